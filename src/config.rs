@@ -1,0 +1,228 @@
+//! Settings: plain data, validated once, by `start`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ConfigError;
+
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "nats")]
+pub use nats::{NatsConfig, StreamCare};
+
+/// The settings of a publisher. Only `spill_dir` must be given.
+///
+/// Read by serde, a duration is a string such as `"250ms"`, a size a number of bytes, and an unknown key an error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where the spill lives; made if missing. One directory per publisher.
+    pub spill_dir: PathBuf,
+    /// How many entries the ring holds, from 2 to 1,048,576. Default 65,536.
+    #[serde(default = "defaults::ring_capacity")]
+    pub ring_capacity: usize,
+    /// How many bytes the entries in the ring may hold together, up to 4 GiB - 1. Default 64 MiB.
+    #[serde(default = "defaults::ring_bytes_max")]
+    pub ring_bytes_max: u64,
+    /// The share of either bound past which the ring is relieved into the spill, above 0 and up to 1. Default 0.5.
+    #[serde(default = "defaults::ring_high_water")]
+    pub ring_high_water: f64,
+    /// The longest time an entry stays in memory only while a delivery is pending. Default 1 s.
+    #[serde(default = "defaults::pending_max", with = "humantime_serde")]
+    pub pending_max: Duration,
+    /// How many entries a batch has at the most, from 1 to 10,000; it is also bounded to 4 MiB. Default 1,000.
+    #[serde(default = "defaults::batch_max")]
+    pub batch_max: usize,
+    /// The longest wait between two looks at an empty ring. Default 5 ms.
+    #[serde(default = "defaults::poll_max", with = "humantime_serde")]
+    pub poll_max: Duration,
+    /// How long a sink may take over a batch before the outcome counts as unknown. Default 5 s.
+    #[serde(default = "defaults::ack_timeout", with = "humantime_serde")]
+    pub ack_timeout: Duration,
+    /// The first wait after a failed delivery; it doubles, with full jitter. Default 100 ms.
+    #[serde(default = "defaults::backoff_min", with = "humantime_serde")]
+    pub backoff_min: Duration,
+    /// The longest wait after a failed delivery. Default 10 s.
+    #[serde(default = "defaults::backoff_max", with = "humantime_serde")]
+    pub backoff_max: Duration,
+    /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
+    #[serde(default = "defaults::entry_bytes_max")]
+    pub entry_bytes_max: u64,
+    /// How many bytes the backlog may take, never more than half of what the disk has free at the start.
+    /// Default 4 GiB.
+    #[serde(default = "defaults::spill_bytes_max")]
+    pub spill_bytes_max: u64,
+    /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
+    #[serde(default)]
+    pub spill_durability: SpillDurability,
+    /// What happens at `spill_bytes_max`. Default [`WhenSpillFull::RefuseNew`].
+    #[serde(default)]
+    pub when_spill_full: WhenSpillFull,
+}
+
+/// What an entry survives once it counts as being on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SpillDurability {
+    /// The death of the process (SIGKILL, abort), but not of the machine: nothing is synced.
+    ProcessCrash,
+    /// A power cut: one sync a commit.
+    #[default]
+    PowerLoss,
+}
+
+/// What happens when the spill is at its cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WhenSpillFull {
+    /// The ring is no longer emptied, and once it is full, new entries are refused with the reason `spill_full`.
+    #[default]
+    RefuseNew,
+}
+
+impl Config {
+    /// The default settings with this spill directory.
+    #[must_use]
+    pub fn new(spill_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            spill_dir: spill_dir.into(),
+            ring_capacity: defaults::ring_capacity(),
+            ring_bytes_max: defaults::ring_bytes_max(),
+            ring_high_water: defaults::ring_high_water(),
+            pending_max: defaults::pending_max(),
+            batch_max: defaults::batch_max(),
+            poll_max: defaults::poll_max(),
+            ack_timeout: defaults::ack_timeout(),
+            backoff_min: defaults::backoff_min(),
+            backoff_max: defaults::backoff_max(),
+            entry_bytes_max: defaults::entry_bytes_max(),
+            spill_bytes_max: defaults::spill_bytes_max(),
+            spill_durability: SpillDurability::default(),
+            when_spill_full: WhenSpillFull::default(),
+        }
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// The first one that cannot be used, with what it may be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let bounds: [(&'static str, bool, &str); 12] = [
+            (
+                "spill_dir",
+                !self.spill_dir.as_os_str().is_empty(),
+                "must name a directory",
+            ),
+            (
+                "ring_capacity",
+                (2..=Self::RING_CAPACITY_MAX).contains(&self.ring_capacity),
+                "must be from 2 to 1048576",
+            ),
+            (
+                "ring_bytes_max",
+                (1..=u64::from(u32::MAX)).contains(&self.ring_bytes_max),
+                "must be from 1 to 4294967295 bytes",
+            ),
+            (
+                "ring_high_water",
+                self.ring_high_water > 0.0 && self.ring_high_water <= 1.0,
+                "must be above 0 and at most 1",
+            ),
+            (
+                "pending_max",
+                !self.pending_max.is_zero(),
+                "must be longer than nothing, such as \"1s\"",
+            ),
+            (
+                "batch_max",
+                (1..=10_000).contains(&self.batch_max),
+                "must be from 1 to 10000",
+            ),
+            (
+                "poll_max",
+                !self.poll_max.is_zero() && self.poll_max <= Duration::from_secs(1),
+                "must be longer than nothing and at most \"1s\"",
+            ),
+            (
+                "ack_timeout",
+                !self.ack_timeout.is_zero(),
+                "must be longer than nothing, such as \"5s\"",
+            ),
+            (
+                "backoff_min",
+                !self.backoff_min.is_zero(),
+                "must be longer than nothing, such as \"100ms\"",
+            ),
+            (
+                "backoff_max",
+                self.backoff_max >= self.backoff_min,
+                "must not be shorter than `backoff_min`",
+            ),
+            (
+                "entry_bytes_max",
+                (1..=1 << 30).contains(&self.entry_bytes_max),
+                "must be from 1 byte to 1 GiB",
+            ),
+            (
+                "spill_bytes_max",
+                self.spill_bytes_max >= 1 << 20,
+                "must be at least 1048576 bytes",
+            ),
+        ];
+        for (key, holds, problem) in bounds {
+            if !holds {
+                return Err(ConfigError {
+                    key,
+                    problem: problem.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) const RING_CAPACITY_MAX: usize = 1 << 20;
+}
+
+mod defaults {
+    use std::time::Duration;
+
+    pub(super) const fn ring_capacity() -> usize {
+        65_536
+    }
+    pub(super) const fn ring_bytes_max() -> u64 {
+        64 << 20
+    }
+    pub(super) const fn ring_high_water() -> f64 {
+        0.5
+    }
+    pub(super) const fn pending_max() -> Duration {
+        Duration::from_secs(1)
+    }
+    pub(super) const fn batch_max() -> usize {
+        1_000
+    }
+    pub(super) const fn poll_max() -> Duration {
+        Duration::from_millis(5)
+    }
+    pub(super) const fn ack_timeout() -> Duration {
+        Duration::from_secs(5)
+    }
+    pub(super) const fn backoff_min() -> Duration {
+        Duration::from_millis(100)
+    }
+    pub(super) const fn backoff_max() -> Duration {
+        Duration::from_secs(10)
+    }
+    pub(super) const fn entry_bytes_max() -> u64 {
+        1 << 20
+    }
+    pub(super) const fn spill_bytes_max() -> u64 {
+        4 << 30
+    }
+}

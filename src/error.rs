@@ -1,0 +1,188 @@
+//! Every public error.
+
+use std::path::PathBuf;
+use std::{fmt, io};
+
+/// Why a [`Sink`](crate::Sink) stopped, in the terms that the drainer acts on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// It cannot store anything just now: tried again after a backoff.
+    #[error("the sink is unavailable: {0}")]
+    Unavailable(String),
+    /// It will never take this record: it becomes a dead letter, and the next one is tried.
+    #[error("the sink refuses the entry: {0}")]
+    Rejected(String),
+    /// It will take nothing until somebody mends the settings: tried again slowly, and told loudly.
+    #[error("the sink is misconfigured: {0}")]
+    Misconfigured(String),
+    /// Whether the records were stored is not known: the sink is asked its position.
+    #[error("the outcome of a delivery is unknown: {0}")]
+    Unknown(String),
+}
+
+/// An entry could not be encoded.
+#[derive(Debug, thiserror::Error)]
+#[error("the entry cannot be encoded: {0}")]
+pub struct EncodeError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// `try_publish` handed the entry back.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TryPublishError<E> {
+    /// There is no room in the ring now.
+    #[error("the ring is full")]
+    Full(E),
+    /// The publisher has been shut down.
+    #[error("the publisher is closed")]
+    Closed(E),
+}
+
+/// `publish_timeout` handed the entry back.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishTimeoutError<E> {
+    /// No room came up within the limit.
+    #[error("the ring stayed full for the whole time limit")]
+    Full(E),
+    /// The publisher has been shut down.
+    #[error("the publisher is closed")]
+    Closed(E),
+    /// Called on one of spillring's own threads, which would wait for itself.
+    #[error("waiting for room on spillring's own thread would deadlock")]
+    WouldDeadlock(E),
+}
+
+/// A ticket of `flush` or `shutdown` brought no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TicketError {
+    /// Not done within the limit; the ticket can be waited for again.
+    #[error("not done within the time limit")]
+    Elapsed,
+    /// Called on one of spillring's own threads, which would wait for itself.
+    #[error("waiting on spillring's own thread would deadlock")]
+    WouldDeadlock,
+    /// The drainer has ended before the work was done.
+    #[error("the drainer has ended before the work was done")]
+    DrainerEnded,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` {problem}")]
+pub struct ConfigError {
+    /// The setting.
+    pub key: &'static str,
+    /// What is wrong with it and how to mend it; reads on after the key.
+    pub problem: String,
+}
+
+/// `start` did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting cannot be used.
+    #[error("bad configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// The spill cannot be used.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
+    /// The system would not start a thread or a runtime.
+    #[error("cannot start the {what}: {source}")]
+    Thread {
+        /// Which one.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// The spill cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpillError {
+    /// Another publisher holds the directory.
+    #[error("the spill directory {dir} is in use{}: give each publisher a directory of its own", holder(*pid))]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process that holds it, if it can be told.
+        pid: Option<u32>,
+    },
+    /// There is no spill in the directory.
+    #[error(
+        "there is no spill in {dir}: give the directory that was passed as `spill_dir` or `--spill`"
+    )]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The database refused.
+    #[error("cannot {action} the spill database: {source}")]
+    Database {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database was made by a newer version of spillring.
+    #[error(
+        "the spill database has schema {found}, this version of spillring knows up to {known}: use a newer one"
+    )]
+    NewerSchema {
+        /// The schema's number.
+        found: i64,
+        /// The newest one known here.
+        known: i64,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" by process {pid}"))
+}
+
+impl<E> TryPublishError<E> {
+    /// The entry that was not published.
+    pub fn into_entry(self) -> E {
+        match self {
+            Self::Full(entry) | Self::Closed(entry) => entry,
+        }
+    }
+}
+
+impl<E> PublishTimeoutError<E> {
+    /// The entry that was not published.
+    pub fn into_entry(self) -> E {
+        match self {
+            Self::Full(entry) | Self::Closed(entry) | Self::WouldDeadlock(entry) => entry,
+        }
+    }
+}
+
+impl<E> fmt::Debug for TryPublishError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<E> fmt::Debug for PublishTimeoutError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "Full(..)",
+            Self::Closed(_) => "Closed(..)",
+            Self::WouldDeadlock(_) => "WouldDeadlock(..)",
+        })
+    }
+}

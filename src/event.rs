@@ -1,0 +1,359 @@
+//! What is published ([`Event`]), and what it becomes on the drainer: numbered [`Record`]s in ordered [`Batch`]es.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::EncodeError;
+
+/// A type of one's own that can be published.
+///
+/// [`subject`](Event::subject) and [`encode`](Event::encode) run on the drainer, never on the publishing thread. A
+/// panic in either is counted as an `encode_error`, and the entries behind it go on.
+pub trait Event: Send + 'static {
+    /// The subject below the sink's prefix, such as `acme.0191f3c2-…`: dot-separated tokens of `[A-Za-z0-9_-]`.
+    fn subject(&self) -> String;
+
+    /// Appends the bytes that are stored to `out`.
+    ///
+    /// # Errors
+    ///
+    /// An entry that cannot be encoded is discarded as an announced loss with the reason `encode_error`.
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+
+    /// About how many bytes of memory the entry holds, its own size included. Asked once, on the publishing thread:
+    /// it must be cheap, and neither allocate nor block.
+    fn weight(&self) -> usize;
+}
+
+/// Names one publisher for good: made once per spill directory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublisherId(pub Uuid);
+
+/// Names one start of a publisher (UUIDv7): random on purpose, so that a restored snapshot or a cloned volume never
+/// gives two different entries the same identity.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub Uuid);
+
+/// Where an entry stands: the run, and its number in it, from 1. Displayed as the `Audit-Id`, `<run id>.<n>`.
+///
+/// As an answer of [`Sink::position`](crate::Sink::position) it is the last number that the sink has dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// The run.
+    pub run: RunId,
+    /// The number in the run, from 1.
+    pub n: u64,
+}
+
+/// How a run ended, as far as the next one knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    /// Shut down with an account: its last number is known.
+    Clean,
+    /// Killed: what stood in memory only is gone, and the last number is not known.
+    Killed,
+}
+
+/// The run before this one of the same publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousRun {
+    /// Its id.
+    pub id: RunId,
+    /// Its last number, entries and losses alike, if it ended clean.
+    pub last: Option<u64>,
+    /// How it ended.
+    pub end: RunEnd,
+}
+
+/// One start of a publisher, as its first entry tells it in `Audit-Run`.
+///
+/// Displayed as the value of that header: `publisher=<id>`, followed, unless it is the first run, by
+/// `; previous=<run id>; ended=clean; last=<n>` or `; previous=<run id>; ended=killed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub(crate) id: RunId,
+    pub(crate) publisher: PublisherId,
+    pub(crate) local: u32,
+    pub(crate) previous: Option<PreviousRun>,
+}
+
+/// The place of an entry in this publisher's order: `local run << 40 | n`. Also its row id in the spill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Key(u64);
+
+/// Why entries are missing from the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LossReason {
+    /// Dropped by `publish`: the ring was full.
+    QueueFull,
+    /// Dropped by `publish`: the publisher was closed.
+    AlreadyShutdown,
+    /// Dropped by `publish`: the ring was full because the spill is at its cap.
+    SpillFull,
+    /// Evicted from the spill at its cap.
+    SpillEvicted,
+    /// The entry could not be encoded.
+    EncodeError,
+    /// Rows of the spill were damaged.
+    Corrupt,
+    /// Moved to the dead letters: not delivered, but kept.
+    DeadLettered,
+}
+
+/// A number of losses of one reason, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// How many.
+    pub count: u64,
+    /// Why.
+    pub reason: LossReason,
+}
+
+/// One entry, numbered and encoded, on its way to a sink.
+///
+/// Cloning is cheap: the bytes are shared.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub(crate) run: Arc<Run>,
+    pub(crate) n: u64,
+    pub(crate) losses: Vec<Loss>,
+    /// When it was popped from the ring, in milliseconds since 1970.
+    pub(crate) popped_ms: u64,
+    pub(crate) subject: Box<str>,
+    pub(crate) bytes: Bytes,
+}
+
+/// Records in order, never empty of meaning: a batch without records only moves the cursor past trailing losses.
+#[derive(Debug)]
+pub struct Batch {
+    pub(crate) publisher: PublisherId,
+    pub(crate) records: Vec<Record>,
+    pub(crate) through: Position,
+    pub(crate) limit: Duration,
+}
+
+impl Batch {
+    /// The publisher whose batch this is.
+    #[must_use]
+    pub fn publisher(&self) -> PublisherId {
+        self.publisher
+    }
+
+    /// The records, oldest first.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// What the sink's cursor is to say once all records are stored: the last number dealt with, losses after the
+    /// last record included.
+    #[must_use]
+    pub fn through(&self) -> Position {
+        self.through
+    }
+
+    /// How long the publisher waits for the outcome. A delivery that takes longer is dropped a second later, and its
+    /// outcome is then unknown: a sink that can say how far it came answers before.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+}
+
+impl Record {
+    /// Run and number: the `Audit-Id`.
+    #[must_use]
+    pub fn id(&self) -> Position {
+        Position {
+            run: self.run.id,
+            n: self.n,
+        }
+    }
+
+    /// How many numbers directly before this one are not in the stream: the `Audit-Lost`.
+    #[must_use]
+    pub fn lost_before(&self) -> u64 {
+        self.losses.iter().map(|loss| loss.count).sum()
+    }
+
+    /// The same losses by reason, in order.
+    #[must_use]
+    pub fn losses_before(&self) -> &[Loss] {
+        &self.losses
+    }
+
+    /// The run, if this is the first record of it to reach the stream: what `Audit-Run` tells.
+    #[must_use]
+    pub fn opens_run(&self) -> Option<&Run> {
+        (self.n == self.lost_before() + 1).then_some(&*self.run)
+    }
+
+    /// The run that the record belongs to.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The subject below the sink's prefix.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The encoded entry.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        Key::new(self.run.local, self.n)
+    }
+
+    /// What the record counts for in bounds of bytes.
+    pub(crate) fn size(&self) -> u64 {
+        (self.subject.len() + self.bytes.len()) as u64 + Self::OVERHEAD
+    }
+
+    /// Bytes that a record costs beside subject and payload, in the spill's accounts.
+    pub(crate) const OVERHEAD: u64 = 32;
+}
+
+impl Run {
+    /// The id of the run.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// The publisher that it is a run of.
+    #[must_use]
+    pub fn publisher(&self) -> PublisherId {
+        self.publisher
+    }
+
+    /// The run before it, if there was one.
+    #[must_use]
+    pub fn previous(&self) -> Option<&PreviousRun> {
+        self.previous.as_ref()
+    }
+}
+
+impl Key {
+    /// Bits of the number within a run; a run ends at the last of them.
+    const N_BITS: u32 = 40;
+    /// The largest number of a run.
+    pub(crate) const N_MAX: u64 = (1 << Self::N_BITS) - 1;
+
+    pub(crate) fn new(local_run: u32, n: u64) -> Self {
+        debug_assert!(n <= Self::N_MAX, "number {n} does not fit");
+        Self(u64::from(local_run) << Self::N_BITS | n)
+    }
+
+    /// From a row id of the spill; negative ones are none of ours.
+    pub(crate) fn from_row(row: i64) -> Option<Self> {
+        u64::try_from(row).ok().map(Self)
+    }
+
+    pub(crate) fn row(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn local_run(self) -> u32 {
+        u32::try_from(self.0 >> Self::N_BITS).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn n(self) -> u64 {
+        self.0 & Self::N_MAX
+    }
+}
+
+impl LossReason {
+    /// Every reason, in the order of their labels in the metrics.
+    pub const ALL: [Self; 7] = [
+        Self::QueueFull,
+        Self::AlreadyShutdown,
+        Self::SpillFull,
+        Self::SpillEvicted,
+        Self::EncodeError,
+        Self::Corrupt,
+        Self::DeadLettered,
+    ];
+
+    /// The reason as metrics, logs and the spill write it, such as `queue_full`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::AlreadyShutdown => "already_shutdown",
+            Self::SpillFull => "spill_full",
+            Self::SpillEvicted => "spill_evicted",
+            Self::EncodeError => "encode_error",
+            Self::Corrupt => "corrupt",
+            Self::DeadLettered => "dead_lettered",
+        }
+    }
+}
+
+impl fmt::Display for PublisherId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for PublisherId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublisherId({})", self.0)
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunId({})", self.0)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.run, self.n)
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "publisher={}", self.publisher)?;
+        match self.previous {
+            None => Ok(()),
+            Some(PreviousRun {
+                id,
+                last: Some(last),
+                end: RunEnd::Clean,
+            }) => {
+                write!(f, "; previous={id}; ended=clean; last={last}")
+            }
+            Some(PreviousRun { id, .. }) => write!(f, "; previous={id}; ended=killed"),
+        }
+    }
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

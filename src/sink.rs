@@ -1,0 +1,63 @@
+//! Where entries go: the [`Sink`] trait, and the sinks that come with the library.
+
+pub mod conformance;
+#[cfg(feature = "nats")]
+pub(crate) mod jetstream;
+pub(crate) mod json_lines;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::error::SinkError;
+use crate::event::{Batch, Position, PublisherId};
+
+/// A boxed future that a [`Sink`] returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Stores batches durably, in order, and says how far it came.
+///
+/// A sink is plain data until its own thread first calls it: it connects there, inside the call, on a current-thread
+/// Tokio runtime with I/O and time enabled that lives as long as the sink. One call is under way at a time. A call may
+/// be dropped half-way (its limit passed), and may panic; the publisher then asks the position and goes on.
+///
+/// [`conformance`] has the tests that a sink of one's own should pass.
+pub trait Sink: Send + 'static {
+    /// The last position of this publisher that is durably stored here, or `None` if this sink keeps no cursor or has
+    /// nothing of it. Records up to an answered position are never sent again; without one, all that were not
+    /// acknowledged are.
+    fn position<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+    ) -> BoxFuture<'a, Result<Option<Position>, SinkError>>;
+
+    /// Stores the records of the batch in order, or a prefix of them.
+    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery>;
+}
+
+/// The outcome of [`Sink::deliver`]: how many leading records are durably stored, and, if not all, why it stopped.
+#[derive(Debug)]
+#[must_use]
+pub struct Delivery {
+    /// How many records from the front of the batch are durably stored.
+    pub stored: usize,
+    /// Why the next one is not; `None` if all are.
+    pub stopped: Option<SinkError>,
+}
+
+impl Delivery {
+    /// The whole batch is stored.
+    pub fn all(batch: &Batch) -> Self {
+        Self {
+            stored: batch.records().len(),
+            stopped: None,
+        }
+    }
+
+    /// The first `stored` records are stored, the next one is not.
+    pub fn stopped(stored: usize, why: SinkError) -> Self {
+        Self {
+            stored,
+            stopped: Some(why),
+        }
+    }
+}

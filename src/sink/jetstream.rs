@@ -1,0 +1,5 @@
+//! JetStream.
+
+/// Sink.
+#[derive(Debug)]
+pub struct JetStreamSink;

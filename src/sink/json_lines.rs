@@ -1,0 +1,5 @@
+//! JSON lines.
+
+/// Sink.
+#[derive(Debug)]
+pub struct JsonLinesSink;
