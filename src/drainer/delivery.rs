@@ -7,6 +7,7 @@ use super::{Drainer, POLL_MIN};
 use crate::courier::{Order, Outcome};
 use crate::error::{SinkError, SpillError};
 use crate::event::{Key, Loss, LossReason, Position, Run};
+use crate::metrics::Metrics;
 use crate::policy::Doubt;
 use crate::sink::Delivery;
 use crate::spill::DeadLetterReason;
@@ -129,7 +130,7 @@ impl Drainer {
         self.counts.replayed += settled.spilled;
         self.counts.unremoved += settled.spilled;
         if settled.records > 0 {
-            self.reporter.delivered(settled.records, took);
+            Metrics::delivered(settled.records, took);
             self.requests.progress(now);
             self.remove_settled(now);
         }

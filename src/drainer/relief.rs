@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{BATCH_BYTES_MAX, Drainer, POLL_MIN};
 use crate::error::SpillError;
 use crate::event::Key;
+use crate::metrics::Metrics;
 use crate::spill::APPEND_ROWS_MAX;
 
 impl Drainer {
@@ -34,11 +35,14 @@ impl Drainer {
                 self.counts.appended += appended;
                 self.pipeline.spilled(self.config.batch_max);
                 if appended > 0 {
-                    self.reporter.appended(start.elapsed());
+                    Metrics::appended(start.elapsed());
                     self.requests.progress(now);
                 }
             }
-            Err(error) => self.disk_failed(&error, now),
+            Err(error) => {
+                self.disk_failed(&error, now);
+                self.rest(self.poll);
+            }
         }
     }
 
