@@ -8,6 +8,7 @@ mod event;
 mod sink;
 mod spill;
 mod stats;
+mod status;
 mod sync;
 
 pub use config::*;
@@ -19,3 +20,4 @@ pub use sink::jetstream::JetStreamSink;
 pub use sink::json_lines::JsonLinesSink;
 pub use sink::{BoxFuture, Delivery, Sink, conformance};
 pub use stats::*;
+pub use status::status;
