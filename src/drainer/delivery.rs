@@ -114,7 +114,7 @@ impl Drainer {
         });
         for record in self
             .pipeline
-            .staged_mut()
+            .records_mut()
             .filter(|record| record.run.id == run.id)
         {
             record.run = Arc::clone(&run);
@@ -202,8 +202,10 @@ impl Drainer {
             reason: LossReason::DeadLettered,
         });
         // If rows of the spill come next, they bring the loss along from there.
+        if self.pipeline.staged() == 0 && self.unread() {
+            return;
+        }
         if let Some(losses) = self.pipeline.carry(&record, losses)
-            && !self.unread()
             && record.run.id == self.run.id
         {
             self.intake.carry(losses);

@@ -87,7 +87,12 @@ fn nothing_is_delivered_in_doubt() {
 
 #[test]
 fn the_ring_never_overtakes_the_backlog() {
-    for ring in [RingFacts::Empty, RingFacts::Some, RingFacts::Chunk, RingFacts::High] {
+    for ring in [
+        RingFacts::Empty,
+        RingFacts::Some,
+        RingFacts::Chunk,
+        RingFacts::High,
+    ] {
         for staged in [Staged::Nothing, Staged::Some, Staged::Full] {
             for sink in [Hand::Free, Hand::Busy] {
                 for disk in [Hand::Free, Hand::Busy] {
@@ -99,7 +104,11 @@ fn the_ring_never_overtakes_the_backlog() {
                         f.disk = disk;
                         f.memory_since = (ring != RingFacts::Empty).then_some(f.now);
                     });
-                    assert_ne!(step, Step::StageRing, "{ring:?} {staged:?} {sink:?} {disk:?}");
+                    assert_ne!(
+                        step,
+                        Step::StageRing,
+                        "{ring:?} {staged:?} {sink:?} {disk:?}"
+                    );
                 }
             }
         }
@@ -192,8 +201,14 @@ fn a_flush_goes_to_disk_at_once_if_the_sink_does_not_take() {
             change(f);
         })
     };
-    assert!(matches!(flushing(|f| f.sink = Hand::Busy), Step::Wait(_)), "it may be acknowledged any moment");
-    assert_eq!(flushing(|f| f.sink = Hand::RestsUntil(f.now + PENDING)), Step::Relieve);
+    assert!(
+        matches!(flushing(|f| f.sink = Hand::Busy), Step::Wait(_)),
+        "it may be acknowledged any moment"
+    );
+    assert_eq!(
+        flushing(|f| f.sink = Hand::RestsUntil(f.now + PENDING)),
+        Step::Relieve
+    );
     assert_eq!(
         flushing(|f| {
             f.sink = Hand::Busy;
@@ -218,16 +233,27 @@ fn a_resting_sink_is_tried_when_its_rest_is_over() {
 fn an_end_delivers_until_its_deadline_then_spills_then_stops() {
     let start = Instant::now();
     let mut facts = quiet(start);
-    facts.stopping = Some(Stopping { deadline: start + PENDING, progress_at: start });
+    facts.stopping = Some(Stopping {
+        deadline: start + PENDING,
+        progress_at: start,
+    });
     assert_eq!(next(&facts), Step::Stop);
     facts.staged = Staged::Some;
     facts.memory_since = Some(start);
     assert_eq!(next(&facts), Step::Deliver);
     facts.sink = Hand::Busy;
     facts.now = start + PENDING;
-    for disk in [Hand::Free, Hand::Busy, Hand::RestsUntil(start + PENDING * 2)] {
+    for disk in [
+        Hand::Free,
+        Hand::Busy,
+        Hand::RestsUntil(start + PENDING * 2),
+    ] {
         facts.disk = disk;
-        assert_eq!(next(&facts), Step::Relieve, "keeping comes before caps and rests");
+        assert_eq!(
+            next(&facts),
+            Step::Relieve,
+            "keeping comes before caps and rests"
+        );
     }
     facts.memory_since = None;
     facts.unread = Unread::Rows;
@@ -238,11 +264,17 @@ fn an_end_delivers_until_its_deadline_then_spills_then_stops() {
 fn an_end_that_can_put_nothing_anywhere_comes_all_the_same() {
     let start = Instant::now();
     let mut facts = quiet(start + STOP_GRACE);
-    facts.stopping = Some(Stopping { deadline: start, progress_at: start });
+    facts.stopping = Some(Stopping {
+        deadline: start,
+        progress_at: start,
+    });
     facts.ring = RingFacts::Some;
     facts.memory_since = Some(start);
     assert_eq!(next(&facts), Step::Stop);
-    facts.stopping = Some(Stopping { deadline: start, progress_at: start + POLL });
+    facts.stopping = Some(Stopping {
+        deadline: start,
+        progress_at: start + POLL,
+    });
     assert_eq!(next(&facts), Step::Relieve, "something still moves");
 }
 
