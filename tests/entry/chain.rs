@@ -57,9 +57,9 @@ fn a_log_chains_what_it_makes_and_takes_what_fits() {
     log.verify_chain().unwrap();
     let mut copy = AuditLog::new(agent(), session());
     assert!(copy.is_empty());
-    log.entries()
-        .iter()
-        .for_each(|entry| copy.push(entry.clone()).unwrap());
+    for entry in log.entries() {
+        copy.push(entry.clone()).unwrap();
+    }
     let lineage = Lineage {
         depth: Some(1),
         ..Lineage::default()
@@ -196,7 +196,9 @@ fn the_rest_of_a_chain_can_be_verified_alone() {
     let log = log_of(6);
     let (first, rest) = log.entries().split_at(4);
     let mut chain = ChainVerifier::resume(session(), 4, *first[3].entry_hash());
-    rest.iter().for_each(|entry| chain.verify(entry).unwrap());
+    for entry in rest {
+        chain.verify(entry).unwrap();
+    }
     assert_eq!(chain.verified(), 2);
 }
 

@@ -21,9 +21,9 @@ fn what_the_original_wrote_comes_back_byte_for_byte() {
         assert_eq!(serde_json::to_string(&entry).unwrap(), line);
         assert!(entry.verify_integrity(), "{line}");
         let fields: HashMap<String, Value> = serde_json::from_str(line).unwrap();
-        fields
-            .into_keys()
-            .for_each(|name| *seen.entry(name).or_default() += 1);
+        for name in fields.into_keys() {
+            *seen.entry(name).or_default() += 1;
+        }
     }
     assert!(lines().count() >= 2_008);
     assert!(

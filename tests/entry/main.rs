@@ -221,14 +221,14 @@ fn hash_of(json: &Value) -> [u8; 32] {
             text(&mut input, &finding["matched"]);
         }
         input.push(u8::from(redacted.is_some()));
-        redacted
-            .into_iter()
-            .for_each(|value| text(&mut input, value));
+        if let Some(value) = redacted {
+            text(&mut input, value);
+        }
     }
     for name in ["policy_doc_id", "decision_id"] {
-        json.get(name)
-            .into_iter()
-            .for_each(|value| text(&mut input, value));
+        if let Some(value) = json.get(name) {
+            text(&mut input, value);
+        }
     }
     Sha256::digest(input).into()
 }
