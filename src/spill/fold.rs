@@ -10,20 +10,11 @@ pub(super) enum Content {
     Damaged,
 }
 
-/// A stretch of numbers that can no longer be read.
+/// A stretch of numbers that can no longer be read: a damaged row, or a hole where rows must have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Damage {
     pub(super) first: Key,
     pub(super) count: u64,
-    pub(super) kind: DamageKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DamageKind {
-    /// There is a row, and it is not what was written.
-    Row,
-    /// There are no rows where some must have been.
-    Hole,
 }
 
 /// Takes rows in order.
@@ -80,7 +71,7 @@ impl Fold {
         self.next = Some(end);
         match content {
             Content::Loss(loss) => self.lose(end - first, loss.reason),
-            Content::Damaged => self.damage(key, 1, DamageKind::Row),
+            Content::Damaged => self.damage(key, 1),
             Content::Entry => {
                 self.ground = Ground::Firm;
                 return Some(std::mem::take(&mut self.losses));
@@ -116,16 +107,16 @@ impl Fold {
         match self.ground {
             Ground::Firm => {
                 let first = Key::new(self.run, next);
-                self.damage(first, key.n() - next, DamageKind::Hole);
+                self.damage(first, key.n() - next);
             }
             Ground::Loose => self.losses.clear(),
         }
     }
 
-    fn damage(&mut self, first: Key, count: u64, kind: DamageKind) {
+    fn damage(&mut self, first: Key, count: u64) {
         self.ground = Ground::Firm;
         self.lose(count, LossReason::Corrupt);
-        self.damage.push(Damage { first, count, kind });
+        self.damage.push(Damage { first, count });
     }
 
     fn lose(&mut self, count: u64, reason: LossReason) {

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row as SqlRow};
 use crate::event::{Key, Loss, LossReason, Record};
 
 use super::database::{Work, int, uint};
-use super::fold::{Content, Damage, DamageKind};
+use super::fold::{Content, Damage};
 use super::{DeadLetterReason, now_ms};
 
 /// The `kind` of an entry; any other names the reason of a loss.
@@ -206,27 +206,24 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn remove_row(&mut self, key: Key) -> rusqlite::Result<()> {
+    fn remove_row(&mut self, key: Key) -> rusqlite::Result<Sum> {
         let gone = self.sum(key.row(), key.row())?;
         self.subtract(&gone);
         self.execute("DELETE FROM rows WHERE key = ?1", [key.row()])?;
-        Ok(())
+        Ok(gone)
     }
 
     /// Turns damage into losses. Returns how many entries the totals held that are gone.
     pub(super) fn repair(&mut self, damage: &[Damage]) -> rusqlite::Result<u64> {
         let before = self.totals.entries;
-        for stretch in damage {
-            self.remove_row(stretch.first)?;
+        let mut certain = true;
+        for &Damage { first, count } in damage {
+            certain &= self.remove_row(first)?.entries == 1;
             let reason = LossReason::Corrupt;
-            let count = stretch.count;
-            self.insert_loss(stretch.first, Loss { count, reason })?;
+            self.insert_loss(first, Loss { count, reason })?;
         }
-        // What stood in a hole nobody knows: the one case in which rows are counted.
-        if damage
-            .iter()
-            .any(|stretch| stretch.kind == DamageKind::Hole)
-        {
+        // What stood in a hole, or in a row of no known kind, nobody knows: the one case in which rows are counted.
+        if !certain {
             let left = self.sum(i64::MIN, i64::MAX)?;
             self.totals.entries = left.entries;
             self.totals.bytes = left.bytes;

@@ -12,7 +12,7 @@ use super::database::database_error;
 pub(super) const VERSION: i64 = 1;
 
 /// Bytes of a page. About nine entries of 850 bytes fit into one.
-const PAGE_BYTES: i64 = 8_192;
+pub(super) const PAGE_BYTES: i64 = 8_192;
 /// Pages in the WAL at which a commit carries them into the database.
 const CHECKPOINT_PAGES: i64 = 2_048;
 /// What the WAL's file is cut back to once it is empty. Not zero: writing over blocks that a file already has is
