@@ -1,4 +1,4 @@
-//! What the database looks like, and how SQLite is told to keep it.
+//! What the database looks like, and how `SQLite` is told to keep it.
 
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
@@ -19,7 +19,7 @@ const CHECKPOINT_PAGES: i64 = 1_024;
 /// What the WAL's file is cut back to once it is empty. Not zero: writing over blocks that a file already has is
 /// cheaper to sync than growing it anew.
 const WAL_BYTES: i64 = CHECKPOINT_PAGES * PAGE_BYTES * 2;
-/// Memory for pages, in KiB, as SQLite wants it: negative.
+/// Memory for pages, in KiB, as `SQLite` wants it: negative.
 const CACHE: i64 = -8_192;
 
 /// - `rows`: the backlog. `kind` 0 is an entry; any other is a stretch of `count` losses that begins at `key`, and says
