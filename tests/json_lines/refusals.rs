@@ -15,9 +15,15 @@ use spillring::{JsonLinesSink, SinkError};
 
 use super::bench::{Bench, append, deliver, lines, position, store, three};
 
-/// System calls by number, on `x86_64`.
+/// System calls by number.
+#[cfg(target_arch = "x86_64")]
 const WRITE: i64 = 1;
+#[cfg(target_arch = "x86_64")]
 const OPENAT: i64 = 257;
+#[cfg(target_arch = "aarch64")]
+const WRITE: i64 = 64;
+#[cfg(target_arch = "aarch64")]
+const OPENAT: i64 = 56;
 const ENOSPC: u32 = 28;
 const EACCES: u32 = 13;
 
