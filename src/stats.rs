@@ -33,8 +33,14 @@ pub struct Stats {
     pub in_memory: u64,
     /// Entries in the spill now.
     pub spilled: u64,
-    /// Entries moved to the dead letters.
+    /// Entries moved to the dead letters: the sum of the next two.
     pub dead_lettered: u64,
+    /// Those larger than `entry_bytes_max`.
+    pub oversize: u64,
+    /// Those that the sink refused.
+    pub rejected: u64,
+    /// Deliveries, and questions to the sink, that failed.
+    pub delivery_errors: u64,
     /// Accepted entries that were given up.
     pub discarded: Discarded,
     /// Bytes that the entries in the ring hold.

@@ -1,0 +1,293 @@
+//! The one loop: collects what has come back, asks the policy, does the step.
+
+mod delivery;
+mod pipeline;
+mod relief;
+mod report;
+mod requests;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::control::{Control, Request};
+use crate::courier::Courier;
+use crate::error::SinkError;
+use crate::event::{Key, Record, Run};
+use crate::intake::Intake;
+use crate::policy::{self, Backoff, Doubt, Facts, Flush, Hand, RingFacts, Staged, Step, Unread};
+use crate::spill::{APPEND_ROWS_MAX, Spill};
+use crate::stats::State;
+use pipeline::{BATCH_BYTES_MAX, Pipeline};
+use report::Reporter;
+use requests::Requests;
+
+/// The shortest wait between two looks at an empty ring; it doubles up to `poll_max`.
+const POLL_MIN: Duration = Duration::from_micros(50);
+
+/// How long a sink that does not stop is waited for at the end.
+const SINK_STOP_MAX: Duration = Duration::from_millis(250);
+
+/// Moves entries from the ring to the sink, through the spill if need be. Owns everything that only one may touch.
+pub(crate) struct Drainer {
+    config: Config,
+    control: Arc<Control>,
+    intake: Box<dyn Intake>,
+    courier: Courier,
+    spill: Spill,
+    run: Arc<Run>,
+    pipeline: Pipeline,
+    requests: Requests,
+    reporter: Reporter,
+    counts: Counts,
+    sink: SinkSide,
+    disk: DiskSide,
+    poll: Duration,
+    /// When the ring was first seen filled since it was last drawn from.
+    ring_since: Option<Instant>,
+    last: Option<Step>,
+}
+
+/// What has come of the entries of this run so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) inherited: u64,
+    pub(crate) popped: u64,
+    pub(crate) delivered: u64,
+    pub(crate) replayed: u64,
+    pub(crate) appended: u64,
+    pub(crate) oversize: u64,
+    pub(crate) rejected: u64,
+    pub(crate) delivery_errors: u64,
+    /// Delivered entries whose rows could not be removed yet.
+    pub(crate) unremoved: u64,
+}
+
+/// How it stands with the sink.
+#[derive(Debug)]
+struct SinkSide {
+    /// A question is on its way; deliveries are the pipeline's to know.
+    asked: bool,
+    doubt: Doubt,
+    rests_until: Option<Instant>,
+    backoff: Backoff,
+    trouble: Option<SinkError>,
+    /// The next record, refused by the sink and not yet among the dead letters.
+    condemned: Option<(Key, String)>,
+}
+
+/// How it stands with the disk.
+#[derive(Debug)]
+struct DiskSide {
+    rests_until: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Drainer {
+    pub(crate) fn new(
+        config: Config,
+        control: Arc<Control>,
+        intake: Box<dyn Intake>,
+        courier: Courier,
+        spill: Spill,
+        run: Arc<Run>,
+    ) -> Self {
+        let backoff = Backoff::new(config.backoff_min, config.backoff_max);
+        let mut pipeline = Pipeline::default();
+        pipeline.inherit(spill.newest());
+        Self {
+            counts: Counts {
+                inherited: spill.totals().entries,
+                ..Counts::default()
+            },
+            sink: SinkSide {
+                asked: false,
+                doubt: Doubt::Ask,
+                rests_until: None,
+                backoff: backoff.clone(),
+                trouble: None,
+                condemned: None,
+            },
+            disk: DiskSide {
+                rests_until: None,
+                backoff,
+            },
+            reporter: Reporter::new(),
+            requests: Requests::default(),
+            poll: POLL_MIN,
+            ring_since: None,
+            last: None,
+            config,
+            control,
+            intake,
+            courier,
+            spill,
+            run,
+            pipeline,
+        }
+    }
+
+    /// Runs until a shutdown has been carried out.
+    pub(crate) fn run(mut self) {
+        self.control.attach();
+        loop {
+            let now = Instant::now();
+            self.collect_requests(now);
+            self.collect_outcome(now);
+            self.keep_flushes();
+            let facts = self.facts(now);
+            self.report(&facts);
+            let step = policy::next(&facts);
+            match step {
+                Step::Stop => break,
+                Step::Wait(limit) => self.rest(limit),
+                Step::Ask => self.ask(),
+                Step::Deliver => self.deliver(now),
+                Step::StageSpill => self.stage_spill(now),
+                Step::StageRing => self.stage_ring(now),
+                Step::Relieve => self.relieve(now),
+            }
+            self.last = Some(step);
+        }
+        self.finish();
+    }
+
+    fn collect_requests(&mut self, now: Instant) {
+        for request in self.control.take_requests() {
+            if matches!(request, Request::Shutdown(..)) {
+                self.intake.close();
+            }
+            self.requests
+                .add(request, self.counts.popped, self.intake.queued(), now);
+            self.poll = POLL_MIN;
+        }
+    }
+
+    fn keep_flushes(&mut self) {
+        if self.requests.flushing() {
+            let last = Key::new(self.run.local, self.intake.last_n());
+            let in_memory_from = self.pipeline.unspilled().next().map(Record::key);
+            self.requests
+                .keep_flushes(self.counts.popped, last, in_memory_from);
+        }
+    }
+
+    fn facts(&mut self, now: Instant) -> Facts {
+        let ring = self.ring_facts(now);
+        let staged = match self.pipeline.staged() {
+            0 => Staged::Nothing,
+            n if n >= self.config.batch_max || self.pipeline.staged_bytes() >= BATCH_BYTES_MAX => {
+                Staged::Full
+            }
+            _ => Staged::Some,
+        };
+        Facts {
+            now,
+            sink: self.sink_hand(),
+            doubt: self.sink.doubt,
+            staged,
+            unread: if self.unread() {
+                Unread::Rows
+            } else {
+                Unread::None
+            },
+            ring,
+            memory_since: self
+                .pipeline
+                .memory_since()
+                .into_iter()
+                .chain(self.ring_since)
+                .min(),
+            disk: self.disk_hand(),
+            last: self.last,
+            flush: if self.requests.flushing() {
+                Flush::Wanted
+            } else {
+                Flush::None
+            },
+            stopping: self.requests.stopping(),
+            pending_max: self.config.pending_max,
+            poll: self.poll,
+        }
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of a bound needs no 53 bits"
+    )]
+    fn ring_facts(&mut self, now: Instant) -> RingFacts {
+        let inside = self.intake.inside();
+        if inside.entries == 0 {
+            self.ring_since = None;
+            return if self.pipeline.drawn() == 0 {
+                RingFacts::Empty
+            } else {
+                RingFacts::Some
+            };
+        }
+        self.ring_since.get_or_insert(now);
+        let entries = inside.entries as f64 / self.config.ring_capacity as f64;
+        let bytes = inside.bytes as f64 / self.config.ring_bytes_max as f64;
+        if entries.max(bytes) >= self.config.ring_high_water {
+            RingFacts::High
+        } else if inside.entries >= APPEND_ROWS_MAX as u64 {
+            RingFacts::Chunk
+        } else {
+            RingFacts::Some
+        }
+    }
+
+    fn sink_hand(&self) -> Hand {
+        if self.sink.asked || self.pipeline.in_flight() {
+            return Hand::Busy;
+        }
+        // A record to be buried needs the disk before it needs the sink.
+        let burial = self.disk.rests_until.filter(|_| self.sentence().is_some());
+        burial
+            .max(self.sink.rests_until)
+            .map_or(Hand::Free, Hand::RestsUntil)
+    }
+
+    fn disk_hand(&self) -> Hand {
+        match self.disk.rests_until {
+            Some(at) => Hand::RestsUntil(at),
+            None if self.spill.totals().bytes >= self.spill.bytes_max() => Hand::Busy,
+            None => Hand::Free,
+        }
+    }
+
+    fn unread(&self) -> bool {
+        self.spill.newest() > self.pipeline.read_after()
+    }
+
+    fn rest(&mut self, limit: Duration) {
+        thread::park_timeout(limit);
+        self.poll = (self.poll * 2).min(self.config.poll_max);
+    }
+
+    /// Everything is settled or on disk, or could be put nowhere: closes the books.
+    fn finish(mut self) {
+        self.courier.stop(SINK_STOP_MAX);
+        self.remove_settled(Instant::now());
+        let (first_n, losses) = self.intake.trailing_losses();
+        let stats = self.stats(State::Stopped);
+        let abandoned = stats.in_ring + stats.in_memory;
+        if abandoned > 0 {
+            tracing::error!(target: "spillring", abandoned, "entries could be put neither into the sink nor on disk");
+        } else if let Err(error) = self
+            .spill
+            .append_losses(&self.run, first_n, &losses)
+            .and_then(|()| self.spill.end_run(&self.run, self.intake.last_n()))
+        {
+            tracing::error!(target: "spillring", %error, "the end of the run could not be written down");
+        }
+        self.reporter
+            .last(&self.config.spill_dir, &self.spill, &self.run, &stats);
+        self.control.tell(stats);
+        let stats = self.intake.stats();
+        // Whoever waits may open the directory again at once.
+        drop(self.spill);
+        self.requests.account(&stats);
+    }
+}

@@ -1,0 +1,239 @@
+//! The sink's side: asking, delivering, and what comes of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Drainer, POLL_MIN};
+use crate::courier::{Order, Outcome};
+use crate::error::{SinkError, SpillError};
+use crate::event::{Key, Loss, LossReason, Position, Run};
+use crate::metrics::Metrics;
+use crate::policy::Doubt;
+use crate::sink::Delivery;
+use crate::spill::DeadLetterReason;
+
+impl Drainer {
+    pub(super) fn ask(&mut self) {
+        self.sink.asked = true;
+        self.courier.send(Order::Position(
+            self.spill.publisher(),
+            self.config.ack_timeout,
+        ));
+    }
+
+    pub(super) fn deliver(&mut self, now: Instant) {
+        self.poll = POLL_MIN;
+        if let Some((reason, detail)) = self.sentence() {
+            self.bury(reason, &detail, now);
+            return;
+        }
+        let limit = self.config.ack_timeout;
+        let batch = self.pipeline.launch(
+            self.spill.publisher(),
+            self.config.batch_max,
+            self.config.entry_bytes_max,
+            limit,
+            now,
+        );
+        if let Some(batch) = batch {
+            self.courier.send(Order::Deliver(batch));
+        }
+    }
+
+    pub(super) fn collect_outcome(&mut self, now: Instant) {
+        if !self.sink.asked && !self.pipeline.in_flight() {
+            return;
+        }
+        let Some(outcome) = self.courier.collect() else {
+            return;
+        };
+        self.poll = POLL_MIN;
+        match outcome {
+            Outcome::Position(Ok(position)) if self.sink.asked => self.answered(position, now),
+            Outcome::Position(Err(error)) if self.sink.asked => {
+                self.sink.asked = false;
+                self.sink_failed(error, now);
+            }
+            Outcome::Delivered(delivery) if self.pipeline.in_flight() => self.landed(delivery, now),
+            Outcome::Delivered(Delivery {
+                stopped: Some(error),
+                ..
+            }) => {
+                self.sink.asked = false;
+                self.sink_failed(error, now);
+            }
+            Outcome::Position(_) | Outcome::Delivered(_) => {}
+        }
+    }
+
+    fn answered(&mut self, position: Option<Position>, now: Instant) {
+        self.sink.asked = false;
+        let Some(position) = position else {
+            self.sink.doubt = Doubt::None;
+            self.sink_works();
+            return;
+        };
+        let known = match self.spill.key_of(&position) {
+            Some(key) => self.settle_through(key),
+            None => self.take_new_identity(position),
+        };
+        match known {
+            Ok(()) => {
+                self.sink.doubt = Doubt::None;
+                self.sink_works();
+            }
+            Err(error) => {
+                self.sink.rests_until = Some(now + self.config.backoff_min);
+                self.disk_failed(&error, now);
+            }
+        }
+    }
+
+    /// The sink has everything up to `key`.
+    fn settle_through(&mut self, key: Key) -> Result<(), SpillError> {
+        let removed = self.spill.remove_through(key)?;
+        let replayed = removed.saturating_sub(std::mem::take(&mut self.counts.unremoved));
+        let unspilled = self.pipeline.settle_through(key);
+        self.counts.replayed += replayed;
+        self.counts.delivered += replayed + unspilled;
+        Ok(())
+    }
+
+    /// The sink holds a cursor of ours in a run that this directory does not know: it is a copy of another's.
+    fn take_new_identity(&mut self, position: Position) -> Result<(), SpillError> {
+        let old = self.spill.publisher();
+        let publisher = self.spill.renew_identity()?;
+        tracing::warn!(
+            target: "spillring", %old, new = %publisher, cursor = %position,
+            "the sink knows a run of this publisher that this spill directory does not: it is a copy. \
+             Going on under a new publisher id"
+        );
+        let run = Arc::new(Run {
+            publisher,
+            ..(*self.run).clone()
+        });
+        for record in self
+            .pipeline
+            .records_mut()
+            .filter(|record| record.run.id == run.id)
+        {
+            record.run = Arc::clone(&run);
+        }
+        self.intake.rename(Arc::clone(&run));
+        self.run = run;
+        Ok(())
+    }
+
+    fn landed(&mut self, delivery: Delivery, now: Instant) {
+        let (settled, took) = self.pipeline.land(delivery.stored, now);
+        self.counts.delivered += settled.records;
+        self.counts.replayed += settled.spilled;
+        self.counts.unremoved += settled.spilled;
+        if settled.records > 0 {
+            Metrics::delivered(settled.records, took);
+            self.requests.progress(now);
+            self.remove_settled(now);
+        }
+        match delivery.stopped {
+            None => self.sink_works(),
+            Some(SinkError::Rejected(detail)) => {
+                self.sink_works();
+                self.sink.condemned = self.pipeline.front().map(|record| (record.key(), detail));
+            }
+            Some(error) => {
+                if settled.records > 0 {
+                    self.sink.backoff.reset();
+                }
+                self.sink_failed(error, now);
+            }
+        }
+    }
+
+    /// Removes what the sink has from the spill; what cannot be removed now is removed with the next.
+    pub(super) fn remove_settled(&mut self, now: Instant) {
+        let totals = self.spill.totals();
+        let Some(key) = self.pipeline.settled() else {
+            return;
+        };
+        if totals.entries == 0 && totals.losses == 0 {
+            return;
+        }
+        match self.spill.remove_through(key) {
+            Ok(_) => self.counts.unremoved = 0,
+            Err(error) => self.disk_failed(&error, now),
+        }
+    }
+
+    /// Why the next record must not go to the sink, if so.
+    pub(super) fn sentence(&self) -> Option<(DeadLetterReason, String)> {
+        let record = self.pipeline.front()?;
+        let size = record.bytes.len() as u64;
+        if size > self.config.entry_bytes_max {
+            let detail = format!(
+                "{size} bytes; entry_bytes_max is {}",
+                self.config.entry_bytes_max
+            );
+            return Some((DeadLetterReason::Oversize, detail));
+        }
+        let (key, detail) = self.sink.condemned.as_ref()?;
+        (*key == record.key()).then(|| (DeadLetterReason::Rejected, detail.clone()))
+    }
+
+    /// Moves the next record to the dead letters.
+    fn bury(&mut self, reason: DeadLetterReason, detail: &str, now: Instant) {
+        let Some(record) = self.pipeline.pop_front() else {
+            return;
+        };
+        if let Err(error) = self.spill.dead_letter(&record, reason, detail) {
+            self.pipeline.push_front(record, now);
+            self.disk_failed(&error, now);
+            return;
+        }
+        tracing::warn!(target: "spillring", id = %record.id(), ?reason, detail, "an entry is now a dead letter");
+        self.disk_works();
+        self.sink.condemned = None;
+        match reason {
+            DeadLetterReason::Oversize => self.counts.oversize += 1,
+            DeadLetterReason::Rejected => self.counts.rejected += 1,
+        }
+        let mut losses = record.losses.clone();
+        losses.push(Loss {
+            count: 1,
+            reason: LossReason::DeadLettered,
+        });
+        // If rows of the spill come next, they bring the loss along from there.
+        if self.pipeline.staged() == 0 && self.unread() {
+            return;
+        }
+        if let Some(losses) = self.pipeline.carry(&record, losses)
+            && record.run.id == self.run.id
+        {
+            self.intake.carry(losses);
+        }
+    }
+
+    fn sink_works(&mut self) {
+        self.sink.rests_until = None;
+        self.sink.backoff.reset();
+        if self.sink.trouble.take().is_some() {
+            tracing::info!(target: "spillring", "the sink takes entries again");
+        }
+    }
+
+    fn sink_failed(&mut self, error: SinkError, now: Instant) {
+        self.counts.delivery_errors += 1;
+        let pause = self.sink.backoff.pause(fastrand::f64());
+        let pause = match error {
+            SinkError::Misconfigured(_) => self.config.backoff_max,
+            _ => pause,
+        };
+        if matches!(error, SinkError::Unknown(_)) {
+            self.sink.doubt = Doubt::Ask;
+        }
+        self.sink.rests_until = Some(now + pause);
+        if self.sink.trouble.as_ref() != Some(&error) {
+            tracing::warn!(target: "spillring", %error, "nothing is delivered for now");
+            self.sink.trouble = Some(error);
+        }
+    }
+}

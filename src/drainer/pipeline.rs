@@ -1,0 +1,305 @@
+//! What is out of the ring and not yet settled: the batch at the sink, and what is staged behind it.
+//!
+//! In order of the keys stand: settled | in flight | staged | rows of the spill that are not in memory | drawn | the
+//! ring. The spill holds a contiguous stretch of that order, up to `spilled_through`: what lies beyond is in memory
+//! only. Reading goes on behind the last staged record, and only when nothing is left to read may what was drawn, and
+//! then the ring, be staged.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::event::{Batch, Key, Loss, PublisherId, Record};
+
+/// How many encoded bytes a batch has at the most (a single larger entry makes one alone).
+pub(crate) const BATCH_BYTES_MAX: u64 = 4 << 20;
+
+/// Records in memory, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    flight: Option<Flight>,
+    staged: VecDeque<Record>,
+    staged_bytes: u64,
+    /// Since when the oldest staged record that is in memory only has been waiting.
+    staged_since: Option<Instant>,
+    /// Out of the ring, for the disk: in memory only.
+    drawn: VecDeque<Record>,
+    drawn_since: Option<Instant>,
+    /// The last record that the sink is known to have.
+    settled: Option<Key>,
+    /// The last record that the spill has ever had.
+    spilled_through: Option<Key>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    batch: Arc<Batch>,
+    since: Instant,
+    /// Since when its oldest record that is in memory only has been waiting.
+    memory_since: Option<Instant>,
+}
+
+/// How many records the sink has taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) records: u64,
+    /// Those of them that the spill holds.
+    pub(crate) spilled: u64,
+}
+
+impl Pipeline {
+    /// Adds records behind what is staged. Those from the spill are known to be there.
+    pub(crate) fn stage(&mut self, records: impl IntoIterator<Item = Record>, now: Instant) {
+        for record in records {
+            if self.in_memory_only(&record) {
+                self.staged_since.get_or_insert(now);
+            }
+            self.staged_bytes += record.size();
+            self.staged.push_back(record);
+        }
+    }
+
+    /// Adds records from the ring that are to go to the disk.
+    pub(crate) fn draw(&mut self, records: impl IntoIterator<Item = Record>, now: Instant) {
+        self.drawn.extend(records);
+        if !self.drawn.is_empty() {
+            self.drawn_since.get_or_insert(now);
+        }
+    }
+
+    /// Stages up to `entries_max` of the records that were drawn; the disk has not taken them, and nothing stands
+    /// between any more.
+    pub(crate) fn stage_drawn(&mut self, entries_max: usize, now: Instant) {
+        let since = self.drawn_since.unwrap_or(now);
+        let records: Vec<_> = self
+            .drawn
+            .drain(..entries_max.min(self.drawn.len()))
+            .collect();
+        self.stage(records, since);
+        if self.drawn.is_empty() {
+            self.drawn_since = None;
+        }
+    }
+
+    /// Takes the next batch from what is staged, up to an oversize record.
+    pub(crate) fn launch(
+        &mut self,
+        publisher: PublisherId,
+        entries_max: usize,
+        entry_bytes_max: u64,
+        limit: Duration,
+        now: Instant,
+    ) -> Option<Arc<Batch>> {
+        let mut records = Vec::with_capacity(self.staged.len().min(entries_max));
+        let mut bytes = 0;
+        while let Some(record) = self.staged.front() {
+            let full = records.len() == entries_max || bytes + record.size() > BATCH_BYTES_MAX;
+            let oversize = record.bytes.len() as u64 > entry_bytes_max;
+            if bytes > 0 && (full || oversize) {
+                break;
+            }
+            bytes += record.size();
+            records.extend(self.staged.pop_front());
+        }
+        let through = records.last()?.id();
+        self.staged_bytes -= bytes;
+        let only_here = records
+            .last()
+            .is_some_and(|record| self.in_memory_only(record));
+        let memory_since = self.staged_since.filter(|_| only_here);
+        self.forget_since();
+        let batch = Arc::new(Batch {
+            publisher,
+            records,
+            through,
+            limit,
+        });
+        self.flight = Some(Flight {
+            batch: Arc::clone(&batch),
+            since: now,
+            memory_since,
+        });
+        Some(batch)
+    }
+
+    /// Takes the batch back from the sink, which has stored its first `stored` records. The others are staged again.
+    /// Answers what was settled, and how long it took.
+    pub(crate) fn land(&mut self, stored: usize, now: Instant) -> (Settled, Duration) {
+        let Some(flight) = self.flight.take() else {
+            return (Settled::default(), Duration::ZERO);
+        };
+        let mut records = match Arc::try_unwrap(flight.batch) {
+            Ok(batch) => batch.records,
+            Err(shared) => shared.records.clone(),
+        };
+        let rest = records.split_off(stored.min(records.len()));
+        let mut settled = Settled::default();
+        for record in &records {
+            settled.records += 1;
+            settled.spilled += u64::from(!self.in_memory_only(record));
+        }
+        self.settled = self.settled.max(records.last().map(Record::key));
+        if rest
+            .last()
+            .is_some_and(|record| self.in_memory_only(record))
+        {
+            self.staged_since = flight.memory_since.or(self.staged_since);
+        }
+        for record in rest.into_iter().rev() {
+            self.staged_bytes += record.size();
+            self.staged.push_front(record);
+        }
+        (settled, now - flight.since)
+    }
+
+    /// Drops the staged records up to `key`: the sink has them. Answers how many of them were in memory only.
+    pub(crate) fn settle_through(&mut self, key: Key) -> u64 {
+        let mut unspilled = 0;
+        while self
+            .staged
+            .front()
+            .is_some_and(|record| record.key() <= key)
+        {
+            let Some(record) = self.pop_front() else {
+                break;
+            };
+            unspilled += u64::from(self.in_memory_only(&record));
+        }
+        self.settled = self.settled.max(Some(key));
+        unspilled
+    }
+
+    /// Takes the oldest staged record out, to be buried.
+    pub(crate) fn pop_front(&mut self) -> Option<Record> {
+        let record = self.staged.pop_front()?;
+        self.staged_bytes -= record.size();
+        self.forget_since();
+        Some(record)
+    }
+
+    /// Puts a record back that could not be buried.
+    pub(crate) fn push_front(&mut self, record: Record, now: Instant) {
+        if self.in_memory_only(&record) {
+            self.staged_since.get_or_insert(now);
+        }
+        self.staged_bytes += record.size();
+        self.staged.push_front(record);
+    }
+
+    pub(crate) fn front(&self) -> Option<&Record> {
+        self.staged.front()
+    }
+
+    /// The first staged record, or else the first drawn one, tells these losses too, if it is of the same run. Hands
+    /// them back if there is none.
+    pub(crate) fn carry(&mut self, after: &Record, losses: Vec<Loss>) -> Option<Vec<Loss>> {
+        let Some(front) = self.staged.front_mut().or(self.drawn.front_mut()) else {
+            return Some(losses);
+        };
+        if front.run.id == after.run.id {
+            front.losses.splice(0..0, losses);
+        }
+        None
+    }
+
+    /// The records that are in memory only, in order.
+    pub(crate) fn unspilled(&self) -> impl Iterator<Item = &Record> {
+        let flight = self.flight.iter().flat_map(|flight| flight.batch.records());
+        flight
+            .chain(&self.staged)
+            .chain(&self.drawn)
+            .filter(|record| self.in_memory_only(record))
+    }
+
+    /// All that is in memory has been written to the spill. What was drawn will be read again.
+    pub(crate) fn spilled(&mut self) {
+        let last = self.drawn.back().map(Record::key).or(self.last_staged());
+        self.spilled_through = self.spilled_through.max(last);
+        self.drawn.clear();
+        self.drawn_since = None;
+        self.staged_since = None;
+        if let Some(flight) = &mut self.flight {
+            flight.memory_since = None;
+        }
+    }
+
+    /// The spill holds rows up to `key`.
+    pub(crate) fn inherit(&mut self, key: Option<Key>) {
+        self.spilled_through = self.spilled_through.max(key);
+    }
+
+    /// Where reading the spill goes on.
+    pub(crate) fn read_after(&self) -> Option<Key> {
+        self.last_staged().or(self.settled)
+    }
+
+    /// Since when something has been in memory only.
+    pub(crate) fn memory_since(&self) -> Option<Instant> {
+        let flight = self.flight.as_ref().and_then(|flight| flight.memory_since);
+        flight
+            .into_iter()
+            .chain(self.staged_since)
+            .chain(self.drawn_since)
+            .min()
+    }
+
+    /// When the oldest record in memory was popped from the ring.
+    pub(crate) fn oldest_popped_ms(&self) -> Option<u64> {
+        let flight = self
+            .flight
+            .as_ref()
+            .and_then(|flight| flight.batch.records().first());
+        flight
+            .or(self.staged.front())
+            .map(|record| record.popped_ms)
+    }
+
+    /// The last record that the sink is known to have.
+    pub(crate) fn settled(&self) -> Option<Key> {
+        self.settled
+    }
+
+    pub(crate) fn in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    pub(crate) fn staged(&self) -> usize {
+        self.staged.len()
+    }
+
+    pub(crate) fn drawn(&self) -> usize {
+        self.drawn.len()
+    }
+
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.staged_bytes
+    }
+
+    pub(crate) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.staged.iter_mut().chain(&mut self.drawn)
+    }
+
+    /// Those in memory only stand at the end: if the last staged one is on disk, all are.
+    fn forget_since(&mut self) {
+        if !self
+            .staged
+            .back()
+            .is_some_and(|record| self.in_memory_only(record))
+        {
+            self.staged_since = None;
+        }
+    }
+
+    fn last_staged(&self) -> Option<Key> {
+        let flight = || {
+            self.flight
+                .as_ref()
+                .and_then(|flight| flight.batch.records().last())
+        };
+        self.staged.back().or_else(flight).map(Record::key)
+    }
+
+    fn in_memory_only(&self, record: &Record) -> bool {
+        Some(record.key()) > self.spilled_through
+    }
+}

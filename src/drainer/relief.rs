@@ -1,0 +1,107 @@
+//! The disk's side: staging from spill and ring, and relieving memory into the spill.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{BATCH_BYTES_MAX, Drainer, POLL_MIN};
+use crate::error::SpillError;
+use crate::event::{Key, Record};
+use crate::metrics::Metrics;
+use crate::spill::APPEND_ROWS_MAX;
+
+impl Drainer {
+    pub(super) fn stage_spill(&mut self, now: Instant) {
+        let room = self.config.batch_max - self.pipeline.staged().min(self.config.batch_max);
+        let bytes = BATCH_BYTES_MAX - self.pipeline.staged_bytes().min(BATCH_BYTES_MAX);
+        match self.spill.oldest(self.pipeline.read_after(), room, bytes) {
+            Ok(records) => self.pipeline.stage(records, now),
+            Err(error) => self.disk_failed(&error, now),
+        }
+    }
+
+    /// Stages what a failing disk has not taken, and then from the ring.
+    pub(super) fn stage_ring(&mut self, now: Instant) {
+        let room = self.config.batch_max - self.pipeline.staged().min(self.config.batch_max);
+        if self.pipeline.drawn() > 0 {
+            self.pipeline.stage_drawn(room, now);
+        } else {
+            let records = self.pop(room, now);
+            self.pipeline.stage(records, now);
+        }
+    }
+
+    pub(super) fn relieve(&mut self, now: Instant) {
+        // What a failed attempt has left counts towards the chunk: memory stays bounded.
+        let records = self.pop(APPEND_ROWS_MAX.saturating_sub(self.pipeline.drawn()), now);
+        self.pipeline.draw(records, now);
+        let start = Instant::now();
+        match self.spill.append(self.pipeline.unspilled()) {
+            Ok(appended) => {
+                self.disk_works();
+                self.counts.appended += appended;
+                self.pipeline.spilled();
+                if appended > 0 {
+                    Metrics::appended(start.elapsed());
+                    self.requests.progress(now);
+                }
+            }
+            Err(error) => {
+                self.disk_failed(&error, now);
+                self.rest(self.poll);
+            }
+        }
+    }
+
+    /// Pops and encodes from the ring.
+    fn pop(&mut self, entries_max: usize, now: Instant) -> Vec<Record> {
+        let mut records = Vec::new();
+        if self.intake.last_n() + entries_max as u64 > Key::N_MAX && !self.turn_over(now) {
+            return records;
+        }
+        let popped = self.intake.take(entries_max, BATCH_BYTES_MAX, &mut records);
+        self.counts.popped += popped as u64;
+        self.ring_since = None;
+        if popped > 0 {
+            self.poll = POLL_MIN;
+            self.requests.progress(now);
+        } else if entries_max > 0 {
+            // A publisher is inside and has not pushed yet.
+            self.rest(self.poll);
+        }
+        records
+    }
+
+    /// The run's numbers are used up: begins a new one.
+    fn turn_over(&mut self, now: Instant) -> bool {
+        let last_n = self.intake.last_n();
+        let begun = self
+            .spill
+            .end_run(&self.run, last_n)
+            .and_then(|()| self.spill.begin_run());
+        match begun {
+            Ok(run) => {
+                self.run = Arc::clone(&run);
+                self.intake.begin(run);
+                true
+            }
+            Err(error) => {
+                self.disk_failed(&error, now);
+                false
+            }
+        }
+    }
+
+    pub(super) fn disk_works(&mut self) {
+        if self.disk.rests_until.take().is_some() {
+            self.disk.backoff.reset();
+            tracing::info!(target: "spillring", "the spill works again");
+        }
+    }
+
+    pub(super) fn disk_failed(&mut self, error: &SpillError, now: Instant) {
+        if self.disk.rests_until.is_none() {
+            tracing::error!(target: "spillring", %error, "the spill does not work; entries stay in memory");
+        }
+        self.disk.rests_until = Some(now + self.disk.backoff.pause(fastrand::f64()));
+    }
+}

@@ -1,0 +1,94 @@
+//! What has been asked of the drainer and is not done yet.
+
+use std::time::{Duration, Instant};
+
+use crate::control::Request;
+use crate::event::Key;
+use crate::policy::Stopping;
+use crate::stats::Stats;
+use crate::ticket::Promise;
+
+/// A limit that the clock cannot hold is as good as this.
+const FOREVER: Duration = Duration::from_hours(365 * 24);
+
+/// Flushes and shutdowns under way.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    flushes: Vec<Flushing>,
+    shutdowns: Vec<Promise<Stats>>,
+    stopping: Option<Stopping>,
+}
+
+/// A flush first waits until all that stood in the ring when it was seen has been popped; what had been numbered by
+/// then must be settled or on disk. It waits on pops, not on an empty ring: publishers may keep that from ever coming.
+#[derive(Debug)]
+struct Flushing {
+    promise: Promise<()>,
+    pops: u64,
+    through: Option<Key>,
+}
+
+impl Requests {
+    pub(crate) fn add(&mut self, request: Request, popped: u64, queued: usize, now: Instant) {
+        match request {
+            Request::Flush(promise) => {
+                self.flushes.push(Flushing {
+                    promise,
+                    pops: popped + queued as u64,
+                    through: None,
+                });
+            }
+            Request::Shutdown(limit, promise) => {
+                let deadline = now.checked_add(limit).unwrap_or(now + FOREVER);
+                let earlier = self
+                    .stopping
+                    .map_or(deadline, |stopping| stopping.deadline.min(deadline));
+                self.stopping = Some(Stopping {
+                    deadline: earlier,
+                    progress_at: now,
+                });
+                self.shutdowns.push(promise);
+            }
+        }
+    }
+
+    pub(crate) fn flushing(&self) -> bool {
+        !self.flushes.is_empty()
+    }
+
+    pub(crate) fn stopping(&self) -> Option<Stopping> {
+        self.stopping
+    }
+
+    /// Something has moved: an end that is overdue has not become hopeless.
+    pub(crate) fn progress(&mut self, now: Instant) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.progress_at = now;
+        }
+    }
+
+    /// Keeps the flushes that are done: `popped` entries have left the ring, the last of them is `last`, and the first
+    /// that is in memory only is `in_memory_from`.
+    pub(crate) fn keep_flushes(&mut self, popped: u64, last: Key, in_memory_from: Option<Key>) {
+        for flushing in &mut self.flushes {
+            if flushing.pops <= popped {
+                flushing.through.get_or_insert(last);
+            }
+        }
+        let done = |flushing: &mut Flushing| {
+            flushing
+                .through
+                .is_some_and(|through| in_memory_from.is_none_or(|from| from > through))
+        };
+        for flushing in self.flushes.extract_if(.., done) {
+            flushing.promise.keep(());
+        }
+    }
+
+    /// The end has come.
+    pub(crate) fn account(self, stats: &Stats) {
+        for promise in self.shutdowns {
+            promise.keep(stats.clone());
+        }
+    }
+}

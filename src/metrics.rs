@@ -1,0 +1,153 @@
+//! Names and values of the metrics, told through the `metrics` facade.
+//!
+//! The totals are the process's, summed over its publishers, and are told as absolute values with handles made anew
+//! each time: a recorder that the host installs late still sees every count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge, histogram};
+
+use crate::stats::{State, Stats};
+
+/// A counter: its name, its label if it has one, and where its value stands.
+type Counter = (
+    &'static str,
+    Option<(&'static str, &'static str)>,
+    fn(&Stats) -> u64,
+);
+
+const COUNTERS: [Counter; 17] = [
+    ("aa_audit_accepted_total", None, |stats| stats.accepted),
+    ("aa_audit_delivered_total", None, |stats| stats.delivered),
+    ("aa_audit_published_total", None, |stats| {
+        stats.delivered - stats.replayed
+    }),
+    ("aa_audit_publish_errors_total", None, |stats| {
+        stats.delivery_errors
+    }),
+    ("aa_audit_buffered_total", None, |stats| stats.appended),
+    ("aa_audit_flushed_total", None, |stats| stats.replayed),
+    ("aa_events_flushed_total", None, |stats| stats.replayed),
+    ("aa_events_dropped_total", None, |stats| {
+        stats.discarded.spill_evicted
+    }),
+    (
+        "aa_audit_dropped_total",
+        Some(("reason", "queue_full")),
+        |stats| stats.lost.queue_full,
+    ),
+    (
+        "aa_audit_dropped_total",
+        Some(("reason", "already_shutdown")),
+        |stats| stats.lost.already_shutdown,
+    ),
+    (
+        "aa_audit_dropped_total",
+        Some(("reason", "spill_full")),
+        |stats| stats.lost.spill_full,
+    ),
+    (
+        "aa_audit_dropped_total",
+        Some(("reason", "spill_evicted")),
+        |stats| stats.discarded.spill_evicted,
+    ),
+    (
+        "aa_audit_dropped_total",
+        Some(("reason", "encode_error")),
+        |stats| stats.discarded.encode_error,
+    ),
+    (
+        "aa_audit_dropped_total",
+        Some(("reason", "corrupt")),
+        |stats| stats.discarded.corrupt,
+    ),
+    (
+        "aa_audit_dead_lettered_total",
+        Some(("reason", "oversize")),
+        |stats| stats.oversize,
+    ),
+    (
+        "aa_audit_dead_lettered_total",
+        Some(("reason", "rejected")),
+        |stats| stats.rejected,
+    ),
+    ("aa_audit_returned_total", None, |stats| stats.returned),
+];
+
+static TOTALS: [AtomicU64; COUNTERS.len()] = [const { AtomicU64::new(0) }; COUNTERS.len()];
+
+/// What one publisher has added to the totals so far.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    told: [u64; COUNTERS.len()],
+    last: Option<(Instant, u64)>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            told: [0; COUNTERS.len()],
+            last: None,
+        }
+    }
+
+    /// Brings counters and gauges up to date.
+    pub(crate) fn tell(&mut self, stats: &Stats, spill_bytes_max: u64) {
+        for (((name, label, read), total), told) in COUNTERS.iter().zip(&TOTALS).zip(&mut self.told)
+        {
+            // A count read while entries move may step back for a moment; a counter never does.
+            let now = read(stats).max(*told);
+            let sum = total.fetch_add(now - *told, Ordering::Relaxed) + (now - *told);
+            *told = now;
+            match label {
+                Some((key, value)) => counter!(*name, *key => *value).absolute(sum),
+                None => counter!(*name).absolute(sum),
+            }
+        }
+        Self::tell_depths(stats);
+        gauge!("aa_audit_spill_seconds_until_full")
+            .set(self.seconds_until_full(stats.spill_bytes, spill_bytes_max));
+        for state in State::ALL {
+            gauge!("aa_audit_state", "state" => state.as_str()).set(u8::from(state == stats.state));
+        }
+    }
+
+    pub(crate) fn delivered(entries: u64, took: Duration) {
+        histogram!("aa_audit_delivery_seconds").record(took);
+        histogram!("aa_audit_batch_entries").record(as_f64(entries));
+    }
+
+    pub(crate) fn appended(took: Duration) {
+        histogram!("aa_audit_spill_append_seconds").record(took);
+    }
+
+    fn tell_depths(stats: &Stats) {
+        gauge!("aa_audit_ring_entries").set(as_f64(stats.in_ring));
+        gauge!("aa_audit_ring_bytes").set(as_f64(stats.ring_bytes));
+        gauge!("aa_audit_spill_entries").set(as_f64(stats.spilled));
+        gauge!("aa_events_buffered").set(as_f64(stats.spilled));
+        gauge!("aa_audit_spill_bytes").set(as_f64(stats.spill_bytes));
+        gauge!("aa_audit_oldest_entry_age_seconds")
+            .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());
+    }
+
+    /// At the pace since the last call; infinite if the spill does not grow.
+    fn seconds_until_full(&mut self, bytes: u64, bytes_max: u64) -> f64 {
+        let now = Instant::now();
+        let last = self.last.replace((now, bytes));
+        let Some((then, before)) = last else {
+            return f64::INFINITY;
+        };
+        let grown = bytes.saturating_sub(before);
+        if grown == 0 {
+            return f64::INFINITY;
+        }
+        as_f64(bytes_max.saturating_sub(bytes)) * (now - then).as_secs_f64() / as_f64(grown)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating-point")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,255 @@
+//! What the drainer does next, as a pure function of plain facts, and how long it backs off.
+//!
+//! Three rules stand behind the order of the steps. The sink, when it is free and a batch is ready, gets it at once:
+//! handing over costs nothing. The disk and the sink take turns, so that neither a flood of new entries keeps the
+//! backlog from leaving nor a long backlog keeps the ring from being relieved. And nothing is staged from the ring
+//! while the spill holds entries that are not in memory: that is what keeps the order.
+
+use std::time::{Duration, Instant};
+
+/// The one thing to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Ask the sink how far it has come.
+    Ask,
+    /// Hand what is staged to the sink.
+    Deliver,
+    /// Read the oldest rows of the spill that are not in memory.
+    StageSpill,
+    /// Pop and encode from the ring.
+    StageRing,
+    /// Write what is in memory only, and a chunk of the ring, to the spill.
+    Relieve,
+    /// Nothing, for so long at the most.
+    Wait(Duration),
+    /// Come to an end.
+    Stop,
+}
+
+/// Everything the decision rests on.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) now: Instant,
+    pub(crate) sink: Hand,
+    /// The sink must be asked before it gets anything.
+    pub(crate) doubt: Doubt,
+    pub(crate) staged: Staged,
+    /// The spill holds entries that are not staged.
+    pub(crate) unread: Unread,
+    pub(crate) ring: RingFacts,
+    /// Since when the oldest entry that is in memory only has been waiting; none if there is none.
+    pub(crate) memory_since: Option<Instant>,
+    pub(crate) disk: Hand,
+    /// The last step relieved the ring: somebody else's turn.
+    pub(crate) last: Option<Step>,
+    /// Somebody waits for a flush.
+    pub(crate) flush: Flush,
+    pub(crate) stopping: Option<Stopping>,
+    pub(crate) pending_max: Duration,
+    /// How long to wait if there is nothing to do.
+    pub(crate) poll: Duration,
+}
+
+/// Whether the sink, or the disk, can be given work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    Free,
+    /// At work (the sink), or at its cap (the disk).
+    Busy,
+    /// Failed; not before then.
+    RestsUntil(Instant),
+}
+
+/// Whether it is known what the sink has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    None,
+    Ask,
+}
+
+/// How much is out of ring and spill and ready to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Staged {
+    Nothing,
+    Some,
+    /// A whole batch.
+    Full,
+}
+
+/// Whether the spill holds entries that are not staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    None,
+    Rows,
+}
+
+/// Whether somebody waits for a flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    None,
+    Wanted,
+}
+
+/// How full the ring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RingFacts {
+    Empty,
+    Some,
+    /// Enough for a whole transaction of the spill.
+    Chunk,
+    /// Past its high water mark.
+    High,
+}
+
+/// The end is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopping {
+    /// What is not delivered by then is spilled.
+    pub(crate) deadline: Instant,
+    /// When something last moved.
+    pub(crate) progress_at: Instant,
+}
+
+/// How long an end that is overdue waits for a disk that takes nothing.
+pub(crate) const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Decides.
+pub(crate) fn next(facts: &Facts) -> Step {
+    if facts.finished() || facts.hopeless() {
+        return Step::Stop;
+    }
+    let relieve = facts.relief_wanted() && facts.disk_ready();
+    let stage = facts.stage();
+    if facts.overdue() {
+        return if relieve { Step::Relieve } else { facts.wait() };
+    }
+    if facts.sink_ready() {
+        if facts.doubt == Doubt::Ask {
+            return Step::Ask;
+        }
+        if facts.staged == Staged::Full || (facts.staged == Staged::Some && stage.is_none()) {
+            return Step::Deliver;
+        }
+    }
+    match stage {
+        _ if relieve && facts.last != Some(Step::Relieve) => Step::Relieve,
+        Some(stage) => stage,
+        None if relieve => Step::Relieve,
+        None => facts.wait(),
+    }
+}
+
+impl Facts {
+    /// Nothing is left anywhere, or all that is left is on disk and time is up.
+    fn finished(&self) -> bool {
+        let Some(stopping) = self.stopping else {
+            return false;
+        };
+        let settled = self.memory_since.is_none() && self.ring == RingFacts::Empty;
+        let delivered = self.staged == Staged::Nothing
+            && self.sink != Hand::Busy
+            && self.unread == Unread::None;
+        settled && (delivered || self.now >= stopping.deadline)
+    }
+
+    /// Time is up, and what is left can be put nowhere.
+    fn hopeless(&self) -> bool {
+        self.stopping.is_some_and(|stopping| {
+            self.now >= stopping.deadline.max(stopping.progress_at) + STOP_GRACE
+        })
+    }
+
+    fn overdue(&self) -> bool {
+        self.stopping
+            .is_some_and(|stopping| self.now >= stopping.deadline)
+    }
+
+    fn sink_ready(&self) -> bool {
+        self.sink.ready(self.now)
+    }
+
+    /// At an end that is overdue the cap no longer counts, nor does a rest: keeping what was accepted comes first.
+    fn disk_ready(&self) -> bool {
+        self.overdue() || self.disk.ready(self.now)
+    }
+
+    fn stage(&self) -> Option<Step> {
+        match (self.staged, self.unread, self.ring) {
+            (Staged::Full, _, _) | (_, Unread::None, RingFacts::Empty) => None,
+            (_, Unread::Rows, _) => Some(Step::StageSpill),
+            (_, Unread::None, _) => Some(Step::StageRing),
+        }
+    }
+
+    /// Whether entries that are in memory only should go to the disk.
+    fn relief_wanted(&self) -> bool {
+        let Some(since) = self.memory_since else {
+            return false;
+        };
+        let behind_backlog = self.unread == Unread::Rows;
+        let stuck = behind_backlog || self.doubt == Doubt::Ask || !self.sink_ready();
+        let not_taking =
+            behind_backlog || self.doubt == Doubt::Ask || matches!(self.sink, Hand::RestsUntil(_));
+        let pending_too_long = self.now >= since + self.pending_max;
+        self.overdue()
+            || (stuck && (self.ring == RingFacts::High || pending_too_long))
+            || (behind_backlog && self.ring >= RingFacts::Chunk)
+            || (not_taking && self.flush == Flush::Wanted)
+    }
+
+    fn wait(&self) -> Step {
+        let until = |hand| match hand {
+            Hand::RestsUntil(at) if at > self.now => at - self.now,
+            _ => self.poll,
+        };
+        Step::Wait(self.poll.min(until(self.sink)).min(until(self.disk)))
+    }
+}
+
+impl Hand {
+    fn ready(self, now: Instant) -> bool {
+        match self {
+            Self::Free => true,
+            Self::Busy => false,
+            Self::RestsUntil(at) => now >= at,
+        }
+    }
+}
+
+/// Exponential backoff with full jitter.
+///
+/// Source: Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    min: Duration,
+    max: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
+        Self {
+            min,
+            max,
+            failures: 0,
+        }
+    }
+
+    /// How long to rest after one more failure; `jitter` is a random number in `0.0..1.0`.
+    pub(crate) fn pause(&mut self, jitter: f64) -> Duration {
+        let ceiling = self
+            .min
+            .saturating_mul(2_u32.saturating_pow(self.failures))
+            .min(self.max);
+        self.failures = self.failures.saturating_add(1);
+        ceiling.mul_f64(jitter)
+    }
+
+    /// After a success.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! The handle through which entries enter.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::control::{Control, on_own_thread};
+use crate::error::{PublishTimeoutError, TryPublishError};
+use crate::event::Event;
+use crate::ring::{Refused, Ring};
+use crate::stats::{Lost, Stats};
+use crate::ticket::Ticket;
+
+/// The handle through which any thread publishes. Cloning it is cheap; all clones feed the same ring.
+pub struct Publisher<E> {
+    shared: Arc<Shared<E>>,
+}
+
+/// What publishers and drainer share.
+#[derive(Debug)]
+pub(crate) struct Shared<E> {
+    pub(crate) ring: Ring<E>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) refusals: Refusals,
+}
+
+/// Counts of entries that were not let in. Every entry lost is counted here before it is counted in the ring.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    /// The spill is at its cap: a full ring is its doing.
+    spill_full: AtomicBool,
+    lost_spill_full: AtomicU64,
+    lost_closed: AtomicU64,
+    returned: AtomicU64,
+}
+
+/// How long `publish_timeout` sleeps between its first looks, and at the most.
+const ROOM_POLL_MIN: Duration = Duration::from_micros(50);
+const ROOM_POLL_MAX: Duration = Duration::from_millis(1);
+
+impl<E: Event> Publisher<E> {
+    pub(crate) fn new(shared: Arc<Shared<E>>) -> Self {
+        Self { shared }
+    }
+
+    /// Publishes the entry, and never waits: no await, no lock, no allocation, no system call.
+    ///
+    /// If the ring is full or the publisher closed, the entry is dropped: a loss that is counted by reason, and told in
+    /// the stream where it happened. Who would rather keep the entry calls [`try_publish`](Self::try_publish), who
+    /// would rather wait [`publish_timeout`](Self::publish_timeout).
+    #[inline]
+    pub fn publish(&self, entry: E) {
+        if let Err(refused) = self.shared.push(entry) {
+            self.shared.lose(refused);
+        }
+    }
+
+    /// Publishes the entry, or hands it back. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`TryPublishError::Full`] or [`TryPublishError::Closed`], with the entry.
+    #[inline]
+    pub fn try_publish(&self, entry: E) -> Result<(), TryPublishError<E>> {
+        self.shared.push(entry).map_err(|refused| {
+            self.shared.refusals.count_return();
+            match refused {
+                Refused::Full(entry) => TryPublishError::Full(entry),
+                Refused::Closed(entry) => TryPublishError::Closed(entry),
+            }
+        })
+    }
+
+    /// Publishes the entry, waiting for room for at most `limit`. Blocks the calling thread meanwhile: in async code
+    /// call [`try_publish`](Self::try_publish) and sleep.
+    ///
+    /// # Errors
+    ///
+    /// With the entry: [`PublishTimeoutError::Full`] if no room came up, [`PublishTimeoutError::Closed`], or
+    /// [`PublishTimeoutError::WouldDeadlock`] if there is no room at once on one of spillring's own threads.
+    pub fn publish_timeout(&self, entry: E, limit: Duration) -> Result<(), PublishTimeoutError<E>> {
+        let start = Instant::now();
+        let mut pause = ROOM_POLL_MIN;
+        let mut waiting = entry;
+        let refusal = loop {
+            waiting = match self.shared.push(waiting) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Closed(entry)) => break PublishTimeoutError::Closed(entry),
+                Err(Refused::Full(entry)) => entry,
+            };
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break PublishTimeoutError::Full(waiting);
+            }
+            if on_own_thread() {
+                break PublishTimeoutError::WouldDeadlock(waiting);
+            }
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(ROOM_POLL_MAX);
+        };
+        self.shared.refusals.count_return();
+        Err(refusal)
+    }
+
+    /// Asks that all entries published before this call be acknowledged by the sink or on disk, and hands out a ticket
+    /// that tells when they are.
+    pub fn flush(&self) -> Ticket<()> {
+        self.shared.control.flush()
+    }
+
+    /// The counts and depths. Takes a lock that the drainer holds for moments only; not for the hot path.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+}
+
+impl<E> fmt::Debug for Publisher<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher")
+            .field("inside", &self.shared.ring.inside())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E> Clone for Publisher<E> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<E> Shared<E> {
+    /// The drainer's last stats, with the ring and the refusals as they are now.
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.control.stats();
+        let inside = self.ring.inside();
+        stats.accepted += inside.entries;
+        stats.in_ring = inside.entries;
+        stats.ring_bytes = inside.bytes;
+        stats.lost = self.refusals.lost(self.ring.lost());
+        stats.returned = self.refusals.returned.load(Ordering::Relaxed);
+        stats
+    }
+}
+
+impl<E: Event> Shared<E> {
+    #[inline]
+    fn push(&self, entry: E) -> Result<(), Refused<E>> {
+        let weight = entry.weight();
+        self.ring.push(entry, weight)
+    }
+
+    #[cold]
+    fn lose(&self, refused: Refused<E>) {
+        self.refusals.count_loss(&refused);
+        self.ring.lose();
+        drop(refused);
+    }
+}
+
+impl Refusals {
+    /// Says what a full ring means from now on.
+    pub(crate) fn blame_spill(&self, full: bool) {
+        self.spill_full.store(full, Ordering::Relaxed);
+    }
+
+    /// The losses by reason, of which there are `total`.
+    pub(crate) fn lost(&self, total: u64) -> Lost {
+        let spill_full = self.lost_spill_full.load(Ordering::Relaxed).min(total);
+        let already_shutdown = self
+            .lost_closed
+            .load(Ordering::Relaxed)
+            .min(total - spill_full);
+        Lost {
+            queue_full: total - spill_full - already_shutdown,
+            already_shutdown,
+            spill_full,
+        }
+    }
+
+    fn count_return(&self) {
+        self.returned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_loss<E>(&self, refused: &Refused<E>) {
+        match refused {
+            Refused::Closed(_) => self.lost_closed.fetch_add(1, Ordering::Relaxed),
+            Refused::Full(_) if self.spill_full.load(Ordering::Relaxed) => {
+                self.lost_spill_full.fetch_add(1, Ordering::Relaxed)
+            }
+            Refused::Full(_) => return,
+        };
+    }
+}

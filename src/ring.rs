@@ -1,0 +1,203 @@
+//! The ring: a bounded lock-free queue behind a gate.
+//!
+//! # Protocol
+//!
+//! The gate is one word that packs *closed*, *entries inside* and *bytes inside*:
+//!
+//! ```text
+//!   63      62 ........ 40   39 ......... 0
+//!  closed   entries (23 b)   bytes (40 b)
+//! ```
+//!
+//! **Enter.** A publisher first looks, and is refused without touching the word if there is no room or the ring is
+//! closed. Else it adds one entry and its weight in one step. If the value before that step had no room after all, or
+//! was closed, it subtracts the same again and is refused; else it is inside, and pushes onto the queue.
+//!
+//! **Leave.** The drainer pops, and only after its pops have returned subtracts what they weighed, once per batch
+//! ([`Drain`]). So whoever is inside finds a free slot at once: a push never meets a slot that is still being emptied
+//! (bare, it would spin until a preempted drainer runs again), and never a full queue. `ENTER` is the acquire to the
+//! release of `LEAVE`: seeing the room means seeing the slots emptied. A publisher's undoing stands between the two
+//! without breaking them, because every access that writes the word is a read-modify-write.
+//!
+//! **Close** sets the bit. Who adds after that sees it and goes; who added before is inside and will push. So once the
+//! drainer, the only one to subtract for entries that were let in, sees *closed* and no entries, it has popped all that
+//! were ever let in, and none will follow. The look first is what brings the count down while publishers go on
+//! calling: without it their adding and undoing would keep it above zero.
+//!
+//! **Losses** are counted in a word of their own, touched only by losing. Each entry takes its value along, so that
+//! the drainer learns of a loss where it happened: not later than the next entry of the thread that lost.
+//!
+//! Retries happen only inside the queue's push, and there only because another publisher succeeded: a stopped thread
+//! holds up nobody who publishes. It can hold up the drainer: a publisher stopped between the two steps of its push
+//! leaves a slot claimed but empty, and the drainer's pop spins on it, for as long as the scheduler keeps that thread
+//! away.
+//!
+//! Overshoot is bounded: each thread overshoots by one entry of at most `bytes_max`, which is below 2³², so the fields
+//! hold more than two hundred of the heaviest at once; beyond that the carry makes the ring look fuller, never emptier.
+
+use super::sync::{ArrayQueue, AtomicU64, CachePadded, order};
+
+const CLOSED: u64 = 1 << 63;
+const ENTRY: u64 = 1 << 40;
+const BYTES: u64 = ENTRY - 1;
+
+/// A bounded queue of entries with many publishers and one drainer.
+#[derive(Debug)]
+pub(crate) struct Ring<T> {
+    queue: ArrayQueue<Slot<T>>,
+    gate: CachePadded<AtomicU64>,
+    lost: CachePadded<AtomicU64>,
+    capacity: u64,
+    bytes_max: u64,
+}
+
+/// An entry on its way through the ring.
+#[derive(Debug)]
+pub(crate) struct Slot<T> {
+    pub(crate) value: T,
+    /// How many entries had been lost when this one was let in.
+    pub(crate) lost: u64,
+    weight: u32,
+}
+
+/// An entry that was not let in.
+#[derive(Debug)]
+pub(crate) enum Refused<T> {
+    /// There is no room.
+    Full(T),
+    /// The ring is closed.
+    Closed(T),
+}
+
+/// What the gate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inside {
+    pub(crate) closed: bool,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
+enum Refusal {
+    Full,
+    Closed,
+}
+
+impl<T> Ring<T> {
+    pub(crate) fn new(capacity: usize, bytes_max: u32) -> Self {
+        Self {
+            queue: ArrayQueue::new(capacity),
+            gate: CachePadded::new(AtomicU64::new(0)),
+            lost: CachePadded::new(AtomicU64::new(0)),
+            capacity: capacity as u64,
+            bytes_max: u64::from(bytes_max),
+        }
+    }
+
+    /// Lets the entry in, or hands it back. An entry heavier than the whole bound weighs as much as the bound: it
+    /// enters an empty ring.
+    #[inline]
+    pub(crate) fn push(&self, value: T, weight: usize) -> Result<(), Refused<T>> {
+        let weight = (weight as u64).min(self.bytes_max);
+        match self.enter(weight) {
+            Ok(()) => {}
+            Err(Refusal::Full) => return Err(Refused::Full(value)),
+            Err(Refusal::Closed) => return Err(Refused::Closed(value)),
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "bounded by bytes_max, a u32"
+        )]
+        let slot = Slot {
+            value,
+            lost: self.lost.load(order::COUNT),
+            weight: weight as u32,
+        };
+        self.queue.push(slot).map_err(|slot| {
+            debug_assert!(false, "the gate let in more than the queue holds");
+            self.gate.fetch_sub(ENTRY + weight, order::COUNT);
+            Refused::Full(slot.value)
+        })
+    }
+
+    /// Counts an entry that its publisher dropped.
+    #[inline]
+    pub(crate) fn lose(&self) {
+        self.lost.fetch_add(1, order::COUNT);
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(order::COUNT)
+    }
+
+    /// Refuses whoever comes from now on.
+    pub(crate) fn close(&self) {
+        self.gate.fetch_or(CLOSED, order::COUNT);
+    }
+
+    pub(crate) fn inside(&self) -> Inside {
+        let word = self.gate.load(order::COUNT);
+        Inside {
+            closed: word & CLOSED != 0,
+            entries: (word & !CLOSED) / ENTRY,
+            bytes: word & BYTES,
+        }
+    }
+
+    /// How many entries stand in the queue. Counts every push that happened before the call.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Pops entries; their room is given back when the iterator is dropped. For the drainer alone.
+    pub(crate) fn drain(&self) -> Drain<'_, T> {
+        Drain {
+            ring: self,
+            popped: 0,
+        }
+    }
+
+    #[inline]
+    fn enter(&self, weight: u64) -> Result<(), Refusal> {
+        self.admit(self.gate.load(order::COUNT), weight)?;
+        let before = self.gate.fetch_add(ENTRY + weight, order::ENTER);
+        self.admit(before, weight).inspect_err(|_| {
+            self.gate.fetch_sub(ENTRY + weight, order::COUNT);
+        })
+    }
+
+    #[inline]
+    fn admit(&self, word: u64, weight: u64) -> Result<(), Refusal> {
+        if word & CLOSED != 0 {
+            Err(Refusal::Closed)
+        } else if word / ENTRY >= self.capacity || (word & BYTES) + weight > self.bytes_max {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Pops entries in order, and gives their room back at the end, in one step.
+#[derive(Debug)]
+pub(crate) struct Drain<'a, T> {
+    ring: &'a Ring<T>,
+    popped: u64,
+}
+
+impl<T> Iterator for Drain<'_, T> {
+    type Item = Slot<T>;
+
+    fn next(&mut self) -> Option<Slot<T>> {
+        let slot = self.ring.queue.pop()?;
+        self.popped += ENTRY + u64::from(slot.weight);
+        Some(slot)
+    }
+}
+
+impl<T> Drop for Drain<'_, T> {
+    fn drop(&mut self) {
+        if self.popped != 0 {
+            self.ring.gate.fetch_sub(self.popped, order::LEAVE);
+        }
+    }
+}

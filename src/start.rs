@@ -1,0 +1,152 @@
+//! The only file that wires everything.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::control::Control;
+use crate::courier::Courier;
+use crate::drainer;
+use crate::error::StartError;
+use crate::event::Event;
+use crate::intake::RingIntake;
+use crate::publisher::{Publisher, Refusals, Shared};
+use crate::ring::Ring;
+use crate::sink::Sink;
+use crate::spill::Spill;
+use crate::stats::Stats;
+use crate::ticket::Ticket;
+
+/// How long a drainer that is dropped without [`shutdown`](Drainer::shutdown) is waited for.
+const DROP_MAX: Duration = Duration::from_secs(1);
+
+/// The owner of a running publisher: hands out [`Publisher`]s, and ends it.
+///
+/// Dropped without [`shutdown`](Self::shutdown) it closes the publisher, spills what is left without delivering it,
+/// waits a second for that at the most, and complains in the log.
+#[must_use = "dropping the drainer closes the publisher"]
+pub struct Drainer<E: Event> {
+    publisher: Publisher<E>,
+    shared: Arc<Shared<E>>,
+    ending: Ending,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    NotAsked,
+    Asked,
+}
+
+/// Starts a publisher for entries of type `E` that delivers to `sink`.
+///
+/// Two threads are started, the drainer's and the sink's; a Tokio runtime in the host is neither needed nor used. That
+/// the sink cannot be reached is no error: entries are kept until it can. Not usable across a fork.
+///
+/// # Errors
+///
+/// [`StartError::Config`] names a setting that cannot be used, [`StartError::Spill`] says why the spill directory cannot
+/// be, [`StartError::Thread`] that the system would not start a thread.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use spillring::{AuditEntry, Config, JsonLinesSink};
+///
+/// let dir = tempfile::tempdir()?;
+/// let sink = JsonLinesSink::new(dir.path().join("audit.jsonl"));
+/// let drainer = spillring::start::<AuditEntry>(Config::new(dir.path().join("spill")), sink)?;
+/// let stats = drainer.shutdown(Duration::from_secs(5)).wait(Duration::from_secs(10))?;
+/// assert_eq!(stats.accepted, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, StartError> {
+    config.validate()?;
+    let mut spill = Spill::open(
+        &config.spill_dir,
+        config.spill_bytes_max,
+        config.spill_durability,
+    )?;
+    let run = spill.begin_run()?;
+    let control = Arc::new(Control::default());
+    let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
+    let shared = Arc::new(Shared {
+        ring: Ring::new(config.ring_capacity, bytes_max),
+        control: Arc::clone(&control),
+        refusals: Refusals::default(),
+    });
+    let courier = Courier::start(sink, Arc::clone(&control))?;
+    let intake = Box::new(RingIntake::new(Arc::clone(&shared), Arc::clone(&run)));
+    let drainer = drainer::Drainer::new(config, control, intake, courier, spill, run);
+    let closing = Closing(Arc::clone(&shared));
+    std::thread::Builder::new()
+        .name("spillring-drain".to_owned())
+        .spawn(move || {
+            let _closing = closing;
+            drainer.run();
+        })
+        .map_err(|source| StartError::Thread {
+            what: "drainer's thread",
+            source,
+        })?;
+    let publisher = Publisher::new(Arc::clone(&shared));
+    Ok(Drainer {
+        publisher,
+        shared,
+        ending: Ending::NotAsked,
+    })
+}
+
+impl<E: Event> Drainer<E> {
+    /// A handle to publish through; one clone of it per thread is usual.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher<E> {
+        self.publisher.clone()
+    }
+
+    /// The counts and depths.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Closes the publisher, delivers what it holds for at most `limit`, writes the rest to the spill, and hands out a
+    /// ticket for the final account. Entries that could be put nowhere, because sink and disk both failed, stand in it
+    /// as `in_ring` and `in_memory`.
+    pub fn shutdown(mut self, limit: Duration) -> Ticket<Stats> {
+        self.ending = Ending::Asked;
+        self.shared.control.shutdown(limit)
+    }
+}
+
+impl<E: Event> fmt::Debug for Drainer<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drainer")
+            .field("publisher", &self.publisher)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> Drop for Drainer<E> {
+    fn drop(&mut self) {
+        if self.ending == Ending::Asked {
+            return;
+        }
+        tracing::warn!(target: "spillring", "the drainer is dropped without a shutdown: spilling what is left");
+        let ticket = self.shared.control.shutdown(Duration::ZERO);
+        if let Err(error) = ticket.wait(DROP_MAX) {
+            tracing::error!(target: "spillring", %error, "the dropped drainer did not come to an end");
+        }
+    }
+}
+
+/// Closes the ring when the drainer's thread ends, however it does: nothing pretends to publish.
+struct Closing<E>(Arc<Shared<E>>);
+
+impl<E> Drop for Closing<E> {
+    fn drop(&mut self) {
+        self.0.ring.close();
+        self.0.control.end();
+    }
+}
