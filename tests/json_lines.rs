@@ -5,6 +5,7 @@ mod json_lines {
     pub(crate) mod bench;
     mod crash;
     mod ledger;
+    mod model;
     mod refusals;
     mod rotation;
 }
