@@ -37,7 +37,7 @@ fn act() -> impl Strategy<Value = (usize, Act)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_auditor_can_tell_each_line_by_the_ledger(acts in vec(act(), 1..60)) {

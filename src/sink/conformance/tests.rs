@@ -123,7 +123,7 @@ fn faulty(keeps: Keeps, fault: Fault) -> Faulty {
 
 impl Faulty {
     fn store(&self, batch: &Batch) -> Delivery {
-        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let mut delivery = Delivery::all(batch);
         let mut records: Vec<_> = batch
             .records()
@@ -150,9 +150,11 @@ impl Faulty {
             }
             _ => {}
         }
-        shelf.stored.extend(records);
-        shelf.cursors.insert(batch.publisher(), self.reached(batch));
-        shelf.last = Some(batch.through());
+        memory.stored.extend(records);
+        memory
+            .cursors
+            .insert(batch.publisher(), self.reached(batch));
+        memory.last = Some(batch.through());
         delivery
     }
 
@@ -185,11 +187,11 @@ impl Sink for Faulty {
         of: &'a PublisherId,
     ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
         Box::pin(async move {
-            let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = shelf.cursors.get(of).copied();
+            let memory = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = memory.cursors.get(of).copied();
             Ok(match (self.keeps, self.fault) {
                 (Keeps::Ids, _) => None,
-                (_, Fault::OnePositionForAll) => known.and(shelf.last),
+                (_, Fault::OnePositionForAll) => known.and(memory.last),
                 _ => known,
             })
         })
@@ -204,7 +206,7 @@ impl Sink for Faulty {
                     return Delivery::stopped(0, SinkError::Unavailable("a fault".into()));
                 }
                 Fault::DoublesAfterAnAbandonedDelivery => {
-                    let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut memory = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
                     shelf
                         .stored
                         .extend(batch.records().iter().map(|record| self.on_shelf(record)));
@@ -213,8 +215,8 @@ impl Sink for Faulty {
             }
             tokio::task::yield_now().await;
             if self.fault == Fault::DoublesAfterAnAbandonedDelivery {
-                let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-                shelf.cursors.insert(batch.publisher(), batch.through());
+                let mut memory = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+                memory.cursors.insert(batch.publisher(), batch.through());
                 return Delivery::all(batch);
             }
             self.store(batch)
@@ -226,16 +228,16 @@ impl Harness for Faulty {
     type Sink = Self;
 
     fn reopen(&mut self) -> Self {
-        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         if self.fault == Fault::ForgetsThePosition {
-            shelf.cursors.clear();
+            memory.cursors.clear();
         }
-        drop(shelf);
+        drop(memory);
         self.clone()
     }
 
     fn stored(&mut self) -> Vec<Stored> {
-        let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.stored.clone()
+        let memory = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.stored.clone()
     }
 }
