@@ -207,7 +207,7 @@ impl Sink for Faulty {
                 }
                 Fault::DoublesAfterAnAbandonedDelivery => {
                     let mut memory = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-                    shelf
+                    memory
                         .stored
                         .extend(batch.records().iter().map(|record| self.on_shelf(record)));
                 }
