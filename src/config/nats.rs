@@ -144,7 +144,7 @@ impl NatsConfig {
     ///
     /// A variable that is not Unicode.
     pub fn with_env(self) -> Result<Self, ConfigError> {
-        self.with_vars(|name| env::var(name))
+        self.with_vars(env::var)
     }
 
     fn with_vars(

@@ -1,4 +1,4 @@
-//! The NATS JetStream sink: publishes with acknowledgements.
+//! The sink for NATS with its `JetStream`: publishes with acknowledgements.
 //!
 //! What is promised is **at least once**: an entry counts as stored only after the stream has acknowledged it, and all
 //! that were not acknowledged are delivered again.
@@ -39,7 +39,7 @@ use crate::event::{Batch, Position, PublisherId};
 /// How long `position` may take, connecting included.
 const POSITION_MAX: Duration = Duration::from_secs(5);
 
-/// Stores entries in a NATS JetStream stream, at least once.
+/// Stores entries in a stream of NATS, at least once.
 ///
 /// Each entry becomes a message on `<subject_prefix>.<subject of the entry>` with the headers `Audit-Id` and
 /// `Nats-Msg-Id` (run and number), `Audit-Lost` where entries before it are missing, and `Audit-Run` on the first of

@@ -13,3 +13,4 @@
 )]
 
 pub mod nats;
+pub mod proxy;

@@ -26,7 +26,7 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
-/// A running, stopped or killed nats-server with JetStream.
+/// A running, stopped or killed nats-server, with `JetStream` on.
 #[derive(Debug)]
 pub struct NatsServer {
     dir: TempDir,
@@ -174,7 +174,7 @@ impl NatsServer {
         );
     }
 
-    /// Whether the port is answered by this very server, with JetStream on.
+    /// Whether the port is answered by this very server, with `JetStream` on.
     fn greets(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
             return false;

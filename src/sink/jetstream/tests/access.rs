@@ -64,7 +64,7 @@ fn an_nkey_is_given_as_seed_or_file_and_a_bad_one_is_misconfigured() {
     fs::write(&file, format!("{SEED}\n")).unwrap();
     position(&server.url(), |c| c.nkey = Some(SEED.into())).unwrap();
     position(&server.url(), |c| {
-        c.nkey = Some(file.to_str().unwrap().into())
+        c.nkey = Some(file.to_str().unwrap().into());
     })
     .unwrap();
     assert_kept_out(&server.url(), |c| c.nkey = Some("Shidden".into()));

@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use super::support::proxy::Proxy;
 use super::*;
 
 /// Waits, from outside, until the stream holds as many messages.
@@ -91,6 +92,29 @@ fn a_kill_in_the_middle_leaves_a_prefix_and_the_rest_sent_again_stands_once_and_
     rig.deliver_all(&records[delivery.stored..20_000.max(delivery.stored + 5_000)]);
     let through = 20_000.max(delivery.stored + 5_000);
     assert_stored(&server, &records[..through]);
+}
+
+#[test]
+fn a_connection_that_is_cut_is_never_taken_up_again_by_the_client() {
+    let server = NatsServer::start();
+    let proxy = Proxy::cutting_after(1_000_000, server.port());
+    let mut rig = Rig::new(&proxy.url());
+    let records = records(1..=5_000, COMMON);
+    let started = Instant::now();
+    let delivery = rig.deliver(&batch(&records, AMPLE));
+    assert!(
+        matches!(delivery.stopped, Some(SinkError::Unknown(_))),
+        "{delivery:?}"
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(proxy.accepted(), 1);
+    rig.deliver_all(&records[delivery.stored..]);
+    assert_eq!(proxy.accepted(), 2);
+    assert_stored(&server, &records);
 }
 
 #[test]
@@ -202,8 +226,8 @@ fn a_server_in_lame_duck_mode_is_left_after_the_batch() {
     let until = Instant::now() + AMPLE;
     while rig.sink.connection.as_ref().unwrap().is_usable() {
         assert!(Instant::now() < until, "the farewell was not heard");
-        rig.runtime
-            .block_on(tokio::time::sleep(Duration::from_millis(10)));
+        let pause = async { tokio::time::sleep(Duration::from_millis(10)).await };
+        rig.runtime.block_on(pause);
     }
     let delivery = rig.deliver(&batch(&records[5..], AMPLE));
     assert!(

@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use super::*;
 use crate::config::StreamStorage;
 
-/// Does something with JetStream beside the sink.
+/// Does something to the server beside the sink.
 fn beside<F: Future>(server: &NatsServer, act: impl FnOnce(Context) -> F) -> F::Output {
     block_on(async { act(jetstream::new(client(&server.url()).await)).await })
 }
