@@ -45,6 +45,11 @@ const POSITION_MAX: Duration = Duration::from_secs(5);
 /// `Nats-Msg-Id` (run and number), `Audit-Lost` where entries before it are missing, and `Audit-Run` on the first of
 /// a run. It connects at its first call, and makes or checks the stream then, as
 /// [`stream_care`](NatsConfig::stream_care) says.
+///
+/// An entry whose acknowledgement got lost is sent again: inside the stream's duplicate window (two minutes by default)
+/// the server stores it once all the same, later it stands there twice with the same `Audit-Id`. Entries are sent in
+/// order, ahead of their acknowledgements; where the server refuses one in the middle, such as at a change of leader,
+/// those behind it may be stored before it.
 #[derive(Debug)]
 pub struct JetStreamSink {
     config: NatsConfig,

@@ -104,7 +104,8 @@ impl Connection {
         let (tell, heard) = watch::channel(Heard::default());
         let options = options(config, limit, tell);
         let options = credentials::add(options, config, &address).await?;
-        let client = match timeout(limit, options.connect(vec![address, nowhere])).await {
+        let servers = vec![credentials::removed(address)?, nowhere];
+        let client = match timeout(limit, options.connect(servers)).await {
             Ok(connected) => connected.map_err(|error| failure::of_connect(&error))?,
             Err(_) => {
                 return Err(SinkError::Unavailable(format!(

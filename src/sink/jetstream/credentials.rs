@@ -41,6 +41,14 @@ pub(super) async fn add(
     })
 }
 
+/// The address without what stands before its `@`: the client writes addresses to its log.
+pub(super) fn removed(address: ServerAddr) -> Result<ServerAddr, SinkError> {
+    let mut url = address.into_inner();
+    let cleared = url.set_username("").and_then(|()| url.set_password(None));
+    let bare = cleared.ok().and_then(|()| ServerAddr::from_url(url).ok());
+    bare.ok_or_else(|| SinkError::Misconfigured("a URL names no host".to_owned()))
+}
+
 fn with_tls(mut options: ConnectOptions, tls: &NatsTls) -> ConnectOptions {
     if let Some(ca) = &tls.ca {
         options = options.require_tls(true).add_root_certificates(ca.clone());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod access;
+mod logs;
 mod outages;
 mod streams;
 #[path = "../../../tests/support/mod.rs"]

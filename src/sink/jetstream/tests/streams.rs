@@ -134,6 +134,19 @@ fn an_acknowledgement_of_another_stream_does_not_count() {
     );
 }
 
+/// Delivers ten records, of which the fourth is refused before it is sent, and then those behind it.
+fn assert_one_is_not_sent(server: &NatsServer, rig: &mut Rig, records: &[Record]) {
+    rig.position().unwrap();
+    let delivery = rig.deliver(&batch(records, AMPLE));
+    assert!(
+        matches!(delivery.stopped, Some(SinkError::Rejected(_))),
+        "{delivery:?}"
+    );
+    // Nothing that stands behind it was sent ahead.
+    assert_stored(server, &records[..3]);
+    assert_one_is_rejected(server, rig, records);
+}
+
 /// Delivers ten records, of which the fourth is refused, and then those behind it.
 fn assert_one_is_rejected(server: &NatsServer, rig: &mut Rig, records: &[Record]) {
     let delivery = rig.deliver(&batch(records, AMPLE));
@@ -158,7 +171,7 @@ fn with_large_fourth() -> Vec<Record> {
 fn an_entry_above_the_servers_max_payload_is_rejected_and_its_neighbours_go_on() {
     let server = NatsServer::start_with("max_payload: 4096");
     // It is the headers that make it too large.
-    assert_one_is_rejected(&server, &mut Rig::new(&server.url()), &with_large_fourth());
+    assert_one_is_not_sent(&server, &mut Rig::new(&server.url()), &with_large_fourth());
 }
 
 #[test]
@@ -171,7 +184,7 @@ fn an_entry_above_the_streams_max_msg_size_is_rejected_and_its_neighbours_go_on(
             ..audit()
         },
     );
-    assert_one_is_rejected(&server, &mut Rig::new(&server.url()), &with_large_fourth());
+    assert_one_is_not_sent(&server, &mut Rig::new(&server.url()), &with_large_fourth());
 }
 
 #[test]
@@ -194,7 +207,7 @@ fn a_subject_that_cannot_be_published_on_is_rejected_and_breaks_no_connection() 
     let server = NatsServer::start();
     let mut records = records(1..=10, COMMON);
     records[3].subject = "a b\r\nPUB c 0\r\n".into();
-    assert_one_is_rejected(&server, &mut Rig::new(&server.url()), &records);
+    assert_one_is_not_sent(&server, &mut Rig::new(&server.url()), &records);
 }
 
 #[test]
