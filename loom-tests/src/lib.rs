@@ -14,10 +14,14 @@
 //!
 //! # What is not
 //!
-//! More than three threads or a handful of entries; more than three preemptions of a running thread
-//! (`LOOM_MAX_PREEMPTIONS` raises that); `SeqCst` stronger than acquire and release, as loom has it. The
+//! More than three threads or a handful of entries; more preemptions of running threads than a
+//! scenario says (`LOOM_MAX_PREEMPTIONS` raises that); `SeqCst` stronger than acquire and release, as loom has it. The
 //! drainer's rules for flush and shutdown are those of `src/drainer/requests.rs` and `src/policy.rs`, told again in a few
 //! lines: the drainer itself needs threads, files and a clock.
+#![expect(
+    clippy::duplicate_mod,
+    reason = "the same ring is built upon several kinds of sync"
+)]
 
 mod sync;
 
@@ -54,6 +58,7 @@ macro_rules! build {
             #[path = "../../src/ring.rs"]
             mod ring;
 
+            #[expect(clippy::missing_panics_doc, reason = "to panic is how a race fails")]
             #[path = "races.rs"]
             pub mod races;
         }

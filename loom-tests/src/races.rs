@@ -11,16 +11,18 @@ use loom::thread::{self, JoinHandle, yield_now};
 use super::ring::{Refused, Ring, Slot};
 use crate::sync::writes;
 
-/// How often a running thread is interrupted at the most, so that a scenario takes seconds.
-const PREEMPTIONS_MAX: usize = 3;
+/// How often running threads are interrupted at the most, so that a scenario takes no more than seconds: the drainer
+/// with one publisher, and with two.
+const PAIR: usize = 8;
+const TRIO: usize = 3;
 const BYTES_MAX: u32 = 10;
 const LIGHT: usize = 1;
 
 type Shared = Arc<Ring<u32>>;
 
-fn model(scenario: impl Fn() + Send + Sync + 'static) {
+fn model(preemptions_max: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
-    builder.preemption_bound.get_or_insert(PREEMPTIONS_MAX);
+    builder.preemption_bound.get_or_insert(preemptions_max);
     builder.check(scenario);
 }
 
@@ -89,7 +91,7 @@ fn join<T>(handle: JoinHandle<T>) -> T {
 
 /// Of two publishers who see one free slot, one gets it, and the other's overshoot leaves no trace.
 pub fn two_publishers_on_the_last_slot() {
-    model(|| {
+    model(TRIO, || {
         let ring = ring(2);
         let mut expected = accepted(&ring, &[1]);
         let one = publisher(&ring, &[2]);
@@ -104,7 +106,7 @@ pub fn two_publishers_on_the_last_slot() {
 
 /// A publisher let in by the room that a pop gave back finds the slot emptied; nothing is lost or overtakes.
 pub fn push_against_pop() {
-    model(|| {
+    model(PAIR, || {
         let ring = ring(1);
         let mut expected = accepted(&ring, &[1]);
         let publisher = publisher(&ring, &[2, 3]);
@@ -119,7 +121,7 @@ pub fn push_against_pop() {
 
 /// Two publishers on two slots that the drainer is giving back: one may enter by room that only the other saw freed.
 pub fn two_pushes_against_two_pops() {
-    model(|| {
+    model(TRIO, || {
         let ring = ring(2);
         let mut expected = accepted(&ring, &[1, 2]);
         let one = publisher(&ring, &[3]);
@@ -136,7 +138,7 @@ pub fn two_pushes_against_two_pops() {
 /// A publisher that overshoots undoes it while the drainer gives room back: neither step swallows the other, and who
 /// enters behind both sees the slot emptied.
 pub fn refusal_against_freeing() {
-    model(|| {
+    model(TRIO, || {
         let ring = ring(1);
         let one = publisher(&ring, &[2]);
         let two = publisher(&ring, &[3]);
@@ -151,7 +153,7 @@ pub fn refusal_against_freeing() {
 
 /// Whatever was let in before the close is popped, and after it nothing is let in.
 pub fn close_against_push() {
-    model(|| {
+    model(PAIR, || {
         let ring = ring(2);
         let publisher = publisher(&ring, &[1, 2]);
         ring.close();
@@ -164,7 +166,7 @@ pub fn close_against_push() {
 
 /// Closed and nobody inside is reached, and final, though publishers go on calling.
 pub fn shutdown_while_publishers_go_on_calling() {
-    model(|| {
+    model(TRIO, || {
         let ring = ring(1);
         let one = publisher(&ring, &[1, 2, 3]);
         let two = publisher(&ring, &[4, 5]);
@@ -178,7 +180,7 @@ pub fn shutdown_while_publishers_go_on_calling() {
 
 /// Who has once been refused by a closed ring writes to the word no more: else its calls would keep the end away.
 pub fn refused_by_a_closed_ring() {
-    model(|| {
+    model(PAIR, || {
         let ring = ring(1);
         let calls = Arc::clone(&ring);
         let publisher = thread::spawn(move || {
@@ -200,7 +202,7 @@ pub fn refused_by_a_closed_ring() {
 /// A flush waits for what its thread had published before, though another publishes on: the drainer counts its pops
 /// from when it sees the request, up to what stands in the queue then.
 pub fn flush_against_push() {
-    model(|| {
+    model(TRIO, || {
         let ring = ring(2);
         let asked = Arc::new(Mutex::new(false));
         let (flushed, asks) = (Arc::clone(&ring), Arc::clone(&asked));
@@ -245,56 +247,55 @@ fn is_set(flag: &Mutex<bool>) -> bool {
 
 /// Who loses an entry and then publishes one tells the loss with it.
 pub fn loss_told_by_its_thread() {
-    model(|| {
+    model(PAIR, || {
         let ring = ring(1);
         let loses = Arc::clone(&ring);
         let publisher = thread::spawn(move || {
-            let mut lost = Vec::new();
-            let mut losses = 0;
+            let (mut told, mut lost) = (Vec::new(), 0);
             for value in [2, 3, 4] {
                 if loses.push(value, LIGHT).is_ok() {
-                    lost.push((value, losses));
+                    told.push((value, lost));
                 } else {
                     loses.lose();
-                    losses += 1;
+                    lost += 1;
                 }
             }
-            (lost, losses)
+            (told, lost)
         });
         accepted(&ring, &[1]);
         let mut popped = batch(&ring);
-        let (told, losses) = join(publisher);
+        let (told, lost_in_all) = join(publisher);
         popped.extend(batch(&ring));
         for (value, lost) in told {
             let slot = popped.iter().find(|slot| slot.value == value);
             assert_eq!(slot.map(|slot| slot.lost), Some(lost), "loss not told");
         }
-        assert_eq!(ring.lost(), losses);
+        assert_eq!(ring.lost(), lost_in_all);
     });
 }
 
 /// Who has learned of another's loss, by whatever orders the two, tells it with its next entry.
 pub fn loss_told_by_who_learned_of_it() {
-    model(|| {
+    model(PAIR, || {
         let ring = ring(1);
-        let (loses, learned) = (Arc::clone(&ring), Arc::new(AtomicBool::new(false)));
+        let (unlucky, learned) = (Arc::clone(&ring), Arc::new(AtomicBool::new(false)));
         let tells = Arc::clone(&learned);
-        let loser = thread::spawn(move || {
-            loses.lose();
+        let publisher = thread::spawn(move || {
+            unlucky.lose();
             tells.store(true, Ordering::Release);
         });
         let knew = learned.load(Ordering::Acquire);
         accepted(&ring, &[1]);
         let told = batch(&ring).iter().map(|slot| slot.lost).sum::<u64>();
         assert!(told == 1 || !knew, "a loss was known and not told");
-        join(loser);
+        join(publisher);
         assert_eq!(ring.lost(), 1);
     });
 }
 
 /// An entry heavier than the bound enters the empty ring and no other; none enters beside it.
 pub fn heavy_entry_enters_only_the_empty_ring() {
-    model(|| {
+    model(TRIO, || {
         let ring = ring(2);
         let heavy = Arc::clone(&ring);
         let heavy = thread::spawn(move || heavy.push(1, 1000).is_ok());
@@ -308,7 +309,7 @@ pub fn heavy_entry_enters_only_the_empty_ring() {
 
 /// The room of a heavy entry comes back whole, whoever overshoots meanwhile.
 pub fn heavy_entry_against_freeing() {
-    model(|| {
+    model(TRIO, || {
         let ring = ring(2);
         let heavy = Arc::clone(&ring);
         let mut expected = accepted(&ring, &[1]);

@@ -56,10 +56,6 @@ impl<T> ArrayQueue<T> {
     /// # Panics
     ///
     /// If the queue is full, or the slot is still being emptied.
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the original's signature; here a refusal is a panic"
-    )]
     pub(crate) fn push(&self, value: T) -> Result<(), T> {
         let mut tail = self.tail.load(Ordering::Acquire);
         loop {
