@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::error::TicketError;
 use crate::stats::Stats;
 use crate::ticket::{Promise, Ticket, promise};
 
@@ -102,14 +101,5 @@ impl Control {
         let mut inbox = self.requests.lock();
         inbox.ended = true;
         inbox.waiting.clear();
-    }
-}
-
-/// What a waiting call answers on spillring's own threads.
-pub(crate) fn refuse_own_thread() -> Result<(), TicketError> {
-    if on_own_thread() {
-        Err(TicketError::WouldDeadlock)
-    } else {
-        Ok(())
     }
 }

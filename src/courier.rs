@@ -139,7 +139,7 @@ impl Courier {
         match self.thread.take() {
             Some(thread) if ended => drop(thread.join()),
             _ => {
-                tracing::warn!(target: "spillring", "the sink does not stop; its thread is left behind")
+                tracing::warn!(target: "spillring", "the sink does not stop; its thread is left behind");
             }
         }
     }

@@ -220,7 +220,11 @@ impl Drainer {
         let inside = self.intake.inside();
         if inside.entries == 0 {
             self.ring_since = None;
-            return RingFacts::Empty;
+            return if self.pipeline.drawn() == 0 {
+                RingFacts::Empty
+            } else {
+                RingFacts::Some
+            };
         }
         self.ring_since.get_or_insert(now);
         let entries = inside.entries as f64 / self.config.ring_capacity as f64;

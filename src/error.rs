@@ -144,6 +144,14 @@ pub enum SpillError {
         /// The newest one known here.
         known: i64,
     },
+    /// The directory has seen as many starts as it can number.
+    #[error(
+        "the spill directory has seen {runs} starts and can number no more: let it be drained, then give a new one"
+    )]
+    RunsExhausted {
+        /// How many.
+        runs: u32,
+    },
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -1,4 +1,85 @@
 //! Publish audit entries from any thread in tens of nanoseconds; lose none.
+//!
+//! [`Publisher::publish`] pushes onto a bounded lock-free ring and returns, whatever the network and the disk are doing.
+//! One drainer moves the entries, in order, to a [`Sink`], such as NATS JetStream, and to a local SQLite spill whenever
+//! the sink does not take them fast enough; the backlog is replayed, in order, when it does.
+//!
+//! ```
+//! use std::time::Duration;
+//! use spillring::{AgentId, AuditEntry, AuditEventType, Config, JsonLinesSink, SessionId};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let sink = JsonLinesSink::new(dir.path().join("audit.jsonl"));
+//! let drainer = spillring::start(Config::new(dir.path().join("spill")), sink)?;
+//! let publisher = drainer.publisher();
+//!
+//! std::thread::scope(|scope| {
+//!     for agent in 1..=4_u8 {
+//!         let publisher = publisher.clone();
+//!         scope.spawn(move || {
+//!             let (agent, session) = (AgentId::from_bytes([agent; 16]), SessionId::from_bytes([agent; 16]));
+//!             let payload = r#"{"tool":"bash"}"#.to_owned();
+//!             let kind = AuditEventType::ToolCallIntercepted;
+//!             publisher.publish(AuditEntry::new(0, 1, kind, agent, session, payload, [0; 32]));
+//!         });
+//!     }
+//! });
+//!
+//! let account = drainer.shutdown(Duration::from_secs(5)).wait(Duration::from_secs(10))?;
+//! assert_eq!((account.accepted, account.delivered), (4, 4));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The way of an entry
+//!
+//! ```text
+//!  any thread                drainer thread                    sink thread
+//!                      (ring, order, SQLite; no async)   (own current-thread runtime)
+//! ┌───────────┐ push  ┌──────┐ pop   ┌─────────┐  batch   ┌────────────────────────────┐
+//! │ publish() │──────▶│ ring │──────▶│ drainer │─────────▶│ JetStream, JSON lines, …   │
+//! └───────────┘       └──────┘       └─────────┘◀─────────└────────────────────────────┘
+//!                                      │    ▲     outcome     may hold the cursor: the
+//!                                append│    │oldest           last position it has stored
+//!                                      ▼    │
+//!                                    ┌────────┐
+//!                                    │ spill  │ SQLite: holds the backlog
+//!                                    └────────┘
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. **publish waits for nobody.** No await, no lock, no allocation, no system call; it retries only because another
+//!    publisher succeeded, and a stopped thread cannot hold it up. (Dropping a refused entry frees its memory. Where
+//!    another dependency of the host switches on the feature `std` of `crossbeam-utils`, a contended push can yield.)
+//! 2. **One owner.** The ring's read end, the order and SQLite belong to the drainer; the sink belongs to its thread.
+//! 3. **One order.** The order of popping is the order of delivery, across outages, replays and restarts. A live entry
+//!    never overtakes the backlog.
+//! 4. **The backlog is a suffix.** An entry is written to the spill only when every older undelivered one is. A kill
+//!    then loses only the newest entries, never a middle.
+//! 5. **A stalled sink costs nothing.** The ring is relieved into the spill when it is past
+//!    [`ring_high_water`](Config::ring_high_water), or when an entry has been in memory only for
+//!    [`pending_max`](Config::pending_max). Entries are refused only when publishers outrun the disk for longer than
+//!    the ring is deep, or the spill is at its cap.
+//! 6. **Nothing leaves without a receipt**: the ring into a batch or the spill; a batch by acknowledgement, into the
+//!    spill or the dead letters; the spill by acknowledgement or into the dead letters.
+//! 7. **Conservation**, per run, at every quiet moment:
+//!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
+//!    `attempted = accepted + returned + lost`. [`Stats`] has all the terms.
+//! 8. **No silent loss.** Each loss has a reason, is counted, and is told in the stream itself: every entry has a number
+//!    in its run, and an entry says how many numbers directly before it are missing.
+//!
+//! # What is lost when
+//!
+//! | | |
+//! | --- | --- |
+//! | the sink is away | nothing: the spill takes over before the ring is full |
+//! | this process is killed | what was in memory only: at most `pending_max` old, and always the newest |
+//! | the power fails | the same with [`SpillDurability::PowerLoss`] |
+//! | the ring is full | what [`publish`](Publisher::publish) drops, counted and announced; [`try_publish`](Publisher::try_publish) hands it back |
+//! | the disk is full as well | the ring fills, and then as above |
+//!
+//! A publisher cannot be used across a fork: the child has no drainer.
+
 #![forbid(unsafe_code)]
 
 mod config;

@@ -113,12 +113,12 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn delivered(&self, entries: u64, took: Duration) {
+    pub(crate) fn delivered(entries: u64, took: Duration) {
         histogram!("aa_audit_delivery_seconds").record(took);
         histogram!("aa_audit_batch_entries").record(as_f64(entries));
     }
 
-    pub(crate) fn appended(&self, took: Duration) {
+    pub(crate) fn appended(took: Duration) {
         histogram!("aa_audit_spill_append_seconds").record(took);
     }
 

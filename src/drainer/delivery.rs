@@ -7,6 +7,7 @@ use super::{Drainer, POLL_MIN};
 use crate::courier::{Order, Outcome};
 use crate::error::{SinkError, SpillError};
 use crate::event::{Key, Loss, LossReason, Position, Run};
+use crate::metrics::Metrics;
 use crate::policy::Doubt;
 use crate::sink::Delivery;
 use crate::spill::DeadLetterReason;
@@ -113,7 +114,7 @@ impl Drainer {
         });
         for record in self
             .pipeline
-            .staged_mut()
+            .records_mut()
             .filter(|record| record.run.id == run.id)
         {
             record.run = Arc::clone(&run);
@@ -129,7 +130,7 @@ impl Drainer {
         self.counts.replayed += settled.spilled;
         self.counts.unremoved += settled.spilled;
         if settled.records > 0 {
-            self.reporter.delivered(settled.records, took);
+            Metrics::delivered(settled.records, took);
             self.requests.progress(now);
             self.remove_settled(now);
         }
@@ -201,8 +202,10 @@ impl Drainer {
             reason: LossReason::DeadLettered,
         });
         // If rows of the spill come next, they bring the loss along from there.
+        if self.pipeline.staged() == 0 && self.unread() {
+            return;
+        }
         if let Some(losses) = self.pipeline.carry(&record, losses)
-            && !self.unread()
             && record.run.id == self.run.id
         {
             self.intake.carry(losses);

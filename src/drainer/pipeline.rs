@@ -1,8 +1,9 @@
 //! What is out of the ring and not yet settled: the batch at the sink, and what is staged behind it.
 //!
-//! In order of the keys stand: settled | in flight | staged | rows of the spill that are not in memory, or else the
+//! In order of the keys stand: settled | in flight | staged | rows of the spill that are not in memory | drawn | the
 //! ring. The spill holds a contiguous stretch of that order, up to `spilled_through`: what lies beyond is in memory
-//! only. Reading goes on behind the last record in memory.
+//! only. Reading goes on behind the last staged record, and only when nothing is left to read may what was drawn, and
+//! then the ring, be staged.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ pub(crate) struct Pipeline {
     staged_bytes: u64,
     /// Since when the oldest staged record that is in memory only has been waiting.
     staged_since: Option<Instant>,
+    /// Out of the ring, for the disk: in memory only.
+    drawn: VecDeque<Record>,
+    drawn_since: Option<Instant>,
     /// The last record that the sink is known to have.
     settled: Option<Key>,
     /// The last record that the spill has ever had.
@@ -52,6 +56,28 @@ impl Pipeline {
             }
             self.staged_bytes += record.size();
             self.staged.push_back(record);
+        }
+    }
+
+    /// Adds records from the ring that are to go to the disk.
+    pub(crate) fn draw(&mut self, records: impl IntoIterator<Item = Record>, now: Instant) {
+        self.drawn.extend(records);
+        if !self.drawn.is_empty() {
+            self.drawn_since.get_or_insert(now);
+        }
+    }
+
+    /// Stages up to `entries_max` of the records that were drawn; the disk has not taken them, and nothing stands
+    /// between any more.
+    pub(crate) fn stage_drawn(&mut self, entries_max: usize, now: Instant) {
+        let since = self.drawn_since.unwrap_or(now);
+        let records: Vec<_> = self
+            .drawn
+            .drain(..entries_max.min(self.drawn.len()))
+            .collect();
+        self.stage(records, since);
+        if self.drawn.is_empty() {
+            self.drawn_since = None;
         }
     }
 
@@ -164,9 +190,10 @@ impl Pipeline {
         self.staged.front()
     }
 
-    /// The first staged record tells these losses too, if it is of the same run. Hands them back if nothing is staged.
+    /// The first staged record, or else the first drawn one, tells these losses too, if it is of the same run. Hands
+    /// them back if there is none.
     pub(crate) fn carry(&mut self, after: &Record, losses: Vec<Loss>) -> Option<Vec<Loss>> {
-        let Some(front) = self.staged.front_mut() else {
+        let Some(front) = self.staged.front_mut().or(self.drawn.front_mut()) else {
             return Some(losses);
         };
         if front.run.id == after.run.id {
@@ -180,22 +207,19 @@ impl Pipeline {
         let flight = self.flight.iter().flat_map(|flight| flight.batch.records());
         flight
             .chain(&self.staged)
+            .chain(&self.drawn)
             .filter(|record| self.in_memory_only(record))
     }
 
-    /// All that is in memory has been written to the spill. Of what is staged only a batch is kept; the rest will be
-    /// read again.
-    pub(crate) fn spilled(&mut self, entries_max: usize) {
-        let last = self.last_in_memory();
+    /// All that is in memory has been written to the spill. What was drawn will be read again.
+    pub(crate) fn spilled(&mut self) {
+        let last = self.drawn.back().map(Record::key).or(self.last_staged());
         self.spilled_through = self.spilled_through.max(last);
+        self.drawn.clear();
+        self.drawn_since = None;
         self.staged_since = None;
         if let Some(flight) = &mut self.flight {
             flight.memory_since = None;
-        }
-        while self.staged.len() > entries_max {
-            if let Some(record) = self.staged.pop_back() {
-                self.staged_bytes -= record.size();
-            }
         }
     }
 
@@ -206,13 +230,17 @@ impl Pipeline {
 
     /// Where reading the spill goes on.
     pub(crate) fn read_after(&self) -> Option<Key> {
-        self.last_in_memory().or(self.settled)
+        self.last_staged().or(self.settled)
     }
 
     /// Since when something has been in memory only.
     pub(crate) fn memory_since(&self) -> Option<Instant> {
         let flight = self.flight.as_ref().and_then(|flight| flight.memory_since);
-        flight.into_iter().chain(self.staged_since).min()
+        flight
+            .into_iter()
+            .chain(self.staged_since)
+            .chain(self.drawn_since)
+            .min()
     }
 
     /// When the oldest record in memory was popped from the ring.
@@ -239,12 +267,16 @@ impl Pipeline {
         self.staged.len()
     }
 
+    pub(crate) fn drawn(&self) -> usize {
+        self.drawn.len()
+    }
+
     pub(crate) fn staged_bytes(&self) -> u64 {
         self.staged_bytes
     }
 
-    pub(crate) fn staged_mut(&mut self) -> impl Iterator<Item = &mut Record> {
-        self.staged.iter_mut()
+    pub(crate) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.staged.iter_mut().chain(&mut self.drawn)
     }
 
     /// Those in memory only stand at the end: if the last staged one is on disk, all are.
@@ -258,7 +290,7 @@ impl Pipeline {
         }
     }
 
-    fn last_in_memory(&self) -> Option<Key> {
+    fn last_staged(&self) -> Option<Key> {
         let flight = || {
             self.flight
                 .as_ref()

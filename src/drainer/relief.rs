@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::{BATCH_BYTES_MAX, Drainer, POLL_MIN};
 use crate::error::SpillError;
-use crate::event::Key;
+use crate::event::{Key, Record};
+use crate::metrics::Metrics;
 use crate::spill::APPEND_ROWS_MAX;
 
 impl Drainer {
@@ -18,38 +19,46 @@ impl Drainer {
         }
     }
 
+    /// Stages what a failing disk has not taken, and then from the ring.
     pub(super) fn stage_ring(&mut self, now: Instant) {
         let room = self.config.batch_max - self.pipeline.staged().min(self.config.batch_max);
-        self.draw(room, now);
+        if self.pipeline.drawn() > 0 {
+            self.pipeline.stage_drawn(room, now);
+        } else {
+            let records = self.pop(room, now);
+            self.pipeline.stage(records, now);
+        }
     }
 
     pub(super) fn relieve(&mut self, now: Instant) {
-        // What a failed attempt has left in memory counts towards the chunk: memory stays bounded.
-        let held = self.pipeline.unspilled().count();
-        self.draw(APPEND_ROWS_MAX.saturating_sub(held), now);
+        // What a failed attempt has left counts towards the chunk: memory stays bounded.
+        let records = self.pop(APPEND_ROWS_MAX.saturating_sub(self.pipeline.drawn()), now);
+        self.pipeline.draw(records, now);
         let start = Instant::now();
         match self.spill.append(self.pipeline.unspilled()) {
             Ok(appended) => {
                 self.disk_works();
                 self.counts.appended += appended;
-                self.pipeline.spilled(self.config.batch_max);
+                self.pipeline.spilled();
                 if appended > 0 {
-                    self.reporter.appended(start.elapsed());
+                    Metrics::appended(start.elapsed());
                     self.requests.progress(now);
                 }
             }
-            Err(error) => self.disk_failed(&error, now),
+            Err(error) => {
+                self.disk_failed(&error, now);
+                self.rest(self.poll);
+            }
         }
     }
 
-    /// Pops from the ring into the pipeline.
-    fn draw(&mut self, entries_max: usize, now: Instant) {
+    /// Pops and encodes from the ring.
+    fn pop(&mut self, entries_max: usize, now: Instant) -> Vec<Record> {
+        let mut records = Vec::new();
         if self.intake.last_n() + entries_max as u64 > Key::N_MAX && !self.turn_over(now) {
-            return;
+            return records;
         }
-        let mut records = Vec::with_capacity(entries_max.min(self.config.batch_max));
         let popped = self.intake.take(entries_max, BATCH_BYTES_MAX, &mut records);
-        self.pipeline.stage(records, now);
         self.counts.popped += popped as u64;
         self.ring_since = None;
         if popped > 0 {
@@ -59,6 +68,7 @@ impl Drainer {
             // A publisher is inside and has not pushed yet.
             self.rest(self.poll);
         }
+        records
     }
 
     /// The run's numbers are used up: begins a new one.

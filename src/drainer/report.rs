@@ -34,25 +34,17 @@ impl Reporter {
         }
     }
 
-    pub(crate) fn delivered(&self, entries: u64, took: Duration) {
-        self.metrics.delivered(entries, took);
-    }
-
-    pub(crate) fn appended(&self, took: Duration) {
-        self.metrics.appended(took);
-    }
-
     /// The last word of a run.
     pub(crate) fn last(&mut self, dir: &Path, spill: &Spill, run: &Run, stats: &Stats) {
-        self.state(stats.state, stats);
+        self.log_state(stats);
         self.periodic(dir, spill, run, stats, None);
     }
 
-    fn state(&mut self, state: State, stats: &Stats) {
-        if self.state != state {
-            let (from, to) = (self.state.as_str(), state.as_str());
+    fn log_state(&mut self, stats: &Stats) {
+        if self.state != stats.state {
+            let (from, to) = (self.state.as_str(), stats.state.as_str());
             tracing::info!(target: "spillring", from, to, spilled = stats.spilled, "the state has changed");
-            self.state = state;
+            self.state = stats.state;
         }
     }
 
@@ -63,7 +55,7 @@ impl Reporter {
             self.lost = lost;
         }
         self.metrics.tell(stats, spill.bytes_max());
-        let status = Status {
+        let said = Status {
             publisher: spill.publisher(),
             run: Some(run.id),
             pid,
@@ -71,7 +63,7 @@ impl Reporter {
             dead_letters: spill.totals().dead_letters,
             stats: stats.clone(),
         };
-        if let Err(error) = write_status(dir, &status) {
+        if let Err(error) = write_status(dir, &said) {
             tracing::debug!(target: "spillring", %error, "status.json could not be written");
         }
     }
@@ -82,7 +74,7 @@ impl Drainer {
     pub(super) fn report(&mut self, facts: &Facts) {
         let stats = self.stats(self.state(facts));
         self.intake.blame_spill(facts.disk == Hand::Busy);
-        self.reporter.state(stats.state, &stats);
+        self.reporter.log_state(&stats);
         self.control.tell(stats);
         if facts.now >= self.reporter.next {
             self.reporter.next = facts.now + EVERY;

@@ -9,7 +9,7 @@ use crate::stats::Stats;
 use crate::ticket::Promise;
 
 /// A limit that the clock cannot hold is as good as this.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+const FOREVER: Duration = Duration::from_hours(365 * 24);
 
 /// Flushes and shutdowns under way.
 #[derive(Debug, Default)]

@@ -1,1 +1,157 @@
 //! Tests for whoever writes a sink.
+//!
+//! Implement [`Harness`] over some storage, and call [`run`]: it opens the sink, delivers what a publisher would, drops
+//! deliveries half-way, opens it again, reads back what is stored, and names the first [`Rule`] that is broken.
+//! [`Draft`] makes batches for tests of one's own.
+//!
+//! ```
+//! use spillring::conformance::{self, Harness, Stored};
+//! use spillring::{Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError};
+//! use std::collections::HashMap;
+//! use std::sync::{Arc, Mutex};
+//!
+//! #[derive(Clone, Default)]
+//! struct Memory(Arc<Mutex<(Vec<Vec<u8>>, HashMap<PublisherId, Position>)>>);
+//!
+//! impl Sink for Memory {
+//!     fn position<'a>(&'a mut self, of: &'a PublisherId) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+//!         Box::pin(async move { Ok(self.0.lock().unwrap().1.get(of).copied()) })
+//!     }
+//!
+//!     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+//!         Box::pin(async move {
+//!             let mut memory = self.0.lock().unwrap();
+//!             memory.0.extend(batch.records().iter().map(|record| record.bytes().to_vec()));
+//!             memory.1.insert(batch.publisher(), batch.through());
+//!             Delivery::all(batch)
+//!         })
+//!     }
+//! }
+//!
+//! impl Harness for Memory {
+//!     type Sink = Self;
+//!     fn reopen(&mut self) -> Self {
+//!         self.clone()
+//!     }
+//!     fn stored(&mut self) -> Vec<Stored> {
+//!         let bytes = self.0.lock().unwrap().0.clone();
+//!         bytes.into_iter().map(|bytes| Stored { id: None, bytes }).collect()
+//!     }
+//! }
+//!
+//! conformance::run(&mut Memory::default())?;
+//! # Ok::<(), conformance::Failure>(())
+//! ```
+
+mod bench;
+mod draft;
+mod rules;
+
+use std::fmt;
+
+use crate::sink::Sink;
+use bench::{Bench, Cursor};
+pub use draft::{Draft, resend};
+
+/// A sink under test, and the storage behind it.
+///
+/// Called outside of any Tokio runtime: both may block, and have a runtime of their own.
+pub trait Harness {
+    /// The sink under test.
+    type Sink: Sink;
+
+    /// A fresh sink over the same storage, as after a restart. The one before has been dropped.
+    fn reopen(&mut self) -> Self::Sink;
+
+    /// All that is stored, oldest first.
+    fn stored(&mut self) -> Vec<Stored>;
+}
+
+/// An entry, read back from the storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The `Audit-Id`, if the sink stores it. A sink that keeps no cursor must, or nobody could tell duplicates.
+    pub id: Option<String>,
+    /// The entry.
+    pub bytes: Vec<u8>,
+}
+
+/// What a sink promises. Displayed as a sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// A call answers, within 30 seconds and without a panic.
+    Answers,
+    /// What can be stored is stored: no delivery stops without need.
+    Stores,
+    /// `stored` counts leading records, all of them durably stored.
+    CountsThePrefix,
+    /// Entries are stored byte for byte.
+    KeepsBytes,
+    /// Entries are stored in the order of delivery, none left out.
+    KeepsOrder,
+    /// A sink with a cursor stores each entry once, whatever is repeated.
+    StoresOnce,
+    /// A sink without a cursor stores with each entry its `Audit-Id`.
+    StoresIds,
+    /// After a delivery the position is what the batch says it goes through.
+    MovesThePosition,
+    /// The position is the same after a restart.
+    KeepsThePosition,
+    /// Each publisher has a position of its own.
+    PartsPublishers,
+}
+
+/// A sink breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{rule}; but {found}")]
+#[non_exhaustive]
+pub struct Failure {
+    /// The rule.
+    pub rule: Rule,
+    /// What was seen instead.
+    pub found: String,
+}
+
+/// Tests a sink against every rule.
+///
+/// Whether it keeps a cursor is told by what it answers after the first delivery. What the storage holds beforehand
+/// stays out of account; nobody else may write to it meanwhile.
+///
+/// # Errors
+///
+/// The first rule that is broken, and what was seen instead.
+pub fn run<H: Harness>(harness: &mut H) -> Result<(), Failure> {
+    let cursor = rules::look_for_cursor(&mut Bench::open(harness, Cursor::None)?)?;
+    rules::all()
+        .iter()
+        .try_for_each(|check| check(&mut Bench::open(harness, cursor)?))
+}
+
+impl Failure {
+    fn new(rule: Rule, found: impl Into<String>) -> Self {
+        Self {
+            rule,
+            found: found.into(),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answers => "a call must answer within 30 seconds and without a panic",
+            Self::Stores => "a delivery must not stop without need",
+            Self::CountsThePrefix => "`stored` must count the leading records that are stored",
+            Self::KeepsBytes => "entries must be stored byte for byte",
+            Self::KeepsOrder => "entries must be stored in the order of delivery, none left out",
+            Self::StoresOnce => "a sink with a cursor must store each entry once",
+            Self::StoresIds => "a sink without a cursor must store each entry's `Audit-Id`",
+            Self::MovesThePosition => {
+                "the position after a delivery must be what the batch goes through"
+            }
+            Self::KeepsThePosition => "the position must survive a restart",
+            Self::PartsPublishers => "each publisher must have a position of its own",
+        })
+    }
+}

@@ -1,5 +1,258 @@
-//! JSON lines.
+//! The sink that appends entries to a file, one a line, and keeps a ledger beside it.
+//!
+//! # The two files
+//!
+//! `<output>` holds the entries, each followed by `\n`, and nothing else. `<output>.ledger` says which bytes of it are
+//! which entries, and is the cursor: an entry is stored when a whole line of the ledger tells it, not before.
+//!
+//! A line of the ledger is the CRC-32 of the JSON behind it (8 lower-case hex digits), a space, a JSON object, `\n`. Its
+//! `kind` is
+//!
+//! - `ledger`: the first line, with the `version` of the format, 1;
+//! - `before`: `publisher` had come to number `last` of `run` in an output that is no longer here;
+//! - `unaccounted`: the first `bytes` of the output are none that this ledger vouches for;
+//! - `stored`: the bytes from `start` up to, not including, `end` are `entries` lines of `run` of `publisher`. They
+//!   deal with the numbers `first` to `last`: those that `losses` does not name (`first`, `count`, and the `reason`
+//!   where it is known) are the entries, in order. `crc32` is over the bytes; `audit_run` stands on the range that
+//!   opens a run, and is what the header `Audit-Run` would tell.
+//!
+//! The ranges follow one another without a gap in bytes; the last line of a publisher is its cursor. Losses after the
+//! last entry are told at once, without a reason; the next range of the run may tell them again, with reasons: it then
+//! begins at a `first` that the range before it had already passed, and is the one to believe.
+//!
+//! # What survives what
+//!
+//! A batch is written to the output, the output is synced, its lines are appended to the ledger, the ledger is synced;
+//! only then is it acknowledged. With [`SpillDurability::PowerLoss`] an acknowledged entry survives a power cut, as far
+//! as the disk keeps its word. With [`SpillDurability::ProcessCrash`] the two syncs are left out: it survives the death
+//! of the process, not that of the machine. After either crash, wherever it struck, what the ledger does not tell is
+//! cut off: a torn last line of the ledger first, then what the output has beyond the ledger's end. So nothing
+//! acknowledged is lost, and what is sent again is not doubled.
+//!
+//! The ledger is rewritten when it is opened and when it has doubled, with contiguous ranges as one (up to
+//! [`RANGE_BYTES_MAX`](ledger::RANGE_BYTES_MAX)), into a file beside it that is synced and renamed over it.
+//!
+//! # When somebody else was at the output
+//!
+//! Before each delivery the sink looks whether the output is still the file it knows, at the length it knows.
+//!
+//! - *No ledger, a shorter output, another file in its place, or one that does not match the checksum of the last
+//!   range*: the ledger starts over. What it knew becomes `before` lines, so every position stays (those entries were
+//!   stored once; they are not sent again); whatever the output holds now is kept as `unaccounted`; and entries go on
+//!   behind it, on a line of their own: a last line without `\n` is given one. This makes rotation by renaming and by
+//!   truncating safe. An entry written between the look and a renaming is in the renamed file.
+//! - *A removed output* is created anew, and the ledger starts over.
+//! - *A longer output* is cut back to the ledger's end, since this is how a torn write looks: nobody else may append
+//!   to it.
+//! - *A removed ledger* is written again from memory while the sink runs. Removed while it does not, the positions are
+//!   gone: what had not been acknowledged is sent again and may stand twice.
+//!
+//! One process at a time holds the ledger, by a lock of the kernel that dies with it. Several publishers may write to
+//! one output after one another. Directories are never created. New files are readable to their owner only; the mode
+//! of existing ones is kept.
 
-/// Sink.
+mod files;
+mod ledger;
+mod page;
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::config::SpillDurability;
+use crate::error::SinkError;
+use crate::event::{Batch, Position, PublisherId};
+use crate::sink::{BoxFuture, Delivery, Sink};
+use files::{LedgerFile, Step};
+use ledger::Account;
+use page::Page;
+
+/// Appends entries to a file, one JSON line each, and acknowledges them when they are on disk.
+///
+/// Beside `<output>` it keeps `<output>.ledger`, which says where each run and its losses stand, and is the cursor: a
+/// crash at any moment loses nothing acknowledged and doubles nothing. Rotating the output by renaming or truncating
+/// it is safe; appending to it from elsewhere is not.
+///
+/// Nothing is opened until the sink is first used. A missing directory is never created; a missing output is.
+///
+/// ```
+/// use spillring::{JsonLinesSink, SpillDurability};
+///
+/// let sink = JsonLinesSink::new("/var/log/agent/audit.jsonl").durability(SpillDurability::ProcessCrash);
+/// ```
 #[derive(Debug)]
-pub struct JsonLinesSink;
+pub struct JsonLinesSink {
+    path: PathBuf,
+    durability: SpillDurability,
+    page: Page,
+    open: Option<Open>,
+}
+
+/// Both files, and what the ledger says. Dropped at the first error: opening them again is the recovery.
+#[derive(Debug)]
+struct Open {
+    output: File,
+    ledger: LedgerFile,
+    account: Account,
+}
+
+impl JsonLinesSink {
+    /// Entries go to the end of the file at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            durability: SpillDurability::default(),
+            page: Page::default(),
+            open: None,
+        }
+    }
+
+    /// What an acknowledged entry survives. Default [`SpillDurability::PowerLoss`].
+    #[must_use]
+    pub fn durability(mut self, durability: SpillDurability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    fn store(&mut self, batch: &Batch) -> Delivery {
+        if let Err(why) = self.make_ready() {
+            return Delivery::stopped(0, why);
+        }
+        let Some(open) = &mut self.open else {
+            return Delivery::stopped(0, SinkError::Unavailable("the output is closed".into()));
+        };
+        self.page.lay_out(batch, &open.account);
+        if let Err(why) = open.append(&self.page, &self.path, self.durability) {
+            self.open = None;
+            return Delivery::stopped(0, why);
+        }
+        self.page.outcome()
+    }
+
+    /// Opens the files, or looks whether the open ones are still those at the path.
+    fn make_ready(&mut self) -> Result<(), SinkError> {
+        if let Some(mut open) = self.open.take()
+            && open.is_undisturbed(&self.path)?
+        {
+            if open.ledger.has_grown() {
+                open.ledger.rewrite(&open.account)?;
+            }
+            self.open = Some(open);
+            return Ok(());
+        }
+        // Here the disturbed one is dropped, and with it its lock.
+        let open = Open::new(&self.path, self.durability)?;
+        self.open = Some(open);
+        Ok(())
+    }
+}
+
+impl Open {
+    fn new(path: &Path, durability: SpillDurability) -> Result<Self, SinkError> {
+        let output = files::open_output(path)?;
+        let (mut ledger, text) = LedgerFile::open(path)?;
+        let read = ledger::read(&text).map_err(|problem| ledger.damaged(&problem))?;
+        ledger.cut(read.good)?;
+        let mut account = read.account;
+        let known = read.good > 0 && files::settle_output(&output, path, &account)?;
+        if !known {
+            account = account.start_over(files::finish_line(&output, path)?);
+        }
+        if durability == SpillDurability::PowerLoss {
+            // A position must not be answered that a power cut could still take back.
+            output.sync_data().step("sync", path)?;
+            ledger.sync()?;
+            files::sync_directory(path)?;
+        }
+        if !known || read.lines > account.lines() {
+            ledger.rewrite(&account)?;
+        }
+        Ok(Self {
+            output,
+            ledger,
+            account,
+        })
+    }
+
+    /// Whether both files are still those at the path, and the output as long as the ledger says.
+    fn is_undisturbed(&mut self, path: &Path) -> Result<bool, SinkError> {
+        if self.ledger.is_missing() {
+            tracing::warn!(target: "spillring", "the ledger of {} was removed: written again", path.display());
+            self.ledger.rewrite(&self.account)?;
+        }
+        let length = self.output.metadata().step("look at", path)?.len();
+        Ok(length == self.account.end()
+            && files::is_at(&self.output, path)
+            && self.ledger.is_in_place())
+    }
+
+    /// Output, sync, ledger, sync; on an error takes both back, so that a full disk does not stay full for a torn end.
+    fn append(
+        &mut self,
+        page: &Page,
+        path: &Path,
+        durability: SpillDurability,
+    ) -> Result<(), SinkError> {
+        if page.ranges().is_empty() {
+            return Ok(());
+        }
+        let mut written = self.append_output(page.bytes(), path, durability);
+        if written.is_ok() {
+            written = self.ledger.append(page.ranges(), durability);
+        }
+        if let Err(why) = written {
+            self.take_back(path);
+            return Err(why);
+        }
+        for range in page.ranges() {
+            self.account.push(range.clone());
+        }
+        Ok(())
+    }
+
+    fn append_output(
+        &mut self,
+        bytes: &[u8],
+        path: &Path,
+        durability: SpillDurability,
+    ) -> Result<(), SinkError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.output.write_all(bytes).step("write to", path)?;
+        match durability {
+            SpillDurability::PowerLoss => self.output.sync_data().step("sync", path),
+            SpillDurability::ProcessCrash => Ok(()),
+        }
+    }
+
+    /// Best effort: what cannot be cut back now is when the files are opened again. The ledger goes first, since it
+    /// must never tell more than the output holds.
+    fn take_back(&mut self, path: &Path) {
+        let cut = self
+            .ledger
+            .take_back()
+            .and_then(|()| self.output.set_len(self.account.end()));
+        if let Err(error) = cut {
+            tracing::warn!(target: "spillring", "cannot cut {} back yet: {error}", path.display());
+        }
+    }
+}
+
+impl Sink for JsonLinesSink {
+    fn position<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+    ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+        Box::pin(async move {
+            self.make_ready()?;
+            Ok(self.open.as_ref().and_then(|open| open.account.cursor(of)))
+        })
+    }
+
+    // Both calls block, and have no point at which they could be dropped half-way: the sink has a thread of its own.
+    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        Box::pin(async move { self.store(batch) })
+    }
+}

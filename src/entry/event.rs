@@ -1,0 +1,78 @@
+//! How an entry is published: its subject, its bytes, its weight.
+
+use super::parts::{CredentialFinding, Rare};
+use super::{AuditEntry, json};
+use crate::error::EncodeError;
+use crate::event::Event;
+
+/// The tenant of an entry that names neither an organisation nor a team.
+const NO_TENANT: &str = "default";
+
+/// The whole subject that Agent Assembly publishes an entry to: `assembly.audit.<tenant>.<agent>`.
+///
+/// The tenant is the organisation, else the team, else `default`, with `_` for every character outside
+/// `[A-Za-z0-9_-]`; an empty one is `default`, and an empty organisation does not give way to the team. The agent is a
+/// hyphenated lower-case UUID.
+///
+/// ```
+/// use spillring::{AuditEventType::MessageBlocked, Lineage};
+/// # use spillring::{AgentId, AuditEntry, SessionId};
+/// # let (agent, session) = (AgentId::from_bytes([0xa1; 16]), SessionId::from_bytes([2; 16]));
+///
+/// let lineage = Lineage { org_id: Some("acme corp.eu".into()), ..Lineage::default() };
+/// let entry = AuditEntry::new_with_lineage(0, 0, MessageBlocked, agent, session, "{}".into(), [0; 32], lineage);
+/// assert_eq!(
+///     spillring::subject_for(&entry),
+///     "assembly.audit.acme_corp_eu.a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1",
+/// );
+/// ```
+#[must_use]
+pub fn subject_for(entry: &AuditEntry) -> String {
+    format!("assembly.audit.{}", entry.subject())
+}
+
+impl Event for AuditEntry {
+    /// `<tenant>.<agent>`, as [`subject_for`] tells.
+    fn subject(&self) -> String {
+        let tenant = self.org_id().or(self.team_id()).unwrap_or_default();
+        let tenant = if tenant.is_empty() { NO_TENANT } else { tenant };
+        let mut subject: String = tenant.chars().map(allowed).collect();
+        subject.push('.');
+        subject.push_str(self.agent_id.uuid().hyphenated().encode_lower(&mut [0; 36]));
+        subject
+    }
+
+    /// The JSON that [`AuditEntry`] describes, without a line feed.
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        json::encode(self, out).map_err(|error| EncodeError(error.into()))
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.payload.len() + self.rare().map_or(0, weight_of)
+    }
+}
+
+fn allowed(character: char) -> char {
+    match character {
+        'A'..='Z' | 'a'..='z' | '0'..='9' | '_' | '-' => character,
+        _ => '_',
+    }
+}
+
+fn weight_of(rare: &Rare) -> usize {
+    let texts = [
+        &rare.lineage.team_id,
+        &rare.lineage.org_id,
+        &rare.lineage.delegation_reason,
+        &rare.lineage.spawned_by_tool,
+        &rare.redaction.redacted_payload,
+        &rare.policy_doc_id,
+        &rare.decision_id,
+    ];
+    let findings = rare.redaction.credential_findings.iter();
+    size_of::<Rare>()
+        + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        + findings
+            .map(|finding| size_of::<CredentialFinding>() + finding.matched.len())
+            .sum::<usize>()
+}

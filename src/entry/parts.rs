@@ -1,0 +1,140 @@
+//! What an entry is made of: ids, lineage and redaction.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::CredentialKind;
+
+/// Names an agent across its sessions. Displayed as a hyphenated UUID; in JSON an array of 16 numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AgentId([u8; 16]);
+
+/// Names one session of an agent. Displayed as a hyphenated UUID; in JSON an array of 16 numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId([u8; 16]);
+
+/// The place of an agent among the agents that work together.
+///
+/// ```
+/// use spillring::Lineage;
+///
+/// let lineage = Lineage { org_id: Some("acme".into()), depth: Some(0), ..Lineage::default() };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lineage {
+    /// The agent at the top of the delegation.
+    pub root_agent_id: Option<AgentId>,
+    /// The agent that spawned this one.
+    pub parent_agent_id: Option<AgentId>,
+    /// The team that the agent works for.
+    pub team_id: Option<String>,
+    /// The organisation that the agent works for.
+    pub org_id: Option<String>,
+    /// Why the work was delegated to this agent.
+    pub delegation_reason: Option<String>,
+    /// The tool or framework that spawned this agent, such as `langgraph`.
+    pub spawned_by_tool: Option<String>,
+    /// How many delegations lie between the root agent (0) and this one.
+    pub depth: Option<u32>,
+}
+
+/// What a credential scanner made of a payload.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Redaction {
+    /// Where it found credentials.
+    pub credential_findings: Vec<CredentialFinding>,
+    /// The payload with each of them replaced by its label.
+    pub redacted_payload: Option<String>,
+}
+
+/// One credential found in a payload: where and of what kind, never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialFinding {
+    /// Its kind.
+    pub kind: CredentialKind,
+    /// Where it begins, in bytes.
+    pub offset: usize,
+    /// The label that stands for it, such as `[REDACTED:AwsAccessKey]`.
+    pub matched: String,
+}
+
+/// The fields that few entries have, behind one pointer so that the others don't carry them along.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Rare {
+    pub(super) lineage: Lineage,
+    pub(super) redaction: Redaction,
+    pub(super) policy_doc_id: Option<String>,
+    pub(super) decision_id: Option<String>,
+}
+
+impl Rare {
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
+impl CredentialFinding {
+    /// A finding with the label of its kind.
+    ///
+    /// ```
+    /// use spillring::{CredentialFinding, CredentialKind};
+    ///
+    /// let finding = CredentialFinding::new(CredentialKind::AwsAccessKey, 4);
+    /// assert_eq!(finding.matched, "[REDACTED:AwsAccessKey]");
+    /// ```
+    #[must_use]
+    pub fn new(kind: CredentialKind, offset: usize) -> Self {
+        Self {
+            kind,
+            offset,
+            matched: format!("[REDACTED:{kind}]"),
+        }
+    }
+}
+
+macro_rules! id {
+    ($id:ident) => {
+        impl $id {
+            /// From the 16 bytes of a UUID.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 16 bytes of the UUID.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+
+            pub(super) fn uuid(self) -> Uuid {
+                Uuid::from_bytes(self.0)
+            }
+        }
+
+        impl From<Uuid> for $id {
+            fn from(id: Uuid) -> Self {
+                Self(id.into_bytes())
+            }
+        }
+
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.uuid().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($id), "({})"), self.uuid())
+            }
+        }
+    };
+}
+
+id!(AgentId);
+id!(SessionId);

@@ -1,0 +1,126 @@
+//! Batches as a publisher makes them.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::event::{
+    Batch, Loss, LossReason, Position, PreviousRun, PublisherId, Record, Run, RunEnd, RunId,
+};
+
+/// How long a publisher would wait for the outcome of a drafted batch.
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
+
+/// Makes batches for tests: numbers entries and losses as a publisher does.
+///
+/// ```
+/// use spillring::LossReason;
+/// use spillring::conformance::Draft;
+///
+/// let batch = Draft::new().entry("{}").lose(2, LossReason::QueueFull).entry("[]").batch();
+/// assert_eq!(batch.records()[1].id().n, 4);
+/// assert_eq!(batch.records()[1].lost_before(), 2);
+/// ```
+#[derive(Debug)]
+pub struct Draft {
+    run: Arc<Run>,
+    n: u64,
+    losses: Vec<Loss>,
+    records: Vec<Record>,
+}
+
+impl Draft {
+    /// The first run of a new publisher.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each one is another publisher")]
+    pub fn new() -> Self {
+        Self {
+            run: Arc::new(Run {
+                id: RunId(Uuid::now_v7()),
+                publisher: PublisherId(Uuid::now_v7()),
+                local: 1,
+                previous: None,
+            }),
+            n: 0,
+            losses: Vec::new(),
+            records: Vec::new(),
+        }
+    }
+
+    /// The publisher.
+    #[must_use]
+    pub fn publisher(&self) -> PublisherId {
+        self.run.publisher
+    }
+
+    /// Adds an entry.
+    pub fn entry(&mut self, bytes: impl Into<Bytes>) -> &mut Self {
+        self.n += 1;
+        self.records.push(Record {
+            run: Arc::clone(&self.run),
+            n: self.n,
+            losses: mem::take(&mut self.losses),
+            popped_ms: 0,
+            subject: "conformance.draft".into(),
+            bytes: bytes.into(),
+        });
+        self
+    }
+
+    /// Uses up the next `count` numbers as losses. The next entry tells them, even when a batch has gone through them.
+    pub fn lose(&mut self, count: u64, reason: LossReason) -> &mut Self {
+        self.n += count;
+        self.losses.push(Loss { count, reason });
+        self
+    }
+
+    /// Begins the next run of the same publisher, as after a restart.
+    pub fn restart(&mut self, end: RunEnd) -> &mut Self {
+        let previous = PreviousRun {
+            id: self.run.id,
+            last: (end == RunEnd::Clean).then_some(self.n),
+            end,
+        };
+        self.run = Arc::new(Run {
+            id: RunId(Uuid::now_v7()),
+            publisher: self.run.publisher,
+            local: self.run.local + 1,
+            previous: Some(previous),
+        });
+        self.n = 0;
+        self.losses.clear();
+        self
+    }
+
+    /// All since the last batch, losses at the end included.
+    #[must_use]
+    pub fn batch(&mut self) -> Batch {
+        Batch {
+            publisher: self.run.publisher,
+            records: mem::take(&mut self.records),
+            through: Position {
+                run: self.run.id,
+                n: self.n,
+            },
+            limit: LIMIT,
+        }
+    }
+}
+
+/// The batch as a publisher sends it again once the sink has answered `position`: without the records up to there.
+#[must_use]
+pub fn resend(batch: &Batch, position: Option<Position>) -> Batch {
+    let is_told = |record: &Record| {
+        position.is_some_and(|told| told.run == record.id().run && record.id().n <= told.n)
+    };
+    let told = batch.records.iter().rposition(is_told);
+    Batch {
+        publisher: batch.publisher,
+        records: batch.records[told.map_or(0, |last| last + 1)..].to_vec(),
+        through: batch.through,
+        limit: batch.limit,
+    }
+}

@@ -1,0 +1,246 @@
+//! The rules, each a small story of deliveries.
+
+use super::bench::{Bench, Cursor};
+use super::draft::{Draft, resend};
+use super::{Failure, Harness, Rule};
+use crate::error::SinkError;
+use crate::event::{Batch, Loss, LossReason, Position, RunEnd};
+
+type Check<H> = fn(&mut Bench<'_, H>) -> Result<(), Failure>;
+
+/// After how many polls a delivery is dropped: before it began, at its first wait, and further in.
+const POLLS: [u32; 7] = [0, 1, 2, 3, 5, 8, 13];
+/// A large batch, and a large entry: within what a message of NATS may hold by default.
+const LARGE_BATCH: usize = 2_000;
+const LARGE_ENTRY_BYTES: usize = 256 << 10;
+
+/// Bytes that something on the way might take for more than bytes. A line break is not among them: a sink of lines may
+/// refuse it.
+const ODD: [&[u8]; 9] = [
+    "{\"payload\":\"Grüße, 世界 🦀\"}".as_bytes(),
+    b"{\"escaped\":\"\\n\\u0000\\\"\"}",
+    "\u{2028}\u{feff}".as_bytes(),
+    b"\r",
+    b"two\rparts",
+    b" \t leading and trailing \t ",
+    b"nul \0 inside",
+    b"\xff\xfe no text",
+    b"%s {} $(x) '; --",
+];
+
+pub(super) const fn all<H: Harness>() -> [Check<H>; 11] {
+    [
+        is_empty_at_first,
+        keeps_bytes_and_order,
+        keeps_the_position,
+        stores_once,
+        goes_on_behind_a_refused_entry,
+        parts_publishers,
+        moves_through_trailing_losses,
+        takes_losses_between_entries,
+        takes_two_runs_in_a_batch,
+        survives_abandoned_deliveries,
+        takes_large_batches,
+    ]
+}
+
+/// Tells from the answer after a delivery whether the sink keeps a cursor.
+pub(super) fn look_for_cursor<H: Harness>(bench: &mut Bench<'_, H>) -> Result<Cursor, Failure> {
+    let batch = filled(&mut Draft::new(), 1);
+    bench.deliver(&batch)?;
+    Ok(match bench.position(batch.publisher())? {
+        Some(_) => Cursor::Kept,
+        None => Cursor::None,
+    })
+}
+
+fn is_empty_at_first<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    match bench.position(Draft::new().publisher())? {
+        None => Ok(()),
+        Some(at) => Err(Failure::new(
+            Rule::PartsPublishers,
+            format!("one that never delivered is told to be at {at}"),
+        )),
+    }
+}
+
+fn keeps_bytes_and_order<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    deliver(bench, &draft.entry("{\"seq\":0}").batch())?;
+    for odd in ODD {
+        draft.entry(odd);
+    }
+    deliver(bench, &draft.batch())?;
+    deliver(bench, &draft.entry("{\"seq\":2}").batch())?;
+    bench.verify()
+}
+
+fn keeps_the_position<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    let batch = filled(&mut draft, 3);
+    deliver(bench, &batch)?;
+    bench.restart()?;
+    position_is(bench, &batch, Rule::KeepsThePosition)?;
+    deliver(bench, &filled(&mut draft, 3))?;
+    bench.verify()
+}
+
+/// What a publisher does that was killed before it noted the outcome.
+fn stores_once<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    let batch = filled(&mut draft, 5);
+    deliver(bench, &batch)?;
+    bench.restart()?;
+    complete(bench, &batch)?;
+    deliver(bench, &filled(&mut draft, 2))?;
+    bench.verify()
+}
+
+fn goes_on_behind_a_refused_entry<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    let mut batch = draft.entry("1").entry("two\nlines").entry("3").batch();
+    loop {
+        let delivery = bench.attempt(&batch)?;
+        let stored = delivery.stored;
+        match delivery.stopped {
+            None => break,
+            Some(SinkError::Rejected(_)) if stored < batch.records.len() => {}
+            Some(why) => return Err(Failure::new(Rule::Stores, format!("it stops: {why}"))),
+        }
+        // The refused one becomes a dead letter, which the next one tells as a loss.
+        let refused = stored + 1;
+        if let Some(next) = batch.records.get_mut(refused) {
+            next.losses.push(Loss {
+                count: 1,
+                reason: LossReason::DeadLettered,
+            });
+        }
+        batch.records.drain(..refused);
+    }
+    position_is(bench, &batch, Rule::MovesThePosition)?;
+    bench.verify()
+}
+
+fn parts_publishers<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let (mut one, mut other) = (Draft::new(), Draft::new());
+    let first = filled(&mut one, 4);
+    deliver(bench, &first)?;
+    let second = filled(&mut other, 7);
+    deliver(bench, &second)?;
+    position_is(bench, &first, Rule::PartsPublishers)?;
+    bench.restart()?;
+    position_is(bench, &first, Rule::PartsPublishers)?;
+    position_is(bench, &second, Rule::PartsPublishers)?;
+    deliver(bench, &filled(&mut one, 1))?;
+    bench.verify()
+}
+
+fn moves_through_trailing_losses<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    deliver(bench, &draft.entry("before").batch())?;
+    let losses = draft.lose(3, LossReason::QueueFull).batch();
+    deliver(bench, &losses)?;
+    bench.restart()?;
+    deliver(bench, &draft.lose(2, LossReason::SpillFull).batch())?;
+    // The entry tells all five again: they are the numbers directly before it.
+    deliver(bench, &draft.entry("behind").batch())?;
+    bench.verify()
+}
+
+fn takes_losses_between_entries<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    draft.lose(2, LossReason::QueueFull).entry("3");
+    draft
+        .lose(1, LossReason::EncodeError)
+        .lose(4, LossReason::QueueFull);
+    let batch = draft
+        .entry("9")
+        .lose(1, LossReason::AlreadyShutdown)
+        .batch();
+    deliver(bench, &batch)?;
+    bench.restart()?;
+    position_is(bench, &batch, Rule::KeepsThePosition)?;
+    deliver(bench, &draft.entry("11").batch())?;
+    bench.verify()
+}
+
+/// A backlog may hold the end of one run and the beginning of the next.
+fn takes_two_runs_in_a_batch<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    deliver(bench, &filled(&mut draft, 2))?;
+    draft.entry("last").restart(RunEnd::Killed);
+    let batch = draft.entry("first").entry("second").batch();
+    deliver(bench, &batch)?;
+    bench.restart()?;
+    complete(bench, &batch)?;
+    deliver(bench, &filled(draft.restart(RunEnd::Clean), 2))?;
+    bench.verify()
+}
+
+fn survives_abandoned_deliveries<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    deliver(bench, &filled(&mut draft, 1))?;
+    for polls in POLLS {
+        let batch = filled(&mut draft, 3);
+        bench.abandon(&batch, polls)?;
+        complete(bench, &batch)?;
+        let batch = filled(&mut draft, 3);
+        bench.abandon(&batch, polls)?;
+        bench.restart()?;
+        complete(bench, &batch)?;
+    }
+    bench.verify()
+}
+
+fn takes_large_batches<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    deliver(bench, &filled(&mut draft, LARGE_BATCH))?;
+    let batch = draft.entry(vec![b'x'; LARGE_ENTRY_BYTES]).batch();
+    deliver(bench, &batch)?;
+    bench.restart()?;
+    position_is(bench, &batch, Rule::KeepsThePosition)?;
+    bench.verify()
+}
+
+/// A batch of so many entries that are all different.
+fn filled(draft: &mut Draft, entries: usize) -> Batch {
+    for number in 0..entries {
+        draft.entry(format!(
+            "{{\"entry\":{number},\"of\":\"{}\"}}",
+            uuid::Uuid::now_v7()
+        ));
+    }
+    draft.batch()
+}
+
+/// Delivers, and looks at the position.
+fn deliver<H: Harness>(bench: &mut Bench<'_, H>, batch: &Batch) -> Result<(), Failure> {
+    bench.deliver(batch)?;
+    position_is(bench, batch, Rule::MovesThePosition)
+}
+
+/// Sends again what a publisher would that does not know the outcome. The whole batch then is to be found once.
+fn complete<H: Harness>(bench: &mut Bench<'_, H>, batch: &Batch) -> Result<(), Failure> {
+    let told = bench.position(batch.publisher())?;
+    let rest = resend(batch, told);
+    let stored = batch.records().len() - rest.records().len();
+    bench.expect(&batch.records()[..stored]);
+    deliver(bench, &rest)
+}
+
+fn position_is<H: Harness>(
+    bench: &mut Bench<'_, H>,
+    batch: &Batch,
+    rule: Rule,
+) -> Result<(), Failure> {
+    let wanted = (bench.cursor() == Cursor::Kept).then(|| batch.through());
+    let found = bench.position(batch.publisher())?;
+    if found == wanted {
+        return Ok(());
+    }
+    let told = |at: Option<Position>| at.map_or_else(|| "none".into(), |at| at.to_string());
+    Err(Failure::new(
+        rule,
+        format!("it is {} instead of {}", told(found), told(wanted)),
+    ))
+}

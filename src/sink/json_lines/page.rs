@@ -1,0 +1,114 @@
+//! A batch, laid out for the files.
+
+use super::ledger::{Account, Range};
+use crate::error::SinkError;
+use crate::event::{Batch, Position, Record};
+use crate::sink::Delivery;
+
+/// The bytes that a batch adds to the output, and the ranges that it adds to the ledger. Reused, for its buffer.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    bytes: Vec<u8>,
+    ranges: Vec<Range>,
+    dealt_with: usize,
+    refused: Option<SinkError>,
+}
+
+impl Page {
+    /// Lays out the records of `batch` that the account does not tell, up to one that is refused.
+    pub(super) fn lay_out(&mut self, batch: &Batch, account: &Account) {
+        self.bytes.clear();
+        self.ranges.clear();
+        self.refused = None;
+        self.dealt_with = 0;
+        let base = account.end();
+        let cursor = account.cursor(&batch.publisher());
+        for record in batch.records() {
+            if !is_told(cursor, record.id()) {
+                if record.bytes().contains(&b'\n') {
+                    self.refused = Some(SinkError::Rejected(format!(
+                        "{} has a line break in its bytes, and each is to be one line: encode it as `\\n`",
+                        record.id()
+                    )));
+                    break;
+                }
+                self.add(batch, record, base);
+            }
+            self.dealt_with += 1;
+        }
+        if self.refused.is_none() {
+            self.move_cursor(batch, cursor, base);
+        }
+        for range in &mut self.ranges {
+            // Both are at most the length of the buffer.
+            let at = |byte: u64| usize::try_from(byte - base).unwrap_or(usize::MAX);
+            range.crc32 = crc32fast::hash(&self.bytes[at(range.start)..at(range.end)]);
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn ranges(&self) -> &[Range] {
+        &self.ranges
+    }
+
+    /// What became of the batch, once the page is stored.
+    pub(super) fn outcome(&mut self) -> Delivery {
+        Delivery {
+            stored: self.dealt_with,
+            stopped: self.refused.take(),
+        }
+    }
+
+    fn add(&mut self, batch: &Batch, record: &Record, base: u64) {
+        let Position { run, n } = record.id();
+        let first = n.saturating_sub(record.lost_before()).max(1);
+        let start = base + self.bytes.len() as u64;
+        self.bytes.extend_from_slice(record.bytes());
+        self.bytes.push(b'\n');
+        let end = base + self.bytes.len() as u64;
+        let range = match self.ranges.pop() {
+            Some(last) if last.run == run && last.last + 1 == first => last,
+            other => {
+                self.ranges.extend(other);
+                Range::begin(batch.publisher(), run, start, first)
+            }
+        };
+        let range = self.ranges.push_mut(range);
+        for loss in record.losses_before() {
+            range.lose(loss.count, Some(loss.reason));
+        }
+        range.last = n;
+        range.end = end;
+        range.entries += 1;
+        if let Some(opened) = record.opens_run() {
+            range.audit_run = Some(opened.to_string());
+        }
+    }
+
+    /// Tells the losses behind the last record, whose reasons come with the next one.
+    fn move_cursor(&mut self, batch: &Batch, cursor: Option<Position>, base: u64) {
+        let through = batch.through();
+        let reached = self.ranges.last().map(|range| Position {
+            run: range.run,
+            n: range.last,
+        });
+        let reached = reached.or(cursor);
+        if is_told(reached, through) {
+            return;
+        }
+        let first = reached.map_or(1, |at| if at.run == through.run { at.n + 1 } else { 1 });
+        let start = base + self.bytes.len() as u64;
+        let mut range = Range::begin(batch.publisher(), through.run, start, first);
+        if range.last < through.n {
+            range.lose(through.n - range.last, None);
+            self.ranges.push(range);
+        }
+    }
+}
+
+fn is_told(cursor: Option<Position>, at: Position) -> bool {
+    cursor.is_some_and(|cursor| cursor.run == at.run && at.n <= cursor.n)
+}

@@ -1,0 +1,234 @@
+//! The connection, its transactions, and the totals that go with each of them.
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params};
+use std::path::Path;
+
+use crate::config::SpillDurability;
+use crate::error::SpillError;
+use crate::event::Key;
+
+use super::{Totals, schema};
+
+/// The database, and what it holds in short.
+#[derive(Debug)]
+pub(super) struct Database {
+    conn: Connection,
+    durability: SpillDurability,
+    summary: Summary,
+    memory: Memory,
+}
+
+/// What is asked so often that it is kept in memory, as of the last commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) totals: Totals,
+    /// The oldest entry, and when it was popped.
+    pub(super) oldest: Option<(Key, u64)>,
+    /// The newest entry.
+    pub(super) newest: Option<Key>,
+}
+
+/// Whether the summary can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Fresh,
+    /// A transaction failed, perhaps after it was committed: only the database knows.
+    Doubtful,
+}
+
+/// An open transaction; the row statements are its methods.
+pub(super) struct Work<'c> {
+    conn: &'c Connection,
+    /// Changed by the statements, written with the commit.
+    pub(super) totals: Totals,
+}
+
+impl Database {
+    pub(super) fn open(file: &Path, durability: SpillDurability) -> Result<Self, SpillError> {
+        Self::with(schema::open(file, durability)?, durability)
+    }
+
+    /// For looking at it.
+    pub(super) fn open_existing(file: &Path) -> Result<Self, SpillError> {
+        Self::with(schema::open_existing(file)?, SpillDurability::default())
+    }
+
+    fn with(conn: Connection, durability: SpillDurability) -> Result<Self, SpillError> {
+        let summary = read_summary(&conn).map_err(database_error("read"))?;
+        Ok(Self {
+            conn,
+            durability,
+            summary,
+            memory: Memory::Fresh,
+        })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub(super) fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Does the work in one transaction, totals included.
+    ///
+    /// After an error nothing of it has happened, or, if the commit itself failed, perhaps all of it: the summary is
+    /// read anew, and the caller repeats, which every statement here takes without harm.
+    pub(super) fn transact<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, SpillError> {
+        let done = self.attempt(work);
+        if done.is_err() {
+            self.recover();
+        }
+        done.map_err(database_error(action))
+    }
+
+    /// The same, and it survives a power cut whatever the durability of the rest.
+    pub(super) fn transact_synced<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, SpillError> {
+        schema::set_durability(&self.conn, SpillDurability::PowerLoss)
+            .map_err(database_error(action))?;
+        let done = self.transact(action, work);
+        schema::set_durability(&self.conn, self.durability).map_err(database_error(action))?;
+        done
+    }
+
+    fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&mut Work<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        if self.memory == Memory::Doubtful {
+            self.refresh()?;
+        }
+        execute(&self.conn, "BEGIN IMMEDIATE", ())?;
+        let before = self.summary.totals;
+        let mut transaction = Work {
+            conn: &self.conn,
+            totals: before,
+        };
+        let value = work(&mut transaction)?;
+        let totals = transaction.totals;
+        write_totals(&self.conn, &before, &totals)?;
+        let (oldest, newest) = read_ends(&self.conn)?;
+        execute(&self.conn, "COMMIT", ())?;
+        self.summary = Summary {
+            totals,
+            oldest,
+            newest,
+        };
+        Ok(value)
+    }
+
+    /// What this cannot mend now, the next transaction tries again before it begins.
+    fn recover(&mut self) {
+        self.memory = Memory::Doubtful;
+        if let Err(error) = self.refresh() {
+            tracing::debug!(target: "spillring", %error, "the spill cannot be read after a failed transaction");
+        }
+    }
+
+    fn refresh(&mut self) -> rusqlite::Result<()> {
+        if !self.conn.is_autocommit() {
+            execute(&self.conn, "ROLLBACK", ())?;
+        }
+        self.summary = read_summary(&self.conn)?;
+        self.memory = Memory::Fresh;
+        Ok(())
+    }
+}
+
+impl Work<'_> {
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
+        execute(self.conn, sql, params)
+    }
+
+    pub(super) fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.conn.prepare_cached(sql)
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        self.conn
+    }
+}
+
+/// Says what was being done to the database.
+pub(super) fn database_error(action: &'static str) -> impl FnOnce(rusqlite::Error) -> SpillError {
+    move |source| SpillError::Database {
+        action,
+        source: Box::new(source),
+    }
+}
+
+/// As SQLite keeps integers. Counts and times stay below by far.
+pub(super) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// As we keep counts; a negative one is damage, and none.
+pub(super) fn uint(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn execute(conn: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
+    conn.prepare_cached(sql)?.execute(params)
+}
+
+fn read_summary(conn: &Connection) -> rusqlite::Result<Summary> {
+    let mut summary = Summary::default();
+    for (name, value) in fields(&mut summary.totals) {
+        *value = conn
+            .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+            .query_row([name], |row| row.get(0).map(uint))?;
+    }
+    (summary.oldest, summary.newest) = read_ends(conn)?;
+    Ok(summary)
+}
+
+type Ends = (Option<(Key, u64)>, Option<Key>);
+
+/// Entries only. Two statements, because SQLite scans for both ends at once; losses stand between few of them, being
+/// coalesced.
+fn read_ends(conn: &Connection) -> rusqlite::Result<Ends> {
+    let oldest = conn
+        .prepare_cached("SELECT key, popped_ms FROM rows WHERE kind = 0 ORDER BY key LIMIT 1")?
+        .query_row((), |row| Ok((row.get(0)?, uint(row.get(1)?))))
+        .optional()?;
+    let newest = conn
+        .prepare_cached("SELECT key FROM rows WHERE kind = 0 ORDER BY key DESC LIMIT 1")?
+        .query_row((), |row| row.get(0))
+        .optional()?;
+    Ok((
+        oldest.and_then(|(row, popped_ms)| Some((Key::from_row(row)?, popped_ms))),
+        newest.and_then(Key::from_row),
+    ))
+}
+
+fn write_totals(conn: &Connection, before: &Totals, after: &Totals) -> rusqlite::Result<()> {
+    let (mut before, mut after) = (*before, *after);
+    for ((name, old), (_, new)) in fields(&mut before).into_iter().zip(fields(&mut after)) {
+        if old != new {
+            execute(
+                conn,
+                "UPDATE meta SET value = ?2 WHERE name = ?1",
+                (name, int(*new)),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn fields(totals: &mut Totals) -> [(&'static str, &mut u64); 4] {
+    [
+        ("entries", &mut totals.entries),
+        ("bytes", &mut totals.bytes),
+        ("dead_letters", &mut totals.dead_letters),
+        ("losses", &mut totals.losses),
+    ]
+}

@@ -1,0 +1,218 @@
+//! The directory of one publisher: who may be in it, who it is, and where things lie.
+//!
+//! ```text
+//! <dir>/            0700
+//!   lock            locked by the kernel while a publisher is alive; holds its process id, for messages only
+//!   identity        the publisher's id
+//!   status.json     how things stand, renamed into place
+//!   db/             the database with its WAL: a folder of its own, so that it can be set aside as a whole
+//!     spill.sqlite3
+//! ```
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use crate::error::SpillError;
+use crate::event::PublisherId;
+
+const LOCK: &str = "lock";
+const IDENTITY: &str = "identity";
+const DATABASE_FOLDER: &str = "db";
+const DATABASE: &str = "spill.sqlite3";
+
+/// A spill directory that nobody else is in.
+///
+/// The lock is the kernel's: it goes with the process, however that ends, so a file left behind never blocks.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// Held for its lock only.
+    _lock: File,
+}
+
+/// What a replaced file survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persist {
+    /// A power cut.
+    Synced,
+    /// The death of the process; after a power cut it may be empty.
+    Unsynced,
+}
+
+impl Directory {
+    /// Makes the directory if it is missing, and takes it.
+    pub(super) fn take(path: &Path) -> Result<Self, SpillError> {
+        make_folder(path)?;
+        make_folder(&path.join(DATABASE_FOLDER))?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).mode(0o600);
+        let (directory, mut lock) = Self::lock(path, &mut options)?;
+        write_pid(&mut lock).map_err(io_error("write", path.join(LOCK)))?;
+        Ok(directory)
+    }
+
+    /// Takes the directory to look at it: makes nothing, writes nothing.
+    pub(crate) fn take_existing(path: &Path) -> Result<Self, SpillError> {
+        let (directory, _) = Self::lock(path, &mut OpenOptions::new())?;
+        if directory.database().exists() {
+            Ok(directory)
+        } else {
+            Err(missing(path))
+        }
+    }
+
+    fn lock(path: &Path, options: &mut OpenOptions) -> Result<(Self, File), SpillError> {
+        let file = path.join(LOCK);
+        let mut lock = match options.read(true).write(true).open(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(path)),
+            opened => opened.map_err(io_error("open", file.clone()))?,
+        };
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(SpillError::InUse {
+                    dir: path.to_owned(),
+                    pid: read_pid(&mut lock),
+                });
+            }
+            Err(error) => return Err(io_error("lock", file)(error.into())),
+        }
+        let handle = lock.try_clone().map_err(io_error("lock", file))?;
+        let directory = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
+        Ok((directory, handle))
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join(DATABASE_FOLDER).join(DATABASE)
+    }
+
+    /// Makes the database's file with its mode before SQLite does, because the WAL takes its mode from it.
+    ///
+    /// Only to be called before SQLite has the file: closing any other handle to it drops SQLite's locks.
+    pub(super) fn prepare_database(&self) -> Result<(), SpillError> {
+        let file = self.database();
+        match private_file(OpenOptions::new().create_new(true), &file) {
+            Ok(_) => sync_folder(&self.path.join(DATABASE_FOLDER)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(io_error("make", file)(error)),
+        }
+    }
+
+    /// Who the publisher is; decided here, once and for good, if nobody has yet.
+    pub(super) fn identity(&self) -> Result<PublisherId, SpillError> {
+        read_identity(&self.path)?.map_or_else(|| self.renew_identity(), Ok)
+    }
+
+    /// Takes another id, synced to disk.
+    pub(super) fn renew_identity(&self) -> Result<PublisherId, SpillError> {
+        let id = PublisherId(Uuid::now_v7());
+        replace(
+            &self.path,
+            IDENTITY,
+            format!("{id}\n").as_bytes(),
+            Persist::Synced,
+        )
+        .map_err(io_error("write", self.path.join(IDENTITY)))?;
+        Ok(id)
+    }
+
+    /// Half of what the disk would have free without this spill: the same at every start, however full the spill is.
+    pub(super) fn half_of_free_bytes(&self) -> Result<u64, SpillError> {
+        let disk = rustix::fs::statvfs(&self.path)
+            .map_err(|error| io_error("measure", self.path.clone())(error.into()))?;
+        let own = std::fs::metadata(self.database()).map_or(0, |file| file.len());
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(free.saturating_add(own) / 2)
+    }
+}
+
+/// Who the publisher of a directory is, if that has been decided.
+pub(crate) fn read_identity(dir: &Path) -> Result<Option<PublisherId>, SpillError> {
+    let file = dir.join(IDENTITY);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Uuid::try_parse(text.trim())
+            .map(|id| Some(PublisherId(id)))
+            .map_err(|error| {
+                io_error("read", file)(io::Error::new(io::ErrorKind::InvalidData, error))
+            }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("read", file)(error)),
+    }
+}
+
+/// Puts a file of mode 0600 into a folder: whoever reads it sees the old content or the new one, nothing between.
+pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], persist: Persist) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
+    let mut file = private_file(OpenOptions::new().create(true).truncate(true), &new)?;
+    file.write_all(content)?;
+    if persist == Persist::Synced {
+        file.sync_all()?;
+    }
+    std::fs::rename(&new, dir.join(name))?;
+    if persist == Persist::Synced {
+        File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+pub(crate) fn io_error(
+    action: &'static str,
+    path: PathBuf,
+) -> impl FnOnce(io::Error) -> SpillError {
+    move |source| SpillError::Io {
+        action,
+        path,
+        source,
+    }
+}
+
+pub(crate) fn missing(dir: &Path) -> SpillError {
+    SpillError::Missing {
+        dir: dir.to_owned(),
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), SpillError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io_error("make", path.to_owned()))?;
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .map_or(Ok(()), sync_folder)
+}
+
+fn sync_folder(path: &Path) -> Result<(), SpillError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error("sync", path.to_owned()))
+}
+
+fn private_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.write(true).mode(0o600).open(path)
+}
+
+fn write_pid(lock: &mut File) -> io::Result<()> {
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+fn read_pid(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.take(20).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

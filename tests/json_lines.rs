@@ -1,0 +1,10 @@
+//! Tries to make the JSON lines sink lose what it acknowledged, or store it twice: with torn writes of every length,
+//! rotation, removal, foreign hands, full disks and a second owner. Real files throughout.
+
+mod json_lines {
+    pub(crate) mod bench;
+    mod crash;
+    mod ledger;
+    mod refusals;
+    mod rotation;
+}

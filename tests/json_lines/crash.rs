@@ -1,0 +1,149 @@
+//! A kill or a power cut may strike between any two bytes: of the entries, of the ledger's line about them, of the
+//! ledger's replacement. The files are rebuilt as it left them, for each length there is.
+
+use std::fs;
+
+use spillring::conformance::{self, Draft, resend};
+use spillring::{LossReason, RunEnd, SpillDurability};
+
+use super::bench::{Bench, append, deliver, lines, position, store, three};
+
+#[test]
+fn the_sink_conforms() {
+    conformance::run(&mut Bench::new()).unwrap();
+}
+
+/// The story: two batches acknowledged; the third was being written when the machine went down. What was the outcome?
+/// The publisher asks, sends the rest, and the output is as if nothing had happened.
+#[test]
+fn a_torn_write_of_any_length_neither_loses_nor_doubles() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let first = three(&mut draft);
+    let second = draft
+        .lose(2, LossReason::QueueFull)
+        .entry("{\"seq\":6}")
+        .batch();
+    store(&mut sink, &first);
+    store(&mut sink, &second);
+    let before = snapshot(&bench);
+    let third = three(draft.restart(RunEnd::Killed));
+    store(&mut sink, &third);
+    let after = snapshot(&bench);
+    drop(sink);
+    let whole = lines(&[&first, &second, &third]);
+    assert_eq!(bench.text(), whole);
+
+    let torn_output = (before.0.len()..=after.0.len()).map(|cut| (cut, before.1.len()));
+    let torn_ledger = (before.1.len()..=after.1.len()).map(|cut| (after.0.len(), cut));
+    for (output, ledger) in torn_output.chain(torn_ledger) {
+        fs::write(bench.output(), &after.0[..output]).unwrap();
+        fs::write(bench.ledger(), &after.1[..ledger]).unwrap();
+        let mut sink = bench.sink();
+        let told = position(&mut sink, draft.publisher()).unwrap();
+        let expected = if ledger == after.1.len() {
+            &third
+        } else {
+            &second
+        };
+        assert_eq!(told, Some(expected.through()), "{output} {ledger}");
+        store(&mut sink, &resend(&third, told));
+        assert_eq!(bench.text(), whole, "{output} {ledger}");
+    }
+}
+
+/// A power cut may leave a file longer than what was written into it: zeros stand where nothing arrived.
+#[test]
+fn zeros_at_the_torn_end_are_cut_off() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let first = three(&mut draft);
+    store(&mut bench.sink(), &first);
+    append(&bench.output(), &[0; 512]);
+    append(&bench.ledger(), &[0; 300]);
+    let mut sink = bench.sink();
+    assert_eq!(
+        position(&mut sink, draft.publisher()),
+        Ok(Some(first.through()))
+    );
+    let second = three(&mut draft);
+    store(&mut sink, &second);
+    assert_eq!(bench.text(), lines(&[&first, &second]));
+}
+
+/// The very first batch is torn: the ledger then has its first line only.
+#[test]
+fn a_torn_first_delivery_is_cut_off() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    assert_eq!(position(&mut bench.sink(), draft.publisher()), Ok(None));
+    let first = three(&mut draft);
+    append(&bench.output(), &lines(&[&first]).as_bytes()[..7]);
+    store(&mut bench.sink(), &first);
+    assert_eq!(bench.text(), lines(&[&first]));
+}
+
+/// A crash while the ledger is being replaced leaves its replacement behind, half-written.
+#[test]
+fn a_half_written_replacement_of_the_ledger_is_ignored() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let (first, second) = (three(&mut draft), three(&mut draft));
+    store(&mut sink, &first);
+    store(&mut sink, &second);
+    drop(sink);
+    let replacement = bench.dir.path().join("audit.jsonl.ledger.new");
+    fs::write(&replacement, vec![b'x'; 10_000]).unwrap();
+    let mut sink = bench.sink();
+    assert_eq!(
+        position(&mut sink, draft.publisher()),
+        Ok(Some(second.through()))
+    );
+    assert!(!replacement.exists());
+    drop(sink);
+    assert_eq!(bench.told().len(), 2, "a first line, and one range");
+}
+
+/// The publisher does not ask after an error that it takes for harmless: what it sends again is known all the same.
+#[test]
+fn a_batch_that_is_sent_again_unasked_is_not_doubled() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let first = three(&mut draft);
+    store(&mut sink, &first);
+    store(&mut sink, &first);
+    let delivery = deliver(&mut bench_reopened(sink, &bench), &first);
+    assert_eq!((delivery.stored, delivery.stopped), (3, None));
+    assert_eq!(bench.text(), lines(&[&first]));
+}
+
+#[test]
+fn a_sink_that_only_survives_the_process_conforms_to_it() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let first = three(&mut draft);
+    let durability = SpillDurability::ProcessCrash;
+    store(&mut bench.sink().durability(durability), &first);
+    append(&bench.output(), b"torn");
+    let mut sink = bench.sink().durability(durability);
+    assert_eq!(
+        position(&mut sink, draft.publisher()),
+        Ok(Some(first.through()))
+    );
+    assert_eq!(bench.text(), lines(&[&first]));
+}
+
+fn bench_reopened(sink: spillring::JsonLinesSink, bench: &Bench) -> spillring::JsonLinesSink {
+    drop(sink);
+    bench.sink()
+}
+
+fn snapshot(bench: &Bench) -> (Vec<u8>, Vec<u8>) {
+    (
+        fs::read(bench.output()).unwrap(),
+        fs::read(bench.ledger()).unwrap(),
+    )
+}

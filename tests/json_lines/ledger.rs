@@ -1,0 +1,201 @@
+//! Whoever verifies an output goes by its ledger: each line of it must be told, with its run and number, and the
+//! ledger must stay small.
+
+use std::fs;
+
+use serde_json::json;
+use spillring::conformance::Draft;
+use spillring::{Batch, LossReason, RunEnd};
+
+use super::bench::{Bench, deliver, lines, position, store, three};
+
+/// More than what makes a running sink write its ledger anew.
+const LEDGER_BYTES_MAX: u64 = 300 << 10;
+
+#[test]
+fn runs_losses_and_bytes_are_told_where_they_stand() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    draft
+        .entry("1")
+        .lose(2, LossReason::QueueFull)
+        .lose(1, LossReason::SpillFull);
+    store(&mut sink, &draft.entry("5").batch());
+    store(&mut sink, &draft.lose(1, LossReason::QueueFull).batch());
+    let first_run = draft.batch().through().run;
+    draft.entry("7").restart(RunEnd::Killed).entry("1");
+    let batch = draft.batch();
+    store(&mut sink, &batch);
+    drop(sink);
+    let opened = batch.records()[1].run().to_string();
+    position(&mut bench.sink(), draft.publisher()).unwrap();
+
+    let publisher = draft.publisher();
+    assert_eq!(bench.text(), "1\n5\n7\n1\n");
+    let told = bench.told();
+    assert_eq!(told[0], json!({"kind": "ledger", "version": 1}));
+    assert_eq!(
+        told[1],
+        json!({
+            "kind": "stored", "publisher": publisher, "run": first_run,
+            "audit_run": format!("publisher={publisher}"),
+            "start": 0, "end": 6, "entries": 3, "first": 1, "last": 7,
+            "losses": [
+                {"first": 2, "count": 2, "reason": "queue_full"},
+                {"first": 4, "count": 1, "reason": "spill_full"},
+                {"first": 6, "count": 1, "reason": "queue_full"},
+            ],
+            "crc32": crc32fast::hash(b"1\n5\n7\n"),
+        })
+    );
+    assert_eq!(
+        told[2],
+        json!({
+            "kind": "stored", "publisher": publisher, "run": batch.through().run, "audit_run": opened,
+            "start": 6, "end": 8, "entries": 1, "first": 1, "last": 1, "crc32": crc32fast::hash(b"1\n"),
+        })
+    );
+    assert_eq!(told.len(), 3);
+}
+
+/// Losses behind the last entry have no reason yet; a reader of the ledger sees them all the same.
+#[test]
+fn trailing_losses_are_told_at_once() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    store(
+        &mut sink,
+        &draft.entry("1").lose(4, LossReason::QueueFull).batch(),
+    );
+    drop(sink);
+    position(&mut bench.sink(), draft.publisher()).unwrap();
+    let told = &bench.told()[1];
+    assert_eq!(told["last"], 5);
+    assert_eq!(told["losses"], json!([{"first": 2, "count": 4}]));
+}
+
+#[test]
+fn a_run_of_nothing_but_losses_moves_the_position() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let losses = draft.lose(9, LossReason::QueueFull).batch();
+    store(&mut bench.sink(), &losses);
+    let mut sink = bench.sink();
+    assert_eq!(
+        position(&mut sink, draft.publisher()),
+        Ok(Some(losses.through()))
+    );
+    // The entry tells them with their reason: nothing of the range before is left.
+    store(&mut sink, &draft.entry("10").batch());
+    drop(sink);
+    position(&mut bench.sink(), draft.publisher()).unwrap();
+    let told = bench.told();
+    assert_eq!(told.len(), 2);
+    assert_eq!(
+        told[1]["losses"],
+        json!([{"first": 1, "count": 9, "reason": "queue_full"}])
+    );
+}
+
+#[test]
+fn a_ledger_of_many_deliveries_stays_small_while_the_sink_runs() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench
+        .sink()
+        .durability(spillring::SpillDurability::ProcessCrash);
+    let mut longest = 0;
+    for _ in 0..3_000 {
+        store(&mut sink, &draft.entry("{}").batch());
+        longest = longest.max(fs::metadata(bench.ledger()).unwrap().len());
+    }
+    assert!(
+        longest > 200 << 10,
+        "the test does not reach the bound: {longest}"
+    );
+    assert!(longest < LEDGER_BYTES_MAX, "{longest}");
+    drop(sink);
+    position(&mut bench.sink(), draft.publisher()).unwrap();
+    let told = bench.told();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[1]["entries"], 3_000);
+    assert_eq!(told[1]["crc32"], crc32fast::hash(bench.text().as_bytes()));
+}
+
+#[test]
+fn publishers_take_turns_in_one_output() {
+    let bench = Bench::new();
+    let (mut one, mut other) = (Draft::new(), Draft::new());
+    let batches: Vec<Batch> = (0..6)
+        .map(|turn| three(if turn % 2 == 0 { &mut one } else { &mut other }))
+        .collect();
+    for batch in &batches {
+        store(&mut bench.sink(), batch);
+    }
+    let mut sink = bench.sink();
+    assert_eq!(
+        position(&mut sink, one.publisher()),
+        Ok(Some(batches[4].through()))
+    );
+    assert_eq!(
+        position(&mut sink, other.publisher()),
+        Ok(Some(batches[5].through()))
+    );
+    assert_eq!(bench.text(), lines(&batches.iter().collect::<Vec<_>>()));
+    assert_eq!(bench.told().len(), 7);
+}
+
+/// A damaged line in the middle is no torn write: to go on from the line before it would cut acknowledged entries off.
+#[test]
+fn a_damaged_ledger_is_not_believed() {
+    let bench = Bench::new();
+    let (mut one, mut other) = (Draft::new(), Draft::new());
+    let batches = [three(&mut one), three(&mut other)];
+    for batch in &batches {
+        store(&mut bench.sink(), batch);
+    }
+    let good = fs::read(bench.ledger()).unwrap();
+    let second_line = good.iter().position(|byte| *byte == b'\n').unwrap() + 20;
+    let mut damaged = good.clone();
+    damaged[second_line] ^= 1;
+    fs::write(bench.ledger(), &damaged).unwrap();
+    let why = deliver(&mut bench.sink(), &three(&mut one))
+        .stopped
+        .unwrap();
+    assert!(matches!(why, spillring::SinkError::Misconfigured(_)));
+    assert!(
+        why.to_string().contains("line 2 is damaged; restore it"),
+        "{why}"
+    );
+    assert_eq!(bench.text(), lines(&[&batches[0], &batches[1]]));
+    assert_eq!(
+        fs::read(bench.ledger()).unwrap(),
+        damaged,
+        "left for inspection"
+    );
+}
+
+#[test]
+fn a_ledger_of_a_newer_version_is_left_alone() {
+    let bench = Bench::new();
+    let body = r#"{"kind":"ledger","version":2}"#;
+    let text = format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()));
+    fs::write(bench.ledger(), &text).unwrap();
+    let why = position(&mut bench.sink(), Draft::new().publisher()).unwrap_err();
+    assert!(why.to_string().contains("use a newer one"), "{why}");
+    assert_eq!(fs::read_to_string(bench.ledger()).unwrap(), text);
+}
+
+#[test]
+fn a_foreign_file_with_the_ledgers_name_is_left_alone() {
+    let bench = Bench::new();
+    fs::write(bench.ledger(), "2026-01-01 open accounts 3\n").unwrap();
+    let why = position(&mut bench.sink(), Draft::new().publisher()).unwrap_err();
+    assert!(why.to_string().contains("no ledger of spillring"), "{why}");
+    assert_eq!(
+        fs::read_to_string(bench.ledger()).unwrap(),
+        "2026-01-01 open accounts 3\n"
+    );
+}

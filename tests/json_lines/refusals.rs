@@ -1,0 +1,212 @@
+//! When the sink cannot store, it must say so in the terms that the publisher acts on, with a sentence that says how to
+//! mend it, and go on by itself once it is mended.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+use spillring::conformance::Draft;
+use spillring::{JsonLinesSink, SinkError};
+
+use super::bench::{Bench, append, deliver, lines, position, store, three};
+
+/// System calls by number, on `x86_64`.
+const WRITE: i64 = 1;
+const OPENAT: i64 = 257;
+const ENOSPC: u32 = 28;
+const EACCES: u32 = 13;
+
+fn unavailable(why: &SinkError, text: &str) {
+    assert!(matches!(why, SinkError::Unavailable(_)), "{why:?}");
+    assert!(why.to_string().contains(text), "{why}");
+}
+
+fn misconfigured(why: &SinkError, text: &str) {
+    assert!(matches!(why, SinkError::Misconfigured(_)), "{why:?}");
+    assert!(why.to_string().contains(text), "{why}");
+}
+
+#[test]
+fn a_second_sink_waits_until_the_first_is_gone() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let (mut one, mut other) = (bench.sink(), bench.sink());
+    let (first, second) = (three(&mut draft), three(&mut draft));
+    store(&mut one, &first);
+    unavailable(
+        &deliver(&mut other, &second).stopped.unwrap(),
+        "give each an output of its own",
+    );
+    // The first one takes over the output that it finds, and with it must not lose its own lock.
+    fs::remove_file(bench.output()).unwrap();
+    store(&mut one, &second);
+    unavailable(
+        &deliver(&mut other, &second).stopped.unwrap(),
+        "held by another",
+    );
+    drop(one);
+    assert_eq!(
+        position(&mut other, draft.publisher()),
+        Ok(Some(second.through()))
+    );
+}
+
+#[test]
+fn a_missing_directory_is_never_created() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("missing/audit.jsonl");
+    let mut sink = JsonLinesSink::new(&path);
+    let mut draft = Draft::new();
+    let first = three(&mut draft);
+    unavailable(
+        &deliver(&mut sink, &first).stopped.unwrap(),
+        "make its directory",
+    );
+    assert!(!path.parent().unwrap().exists());
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    store(&mut sink, &first);
+}
+
+#[test]
+fn a_directory_is_no_output() {
+    let bench = Bench::new();
+    fs::create_dir(bench.output()).unwrap();
+    let why = position(&mut bench.sink(), Draft::new().publisher()).unwrap_err();
+    misconfigured(&why, "give the path of a file");
+    assert!(!bench.ledger().exists());
+}
+
+#[test]
+fn a_device_is_no_output() {
+    let why = position(
+        &mut JsonLinesSink::new("/dev/null"),
+        Draft::new().publisher(),
+    )
+    .unwrap_err();
+    misconfigured(&why, "no regular file");
+}
+
+#[test]
+fn a_refused_permission_is_told_as_a_matter_of_settings() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let first = three(&mut draft);
+    let (mut sink, why) = on_a_thread(
+        bench.sink(),
+        || forbid(OPENAT, None, EACCES),
+        |sink| deliver(sink, &first).stopped.unwrap(),
+    );
+    misconfigured(&why, "let this process write there");
+    store(&mut sink, &first);
+}
+
+/// The disk fills up while a batch is written: its first bytes are there, the rest is refused.
+#[test]
+fn a_full_disk_is_waited_out_and_the_torn_entry_cut_back() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let first = three(&mut draft);
+    store(&mut sink, &first);
+    let large = draft.entry(vec![b'x'; 9_000]).entry("{}").batch();
+    let (mut sink, why) = on_a_thread(
+        sink,
+        || forbid(WRITE, Some(8_192), ENOSPC),
+        |sink| deliver(sink, &large).stopped.unwrap(),
+    );
+    unavailable(&why, "make room on its disk");
+    assert_eq!(bench.text(), lines(&[&first]));
+    append(&bench.output(), &lines(&[&large]).as_bytes()[..4_096]);
+    store(&mut sink, &large);
+    assert_eq!(bench.text(), lines(&[&first, &large]));
+}
+
+/// The entries still fit, the ledger's line does not: nobody was told that they are stored, so they go.
+#[test]
+fn a_disk_that_is_full_for_the_ledger_takes_the_entries_back() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let first = three(&mut draft);
+    store(&mut sink, &first);
+    let small = draft.entry("{}").batch();
+    let (mut sink, why) = on_a_thread(
+        sink,
+        || forbid(WRITE, Some(100), ENOSPC),
+        |sink| deliver(sink, &small).stopped.unwrap(),
+    );
+    unavailable(&why, "audit.jsonl.ledger");
+    assert_eq!(bench.text(), lines(&[&first]));
+    store(&mut sink, &small);
+    assert_eq!(bench.text(), lines(&[&first, &small]));
+}
+
+#[test]
+fn a_line_break_is_refused_and_the_others_go_on() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let batch = draft.entry("1").entry("two\nlines").entry("3").batch();
+    let delivery = deliver(&mut sink, &batch);
+    assert_eq!(delivery.stored, 1);
+    let why = delivery.stopped.unwrap();
+    assert!(matches!(why, SinkError::Rejected(_)), "{why:?}");
+    assert_eq!(
+        position(&mut sink, draft.publisher()),
+        Ok(Some(batch.records()[0].id()))
+    );
+    assert_eq!(bench.text(), "1\n");
+}
+
+#[test]
+fn new_files_are_for_their_owner_and_old_modes_are_kept() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    store(&mut bench.sink(), &three(&mut draft));
+    assert_eq!((mode(bench.output()), mode(bench.ledger())), (0o600, 0o600));
+    for path in [bench.output(), bench.ledger()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    fs::write(bench.output(), "").unwrap();
+    store(&mut bench.sink(), &three(&mut draft));
+    assert_eq!((mode(bench.output()), mode(bench.ledger())), (0o640, 0o640));
+}
+
+/// Runs a step on a thread of its own, after what cannot be undone on it, and brings the sink back.
+fn on_a_thread<T: Send>(
+    mut sink: JsonLinesSink,
+    prepare: impl FnOnce() + Send,
+    step: impl FnOnce(&mut JsonLinesSink) -> T + Send,
+) -> (JsonLinesSink, T) {
+    thread::scope(|scope| {
+        let stepped = scope.spawn(|| {
+            prepare();
+            let outcome = step(&mut sink);
+            (sink, outcome)
+        });
+        stepped.join().unwrap()
+    })
+}
+
+/// From now on the kernel answers this thread's calls with an error: all, or those over so many bytes.
+fn forbid(call: i64, longer_than: Option<u64>, errno: u32) {
+    let rules = longer_than.map_or_else(Vec::new, |bytes| {
+        let condition =
+            SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Gt, bytes).unwrap();
+        vec![SeccompRule::new(vec![condition]).unwrap()]
+    });
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(call, rules)]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
