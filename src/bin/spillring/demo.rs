@@ -87,9 +87,9 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     show(&opening(args, &place));
     let mut screen = Screen::open(plan.entries(), start);
     let drainer = begin(&place, &outage)?;
-    let publishing = Publishing::start(&plan, &drainer, &signals)?;
+    let publishing = Publishing::start(&plan, &drainer)?;
     let watched = watch(&publishing, &drainer, &outage, &signals, &mut screen);
-    let stats = end(drainer)?;
+    let stats = end(drainer, watched)?;
     let published = publishing.join()?;
     if watched == Watched::Interrupted {
         screen.leave();
@@ -165,16 +165,20 @@ fn watch(
             moved = (stats.delivered, Instant::now());
         }
         if moved.1.elapsed() > STUCK_MAX {
-            publishing.stop();
             return Watched::ToTheEnd;
         }
         std::thread::sleep(LOOK);
     }
 }
 
-fn end(drainer: Drainer<AuditEntry>) -> Result<Stats, Problem> {
+/// Threads that still publish notice it.
+fn end(drainer: Drainer<AuditEntry>, watched: Watched) -> Result<Stats, Problem> {
+    let limit = match watched {
+        Watched::ToTheEnd => STUCK_MAX,
+        Watched::Interrupted => Duration::ZERO,
+    };
     drainer
-        .shutdown(STUCK_MAX)
+        .shutdown(limit)
         .wait(Duration::MAX)
         .map_err(|error| Problem::new(format_args!("there is no account of the end: {error}")))
 }

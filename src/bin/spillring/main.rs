@@ -26,11 +26,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what it does: a million entries through an outage, checked
     Demo(demo::Args),
-    /// Publish one JSON entry a line from a file or standard input
     Run(run::Args),
-    /// Say how things stand in a spill directory
     Status(status::Args),
 }
 

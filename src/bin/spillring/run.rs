@@ -55,7 +55,7 @@ enum Format {
 
 pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let start = Instant::now();
-    logging::start("warn,spillring=info")?;
+    logging::start("warn")?;
     let settings = Settings::settle(args.flags)?;
     let sink = settings.sink()?;
     let signals = Signals::catch()?;

@@ -26,7 +26,7 @@ pub(crate) struct Flags {
     /// Where entries go: jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers of `NATS_URL`
     /// [default: jsonl:audit.jsonl]
     #[arg(long, value_name = "SINK")]
-    sink: Option<Address>,
+    sink: Option<String>,
     /// Stream of NATS that takes the entries [default: AUDIT]
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
@@ -107,8 +107,9 @@ impl Settings {
         }
         let own: Own = file.parse(&file.own, "[spillring]")?;
         let address = match (flags.sink, own.sink) {
-            (Some(address), _) => address,
-            (None, sink) => file.address(sink.as_deref().unwrap_or(SINK))?,
+            (Some(sink), _) => address(&sink, "--sink")?,
+            (None, Some(sink)) => address(&sink, &format!("`sink` in {}", file.name))?,
+            (None, None) => address(SINK, "--sink")?,
         };
         let mut nats = file.nats(&address)?;
         if let Some(stream) = flags.stream {
@@ -176,11 +177,6 @@ impl File {
         })
     }
 
-    fn address(&self, text: &str) -> Result<Address, Problem> {
-        text.parse()
-            .map_err(|error| Problem::new(format_args!("`sink` in {}: {error}", self.name)))
-    }
-
     /// The settings of NATS: what the file does not say is what the environment says, and credentials are taken from
     /// one of the two as a whole. The environment is not looked at where no server is to be asked.
     fn nats(&self, address: &Address) -> Result<NatsConfig, Problem> {
@@ -193,6 +189,11 @@ impl File {
             .map_err(|error| Problem::new(format_args!("in the environment {error}")))?;
         Ok(file_over_env(file, env, table.contains_key("urls")))
     }
+}
+
+fn address(text: &str, place: &str) -> Result<Address, Problem> {
+    text.parse()
+        .map_err(|error| Problem::new(format_args!("{place}: {error}")))
 }
 
 fn file_over_env(mut file: NatsConfig, env: NatsConfig, urls_in_file: bool) -> NatsConfig {

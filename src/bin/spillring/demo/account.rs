@@ -97,16 +97,17 @@ fn whereabouts(stats: &Stats) -> String {
         ("dead-lettered", stats.dead_lettered),
         ("discarded", stats.discarded.total()),
     ];
-    let elsewhere: String = elsewhere
+    let elsewhere: Vec<_> = elsewhere
         .into_iter()
         .filter(|(_, entries)| *entries > 0)
         .map(|(place, entries)| format!(" + {} {place}", count(entries)))
         .collect();
     format!(
-        "{} = {} delivered, {} of them out of the spill{elsewhere}",
+        "{} = {} delivered, {} of them out of the spill{}",
         count(stats.entered()),
         count(stats.delivered),
-        count(stats.replayed)
+        count(stats.replayed),
+        elsewhere.concat()
     )
 }
 

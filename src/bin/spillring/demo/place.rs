@@ -103,7 +103,11 @@ impl fmt::Display for Place {
 impl Scratch {
     fn make(needed: u64) -> Result<Self, Problem> {
         let parent = env::temp_dir();
-        let path = parent.join(format!("spillring-demo-{}", Uuid::now_v7().simple()));
+        let random = Uuid::now_v7()
+            .as_fields()
+            .3
+            .map(|byte| format!("{byte:02x}"));
+        let path = parent.join(format!("spillring-demo-{}", random.concat()));
         let made = || -> io::Result<u64> {
             let disk = rustix::fs::statvfs(&parent)?;
             DirBuilder::new().mode(0o700).create(&path)?;

@@ -1,7 +1,5 @@
 //! The threads that publish, each call timed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -9,11 +7,10 @@ use spillring::{AuditEntry, Drainer, Publisher, TryPublishError};
 
 use super::entries::{Author, Plan};
 use crate::latency::Stopwatch;
-use crate::signals::Signals;
 use crate::telling::Problem;
 
 /// Entries a second, of all threads: what agents might do, and slow enough to watch.
-const RATE: f64 = 160_000.0;
+const RATE: f64 = 125_000.0;
 
 /// Entries that a thread publishes at once, between two looks at the time.
 const BURST: u64 = 64;
@@ -26,7 +23,6 @@ const ROOM_POLL: Duration = Duration::from_millis(1);
 pub(super) struct Publishing {
     threads: Vec<JoinHandle<Published>>,
     planned: u64,
-    stop: Arc<AtomicBool>,
 }
 
 /// What the threads have done.
@@ -44,18 +40,11 @@ struct Worker {
     /// Entries a second.
     rate: f64,
     publisher: Publisher<AuditEntry>,
-    signals: Signals,
-    stop: Arc<AtomicBool>,
     done: Published,
 }
 
 impl Publishing {
-    pub(super) fn start(
-        plan: &Plan,
-        drainer: &Drainer<AuditEntry>,
-        signals: &Signals,
-    ) -> Result<Self, Problem> {
-        let stop = Arc::new(AtomicBool::new(false));
+    pub(super) fn start(plan: &Plan, drainer: &Drainer<AuditEntry>) -> Result<Self, Problem> {
         let mut threads = Vec::new();
         for (thread, &entries) in plan.of_threads().iter().enumerate() {
             let worker = Worker {
@@ -63,8 +52,6 @@ impl Publishing {
                 entries,
                 rate: RATE / as_f64(plan.of_threads().len() as u64),
                 publisher: drainer.publisher(),
-                signals: signals.clone(),
-                stop: Arc::clone(&stop),
                 done: Published {
                     times: Stopwatch::new()?,
                     full: 0,
@@ -79,7 +66,6 @@ impl Publishing {
         Ok(Self {
             threads,
             planned: plan.entries(),
-            stop,
         })
     }
 
@@ -89,10 +75,6 @@ impl Publishing {
 
     pub(super) fn is_done(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
-    }
-
-    pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn join(self) -> Result<Published, Problem> {
@@ -134,7 +116,7 @@ impl Worker {
         self.done
     }
 
-    /// Whether it was published; not, if an end was asked for.
+    /// Whether it was published; not, once the publisher is closed.
     #[expect(clippy::result_large_err, reason = "it is the entry, handed back")]
     fn publish(&mut self, mut entry: AuditEntry) -> bool {
         loop {
@@ -145,9 +127,6 @@ impl Worker {
                 Err(TryPublishError::Full(entry)) => entry,
             };
             self.done.full += 1;
-            if self.stop.load(Ordering::Relaxed) || self.signals.asked() {
-                return false;
-            }
             thread::sleep(ROOM_POLL);
         }
     }

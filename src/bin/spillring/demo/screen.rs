@@ -33,11 +33,11 @@ impl Scene {
 
     fn in_words(self) -> &'static str {
         match self {
-            Self::Live => "there, entries go straight to it",
-            Self::Away => "away, entries go to disk",
-            Self::CatchingUp => "back, the backlog goes to it in order",
-            Self::Delivered => "has everything; reading it back",
-            Self::Checked => "has everything, and it is read back",
+            Self::Live => "there: entries go straight to it",
+            Self::Away => "away: entries go to disk",
+            Self::CatchingUp => "back: the backlog goes to it, in order",
+            Self::Delivered => "there: all is delivered; reading it back",
+            Self::Checked => "there: all is delivered, and read back",
         }
     }
 
@@ -148,7 +148,7 @@ impl Rows {
             replayed: bar("replayed", "blue"),
             lost: row("lost", "{prefix:>10}  {msg}"),
             checked: bar("checked", "magenta"),
-            sink: row("the sink is", "{prefix:>10}  {msg}"),
+            sink: row("sink", "{prefix:>10}  {msg}"),
             scene: None,
             _all: all,
         }
@@ -162,7 +162,11 @@ impl Rows {
         let count = |n: u64| HumanCount(n).to_string();
         set(&self.published, stats.accepted, count(stats.accepted));
         set(&self.delivered, stats.delivered, count(stats.delivered));
-        let spilled = format!("{}, now {}", count(stats.appended), count(stats.spilled));
+        let spilled = format!(
+            "{}, {} still there",
+            count(stats.appended),
+            count(stats.spilled)
+        );
         set(&self.spilled, stats.spilled, spilled);
         set(&self.replayed, stats.replayed, count(stats.replayed));
         self.lost
@@ -189,6 +193,7 @@ impl Rows {
         ] {
             bar.abandon();
         }
+        show("\n");
     }
 }
 

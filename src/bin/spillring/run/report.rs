@@ -97,15 +97,17 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = [
+        let always = [
             ("read", self.read, "lines that are not blank"),
-            ("rejected", self.rejected, "that are no entries"),
             ("accepted", self.accepted, "into the ring"),
-            ("inherited", self.inherited, "from earlier runs"),
             ("delivered", self.delivered, "acknowledged by the sink"),
             ("spilled", self.spilled, "written to disk on the way"),
             ("replayed", self.replayed, "delivered from there"),
             ("pending", self.pending, "not delivered"),
+        ];
+        let if_any = [
+            ("rejected", self.rejected, "lines that are no entries"),
+            ("inherited", self.inherited, "from earlier runs"),
             (
                 "dead letters",
                 self.dead_lettered,
@@ -116,16 +118,17 @@ impl fmt::Display for Report {
             (
                 "damaged",
                 self.damaged,
-                "could not be encoded, or read back",
+                "not to be encoded, or not to be read back",
             ),
             (
                 "full attempts",
                 self.full_attempts,
-                "found no room in the ring",
+                "found no room, and waited",
             ),
         ];
-        for (name, count, meaning) in rows {
-            let count = HumanCount(count).to_string();
+        let if_any = if_any.iter().filter(|(_, count, _)| *count > 0);
+        for (name, count, meaning) in always.iter().chain(if_any) {
+            let count = HumanCount(*count).to_string();
             writeln!(f, "{name:>14} {count:>13}  {meaning}")?;
         }
         let Percentiles {
