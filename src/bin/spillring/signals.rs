@@ -1,8 +1,9 @@
 //! SIGINT and SIGTERM: the first one asks for an end, the second one is not caught.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -13,6 +14,8 @@ use crate::telling::Problem;
 #[derive(Debug, Clone)]
 pub(crate) struct Signals {
     asked: Arc<AtomicBool>,
+    /// When that was first noticed.
+    since: Arc<OnceLock<Instant>>,
 }
 
 impl Signals {
@@ -21,11 +24,22 @@ impl Signals {
         catch(&asked).map_err(|error| {
             Problem::new(format_args!("SIGINT and SIGTERM cannot be caught: {error}"))
         })?;
-        Ok(Self { asked })
+        Ok(Self {
+            asked,
+            since: Arc::default(),
+        })
     }
 
     pub(crate) fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// What is left of `limit` since an end was asked for, if it was.
+    pub(crate) fn left(&self, limit: Duration) -> Option<Duration> {
+        self.asked().then(|| {
+            let since = self.since.get_or_init(Instant::now);
+            limit.saturating_sub(since.elapsed())
+        })
     }
 }
 

@@ -106,7 +106,10 @@ impl Screen {
     pub(super) fn settle(&mut self, stats: &Stats, scene: Scene) {
         match self {
             Self::Rows(rows) => rows.update(stats, scene),
-            Self::Lines(lines) => lines.write(stats, scene),
+            Self::Lines(lines) => {
+                lines.write(stats, scene);
+                show("         reading it back and checking it\n");
+            }
         }
     }
 

@@ -56,7 +56,10 @@ fn settle(drainer: &Drainer<AuditEntry>, signals: &Signals, shutdown_max: Durati
     loop {
         let stats = drainer.stats();
         let left = stats.in_ring + stats.in_memory + stats.spilled;
-        if left == 0 || stats.state == State::Stopped || signals.asked() {
+        if let Some(limit) = signals.left(shutdown_max) {
+            return limit;
+        }
+        if left == 0 || stats.state == State::Stopped {
             return shutdown_max;
         }
         let now = progress(&stats);

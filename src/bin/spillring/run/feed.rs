@@ -26,8 +26,6 @@ pub(super) struct Feed {
     pace: Pace,
     signals: Signals,
     shutdown_max: Duration,
-    /// Until when a full ring is waited for, once an end was asked for.
-    patience: Option<Instant>,
     pub(super) counts: Counts,
 }
 
@@ -66,7 +64,6 @@ impl Feed {
             pace,
             signals,
             shutdown_max,
-            patience: None,
             counts: Counts {
                 read: 0,
                 rejected: 0,
@@ -120,7 +117,9 @@ impl Feed {
                 }
             };
             self.counts.full_attempts += 1;
-            if self.out_of_patience() {
+            // Once an end was asked for, what had been read before is waited for with a limit.
+            let left = self.signals.left(self.shutdown_max);
+            if left.is_some_and(|left| left.is_zero()) {
                 self.publisher.publish(entry);
                 return true;
             }
@@ -129,16 +128,6 @@ impl Feed {
             self.counts.waited += start.elapsed();
             pause = (pause * 2).min(ROOM_POLL_MAX);
         }
-    }
-
-    /// Once an end was asked for, what had been read before is waited for with a limit.
-    fn out_of_patience(&mut self) -> bool {
-        if !self.signals.asked() {
-            return false;
-        }
-        let now = Instant::now();
-        let limit = self.shutdown_max;
-        *self.patience.get_or_insert_with(|| now + limit) <= now
     }
 
     fn keep_pace(&mut self) {
