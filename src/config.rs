@@ -10,7 +10,9 @@ use crate::error::ConfigError;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nats")]
-pub use nats::{NatsConfig, StreamCare};
+pub use nats::{
+    DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
+};
 
 /// The settings of a publisher. Only `spill_dir` must be given.
 ///

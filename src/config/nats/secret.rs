@@ -1,0 +1,85 @@
+//! Values that are never shown: a secret, and a URL that may hold one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use async_nats::ServerAddr;
+use serde::Deserialize;
+
+use crate::error::ConfigError;
+
+/// A value that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+/// The URL of a NATS server, such as `nats://127.0.0.1:4222` or `tls://nats.example.org`. `Debug` and `Display` mask
+/// what stands before its `@`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct NatsUrl(String);
+
+impl Secret {
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for Secret {
+    fn from(value: T) -> Self {
+        Self(value.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl NatsUrl {
+    /// The address of the server; an error never tells the URL's secret.
+    pub(crate) fn address(&self) -> Result<ServerAddr, ConfigError> {
+        let wrong = |why: &str| ConfigError {
+            key: "urls",
+            problem: format!(
+                "has {self}, which {why}: write it like \"nats://127.0.0.1:4222\" or \"tls://nats.example.org\""
+            ),
+        };
+        let address = ServerAddr::from_str(&self.0).map_err(|_| wrong("is no URL"))?;
+        if !["nats", "tls"].contains(&address.scheme()) {
+            return Err(wrong("has another scheme than nats or tls"));
+        }
+        if address.host().is_empty() {
+            return Err(wrong("names no host"));
+        }
+        Ok(address)
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.address().map(drop)
+    }
+}
+
+impl<T: Into<String>> From<T> for NatsUrl {
+    fn from(value: T) -> Self {
+        Self(value.into())
+    }
+}
+
+impl fmt::Display for NatsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let separator = if scheme.is_empty() { "" } else { "://" };
+        match rest.rsplit_once('@') {
+            Some((_, host)) => write!(f, "{scheme}{separator}***@{host}"),
+            None => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for NatsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}

@@ -1,0 +1,134 @@
+//! Tries to make secrets show, and to get settings past the check that could never work.
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a test may panic"
+)]
+
+use std::ffi::OsString;
+
+use super::*;
+
+fn changed(change: impl FnOnce(&mut NatsConfig)) -> NatsConfig {
+    let mut config = NatsConfig::default();
+    change(&mut config);
+    config
+}
+
+#[test]
+fn the_defaults_are_valid() {
+    NatsConfig::default().validate().unwrap();
+}
+
+#[test]
+fn what_could_never_work_is_refused_by_its_key() {
+    let table: [(&str, NatsConfig); 18] = [
+        ("urls", changed(|c| c.urls.clear())),
+        ("urls", changed(|c| c.urls = vec!["http://h".into()])),
+        ("urls", changed(|c| c.urls = vec!["nats://".into()])),
+        ("stream", changed(|c| c.stream = String::new())),
+        ("stream", changed(|c| c.stream = "a.b".to_owned())),
+        (
+            "subject_prefix",
+            changed(|c| c.subject_prefix = String::new()),
+        ),
+        (
+            "subject_prefix",
+            changed(|c| c.subject_prefix = "a..b".to_owned()),
+        ),
+        (
+            "subject_prefix",
+            changed(|c| c.subject_prefix = "a.>".to_owned()),
+        ),
+        ("user", changed(|c| c.user = Some("u".to_owned()))),
+        ("password", changed(|c| c.password = Some("p".into()))),
+        (
+            "nkey",
+            changed(|c| {
+                c.token = Some("t".into());
+                c.nkey = Some("n".into());
+            }),
+        ),
+        ("tls.cert", changed(|c| c.tls.cert = Some("c".into()))),
+        ("tls.key", changed(|c| c.tls.key = Some("k".into()))),
+        (
+            "ping_interval",
+            changed(|c| c.ping_interval = Duration::ZERO),
+        ),
+        ("stream_replicas", changed(|c| c.stream_replicas = 6)),
+        (
+            "stream_max_age",
+            changed(|c| c.stream_max_age = Some(Duration::ZERO)),
+        ),
+        (
+            "stream_max_bytes",
+            changed(|c| c.stream_max_bytes = Some(0)),
+        ),
+        (
+            "stream_max_bytes",
+            changed(|c| c.stream_max_bytes = Some(u64::MAX)),
+        ),
+    ];
+    for (key, config) in table {
+        assert_eq!(config.validate().unwrap_err().key, key, "{config:?}");
+    }
+}
+
+#[test]
+fn no_secret_shows_in_debug_or_in_an_error() {
+    let config = changed(|c| {
+        c.urls = vec!["nats://hidden1:hidden2@h:1".into(), "hidden3@h".into()];
+        c.token = Some("hidden4".into());
+        c.password = Some("hidden5".into());
+        c.nkey = Some("hidden6".into());
+    });
+    let error = changed(|c| c.urls = vec!["nats://hidden7:hid@den8@h:port".into()])
+        .validate()
+        .unwrap_err();
+    let shown = format!("{config:?} {error} {error:?}");
+    assert!(!shown.contains("hid"), "{shown}");
+    assert!(shown.contains("nats://***@h:1"), "{shown}");
+}
+
+#[test]
+fn each_variable_overrules_its_setting() {
+    let config = changed(|c| c.token = Some("kept".into()))
+        .with_vars(|name| match name {
+            "NATS_URL" => Ok("nats://a:1, nats://b:2".to_owned()),
+            "NATS_TOKEN" => Ok(String::new()),
+            _ => Ok(name.to_lowercase()),
+        })
+        .unwrap();
+    let expected = changed(|c| {
+        c.urls = vec!["nats://a:1".into(), "nats://b:2".into()];
+        c.token = Some("kept".into());
+        c.user = Some("nats_user".to_owned());
+        c.password = Some("nats_password".into());
+        c.creds = Some("nats_creds".into());
+        c.nkey = Some("nats_nkey".into());
+        c.tls.ca = Some("nats_ca".into());
+        c.tls.cert = Some("nats_cert".into());
+        c.tls.key = Some("nats_key".into());
+    });
+    assert_eq!(config, expected);
+    let error = NatsConfig::default()
+        .with_vars(|_| Err(VarError::NotUnicode(OsString::new())))
+        .unwrap_err();
+    assert_eq!(error.key, "NATS_URL");
+}
+
+#[test]
+fn serde_reads_every_setting_and_refuses_an_unknown_one() {
+    let config: NatsConfig = serde_json::from_str(
+        r#"{"urls": ["tls://h"], "stream": "S", "stream_care": "verify", "subject_prefix": "p", "token": "t",
+            "tls": {"ca": "c"}, "ping_interval": "250ms", "discovered_servers": "ignore", "stream_replicas": 3,
+            "stream_storage": "memory", "stream_max_age": "1h", "stream_max_bytes": 5}"#,
+    )
+    .unwrap();
+    config.validate().unwrap();
+    assert_eq!(config.stream_care, StreamCare::Verify);
+    assert_eq!(config.ping_interval, Duration::from_millis(250));
+    assert_eq!(config.stream_max_age, Some(Duration::from_hours(1)));
+    let unknown = serde_json::from_str::<NatsConfig>(r#"{"stream_name": "S"}"#).unwrap_err();
+    assert!(unknown.to_string().contains("stream_name"), "{unknown}");
+}

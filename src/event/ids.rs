@@ -1,0 +1,161 @@
+//! Who publishes, in which run, and which number in it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Names one publisher for good: made once per spill directory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PublisherId(pub Uuid);
+
+/// Names one start of a publisher (UUIDv7): random on purpose, so that a restored snapshot or a cloned volume never
+/// gives two different entries the same identity.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub Uuid);
+
+/// Where an entry stands: the run, and its number in it, from 1. Displayed as the `Audit-Id`, `<run id>.<n>`.
+///
+/// As an answer of [`Sink::position`](crate::Sink::position) it is the last number that the sink has dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// The run.
+    pub run: RunId,
+    /// The number in the run, from 1.
+    pub n: u64,
+}
+
+/// How a run ended, as far as the next one knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunEnd {
+    /// Shut down with an account: its last number is known.
+    Clean,
+    /// Killed: what stood in memory only is gone, and the last number is not known.
+    Killed,
+}
+
+/// The run before this one of the same publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviousRun {
+    /// Its id.
+    pub id: RunId,
+    /// Its last number, entries and losses alike, if it ended clean.
+    pub last: Option<u64>,
+    /// How it ended.
+    pub end: RunEnd,
+}
+
+/// One start of a publisher, as its first entry tells it in `Audit-Run`.
+///
+/// Displayed as the value of that header: `publisher=<id>`, followed, unless it is the first run, by
+/// `; previous=<run id>; ended=clean; last=<n>` or `; previous=<run id>; ended=killed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub(crate) id: RunId,
+    pub(crate) publisher: PublisherId,
+    pub(crate) local: u32,
+    pub(crate) previous: Option<PreviousRun>,
+}
+
+/// The place of an entry in this publisher's order: `local run << 40 | n`. Also its row id in the spill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Key(u64);
+
+impl Run {
+    /// The id of the run.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// The publisher that it is a run of.
+    #[must_use]
+    pub fn publisher(&self) -> PublisherId {
+        self.publisher
+    }
+
+    /// The run before it, if there was one.
+    #[must_use]
+    pub fn previous(&self) -> Option<&PreviousRun> {
+        self.previous.as_ref()
+    }
+}
+
+impl Key {
+    /// Bits of the number within a run; a run ends at the last of them.
+    const N_BITS: u32 = 40;
+    /// The largest number of a run.
+    pub(crate) const N_MAX: u64 = (1 << Self::N_BITS) - 1;
+
+    pub(crate) fn new(local_run: u32, n: u64) -> Self {
+        debug_assert!(n <= Self::N_MAX, "number {n} does not fit");
+        Self(u64::from(local_run) << Self::N_BITS | n)
+    }
+
+    /// From a row id of the spill; negative ones are none of ours.
+    pub(crate) fn from_row(row: i64) -> Option<Self> {
+        u64::try_from(row).ok().map(Self)
+    }
+
+    pub(crate) fn row(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn local_run(self) -> u32 {
+        u32::try_from(self.0 >> Self::N_BITS).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn n(self) -> u64 {
+        self.0 & Self::N_MAX
+    }
+}
+
+impl fmt::Display for PublisherId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for PublisherId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublisherId({})", self.0)
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunId({})", self.0)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.run, self.n)
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "publisher={}", self.publisher)?;
+        match self.previous {
+            None => Ok(()),
+            Some(PreviousRun {
+                id,
+                last: Some(last),
+                end: RunEnd::Clean,
+            }) => {
+                write!(f, "; previous={id}; ended=clean; last={last}")
+            }
+            Some(PreviousRun { id, .. }) => write!(f, "; previous={id}; ended=killed"),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! One connection to one server, used until it breaks and never made again by the client.
+//!
+//! The client would reconnect by itself, silently drop what it was writing at that moment, and then send what still
+//! stood in its queue: messages in the middle would be lost while later ones were stored, and acknowledgements would
+//! time out one by one. So its reconnecting is taken from it. The client offers no switch for that (`max_reconnects`
+//! counts the first attempt as well), but it lets us pick the server: the first pick is the real one, each later pick
+//! is [`NOWHERE`], which refuses at once. It then gives up, and all that waits for it fails at the same moment.
+
+use std::future::{self, Future};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::{self, ContextBuilder};
+use async_nats::{Client, ConnectOptions, Event, ReconnectToServer, Server, ServerAddr};
+use futures_util::future::{Either, select};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{credentials, failure};
+use crate::config::{DiscoveredServers, NatsConfig, NatsUrl};
+use crate::error::SinkError;
+
+/// Where a client goes that is not to reconnect: nothing can listen on port 0.
+const NOWHERE: &str = "nats://127.0.0.1:0";
+/// The longest attempt at one server.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How many messages wait inside the client. Small, because what waits there when the server stops reading cannot be
+/// taken back; sending waits for room.
+const CLIENT_QUEUE: usize = 128;
+/// How long to wait for the last words of a connection that has ended.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(250);
+/// How long acknowledgements may still come in after the server has said that it lets us not publish.
+const DENIED_GRACE: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: Client,
+    context: jetstream::Context,
+    heard: watch::Receiver<Heard>,
+    /// Its URL, masked.
+    server: String,
+    /// The largest message that the stream takes, headers included.
+    message_max: Option<usize>,
+    /// Until when answers may still come in, once something was not permitted.
+    grace: Option<Instant>,
+}
+
+/// What the server has said beside answers.
+#[derive(Debug, Default)]
+struct Heard {
+    /// It does not permit something.
+    denied: Option<String>,
+    /// The last other error.
+    error: Option<String>,
+    /// It is about to go.
+    lame_duck: bool,
+}
+
+/// An answer did not come.
+#[derive(Debug)]
+pub(super) enum NoAnswer {
+    /// The server does not permit what was asked.
+    Denied(String),
+    /// It was silent.
+    Late,
+}
+
+impl Connection {
+    /// Connects to one of the servers, each tried once.
+    pub(super) async fn open(
+        config: &NatsConfig,
+        discovered: &[NatsUrl],
+        until: Instant,
+    ) -> Result<Self, SinkError> {
+        let mut urls: Vec<&NatsUrl> = config.urls.iter().collect();
+        fastrand::shuffle(&mut urls);
+        urls.extend(discovered.iter().filter(|url| !config.urls.contains(url)));
+        let mut failures = Vec::new();
+        for (done, url) in urls.iter().enumerate() {
+            let left = u32::try_from(urls.len() - done).unwrap_or(u32::MAX);
+            let share = until.saturating_duration_since(Instant::now()) / left;
+            match Self::open_one(config, url, share.min(CONNECT_MAX)).await {
+                Ok(connection) => return Ok(connection),
+                Err(why) => failures.push((url.to_string(), why)),
+            }
+        }
+        Err(failure::of_all(failures))
+    }
+
+    async fn open_one(
+        config: &NatsConfig,
+        url: &NatsUrl,
+        limit: Duration,
+    ) -> Result<Self, SinkError> {
+        let address = url
+            .address()
+            .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
+        let nowhere = NatsUrl::from(NOWHERE)
+            .address()
+            .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
+        let (tell, heard) = watch::channel(Heard::default());
+        let options = options(config, limit, tell);
+        let options = credentials::add(options, config, &address).await?;
+        let servers = vec![credentials::removed(address)?, nowhere];
+        let client = match timeout(limit, options.connect(servers)).await {
+            Ok(connected) => connected.map_err(|error| failure::of_connect(&error))?,
+            Err(_) => {
+                return Err(SinkError::Unavailable(format!(
+                    "no answer within {limit:?}"
+                )));
+            }
+        };
+        Ok(Self {
+            context: ContextBuilder::new().build(client.clone()),
+            client,
+            heard,
+            server: url.to_string(),
+            message_max: None,
+            grace: None,
+        })
+    }
+
+    /// Still up, and not about to be ended by the server.
+    pub(super) fn is_usable(&self) -> bool {
+        let heard = self.heard.borrow();
+        self.client.connection_state() == State::Connected
+            && !heard.lame_duck
+            && heard.denied.is_none()
+    }
+
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The context, with this limit for a single answer.
+    pub(super) fn context(&self, limit: Duration) -> jetstream::Context {
+        let mut context = self.context.clone();
+        context.set_timeout(limit);
+        context
+    }
+
+    pub(super) fn set_message_max(&mut self, max: Option<usize>) {
+        self.message_max = max;
+    }
+
+    pub(super) fn message_max(&self) -> Option<usize> {
+        self.message_max
+    }
+
+    /// The servers that this one has told of.
+    pub(super) fn discovered(&self, policy: DiscoveredServers) -> Vec<NatsUrl> {
+        match policy {
+            DiscoveredServers::Ignore => Vec::new(),
+            DiscoveredServers::Use => {
+                let told = self.client.server_info().connect_urls;
+                told.into_iter().map(NatsUrl::from).collect()
+            }
+        }
+    }
+
+    /// Waits for an answer, but no longer than `until`, and only shortly once the server has said that something is
+    /// not permitted: such a request is never answered.
+    pub(super) async fn answer<F: Future>(
+        &mut self,
+        until: Instant,
+        answer: F,
+    ) -> Result<F::Output, NoAnswer> {
+        let mut answer = pin!(answer);
+        let denied = async {
+            let heard = self.heard.wait_for(|heard| heard.denied.is_some()).await;
+            match heard.ok().and_then(|heard| heard.denied.clone()) {
+                Some(said) => said,
+                // The connection has ended, and the answer with it.
+                None => future::pending().await,
+            }
+        };
+        match timeout_at(until, select(&mut answer, pin!(denied))).await {
+            Ok(Either::Left((output, _))) => Ok(output),
+            Ok(Either::Right((said, _))) => {
+                let grace = *self
+                    .grace
+                    .get_or_insert_with(|| Instant::now() + DENIED_GRACE);
+                let late = timeout_at(grace.min(until), answer).await;
+                late.map_err(|_| NoAnswer::Denied(said))
+            }
+            Err(_) => Err(NoAnswer::Late),
+        }
+    }
+
+    /// Why the connection ended, if the server has said it.
+    pub(super) async fn last_words(&mut self) -> Option<String> {
+        // The sending half goes with the client's last event, so the wait ends there.
+        let end = self.heard.wait_for(|_| false);
+        timeout(LAST_WORDS_MAX, end).await.ok();
+        self.heard.borrow().error.clone()
+    }
+}
+
+fn options(config: &NatsConfig, limit: Duration, tell: watch::Sender<Heard>) -> ConnectOptions {
+    let tell = Arc::new(tell);
+    ConnectOptions::new()
+        .name("spillring")
+        .connection_timeout(limit)
+        .ping_interval(config.ping_interval)
+        .client_capacity(CLIENT_QUEUE)
+        // Discovered servers are tried by `open`; in the client's own pool they would upset `once`.
+        .ignore_discovered_servers()
+        .max_reconnects(1)
+        .reconnect_to_server_callback(once())
+        .event_callback(move |event| {
+            hear(&tell, event);
+            future::ready(())
+        })
+}
+
+/// Picks the first server of the pool the first time, and the last one, [`NOWHERE`], ever after.
+fn once() -> impl Fn(Vec<Server>, async_nats::ServerInfo) -> future::Ready<Option<ReconnectToServer>>
+{
+    let fresh = AtomicBool::new(true);
+    move |pool, _| {
+        // Relaxed: the client calls it from one task.
+        let pick = if fresh.swap(false, Ordering::Relaxed) {
+            pool.first()
+        } else {
+            pool.last()
+        };
+        future::ready(pick.map(|server| ReconnectToServer {
+            addr: ServerAddr::clone(&server.addr),
+            delay: Some(Duration::ZERO),
+        }))
+    }
+}
+
+fn hear(tell: &watch::Sender<Heard>, event: Event) {
+    match event {
+        Event::ServerError(error) => {
+            let text = error.to_string();
+            let denied = text.to_lowercase().contains("permissions violation");
+            tell.send_modify(|heard| {
+                if !denied {
+                    heard.error = Some(text);
+                } else if heard.denied.is_none() {
+                    heard.denied = Some(text);
+                }
+            });
+        }
+        Event::LameDuckMode => {
+            tracing::info!(target: "spillring", "the NATS server is about to go: another one is taken after this batch");
+            tell.send_modify(|heard| heard.lame_duck = true);
+        }
+        _ => {}
+    }
+}

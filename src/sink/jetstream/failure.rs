@@ -1,0 +1,270 @@
+//! What went wrong, in the terms that the drainer acts on.
+//!
+//! The errors of `JetStream` are told apart by their `err_code`: the code beside it, which looks like HTTP's, is 400 for a
+//! stream that is full and 503 for one that is sealed.
+
+use std::error::Error;
+use std::io;
+
+use async_nats::jetstream;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::{ConnectError, ConnectErrorKind, ServerError, rustls};
+
+use crate::error::SinkError;
+
+/// A record was not stored.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: SinkError,
+    pub(super) link: Link,
+}
+
+/// What a delivery leaves the connection like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// All that was sent has been answered.
+    Sound,
+    /// Something may still be under way, or the stream has to be looked at again: a new connection is due.
+    Doubtful,
+}
+
+impl Link {
+    pub(super) fn and(self, other: Self) -> Self {
+        match self {
+            Self::Sound => other,
+            Self::Doubtful => Self::Doubtful,
+        }
+    }
+}
+
+fn sound(error: SinkError) -> Failure {
+    Failure {
+        error,
+        link: Link::Sound,
+    }
+}
+
+fn doubtful(error: SinkError) -> Failure {
+    Failure {
+        error,
+        link: Link::Doubtful,
+    }
+}
+
+pub(super) fn rejected(why: String) -> Failure {
+    sound(SinkError::Rejected(why))
+}
+
+pub(super) fn misconfigured(why: String) -> Failure {
+    doubtful(SinkError::Misconfigured(why))
+}
+
+/// The connection ended.
+pub(super) fn broken(why: &str) -> Failure {
+    doubtful(SinkError::Unknown(format!(
+        "the connection to the NATS server broke: {why}"
+    )))
+}
+
+/// The whole limit passed.
+pub(super) fn silent() -> Failure {
+    doubtful(SinkError::Unknown(
+        "the NATS server did not acknowledge within the time limit".to_owned(),
+    ))
+}
+
+/// The server does not permit something.
+pub(super) fn denied(said: &str) -> Failure {
+    misconfigured(not_permitted(said))
+}
+
+pub(super) fn not_permitted(said: &str) -> String {
+    format!(
+        "the server said: {said}; let the user publish on the entries' subjects and on $JS.API.STREAM.*, and \
+         subscribe to _INBOX.>"
+    )
+}
+
+/// A publish that the server answered, or that the client refused to send.
+pub(super) fn of_publish(error: &PublishError) -> Failure {
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => doubtful(SinkError::Unavailable(
+            "no stream took the entry: it is missing, has no leader, or JetStream is off"
+                .to_owned(),
+        )),
+        PublishErrorKind::MaxPayloadExceeded => {
+            rejected(format!("{error}: raise `max_payload` of the NATS servers"))
+        }
+        PublishErrorKind::TimedOut => silent(),
+        PublishErrorKind::BrokenPipe => broken("no acknowledgement can come any more"),
+        PublishErrorKind::WrongLastMessageId
+        | PublishErrorKind::WrongLastSequence
+        | PublishErrorKind::MaxAckPending
+        | PublishErrorKind::Other => match error.source().and_then(|it| it.downcast_ref()) {
+            Some(said) => sound(of_server(said)),
+            None => broken(&error.to_string()),
+        },
+    }
+}
+
+/// An error that the server answered.
+pub(super) fn of_server(error: &jetstream::Error) -> SinkError {
+    classified(error.error_code().0, &error.to_string())
+}
+
+fn classified(code: u64, said: &str) -> SinkError {
+    let with = |hint: &str| format!("JetStream said: {said}{hint}");
+    match code {
+        10077 if said.contains("large") => SinkError::Rejected(with("")),
+        10077 if said.contains("maximum") => SinkError::Unavailable(with(
+            ": the stream is full; raise its limits or let it discard old messages",
+        )),
+        10054 => SinkError::Rejected(with(": raise the stream's `max_msg_size`")),
+        10097 => SinkError::Rejected(with("")),
+        10002 => SinkError::Unavailable(with(
+            ": the account is at its limits; raise them or remove data",
+        )),
+        10071 | 10176 | 10199 | 10201 | 10208 => SinkError::Unknown(with("")),
+        10109 => SinkError::Misconfigured(with(
+            ": a sealed stream takes nothing more; name another one",
+        )),
+        10039 => SinkError::Misconfigured(with(": switch JetStream on for the account")),
+        10065 => SinkError::Misconfigured(with(
+            ": another stream claims the subjects; name that one, or mend its subjects",
+        )),
+        10060 | 10174 | 10185 | 10205 => SinkError::Misconfigured(with("")),
+        // A stream that cannot be made as it is asked for: bad request or configuration, too many replicas.
+        10003 | 10025 | 10052 | 10074 => SinkError::Misconfigured(with(
+            ": the server cannot make the stream with these settings",
+        )),
+        // Those known to pass, and all unknown ones: nothing is lost by trying again.
+        _ => SinkError::Unavailable(with("")),
+    }
+}
+
+/// A connect that failed.
+pub(super) fn of_connect(error: &ConnectError) -> SinkError {
+    let text = error.to_string();
+    match error.kind() {
+        ConnectErrorKind::Authentication => SinkError::Misconfigured(format!(
+            "{text}: the credentials cannot be used; give a valid nkey seed or credentials file"
+        )),
+        ConnectErrorKind::AuthorizationViolation => SinkError::Misconfigured(format!(
+            "{text}: the server does not let us in; give it the token, user or credentials that it knows"
+        )),
+        ConnectErrorKind::ServerParse => SinkError::Misconfigured(text),
+        ConnectErrorKind::Tls => SinkError::Misconfigured(format!(
+            "{text}: give certificates that can be read, in PEM"
+        )),
+        ConnectErrorKind::Io if refused_by_tls(error) => SinkError::Misconfigured(format!(
+            "{text}: give the `ca` that signed the server's certificate, and the certificate that it asks for"
+        )),
+        ConnectErrorKind::Io if refused_by_server(error) => SinkError::Misconfigured(format!(
+            "{text}: the server does not let us in; renew the credentials"
+        )),
+        _ => SinkError::Unavailable(text),
+    }
+}
+
+fn refused_by_tls(error: &ConnectError) -> bool {
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .and_then(io::Error::get_ref)
+        .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
+}
+
+/// Such as `user authentication expired`, and unlike `maximum connections exceeded`.
+fn refused_by_server(error: &ConnectError) -> bool {
+    match error.source().and_then(|source| source.downcast_ref()) {
+        Some(ServerError::Other(said)) => {
+            let said = said.to_lowercase();
+            said.contains("auth") || said.contains("tls") || said.contains("account")
+        }
+        Some(_) | None => false,
+    }
+}
+
+/// No server could be connected to. It is a matter of settings only if it is one everywhere.
+pub(super) fn of_all(failures: Vec<(String, SinkError)>) -> SinkError {
+    let mut texts = Vec::with_capacity(failures.len());
+    let mut settings = !failures.is_empty();
+    for (server, why) in failures {
+        let (SinkError::Unavailable(text)
+        | SinkError::Rejected(text)
+        | SinkError::Misconfigured(text)
+        | SinkError::Unknown(text)) = &why;
+        texts.push(format!("{server}: {text}"));
+        settings &= matches!(why, SinkError::Misconfigured(_));
+    }
+    let text = format!("cannot connect to {}", texts.join("; "));
+    if settings {
+        SinkError::Misconfigured(text)
+    } else {
+        SinkError::Unavailable(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_decides_and_for_10077_the_text() {
+        let unavailable = &SinkError::Unavailable(String::new());
+        let rejected = &SinkError::Rejected(String::new());
+        let misconfigured = &SinkError::Misconfigured(String::new());
+        let unknown = &SinkError::Unknown(String::new());
+        let table = [
+            (10077, "maximum messages exceeded", unavailable),
+            (10077, "maximum bytes exceeded", unavailable),
+            (10077, "message to large", rejected),
+            (10077, "no space left on device", unavailable),
+            (10002, "resource limits exceeded for account", unavailable),
+            (10054, "message size exceeds maximum allowed", rejected),
+            (
+                10097,
+                "header size exceeds maximum allowed of 64k",
+                rejected,
+            ),
+            (
+                10008,
+                "JetStream system temporarily unavailable",
+                unavailable,
+            ),
+            (10071, "wrong last sequence: 7", unknown),
+            (10109, "invalid operation on sealed stream", misconfigured),
+            (10060, "expected stream does not match", misconfigured),
+            (99999, "something new", unavailable),
+        ];
+        for (code, said, expected) in table {
+            let found = classified(code, said);
+            assert_eq!(
+                std::mem::discriminant(&found),
+                std::mem::discriminant(expected),
+                "{code} {said}: {found}"
+            );
+            assert!(found.to_string().contains(said), "{found}");
+        }
+    }
+
+    #[test]
+    fn one_server_that_may_come_back_is_worth_trying() {
+        let down = || ("a".to_owned(), SinkError::Unavailable("down".to_owned()));
+        let shut = || ("b".to_owned(), SinkError::Misconfigured("shut".to_owned()));
+        let all = |failures| of_all(failures);
+        assert!(matches!(
+            all(vec![shut(), down()]),
+            SinkError::Unavailable(_)
+        ));
+        assert!(matches!(
+            all(vec![shut(), shut()]),
+            SinkError::Misconfigured(_)
+        ));
+        let text = all(vec![shut(), down()]).to_string();
+        assert!(
+            text.contains("a: down") && text.contains("b: shut"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! Tries to break "at least once, acknowledged, in order" against real servers: a rig drives the sink as its thread
+//! would, and a reader of its own looks at what the stream then holds.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod access;
+mod logs;
+mod outages;
+mod streams;
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use self::support::nats::{Message, NatsServer, block_on, client, free_port, read_stream};
+use super::JetStreamSink;
+use crate::config::{NatsConfig, StreamCare};
+use crate::error::SinkError;
+use crate::event::{Batch, Loss, LossReason, PublisherId, Record, Run, RunId};
+use crate::sink::{Delivery, Sink};
+
+/// More than any of the deliveries below needs.
+const AMPLE: Duration = Duration::from_secs(30);
+const PUBLISHER: PublisherId = PublisherId(Uuid::from_u128(7));
+/// The size of a common entry.
+const COMMON: usize = 850;
+
+/// The sink, and the runtime that its thread would have.
+struct Rig {
+    runtime: Runtime,
+    sink: JetStreamSink,
+}
+
+impl Rig {
+    fn new(url: &str) -> Self {
+        Self::with(url, |_| {})
+    }
+
+    fn with(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Self {
+        let mut config = NatsConfig {
+            urls: vec![url.into()],
+            ..NatsConfig::default()
+        };
+        change(&mut config);
+        Self {
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+            sink: JetStreamSink::new(config).unwrap(),
+        }
+    }
+
+    fn deliver(&mut self, batch: &Batch) -> Delivery {
+        self.runtime.block_on(self.sink.deliver(batch))
+    }
+
+    fn position(&mut self) -> Result<(), SinkError> {
+        let found = self.runtime.block_on(self.sink.position(&PUBLISHER))?;
+        assert_eq!(found, None, "this sink keeps no cursor");
+        Ok(())
+    }
+
+    /// Delivers again what was not stored, as the drainer would, until all is.
+    fn deliver_all(&mut self, records: &[Record]) {
+        let until = Instant::now() + AMPLE;
+        let mut stored = 0;
+        while stored < records.len() {
+            assert!(Instant::now() < until, "only {stored} stored in {AMPLE:?}");
+            stored += self.deliver(&batch(&records[stored..], AMPLE)).stored;
+        }
+    }
+}
+
+fn run() -> Arc<Run> {
+    Arc::new(Run {
+        id: RunId(Uuid::now_v7()),
+        publisher: PUBLISHER,
+        local: 1,
+        previous: None,
+    })
+}
+
+/// Records of one run, with these numbers and payloads of this size.
+fn records(numbers: RangeInclusive<u64>, size: usize) -> Vec<Record> {
+    let run = run();
+    numbers
+        .map(|n| Record {
+            run: Arc::clone(&run),
+            n,
+            losses: Vec::new(),
+            popped_ms: 0,
+            subject: format!("acme.agent-{}", n % 3).into(),
+            bytes: format!("{n:>size$}").into_bytes().into(),
+        })
+        .collect()
+}
+
+fn batch(records: &[Record], limit: Duration) -> Batch {
+    Batch {
+        publisher: PUBLISHER,
+        records: records.to_vec(),
+        through: records.last().unwrap().id(),
+        limit,
+    }
+}
+
+fn ids(messages: &[Message]) -> Vec<&str> {
+    let id = |message| Message::header(message, "Audit-Id").unwrap();
+    messages.iter().map(id).collect()
+}
+
+/// The stream holds these records, each once, in order, and nothing else.
+fn assert_stored(server: &NatsServer, records: &[Record]) {
+    let read = read_stream(&server.url(), "AUDIT");
+    let expected: Vec<String> = records.iter().map(|it| it.id().to_string()).collect();
+    assert_eq!(ids(&read), expected);
+}
+
+fn assert_all(delivery: &Delivery, count: usize) {
+    assert_eq!((delivery.stored, &delivery.stopped), (count, &None));
+}
+
+#[test]
+fn a_batch_larger_than_the_window_is_stored_in_order_with_subjects_headers_and_bytes() {
+    let server = NatsServer::start();
+    let mut rig = Rig::new(&server.url());
+    let mut records = records(1..=3_000, COMMON);
+    records[1].losses = vec![Loss {
+        count: 4,
+        reason: LossReason::QueueFull,
+    }];
+    assert_all(&rig.deliver(&batch(&records, AMPLE)), 3_000);
+
+    let read = read_stream(&server.url(), "AUDIT");
+    assert_eq!(read.len(), records.len());
+    for (message, record) in read.iter().zip(&records) {
+        let id = record.id().to_string();
+        assert_eq!(
+            message.subject,
+            format!("assembly.audit.{}", record.subject())
+        );
+        assert_eq!(message.payload, record.bytes());
+        assert_eq!(message.header("Audit-Id"), Some(id.as_str()));
+        assert_eq!(message.header("Nats-Msg-Id"), Some(id.as_str()));
+        let lost = (record.lost_before() > 0).then_some("4");
+        assert_eq!(message.header("Audit-Lost"), lost);
+        let opens = (record.n == 1).then(|| format!("publisher={PUBLISHER}"));
+        assert_eq!(message.header("Audit-Run"), opens.as_deref());
+    }
+}
+
+#[test]
+fn one_connection_serves_many_batches() {
+    let server = NatsServer::start_with("debug: true");
+    let mut rig = Rig::new(&server.url());
+    let records = records(1..=50, COMMON);
+    rig.position().unwrap();
+    for part in records.chunks(5) {
+        assert_all(&rig.deliver(&batch(part, AMPLE)), 5);
+    }
+    assert_stored(&server, &records);
+    let connections = server.log().matches("Client connection created").count();
+    // Before the sink only the harness and after it the reader came.
+    assert_eq!(connections, 3, "{}", server.log());
+}
+
+#[test]
+fn what_was_stored_already_is_not_stored_again_inside_the_duplicate_window() {
+    let server = NatsServer::start();
+    let mut rig = Rig::new(&server.url());
+    let records = records(1..=100, COMMON);
+    assert_all(&rig.deliver(&batch(&records[..60], AMPLE)), 60);
+    assert_all(&rig.deliver(&batch(&records, AMPLE)), 100);
+    assert_stored(&server, &records);
+}
+
+/// A figure for the report, not a promise: `cargo test --release -- --ignored --nocapture rate`.
+#[test]
+#[ignore = "a measurement"]
+#[allow(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "it reports"
+)]
+fn rate_into_a_local_server() {
+    let server = NatsServer::start();
+    let mut rig = Rig::new(&server.url());
+    let records = records(1..=200_000, COMMON);
+    let started = Instant::now();
+    for part in records.chunks(1_000) {
+        assert_all(&rig.deliver(&batch(part, AMPLE)), part.len());
+    }
+    let rate = records.len() as f64 / started.elapsed().as_secs_f64();
+    println!("{rate:.0} entries of {COMMON} bytes per second, batches of 1,000");
+}

@@ -1,0 +1,219 @@
+//! A real nats-server of the test's own, on 127.0.0.1, with a store of its own. It ends with the test.
+
+mod binary;
+mod reader;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use tempfile::TempDir;
+
+pub use reader::{Message, block_on, client, options, read_stream, read_stream_as};
+
+/// How long a server may take to start.
+const START_MAX: Duration = Duration::from_secs(20);
+/// How many ports are tried.
+const PORTS_MAX: usize = 20;
+/// Below the ports that systems give to outgoing connections: a server that is down for a while finds its own again.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// A running, stopped or killed nats-server, with `JetStream` on.
+#[derive(Debug)]
+pub struct NatsServer {
+    dir: TempDir,
+    name: String,
+    port: u16,
+    extra: String,
+    process: Option<Child>,
+}
+
+impl NatsServer {
+    /// A server without credentials.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// A server whose configuration has these lines as well.
+    pub fn start_with(extra: &str) -> Self {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let mut server = Self {
+            dir: TempDir::new().expect("a temporary directory can be made"),
+            name: format!("test-{}-{number}", std::process::id()),
+            port: 0,
+            extra: extra.to_owned(),
+            process: None,
+        };
+        for _ in 0..PORTS_MAX {
+            server.port = free_port();
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!(
+            "the nats-server did not start on {PORTS_MAX} ports: {}",
+            server.log()
+        );
+    }
+
+    /// `nats://127.0.0.1:<port>`
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The URL with something before the `@`, such as `user:password`.
+    pub fn url_as(&self, who: &str) -> String {
+        format!("nats://{who}@127.0.0.1:{}", self.port)
+    }
+
+    /// The same host under the name that certificates bear.
+    pub fn url_by_name(&self) -> String {
+        format!("nats://localhost:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the server runs").id()
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("the server can be killed");
+            process.wait().expect("the server can be waited for");
+        }
+    }
+
+    /// Kills it if it runs, and starts it on the same port and store.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.launch(), "no restart: {}", self.log());
+    }
+
+    /// The same with other additional lines in its configuration.
+    pub fn restart_with(&mut self, extra: &str) {
+        extra.clone_into(&mut self.extra);
+        self.restart();
+    }
+
+    /// SIGSTOP, and waits until every thread has stopped: connections stay open, and nothing is answered.
+    pub fn stop_signal(&self) {
+        self.signal(Signal::STOP);
+        let process = self.process.as_ref().expect("the server runs");
+        let stopped = waitpid(Some(Pid::from_child(process)), WaitOptions::UNTRACED);
+        let (_, status) = stopped
+            .expect("it can be waited for")
+            .expect("it has changed");
+        assert!(status.stopped(), "{status:?}");
+    }
+
+    /// SIGCONT.
+    pub fn cont_signal(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Any other signal, such as SIGUSR2 for lame duck mode.
+    pub fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("the server runs");
+        kill_process(Pid::from_child(process), signal).expect("the signal can be sent");
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Whether it came up; if not, its process is gone.
+    fn launch(&mut self) -> bool {
+        let config = format!(
+            "server_name: {}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?} }}\n{}\n",
+            self.name,
+            self.port,
+            self.path("store"),
+            self.extra
+        );
+        fs::write(self.path("config"), config).expect("the configuration can be written");
+        let log = File::create(self.path("log")).expect("the log can be made");
+        let process = Command::new(binary::find())
+            .arg("--config")
+            .arg(self.path("config"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the nats-server can be started");
+        self.process = Some(process);
+        self.came_up()
+    }
+
+    fn came_up(&mut self) -> bool {
+        let until = Instant::now() + START_MAX;
+        while Instant::now() < until {
+            let process = self.process.as_mut().expect("it was just started");
+            if process.try_wait().expect("it can be asked").is_some() {
+                self.process = None;
+                return false;
+            }
+            if self.greets() {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!(
+            "the nats-server is not ready after {START_MAX:?}: {}",
+            self.log()
+        );
+    }
+
+    /// Whether the port is answered by this very server, with `JetStream` on.
+    fn greets(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
+            return false;
+        };
+        let limit = Some(Duration::from_secs(1));
+        stream.set_read_timeout(limit).expect("a limit can be set");
+        let mut greeting = Vec::new();
+        let mut part = [0; 1024];
+        while !greeting.ends_with(b"\r\n") {
+            match stream.read(&mut part) {
+                Ok(length @ 1..) => greeting.extend_from_slice(&part[..length]),
+                _ => return false,
+            }
+        }
+        let greeting = String::from_utf8_lossy(&greeting).into_owned();
+        greeting.contains(&format!("\"server_name\":\"{}\"", self.name))
+            && greeting.contains("\"jetstream\":true")
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().ok();
+            process.wait().ok();
+        }
+    }
+}
+
+/// A port that nobody listens on at this moment.
+pub fn free_port() -> u16 {
+    (0..1_000)
+        .map(|_| fastrand::u16(PORTS))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("one of a thousand ports is free")
+}
