@@ -131,7 +131,7 @@ impl Drainer {
         self.counts.unremoved += settled.spilled;
         if settled.records > 0 {
             Metrics::delivered(settled.records, took);
-            self.requests.progress(now);
+            self.requests.progress();
             self.remove_settled(now);
         }
         match delivery.stopped {

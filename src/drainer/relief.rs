@@ -42,7 +42,7 @@ impl Drainer {
                 self.pipeline.spilled();
                 if appended > 0 {
                     Metrics::appended(start.elapsed());
-                    self.requests.progress(now);
+                    self.requests.progress();
                 }
             }
             Err(error) => {
@@ -63,7 +63,7 @@ impl Drainer {
         self.ring_since = None;
         if popped > 0 {
             self.poll = POLL_MIN;
-            self.requests.progress(now);
+            self.requests.progress();
         } else if entries_max > 0 {
             // A publisher is inside and has not pushed yet.
             self.rest(self.poll);
