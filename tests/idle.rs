@@ -7,7 +7,11 @@
     reason = "a failed expectation fails the test"
 )]
 
-mod support;
+mod support {
+    pub(crate) mod bench;
+    pub(crate) mod law;
+    pub(crate) mod sinks;
+}
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -50,10 +54,17 @@ fn the_drainer_waits() {
     damage_the_middle(&bench.spill());
     bench.config.spill_bytes_max = 1 << 30;
     let drainer = bench.start();
-    eventually("the damage is met", || drainer.stats().delivery_errors > 0);
+    bench.remote.set(Mode::Up);
+    eventually("the damage is met", || {
+        drainer.stats().delivered > 0 && drainer.stats().in_memory == 0
+    });
     assert_waits("rows cannot be read");
     publish(&drainer.publisher(), 0..100);
-    drainer.publisher().flush().wait(LIMIT).expect("new entries still go to the disk");
+    drainer
+        .publisher()
+        .flush()
+        .wait(LIMIT)
+        .expect("new entries still go to the disk");
     drop(drainer);
 }
 
@@ -108,5 +119,9 @@ fn drain_thread() -> PathBuf {
 
 fn runtime(task: &Path) -> Option<Duration> {
     let text = fs::read_to_string(task.join("schedstat")).ok()?;
-    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    text.split(' ')
+        .next()?
+        .parse()
+        .ok()
+        .map(Duration::from_nanos)
 }

@@ -9,7 +9,11 @@
     reason = "a failed expectation fails the test"
 )]
 
-mod support;
+mod support {
+    pub(crate) mod bench;
+    pub(crate) mod law;
+    pub(crate) mod sinks;
+}
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -82,7 +86,11 @@ fn assert_delivered(dir: &Path, mode: &str) {
             (at, next) = (at + 1, next + 1);
         }
     }
-    assert_eq!(at, texts.len(), "{mode}: something comes twice or out of order");
+    assert_eq!(
+        at,
+        texts.len(),
+        "{mode}: something comes twice or out of order"
+    );
     assert!(flushed > 0);
 }
 
@@ -90,7 +98,10 @@ fn assert_delivered(dir: &Path, mode: &str) {
 fn published(dir: &Path) -> Vec<(usize, usize)> {
     let text = fs::read_to_string(dir.join("journal")).unwrap_or_default();
     let mut runs: Vec<(usize, usize)> = Vec::new();
-    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+    for line in text
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+    {
         match line.trim().split_once(' ').unwrap() {
             ("first", n) => {
                 let n: usize = n.parse().unwrap();
@@ -105,7 +116,9 @@ fn published(dir: &Path) -> Vec<(usize, usize)> {
 
 fn flushed(dir: &Path) -> u64 {
     let runs = published(dir);
-    runs.iter().map(|(first, last)| (last + 1 - first) as u64).sum()
+    runs.iter()
+        .map(|(first, last)| (last + 1 - first) as u64)
+        .sum()
 }
 
 fn publisher(dir: &Path, mode: &str) -> Child {
@@ -143,14 +156,18 @@ fn child() {
     while start.elapsed() < LIMIT {
         remote.set(sink_mode(&how, &mut random));
         for _ in 0..random.usize(1..60) {
-            publisher.publish_timeout(Note::new(name(next)), LIMIT).unwrap();
+            publisher
+                .publish_timeout(Note::new(name(next)), LIMIT)
+                .unwrap();
             next += 1;
         }
         publisher.flush().wait(LIMIT).unwrap();
         note(&mut journal, "flushed", next - 1);
         // Entries that nobody waits for: in the ring, in memory, at the sink, when the kill comes.
         for _ in 0..random.usize(0..200) {
-            publisher.publish_timeout(Note::new(name(next)), LIMIT).unwrap();
+            publisher
+                .publish_timeout(Note::new(name(next)), LIMIT)
+                .unwrap();
             next += 1;
         }
     }

@@ -7,7 +7,11 @@
     reason = "a failed expectation fails the test"
 )]
 
-mod support;
+mod support {
+    pub(crate) mod bench;
+    pub(crate) mod law;
+    pub(crate) mod sinks;
+}
 
 mod scenarios {
     mod answers;

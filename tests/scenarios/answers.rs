@@ -21,7 +21,10 @@ fn a_sink_that_is_up_gets_everything_in_order_and_nothing_is_spilled() {
     let stats = end(drainer, 2_000);
     assert_eq!(bench.remote.texts(), names(0..2_000));
     assert_told(&bench.remote.stored());
-    assert_eq!((stats.delivered, stats.replayed, stats.spilled), (2_000, 0, 0));
+    assert_eq!(
+        (stats.delivered, stats.replayed, stats.spilled),
+        (2_000, 0, 0)
+    );
 }
 
 #[test]

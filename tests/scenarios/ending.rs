@@ -26,7 +26,11 @@ fn an_end_without_time_spills_what_is_left() {
             publish(&drainer.publisher(), 1..=entries);
             let stats = end_within(drainer, Duration::ZERO, 1 + entries as u64);
             assert_eq!(stats.state, State::Stopped);
-            assert_eq!((stats.delivered, stats.spilled), (1, entries as u64), "{mode:?}");
+            assert_eq!(
+                (stats.delivered, stats.spilled),
+                (1, entries as u64),
+                "{mode:?}"
+            );
             bench.remote.set(Mode::Up);
             let stats = end(bench.start(), 0);
             assert_eq!(stats.inherited, entries as u64);
@@ -73,7 +77,10 @@ fn a_slow_way_to_the_disk_is_no_dead_end() {
         publisher.publish(Note::flawed(Flaw::Slow));
     }
     let stats = end_within(drainer, Duration::ZERO, 3_500);
-    assert_eq!((stats.spilled, stats.in_ring, stats.in_memory), (3_500, 0, 0));
+    assert_eq!(
+        (stats.spilled, stats.in_ring, stats.in_memory),
+        (3_500, 0, 0)
+    );
 }
 
 /// Publishers that never notice do not keep the end from coming, and their attempts are counted.

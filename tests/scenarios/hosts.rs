@@ -69,7 +69,10 @@ fn a_host_without_a_runtime_waits_in_turns() {
     let drainer = bench.start();
     publish(&drainer.publisher(), 0..5);
     let ticket = drainer.shutdown(LIMIT);
-    assert_eq!(ticket.wait(Duration::from_millis(1)), Err(TicketError::Elapsed));
+    assert_eq!(
+        ticket.wait(Duration::from_millis(1)),
+        Err(TicketError::Elapsed)
+    );
     bench.remote.set(Mode::Up);
     assert_law(&ticket.wait(LIMIT).unwrap(), 5);
 }

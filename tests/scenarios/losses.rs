@@ -130,7 +130,10 @@ fn an_entry_that_is_handed_back_is_no_loss() {
     let stats = end(drainer, accepted as u64 + returned);
     assert_eq!(stats.returned, returned);
     assert_eq!(bench.remote.texts(), names(0..accepted));
-    assert_eq!(bench.remote.stored().iter().map(Stored::lost).sum::<u64>(), 0);
+    assert_eq!(
+        bench.remote.stored().iter().map(Stored::lost).sum::<u64>(),
+        0
+    );
 }
 
 /// What comes after the end is a loss as well, and counted when the account has long been made.

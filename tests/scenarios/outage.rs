@@ -17,7 +17,9 @@ fn a_sink_that_is_down_at_the_start_gets_everything_later() {
     let drainer = bench.start();
     publish(&drainer.publisher(), 0..1_000);
     until_spilled(&drainer);
-    eventually("the outage shows", || drainer.stats().state == State::Spilling);
+    eventually("the outage shows", || {
+        drainer.stats().state == State::Spilling
+    });
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
     eventually("it is live again", || drainer.stats().state == State::Live);
@@ -56,7 +58,9 @@ fn a_stall_longer_than_memory_costs_nothing_and_leaves_no_gap_on_disk() {
     eventually("a batch at the sink", || bench.remote.deliveries() > 1);
     for number in 60..12_000 {
         let note = Note::new(name(number));
-        publisher.publish_timeout(note, Duration::from_secs(20)).unwrap();
+        publisher
+            .publish_timeout(note, Duration::from_secs(20))
+            .unwrap();
     }
     until_spilled(&drainer);
     let survivors = after_a_kill(&bench);
@@ -135,7 +139,10 @@ fn a_spill_at_its_cap_refuses_and_keeps_what_it_has() {
     let stored = bench.remote.stored();
     assert_told(&stored);
     assert_eq!(told(&stored, LossReason::SpillFull), 10);
-    assert_eq!(stored.last().map(crate::support::sinks::Stored::lost), Some(10));
+    assert_eq!(
+        stored.last().map(crate::support::sinks::Stored::lost),
+        Some(10)
+    );
 }
 
 /// A cap that has been reached is no reason to forget what stands in memory when the end comes.
@@ -155,7 +162,10 @@ fn an_end_at_the_cap_still_spills_what_was_accepted() {
     });
     let returned = drainer.stats().returned;
     let stats = end_within(drainer, Duration::ZERO, accepted + returned);
-    assert_eq!((stats.spilled, stats.in_ring, stats.in_memory), (accepted, 0, 0));
+    assert_eq!(
+        (stats.spilled, stats.in_ring, stats.in_memory),
+        (accepted, 0, 0)
+    );
     bench.remote.set(Mode::Up);
     let stats = end(bench.start(), 0);
     assert_eq!((stats.inherited, stats.delivered), (accepted, accepted));

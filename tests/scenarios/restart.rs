@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use spillring::RunEnd;
 
-use crate::support::bench::{
-    Bench, assert_told, end, end_within, names, publish, until_delivered,
-};
+use crate::support::bench::{Bench, assert_told, end, end_within, names, publish, until_delivered};
 use crate::support::sinks::{Cursor, Mode};
 
 /// Four runs while the sink is away, one after another; then all of it comes out, oldest run first.
@@ -28,7 +26,10 @@ fn the_backlogs_of_many_runs_come_before_what_is_new() {
     assert_eq!(bench.remote.texts(), names(0..1_300));
     let stored = bench.remote.stored();
     assert_told(&stored);
-    let openings: Vec<_> = stored.iter().filter_map(|stored| stored.opens.clone()).collect();
+    let openings: Vec<_> = stored
+        .iter()
+        .filter_map(|stored| stored.opens.clone())
+        .collect();
     assert_eq!(openings.len(), 5);
     for (at, opening) in openings.iter().enumerate().skip(1) {
         let (id, last, ended) = opening.previous.unwrap();
@@ -67,7 +68,11 @@ fn what_was_delivered_is_not_delivered_again_by_the_next_run() {
         bench.remote.set(Mode::Down);
         let drainer = bench.start();
         publish(&drainer.publisher(), 0..250);
-        drainer.publisher().flush().wait(crate::support::bench::LIMIT).unwrap();
+        drainer
+            .publisher()
+            .flush()
+            .wait(crate::support::bench::LIMIT)
+            .unwrap();
         bench.remote.set(Mode::Up);
         until_delivered(&drainer);
         end(drainer, 250);
@@ -86,7 +91,9 @@ fn an_answer_that_comes_after_the_end_is_asked_for_by_the_next_run() {
     let drainer = bench.start();
     publish(&drainer.publisher(), 0..10);
     until_delivered(&drainer);
-    bench.remote.next(crate::support::sinks::Fault::AnswerLostAfter(30));
+    bench
+        .remote
+        .next(crate::support::sinks::Fault::AnswerLostAfter(30));
     publish(&drainer.publisher(), 10..60);
     crate::support::bench::eventually("the answer is lost", || bench.remote.faults_left() == 0);
     bench.remote.set(Mode::Down);

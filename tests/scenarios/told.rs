@@ -68,7 +68,10 @@ fn nobody_else_may_read_the_spill() {
     eventually("status.json", || said(&bench).is_some());
     let mut files = 0;
     assert_private(&bench.spill(), &mut files);
-    assert!(files >= 5, "lock, identity, status, database and WAL: {files}");
+    assert!(
+        files >= 5,
+        "lock, identity, status, database and WAL: {files}"
+    );
     end_within(drainer, Duration::ZERO, 40);
     assert_private(&bench.spill(), &mut files);
 }

@@ -1,4 +1,6 @@
 //! A publisher on a temporary directory with a sink that is told what to do, and what every scenario asserts.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(unreachable_pub, reason = "compiled into every test that names it")]
 
 use std::collections::HashSet;
 use std::fs;
@@ -184,8 +186,7 @@ pub fn until_spilled(drainer: &Drainer<Note>) {
 pub fn until_delivered(drainer: &Drainer<Note>) {
     eventually("all is delivered", || {
         let stats = drainer.stats();
-        stats.in_ring + stats.in_memory + stats.spilled == 0
-            && stats.accounted() == stats.entered()
+        stats.in_ring + stats.in_memory + stats.spilled == 0 && stats.accounted() == stats.entered()
     });
 }
 
@@ -223,10 +224,7 @@ pub fn assert_told(stored: &[Stored]) {
 
 /// A clean end tells a number that is not below the last one seen.
 #[track_caller]
-fn assert_chain(
-    previous: Option<(spillring::RunId, Option<u64>, RunEnd)>,
-    last: Option<&Stored>,
-) {
+fn assert_chain(previous: Option<(spillring::RunId, Option<u64>, RunEnd)>, last: Option<&Stored>) {
     let Some((id, n, end)) = previous else {
         return assert!(last.is_none(), "no run before, but records of one");
     };

@@ -1,4 +1,5 @@
 //! The law of conservation, asserted after every scenario.
+#![allow(unreachable_pub, reason = "compiled into every test that names it")]
 
 use spillring::Stats;
 

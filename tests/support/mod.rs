@@ -1,5 +1,4 @@
-//! What the tests share: real servers, readers that share nothing with the library, a sink that does as it is told, and
-//! the law of conservation.
+//! What the tests share: real servers, and readers that share nothing with the library.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 #![allow(unreachable_pub, reason = "compiled into every test that names it")]
 #![allow(
@@ -13,8 +12,5 @@
     reason = "docs for users of a library, which this is not"
 )]
 
-pub mod bench;
-pub mod law;
 pub mod nats;
 pub mod proxy;
-pub mod sinks;
