@@ -9,11 +9,8 @@
     reason = "a failed expectation fails the test"
 )]
 
-mod support {
-    pub(crate) mod bench;
-    pub(crate) mod law;
-    pub(crate) mod sinks;
-}
+#[path = "support/core.rs"]
+mod support;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

@@ -7,11 +7,8 @@
     reason = "a failed expectation fails the test"
 )]
 
-mod support {
-    pub(crate) mod bench;
-    pub(crate) mod law;
-    pub(crate) mod sinks;
-}
+#[path = "support/core.rs"]
+mod support;
 
 mod scenarios {
     mod answers;

@@ -1,6 +1,4 @@
 //! A publisher on a temporary directory with a sink that is told what to do, and what every scenario asserts.
-#![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(unreachable_pub, reason = "compiled into every test that names it")]
 
 use std::collections::HashSet;
 use std::fs;

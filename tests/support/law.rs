@@ -1,5 +1,4 @@
 //! The law of conservation, asserted after every scenario.
-#![allow(unreachable_pub, reason = "compiled into every test that names it")]
 
 use spillring::Stats;
 

@@ -1,7 +1,5 @@
 //! A sink for the faults that a real one does not have when a test needs them: it is told what to do next, and keeps
 //! what it has stored in memory or in a file, which outlives any process.
-#![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(unreachable_pub, reason = "compiled into every test that names it")]
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, OpenOptions};
