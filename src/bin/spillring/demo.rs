@@ -123,7 +123,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
 
 fn opening(args: &Args, place: &Place) -> String {
     format!(
-        "{} entries from {} threads, to {place}.\nOnce a fifth is delivered, the sink is taken away for {}.\n\n",
+        "{} entries from {} threads, to\n  {place}\nOnce a fifth is delivered, the sink is taken away for {}.\n\n",
         indicatif::HumanCount(args.entries.get()),
         args.threads,
         humantime::format_duration(args.outage),
