@@ -1,4 +1,4 @@
-//! The spill: the backlog on disk, in SQLite, for one publisher and one process at a time.
+//! The spill: the backlog on disk, in `SQLite`, for one publisher and one process at a time.
 //!
 //! # What survives what
 //!

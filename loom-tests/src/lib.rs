@@ -1,1 +1,91 @@
-//! Models.
+//! The shipping ring under loom: every interleaving of a few publishers and the drainer, and every value that a relaxed
+//! load may answer.
+//!
+//! # What is modelled
+//!
+//! `src/ring.rs` itself, not a copy: it names shared memory only through `super::sync`, and is compiled here by
+//! `#[path]` beside a [`sync`] made of loom's atomics. The orderings are the shipping ones too, read from `src/sync.rs`.
+//! The queue is crossbeam's algorithm step by step, except that it panics where the gate has promised it will never
+//! come: at a slot that is still being emptied, and at a full queue.
+//!
+//! [`shipping::races`] holds one scenario for each race; `tests/holds.rs` runs them. The other modules build the same
+//! ring with one thing broken, an ordering or the word itself; `tests/breaks.rs` asserts that the model then fails, so
+//! that a scenario which stopped looking would be noticed.
+//!
+//! # What is not
+//!
+//! More than three threads or a handful of entries; more preemptions of running threads than a
+//! scenario says (`LOOM_MAX_PREEMPTIONS` raises that); `SeqCst` stronger than acquire and release, as loom has it. The
+//! drainer's rules for flush and shutdown are those of `src/drainer/requests.rs` and `src/policy.rs`, told again in a few
+//! lines: the drainer itself needs threads, files and a clock.
+#![expect(
+    clippy::duplicate_mod,
+    reason = "the same ring is built upon several kinds of sync"
+)]
+
+mod sync;
+
+/// The orderings that ship.
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "of the shipping names only the orderings are used"
+)]
+#[path = "../../src/sync.rs"]
+mod shipping_sync;
+
+/// Builds the shipping ring upon a word and orderings of one's choice, with the races upon it.
+macro_rules! build {
+    ($(#[$doc:meta])* $name:ident, word: $word:ident, enter: $enter:expr, leave: $leave:expr) => {
+        $(#[$doc])*
+        #[path = "."]
+        pub mod $name {
+            mod sync {
+                pub(crate) use crate::sync::{ArrayQueue, CachePadded};
+                pub(crate) type AtomicU64 = crate::sync::Word<crate::sync::$word>;
+
+                pub(crate) mod order {
+                    use crate::shipping_sync::order;
+                    use std::sync::atomic::Ordering;
+
+                    pub(crate) const ENTER: Ordering = $enter;
+                    pub(crate) const LEAVE: Ordering = $leave;
+                    pub(crate) const COUNT: Ordering = order::COUNT;
+                }
+            }
+
+            #[allow(dead_code, reason = "the drainer uses more of it than the races do")]
+            #[path = "../../src/ring.rs"]
+            mod ring;
+
+            #[expect(clippy::missing_panics_doc, reason = "to panic is how a race fails")]
+            #[path = "races.rs"]
+            pub mod races;
+        }
+    };
+}
+
+build!(
+    /// The ring as it ships.
+    shipping, word: Sound, enter: order::ENTER, leave: order::LEAVE
+);
+build!(
+    /// Entering does not see what leaving has emptied.
+    relaxed_enter, word: Sound, enter: Ordering::Relaxed, leave: order::LEAVE
+);
+build!(
+    /// Leaving does not show what it has emptied.
+    relaxed_leave, word: Sound, enter: order::ENTER, leave: Ordering::Relaxed
+);
+build!(
+    /// The look always sees an empty, open ring.
+    blind_look, word: Blind, enter: order::ENTER, leave: order::LEAVE
+);
+build!(
+    /// Adding answers as if the ring had been empty and open: nobody notices an overshoot or a close.
+    deaf_enter, word: Deaf, enter: order::ENTER, leave: order::LEAVE
+);
+build!(
+    /// Subtracting is a load and a store, not one step.
+    torn_leave, word: Torn, enter: order::ENTER, leave: order::LEAVE
+);

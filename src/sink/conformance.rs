@@ -46,12 +46,18 @@
 mod bench;
 mod draft;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::sink::Sink;
 use bench::{Bench, Cursor};
 pub use draft::{Draft, resend};
+
+/// The longest that a call may take.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// A sink under test, and the storage behind it.
 ///
@@ -122,10 +128,16 @@ pub struct Failure {
 ///
 /// The first rule that is broken, and what was seen instead.
 pub fn run<H: Harness>(harness: &mut H) -> Result<(), Failure> {
-    let cursor = rules::look_for_cursor(&mut Bench::open(harness, Cursor::None)?)?;
+    run_within(harness, ANSWER_MAX)
+}
+
+fn run_within<H: Harness>(harness: &mut H, answer_max: Duration) -> Result<(), Failure> {
+    let mut first = Bench::open(harness, answer_max, Cursor::None)?;
+    let cursor = rules::look_for_cursor(&mut first)?;
+    drop(first);
     rules::all()
         .iter()
-        .try_for_each(|check| check(&mut Bench::open(harness, cursor)?))
+        .try_for_each(|check| check(&mut Bench::open(harness, answer_max, cursor)?))
 }
 
 impl Failure {

@@ -152,10 +152,6 @@ impl Work<'_> {
     pub(super) fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
         self.conn.prepare_cached(sql)
     }
-
-    pub(super) fn connection(&self) -> &Connection {
-        self.conn
-    }
 }
 
 /// Says what was being done to the database.
@@ -166,7 +162,7 @@ pub(super) fn database_error(action: &'static str) -> impl FnOnce(rusqlite::Erro
     }
 }
 
-/// As SQLite keeps integers. Counts and times stay below by far.
+/// As `SQLite` keeps integers. Counts and times stay below by far.
 pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -193,7 +189,7 @@ fn read_summary(conn: &Connection) -> rusqlite::Result<Summary> {
 
 type Ends = (Option<(Key, u64)>, Option<Key>);
 
-/// Entries only. Two statements, because SQLite scans for both ends at once; losses stand between few of them, being
+/// Entries only. Two statements, because `SQLite` scans for both ends at once; losses stand between few of them, being
 /// coalesced.
 fn read_ends(conn: &Connection) -> rusqlite::Result<Ends> {
     let oldest = conn

@@ -95,9 +95,9 @@ impl Directory {
         self.path.join(DATABASE_FOLDER).join(DATABASE)
     }
 
-    /// Makes the database's file with its mode before SQLite does, because the WAL takes its mode from it.
+    /// Makes the database's file with its mode before `SQLite` does, because the WAL takes its mode from it.
     ///
-    /// Only to be called before SQLite has the file: closing any other handle to it drops SQLite's locks.
+    /// Only to be called before `SQLite` has the file: closing any other handle to it drops `SQLite`'s locks.
     pub(super) fn prepare_database(&self) -> Result<(), SpillError> {
         let file = self.database();
         match private_file(OpenOptions::new().create_new(true), &file) {

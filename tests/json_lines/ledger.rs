@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 use spillring::conformance::Draft;
-use spillring::{Batch, LossReason, RunEnd};
+use spillring::{Batch, LossReason, RunEnd, SpillDurability};
 
 use super::bench::{Bench, deliver, lines, position, store, three};
 
@@ -103,9 +103,7 @@ fn a_run_of_nothing_but_losses_moves_the_position() {
 fn a_ledger_of_many_deliveries_stays_small_while_the_sink_runs() {
     let bench = Bench::new();
     let mut draft = Draft::new();
-    let mut sink = bench
-        .sink()
-        .durability(spillring::SpillDurability::ProcessCrash);
+    let mut sink = bench.sink().durability(SpillDurability::ProcessCrash);
     let mut longest = 0;
     for _ in 0..3_000 {
         store(&mut sink, &draft.entry("{}").batch());
@@ -122,6 +120,25 @@ fn a_ledger_of_many_deliveries_stays_small_while_the_sink_runs() {
     assert_eq!(told.len(), 2);
     assert_eq!(told[1]["entries"], 3_000);
     assert_eq!(told[1]["crc32"], crc32fast::hash(bench.text().as_bytes()));
+}
+
+/// The last range is read at each start: it must not grow with the output.
+#[test]
+fn ranges_are_coalesced_up_to_a_bound() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink().durability(SpillDurability::ProcessCrash);
+    let large = vec![b'x'; (1 << 20) - 1];
+    for _ in 0..70 {
+        store(&mut sink, &draft.entry(large.clone()).batch());
+    }
+    drop(sink);
+    let mut sink = bench.sink().durability(SpillDurability::ProcessCrash);
+    position(&mut sink, draft.publisher()).unwrap();
+    let told = bench.told();
+    assert_eq!(told.len(), 3);
+    assert_eq!(told[1]["end"], 64 << 20);
+    assert_eq!(told[2]["end"], 70 << 20);
 }
 
 #[test]

@@ -11,15 +11,26 @@ use seccompiler::{
     SeccompRule,
 };
 use spillring::conformance::Draft;
-use spillring::{JsonLinesSink, SinkError};
+use spillring::{JsonLinesSink, LossReason, SinkError, SpillDurability};
 
 use super::bench::{Bench, append, deliver, lines, position, store, three};
 
-/// System calls by number, on `x86_64`.
+/// System calls by number.
+#[cfg(target_arch = "x86_64")]
 const WRITE: i64 = 1;
+#[cfg(target_arch = "x86_64")]
 const OPENAT: i64 = 257;
+#[cfg(target_arch = "x86_64")]
+const FDATASYNC: i64 = 75;
+#[cfg(target_arch = "aarch64")]
+const WRITE: i64 = 64;
+#[cfg(target_arch = "aarch64")]
+const OPENAT: i64 = 56;
+#[cfg(target_arch = "aarch64")]
+const FDATASYNC: i64 = 83;
 const ENOSPC: u32 = 28;
 const EACCES: u32 = 13;
+const EIO: u32 = 5;
 
 fn unavailable(why: &SinkError, text: &str) {
     assert!(matches!(why, SinkError::Unavailable(_)), "{why:?}");
@@ -144,6 +155,70 @@ fn a_disk_that_is_full_for_the_ledger_takes_the_entries_back() {
     assert_eq!(bench.text(), lines(&[&first]));
     store(&mut sink, &small);
     assert_eq!(bench.text(), lines(&[&first, &small]));
+}
+
+/// What could not be synced is not acknowledged, and must not be found stored later on, by a second sync that knows
+/// nothing of what the first one lost.
+#[test]
+fn a_failed_sync_is_no_acknowledgement() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let first = three(&mut draft);
+    store(&mut sink, &first);
+    let ledger = fs::read(bench.ledger()).unwrap();
+    let entries = three(&mut draft);
+    let without_syncs = || forbid(FDATASYNC, None, EIO);
+    let (mut sink, why) = on_a_thread(sink, without_syncs, |sink| {
+        deliver(sink, &entries).stopped.unwrap()
+    });
+    unavailable(&why, "cannot sync");
+    unavailable(&why, "audit.jsonl:");
+    assert_eq!(bench.text(), lines(&[&first]));
+    store(&mut sink, &entries);
+
+    let stored = fs::read(bench.ledger()).unwrap();
+    assert!(stored.len() > ledger.len());
+    // Without entries only the ledger has to be synced.
+    let losses = draft.lose(1, LossReason::QueueFull).batch();
+    let (mut sink, why) = on_a_thread(sink, without_syncs, |sink| {
+        deliver(sink, &losses).stopped.unwrap()
+    });
+    unavailable(&why, "audit.jsonl.ledger:");
+    assert_eq!(fs::read(bench.ledger()).unwrap(), stored);
+    assert_eq!(
+        position(&mut sink, draft.publisher()),
+        Ok(Some(entries.through()))
+    );
+}
+
+#[test]
+fn without_a_promise_for_power_cuts_nothing_is_synced() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink().durability(SpillDurability::ProcessCrash);
+    let (first, second) = (three(&mut draft), three(&mut draft));
+    store(&mut sink, &first);
+    let (_, ()) = on_a_thread(
+        sink,
+        || forbid(FDATASYNC, None, EIO),
+        |sink| store(sink, &second),
+    );
+    assert_eq!(bench.text(), lines(&[&first, &second]));
+}
+
+/// What a crash left unsynced must not be answered as a position before it is synced.
+#[test]
+fn nothing_is_believed_at_the_start_before_it_is_synced() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    store(&mut bench.sink(), &three(&mut draft));
+    let (_, told) = on_a_thread(
+        bench.sink(),
+        || forbid(FDATASYNC, None, EIO),
+        |sink| position(sink, draft.publisher()),
+    );
+    unavailable(&told.unwrap_err(), "cannot sync");
 }
 
 #[test]

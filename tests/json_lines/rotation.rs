@@ -145,6 +145,26 @@ fn a_ledger_removed_from_a_running_sink_is_written_again() {
     assert_eq!(bench.told()[1]["entries"], 6);
 }
 
+/// Somebody restores the ledger from a copy: lines written into the old file would be seen by nobody.
+#[test]
+fn a_ledger_replaced_under_a_running_sink_is_the_one_that_counts() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let (first, second) = (three(&mut draft), three(&mut draft));
+    store(&mut sink, &first);
+    let copy = bench.dir.path().join("copy");
+    fs::copy(bench.ledger(), &copy).unwrap();
+    fs::rename(&copy, bench.ledger()).unwrap();
+    store(&mut sink, &second);
+    drop(sink);
+    assert_eq!(
+        position(&mut bench.sink(), draft.publisher()),
+        Ok(Some(second.through()))
+    );
+    assert_eq!(bench.text(), lines(&[&first, &second]));
+}
+
 #[test]
 fn a_ledger_removed_meanwhile_takes_the_position_along_but_no_entry() {
     let bench = Bench::new();

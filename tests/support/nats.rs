@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
 pub use reader::{Message, block_on, client, options, read_stream, read_stream_as};
@@ -107,9 +107,15 @@ impl NatsServer {
         self.restart();
     }
 
-    /// SIGSTOP: connections stay open, and nothing is answered.
+    /// SIGSTOP, and waits until every thread has stopped: connections stay open, and nothing is answered.
     pub fn stop_signal(&self) {
         self.signal(Signal::STOP);
+        let process = self.process.as_ref().expect("the server runs");
+        let stopped = waitpid(Some(Pid::from_child(process)), WaitOptions::UNTRACED);
+        let (_, status) = stopped
+            .expect("it can be waited for")
+            .expect("it has changed");
+        assert!(status.stopped(), "{status:?}");
     }
 
     /// SIGCONT.

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use super::draft::LIMIT;
 use super::{Failure, Harness, Rule, Stored};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId, Record};
@@ -26,6 +26,7 @@ pub(super) struct Bench<'h, H: Harness> {
     live: Option<Live<H::Sink>>,
     /// How many entries were stored before.
     baseline: usize,
+    answer_max: Duration,
     cursor: Cursor,
     /// What is to be stored, each record once.
     sent: Vec<Record>,
@@ -39,13 +40,18 @@ struct Live<S> {
 }
 
 impl<'h, H: Harness> Bench<'h, H> {
-    pub(super) fn open(harness: &'h mut H, cursor: Cursor) -> Result<Self, Failure> {
+    pub(super) fn open(
+        harness: &'h mut H,
+        answer_max: Duration,
+        cursor: Cursor,
+    ) -> Result<Self, Failure> {
         let baseline = harness.stored().len();
         let live = Some(Live::open(harness)?);
         Ok(Self {
             harness,
             live,
             baseline,
+            answer_max,
             cursor,
             sent: Vec::new(),
             ids: HashSet::new(),
@@ -60,9 +66,10 @@ impl<'h, H: Harness> Bench<'h, H> {
     }
 
     pub(super) fn position(&mut self, of: PublisherId) -> Result<Option<Position>, Failure> {
+        let answer_max = self.answer_max;
         let Live { sink, runtime } = self.live()?;
         let call = async { AssertUnwindSafe(sink.position(&of)).catch_unwind().await };
-        answered(runtime.block_on(async { timeout(LIMIT, call).await }))?
+        answered(runtime.block_on(async { timeout(answer_max, call).await }))?
             .map_err(|why| Failure::new(Rule::Stores, format!("`position` fails: {why}")))
     }
 
@@ -85,9 +92,10 @@ impl<'h, H: Harness> Bench<'h, H> {
 
     /// Delivers a batch, of which records may be refused. What counts as stored is from then on asked for.
     pub(super) fn attempt(&mut self, batch: &Batch) -> Result<Delivery, Failure> {
+        let answer_max = self.answer_max;
         let Live { sink, runtime } = self.live()?;
         let call = async { AssertUnwindSafe(sink.deliver(batch)).catch_unwind().await };
-        let delivery = answered(runtime.block_on(async { timeout(LIMIT, call).await }))?;
+        let delivery = answered(runtime.block_on(async { timeout(answer_max, call).await }))?;
         let length = batch.records().len();
         let is_whole = delivery.stored == length;
         if delivery.stored > length || (delivery.stopped.is_none() && !is_whole) {

@@ -2,17 +2,14 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::ANSWER_MAX;
 use crate::event::{
     Batch, Loss, LossReason, Position, PreviousRun, PublisherId, Record, Run, RunEnd, RunId,
 };
-
-/// How long a publisher would wait for the outcome of a drafted batch.
-pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 /// Makes batches for tests: numbers entries and losses as a publisher does.
 ///
@@ -105,7 +102,7 @@ impl Draft {
                 run: self.run.id,
                 n: self.n,
             },
-            limit: LIMIT,
+            limit: ANSWER_MAX,
         }
     }
 }

@@ -155,6 +155,7 @@ impl LedgerFile {
                 self.path.display()
             );
             self.length = good;
+            self.compact_length = good;
             self.file.set_len(good).step("cut back", &self.path)?;
         }
         Ok(())

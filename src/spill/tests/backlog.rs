@@ -244,3 +244,38 @@ fn a_failed_transaction_changes_nothing_and_can_be_repeated() -> Outcome {
     assert_eq!(spill.totals().entries, 4_998);
     audit(&spill)
 }
+
+#[test]
+fn a_transaction_that_stops_in_the_middle_is_undone() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open(dir.path())?;
+    let run = spill.begin_run()?;
+    spill.database.connection().execute_batch(
+        "CREATE TEMP TRIGGER stop BEFORE INSERT ON rows WHEN new.key & 0xff = 5 \
+         BEGIN SELECT RAISE(FAIL, 'no further'); END",
+    )?;
+    let batch = records(&run, 1..=9);
+    assert!(spill.append(&batch).is_err());
+    assert!(all(&mut spill)?.is_empty());
+    assert_eq!(spill.totals(), Totals::default());
+    spill
+        .database
+        .connection()
+        .execute_batch("DROP TRIGGER stop")?;
+    assert_eq!(spill.append(&batch)?, 9);
+    audit(&spill)
+}
+
+#[test]
+fn after_a_failed_commit_the_database_says_what_happened() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open(dir.path())?;
+    let failed = spill.database.transact("append to", |work| {
+        work.execute("UPDATE meta SET value = 17 WHERE name = 'dead_letters'", ())?;
+        work.execute("COMMIT", ())?;
+        Err::<(), _>(rusqlite::Error::InvalidQuery)
+    });
+    assert!(failed.is_err());
+    assert_eq!(spill.totals().dead_letters, 17);
+    Ok(())
+}

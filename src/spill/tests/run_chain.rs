@@ -97,3 +97,20 @@ fn old_runs_are_forgotten_once_nothing_refers_to_them() -> Outcome {
     assert!(!known(&spill, &holder));
     Ok(())
 }
+
+#[test]
+fn a_run_is_synced_whatever_the_durability_of_the_rest() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open(dir.path())?;
+    spill.database.connection().execute_batch(
+        "CREATE TEMP TRIGGER synced BEFORE INSERT ON runs WHEN (SELECT synchronous FROM pragma_synchronous) < 2 \
+         BEGIN SELECT RAISE(FAIL, 'not synced'); END",
+    )?;
+    spill.begin_run()?;
+    let synchronous = |spill: &Spill| {
+        let conn = spill.database.connection();
+        conn.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
+    };
+    assert_eq!(synchronous(&spill)?, 1, "the rest is as it was asked for");
+    Ok(())
+}

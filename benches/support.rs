@@ -1,0 +1,76 @@
+//! What the benches share: real entries, and sinks that cost nothing or take nothing.
+
+#![allow(dead_code, reason = "each bench uses its part of it")]
+
+use spillring::{
+    AuditEntry, Batch, BoxFuture, Config, Delivery, Drainer, Position, PublisherId, Sink, SinkError,
+};
+
+/// The 2,000 entries of `tests/data/sessions.jsonl`, 843 bytes at the median.
+pub(crate) fn entries() -> Vec<AuditEntry> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sessions.jsonl");
+    let text = std::fs::read_to_string(path).expect("the data of the tests");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("an entry"))
+        .collect()
+}
+
+/// Starts a publisher with default settings and a spill on the disk that holds the build.
+pub(crate) fn start(sink: impl Sink) -> (Drainer<AuditEntry>, tempfile::TempDir) {
+    start_with(sink, |_| {})
+}
+
+/// The same with changed settings.
+pub(crate) fn start_with(
+    sink: impl Sink,
+    change: impl FnOnce(&mut Config),
+) -> (Drainer<AuditEntry>, tempfile::TempDir) {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let mut config = Config::new(dir.path().join("spill"));
+    change(&mut config);
+    (spillring::start(config, sink).expect("a publisher"), dir)
+}
+
+/// Takes everything at once.
+#[derive(Debug)]
+pub(crate) struct Free;
+
+/// Takes nothing.
+#[derive(Debug)]
+pub(crate) struct Away;
+
+/// Never answers.
+#[derive(Debug)]
+pub(crate) struct Stalled;
+
+type Answer<'a> = BoxFuture<'a, Result<Option<Position>, SinkError>>;
+
+impl Sink for Free {
+    fn position<'a>(&'a mut self, _of: &'a PublisherId) -> Answer<'a> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        Box::pin(async { Delivery::all(batch) })
+    }
+}
+
+impl Sink for Away {
+    fn position<'a>(&'a mut self, _of: &'a PublisherId) -> Answer<'a> {
+        Box::pin(async { Err(SinkError::Unavailable("away".to_owned())) })
+    }
+
+    fn deliver<'a>(&'a mut self, _batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        Box::pin(async { Delivery::stopped(0, SinkError::Unavailable("away".to_owned())) })
+    }
+}
+
+impl Sink for Stalled {
+    fn position<'a>(&'a mut self, _of: &'a PublisherId) -> Answer<'a> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn deliver<'a>(&'a mut self, _batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        Box::pin(std::future::pending())
+    }
+}
