@@ -17,22 +17,40 @@ fn delivered(server: &NatsServer, stream: &str) -> String {
 fn entries_go_to_the_stream_as_they_are() {
     let (bench, server) = (Bench::new(), NatsServer::start());
     let url = server.url();
-    let arguments = ["run", "--input", SESSIONS, "--spill", "spill", "--sink", &url];
-    bench.run(&[&arguments[..], &["--stream", "CLI"]].concat()).assert_code(0);
+    let arguments = [
+        "run", "--input", SESSIONS, "--spill", "spill", "--sink", &url,
+    ];
+    bench
+        .run(&[&arguments[..], &["--stream", "CLI"]].concat())
+        .assert_code(0);
     assert!(delivered(&server, "CLI") == fs::read_to_string(SESSIONS).unwrap());
 }
 
 #[test]
 fn the_environment_goes_behind_the_file_and_the_file_behind_the_flags() {
-    let (bench, server) = (Bench::new(), NatsServer::start_with("authorization { token: right }"));
+    let (bench, server) = (
+        Bench::new(),
+        NatsServer::start_with("authorization { token: right }"),
+    );
     let run = |arguments: &[&str], token: &str, config: &str| {
-        bench.write("config.toml", &format!("[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\n{config}"));
+        bench.write(
+            "config.toml",
+            &format!("[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\n{config}"),
+        );
         let mut command = bench.command(&["run", "--config", "config.toml", "--input", SESSIONS]);
-        command.args(arguments).env("NATS_URL", server.url()).env("NATS_TOKEN", token);
+        command
+            .args(arguments)
+            .env("NATS_URL", server.url())
+            .env("NATS_TOKEN", token);
         Said::of(command.spawn().unwrap())
     };
     run(&["--sink", "nats"], "right", "").assert_code(0);
-    run(&["--sink", "nats"], "wrong", "[spillring.nats]\ntoken = \"right\"\n").assert_code(0);
+    run(
+        &["--sink", "nats"],
+        "wrong",
+        "[spillring.nats]\ntoken = \"right\"\n",
+    )
+    .assert_code(0);
     let elsewhere = "sink = \"nats\"\n[spillring.nats]\nurls = [\"nats://127.0.0.1:1\"]\n";
     run(&[], "right", elsewhere).assert_code(4);
     run(&["--sink", &server.url()], "right", elsewhere).assert_code(0);
@@ -46,9 +64,21 @@ fn the_environment_goes_behind_the_file_and_the_file_behind_the_flags() {
 fn the_demo_holds_and_leaves_no_stream() {
     let (bench, server) = (Bench::new(), NatsServer::start());
     let url = server.url();
-    let said = bench.run(&["demo", "--nats", &url, "--entries", "20000", "--outage", "1500ms"]);
+    let said = bench.run(&[
+        "demo",
+        "--nats",
+        &url,
+        "--entries",
+        "20000",
+        "--outage",
+        "1500ms",
+    ]);
     let out = &said.assert_code(0).out;
-    for piece in ["stream SPILLRING_DEMO of nats://", "20,000 read back; 20 chains", "All holds"] {
+    for piece in [
+        "stream SPILLRING_DEMO of nats://",
+        "20,000 read back; 20 chains",
+        "All holds",
+    ] {
         assert!(out.contains(piece), "no `{piece}` in {out}");
     }
     let left = block_on(async {
