@@ -65,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "4", value_parser = threads)]
     threads: NonZeroUsize,
     /// How long the sink is away, once a fifth is delivered
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     outage: Duration,
 }
 
