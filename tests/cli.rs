@@ -5,10 +5,13 @@
     reason = "a test that cannot go on panics"
 )]
 
+mod support;
+
 mod cli {
     mod bench;
     mod config;
     mod demo;
+    mod nats;
     mod run;
     mod signals;
     mod status;

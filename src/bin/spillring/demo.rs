@@ -65,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "4", value_parser = threads)]
     threads: NonZeroUsize,
     /// How long the sink is away, once a fifth is delivered
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     outage: Duration,
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
 
 fn opening(args: &Args, place: &Place) -> String {
     format!(
-        "{} entries from {} threads, to {place}.\nOnce a fifth is delivered, the sink is taken away for {}.\n\n",
+        "{} entries from {} threads, to\n  {place}\nOnce a fifth is delivered, the sink is taken away for {}.\n\n",
         indicatif::HumanCount(args.entries.get()),
         args.threads,
         humantime::format_duration(args.outage),

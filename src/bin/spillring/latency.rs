@@ -1,5 +1,7 @@
 //! How long calls take, in nanoseconds.
 
+use std::fmt;
+
 use hdrhistogram::Histogram;
 use quanta::Clock;
 use serde::Serialize;
@@ -27,6 +29,22 @@ pub(crate) struct Percentiles {
     pub(crate) p99: u64,
     pub(crate) p99_9: u64,
     pub(crate) max: u64,
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            p50,
+            p90,
+            p99,
+            p99_9,
+            max,
+        } = self;
+        write!(
+            f,
+            "p50 {p50} ns, p90 {p90} ns, p99 {p99} ns, p99.9 {p99_9} ns, max {max} ns"
+        )
+    }
 }
 
 impl Stopwatch {

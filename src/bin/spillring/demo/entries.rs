@@ -126,4 +126,10 @@ impl Author {
         self.last_hash = *entry.entry_hash();
         entry
     }
+
+    /// Forgets what the next entry is to be chained to.
+    #[cfg(test)]
+    pub(super) fn forget(&mut self) {
+        self.last_hash = [0; 32];
+    }
 }

@@ -27,7 +27,7 @@ const BAR_MAX: u64 = 36;
 /// Percentiles of publishing beside those of the clock, and a histogram; `full` calls found no room.
 pub(super) fn describe(times: &Stopwatch, full: u64, clock: &Stopwatch) -> String {
     let mut text = format!(
-        "\nEach call timed: {} calls, of which {} found the ring full and were made again.\n\n",
+        "\nEach of {} calls timed; {} found the ring full and were made again.\n\n",
         HumanCount(times.count()),
         HumanCount(full)
     );

@@ -98,3 +98,6 @@ impl Thread {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

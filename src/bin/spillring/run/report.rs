@@ -131,18 +131,9 @@ impl fmt::Display for Report {
             let count = HumanCount(*count).to_string();
             writeln!(f, "{name:>14} {count:>13}  {meaning}")?;
         }
-        let Percentiles {
-            p50,
-            p90,
-            p99,
-            p99_9,
-            max,
-        } = self.publish_ns;
-        writeln!(
-            f,
-            "{:>14} p50 {p50} ns, p90 {p90} ns, p99 {p99} ns, p99.9 {p99_9} ns, max {max} ns",
-            "publish"
-        )?;
+        if self.read > self.rejected {
+            writeln!(f, "{:>14} {}", "publish", self.publish_ns)?;
+        }
         writeln!(
             f,
             "{:>14} {:.3} s in all, {:.3} s of it waiting for room",
