@@ -1,5 +1,12 @@
 //! How fast real entries get from `publish` to the acknowledgement of a real nats-server on the same machine.
 
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench may panic, and prints"
+)]
+
 mod support;
 #[path = "../tests/support/mod.rs"]
 mod test_support;

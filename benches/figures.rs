@@ -2,6 +2,13 @@
 //! stalled server, and the pace of spilling as the backlog grows. `cargo bench --bench figures -- tail|stall|backlog`;
 //! without a name all of them run; with `--test` each runs short.
 
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench may panic, and prints"
+)]
+
 mod support;
 #[path = "../tests/support/mod.rs"]
 mod test_support;

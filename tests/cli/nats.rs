@@ -27,37 +27,41 @@ fn entries_go_to_the_stream_as_they_are() {
 }
 
 #[test]
-fn the_environment_goes_behind_the_file_and_the_file_behind_the_flags() {
+fn the_file_goes_behind_the_environment_and_the_environment_behind_the_flags() {
     let (bench, server) = (
         Bench::new(),
         NatsServer::start_with("authorization { token: right }"),
     );
-    let run = |arguments: &[&str], token: &str, config: &str| {
-        bench.write(
-            "config.toml",
-            &format!("[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\n{config}"),
-        );
+    let run = |arguments: &[&str], environment: &[(&str, &str)], nats: &str| {
+        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\nsink = \"nats\"\n";
+        bench.write("config.toml", &format!("{own}[spillring.nats]\n{nats}"));
         let mut command = bench.command(&["run", "--config", "config.toml", "--input", SESSIONS]);
-        command
-            .args(arguments)
-            .env("NATS_URL", server.url())
-            .env("NATS_TOKEN", token);
+        command.args(arguments).envs(environment.iter().copied());
         Said::of(command.spawn().unwrap())
     };
-    run(&["--sink", "nats"], "right", "").assert_code(0);
+    let (url, nowhere) = (server.url(), "nats://127.0.0.1:1");
+    let here = format!("urls = [\"{url}\"]\n");
+    let elsewhere = format!("urls = [\"{nowhere}\"]\n");
+    let right = "token = \"right\"\n";
+    run(&[], &[], &format!("{here}{right}")).assert_code(0);
     run(
-        &["--sink", "nats"],
-        "wrong",
-        "[spillring.nats]\ntoken = \"right\"\n",
+        &[],
+        &[("NATS_TOKEN", "right")],
+        &format!("{here}token = \"wrong\"\n"),
     )
     .assert_code(0);
-    let elsewhere = "sink = \"nats\"\n[spillring.nats]\nurls = [\"nats://127.0.0.1:1\"]\n";
-    run(&[], "right", elsewhere).assert_code(4);
-    run(&["--sink", &server.url()], "right", elsewhere).assert_code(0);
+    run(&[], &[("NATS_URL", nowhere)], &format!("{here}{right}")).assert_code(4);
+    run(&[], &[("NATS_URL", &url)], &format!("{elsewhere}{right}")).assert_code(0);
+    let flag = ["--sink", &url];
+    run(
+        &flag,
+        &[("NATS_URL", nowhere)],
+        &format!("{elsewhere}{right}"),
+    )
+    .assert_code(0);
     let entries = fs::read_to_string(SESSIONS).unwrap();
-    let client_url = server.url_as("right");
-    let read = read_stream(&client_url, "AUDIT").len();
-    assert_eq!(read, 4 * entries.lines().count());
+    let read = read_stream(&server.url_as("right"), "AUDIT").len();
+    assert_eq!(read, 5 * entries.lines().count());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a run is to do: the flags, before the config file, before the environment.
+//! What a run is to do: the flags, before the environment, before the config file.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -177,45 +177,22 @@ impl File {
         })
     }
 
-    /// The settings of NATS: what the file does not say is what the environment says, and credentials are taken from
-    /// one of the two as a whole. The environment is not looked at where no server is to be asked.
+    /// The settings of NATS: those of the file, overruled by the environment. That is not looked at where no server is
+    /// to be asked.
     fn nats(&self, address: &Address) -> Result<NatsConfig, Problem> {
         let table = self.nats.clone().unwrap_or_default();
         let file: NatsConfig = self.parse(&table, "[spillring.nats]")?;
         if matches!(address, Address::JsonLines(_)) {
             return Ok(file);
         }
-        let env = NatsConfig::from_env()
-            .map_err(|error| Problem::new(format_args!("in the environment {error}")))?;
-        Ok(file_over_env(file, env, table.contains_key("urls")))
+        file.with_env()
+            .map_err(|error| Problem::new(format_args!("in the environment {error}")))
     }
 }
 
 fn address(text: &str, place: &str) -> Result<Address, Problem> {
     text.parse()
         .map_err(|error| Problem::new(format_args!("{place}: {error}")))
-}
-
-fn file_over_env(mut file: NatsConfig, env: NatsConfig, urls_in_file: bool) -> NatsConfig {
-    if !urls_in_file {
-        file.urls = env.urls;
-    }
-    let credentials = file.token.is_some()
-        || file.user.is_some()
-        || file.password.is_some()
-        || file.creds.is_some()
-        || file.nkey.is_some();
-    if !credentials {
-        file.token = env.token;
-        file.user = env.user;
-        file.password = env.password;
-        file.creds = env.creds;
-        file.nkey = env.nkey;
-    }
-    if file.tls == NatsTls::default() {
-        file.tls = env.tls;
-    }
-    file
 }
 
 /// Takes a table out of another one.
