@@ -284,7 +284,8 @@ impl Drainer {
         self.courier.stop(SINK_STOP_MAX);
         self.remove_settled(Instant::now());
         let (first_n, losses) = self.intake.trailing_losses();
-        let stats = self.stats(State::Stopped);
+        self.control.tell(self.stats(State::Stopped));
+        let stats = self.intake.stats();
         let abandoned = stats.in_ring + stats.in_memory;
         if abandoned > 0 {
             tracing::error!(target: "spillring", abandoned, "entries could be put neither into the sink nor on disk");
@@ -297,8 +298,6 @@ impl Drainer {
         }
         self.reporter
             .last(&self.config.spill_dir, &self.spill, &self.run, &stats);
-        self.control.tell(stats);
-        let stats = self.intake.stats();
         // Whoever waits may open the directory again at once.
         drop(self.spill);
         self.requests.account(&stats);

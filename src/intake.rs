@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -167,6 +168,7 @@ impl<E: Event> Intake for RingIntake<E> {
                 out.push(record);
             }
         }
+        shared.popped.fetch_add(popped as u64, Ordering::Relaxed);
         popped
     }
 

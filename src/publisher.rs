@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, on_own_thread};
@@ -23,6 +23,8 @@ pub(crate) struct Shared<E> {
     pub(crate) ring: Ring<E>,
     pub(crate) control: Arc<Control>,
     pub(crate) refusals: Refusals,
+    /// Entries that have left the ring; counted before their room is given back.
+    pub(crate) popped: AtomicU64,
 }
 
 /// Counts of entries that were not let in. Every entry lost is counted here before it is counted in the ring.
@@ -134,10 +136,15 @@ impl<E> Clone for Publisher<E> {
 
 impl<E> Shared<E> {
     /// The drainer's last stats, with the ring and the refusals as they are now.
+    ///
+    /// Read in this order, entries that the drainer has in its hands are accepted and not yet accounted for: the two
+    /// sides of the law are equal only if nothing was popped since the drainer told its stats. The fence is the acquire
+    /// to the release with which the drainer gives back room.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.control.stats();
         let inside = self.ring.inside();
-        stats.accepted += inside.entries;
+        fence(Ordering::Acquire);
+        stats.accepted = self.popped.load(Ordering::Relaxed) + inside.entries;
         stats.in_ring = inside.entries;
         stats.ring_bytes = inside.bytes;
         stats.lost = self.refusals.lost(self.ring.lost());

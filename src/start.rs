@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -75,6 +76,7 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
         ring: Ring::new(config.ring_capacity, bytes_max),
         control: Arc::clone(&control),
         refusals: Refusals::default(),
+        popped: AtomicU64::new(0),
     });
     let courier = Courier::start(sink, Arc::clone(&control))?;
     let intake = Box::new(RingIntake::new(Arc::clone(&shared), Arc::clone(&run)));

@@ -98,7 +98,6 @@ impl Drainer {
         Stats {
             state,
             inherited: self.counts.inherited,
-            accepted: self.counts.popped,
             delivered: self.counts.delivered,
             replayed: self.counts.replayed,
             appended: self.counts.appended,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use spillring::{State, Status};
 
 use crate::support::bench::{
-    Bench, end, end_within, eventually, publish, until_delivered, until_spilled,
+    Bench, LIMIT, Note, end, end_within, eventually, publish, until_delivered, until_spilled,
 };
 use crate::support::sinks::Mode;
 
@@ -43,6 +43,27 @@ fn status_json_says_how_things_stand() {
     assert_eq!((last.pid, last.run), (None, Some(run)));
     assert_eq!((last.stats.state, last.stats.spilled), (State::Stopped, 0));
     assert_eq!(last.publisher, told.publisher);
+}
+
+/// What only the ring and its publishers know is in the last word as well: losses, and what was handed back.
+#[test]
+fn the_last_status_is_the_account() {
+    let mut bench = Bench::down();
+    bench.config.ring_capacity = 2;
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    eventually("a full ring", || {
+        publish(&publisher, 0..20);
+        drainer.stats().lost.total() > 0
+    });
+    while publisher.try_publish(Note::new("another")).is_ok() {}
+    let account = drainer.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
+    let last = said(&bench).unwrap().stats;
+    assert_eq!((last.lost, last.returned), (account.lost, account.returned));
+    assert_eq!(
+        (last.accepted, last.spilled),
+        (account.accepted, account.spilled)
+    );
 }
 
 /// Of a publisher that is not running, the database itself is asked.

@@ -1,0 +1,207 @@
+//! The disk takes nothing for a while, and neither does the sink: publishers notice only when the ring is full, what is
+//! lost then is counted and told in its place, and once the disk is back, nothing that was accepted is missing.
+//!
+//! The disk is taken away with a limit on the size of files. That is the whole process's, so the story is told by a
+//! child: this test binary, started again by a shell that ignores the signal which comes with the limit.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "support/core.rs"]
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use spillring::{LossReason, RunEnd, State};
+
+use support::bench::{
+    Bench, LIMIT, Note, after_a_kill, assert_told, end, eventually, names, publish, told,
+    until_delivered, until_spilled,
+};
+use support::sinks::Mode;
+
+const CHILD: &str = "SPILLRING_DISK_CHILD";
+
+fn run_in_a_child(test: &str) {
+    let child = format!("trap '' XFSZ; exec \"$0\" --exact {test} --nocapture --test-threads=1");
+    let output = Command::new("sh")
+        .args(["-c", &child])
+        .arg(std::env::current_exe().unwrap())
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// No file of this process grows, nor is written to at all.
+fn take_disk_away() {
+    let limit = Rlimit {
+        current: Some(0),
+        ..getrlimit(Resource::Fsize)
+    };
+    setrlimit(Resource::Fsize, limit).unwrap();
+}
+
+fn give_disk_back() {
+    let limit = getrlimit(Resource::Fsize);
+    let limit = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Fsize, limit).unwrap();
+}
+
+#[test]
+fn without_disk_and_sink_the_ring_fills_and_tells_what_it_refused() {
+    if !is_child() {
+        return run_in_a_child("without_disk_and_sink_the_ring_fills_and_tells_what_it_refused");
+    }
+    let mut bench = Bench::down();
+    bench.config.ring_capacity = 512;
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    publish(&publisher, 0..100);
+    until_spilled(&drainer);
+    take_disk_away();
+    publish(&publisher, 100..200);
+    eventually("the disk's absence shows", || {
+        drainer.stats().state == State::DiskAway
+    });
+    let mut accepted = 200;
+    eventually("the ring is full", || {
+        while publisher
+            .try_publish(Note::new(support::bench::name(accepted)))
+            .is_ok()
+        {
+            accepted += 1;
+        }
+        drainer.stats().in_ring == 512
+    });
+    for _ in 0..7 {
+        publisher.publish(Note::new("lost"));
+    }
+    let stats = drainer.stats();
+    assert_eq!((stats.lost.queue_full, stats.lost.spill_full), (7, 0));
+    give_disk_back();
+    publisher.flush().wait(LIMIT).unwrap();
+    publish(&publisher, accepted..accepted + 1);
+    publisher.flush().wait(LIMIT).unwrap();
+    let stored = after_a_kill(&bench);
+    assert_told(&stored);
+    let texts: Vec<_> = stored.iter().map(|stored| stored.text.clone()).collect();
+    assert_eq!(texts, names(0..=accepted));
+    assert_eq!(stored.last().unwrap().losses, [(7, LossReason::QueueFull)]);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    let returned = drainer.stats().returned;
+    end(drainer, accepted as u64 + 1 + 7 + returned);
+    assert_eq!(bench.remote.texts(), names(0..=accepted));
+    assert_eq!(told(&bench.remote.stored(), LossReason::QueueFull), 7);
+}
+
+/// The sink is up all the while: what comes from memory goes out without the disk, refused records wait for it.
+#[test]
+fn without_disk_the_sink_is_served_from_memory() {
+    if !is_child() {
+        return run_in_a_child("without_disk_the_sink_is_served_from_memory");
+    }
+    let bench = Bench::new();
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    publish(&publisher, 0..10);
+    until_delivered(&drainer);
+    take_disk_away();
+    bench.remote.set(Mode::Stalled);
+    publish(&publisher, 10..1_000);
+    eventually("a batch at the sink", || drainer.stats().in_memory > 0);
+    // Long enough for attempts to relieve memory, all of which fail.
+    assert!(publisher.flush().wait(Duration::from_millis(200)).is_err());
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    bench.remote.refuse(support::bench::name(1_003));
+    publish(&publisher, 1_000..1_010);
+    eventually("the records before it", || {
+        bench.remote.stored().len() == 1_003
+    });
+    give_disk_back();
+    until_delivered(&drainer);
+    let stats = end(drainer, 1_010);
+    assert_eq!(stats.rejected, 1);
+    assert_eq!(
+        bench.remote.texts(),
+        names((0..1_010).filter(|&n| n != 1_003))
+    );
+    assert_told(&bench.remote.stored());
+}
+
+/// The backlog goes out, but cannot be removed; it is not sent twice, neither then nor by the next run.
+#[test]
+fn what_cannot_be_removed_is_not_sent_again() {
+    if !is_child() {
+        return run_in_a_child("what_cannot_be_removed_is_not_sent_again");
+    }
+    let bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..500);
+    until_spilled(&drainer);
+    take_disk_away();
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    publish(&drainer.publisher(), 500..700);
+    until_delivered(&drainer);
+    let stored = after_kill_of_copy(&bench);
+    assert_eq!(stored, names(0..700));
+    let stats = end(drainer, 700);
+    assert_eq!((stats.delivered, stats.spilled), (700, 0));
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 700..701);
+    end(drainer, 1);
+    assert_eq!(bench.remote.texts(), names(0..701));
+    assert_told(&bench.remote.stored());
+}
+
+fn after_kill_of_copy(bench: &Bench) -> Vec<String> {
+    give_disk_back();
+    after_a_kill(bench)
+        .into_iter()
+        .map(|stored| stored.text)
+        .collect()
+}
+
+/// An end with neither disk nor sink says what it could put nowhere, and the next run that this one did not end well.
+#[test]
+fn an_end_without_disk_and_sink_accounts_for_what_it_abandons() {
+    if !is_child() {
+        return run_in_a_child("an_end_without_disk_and_sink_accounts_for_what_it_abandons");
+    }
+    let bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..10);
+    until_spilled(&drainer);
+    take_disk_away();
+    publish(&drainer.publisher(), 10..3_010);
+    let stats = support::bench::end_within(drainer, Duration::ZERO, 3_010);
+    assert_eq!(stats.in_ring + stats.in_memory, 3_000);
+    assert_eq!(stats.spilled, 10);
+    give_disk_back();
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 10..11);
+    end(drainer, 1);
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    assert_eq!(bench.remote.texts(), names(0..11));
+    assert_eq!(
+        stored[10].opens.as_ref().unwrap().previous.unwrap().2,
+        RunEnd::Killed
+    );
+}

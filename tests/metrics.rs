@@ -1,0 +1,197 @@
+//! What a host's recorder hears: every name of the design, each label from the start, totals that grow, and all of it
+//! although the recorder is installed after the publisher was started. The totals are the process's: one test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "support/core.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+use parking_lot::Mutex;
+use spillring::{LossReason, State};
+
+use support::bench::{
+    Bench, Flaw, LIMIT, Note, end, end_within, eventually, name, publish, until_delivered,
+    until_spilled,
+};
+use support::sinks::Mode;
+
+/// The last value of each metric by name and labels; of histograms how often one was recorded.
+#[derive(Debug, Clone, Default)]
+struct Ear(Arc<Mutex<BTreeMap<String, f64>>>);
+
+struct Slot(Ear, String);
+
+impl Ear {
+    fn slot(&self, key: &Key) -> Arc<Slot> {
+        let labels: Vec<_> = key
+            .labels()
+            .map(|label| format!("{}={}", label.key(), label.value()))
+            .collect();
+        let name = [&[key.name().to_owned()], labels.as_slice()]
+            .concat()
+            .join(" ");
+        Arc::new(Slot(self.clone(), name))
+    }
+
+    #[track_caller]
+    fn heard(&self, name: &str) -> f64 {
+        let heard = self.0.lock().get(name).copied();
+        heard.unwrap_or_else(|| panic!("nothing was heard of {name}"))
+    }
+}
+
+impl CounterFn for Slot {
+    fn increment(&self, value: u64) {
+        panic!(
+            "{} is incremented by {value}: it is told as a total",
+            self.1
+        );
+    }
+
+    fn absolute(&self, value: u64) {
+        let before = self.0.0.lock().insert(self.1.clone(), value as f64);
+        assert!(
+            before.is_none_or(|before| before <= value as f64),
+            "{} steps back",
+            self.1
+        );
+    }
+}
+
+impl GaugeFn for Slot {
+    fn increment(&self, value: f64) {
+        panic!("{} is incremented by {value}", self.1);
+    }
+
+    fn decrement(&self, value: f64) {
+        panic!("{} is decremented by {value}", self.1);
+    }
+
+    fn set(&self, value: f64) {
+        self.0.0.lock().insert(self.1.clone(), value);
+    }
+}
+
+impl HistogramFn for Slot {
+    fn record(&self, _: f64) {
+        *self.0.0.lock().entry(self.1.clone()).or_default() += 1.0;
+    }
+}
+
+impl Recorder for Ear {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.slot(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.slot(key))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.slot(key))
+    }
+}
+
+#[test]
+fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
+    let ear = Ear::default();
+    let (first, mut second) = (Bench::new(), Bench::down());
+    second.config.entry_bytes_max = 100;
+    let drainer = first.start();
+    publish(&drainer.publisher(), 0..30);
+    until_delivered(&drainer);
+    metrics::set_global_recorder(ear.clone()).unwrap();
+    // Nothing has been lost so far, and each reason is heard all the same.
+    eventually("the recorder is told", || !ear.0.lock().is_empty());
+    for reason in LossReason::ALL
+        .iter()
+        .filter(|&&reason| reason != LossReason::DeadLettered)
+    {
+        assert!(ear.heard(&format!("aa_audit_dropped_total reason={reason}")) < 0.5);
+    }
+    first.remote.refuse(name(30));
+    publish(&drainer.publisher(), 30..40);
+    drainer.publisher().publish(Note::flawed(Flaw::Fails));
+    until_delivered(&drainer);
+    end(drainer, 41);
+
+    let drainer = second.start();
+    let publisher = drainer.publisher();
+    publish(&publisher, 0..50);
+    publisher.publish(Note::new("x".repeat(101)));
+    until_spilled(&drainer);
+    eventually("the backlog is told", || {
+        ear.0
+            .lock()
+            .get("aa_audit_spill_entries")
+            .is_some_and(|&entries| entries > 50.5)
+    });
+    assert_depths(&ear);
+    second.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end_within(drainer, LIMIT, 51);
+    publisher.publish(Note::new("late"));
+
+    for (name, value) in [
+        ("aa_audit_accepted_total", 92),
+        ("aa_audit_delivered_total", 89),
+        ("aa_audit_published_total", 39),
+        ("aa_audit_flushed_total", 50),
+        ("aa_events_flushed_total", 50),
+        ("aa_audit_buffered_total", 51),
+        ("aa_events_dropped_total", 0),
+        ("aa_audit_dropped_total reason=encode_error", 1),
+        ("aa_audit_dropped_total reason=queue_full", 0),
+        ("aa_audit_dead_lettered_total reason=rejected", 1),
+        ("aa_audit_dead_lettered_total reason=oversize", 1),
+        ("aa_audit_spill_entries", 0),
+        ("aa_audit_state state=stopped", 1),
+    ] {
+        let heard = ear.heard(name);
+        assert!(
+            (heard - f64::from(value)).abs() < 0.5,
+            "{name}: {heard}, not {value}"
+        );
+    }
+    assert!(ear.heard("aa_audit_publish_errors_total") > 0.5);
+    for histogram in [
+        "aa_audit_delivery_seconds",
+        "aa_audit_batch_entries",
+        "aa_audit_spill_append_seconds",
+    ] {
+        assert!(ear.heard(histogram) > 0.5, "{histogram}");
+    }
+}
+
+/// While the second publisher has its backlog of 51 on disk.
+fn assert_depths(ear: &Ear) {
+    for gauge in ["aa_audit_spill_entries", "aa_events_buffered"] {
+        assert!((ear.heard(gauge) - 51.0).abs() < 0.5, "{gauge}");
+    }
+    assert!(ear.heard("aa_audit_spill_bytes") > 0.5);
+    assert!(ear.heard("aa_audit_spill_seconds_until_full") > 0.0);
+    assert!(ear.heard("aa_audit_oldest_entry_age_seconds") >= 0.0);
+    for empty in ["aa_audit_ring_entries", "aa_audit_ring_bytes"] {
+        assert!(ear.heard(empty) < 0.5, "{empty}");
+    }
+    for state in State::ALL {
+        let told = ear.heard(&format!("aa_audit_state state={}", state.as_str()));
+        assert_eq!(told > 0.5, state == State::Spilling, "{state:?}");
+    }
+}
