@@ -42,7 +42,10 @@ pub(crate) struct Drainer {
     reporter: Reporter,
     counts: Counts,
     sink: SinkSide,
+    /// Writing to the spill.
     disk: DiskSide,
+    /// Reading from it: a page that is damaged keeps no entry from being written.
+    backlog: DiskSide,
     poll: Duration,
     /// When the ring was first seen filled since it was last drawn from.
     ring_since: Option<Instant>,
@@ -77,8 +80,8 @@ struct SinkSide {
     condemned: Option<(Key, String)>,
 }
 
-/// How it stands with the disk.
-#[derive(Debug)]
+/// How it stands with one way to use the disk.
+#[derive(Debug, Clone)]
 struct DiskSide {
     rests_until: Option<Instant>,
     backoff: Backoff,
@@ -94,9 +97,13 @@ impl Drainer {
         run: Arc<Run>,
     ) -> Self {
         let backoff = Backoff::new(config.backoff_min, config.backoff_max);
+        let disk = DiskSide {
+            rests_until: None,
+            backoff: backoff.clone(),
+        };
         let mut pipeline = Pipeline::default();
         pipeline.inherit(spill.newest());
-        Self {
+        let drainer = Self {
             counts: Counts {
                 inherited: spill.totals().entries,
                 ..Counts::default()
@@ -105,14 +112,12 @@ impl Drainer {
                 asked: false,
                 doubt: Doubt::Ask,
                 rests_until: None,
-                backoff: backoff.clone(),
+                backoff,
                 trouble: None,
                 condemned: None,
             },
-            disk: DiskSide {
-                rests_until: None,
-                backoff,
-            },
+            backlog: disk.clone(),
+            disk,
             reporter: Reporter::new(),
             requests: Requests::default(),
             poll: POLL_MIN,
@@ -125,7 +130,15 @@ impl Drainer {
             spill,
             run,
             pipeline,
-        }
+        };
+        // Whoever looks before the first turn sees what was inherited.
+        let backlog = drainer.counts.inherited > 0;
+        drainer.control.tell(drainer.stats(if backlog {
+            State::Replaying
+        } else {
+            State::Live
+        }));
+        drainer
     }
 
     /// Runs until a shutdown has been carried out.
@@ -187,10 +200,10 @@ impl Drainer {
             sink: self.sink_hand(),
             doubt: self.sink.doubt,
             staged,
-            unread: if self.unread() {
-                Unread::Rows
-            } else {
-                Unread::None
+            unread: match self.backlog.rests_until {
+                _ if !self.unread() => Unread::None,
+                Some(at) if now < at => Unread::Resting,
+                _ => Unread::Rows,
             },
             ring,
             memory_since: self

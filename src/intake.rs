@@ -117,10 +117,11 @@ impl<E: Event> RingIntake<E> {
             entry
                 .encode(buffer)
                 .map(|()| entry.subject().into_boxed_str())
+                .map_err(|error| error.to_string())
         }));
         match encoded {
             Ok(Ok(subject)) => Ok((subject, Bytes::copy_from_slice(&self.buffer))),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(problem)) => Err(problem),
             Err(_panic) => Err("encoding it panicked".to_owned()),
         }
     }

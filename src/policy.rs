@@ -81,6 +81,8 @@ pub(crate) enum Staged {
 pub(crate) enum Unread {
     None,
     Rows,
+    /// Rows that could not be read; not to be tried again yet.
+    Resting,
 }
 
 /// Whether somebody waits for a flush.
@@ -175,7 +177,9 @@ impl Facts {
 
     fn stage(&self) -> Option<Step> {
         match (self.staged, self.unread, self.ring) {
-            (Staged::Full, _, _) | (_, Unread::None, RingFacts::Empty) => None,
+            (Staged::Full, _, _)
+            | (_, Unread::Resting, _)
+            | (_, Unread::None, RingFacts::Empty) => None,
             (_, Unread::Rows, _) => Some(Step::StageSpill),
             (_, Unread::None, _) => Some(Step::StageRing),
         }
@@ -186,7 +190,7 @@ impl Facts {
         let Some(since) = self.memory_since else {
             return false;
         };
-        let behind_backlog = self.unread == Unread::Rows;
+        let behind_backlog = self.unread != Unread::None;
         let stuck = behind_backlog || self.doubt == Doubt::Ask || !self.sink_ready();
         let not_taking =
             behind_backlog || self.doubt == Doubt::Ask || matches!(self.sink, Hand::RestsUntil(_));

@@ -84,7 +84,7 @@ impl Drainer {
             }
             Err(error) => {
                 self.sink.rests_until = Some(now + self.config.backoff_min);
-                self.disk_failed(&error, now);
+                self.disk.failed(&error, now);
             }
         }
     }
@@ -131,7 +131,7 @@ impl Drainer {
         self.counts.unremoved += settled.spilled;
         if settled.records > 0 {
             Metrics::delivered(settled.records, took);
-            self.requests.progress(now);
+            self.requests.progress();
             self.remove_settled(now);
         }
         match delivery.stopped {
@@ -160,7 +160,7 @@ impl Drainer {
         }
         match self.spill.remove_through(key) {
             Ok(_) => self.counts.unremoved = 0,
-            Err(error) => self.disk_failed(&error, now),
+            Err(error) => self.disk.failed(&error, now),
         }
     }
 
@@ -186,11 +186,11 @@ impl Drainer {
         };
         if let Err(error) = self.spill.dead_letter(&record, reason, detail) {
             self.pipeline.push_front(record, now);
-            self.disk_failed(&error, now);
+            self.disk.failed(&error, now);
             return;
         }
         tracing::warn!(target: "spillring", id = %record.id(), ?reason, detail, "an entry is now a dead letter");
-        self.disk_works();
+        self.disk.works();
         self.sink.condemned = None;
         match reason {
             DeadLetterReason::Oversize => self.counts.oversize += 1,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{BATCH_BYTES_MAX, Drainer, POLL_MIN};
+use super::{BATCH_BYTES_MAX, DiskSide, Drainer, POLL_MIN};
 use crate::error::SpillError;
 use crate::event::{Key, Record};
 use crate::metrics::Metrics;
@@ -14,8 +14,11 @@ impl Drainer {
         let room = self.config.batch_max - self.pipeline.staged().min(self.config.batch_max);
         let bytes = BATCH_BYTES_MAX - self.pipeline.staged_bytes().min(BATCH_BYTES_MAX);
         match self.spill.oldest(self.pipeline.read_after(), room, bytes) {
-            Ok(records) => self.pipeline.stage(records, now),
-            Err(error) => self.disk_failed(&error, now),
+            Ok(records) => {
+                self.backlog.works();
+                self.pipeline.stage(records, now);
+            }
+            Err(error) => self.backlog.failed(&error, now),
         }
     }
 
@@ -37,16 +40,16 @@ impl Drainer {
         let start = Instant::now();
         match self.spill.append(self.pipeline.unspilled()) {
             Ok(appended) => {
-                self.disk_works();
+                self.disk.works();
                 self.counts.appended += appended;
                 self.pipeline.spilled();
                 if appended > 0 {
                     Metrics::appended(start.elapsed());
-                    self.requests.progress(now);
+                    self.requests.progress();
                 }
             }
             Err(error) => {
-                self.disk_failed(&error, now);
+                self.disk.failed(&error, now);
                 self.rest(self.poll);
             }
         }
@@ -63,7 +66,7 @@ impl Drainer {
         self.ring_since = None;
         if popped > 0 {
             self.poll = POLL_MIN;
-            self.requests.progress(now);
+            self.requests.progress();
         } else if entries_max > 0 {
             // A publisher is inside and has not pushed yet.
             self.rest(self.poll);
@@ -85,23 +88,25 @@ impl Drainer {
                 true
             }
             Err(error) => {
-                self.disk_failed(&error, now);
+                self.disk.failed(&error, now);
                 false
             }
         }
     }
+}
 
-    pub(super) fn disk_works(&mut self) {
-        if self.disk.rests_until.take().is_some() {
-            self.disk.backoff.reset();
+impl DiskSide {
+    pub(super) fn works(&mut self) {
+        if self.rests_until.take().is_some() {
+            self.backoff.reset();
             tracing::info!(target: "spillring", "the spill works again");
         }
     }
 
-    pub(super) fn disk_failed(&mut self, error: &SpillError, now: Instant) {
-        if self.disk.rests_until.is_none() {
-            tracing::error!(target: "spillring", %error, "the spill does not work; entries stay in memory");
+    pub(super) fn failed(&mut self, error: &SpillError, now: Instant) {
+        if self.rests_until.is_none() {
+            tracing::error!(target: "spillring", %error, "the spill does not work; entries stay where they are");
         }
-        self.disk.rests_until = Some(now + self.disk.backoff.pause(fastrand::f64()));
+        self.rests_until = Some(now + self.backoff.pause(fastrand::f64()));
     }
 }

@@ -60,10 +60,11 @@ impl Requests {
         self.stopping
     }
 
-    /// Something has moved: an end that is overdue has not become hopeless.
-    pub(crate) fn progress(&mut self, now: Instant) {
+    /// Something has moved: an end that is overdue has not become hopeless. It counts from when it was done, not from
+    /// when it was begun: a slow disk is not a dead one.
+    pub(crate) fn progress(&mut self) {
         if let Some(stopping) = &mut self.stopping {
-            stopping.progress_at = now;
+            stopping.progress_at = Instant::now();
         }
     }
 

@@ -290,3 +290,23 @@ fn backoff_doubles_up_to_its_bound_and_starts_anew() {
         assert!(backoff.pause(1.0) <= Duration::from_secs(1));
     }
 }
+
+#[test]
+fn rows_that_cannot_be_read_are_waited_for_and_nothing_overtakes_them() {
+    let unreadable = |f: &mut Facts| {
+        f.unread = Unread::Resting;
+        f.ring = RingFacts::Some;
+        f.memory_since = Some(f.now);
+    };
+    assert_eq!(step(unreadable), Step::Wait(POLL));
+    let old = |f: &mut Facts| {
+        unreadable(f);
+        f.memory_since = Some(f.now - PENDING);
+    };
+    assert_eq!(step(old), Step::Relieve);
+    let flushed = |f: &mut Facts| {
+        unreadable(f);
+        f.flush = Flush::Wanted;
+    };
+    assert_eq!(step(flushed), Step::Relieve);
+}

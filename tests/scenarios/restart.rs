@@ -1,0 +1,107 @@
+//! Across starts: the backlog comes before what is new, each run names the one before it and how that ended, and no
+//! number has two meanings.
+
+use std::time::Duration;
+
+use spillring::RunEnd;
+
+use crate::support::bench::{Bench, assert_told, end, end_within, names, publish, until_delivered};
+use crate::support::sinks::{Cursor, Mode};
+
+/// Four runs while the sink is away, one after another; then all of it comes out, oldest run first.
+#[test]
+fn the_backlogs_of_many_runs_come_before_what_is_new() {
+    let bench = Bench::down();
+    for run in 0..4 {
+        let drainer = bench.start();
+        publish(&drainer.publisher(), run * 300..run * 300 + 300);
+        let stats = end_within(drainer, Duration::ZERO, 300);
+        assert_eq!(stats.inherited, run as u64 * 300);
+    }
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 1_200..1_300);
+    bench.remote.set(Mode::Up);
+    let stats = end(drainer, 100);
+    assert_eq!((stats.inherited, stats.delivered), (1_200, 1_300));
+    assert_eq!(bench.remote.texts(), names(0..1_300));
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    let openings: Vec<_> = stored
+        .iter()
+        .filter_map(|stored| stored.opens.clone())
+        .collect();
+    assert_eq!(openings.len(), 5);
+    for (at, opening) in openings.iter().enumerate().skip(1) {
+        let (id, last, ended) = opening.previous.unwrap();
+        let before = stored[at * 300 - 1].run;
+        assert_eq!((id, last, ended), (before, Some(300), RunEnd::Clean));
+        let header = format!(
+            "publisher={}; previous={before}; ended=clean; last=300",
+            opening.publisher
+        );
+        assert_eq!(opening.header, header);
+    }
+}
+
+/// A run that published nothing is no link of the chain.
+#[test]
+fn an_empty_run_is_passed_over() {
+    let bench = Bench::new();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..3);
+    end(drainer, 3);
+    end(bench.start(), 0);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 3..4);
+    end(drainer, 1);
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    let previous = stored[3].opens.as_ref().unwrap().previous;
+    assert_eq!(previous, Some((stored[0].run, Some(3), RunEnd::Clean)));
+}
+
+/// What was acknowledged before the restart is gone from the spill: even a sink that keeps no cursor gets it once.
+#[test]
+fn what_was_delivered_is_not_delivered_again_by_the_next_run() {
+    for cursor in [Cursor::Kept, Cursor::None] {
+        let bench = Bench::with_cursor(cursor);
+        bench.remote.set(Mode::Down);
+        let drainer = bench.start();
+        publish(&drainer.publisher(), 0..250);
+        drainer
+            .publisher()
+            .flush()
+            .wait(crate::support::bench::LIMIT)
+            .unwrap();
+        bench.remote.set(Mode::Up);
+        until_delivered(&drainer);
+        end(drainer, 250);
+        assert_eq!(spillring::status(&bench.spill()).unwrap().stats.spilled, 0);
+        let stats = end(bench.start(), 0);
+        assert_eq!((stats.inherited, stats.delivered), (0, 0));
+        assert_eq!(bench.remote.texts(), names(0..250), "{cursor:?}");
+    }
+}
+
+/// The batch at the sink is spilled with the rest and stored after all, when nobody is there to hear: the next run
+/// asks, and sends what follows.
+#[test]
+fn an_answer_that_comes_after_the_end_is_asked_for_by_the_next_run() {
+    let bench = Bench::new();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..10);
+    until_delivered(&drainer);
+    bench
+        .remote
+        .next(crate::support::sinks::Fault::AnswerLostAfter(30));
+    publish(&drainer.publisher(), 10..60);
+    crate::support::bench::eventually("the answer is lost", || bench.remote.faults_left() == 0);
+    bench.remote.set(Mode::Down);
+    end_within(drainer, Duration::ZERO, 60);
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 60..70);
+    end(drainer, 10);
+    assert_eq!(bench.remote.texts(), names(0..70));
+    assert_told(&bench.remote.stored());
+}

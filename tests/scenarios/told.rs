@@ -1,0 +1,91 @@
+//! What others can see of a publisher: `status.json`, its refresh, and who may read its files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use spillring::{State, Status};
+
+use crate::support::bench::{
+    Bench, end, end_within, eventually, publish, until_delivered, until_spilled,
+};
+use crate::support::sinks::Mode;
+
+fn said(bench: &Bench) -> Option<Status> {
+    serde_json::from_slice(&fs::read(bench.spill().join("status.json")).ok()?).ok()
+}
+
+/// Without opening the database: depths, state and counts, brought up to date while it runs and at its end.
+#[test]
+fn status_json_says_how_things_stand() {
+    let bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..40);
+    until_spilled(&drainer);
+    eventually("the backlog is told", || {
+        said(&bench).is_some_and(|said| said.stats.spilled == 40)
+    });
+    let told = said(&bench).unwrap();
+    assert_eq!(told.pid, Some(std::process::id()));
+    assert_eq!(told.stats.state, State::Spilling);
+    assert_eq!((told.stats.accepted, told.stats.appended), (40, 40));
+    assert!(told.stats.spill_bytes > 0 && told.stats.oldest_entry_age.is_some());
+    assert_eq!(spillring::status(&bench.spill()).unwrap().stats.spilled, 40);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    eventually("the delivery is told", || {
+        said(&bench).is_some_and(|said| said.stats.delivered == 40 && said.at_ms > told.at_ms)
+    });
+    let run = bench.remote.stored()[0].run;
+    end(drainer, 40);
+    let last = said(&bench).unwrap();
+    assert_eq!((last.pid, last.run), (None, Some(run)));
+    assert_eq!((last.stats.state, last.stats.spilled), (State::Stopped, 0));
+    assert_eq!(last.publisher, told.publisher);
+}
+
+/// Of a publisher that is not running, the database itself is asked.
+#[test]
+fn the_status_of_a_publisher_at_rest_is_that_of_its_spill() {
+    let bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..40);
+    end_within(drainer, Duration::ZERO, 40);
+    let status = spillring::status(&bench.spill()).unwrap();
+    assert_eq!((status.pid, status.stats.spilled), (None, 40));
+    assert_eq!(status.stats.state, State::Stopped);
+    assert!(spillring::status(bench.dir.path()).is_err());
+}
+
+/// Audit entries are nobody else's business: 0700 for folders, 0600 for files, whatever the umask.
+#[test]
+fn nobody_else_may_read_the_spill() {
+    let bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..40);
+    until_spilled(&drainer);
+    eventually("status.json", || said(&bench).is_some());
+    let mut files = 0;
+    assert_private(&bench.spill(), &mut files);
+    assert!(
+        files >= 5,
+        "lock, identity, status, database and WAL: {files}"
+    );
+    end_within(drainer, Duration::ZERO, 40);
+    assert_private(&bench.spill(), &mut files);
+}
+
+fn assert_private(folder: &Path, files: &mut usize) {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(folder), 0o700, "{}", folder.display());
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_private(&path, files);
+        } else {
+            *files += 1;
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! A publisher on a temporary directory with a sink that is told what to do, and what every scenario asserts.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use spillring::{
+    Config, Drainer, EncodeError, Event, LossReason, Publisher, RunEnd, SpillDurability, Stats,
+};
+use tempfile::TempDir;
+
+use super::law::assert_law;
+use super::sinks::{Cursor, Mode, Remote, Stored};
+
+/// How long anything may take before a test gives up on it. Never how long something takes.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Waits for a condition, with a limit.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LIMIT, "never came to pass: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// An entry: its text is what is stored.
+#[derive(Debug, Clone)]
+pub struct Note {
+    pub text: String,
+    pub flaw: Flaw,
+}
+
+/// What is wrong with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flaw {
+    #[default]
+    None,
+    Fails,
+    /// Its error panics when it is looked at.
+    FailsAndPanics,
+    Panics,
+    PanicsAtSubject,
+    PanicsWhenDropped,
+    /// Takes a millisecond.
+    Slow,
+}
+
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::error::Error for Unspeakable {}
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("as the test wants it");
+    }
+}
+
+impl Note {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            flaw: Flaw::None,
+        }
+    }
+
+    pub fn flawed(flaw: Flaw) -> Self {
+        let text = "never seen".to_owned();
+        Self { text, flaw }
+    }
+}
+
+impl Event for Note {
+    fn subject(&self) -> String {
+        assert!(self.flaw != Flaw::PanicsAtSubject, "as the test wants it");
+        "tenant.agent".to_owned()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(self.text.as_bytes());
+        match self.flaw {
+            Flaw::Fails => Err(EncodeError("as the test wants it".into())),
+            Flaw::FailsAndPanics => Err(EncodeError(Box::new(Unspeakable))),
+            Flaw::Panics => panic!("as the test wants it"),
+            Flaw::Slow => {
+                std::thread::sleep(Duration::from_millis(1));
+                Ok(())
+            }
+            Flaw::None | Flaw::PanicsAtSubject | Flaw::PanicsWhenDropped => Ok(()),
+        }
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.text.len()
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        assert!(self.flaw != Flaw::PanicsWhenDropped, "as the test wants it");
+    }
+}
+
+/// Where a scenario takes place.
+#[derive(Debug)]
+pub struct Bench {
+    pub dir: TempDir,
+    pub remote: Remote,
+    pub config: Config,
+}
+
+impl Bench {
+    /// Small and quick: rings, batches and waits are far below the defaults.
+    pub fn new() -> Self {
+        Self::with_cursor(Cursor::Kept)
+    }
+
+    pub fn with_cursor(cursor: Cursor) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self {
+            config: quick(&dir.path().join("spill")),
+            remote: Remote::in_memory(cursor),
+            dir,
+        }
+    }
+
+    pub fn down() -> Self {
+        let bench = Self::new();
+        bench.remote.set(Mode::Down);
+        bench
+    }
+
+    pub fn start(&self) -> Drainer<Note> {
+        spillring::start(self.config.clone(), self.remote.sink()).unwrap()
+    }
+
+    pub fn spill(&self) -> PathBuf {
+        self.config.spill_dir.clone()
+    }
+}
+
+/// The settings of [`Bench`].
+pub fn quick(spill: &Path) -> Config {
+    let mut config = Config::new(spill);
+    config.ring_capacity = 4_096;
+    config.batch_max = 100;
+    config.pending_max = Duration::from_millis(50);
+    config.poll_max = Duration::from_millis(1);
+    config.backoff_min = Duration::from_millis(1);
+    config.backoff_max = Duration::from_millis(20);
+    config.spill_durability = SpillDurability::ProcessCrash;
+    config
+}
+
+pub fn publish(publisher: &Publisher<Note>, numbers: impl IntoIterator<Item = usize>) {
+    for number in numbers {
+        publisher.publish(Note::new(name(number)));
+    }
+}
+
+/// The text of the entry with this number.
+pub fn name(number: usize) -> String {
+    format!("entry {number} né")
+}
+
+pub fn names(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    numbers.into_iter().map(name).collect()
+}
+
+/// Waits until nothing is under way but in the spill.
+#[track_caller]
+pub fn until_spilled(drainer: &Drainer<Note>) {
+    eventually("all is on disk", || {
+        let stats = drainer.stats();
+        stats.in_ring == 0 && stats.in_memory == 0
+    });
+}
+
+/// Waits until all that was accepted has come to its end.
+#[track_caller]
+pub fn until_delivered(drainer: &Drainer<Note>) {
+    eventually("all is delivered", || {
+        let stats = drainer.stats();
+        stats.in_ring + stats.in_memory + stats.spilled == 0 && stats.accounted() == stats.entered()
+    });
+}
+
+/// Ends the run with all the time it may need, and asserts the law.
+#[track_caller]
+pub fn end(drainer: Drainer<Note>, attempted: u64) -> Stats {
+    end_within(drainer, LIMIT, attempted)
+}
+
+#[track_caller]
+pub fn end_within(drainer: Drainer<Note>, limit: Duration, attempted: u64) -> Stats {
+    let stats = drainer.shutdown(limit).wait(limit + LIMIT).unwrap();
+    assert_law(&stats, attempted);
+    stats
+}
+
+/// What a reader of the stream asserts: each number is the one before, the losses told, and one; each run is opened,
+/// once, by its first record, names its publisher and the run before, and how that ended.
+#[track_caller]
+pub fn assert_told(stored: &[Stored]) {
+    let mut runs = HashSet::new();
+    let mut last: Option<&Stored> = None;
+    for record in stored {
+        let before = last.filter(|last| last.run == record.run);
+        let expected = before.map_or(0, |last| last.n) + 1 + record.lost();
+        assert_eq!(record.n, expected, "a jump at {record:#?} after {last:#?}");
+        assert_eq!(record.opens.is_some(), before.is_none(), "{record:#?}");
+        if let Some(opening) = &record.opens {
+            assert!(runs.insert(record.run), "a run comes back: {record:#?}");
+            assert_chain(opening.previous, last);
+        }
+        last = Some(record);
+    }
+}
+
+/// A clean end tells a number that is not below the last one seen.
+#[track_caller]
+fn assert_chain(previous: Option<(spillring::RunId, Option<u64>, RunEnd)>, last: Option<&Stored>) {
+    let Some((id, n, end)) = previous else {
+        return assert!(last.is_none(), "no run before, but records of one");
+    };
+    assert_eq!(n.is_some(), end == RunEnd::Clean);
+    if let (Some(n), Some(last)) = (n, last.filter(|last| last.run == id)) {
+        assert!(last.n <= n, "the run ended at {n}, before {last:#?}");
+    }
+}
+
+/// All losses that records tell, by reason.
+pub fn told(stored: &[Stored], reason: LossReason) -> u64 {
+    let losses = stored.iter().flat_map(|stored| &stored.losses);
+    losses
+        .filter(|&&(_, of)| of == reason)
+        .map(|&(count, _)| count)
+        .sum()
+}
+
+/// What is on disk now, as if the process were killed: the files are copied, and delivered from the copy to a sink
+/// that has what this one has.
+pub fn after_a_kill(bench: &Bench) -> Vec<Stored> {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("spill");
+    copy_folder(&bench.spill(), &copy);
+    let journal = dir.path().join("journal");
+    let lines: String = bench
+        .remote
+        .stored()
+        .iter()
+        .map(|row| serde_json::to_string(row).unwrap() + "\n")
+        .collect();
+    fs::write(&journal, lines).unwrap();
+    let remote = Remote::in_file(&journal);
+    let drainer = spillring::start::<Note>(quick(&copy), remote.sink()).unwrap();
+    until_delivered(&drainer);
+    end(drainer, 0);
+    remote.stored()
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
