@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use spillring::{Config, NatsConfig, NatsTls};
+use spillring::{Config, NatsConfig};
 use toml::{Table, Value};
 
 use crate::target::{Address, AnySink};
