@@ -13,6 +13,7 @@ mod support;
 #[path = "../tests/support/mod.rs"]
 mod test_support;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
@@ -231,24 +232,22 @@ fn stalled_run(name: &str, [before, during, after]: [Duration; 3], stop: Stop) -
     let (clock, entries) = (Clock::new(), entries());
     let mut result = latencies();
     let mut offered = 0;
+    // A hundred entries every millisecond: a publisher that spun between them would take a core from the server.
     let mut offer = |publisher: &Publisher<AuditEntry>, span: Duration| {
-        let begin = Instant::now();
-        while begin.elapsed() < span {
-            let block = entries
-                .iter()
-                .cycle()
-                .skip(offered % 2_000)
-                .take(1_000)
-                .cloned()
+        let mut due = Instant::now();
+        let end = due + span;
+        while due < end {
+            let block: Vec<_> = (offered..offered + 100)
+                .map(|n| entries[n % 2_000].clone())
                 .collect();
-            offered += 1_000;
-            paced(
-                &clock,
-                Duration::from_micros(10),
-                block,
-                &mut result,
-                |entry| publisher.publish(entry),
-            );
+            offered += block.len();
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            due += Duration::from_millis(1);
+            for entry in block {
+                let before = clock.raw();
+                publisher.publish(entry);
+                result.saturating_record(clock.delta_as_nanos(before, clock.raw()));
+            }
         }
     };
     offer(&publisher, before);

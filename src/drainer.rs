@@ -49,7 +49,8 @@ pub(crate) struct Drainer {
     poll: Duration,
     /// When the ring was first seen filled since it was last drawn from.
     ring_since: Option<Instant>,
-    last: Option<Step>,
+    /// How often the ring was relieved since anything was staged.
+    reliefs: u32,
 }
 
 /// What has come of the entries of this run so far.
@@ -122,7 +123,7 @@ impl Drainer {
             requests: Requests::default(),
             poll: POLL_MIN,
             ring_since: None,
-            last: None,
+            reliefs: 0,
             config,
             control,
             intake,
@@ -161,7 +162,11 @@ impl Drainer {
                 Step::StageRing => self.stage_ring(now),
                 Step::Relieve => self.relieve(now),
             }
-            self.last = Some(step);
+            self.reliefs = match step {
+                Step::Relieve => self.reliefs.saturating_add(1),
+                Step::Ask | Step::Deliver => self.reliefs,
+                _ => 0,
+            };
         }
         self.finish();
     }
@@ -213,7 +218,7 @@ impl Drainer {
                 .chain(self.ring_since)
                 .min(),
             disk: self.disk_hand(),
-            last: self.last,
+            reliefs: self.reliefs,
             flush: if self.requests.flushing() {
                 Flush::Wanted
             } else {

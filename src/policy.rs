@@ -1,8 +1,9 @@
 //! What the drainer does next, as a pure function of plain facts, and how long it backs off.
 //!
 //! Three rules stand behind the order of the steps. The sink, when it is free and a batch is ready, gets it at once:
-//! handing over costs nothing. The disk and the sink take turns, so that neither a flood of new entries keeps the
-//! backlog from leaving nor a long backlog keeps the ring from being relieved. And nothing is staged from the ring
+//! handing over costs nothing. Relieving the ring and reading the backlog take turns, so that neither a flood of new
+//! entries keeps the backlog from leaving nor a long backlog keeps the ring from being relieved; past the high water
+//! mark, where entries are about to be refused, relief has most of the turns. And nothing is staged from the ring
 //! while the spill holds entries that are not in memory: that is what keeps the order.
 
 use std::time::{Duration, Instant};
@@ -40,8 +41,8 @@ pub(crate) struct Facts {
     /// Since when the oldest entry that is in memory only has been waiting; none if there is none.
     pub(crate) memory_since: Option<Instant>,
     pub(crate) disk: Hand,
-    /// The last step relieved the ring: somebody else's turn.
-    pub(crate) last: Option<Step>,
+    /// How often the ring was relieved since anything was staged.
+    pub(crate) reliefs: u32,
     /// Somebody waits for a flush.
     pub(crate) flush: Flush,
     pub(crate) stopping: Option<Stopping>,
@@ -115,6 +116,9 @@ pub(crate) struct Stopping {
 /// How long an end that is overdue waits for a disk that takes nothing.
 pub(crate) const STOP_GRACE: Duration = Duration::from_millis(500);
 
+/// How often the ring is relieved before the backlog has its turn, when entries are about to be refused.
+pub(crate) const RELIEFS_MAX: u32 = 8;
+
 /// Decides.
 pub(crate) fn next(facts: &Facts) -> Step {
     if facts.finished() || facts.hopeless() {
@@ -134,7 +138,7 @@ pub(crate) fn next(facts: &Facts) -> Step {
         }
     }
     match stage {
-        _ if relieve && facts.last != Some(Step::Relieve) => Step::Relieve,
+        _ if relieve && facts.reliefs < facts.turns() => Step::Relieve,
         Some(stage) => stage,
         None if relieve => Step::Relieve,
         None => facts.wait(),
@@ -182,6 +186,14 @@ impl Facts {
             | (_, Unread::None, RingFacts::Empty) => None,
             (_, Unread::Rows, _) => Some(Step::StageSpill),
             (_, Unread::None, _) => Some(Step::StageRing),
+        }
+    }
+
+    fn turns(&self) -> u32 {
+        if self.ring == RingFacts::High {
+            RELIEFS_MAX
+        } else {
+            1
         }
     }
 

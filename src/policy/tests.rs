@@ -15,7 +15,7 @@ fn quiet(now: Instant) -> Facts {
         ring: RingFacts::Empty,
         memory_since: None,
         disk: Hand::Free,
-        last: None,
+        reliefs: 0,
         flush: Flush::None,
         stopping: None,
         pending_max: PENDING,
@@ -141,7 +141,10 @@ fn nothing_pends_in_memory_for_longer_than_pending_max() {
     };
     let rest = Hand::RestsUntil(Instant::now() + PENDING * 100);
     for sink in [Hand::Busy, rest] {
-        assert!(matches!(pending(sink, PENDING.saturating_sub(POLL)), Step::Wait(_)));
+        assert!(matches!(
+            pending(sink, PENDING.saturating_sub(POLL)),
+            Step::Wait(_)
+        ));
         assert_eq!(pending(sink, PENDING), Step::Relieve);
     }
 }
@@ -163,18 +166,22 @@ fn behind_a_backlog_the_ring_is_relieved_a_chunk_at_a_time() {
 
 #[test]
 fn relief_and_replay_take_turns() {
-    let flooded = |staged, last| {
+    let flooded = |ring, reliefs, staged| {
         step(move |f| {
             f.unread = Unread::Rows;
-            f.ring = RingFacts::High;
+            f.ring = ring;
+            f.reliefs = reliefs;
             f.staged = staged;
             f.memory_since = Some(f.now);
-            f.last = Some(last);
         })
     };
-    assert_eq!(flooded(Staged::Nothing, Step::Deliver), Step::Relieve);
-    assert_eq!(flooded(Staged::Nothing, Step::Relieve), Step::StageSpill);
-    assert_eq!(flooded(Staged::Full, Step::Relieve), Step::Deliver);
+    for (ring, turns) in [(RingFacts::Chunk, 1), (RingFacts::High, RELIEFS_MAX)] {
+        for reliefs in 0..turns {
+            assert_eq!(flooded(ring, reliefs, Staged::Nothing), Step::Relieve);
+        }
+        assert_eq!(flooded(ring, turns, Staged::Nothing), Step::StageSpill);
+        assert_eq!(flooded(ring, 0, Staged::Full), Step::Deliver);
+    }
 }
 
 #[test]
