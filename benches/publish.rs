@@ -2,6 +2,13 @@
 //!
 //! Criterion gives means of long loops; the tail is the business of `service_time`.
 
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench may panic, and prints"
+)]
+
 mod support;
 
 use std::hint::black_box;

@@ -1,5 +1,12 @@
 //! How fast entries go to disk with the sink away, and back out when it returns.
 
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a bench may panic, and prints"
+)]
+
 mod support;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use spillring::{
 };
 
 /// The 2,000 entries of `tests/data/sessions.jsonl`, 843 bytes at the median.
-pub fn entries() -> Vec<AuditEntry> {
+pub(crate) fn entries() -> Vec<AuditEntry> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sessions.jsonl");
     let text = std::fs::read_to_string(path).expect("the data of the tests");
     text.lines()
@@ -16,12 +16,12 @@ pub fn entries() -> Vec<AuditEntry> {
 }
 
 /// Starts a publisher with default settings and a spill on the disk that holds the build.
-pub fn start(sink: impl Sink) -> (Drainer<AuditEntry>, tempfile::TempDir) {
+pub(crate) fn start(sink: impl Sink) -> (Drainer<AuditEntry>, tempfile::TempDir) {
     start_with(sink, |_| {})
 }
 
 /// The same with changed settings.
-pub fn start_with(
+pub(crate) fn start_with(
     sink: impl Sink,
     change: impl FnOnce(&mut Config),
 ) -> (Drainer<AuditEntry>, tempfile::TempDir) {
@@ -33,15 +33,15 @@ pub fn start_with(
 
 /// Takes everything at once.
 #[derive(Debug)]
-pub struct Free;
+pub(crate) struct Free;
 
 /// Takes nothing.
 #[derive(Debug)]
-pub struct Away;
+pub(crate) struct Away;
 
 /// Never answers.
 #[derive(Debug)]
-pub struct Stalled;
+pub(crate) struct Stalled;
 
 type Answer<'a> = BoxFuture<'a, Result<Option<Position>, SinkError>>;
 

@@ -115,7 +115,20 @@ impl Config {
     ///
     /// The first one that cannot be used, with what it may be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, bool, &str); 12] = [
+        for (key, holds, problem) in self.bounds() {
+            if !holds {
+                return Err(ConfigError {
+                    key,
+                    problem: problem.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Each setting, whether it can be used, and what it may be.
+    fn bounds(&self) -> [(&'static str, bool, &'static str); 12] {
+        [
             (
                 "spill_dir",
                 !self.spill_dir.as_os_str().is_empty(),
@@ -176,16 +189,7 @@ impl Config {
                 self.spill_bytes_max >= 1 << 20,
                 "must be at least 1048576 bytes",
             ),
-        ];
-        for (key, holds, problem) in bounds {
-            if !holds {
-                return Err(ConfigError {
-                    key,
-                    problem: problem.to_owned(),
-                });
-            }
-        }
-        Ok(())
+        ]
     }
 
     pub(crate) const RING_CAPACITY_MAX: usize = 1 << 20;

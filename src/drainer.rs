@@ -103,7 +103,7 @@ impl Drainer {
         };
         let mut pipeline = Pipeline::default();
         pipeline.inherit(spill.newest());
-        Self {
+        let drainer = Self {
             counts: Counts {
                 inherited: spill.totals().entries,
                 ..Counts::default()
@@ -130,7 +130,15 @@ impl Drainer {
             spill,
             run,
             pipeline,
-        }
+        };
+        // Whoever looks before the first turn sees what was inherited.
+        let backlog = drainer.counts.inherited > 0;
+        drainer.control.tell(drainer.stats(if backlog {
+            State::Replaying
+        } else {
+            State::Live
+        }));
+        drainer
     }
 
     /// Runs until a shutdown has been carried out.

@@ -141,7 +141,7 @@ fn nothing_pends_in_memory_for_longer_than_pending_max() {
     };
     let rest = Hand::RestsUntil(Instant::now() + PENDING * 100);
     for sink in [Hand::Busy, rest] {
-        assert!(matches!(pending(sink, PENDING - POLL), Step::Wait(_)));
+        assert!(matches!(pending(sink, PENDING.saturating_sub(POLL)), Step::Wait(_)));
         assert_eq!(pending(sink, PENDING), Step::Relieve);
     }
 }
@@ -301,7 +301,7 @@ fn rows_that_cannot_be_read_are_waited_for_and_nothing_overtakes_them() {
     assert_eq!(step(unreadable), Step::Wait(POLL));
     let old = |f: &mut Facts| {
         unreadable(f);
-        f.memory_since = Some(f.now - PENDING);
+        f.memory_since = f.now.checked_sub(PENDING);
     };
     assert_eq!(step(old), Step::Relieve);
     let flushed = |f: &mut Facts| {

@@ -12,5 +12,6 @@
     reason = "docs for users of a library, which this is not"
 )]
 
+pub mod eventually;
 pub mod nats;
 pub mod proxy;

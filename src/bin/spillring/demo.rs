@@ -1,8 +1,184 @@
-//! x
-use std::process::ExitCode;
-/// x
+//! `spillring demo`: many entries from many threads through an outage, and the account, checked.
+
+mod account;
+mod entries;
+mod latencies;
+mod links;
+mod outage;
+mod place;
+mod publishers;
+mod readback;
+mod screen;
+mod verify;
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::{Duration, Instant};
+
+use humantime_serde::re::humantime;
+use spillring::{AuditEntry, Config, Drainer, Stats};
+
+use crate::latency::Stopwatch;
+use crate::logging;
+use crate::signals::Signals;
+use crate::telling::{Exit, Problem, show};
+use account::Account;
+use entries::Plan;
+use outage::{Flaky, Outage};
+use place::Place;
+use publishers::Publishing;
+use screen::{Scene, Screen};
+
+/// The wait between two looks at how it goes.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// If nothing is delivered for so long once the sink is there, it is given up.
+const STUCK_MAX: Duration = Duration::from_secs(20);
+
+/// The longest wait between two tries while the sink is away: shorter than the library's default, so that the return
+/// can be seen.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
+
+/// Show what it does: a million entries through an outage, checked
+///
+/// Several threads publish chained audit entries into a ring. The sink is taken away for a while, and brought back:
+/// what came meanwhile is spilled to disk, and replayed. In the end everything that was delivered is read back and
+/// checked. Needs about 1 GB in the temporary directory (`TMPDIR`), which is removed again.
+///
+/// Exit code: 0 if every check holds, 1 if not.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-pub fn main(_: &Args) -> ExitCode {
-    ExitCode::SUCCESS
+pub(crate) struct Args {
+    /// Deliver to this NATS server instead of a file
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    /// Stream of NATS; made, and deleted in the end, if it is not there
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "SPILLRING_DEMO",
+        requires = "nats"
+    )]
+    stream: String,
+    /// How many entries
+    #[arg(long, value_name = "N", default_value = "1000000")]
+    entries: NonZeroU64,
+    /// How many threads publish
+    #[arg(long, value_name = "N", default_value = "4", value_parser = threads)]
+    threads: NonZeroUsize,
+    /// How long the sink is away, once a fifth is delivered
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
+    outage: Duration,
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .ok()
+        .filter(|threads: &NonZeroUsize| threads.get() <= entries::THREADS_MAX)
+        .ok_or_else(|| format!("give a number from 1 to {}", entries::THREADS_MAX))
+}
+
+pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
+    let start = Instant::now();
+    logging::start("error")?;
+    let plan = Plan::new(args.entries.get(), args.threads.get());
+    let signals = Signals::catch()?;
+    let place = Place::prepare(args.nats.as_deref(), &args.stream, &plan)?;
+    let outage = Outage::new(plan.entries() / 5, args.outage);
+
+    show(&opening(args, &place));
+    let mut screen = Screen::open(plan.entries(), start);
+    let drainer = begin(&place, &outage)?;
+    let publishing = Publishing::start(&plan, &drainer)?;
+    let watched = watch(&publishing, &drainer, &outage, &signals, &mut screen);
+    let stats = end(drainer, watched)?;
+    let published = publishing.join()?;
+    if watched == Watched::Interrupted {
+        screen.leave();
+        show("Interrupted: nothing is checked.\n");
+        place.tidy();
+        return Ok(Exit::Interrupted);
+    }
+    screen.settle(&stats, Scene::Delivered);
+    let found = place
+        .blocks()
+        .and_then(|blocks| verify::check(blocks, &plan, &mut |read| screen.checked(read)));
+    screen.leave();
+
+    let mut clock = Stopwatch::new()?;
+    clock.time_clock();
+    show(&latencies::describe(
+        &published.times,
+        published.full,
+        &clock,
+    ));
+    let account = Account::new(&plan, &stats, published.attempts(), found);
+    show(&account.describe(start.elapsed()));
+    if account.holds() {
+        place.tidy();
+        Ok(Exit::Done)
+    } else {
+        show(&place.keep());
+        Ok(Exit::Broken)
+    }
+}
+
+fn opening(args: &Args, place: &Place) -> String {
+    format!(
+        "{} entries from {} threads, to\n  {place}\nOnce a fifth is delivered, the sink is taken away for {}.\n\n",
+        indicatif::HumanCount(args.entries.get()),
+        args.threads,
+        humantime::format_duration(args.outage),
+    )
+}
+
+fn begin(place: &Place, outage: &Outage) -> Result<Drainer<AuditEntry>, Problem> {
+    let mut config = Config::new(place.spill_dir());
+    config.backoff_max = BACKOFF_MAX;
+    let sink = Flaky::new(place.sink()?, outage.clone());
+    spillring::start(config, sink).map_err(Problem::new)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    ToTheEnd,
+    Interrupted,
+}
+
+/// Shows how it goes until all is delivered, or nothing moves any more.
+fn watch(
+    publishing: &Publishing,
+    drainer: &Drainer<AuditEntry>,
+    outage: &Outage,
+    signals: &Signals,
+    screen: &mut Screen,
+) -> Watched {
+    let mut moved = (0, Instant::now());
+    loop {
+        let stats = drainer.stats();
+        screen.update(&stats, Scene::of(&stats, outage));
+        if signals.asked() {
+            return Watched::Interrupted;
+        }
+        if publishing.is_done() && stats.delivered + stats.dead_lettered >= publishing.planned() {
+            return Watched::ToTheEnd;
+        }
+        if moved.0 != stats.delivered || outage.is_on() {
+            moved = (stats.delivered, Instant::now());
+        }
+        if moved.1.elapsed() > STUCK_MAX {
+            return Watched::ToTheEnd;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Threads that still publish notice it.
+fn end(drainer: Drainer<AuditEntry>, watched: Watched) -> Result<Stats, Problem> {
+    let limit = match watched {
+        Watched::ToTheEnd => STUCK_MAX,
+        Watched::Interrupted => Duration::ZERO,
+    };
+    drainer
+        .shutdown(limit)
+        .wait(Duration::MAX)
+        .map_err(|error| Problem::new(format_args!("there is no account of the end: {error}")))
 }

@@ -1,14 +1,22 @@
-//! The operator's binary.
+//! The operator's binary: the library's public face, on a command line.
 
 mod demo;
+mod latency;
+mod logging;
 mod run;
+mod settings;
+mod signals;
 mod status;
+mod target;
+mod telling;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Audit entries from any thread to NATS JetStream or JSON lines, none lost.
+use telling::{Exit, tell};
+
+/// Audit entries from any thread to `JetStream` of NATS or to JSON lines, none lost
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
 struct Cli {
@@ -18,18 +26,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what it does: a million entries through an outage, checked.
     Demo(demo::Args),
-    /// Publish one JSON entry a line from a file or standard input.
     Run(run::Args),
-    /// Say how things stand in a spill directory.
     Status(status::Args),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let done = match Cli::parse().command {
         Command::Demo(args) => demo::main(&args),
-        Command::Run(args) => run::main(&args),
+        Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),
-    }
+    };
+    done.unwrap_or_else(|problem| {
+        tell!("error: {problem}");
+        Exit::Usage
+    })
+    .into()
 }

@@ -1,8 +1,107 @@
-//! x
-use std::process::ExitCode;
-/// x
+//! `spillring run`: entries from lines, published with back-pressure and delivered.
+
+mod ending;
+mod feed;
+mod lines;
+mod pace;
+mod report;
+
+use std::num::NonZeroU64;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use spillring::AuditEntry;
+
+use crate::logging;
+use crate::settings::{Flags, Settings};
+use crate::signals::Signals;
+use crate::telling::{Exit, Problem, show, tell};
+use feed::{Feed, FeedEnd};
+use lines::Lines;
+use pace::Pace;
+use report::Report;
+
+/// Publish one JSON entry a line from a file or standard input
+///
+/// Input waits while there is no room. At its end entries are delivered as long as anything moves; what cannot be
+/// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is told
+/// on stderr and passed over.
+///
+/// SIGINT and SIGTERM: stops reading, delivers for at most `shutdown_max` (10 s unless the config file says otherwise),
+/// and spills the rest. A second one ends it at once.
+///
+/// Exit code: 0 all is delivered; 4 nothing is lost, but a backlog or dead letters are left or lines were rejected;
+/// 3 something is lost; 2 bad usage.
+///
+/// Credentials for NATS: `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`; for TLS `NATS_CA`,
+/// `NATS_CERT`, `NATS_KEY`. The config file goes before them. `RUST_LOG` says what is logged on stderr.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-pub fn main(_: &Args) -> ExitCode {
-    ExitCode::SUCCESS
+pub(crate) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// At most so many entries a second
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU64>,
+    /// The account at the end, on standard output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    report: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
+    let start = Instant::now();
+    logging::start("warn")?;
+    let settings = Settings::settle(args.flags)?;
+    let sink = settings.sink()?;
+    let signals = Signals::catch()?;
+    let line_max = usize::try_from(settings.config.entry_bytes_max).unwrap_or(usize::MAX);
+    let mut lines = Lines::open(settings.input.as_deref(), line_max)?;
+    let shutdown_max = settings.shutdown_max;
+    let drainer = spillring::start::<AuditEntry>(settings.config, sink).map_err(Problem::new)?;
+
+    let pace = Pace::new(args.rate);
+    let mut feed = Feed::new(drainer.publisher(), pace, signals.clone(), shutdown_max)?;
+    let end = feed.all_of(&mut lines);
+    tell_end(&end, &lines, shutdown_max);
+    let account = ending::deliver(drainer, &signals, shutdown_max);
+
+    let report = Report::new(&feed.counts, &account.stats, start.elapsed());
+    match args.report {
+        Format::Text => show(&report.to_string()),
+        Format::Json => show(&report.to_json()?),
+    }
+    let exit = account.exit(feed.counts.rejected);
+    Ok(match (end, exit) {
+        (FeedEnd::Unreadable(_), Exit::Done | Exit::Left) => Exit::Usage,
+        (_, exit) => exit,
+    })
+}
+
+fn tell_end(end: &FeedEnd, lines: &Lines, shutdown_max: std::time::Duration) {
+    let through = lines.number();
+    match end {
+        FeedEnd::Input => {}
+        FeedEnd::Asked => {
+            tell!("stopping: read through line {through}, delivering for at most {shutdown_max:?}");
+            if lines.broke_off() {
+                tell!(
+                    "the beginning of line {} was read, and is left out",
+                    through + 1
+                );
+            }
+        }
+        FeedEnd::Closed => {
+            tell!("the publisher has closed itself after line {through}: the log says why");
+        }
+        FeedEnd::Unreadable(error) => {
+            tell!(
+                "the input cannot be read on after line {through}: {error}; what was read is delivered"
+            );
+        }
+    }
 }

@@ -1,8 +1,135 @@
-//! x
-use std::process::ExitCode;
-/// x
+//! `spillring status`: how things stand in a spill directory.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use indicatif::{HumanBytes, HumanCount};
+use spillring::{State, Stats, Status};
+
+use crate::telling::{Exit, Problem, show};
+
+/// Say how things stand in a spill directory
+///
+/// While a publisher is running this is what it said itself, a second ago at most; otherwise the spill is looked at.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
-pub fn main(_: &Args) -> ExitCode {
-    ExitCode::SUCCESS
+pub(crate) struct Args {
+    /// The directory that was given as `--spill`
+    dir: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
+    let status = spillring::status(&args.dir).map_err(Problem::new)?;
+    if args.json {
+        let json = serde_json::to_string(&status).map_err(Problem::new)?;
+        show(&(json + "\n"));
+    } else {
+        show(&in_words(&status).map_err(Problem::new)?);
+    }
+    Ok(Exit::Done)
+}
+
+fn in_words(status: &Status) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    let mut row = |name: &str, text: String| writeln!(out, "{name:<13} {text}");
+    row("publisher", status.publisher.to_string())?;
+    row("state", state(status))?;
+    row("spill", spill(&status.stats))?;
+    row("dead letters", count_or_none(status.dead_letters))?;
+    if status.pid.is_some() && status.run.is_some() {
+        row("this run", this_run(&status.stats))?;
+        row("lost", lost(&status.stats))?;
+    }
+    Ok(out)
+}
+
+fn state(status: &Status) -> String {
+    match (status.pid, status.run) {
+        (None, _) => "no publisher is running".to_owned(),
+        (Some(pid), None) => {
+            format!("running as process {pid}, which has not said yet how it goes")
+        }
+        (Some(pid), Some(_)) => format!(
+            "running as process {pid}: {}, {} ago",
+            meaning(status.stats.state),
+            age(since(status.at_ms))
+        ),
+    }
+}
+
+fn meaning(state: State) -> &'static str {
+    match state {
+        State::Live => "live, entries go to the sink",
+        State::Spilling => "spilling, the sink takes nothing",
+        State::Replaying => "replaying, the backlog goes to the sink",
+        State::SpillFull => "the spill is full and the sink takes nothing",
+        State::DiskAway => "neither sink nor disk takes anything",
+        State::Stopping => "stopping",
+        State::Stopped => "stopped",
+        other => other.as_str(),
+    }
+}
+
+fn spill(stats: &Stats) -> String {
+    if stats.spilled == 0 {
+        return "empty".to_owned();
+    }
+    let oldest = stats.oldest_entry_age.map_or_else(String::new, |oldest| {
+        format!("; the oldest has waited for {}", age(oldest))
+    });
+    format!(
+        "{} entries, {}{oldest}",
+        HumanCount(stats.spilled),
+        HumanBytes(stats.spill_bytes)
+    )
+}
+
+fn this_run(stats: &Stats) -> String {
+    let count = |n| HumanCount(n);
+    let inherited = if stats.inherited > 0 {
+        format!(", {} inherited", count(stats.inherited))
+    } else {
+        String::new()
+    };
+    format!(
+        "{} accepted, {} delivered ({} of them replayed), {} in memory{inherited}",
+        count(stats.accepted),
+        count(stats.delivered),
+        count(stats.replayed),
+        count(stats.in_ring + stats.in_memory),
+    )
+}
+
+fn lost(stats: &Stats) -> String {
+    count_or_none(stats.lost.total() + stats.discarded.total())
+}
+
+fn count_or_none(count: u64) -> String {
+    if count == 0 {
+        "none".to_owned()
+    } else {
+        HumanCount(count).to_string()
+    }
+}
+
+fn since(at_ms: u64) -> Duration {
+    SystemTime::UNIX_EPOCH
+        .checked_add(Duration::from_millis(at_ms))
+        .and_then(|at| at.elapsed().ok())
+        .unwrap_or_default()
+}
+
+/// The two largest units at the most: nobody needs the milliseconds of an hour.
+fn age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60) {
+        (0, 0, 0) if seconds < 10 => format!("{:.1} s", age.as_secs_f64()),
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min {} s", seconds % 60),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
 }

@@ -1,0 +1,141 @@
+//! Where the demo delivers to and spills: a directory that is removed again, and a stream, if one is asked for.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::{env, fmt};
+
+use indicatif::HumanBytes;
+use spillring::NatsConfig;
+use uuid::Uuid;
+
+use super::entries::Plan;
+use super::links::Blocks;
+use super::readback::{FileBlocks, Server};
+use crate::target::{Address, AnySink};
+use crate::telling::{Problem, tell};
+
+/// What an entry takes on disk, delivered and spilled, at the most.
+const ENTRY_BYTES: u64 = 1_100;
+
+/// Subjects of the demo's own, which no stream for real entries takes.
+const SUBJECT_PREFIX: &str = "spillring.demo";
+
+/// Everything the demo leaves behind while it runs.
+#[derive(Debug)]
+pub(super) struct Place {
+    scratch: Scratch,
+    server: Option<Server>,
+}
+
+/// A directory that is removed when it is dropped.
+#[derive(Debug)]
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Place {
+    pub(super) fn prepare(nats: Option<&str>, stream: &str, plan: &Plan) -> Result<Self, Problem> {
+        let server = nats.map(|url| Server::find(url, stream)).transpose()?;
+        let scratch = Scratch::make(plan.entries() * ENTRY_BYTES)?;
+        Ok(Self { scratch, server })
+    }
+
+    pub(super) fn spill_dir(&self) -> PathBuf {
+        self.scratch.path.join("spill")
+    }
+
+    fn output(&self) -> PathBuf {
+        self.scratch.path.join("audit.jsonl")
+    }
+
+    pub(super) fn sink(&self) -> Result<AnySink, Problem> {
+        let Some(server) = &self.server else {
+            return Address::JsonLines(self.output()).sink(NatsConfig::default());
+        };
+        let mut settings = NatsConfig::from_env()
+            .map_err(|error| Problem::new(format_args!("in the environment {error}")))?;
+        server.stream().clone_into(&mut settings.stream);
+        SUBJECT_PREFIX.clone_into(&mut settings.subject_prefix);
+        Address::Nats(vec![server.url().to_owned()]).sink(settings)
+    }
+
+    /// What was delivered.
+    pub(super) fn blocks(&self) -> Result<Blocks, Problem> {
+        match &self.server {
+            Some(server) => Ok(Box::new(server.blocks()?)),
+            None => FileBlocks::open(&self.output())
+                .map(|blocks| Box::new(blocks) as Blocks)
+                .map_err(|error| {
+                    Problem::new(format_args!("what was delivered cannot be read: {error}"))
+                }),
+        }
+    }
+
+    /// Removes what the demo has made.
+    pub(super) fn tidy(self) {
+        if let Some(problem) = self.server.and_then(|server| server.tidy().err()) {
+            tell!("{problem}");
+        }
+    }
+
+    /// Leaves everything as it is, to be looked at, and says where.
+    pub(super) fn keep(self) -> String {
+        let kept = format!(
+            "Everything is left in {} to be looked at.\n",
+            self.scratch.path.display()
+        );
+        std::mem::forget(self.scratch);
+        kept
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.server {
+            Some(server) => server.fmt(f),
+            None => write!(f, "{}", self.output().display()),
+        }
+    }
+}
+
+impl Scratch {
+    fn make(needed: u64) -> Result<Self, Problem> {
+        let parent = env::temp_dir();
+        let random = Uuid::now_v7()
+            .as_fields()
+            .3
+            .map(|byte| format!("{byte:02x}"));
+        let path = parent.join(format!("spillring-demo-{}", random.concat()));
+        let made = || -> io::Result<u64> {
+            let disk = rustix::fs::statvfs(&parent)?;
+            DirBuilder::new().mode(0o700).create(&path)?;
+            Ok(disk.f_bavail * disk.f_frsize)
+        };
+        let free = made().map_err(|error| {
+            Problem::new(format_args!(
+                "{} cannot be used: {error}; set TMPDIR to another directory",
+                parent.display()
+            ))
+        })?;
+        let scratch = Self { path };
+        if free < needed {
+            return Err(Problem::new(format_args!(
+                "{} has {} free, and the demo may need {}: set TMPDIR to another directory, or give fewer `--entries`",
+                parent.display(),
+                HumanBytes(free),
+                HumanBytes(needed)
+            )));
+        }
+        Ok(scratch)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tell!("{} cannot be removed: {error}", self.path.display());
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Reads back what was delivered, with code that shares nothing with the sinks.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::{self, Context};
+use async_nats::{ConnectOptions, ServerAddr};
+use futures_util::StreamExt;
+use tokio::runtime::{Builder, Runtime};
+
+use super::links::Block;
+use crate::telling::Problem;
+
+/// About how long a block is.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// The longest wait for the server.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The blocks of a file.
+#[derive(Debug)]
+pub(super) struct FileBlocks {
+    file: BufReader<File>,
+}
+
+impl FileBlocks {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: BufReader::with_capacity(BLOCK_BYTES, File::open(path)?),
+        })
+    }
+
+    fn read(&mut self) -> io::Result<Block> {
+        let mut block = Vec::with_capacity(BLOCK_BYTES + 1024);
+        let limit = BLOCK_BYTES as u64;
+        self.file.by_ref().take(limit).read_to_end(&mut block)?;
+        self.file.read_until(b'\n', &mut block)?;
+        Ok(block)
+    }
+}
+
+impl Iterator for FileBlocks {
+    type Item = io::Result<Block>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.read() {
+            Ok(block) if block.is_empty() => None,
+            read => Some(read),
+        }
+    }
+}
+
+/// A stream on a NATS server, as it was before the demo.
+#[derive(Debug)]
+pub(super) struct Server {
+    url: String,
+    stream: String,
+    /// The last message before the demo's; none if there was no stream.
+    last_before: Option<u64>,
+}
+
+impl Server {
+    /// Asks the server how the stream stands.
+    pub(super) fn find(url: &str, stream: &str) -> Result<Self, Problem> {
+        let last_before = asked(url, async |context| {
+            match context.get_stream(stream).await {
+                Ok(found) => Ok(Some(found.cached_info().state.last_sequence)),
+                Err(error) if is_missing(&error) => Ok(None),
+                Err(error) => Err(io::Error::other(error)),
+            }
+        })?;
+        Ok(Self {
+            url: url.to_owned(),
+            stream: stream.to_owned(),
+            last_before,
+        })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The messages that have come since.
+    pub(super) fn blocks(&self) -> Result<StreamBlocks, Problem> {
+        StreamBlocks::open(&self.url, &self.stream, self.last_before.unwrap_or(0) + 1)
+            .map_err(|error| unanswered(&error))
+    }
+
+    /// Deletes the stream, if the demo made it.
+    pub(super) fn tidy(&self) -> Result<(), Problem> {
+        if self.last_before.is_some() {
+            return Ok(());
+        }
+        asked(&self.url, async |context| {
+            match context.delete_stream(&self.stream).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(io::Error::other(format!(
+                    "the stream {} is left: {error}",
+                    self.stream
+                ))),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream {} of {}", self.stream, masked(&self.url))
+    }
+}
+
+fn is_missing(error: &jetstream::context::GetStreamError) -> bool {
+    use jetstream::context::GetStreamErrorKind;
+    match error.kind() {
+        GetStreamErrorKind::JetStream(why) => {
+            why.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND
+        }
+        _ => false,
+    }
+}
+
+fn masked(url: &str) -> String {
+    spillring::NatsUrl::from(url).to_string()
+}
+
+/// The messages of a stream, as lines.
+pub(super) struct StreamBlocks {
+    runtime: Runtime,
+    messages: Ordered,
+    last: u64,
+    end: End,
+}
+
+#[derive(PartialEq, Eq)]
+enum End {
+    NotYet,
+    Reached,
+}
+
+impl StreamBlocks {
+    fn open(url: &str, stream: &str, first: u64) -> io::Result<Self> {
+        let runtime = runtime()?;
+        let (messages, last) = runtime.block_on(async {
+            let context = connect(url).await?;
+            let stream = context.get_stream(stream).await.map_err(io::Error::other)?;
+            let config = OrderedConfig {
+                deliver_policy: DeliverPolicy::ByStartSequence {
+                    start_sequence: first,
+                },
+                ..OrderedConfig::default()
+            };
+            let last = stream.cached_info().state.last_sequence;
+            let consumer = stream
+                .create_consumer(config)
+                .await
+                .map_err(io::Error::other)?;
+            let messages = consumer.messages().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((messages, last))
+        })?;
+        let end = if last < first {
+            End::Reached
+        } else {
+            End::NotYet
+        };
+        Ok(Self {
+            runtime,
+            messages,
+            last,
+            end,
+        })
+    }
+
+    fn read(&mut self) -> io::Result<Block> {
+        let mut block = Vec::with_capacity(BLOCK_BYTES + 1024);
+        while self.end == End::NotYet && block.len() < BLOCK_BYTES {
+            let next = async { tokio::time::timeout(ANSWER_MAX, self.messages.next()).await };
+            let message = self
+                .runtime
+                .block_on(next)
+                .map_err(|_| io::Error::other("no message came for ten seconds"))?
+                .ok_or_else(|| io::Error::other("the stream ended early"))?
+                .map_err(io::Error::other)?;
+            block.extend_from_slice(&message.payload);
+            block.push(b'\n');
+            if message.info().map_err(io::Error::other)?.stream_sequence >= self.last {
+                self.end = End::Reached;
+            }
+        }
+        Ok(block)
+    }
+}
+
+impl Iterator for StreamBlocks {
+    type Item = io::Result<Block>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.read() {
+            Ok(block) if block.is_empty() => None,
+            Ok(block) => Some(Ok(block)),
+            Err(error) => {
+                self.end = End::Reached;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// Asks the server something, on a connection for that alone.
+fn asked<T>(url: &str, question: impl AsyncFnOnce(Context) -> io::Result<T>) -> Result<T, Problem> {
+    let answer =
+        || -> io::Result<T> { runtime()?.block_on(async { question(connect(url).await?).await }) };
+    answer().map_err(|error| unanswered(&error))
+}
+
+fn unanswered(error: &io::Error) -> Problem {
+    Problem::new(format_args!(
+        "the NATS server does not do as it is asked: {error}; give `--nats` the URL of a server with JetStream, such \
+         as nats://127.0.0.1:4222"
+    ))
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+async fn connect(url: &str) -> io::Result<Context> {
+    let address: ServerAddr = url.parse()?;
+    let client = options(&address)
+        .await?
+        .connection_timeout(ANSWER_MAX)
+        .connect(address)
+        .await
+        .map_err(io::Error::other)?;
+    Ok(jetstream::new(client))
+}
+
+/// The credentials of the URL, else those of the environment, as the sink takes them.
+async fn options(address: &ServerAddr) -> io::Result<ConnectOptions> {
+    let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut options = ConnectOptions::new();
+    if let Some(ca) = var("NATS_CA") {
+        options = options.add_root_certificates(ca.into());
+    }
+    if let (Some(cert), Some(key)) = (var("NATS_CERT"), var("NATS_KEY")) {
+        options = options.add_client_certificate(cert.into(), key.into());
+    }
+    Ok(match (address.username(), address.password()) {
+        (Some(user), Some(password)) => options.user_and_password(user.into(), password.into()),
+        (Some(token), None) => options.token(token.into()),
+        (None, _) => match (var("NATS_TOKEN"), var("NATS_USER"), var("NATS_PASSWORD")) {
+            (Some(token), _, _) => options.token(token),
+            (None, Some(user), Some(password)) => options.user_and_password(user, password),
+            _ => match (var("NATS_CREDS"), var("NATS_NKEY")) {
+                (Some(file), _) => options.credentials_file(file).await?,
+                (None, Some(seed)) => options.nkey(seed),
+                (None, None) => options,
+            },
+        },
+    })
+}

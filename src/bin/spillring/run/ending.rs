@@ -1,0 +1,100 @@
+//! After the last line: delivering as long as anything moves, and the account.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use spillring::{AuditEntry, Drainer, State, Stats};
+
+use crate::signals::Signals;
+use crate::telling::{Exit, tell};
+
+/// The wait between two looks at what has moved.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) stats: Stats,
+    ended: Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    InOrder,
+    /// The drainer died: what it still had in memory is gone.
+    Died,
+}
+
+/// Delivers what there is and shuts down. Without a signal that takes as long as anything moves, and `shutdown_max`
+/// more; with one, `shutdown_max`.
+pub(super) fn deliver(
+    drainer: Drainer<AuditEntry>,
+    signals: &Signals,
+    shutdown_max: Duration,
+) -> Account {
+    let limit = settle(&drainer, signals, shutdown_max);
+    let publisher = drainer.publisher();
+    match drainer.shutdown(limit).wait(Duration::MAX) {
+        Ok(stats) => Account {
+            stats,
+            ended: Ended::InOrder,
+        },
+        Err(error) => {
+            tell!("there is no account of the end: {error}");
+            Account {
+                stats: publisher.stats(),
+                ended: Ended::Died,
+            }
+        }
+    }
+}
+
+/// Waits, and says how long the shutdown may go on delivering.
+fn settle(drainer: &Drainer<AuditEntry>, signals: &Signals, shutdown_max: Duration) -> Duration {
+    let mut seen = progress(&drainer.stats());
+    let mut since = Instant::now();
+    loop {
+        let stats = drainer.stats();
+        let left = stats.in_ring + stats.in_memory + stats.spilled;
+        if let Some(limit) = signals.left(shutdown_max) {
+            return limit;
+        }
+        if left == 0 || stats.state == State::Stopped {
+            return shutdown_max;
+        }
+        let now = progress(&stats);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+        if since.elapsed() >= shutdown_max {
+            return Duration::ZERO;
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// What changes when anything moves.
+fn progress(stats: &Stats) -> [u64; 3] {
+    [stats.delivered, stats.appended, stats.dead_lettered]
+}
+
+impl Account {
+    /// The exit code, with so many lines that were no entries.
+    pub(super) fn exit(&self, rejected: u64) -> Exit {
+        let stats = &self.stats;
+        let in_memory = stats.in_ring + stats.in_memory;
+        if in_memory > 0 {
+            tell!(
+                "{in_memory} entries could be put neither into the sink nor on disk, and are gone"
+            );
+        }
+        if self.ended == Ended::Died || stats.lost.total() + stats.discarded.total() + in_memory > 0
+        {
+            Exit::Lost
+        } else if stats.spilled + stats.dead_lettered + rejected > 0 {
+            Exit::Left
+        } else {
+            Exit::Done
+        }
+    }
+}

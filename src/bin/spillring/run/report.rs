@@ -1,0 +1,144 @@
+//! The account of a run, for people and for programs.
+
+use std::fmt;
+use std::time::Duration;
+
+use indicatif::HumanCount;
+use serde::Serialize;
+use spillring::Stats;
+
+use super::feed::Counts;
+use crate::latency::Percentiles;
+use crate::telling::Problem;
+
+/// What became of the input.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// Lines, without the blank ones.
+    read: u64,
+    /// Those that were no entries.
+    rejected: u64,
+    accepted: u64,
+    delivered: u64,
+    /// Entries ever written to the spill in this run.
+    spilled: u64,
+    replayed: u64,
+    /// Entries not delivered at the end.
+    pending: u64,
+    dead_lettered: u64,
+    /// Entries given up.
+    refused: u64,
+    full_attempts: u64,
+    evicted: u64,
+    /// Each attempt to publish.
+    publish_ns: Percentiles,
+    waited_s: f64,
+    elapsed_s: f64,
+    #[serde(skip)]
+    inherited: u64,
+    #[serde(skip)]
+    damaged: u64,
+}
+
+impl Report {
+    pub(super) fn new(counts: &Counts, stats: &Stats, elapsed: Duration) -> Self {
+        Self {
+            read: counts.read,
+            rejected: counts.rejected,
+            accepted: stats.accepted,
+            delivered: stats.delivered,
+            spilled: stats.appended,
+            replayed: stats.replayed,
+            pending: stats.in_ring + stats.in_memory + stats.spilled,
+            dead_lettered: stats.dead_lettered,
+            refused: stats.lost.total(),
+            full_attempts: counts.full_attempts,
+            evicted: stats.discarded.spill_evicted,
+            publish_ns: counts.attempts.percentiles(),
+            waited_s: counts.waited.as_secs_f64(),
+            elapsed_s: elapsed.as_secs_f64(),
+            inherited: stats.inherited,
+            damaged: stats.discarded.encode_error + stats.discarded.corrupt,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Result<String, Problem> {
+        serde_json::to_string(self)
+            .map(|json| json + "\n")
+            .map_err(Problem::new)
+    }
+
+    fn verdict(&self) -> String {
+        let count = |n| HumanCount(n);
+        let lost = self.refused + self.evicted + self.damaged;
+        if lost > 0 {
+            return format!("{} entries are lost.", count(lost));
+        }
+        let mut left = Vec::new();
+        if self.pending > 0 {
+            left.push(format!(
+                "{} entries wait for the next run",
+                count(self.pending)
+            ));
+        }
+        if self.dead_lettered > 0 {
+            left.push(format!("{} are dead letters", count(self.dead_lettered)));
+        }
+        if self.rejected > 0 {
+            left.push(format!("{} lines were no entries", count(self.rejected)));
+        }
+        if left.is_empty() {
+            "All is delivered.".to_owned()
+        } else {
+            format!("Nothing is lost; {}.", left.join(", "))
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let always = [
+            ("read", self.read, "lines that are not blank"),
+            ("accepted", self.accepted, "into the ring"),
+            ("delivered", self.delivered, "acknowledged by the sink"),
+            ("spilled", self.spilled, "written to disk on the way"),
+            ("replayed", self.replayed, "delivered from there"),
+            ("pending", self.pending, "not delivered"),
+        ];
+        let if_any = [
+            ("rejected", self.rejected, "lines that are no entries"),
+            ("inherited", self.inherited, "from earlier runs"),
+            (
+                "dead letters",
+                self.dead_lettered,
+                "refused for good, and kept",
+            ),
+            ("refused", self.refused, "given up"),
+            ("evicted", self.evicted, "from the spill at its cap"),
+            (
+                "damaged",
+                self.damaged,
+                "not to be encoded, or not to be read back",
+            ),
+            (
+                "full attempts",
+                self.full_attempts,
+                "found no room, and waited",
+            ),
+        ];
+        let if_any = if_any.iter().filter(|(_, count, _)| *count > 0);
+        for (name, count, meaning) in always.iter().chain(if_any) {
+            let count = HumanCount(*count).to_string();
+            writeln!(f, "{name:>14} {count:>13}  {meaning}")?;
+        }
+        if self.read > self.rejected {
+            writeln!(f, "{:>14} {}", "publish", self.publish_ns)?;
+        }
+        writeln!(
+            f,
+            "{:>14} {:.3} s in all, {:.3} s of it waiting for room",
+            "time", self.elapsed_s, self.waited_s
+        )?;
+        writeln!(f, "{}", self.verdict())
+    }
+}

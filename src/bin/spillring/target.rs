@@ -1,0 +1,83 @@
+//! Where entries are to go: the address on the command line, and the sink that it names.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use spillring::{
+    Batch, BoxFuture, Delivery, JetStreamSink, JsonLinesSink, NatsConfig, NatsUrl, Position,
+    PublisherId, Sink, SinkError,
+};
+
+use crate::telling::Problem;
+
+/// What `--sink` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    JsonLines(PathBuf),
+    /// These servers, or, if none, those of `NATS_URL` or the config file.
+    Nats(Vec<String>),
+}
+
+/// A sink of whatever kind.
+pub(crate) struct AnySink(Box<dyn Sink>);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("jsonl:") {
+            return if path.is_empty() {
+                Err("`jsonl:` names no file: write it like jsonl:audit.jsonl".to_owned())
+            } else {
+                Ok(Self::JsonLines(path.into()))
+            };
+        }
+        if text == "nats" {
+            return Ok(Self::Nats(Vec::new()));
+        }
+        let urls: Vec<_> = text.split(',').map(|url| url.trim().to_owned()).collect();
+        if urls.iter().all(|url| is_nats(url)) {
+            return Ok(Self::Nats(urls));
+        }
+        // A URL may hold a password: only what stands before the colon is told.
+        let scheme = text.split(':').next().unwrap_or_default();
+        Err(format!(
+            "there is no sink `{scheme}`: write jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers \
+             of NATS_URL"
+        ))
+    }
+}
+
+fn is_nats(url: &str) -> bool {
+    url.starts_with("nats://") || url.starts_with("tls://")
+}
+
+impl Address {
+    /// The sink, with these settings where it is one of NATS.
+    pub(crate) fn sink(&self, mut nats: NatsConfig) -> Result<AnySink, Problem> {
+        match self {
+            Self::JsonLines(path) => Ok(AnySink(Box::new(JsonLinesSink::new(path)))),
+            Self::Nats(urls) => {
+                if !urls.is_empty() {
+                    nats.urls = urls.iter().map(|url| NatsUrl::from(url.as_str())).collect();
+                }
+                let sink = JetStreamSink::new(nats)
+                    .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))?;
+                Ok(AnySink(Box::new(sink)))
+            }
+        }
+    }
+}
+
+impl Sink for AnySink {
+    fn position<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+    ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+        self.0.position(of)
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        self.0.deliver(batch)
+    }
+}

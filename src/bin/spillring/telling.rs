@@ -1,0 +1,67 @@
+//! What the binary says: sentences on stderr, results on stdout, and its exit codes.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Writes one line to stderr. A stderr that takes nothing is no reason to stop.
+macro_rules! tell {
+    ($($message:tt)*) => {
+        $crate::telling::to_stderr(format_args!($($message)*))
+    };
+}
+pub(crate) use tell;
+
+/// How it ended, as the exit code says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is well, and all is delivered.
+    Done = 0,
+    /// The demo found a promise broken.
+    Broken = 1,
+    /// It could not begin, or not read on: the sentence on stderr says how to mend it.
+    Usage = 2,
+    /// Something is lost.
+    Lost = 3,
+    /// Nothing is lost, but a backlog or dead letters are left, or lines were no entries.
+    Left = 4,
+    /// Ended by the user.
+    Interrupted = 130,
+}
+
+/// Why a command cannot be carried out: a sentence that says what and how to mend it.
+#[derive(Debug)]
+pub(crate) struct Problem(String);
+
+impl Problem {
+    pub(crate) fn new(sentence: impl fmt::Display) -> Self {
+        Self(sentence.to_string())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Writes to stdout at once. If nobody can take it, stderr says so.
+pub(crate) fn show(text: &str) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        tell!("cannot write to standard output: {error}");
+    }
+}
+
+pub(crate) fn to_stderr(message: fmt::Arguments<'_>) {
+    writeln!(io::stderr().lock(), "{message}").unwrap_or_default();
+}

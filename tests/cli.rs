@@ -1,0 +1,19 @@
+//! The operator's binary, as its operators use it: files, pipes, signals, exit codes and sentences.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod support;
+
+mod cli {
+    mod bench;
+    mod config;
+    mod demo;
+    mod nats;
+    mod run;
+    mod signals;
+    mod status;
+    mod usage;
+}

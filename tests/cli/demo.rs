@@ -1,0 +1,48 @@
+//! Promise: the demo goes through an outage, checks everything, and leaves nothing behind.
+
+use std::fs;
+
+use super::bench::Bench;
+
+#[test]
+fn a_small_one_holds() {
+    let bench = Bench::new();
+    let said = bench.run(&[
+        "demo",
+        "--entries",
+        "30001",
+        "--threads",
+        "3",
+        "--outage",
+        "1500ms",
+    ]);
+    let out = &said.assert_code(0).out;
+    for piece in [
+        "30,001 entries from 3 threads",
+        "the sink is away",
+        "✓ nothing is lost\n      30,001 published, 30,001 accepted, 0 lost",
+        "30,001 = 30,001 delivered",
+        "30,001 read back; 31 chains unbroken",
+        "p99.9",
+        "clock alone",
+        "All holds",
+    ] {
+        assert!(out.contains(piece), "no `{piece}` in {out}");
+    }
+    assert!(
+        !out.contains(", 0 of them out of the spill"),
+        "nothing was spilled: {out}"
+    );
+    assert!(!out.contains('\u{1b}'), "a terminal's codes: {out}");
+    assert_eq!(fs::read_dir(bench.path("")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told() {
+    let said = Bench::new().run(&["demo", "--nats", "nats://127.0.0.1:1"]);
+    assert!(
+        said.assert_code(2).err.contains("give `--nats` the URL"),
+        "{}",
+        said.err
+    );
+}

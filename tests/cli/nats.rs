@@ -1,0 +1,93 @@
+//! Promise: a stream of NATS gets what a file would, and the demo leaves no stream behind.
+
+use std::fs;
+
+use super::bench::{Bench, SESSIONS, Said};
+use crate::support::nats::{NatsServer, block_on, client, read_stream};
+
+/// The payloads of a stream, one a line.
+fn delivered(server: &NatsServer, stream: &str) -> String {
+    let messages = read_stream(&server.url(), stream);
+    let payloads = messages.iter().map(|message| message.payload.to_vec());
+    let lines = payloads.map(|payload| String::from_utf8(payload).unwrap() + "\n");
+    lines.collect()
+}
+
+#[test]
+fn entries_go_to_the_stream_as_they_are() {
+    let (bench, server) = (Bench::new(), NatsServer::start());
+    let url = server.url();
+    let arguments = [
+        "run", "--input", SESSIONS, "--spill", "spill", "--sink", &url,
+    ];
+    bench
+        .run(&[&arguments[..], &["--stream", "CLI"]].concat())
+        .assert_code(0);
+    assert!(delivered(&server, "CLI") == fs::read_to_string(SESSIONS).unwrap());
+}
+
+#[test]
+fn the_file_goes_behind_the_environment_and_the_environment_behind_the_flags() {
+    let (bench, server) = (
+        Bench::new(),
+        NatsServer::start_with("authorization { token: right }"),
+    );
+    let run = |arguments: &[&str], environment: &[(&str, &str)], nats: &str| {
+        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\nsink = \"nats\"\n";
+        bench.write("config.toml", &format!("{own}[spillring.nats]\n{nats}"));
+        let mut command = bench.command(&["run", "--config", "config.toml", "--input", SESSIONS]);
+        command.args(arguments).envs(environment.iter().copied());
+        Said::of(command.spawn().unwrap())
+    };
+    let (url, nowhere) = (server.url(), "nats://127.0.0.1:1");
+    let here = format!("urls = [\"{url}\"]\n");
+    let elsewhere = format!("urls = [\"{nowhere}\"]\n");
+    let right = "token = \"right\"\n";
+    run(&[], &[], &format!("{here}{right}")).assert_code(0);
+    run(
+        &[],
+        &[("NATS_TOKEN", "right")],
+        &format!("{here}token = \"wrong\"\n"),
+    )
+    .assert_code(0);
+    run(&[], &[("NATS_URL", nowhere)], &format!("{here}{right}")).assert_code(4);
+    run(&[], &[("NATS_URL", &url)], &format!("{elsewhere}{right}")).assert_code(0);
+    let flag = ["--sink", &url];
+    run(
+        &flag,
+        &[("NATS_URL", nowhere)],
+        &format!("{elsewhere}{right}"),
+    )
+    .assert_code(0);
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    let read = read_stream(&server.url_as("right"), "AUDIT").len();
+    assert_eq!(read, 5 * entries.lines().count());
+}
+
+#[test]
+fn the_demo_holds_and_leaves_no_stream() {
+    let (bench, server) = (Bench::new(), NatsServer::start());
+    let url = server.url();
+    let said = bench.run(&[
+        "demo",
+        "--nats",
+        &url,
+        "--entries",
+        "20000",
+        "--outage",
+        "1500ms",
+    ]);
+    let out = &said.assert_code(0).out;
+    for piece in [
+        "stream SPILLRING_DEMO of nats://",
+        "20,000 read back; 20 chains",
+        "All holds",
+    ] {
+        assert!(out.contains(piece), "no `{piece}` in {out}");
+    }
+    let left = block_on(async {
+        let context = async_nats::jetstream::new(client(&url).await);
+        context.get_stream("SPILLRING_DEMO").await.is_ok()
+    });
+    assert!(!left);
+}

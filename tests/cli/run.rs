@@ -1,0 +1,212 @@
+//! Promise: what goes in comes out, byte for byte, and what is no entry is told and counted.
+
+use std::fs;
+use std::io::Write;
+use std::thread;
+
+use super::bench::{Bench, SESSIONS, Said, assert_same};
+
+/// Through a pipe it is enough for a backlog, and quick.
+const REPEATS: usize = if cfg!(debug_assertions) { 20 } else { 500 };
+
+#[test]
+fn a_file_is_delivered_as_it_is() {
+    let bench = Bench::new();
+    let said = bench.run(&[
+        "run",
+        "--input",
+        SESSIONS,
+        "--sink",
+        "jsonl:out",
+        "--spill",
+        "spill",
+    ]);
+    said.assert_code(0);
+    assert_same(&bench.path("out"), &fs::read(SESSIONS).unwrap());
+    assert_eq!(said.err, "");
+    assert!(said.out.ends_with("All is delivered.\n"), "{}", said.out);
+}
+
+#[test]
+fn the_sink_defaults_to_a_file_and_the_input_to_standard_input() {
+    let bench = Bench::new();
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    bench
+        .run_with(&["run", "--spill", "spill"], &entries)
+        .assert_code(0);
+    assert_same(&bench.path("audit.jsonl"), entries.as_bytes());
+}
+
+#[test]
+fn a_second_run_appends() {
+    let bench = Bench::new();
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    for input in ["--input=-", "--input=/dev/stdin"] {
+        let arguments = ["run", input, "--sink", "jsonl:out", "--spill", "spill"];
+        bench.run_with(&arguments, &entries).assert_code(0);
+    }
+    assert_same(&bench.path("out"), entries.repeat(2).as_bytes());
+}
+
+#[test]
+fn nothing_is_lost_or_changed_while_the_output_cannot_be_written() {
+    let bench = Bench::new();
+    bench.write("config.toml", "[spillring]\nbackoff_max = \"200ms\"\n");
+    let entries = fs::read(SESSIONS).unwrap();
+    let (child, mut stdin) = bench.piped(&[
+        "run",
+        "--config",
+        "config.toml",
+        "--sink",
+        "jsonl:later/out",
+        "--spill",
+        "spill",
+        "--ring",
+        "64",
+        "--report",
+        "json",
+    ]);
+    let repeated = entries.clone();
+    let writer = thread::spawn(move || {
+        for _ in 0..REPEATS {
+            stdin.write_all(&repeated).unwrap();
+        }
+    });
+    bench.status_when(|status| status["stats"]["appended"].as_u64() > Some(1_000));
+    fs::create_dir(bench.path("later")).unwrap();
+    let said = Said::of(child);
+    writer.join().unwrap();
+
+    let report = said.assert_code(0).report();
+    assert_same(&bench.path("later/out"), &entries.repeat(REPEATS));
+    let read = 2_000 * REPEATS;
+    assert_eq!([&report["read"], &report["delivered"]], [read, read]);
+    for some in ["spilled", "replayed", "full_attempts"] {
+        assert!(report[some].as_u64() > Some(0), "{some} in {report}");
+    }
+    assert!(report["waited_s"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
+fn lines_that_are_no_entries_are_told_with_their_numbers_and_passed_over() {
+    let bench = Bench::new();
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    let entries: Vec<_> = entries.lines().take(3).collect();
+    let (a, b, c) = (entries[0], entries[1], entries[2]);
+    let half = &c[..c.len() / 2];
+    let input = format!("{a}\n\nnonsense\n{{\"seq\":1}}\n  \t \r\n{b}\r\n{half}\n{c}");
+    let arguments = [
+        "run",
+        "--sink",
+        "jsonl:out",
+        "--spill",
+        "spill",
+        "--report",
+        "json",
+    ];
+    let said = bench.run_with(&arguments, &input);
+
+    let told: Vec<_> = said.assert_code(4).err.lines().collect();
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(told[0], "line 3 is no entry: expected ident (column 2)");
+    assert_eq!(
+        told[1],
+        "line 4 is no entry: missing field `timestamp_ns` (column 9)"
+    );
+    assert!(
+        told[2].starts_with("line 7 is no entry: EOF while parsing"),
+        "{}",
+        told[2]
+    );
+    assert_eq!(bench.read("out"), format!("{a}\n{b}\n{c}\n"));
+    let report = said.report();
+    assert_eq!(
+        [&report["read"], &report["rejected"], &report["accepted"]],
+        [6, 3, 3]
+    );
+}
+
+#[test]
+fn an_overlong_line_is_passed_over() {
+    let bench = Bench::new();
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    let entry = entries.lines().next().unwrap();
+    let long = "x".repeat((16 << 20) + 1);
+    let arguments = [
+        "run",
+        "--sink",
+        "jsonl:out",
+        "--spill",
+        "spill",
+        "--report",
+        "json",
+    ];
+    let said = bench.run_with(&arguments, &format!("{long}\n{entry}\n{long}"));
+    let expected: String = [1, 3]
+        .map(|line| format!("line {line} is no entry: it is longer than 16777216 bytes\n"))
+        .concat();
+    assert_eq!(said.assert_code(4).err, expected);
+    assert_eq!(bench.read("out"), format!("{entry}\n"));
+}
+
+#[test]
+fn entries_that_are_too_large_are_dead_letters() {
+    let bench = Bench::new();
+    bench.write(
+        "config.toml",
+        "[spillring]\nentry_bytes_max = 700\nspill_dir = \"spill\"\n",
+    );
+    let said = bench.run(&[
+        "run",
+        "--config",
+        "config.toml",
+        "--input",
+        SESSIONS,
+        "--report",
+        "json",
+    ]);
+    let report = said.assert_code(4).report();
+    let dead = report["dead_lettered"].as_u64().unwrap();
+    assert!(dead > 0, "{report}");
+    assert_eq!(report["delivered"], 2_000 - dead);
+    let status = bench.status_when(|_| true);
+    assert_eq!(status["dead_letters"], dead);
+}
+
+#[test]
+fn the_report_has_the_keys_that_are_documented() {
+    let bench = Bench::new();
+    let said = bench.run(&["run", "--spill", "spill", "--report", "json"]);
+    let report = said.assert_code(0).report();
+    let keys: Vec<_> = report.as_object().unwrap().keys().collect();
+    let mut expected = [
+        "read",
+        "rejected",
+        "accepted",
+        "delivered",
+        "spilled",
+        "replayed",
+        "pending",
+        "dead_lettered",
+        "refused",
+        "full_attempts",
+        "evicted",
+        "publish_ns",
+        "waited_s",
+        "elapsed_s",
+    ];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    let percentiles: Vec<_> = report["publish_ns"].as_object().unwrap().keys().collect();
+    assert_eq!(percentiles, ["max", "p50", "p90", "p99", "p99_9"]);
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let bench = Bench::new();
+    let said = bench.run(&[
+        "run", "--input", SESSIONS, "--spill", "spill", "--rate", "4000", "--report", "json",
+    ]);
+    let elapsed = said.assert_code(0).report()["elapsed_s"].as_f64();
+    assert!(elapsed > Some(0.45), "2,000 entries in {elapsed:?} s");
+}

@@ -1,0 +1,162 @@
+//! Promise: bad usage is exit code 2, and one sentence that says what is wrong and how to mend it.
+
+use std::fs;
+
+use super::bench::{Bench, Said};
+
+/// Runs with these arguments, and wants each of these pieces in the sentence.
+#[track_caller]
+fn complains(bench: &Bench, arguments: &[&str], pieces: &[&str]) -> Said {
+    let said = bench.run(arguments);
+    said.assert_code(2);
+    assert_eq!(said.out, "");
+    assert!(said.err.starts_with("error: "), "{}", said.err);
+    for piece in pieces {
+        assert!(said.err.contains(piece), "no `{piece}` in {}", said.err);
+    }
+    said
+}
+
+#[test]
+fn a_spill_directory_is_needed() {
+    complains(
+        &Bench::new(),
+        &["run"],
+        &[
+            "no directory for the backlog",
+            "`--spill DIR`",
+            "`spill_dir`",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_sink_is_told_without_its_password() {
+    let arguments = [
+        "run",
+        "--spill",
+        "spill",
+        "--sink",
+        "kafka://user:secret@host",
+    ];
+    let pieces = [
+        "--sink: there is no sink `kafka`",
+        "jsonl:PATH",
+        "nats://HOST:PORT",
+    ];
+    let said = complains(&Bench::new(), &arguments, &pieces);
+    assert!(!said.err.contains("secret"), "{}", said.err);
+}
+
+#[test]
+fn a_sink_without_a_file_is_told() {
+    complains(
+        &Bench::new(),
+        &["run", "--spill", "spill", "--sink", "jsonl:"],
+        &["names no file"],
+    );
+}
+
+#[test]
+fn a_bad_url_is_told() {
+    complains(
+        &Bench::new(),
+        &["run", "--spill", "spill", "--sink", "nats://"],
+        &["`urls`", "nats://127.0.0.1:4222"],
+    );
+}
+
+#[test]
+fn a_stream_needs_a_sink_that_has_one() {
+    complains(
+        &Bench::new(),
+        &["run", "--spill", "spill", "--stream", "AUDIT"],
+        &["`--stream`", "audit.jsonl", "nats://HOST:PORT"],
+    );
+}
+
+#[test]
+fn unreadable_input_is_told_before_anything_is_made() {
+    let bench = Bench::new();
+    let arguments = ["run", "--spill", "spill", "--input", "missing"];
+    complains(
+        &bench,
+        &arguments,
+        &["missing cannot be read", "No such file", "`--input FILE`"],
+    );
+    complains(
+        &bench,
+        &["run", "--spill", "spill", "--input", "."],
+        &["it is a directory"],
+    );
+    assert!(!bench.path("spill").exists());
+}
+
+#[test]
+fn a_ring_out_of_bounds_is_told() {
+    complains(
+        &Bench::new(),
+        &["run", "--spill", "spill", "--ring", "1"],
+        &["--ring", "2..=1048576"],
+    );
+    complains(
+        &Bench::new(),
+        &["run", "--spill", "spill", "--rate", "0"],
+        &["--rate"],
+    );
+}
+
+#[test]
+fn a_spill_that_cannot_be_made_is_told() {
+    let bench = Bench::new();
+    bench.write("file", "");
+    complains(
+        &bench,
+        &["run", "--spill", "file/spill"],
+        &["file/spill", "Not a directory"],
+    );
+}
+
+#[test]
+fn a_spill_in_use_is_told_with_the_process_that_uses_it() {
+    let bench = Bench::new();
+    let (mut child, _stdin) = bench.piped(&["run", "--spill", "spill"]);
+    let pid = child.id();
+    bench.status_when(|status| status["pid"] == pid);
+    let in_use = format!("in use by process {pid}");
+    complains(
+        &bench,
+        &["run", "--spill", "spill"],
+        &["spill", &in_use, "a directory of its own"],
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_told() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["run", "--spill", "spill"]);
+    let said = Said::of(command.env("RUST_LOG", "spillring=loud").spawn().unwrap());
+    said.assert_code(2);
+    assert!(
+        said.err
+            .starts_with("error: RUST_LOG=spillring=loud cannot be read"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn input_that_ends_in_an_error_is_told_and_what_was_read_is_delivered() {
+    let bench = Bench::new();
+    // Reading the memory of a process from its start fails.
+    let said = bench.run(&["run", "--spill", "spill", "--input", "/proc/self/mem"]);
+    said.assert_code(2);
+    assert!(
+        said.err.contains("cannot be read on after line 0"),
+        "{}",
+        said.err
+    );
+    assert!(fs::exists(bench.path("spill")).unwrap());
+}

@@ -1,0 +1,27 @@
+//! Tries to make a whole publisher lose, double or reorder entries by taking away, in turn, everything around it: the
+//! nats-server (absent, killed, stopped, without a stream), the publisher's own process, the disk's room, the ring's.
+//!
+//! The servers are real and die by real signals. What the stream then holds is read back by code that shares nothing
+//! with the sink, and judged by the reader's rule alone: `n = previous n + 1 + lost`.
+#![cfg(feature = "nats")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod access;
+mod bench;
+#[cfg(feature = "cli")]
+mod binary;
+mod killed;
+#[path = "../support/law.rs"]
+#[allow(unreachable_pub, reason = "compiled into every test that names it")]
+mod law;
+mod losses;
+mod outages;
+mod reading;
+mod restarts;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
