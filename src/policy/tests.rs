@@ -141,7 +141,10 @@ fn nothing_pends_in_memory_for_longer_than_pending_max() {
     };
     let rest = Hand::RestsUntil(Instant::now() + PENDING * 100);
     for sink in [Hand::Busy, rest] {
-        assert!(matches!(pending(sink, PENDING.saturating_sub(POLL)), Step::Wait(_)));
+        assert!(matches!(
+            pending(sink, PENDING.saturating_sub(POLL)),
+            Step::Wait(_)
+        ));
         assert_eq!(pending(sink, PENDING), Step::Relieve);
     }
 }

@@ -166,8 +166,8 @@ fn refused_records_become_dead_letters_and_their_neighbours_go_on() {
         assert_told(&stored);
         assert_eq!(told(&stored), refused.len() as u64, "{from:?}");
         assert_eq!((stats.rejected, stats.delivered), (8, 193));
-        let status = spillring::status(&bench.spill()).unwrap();
-        assert_eq!((status.dead_letters, status.stats.spilled), (8, 0));
+        let at_rest = spillring::status(&bench.spill()).unwrap();
+        assert_eq!((at_rest.dead_letters, at_rest.stats.spilled), (8, 0));
     }
 }
 
