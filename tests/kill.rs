@@ -32,7 +32,7 @@ const HOW: &str = "SPILLRING_KILL_MODE";
 const MODES: [&str; 5] = ["up", "down", "stalled", "flapping", "prefixes"];
 
 /// Kills per mode: each is a run on the same directory, so that backlogs of killed runs pile up.
-const KILLS: usize = 10;
+const KILLS: usize = 25;
 
 #[test]
 fn what_was_flushed_before_a_kill_comes_out_once_and_in_order() {

@@ -318,7 +318,7 @@ fn sizes() -> impl Strategy<Value = Sizes> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 100,
+        cases: 250,
         max_shrink_iters: 300,
         failure_persistence: None,
         ..ProptestConfig::default()
