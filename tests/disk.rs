@@ -93,7 +93,7 @@ fn without_disk_and_sink_the_ring_fills_and_tells_what_it_refused() {
     assert_eq!((stats.lost.queue_full, stats.lost.spill_full), (7, 0));
     give_disk_back();
     publisher.flush().wait(LIMIT).unwrap();
-    publish(&publisher, accepted..accepted + 1);
+    publish(&publisher, [accepted]);
     publisher.flush().wait(LIMIT).unwrap();
     let stored = after_a_kill(&bench);
     assert_told(&stored);

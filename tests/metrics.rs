@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a failed expectation fails the test"
+    clippy::cast_precision_loss,
+    reason = "a failed expectation fails the test; its counts are small"
 )]
 
 #[path = "support/core.rs"]

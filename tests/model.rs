@@ -4,7 +4,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a failed expectation fails the test"
+    clippy::cast_possible_truncation,
+    reason = "a failed expectation fails the test; its counts are small"
 )]
 
 #[path = "support/core.rs"]
@@ -317,7 +318,7 @@ fn sizes() -> impl Strategy<Value = Sizes> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 100,
+        cases: 250,
         max_shrink_iters: 300,
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -166,8 +166,8 @@ fn refused_records_become_dead_letters_and_their_neighbours_go_on() {
         assert_told(&stored);
         assert_eq!(told(&stored), refused.len() as u64, "{from:?}");
         assert_eq!((stats.rejected, stats.delivered), (8, 193));
-        let status = spillring::status(&bench.spill()).unwrap();
-        assert_eq!((status.dead_letters, status.stats.spilled), (8, 0));
+        let at_rest = spillring::status(&bench.spill()).unwrap();
+        assert_eq!((at_rest.dead_letters, at_rest.stats.spilled), (8, 0));
     }
 }
 
@@ -199,6 +199,45 @@ fn a_refusal_in_a_batch_whose_followers_are_spilled_is_told_once() {
     assert_eq!(bench.remote.texts(), names(taken));
     assert_told(&bench.remote.stored());
     assert_eq!(stats.rejected, 4);
+}
+
+/// One record a batch, all on disk: nothing is staged behind what is refused, and its loss is told by the next row.
+#[test]
+fn a_refused_record_that_stands_alone_in_memory_is_told_once() {
+    let mut bench = Bench::down();
+    bench.config.batch_max = 1;
+    for number in [0, 7, 8, 19] {
+        bench.remote.refuse(name(number));
+    }
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..20);
+    until_spilled(&drainer);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    publish(&drainer.publisher(), 20..22);
+    end(drainer, 22);
+    let taken = (0..22).filter(|number| ![0, 7, 8, 19].contains(number));
+    assert_eq!(bench.remote.texts(), names(taken));
+    assert_told(&bench.remote.stored());
+    assert_eq!(told(&bench.remote.stored()), 4);
+}
+
+/// A call that takes longer than its limit is dropped, and what came of it is asked for.
+#[test]
+fn a_delivery_that_takes_too_long_is_dropped_and_asked_for() {
+    let mut bench = Bench::new();
+    bench.config.ack_timeout = Duration::from_millis(10);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..5);
+    until_delivered(&drainer);
+    let questions = bench.remote.questions();
+    bench.remote.set(Mode::Stalled);
+    publish(&drainer.publisher(), 5..10);
+    eventually("a question", || bench.remote.questions() > questions);
+    assert!(drainer.stats().delivery_errors > 0);
+    bench.remote.set(Mode::Up);
+    end(drainer, 10);
+    assert_eq!(bench.remote.texts(), names(0..10));
 }
 
 fn told(stored: &[crate::support::sinks::Stored]) -> u64 {

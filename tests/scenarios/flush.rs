@@ -63,7 +63,7 @@ fn a_flush_returns_while_publishers_go_on() {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     publish(&publisher, [attempted.fetch_add(1, Ordering::Relaxed)]);
-                    if attempted.load(Ordering::Relaxed) % 64 == 0 {
+                    if attempted.load(Ordering::Relaxed).is_multiple_of(64) {
                         std::thread::yield_now();
                     }
                 }

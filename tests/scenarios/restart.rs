@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use spillring::RunEnd;
 
-use crate::support::bench::{Bench, assert_told, end, end_within, names, publish, until_delivered};
+use crate::support::bench::{
+    Bench, assert_told, copy_folder, end, end_within, names, publish, until_delivered,
+};
 use crate::support::sinks::{Cursor, Mode};
 
 /// Four runs while the sink is away, one after another; then all of it comes out, oldest run first.
@@ -104,4 +106,36 @@ fn an_answer_that_comes_after_the_end_is_asked_for_by_the_next_run() {
     end(drainer, 10);
     assert_eq!(bench.remote.texts(), names(0..70));
     assert_told(&bench.remote.stored());
+}
+
+/// A copy of the directory goes its own way: the sink knows a run that the copy does not, so the copy takes another
+/// name, and delivers what it has and what is new.
+#[test]
+fn a_copy_of_the_directory_takes_another_identity() {
+    let bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..20);
+    end_within(drainer, Duration::ZERO, 20);
+    let copy = bench.dir.path().join("copy");
+    copy_folder(&bench.spill(), &copy);
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 20..30);
+    end(drainer, 10);
+
+    let mut config = bench.config.clone();
+    config.spill_dir.clone_from(&copy);
+    let drainer = spillring::start(config, bench.remote.sink()).unwrap();
+    publish(&drainer.publisher(), 100..110);
+    let stats = end(drainer, 10);
+    assert_eq!((stats.inherited, stats.delivered), (20, 30));
+    let expected = (0..30).chain(0..20).chain(100..110);
+    assert_eq!(bench.remote.texts(), names(expected));
+    let stored = bench.remote.stored();
+    let publisher = |at: usize| stored[at].opens.as_ref().unwrap().publisher;
+    assert_eq!(publisher(0), publisher(20));
+    assert_ne!(publisher(20), publisher(50));
+    let identity = |dir: &std::path::Path| spillring::status(dir).unwrap().publisher;
+    assert_eq!(identity(&bench.spill()), publisher(20));
+    assert_eq!(identity(&copy), publisher(50));
 }

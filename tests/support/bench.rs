@@ -262,7 +262,7 @@ pub fn after_a_kill(bench: &Bench) -> Vec<Stored> {
     remote.stored()
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
