@@ -19,6 +19,7 @@ use crate::intake::Intake;
 use crate::policy::{self, Backoff, Doubt, Facts, Flush, Hand, RingFacts, Staged, Step, Unread};
 use crate::spill::{APPEND_ROWS_MAX, Spill};
 use crate::stats::State;
+use crate::ticket::Promise;
 use pipeline::{BATCH_BYTES_MAX, Pipeline};
 use report::Reporter;
 use requests::Requests;
@@ -149,9 +150,13 @@ impl Drainer {
             let now = Instant::now();
             self.collect_requests(now);
             self.collect_outcome(now);
-            self.keep_flushes();
+            let flushed = self.take_flushed();
             let facts = self.facts(now);
             self.report(&facts);
+            // Not before: whoever waits for one may look at the stats at once.
+            for promise in flushed {
+                promise.keep(());
+            }
             let step = policy::next(&facts);
             match step {
                 Step::Stop => break,
@@ -182,13 +187,14 @@ impl Drainer {
         }
     }
 
-    fn keep_flushes(&mut self) {
-        if self.requests.flushing() {
-            let last = Key::new(self.run.local, self.intake.last_n());
-            let in_memory_from = self.pipeline.unspilled().next().map(Record::key);
-            self.requests
-                .keep_flushes(self.counts.popped, last, in_memory_from);
+    fn take_flushed(&mut self) -> Vec<Promise<()>> {
+        if !self.requests.flushing() {
+            return Vec::new();
         }
+        let last = Key::new(self.run.local, self.intake.last_n());
+        let in_memory_from = self.pipeline.unspilled().next().map(Record::key);
+        self.requests
+            .take_flushed(self.counts.popped, last, in_memory_from)
     }
 
     fn facts(&mut self, now: Instant) -> Facts {

@@ -68,9 +68,14 @@ impl Requests {
         }
     }
 
-    /// Keeps the flushes that are done: `popped` entries have left the ring, the last of them is `last`, and the first
+    /// Takes out the flushes that are done, to be kept: `popped` entries have left the ring, the last of them is `last`, and the first
     /// that is in memory only is `in_memory_from`.
-    pub(crate) fn keep_flushes(&mut self, popped: u64, last: Key, in_memory_from: Option<Key>) {
+    pub(crate) fn take_flushed(
+        &mut self,
+        popped: u64,
+        last: Key,
+        in_memory_from: Option<Key>,
+    ) -> Vec<Promise<()>> {
         for flushing in &mut self.flushes {
             if flushing.pops <= popped {
                 flushing.through.get_or_insert(last);
@@ -81,9 +86,8 @@ impl Requests {
                 .through
                 .is_some_and(|through| in_memory_from.is_none_or(|from| from > through))
         };
-        for flushing in self.flushes.extract_if(.., done) {
-            flushing.promise.keep(());
-        }
+        let done = self.flushes.extract_if(.., done);
+        done.map(|flushing| flushing.promise).collect()
     }
 
     /// The end has come.

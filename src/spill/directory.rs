@@ -33,7 +33,17 @@ const DATABASE: &str = "spill.sqlite3";
 pub(crate) struct Directory {
     path: PathBuf,
     /// Held for its lock only.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    /// Closing would not do: the lock goes with the last copy of the handle, and a child that another thread is just
+    /// starting has one until it executes its program.
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
+            tracing::debug!(target: "spillring", %error, "the spill directory could not be unlocked");
+        }
+    }
 }
 
 /// What a replaced file survives.
@@ -86,7 +96,7 @@ impl Directory {
         let handle = lock.try_clone().map_err(io_error("lock", file))?;
         let directory = Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         };
         Ok((directory, handle))
     }

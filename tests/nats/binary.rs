@@ -10,11 +10,13 @@ use crate::reading::Reading;
 use crate::support::eventually::eventually;
 use crate::support::nats::NatsServer;
 
-/// Sets off a run over all lines, with these arguments as well. Its settings are those of the other tests.
-fn run(bench: &Bench, server: &NatsServer, extra: &[&str]) -> Child {
+/// Sets off a run over all lines, with these arguments as well.
+fn run(bench: &Bench, server: &NatsServer, shutdown_max: &str, extra: &[&str]) -> Child {
     let settings = bench.file("spillring.toml");
-    let text =
-        "[spillring]\npending_max = \"100ms\"\nbackoff_min = \"20ms\"\nbackoff_max = \"200ms\"\n";
+    let text = format!(
+        "[spillring]\npending_max = \"100ms\"\nbackoff_min = \"20ms\"\nbackoff_max = \"200ms\"\n\
+         shutdown_max = \"{shutdown_max}\"\n"
+    );
     std::fs::write(&settings, text).expect("a file can be written");
     Command::new(env!("CARGO_BIN_EXE_spillring"))
         .args(["run", "--report", "json", "--sink", &server.url()])
@@ -57,7 +59,7 @@ fn report(child: Child) -> Value {
 fn a_file_arrives_in_order_and_each_line_once() {
     let server = NatsServer::start();
     let bench = Bench::new(&server.url());
-    let report = report(run(&bench, &server, &[]));
+    let report = report(run(&bench, &server, "10s", &[]));
     assert_eq!(report["spilled"], report["replayed"], "{report}");
     Reading::of(&server).one_run().assert_lines(0..ALL);
 }
@@ -66,7 +68,7 @@ fn a_file_arrives_in_order_and_each_line_once() {
 fn a_server_that_dies_in_a_slow_run_misses_nothing() {
     let mut server = NatsServer::start();
     let bench = Bench::new(&server.url());
-    let child = run(&bench, &server, &["--rate", "500"]);
+    let child = run(&bench, &server, "10s", &["--rate", "500"]);
     let stats = || {
         spillring::status(bench.spill())
             .ok()
@@ -92,12 +94,7 @@ fn a_run_without_a_server_leaves_a_backlog_that_the_next_run_delivers() {
     let mut server = NatsServer::start();
     server.kill();
     let bench = Bench::new(&server.url());
-    let child = run(&bench, &server, &[]);
-    eventually("all is spilled", || {
-        let stats = spillring::status(bench.spill()).ok()?.stats;
-        (stats.spilled == 2_000).then_some(())
-    });
-    terminate(&child);
+    let child = run(&bench, &server, "300ms", &[]);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(
         output.status.code(),
@@ -118,10 +115,4 @@ fn a_run_without_a_server_leaves_a_backlog_that_the_next_run_delivers() {
     one.assert_lines(0..ALL);
     other.assert_lines(0..10);
     other.assert_follows_clean(&one, 2_000);
-}
-
-/// Asks it to stop; delivering on is cut short by the second time.
-fn terminate(child: &Child) {
-    use rustix::process::{Pid, Signal, kill_process};
-    kill_process(Pid::from_child(child), Signal::TERM).expect("the signal can be sent");
 }

@@ -40,8 +40,8 @@ fn an_entry_too_large_for_the_server_is_buried_and_its_neighbours_are_delivered(
     let stats = first.shutdown(crate::bench::AMPLE);
     assert_eq!((stats.delivered, stats.rejected), (30, 4), "{stats:#?}");
     assert_eq!(stats.dead_lettered, 4);
-    let status = spillring::status(bench.spill()).expect("a status");
-    assert_eq!(status.dead_letters, 4);
+    let at_rest = spillring::status(bench.spill()).expect("a status");
+    assert_eq!(at_rest.dead_letters, 4);
 
     // The last one has no entry behind it to tell of it: the next run does.
     let mut second = bench.start();

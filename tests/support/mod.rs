@@ -11,6 +11,10 @@
     clippy::must_use_candidate,
     reason = "docs for users of a library, which this is not"
 )]
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "a path in a configuration stands in quotes"
+)]
 
 pub mod eventually;
 pub mod nats;
