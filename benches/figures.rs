@@ -127,17 +127,17 @@ fn tail(length: Length) {
             std::mem::forget(entry);
         });
         paced(&clock, PACE, block(), &mut results[1], |entry| {
-            queue.push(entry).expect("room")
+            queue.push(entry).expect("room");
         });
         while queue.pop().is_some() {}
         for ((_, (drainer, _)), result) in running.iter().zip(&mut results[2..]) {
             let publisher = drainer.publisher();
             paced(&clock, PACE, block(), result, |entry| {
-                publisher.publish(entry)
+                publisher.publish(entry);
             });
             publisher
                 .flush()
-                .wait(Duration::from_secs(60))
+                .wait(Duration::from_mins(1))
                 .expect("a flush");
             assert_eq!(publisher.stats().lost.total(), 0, "the ring was full");
         }
@@ -171,12 +171,12 @@ fn backlog(length: Length) {
         let begin = Instant::now();
         for entry in batch {
             publisher
-                .publish_timeout(entry, Duration::from_secs(60))
+                .publish_timeout(entry, Duration::from_mins(1))
                 .expect("room");
         }
         publisher
             .flush()
-            .wait(Duration::from_secs(60))
+            .wait(Duration::from_mins(1))
             .expect("a flush");
         let took = begin.elapsed();
         spent += took;
@@ -261,7 +261,7 @@ fn stalled_run(name: &str, [before, during, after]: [Duration; 3], stop: Stop) -
     offer(&publisher, after);
     let ended = Instant::now();
     let stats = drainer
-        .shutdown(Duration::from_secs(60))
+        .shutdown(Duration::from_mins(1))
         .wait(Duration::from_secs(70))
         .expect("an account");
     row(name, &result);

@@ -46,7 +46,7 @@ fn publish_blocks(
         spent += start.elapsed();
         publisher
             .flush()
-            .wait(Duration::from_secs(60))
+            .wait(Duration::from_mins(1))
             .expect("a flush");
     }
     assert_eq!(publisher.stats().lost.total(), 0, "the ring was full");
@@ -83,12 +83,12 @@ fn alone(c: &mut Criterion) {
     let (drainer, _dir) = start(Free);
     let publisher = drainer.publisher();
     group.bench_function("sink up", |b| {
-        b.iter_custom(|n| publish_blocks(&publisher, &entries, n))
+        b.iter_custom(|n| publish_blocks(&publisher, &entries, n));
     });
     let (drainer, _dir) = start_with(Away, |config| config.spill_bytes_max = 64 << 30);
     let publisher = drainer.publisher();
     group.bench_function("sink away", |b| {
-        b.iter_custom(|n| publish_blocks(&publisher, &entries, n))
+        b.iter_custom(|n| publish_blocks(&publisher, &entries, n));
     });
     group.finish();
 }
@@ -124,7 +124,7 @@ fn contended(c: &mut Criterion) {
                             spent += start.elapsed();
                             publisher
                                 .flush()
-                                .wait(Duration::from_secs(60))
+                                .wait(Duration::from_mins(1))
                                 .expect("a flush");
                         }
                         spent

@@ -63,12 +63,12 @@ impl Sink for Door {
 fn fill(publisher: &Publisher<AuditEntry>, entries: Vec<AuditEntry>) {
     for entry in entries {
         publisher
-            .publish_timeout(entry, Duration::from_secs(60))
+            .publish_timeout(entry, Duration::from_mins(1))
             .expect("room");
     }
     publisher
         .flush()
-        .wait(Duration::from_secs(60))
+        .wait(Duration::from_mins(1))
         .expect("a flush");
 }
 
