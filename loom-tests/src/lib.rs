@@ -4,7 +4,7 @@
 //! # What is modelled
 //!
 //! `src/ring.rs` itself, not a copy: it names shared memory only through `super::sync`, and is compiled here by
-//! `#[path]` beside a [`sync`] made of loom's atomics. The orderings are the shipping ones too, read from `src/sync.rs`.
+//! `#[path]` beside a `sync` made of loom's atomics. The orderings are the shipping ones too, read from `src/sync.rs`.
 //! The queue is crossbeam's algorithm step by step, except that it panics where the gate has promised it will never
 //! come: at a slot that is still being emptied, and at a full queue.
 //!
