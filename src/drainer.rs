@@ -5,6 +5,7 @@ mod pipeline;
 mod relief;
 mod report;
 mod requests;
+mod ring_age;
 
 use std::sync::Arc;
 use std::thread;
@@ -23,6 +24,7 @@ use crate::ticket::Promise;
 use pipeline::{BATCH_BYTES_MAX, Pipeline};
 use report::Reporter;
 use requests::Requests;
+use ring_age::RingAge;
 
 /// The shortest wait between two looks at an empty ring; it doubles up to `poll_max`.
 const POLL_MIN: Duration = Duration::from_micros(50);
@@ -48,8 +50,7 @@ pub(crate) struct Drainer {
     /// Reading from it: a page that is damaged keeps no entry from being written.
     backlog: DiskSide,
     poll: Duration,
-    /// When the ring was first seen filled since it was last drawn from.
-    ring_since: Option<Instant>,
+    ring_age: RingAge,
     /// How often the ring was relieved since anything was staged.
     reliefs: u32,
 }
@@ -123,7 +124,7 @@ impl Drainer {
             reporter: Reporter::new(),
             requests: Requests::default(),
             poll: POLL_MIN,
-            ring_since: None,
+            ring_age: RingAge::default(),
             reliefs: 0,
             config,
             control,
@@ -221,7 +222,7 @@ impl Drainer {
                 .pipeline
                 .memory_since()
                 .into_iter()
-                .chain(self.ring_since)
+                .chain(self.ring_age.since())
                 .min(),
             disk: self.disk_hand(),
             reliefs: self.reliefs,
@@ -242,15 +243,14 @@ impl Drainer {
     )]
     fn ring_facts(&mut self, now: Instant) -> RingFacts {
         let inside = self.intake.inside();
+        self.ring_age.look(self.counts.popped, inside.entries, now);
         if inside.entries == 0 {
-            self.ring_since = None;
             return if self.pipeline.drawn() == 0 {
                 RingFacts::Empty
             } else {
                 RingFacts::Some
             };
         }
-        self.ring_since.get_or_insert(now);
         let entries = inside.entries as f64 / self.config.ring_capacity as f64;
         let bytes = inside.bytes as f64 / self.config.ring_bytes_max as f64;
         if entries.max(bytes) >= self.config.ring_high_water {

@@ -135,7 +135,12 @@ impl Drainer {
             self.remove_settled(now);
         }
         match delivery.stopped {
-            None => self.sink_works(),
+            // Whatever it says of a next record: there is none.
+            _ if settled.left == 0 => self.sink_works(),
+            None => {
+                let why = "the sink stored less than it was given, and did not say why";
+                self.sink_failed(SinkError::Unknown(why.to_owned()), now);
+            }
             Some(SinkError::Rejected(detail)) => {
                 self.sink_works();
                 self.sink.condemned = self.pipeline.front().map(|record| (record.key(), detail));

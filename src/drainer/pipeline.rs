@@ -39,31 +39,34 @@ struct Flight {
     memory_since: Option<Instant>,
 }
 
-/// How many records the sink has taken.
+/// How many records of a batch the sink has taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Settled {
     pub(crate) records: u64,
+    /// Those that it has not.
+    pub(crate) left: u64,
     /// Those of them that the spill holds.
     pub(crate) spilled: u64,
 }
 
 impl Pipeline {
-    /// Adds records behind what is staged. Those from the spill are known to be there.
-    pub(crate) fn stage(&mut self, records: impl IntoIterator<Item = Record>, now: Instant) {
+    /// Adds records behind what is staged. Those from the spill are known to be there; the others have been in memory
+    /// only since then.
+    pub(crate) fn stage(&mut self, records: impl IntoIterator<Item = Record>, since: Instant) {
         for record in records {
             if self.in_memory_only(&record) {
-                self.staged_since.get_or_insert(now);
+                self.staged_since.get_or_insert(since);
             }
             self.staged_bytes += record.size();
             self.staged.push_back(record);
         }
     }
 
-    /// Adds records from the ring that are to go to the disk.
-    pub(crate) fn draw(&mut self, records: impl IntoIterator<Item = Record>, now: Instant) {
+    /// Adds records from the ring that are to go to the disk; they have been in memory only since then.
+    pub(crate) fn draw(&mut self, records: impl IntoIterator<Item = Record>, since: Instant) {
         self.drawn.extend(records);
         if !self.drawn.is_empty() {
-            self.drawn_since.get_or_insert(now);
+            self.drawn_since.get_or_insert(since);
         }
     }
 
@@ -133,7 +136,10 @@ impl Pipeline {
             Err(shared) => shared.records.clone(),
         };
         let rest = records.split_off(stored.min(records.len()));
-        let mut settled = Settled::default();
+        let mut settled = Settled {
+            left: rest.len() as u64,
+            ..Settled::default()
+        };
         for record in &records {
             settled.records += 1;
             settled.spilled += u64::from(!self.in_memory_only(record));
@@ -243,7 +249,7 @@ impl Pipeline {
             .min()
     }
 
-    /// When the oldest record in memory was popped from the ring.
+    /// When the oldest record that is in flight or staged was popped from the ring.
     pub(crate) fn oldest_popped_ms(&self) -> Option<u64> {
         let flight = self
             .flight
@@ -252,6 +258,11 @@ impl Pipeline {
         flight
             .or(self.staged.front())
             .map(|record| record.popped_ms)
+    }
+
+    /// When the oldest record behind the spill was popped from the ring.
+    pub(crate) fn oldest_drawn_ms(&self) -> Option<u64> {
+        self.drawn.front().map(|record| record.popped_ms)
     }
 
     /// The last record that the sink is known to have.

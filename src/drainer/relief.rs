@@ -28,15 +28,17 @@ impl Drainer {
         if self.pipeline.drawn() > 0 {
             self.pipeline.stage_drawn(room, now);
         } else {
+            let since = self.ring_age.since().unwrap_or(now);
             let records = self.pop(room, now);
-            self.pipeline.stage(records, now);
+            self.pipeline.stage(records, since);
         }
     }
 
     pub(super) fn relieve(&mut self, now: Instant) {
         // What a failed attempt has left counts towards the chunk: memory stays bounded.
+        let since = self.ring_age.since().unwrap_or(now);
         let records = self.pop(APPEND_ROWS_MAX.saturating_sub(self.pipeline.drawn()), now);
-        self.pipeline.draw(records, now);
+        self.pipeline.draw(records, since);
         let start = Instant::now();
         match self.spill.append(self.pipeline.unspilled()) {
             Ok(appended) => {
@@ -63,7 +65,6 @@ impl Drainer {
         }
         let popped = self.intake.take(entries_max, BATCH_BYTES_MAX, &mut records);
         self.counts.popped += popped as u64;
-        self.ring_since = None;
         if popped > 0 {
             self.poll = POLL_MIN;
             self.requests.progress();

@@ -94,7 +94,8 @@ impl Drainer {
         let oldest_ms = self
             .pipeline
             .oldest_popped_ms()
-            .or_else(|| self.spill.oldest_popped_ms());
+            .or_else(|| self.spill.oldest_popped_ms())
+            .or_else(|| self.pipeline.oldest_drawn_ms());
         Stats {
             state,
             inherited: self.counts.inherited,

@@ -14,6 +14,7 @@ mod access;
 mod bench;
 #[cfg(feature = "cli")]
 mod binary;
+mod conformance;
 mod killed;
 #[path = "../support/law.rs"]
 #[allow(unreachable_pub, reason = "compiled into every test that names it")]

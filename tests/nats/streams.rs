@@ -56,7 +56,7 @@ fn a_stream_that_is_deleted_is_made_again() {
     assert!(numbers.iter().copied().eq(101..=2_000), "{numbers:?}");
 }
 
-fn make_stream(server: &NatsServer) {
+pub(crate) fn make_stream(server: &NatsServer) {
     block_on(async {
         let context = jetstream::new(client(&server.url()).await);
         let made = context

@@ -82,6 +82,7 @@ fn what_a_lost_answer_was_about_is_neither_doubled_nor_lost() {
         Fault::AnswerLost,
         Fault::AnswerLostAfter(0),
         Fault::AnswerLostAfter(7),
+        Fault::NoReasonAfter(0),
         Fault::PanicAfter(0),
         Fault::PanicAfter(7),
         Fault::PanicAfter(1_000),

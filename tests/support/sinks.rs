@@ -39,6 +39,8 @@ pub enum Fault {
     AnswerLost,
     /// So many records are stored, and nobody hears of it.
     AnswerLostAfter(usize),
+    /// So many records are stored, and it says so without saying why not all.
+    NoReasonAfter(usize),
     /// Panics with so many records stored.
     PanicAfter(usize),
     /// Panics before there is even a future.
@@ -204,6 +206,13 @@ impl Remote {
         match fault {
             Some(Fault::AnswerLost) => return lost(self.store(batch, usize::MAX)),
             Some(Fault::AnswerLostAfter(count)) => return lost(self.store(batch, count)),
+            Some(Fault::NoReasonAfter(count)) => {
+                let Delivery { stored, .. } = self.store(batch, count);
+                return Delivery {
+                    stored,
+                    stopped: None,
+                };
+            }
             Some(Fault::PanicAfter(count)) => {
                 drop(self.store(batch, count));
                 panic!("as the test wants it");

@@ -1,0 +1,71 @@
+//! How long the oldest entry of the ring has been there, at the most: told from looks at the ring alone, since no entry
+//! carries a time.
+
+use std::time::Instant;
+
+/// Two looks: nothing in the ring is older than the first, and once what the second saw has been popped, nothing is
+/// older than that one.
+#[derive(Debug, Default)]
+pub(crate) struct RingAge {
+    since: Option<Instant>,
+    next: Option<Look>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: Instant,
+    /// How many entries will have been popped once all that it saw are.
+    pops: u64,
+}
+
+impl RingAge {
+    /// So many entries have been popped so far, and so many are in the ring.
+    pub(crate) fn look(&mut self, popped: u64, entries: u64, now: Instant) {
+        if entries == 0 {
+            *self = Self::default();
+            return;
+        }
+        if self.next.is_some_and(|next| popped < next.pops) {
+            return;
+        }
+        self.since = Some(self.next.map_or(now, |passed| passed.at));
+        self.next = Some(Look {
+            at: now,
+            pops: popped + entries,
+        });
+    }
+
+    /// Nothing in the ring is older; none if it is empty.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::RingAge;
+
+    #[test]
+    fn what_stays_behind_a_pop_keeps_its_age() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut age = RingAge::default();
+        age.look(0, 0, at(0));
+        assert_eq!(age.since(), None);
+        age.look(0, 5, at(1));
+        // Three go and four come: two of the first look are left.
+        age.look(3, 6, at(2));
+        assert_eq!(age.since(), Some(at(1)));
+        // All of them are gone; what is left came after the first look.
+        age.look(5, 4, at(3));
+        assert_eq!(age.since(), Some(at(1)));
+        age.look(8, 9, at(4));
+        assert_eq!(age.since(), Some(at(1)));
+        age.look(9, 8, at(5));
+        assert_eq!(age.since(), Some(at(3)));
+        age.look(17, 0, at(6));
+        assert_eq!(age.since(), None);
+    }
+}
