@@ -151,8 +151,8 @@ impl Config {
             ),
             (
                 "pending_max",
-                !self.pending_max.is_zero(),
-                "must be longer than nothing, such as \"1s\"",
+                some_time(self.pending_max),
+                "must be longer than nothing and at most \"365d\", such as \"1s\"",
             ),
             (
                 "batch_max",
@@ -166,23 +166,23 @@ impl Config {
             ),
             (
                 "ack_timeout",
-                !self.ack_timeout.is_zero(),
-                "must be longer than nothing, such as \"5s\"",
+                some_time(self.ack_timeout),
+                "must be longer than nothing and at most \"365d\", such as \"5s\"",
             ),
             (
                 "backoff_min",
-                !self.backoff_min.is_zero(),
-                "must be longer than nothing, such as \"100ms\"",
+                some_time(self.backoff_min),
+                "must be longer than nothing and at most \"365d\", such as \"100ms\"",
             ),
             (
                 "backoff_max",
-                self.backoff_max >= self.backoff_min,
-                "must not be shorter than `backoff_min`",
+                self.backoff_max >= self.backoff_min && some_time(self.backoff_max),
+                "must not be shorter than `backoff_min`, and at most \"365d\"",
             ),
             (
                 "entry_bytes_max",
-                (1..=1 << 30).contains(&self.entry_bytes_max),
-                "must be from 1 byte to 1 GiB",
+                (1..=Self::ENTRY_BYTES_MAX).contains(&self.entry_bytes_max),
+                "must be from 1 to 536870912 bytes",
             ),
             (
                 "spill_bytes_max",
@@ -193,6 +193,13 @@ impl Config {
     }
 
     pub(crate) const RING_CAPACITY_MAX: usize = 1 << 20;
+    const ENTRY_BYTES_MAX: u64 = 512 << 20;
+}
+
+/// What the clock can add to any moment.
+fn some_time(duration: Duration) -> bool {
+    const LONGEST: Duration = Duration::from_hours(365 * 24);
+    !duration.is_zero() && duration <= LONGEST
 }
 
 mod defaults {
@@ -230,5 +237,29 @@ mod defaults {
     }
     pub(super) const fn spill_bytes_max() -> u64 {
         4 << 30
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that is asked for a moment beyond its end panics.
+    #[test]
+    fn a_duration_without_end_is_refused() {
+        let settings: [fn(&mut Config) -> &mut Duration; 4] = [
+            |config| &mut config.pending_max,
+            |config| &mut config.ack_timeout,
+            |config| &mut config.backoff_min,
+            |config| &mut config.backoff_max,
+        ];
+        for setting in settings {
+            for wrong in [Duration::ZERO, Duration::MAX] {
+                let mut config = Config::new("spill");
+                *setting(&mut config) = wrong;
+                assert!(config.validate().is_err(), "{config:?}");
+            }
+        }
+        assert!(Config::new("spill").validate().is_ok());
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::stats::Stats;
+use crate::stats::{State, Stats};
 use crate::ticket::{Promise, Ticket, promise};
 
 thread_local! {
@@ -98,6 +98,7 @@ impl Control {
 
     /// No request is taken from now on; those that wait learn that the drainer has ended.
     pub(crate) fn end(&self) {
+        self.stats.lock().state = State::Stopped;
         let mut inbox = self.requests.lock();
         inbox.ended = true;
         inbox.waiting.clear();

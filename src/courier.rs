@@ -3,7 +3,7 @@
 //! The sink lives here, on a current-thread runtime of its own, so that a slow disk of the drainer never keeps it from
 //! answering pings, and a hung sink never keeps the drainer from watching the ring.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -83,8 +83,14 @@ impl Courier {
             .name("spillring-sink".to_owned())
             .spawn(move || {
                 mark_own_thread();
-                let _leaving = Leaving(&theirs);
-                runtime.block_on(serve(sink, inbox, &theirs));
+                let leaving = Leaving(&theirs);
+                let serving = AssertUnwindSafe(|| runtime.block_on(serve(sink, inbox, &theirs)));
+                if catch_unwind(serving).is_err() {
+                    tracing::error!(target: "spillring", "the sink panicked when it was dropped");
+                }
+                // What blocks in its pool, such as the lookup of a name, is left behind.
+                runtime.shutdown_background();
+                drop(leaving);
             })
             .map_err(fail)?;
         Ok(Self {

@@ -231,7 +231,7 @@ impl Drainer {
             } else {
                 Flush::None
             },
-            stopping: self.requests.stopping(),
+            stopping: self.requests.stopping(now),
             pending_max: self.config.pending_max,
             poll: self.poll,
         }

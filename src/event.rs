@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,8 @@ pub trait Event: Send + 'static {
     /// An entry that cannot be encoded is discarded as an announced loss with the reason `encode_error`.
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
 
-    /// About how many bytes of memory the entry holds, its own size included. Asked once, on the publishing thread:
-    /// it must be cheap, and neither allocate nor block.
+    /// About how many bytes of memory the entry holds, its own size included. Asked at each attempt, on the publishing
+    /// thread: it must be cheap, and neither allocate nor block.
     fn weight(&self) -> usize;
 }
 
@@ -73,6 +73,8 @@ pub struct Record {
     pub(crate) losses: Vec<Loss>,
     /// When it was popped from the ring, in milliseconds since 1970.
     pub(crate) popped_ms: u64,
+    /// Since when it has been in memory, ring included, at the most.
+    pub(crate) since: Instant,
     pub(crate) subject: Box<str>,
     pub(crate) bytes: Bytes,
 }
@@ -169,8 +171,30 @@ impl Record {
         (self.subject.len() + self.bytes.len()) as u64 + Self::OVERHEAD
     }
 
+    /// The largest encoded entry: well below what a row of `SQLite` holds, which is a thousand million bytes.
+    pub(crate) const BYTES_MAX: usize = 512 << 20;
     /// Bytes that a record costs beside subject and payload, in the spill's accounts.
     pub(crate) const OVERHEAD: u64 = 32;
+}
+
+impl Loss {
+    /// Beyond so many stretches, losses of one reason are told together, at the place of the first.
+    const STRETCHES_MAX: usize = 16;
+
+    /// Adds a loss behind others, as one stretch with those of its reason.
+    pub(crate) fn join(self, losses: &mut Vec<Self>) {
+        let full = losses.len() >= Self::STRETCHES_MAX;
+        let last = losses.len().saturating_sub(1);
+        let same = losses
+            .iter_mut()
+            .enumerate()
+            .rfind(|(at, loss)| loss.reason == self.reason && (full || *at == last));
+        match same {
+            _ if self.count == 0 => {}
+            Some((_, loss)) => loss.count += self.count,
+            None => losses.push(self),
+        }
+    }
 }
 
 impl LossReason {
@@ -203,5 +227,29 @@ impl LossReason {
 impl fmt::Display for LossReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_of_one_reason_are_one_stretch_and_their_number_is_bounded() {
+        let loss = |count, reason| Loss { count, reason };
+        let mut losses = Vec::new();
+        for _ in 0..3 {
+            loss(2, LossReason::DeadLettered).join(&mut losses);
+        }
+        loss(0, LossReason::QueueFull).join(&mut losses);
+        assert_eq!(losses, [loss(6, LossReason::DeadLettered)]);
+
+        let mut losses = Vec::new();
+        for _ in 0..1_000 {
+            loss(1, LossReason::EncodeError).join(&mut losses);
+            loss(1, LossReason::QueueFull).join(&mut losses);
+        }
+        assert_eq!(losses.len(), Loss::STRETCHES_MAX);
+        assert_eq!(losses.iter().map(|loss| loss.count).sum::<u64>(), 2_000);
     }
 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -14,9 +14,16 @@ use crate::stats::Stats;
 
 /// The drainer's end of the ring, for any type of entry.
 pub(crate) trait Intake: Send {
-    /// Pops and encodes up to `entries_max` entries and about `bytes_max` encoded bytes, and appends them to `out`.
-    /// Answers how many were popped, those included that could not be encoded.
-    fn take(&mut self, entries_max: usize, bytes_max: u64, out: &mut Vec<Record>) -> usize;
+    /// Pops and encodes up to `entries_max` entries and about `bytes_max` encoded bytes, which have been in the ring
+    /// since then at the most, and appends them to `out`. Answers how many were popped, those included that could not
+    /// be encoded.
+    fn take(
+        &mut self,
+        entries_max: usize,
+        bytes_max: u64,
+        since: Instant,
+        out: &mut Vec<Record>,
+    ) -> usize;
 
     /// What the gate says.
     fn inside(&self) -> Inside;
@@ -104,11 +111,7 @@ impl<E: Event> RingIntake<E> {
     }
 
     fn carry_loss(&mut self, count: u64, reason: LossReason) {
-        match self.carried.last_mut() {
-            _ if count == 0 => {}
-            Some(last) if last.reason == reason => last.count += count,
-            _ => self.carried.push(Loss { count, reason }),
-        }
+        Loss { count, reason }.join(&mut self.carried);
     }
 
     fn encode(&mut self, entry: &E) -> Result<(Box<str>, Bytes), String> {
@@ -121,13 +124,17 @@ impl<E: Event> RingIntake<E> {
                 .map_err(|error| error.to_string())
         }));
         match encoded {
+            Ok(Ok(_)) if self.buffer.len() > Record::BYTES_MAX => {
+                let bytes = std::mem::take(&mut self.buffer).len();
+                Err(format!("its {bytes} bytes are more than can be stored"))
+            }
             Ok(Ok(subject)) => Ok((subject, Bytes::copy_from_slice(&self.buffer))),
             Ok(Err(problem)) => Err(problem),
             Err(_panic) => Err("encoding it panicked".to_owned()),
         }
     }
 
-    fn record(&mut self, entry: E, popped_ms: u64) -> Option<Record> {
+    fn record(&mut self, entry: E, popped_ms: u64, since: Instant) -> Option<Record> {
         self.last_n += 1;
         let encoded = self.encode(&entry);
         // Dropping is the user's code as well.
@@ -138,6 +145,7 @@ impl<E: Event> RingIntake<E> {
                 n: self.last_n,
                 losses: std::mem::take(&mut self.carried),
                 popped_ms,
+                since,
                 subject,
                 bytes,
             }),
@@ -152,7 +160,13 @@ impl<E: Event> RingIntake<E> {
 }
 
 impl<E: Event> Intake for RingIntake<E> {
-    fn take(&mut self, entries_max: usize, bytes_max: u64, out: &mut Vec<Record>) -> usize {
+    fn take(
+        &mut self,
+        entries_max: usize,
+        bytes_max: u64,
+        since: Instant,
+        out: &mut Vec<Record>,
+    ) -> usize {
         let entries_max =
             entries_max.min(usize::try_from(Key::N_MAX - self.last_n).unwrap_or(usize::MAX));
         let popped_ms = unix_ms();
@@ -163,7 +177,7 @@ impl<E: Event> Intake for RingIntake<E> {
             let Some(slot) = drain.next() else { break };
             popped += 1;
             self.number_losses(slot.lost);
-            if let Some(record) = self.record(slot.value, popped_ms) {
+            if let Some(record) = self.record(slot.value, popped_ms, since) {
                 bytes += record.size();
                 out.push(record);
             }
@@ -189,7 +203,9 @@ impl<E: Event> Intake for RingIntake<E> {
     }
 
     fn carry(&mut self, mut losses: Vec<Loss>) {
-        losses.append(&mut self.carried);
+        for loss in self.carried.drain(..) {
+            loss.join(&mut losses);
+        }
         self.carried = losses;
     }
 

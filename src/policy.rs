@@ -158,7 +158,7 @@ impl Facts {
         settled && (delivered || self.now >= stopping.deadline)
     }
 
-    /// Time is up, and what is left can be put nowhere.
+    /// Time is up, and for the whole grace what is left could be put nowhere.
     fn hopeless(&self) -> bool {
         self.stopping.is_some_and(|stopping| {
             self.now >= stopping.deadline.max(stopping.progress_at) + STOP_GRACE
@@ -214,11 +214,21 @@ impl Facts {
     }
 
     fn wait(&self) -> Step {
-        let until = |hand| match hand {
-            Hand::RestsUntil(at) if at > self.now => at - self.now,
-            _ => self.poll,
+        let rest = |hand| match hand {
+            Hand::RestsUntil(at) => Some(at),
+            Hand::Free | Hand::Busy => None,
         };
-        Step::Wait(self.poll.min(until(self.sink)).min(until(self.disk)))
+        let events = [
+            rest(self.sink),
+            rest(self.disk),
+            self.stopping.map(|stopping| stopping.deadline),
+            self.memory_since.map(|since| since + self.pending_max),
+        ];
+        let next = events.into_iter().flatten().filter(|at| *at > self.now);
+        Step::Wait(
+            next.min()
+                .map_or(self.poll, |at| self.poll.min(at - self.now)),
+        )
     }
 }
 

@@ -27,7 +27,8 @@ pub(crate) struct Shared<E> {
     pub(crate) popped: AtomicU64,
 }
 
-/// Counts of entries that were not let in. Every entry lost is counted here before it is counted in the ring.
+/// Counts of entries that were not let in. One that is lost for another reason than a full ring is counted here before
+/// it is counted in the ring, which counts them all.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     /// The spill is at its cap: a full ring is its doing.

@@ -33,7 +33,9 @@
 //! away.
 //!
 //! Overshoot is bounded: each thread overshoots by one entry of at most `bytes_max`, which is below 2³², so the fields
-//! hold more than two hundred of the heaviest at once; beyond that the carry makes the ring look fuller, never emptier.
+//! hold more than two hundred of the heaviest at once. Beyond that the carry makes the ring look fuller in entries and
+//! emptier in bytes, until the undoing: the bound on bytes may be passed by then, the one on entries never. A thread that
+//! is stopped between its adding and its undoing takes up room for as long.
 
 use super::sync::{ArrayQueue, AtomicU64, CachePadded, order};
 

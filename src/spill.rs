@@ -38,7 +38,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -197,6 +197,11 @@ impl Spill {
             .transact("remove from", |work| work.remove_through(key))
     }
 
+    /// How many entries there are up to and including the key. Counts them.
+    pub(crate) fn entries_through(&self, key: Key) -> Result<u64, SpillError> {
+        rows::entries_through(self.database.connection(), key).map_err(database_error("read"))
+    }
+
     /// Moves a record, spilled or not, to the dead letters; a loss takes its place.
     pub(crate) fn dead_letter(
         &mut self,
@@ -308,6 +313,7 @@ impl Spill {
         };
         let losses = fold.take(row.key, row.content())?;
         Some(Record {
+            since: Instant::now(),
             run: Arc::clone(run),
             n: row.key.n(),
             losses,

@@ -22,7 +22,7 @@ use support::bench::{
     Bench, LIMIT, Note, after_a_kill, assert_told, end, eventually, names, publish, told,
     until_delivered, until_spilled,
 };
-use support::sinks::Mode;
+use support::sinks::{Fault, Mode};
 
 const CHILD: &str = "SPILLRING_DISK_CHILD";
 
@@ -167,6 +167,63 @@ fn what_cannot_be_removed_is_not_sent_again() {
     end(drainer, 1);
     assert_eq!(bench.remote.texts(), names(0..701));
     assert_told(&bench.remote.stored());
+}
+
+/// An answer that settles spilled rows does so also if they cannot be removed.
+#[test]
+fn without_disk_a_doubt_is_settled() {
+    if !is_child() {
+        return run_in_a_child("without_disk_a_doubt_is_settled");
+    }
+    let bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..100);
+    until_spilled(&drainer);
+    take_disk_away();
+    bench.remote.next(Fault::AnswerLostAfter(3));
+    bench.remote.set(Mode::Up);
+    publish(&drainer.publisher(), 100..110);
+    until_delivered(&drainer);
+    assert_eq!(bench.remote.texts(), names(0..110));
+    give_disk_back();
+    let stats = end(drainer, 110);
+    assert_eq!(
+        (stats.delivered, stats.replayed, stats.spilled),
+        (110, 100, 0)
+    );
+}
+
+/// Large entries that can be put nowhere stay in the ring: what is out of it is bounded in bytes.
+#[test]
+fn without_disk_and_sink_large_entries_stay_in_the_ring() {
+    if !is_child() {
+        return run_in_a_child("without_disk_and_sink_large_entries_stay_in_the_ring");
+    }
+    let mut bench = Bench::down();
+    bench.config.ring_bytes_max = 8 << 20;
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..1);
+    until_spilled(&drainer);
+    take_disk_away();
+    let publisher = drainer.publisher();
+    let large = || Note::new("x".repeat(1 << 20));
+    let mut accepted: u64 = 1;
+    eventually("nothing is taken any more", || {
+        let before = accepted;
+        while publisher.try_publish(large()).is_ok() {
+            accepted += 1;
+        }
+        // Time for more tries than it would take to empty the ring, if each took some out.
+        accepted == before && publisher.flush().wait(Duration::from_millis(300)).is_err()
+    });
+    // A batch that is staged, and one that is drawn, each with an entry over.
+    let stats = drainer.stats();
+    assert!(stats.in_memory <= 10, "{stats:#?}");
+    give_disk_back();
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    let returned = drainer.stats().returned;
+    end(drainer, accepted + returned);
 }
 
 fn after_kill_of_copy(bench: &Bench) -> Vec<String> {

@@ -68,31 +68,33 @@ impl Drainer {
 
     fn answered(&mut self, position: Option<Position>, now: Instant) {
         self.sink.asked = false;
-        let Some(position) = position else {
-            self.sink.doubt = Doubt::None;
-            self.sink_works();
-            return;
-        };
-        let known = match self.spill.key_of(&position) {
-            Some(key) => self.settle_through(key),
+        let known = position.map_or(Ok(()), |position| match self.spill.key_of(&position) {
+            Some(key) => self.settle_through(key, now),
             None => self.take_new_identity(position),
-        };
+        });
         match known {
+            // The trouble is over only once something is delivered: an answer may be all that this sink is good for.
             Ok(()) => {
                 self.sink.doubt = Doubt::None;
-                self.sink_works();
+                self.sink.rests_until = None;
             }
             Err(error) => {
-                self.sink.rests_until = Some(now + self.config.backoff_min);
+                self.sink.rests_until = Some(now + self.sink.backoff.pause(fastrand::f64()));
                 self.disk.failed(&error, now);
             }
         }
     }
 
-    /// The sink has everything up to `key`.
-    fn settle_through(&mut self, key: Key) -> Result<(), SpillError> {
-        let removed = self.spill.remove_through(key)?;
-        let replayed = removed.saturating_sub(std::mem::take(&mut self.counts.unremoved));
+    /// The sink has everything up to `key`. A disk that cannot remove it now does so later.
+    fn settle_through(&mut self, key: Key, now: Instant) -> Result<(), SpillError> {
+        let before = std::mem::take(&mut self.counts.unremoved);
+        let settled = self.spill.remove_through(key).or_else(|error| {
+            self.disk.failed(&error, now);
+            let left = self.spill.entries_through(key);
+            self.counts.unremoved = left.as_ref().map_or(before, |left| *left);
+            left
+        })?;
+        let replayed = settled.saturating_sub(before);
         let unspilled = self.pipeline.settle_through(key);
         self.counts.replayed += replayed;
         self.counts.delivered += replayed + unspilled;
@@ -108,19 +110,17 @@ impl Drainer {
             "the sink knows a run of this publisher that this spill directory does not: it is a copy. \
              Going on under a new publisher id"
         );
-        let run = Arc::new(Run {
-            publisher,
-            ..(*self.run).clone()
-        });
-        for record in self
-            .pipeline
-            .records_mut()
-            .filter(|record| record.run.id == run.id)
-        {
-            record.run = Arc::clone(&run);
+        let renamed = |run: &Run| {
+            Arc::new(Run {
+                publisher,
+                ..run.clone()
+            })
+        };
+        for record in self.pipeline.records_mut() {
+            record.run = renamed(&record.run);
         }
-        self.intake.rename(Arc::clone(&run));
-        self.run = run;
+        self.run = renamed(&self.run);
+        self.intake.rename(Arc::clone(&self.run));
         Ok(())
     }
 
@@ -190,7 +190,7 @@ impl Drainer {
             return;
         };
         if let Err(error) = self.spill.dead_letter(&record, reason, detail) {
-            self.pipeline.push_front(record, now);
+            self.pipeline.push_front(record);
             self.disk.failed(&error, now);
             return;
         }
@@ -202,10 +202,11 @@ impl Drainer {
             DeadLetterReason::Rejected => self.counts.rejected += 1,
         }
         let mut losses = record.losses.clone();
-        losses.push(Loss {
+        let loss = Loss {
             count: 1,
             reason: LossReason::DeadLettered,
-        });
+        };
+        loss.join(&mut losses);
         // If rows of the spill come next, they bring the loss along from there.
         if self.pipeline.staged() == 0 && self.unread() {
             return;

@@ -20,11 +20,9 @@ pub(crate) struct Pipeline {
     flight: Option<Flight>,
     staged: VecDeque<Record>,
     staged_bytes: u64,
-    /// Since when the oldest staged record that is in memory only has been waiting.
-    staged_since: Option<Instant>,
     /// Out of the ring, for the disk: in memory only.
     drawn: VecDeque<Record>,
-    drawn_since: Option<Instant>,
+    drawn_bytes: u64,
     /// The last record that the sink is known to have.
     settled: Option<Key>,
     /// The last record that the spill has ever had.
@@ -35,8 +33,6 @@ pub(crate) struct Pipeline {
 struct Flight {
     batch: Arc<Batch>,
     since: Instant,
-    /// Since when its oldest record that is in memory only has been waiting.
-    memory_since: Option<Instant>,
 }
 
 /// How many records of a batch the sink has taken.
@@ -50,37 +46,36 @@ pub(crate) struct Settled {
 }
 
 impl Pipeline {
-    /// Adds records behind what is staged. Those from the spill are known to be there; the others have been in memory
-    /// only since then.
-    pub(crate) fn stage(&mut self, records: impl IntoIterator<Item = Record>, since: Instant) {
+    /// Adds records behind what is staged. Those from the spill are known to be there.
+    pub(crate) fn stage(&mut self, records: impl IntoIterator<Item = Record>) {
         for record in records {
-            if self.in_memory_only(&record) {
-                self.staged_since.get_or_insert(since);
-            }
             self.staged_bytes += record.size();
             self.staged.push_back(record);
         }
     }
 
-    /// Adds records from the ring that are to go to the disk; they have been in memory only since then.
-    pub(crate) fn draw(&mut self, records: impl IntoIterator<Item = Record>, since: Instant) {
-        self.drawn.extend(records);
-        if !self.drawn.is_empty() {
-            self.drawn_since.get_or_insert(since);
+    /// Adds records from the ring that are to go to the disk.
+    pub(crate) fn draw(&mut self, records: impl IntoIterator<Item = Record>) {
+        for record in records {
+            self.drawn_bytes += record.size();
+            self.drawn.push_back(record);
         }
     }
 
-    /// Stages up to `entries_max` of the records that were drawn; the disk has not taken them, and nothing stands
-    /// between any more.
-    pub(crate) fn stage_drawn(&mut self, entries_max: usize, now: Instant) {
-        let since = self.drawn_since.unwrap_or(now);
-        let records: Vec<_> = self
-            .drawn
-            .drain(..entries_max.min(self.drawn.len()))
-            .collect();
-        self.stage(records, since);
-        if self.drawn.is_empty() {
-            self.drawn_since = None;
+    /// Stages records that were drawn, within these bounds; the disk has not taken them, and nothing stands between any
+    /// more.
+    pub(crate) fn stage_drawn(&mut self, entries_max: usize, bytes_max: u64) {
+        let mut bytes = 0;
+        for _ in 0..entries_max {
+            if bytes >= bytes_max {
+                break;
+            }
+            let Some(record) = self.drawn.pop_front() else {
+                break;
+            };
+            bytes += record.size();
+            self.drawn_bytes -= record.size();
+            self.stage([record]);
         }
     }
 
@@ -106,11 +101,6 @@ impl Pipeline {
         }
         let through = records.last()?.id();
         self.staged_bytes -= bytes;
-        let only_here = records
-            .last()
-            .is_some_and(|record| self.in_memory_only(record));
-        let memory_since = self.staged_since.filter(|_| only_here);
-        self.forget_since();
         let batch = Arc::new(Batch {
             publisher,
             records,
@@ -120,7 +110,6 @@ impl Pipeline {
         self.flight = Some(Flight {
             batch: Arc::clone(&batch),
             since: now,
-            memory_since,
         });
         Some(batch)
     }
@@ -145,12 +134,6 @@ impl Pipeline {
             settled.spilled += u64::from(!self.in_memory_only(record));
         }
         self.settled = self.settled.max(records.last().map(Record::key));
-        if rest
-            .last()
-            .is_some_and(|record| self.in_memory_only(record))
-        {
-            self.staged_since = flight.memory_since.or(self.staged_since);
-        }
         for record in rest.into_iter().rev() {
             self.staged_bytes += record.size();
             self.staged.push_front(record);
@@ -179,15 +162,11 @@ impl Pipeline {
     pub(crate) fn pop_front(&mut self) -> Option<Record> {
         let record = self.staged.pop_front()?;
         self.staged_bytes -= record.size();
-        self.forget_since();
         Some(record)
     }
 
     /// Puts a record back that could not be buried.
-    pub(crate) fn push_front(&mut self, record: Record, now: Instant) {
-        if self.in_memory_only(&record) {
-            self.staged_since.get_or_insert(now);
-        }
+    pub(crate) fn push_front(&mut self, record: Record) {
         self.staged_bytes += record.size();
         self.staged.push_front(record);
     }
@@ -198,12 +177,15 @@ impl Pipeline {
 
     /// The first staged record, or else the first drawn one, tells these losses too, if it is of the same run. Hands
     /// them back if there is none.
-    pub(crate) fn carry(&mut self, after: &Record, losses: Vec<Loss>) -> Option<Vec<Loss>> {
+    pub(crate) fn carry(&mut self, after: &Record, mut losses: Vec<Loss>) -> Option<Vec<Loss>> {
         let Some(front) = self.staged.front_mut().or(self.drawn.front_mut()) else {
             return Some(losses);
         };
         if front.run.id == after.run.id {
-            front.losses.splice(0..0, losses);
+            for loss in front.losses.drain(..) {
+                loss.join(&mut losses);
+            }
+            front.losses = losses;
         }
         None
     }
@@ -222,11 +204,7 @@ impl Pipeline {
         let last = self.drawn.back().map(Record::key).or(self.last_staged());
         self.spilled_through = self.spilled_through.max(last);
         self.drawn.clear();
-        self.drawn_since = None;
-        self.staged_since = None;
-        if let Some(flight) = &mut self.flight {
-            flight.memory_since = None;
-        }
+        self.drawn_bytes = 0;
     }
 
     /// The spill holds rows up to `key`.
@@ -239,14 +217,9 @@ impl Pipeline {
         self.last_staged().or(self.settled)
     }
 
-    /// Since when something has been in memory only.
+    /// Since when something out of the ring has been in memory only, at the most.
     pub(crate) fn memory_since(&self) -> Option<Instant> {
-        let flight = self.flight.as_ref().and_then(|flight| flight.memory_since);
-        flight
-            .into_iter()
-            .chain(self.staged_since)
-            .chain(self.drawn_since)
-            .min()
+        self.unspilled().next().map(|record| record.since)
     }
 
     /// When the oldest record that is in flight or staged was popped from the ring.
@@ -286,19 +259,12 @@ impl Pipeline {
         self.staged_bytes
     }
 
-    pub(crate) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
-        self.staged.iter_mut().chain(&mut self.drawn)
+    pub(crate) fn drawn_bytes(&self) -> u64 {
+        self.drawn_bytes
     }
 
-    /// Those in memory only stand at the end: if the last staged one is on disk, all are.
-    fn forget_since(&mut self) {
-        if !self
-            .staged
-            .back()
-            .is_some_and(|record| self.in_memory_only(record))
-        {
-            self.staged_since = None;
-        }
+    pub(crate) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.staged.iter_mut().chain(&mut self.drawn)
     }
 
     fn last_staged(&self) -> Option<Key> {
@@ -314,3 +280,6 @@ impl Pipeline {
         Some(record.key()) > self.spilled_through
     }
 }
+
+#[cfg(test)]
+mod tests;

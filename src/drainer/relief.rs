@@ -11,12 +11,11 @@ use crate::spill::APPEND_ROWS_MAX;
 
 impl Drainer {
     pub(super) fn stage_spill(&mut self, now: Instant) {
-        let room = self.config.batch_max - self.pipeline.staged().min(self.config.batch_max);
-        let bytes = BATCH_BYTES_MAX - self.pipeline.staged_bytes().min(BATCH_BYTES_MAX);
+        let (room, bytes) = self.room();
         match self.spill.oldest(self.pipeline.read_after(), room, bytes) {
             Ok(records) => {
                 self.backlog.works();
-                self.pipeline.stage(records, now);
+                self.pipeline.stage(records);
             }
             Err(error) => self.backlog.failed(&error, now),
         }
@@ -24,21 +23,21 @@ impl Drainer {
 
     /// Stages what a failing disk has not taken, and then from the ring.
     pub(super) fn stage_ring(&mut self, now: Instant) {
-        let room = self.config.batch_max - self.pipeline.staged().min(self.config.batch_max);
+        let (room, bytes) = self.room();
         if self.pipeline.drawn() > 0 {
-            self.pipeline.stage_drawn(room, now);
+            self.pipeline.stage_drawn(room, bytes);
         } else {
-            let since = self.ring_age.since().unwrap_or(now);
-            let records = self.pop(room, now);
-            self.pipeline.stage(records, since);
+            let records = self.pop(room, bytes, now);
+            self.pipeline.stage(records);
         }
     }
 
     pub(super) fn relieve(&mut self, now: Instant) {
         // What a failed attempt has left counts towards the chunk: memory stays bounded.
-        let since = self.ring_age.since().unwrap_or(now);
-        let records = self.pop(APPEND_ROWS_MAX.saturating_sub(self.pipeline.drawn()), now);
-        self.pipeline.draw(records, since);
+        let room = APPEND_ROWS_MAX.saturating_sub(self.pipeline.drawn());
+        let bytes = BATCH_BYTES_MAX.saturating_sub(self.pipeline.drawn_bytes());
+        let records = self.pop(room, bytes, now);
+        self.pipeline.draw(records);
         let start = Instant::now();
         match self.spill.append(self.pipeline.unspilled()) {
             Ok(appended) => {
@@ -57,18 +56,29 @@ impl Drainer {
         }
     }
 
+    /// How many entries and bytes may be staged until there is a whole batch.
+    fn room(&self) -> (usize, u64) {
+        (
+            self.config.batch_max.saturating_sub(self.pipeline.staged()),
+            BATCH_BYTES_MAX.saturating_sub(self.pipeline.staged_bytes()),
+        )
+    }
+
     /// Pops and encodes from the ring.
-    fn pop(&mut self, entries_max: usize, now: Instant) -> Vec<Record> {
+    fn pop(&mut self, entries_max: usize, bytes_max: u64, now: Instant) -> Vec<Record> {
         let mut records = Vec::new();
         if self.intake.last_n() + entries_max as u64 > Key::N_MAX && !self.turn_over(now) {
             return records;
         }
-        let popped = self.intake.take(entries_max, BATCH_BYTES_MAX, &mut records);
+        let since = self.ring_age.since().unwrap_or(now);
+        let popped = self
+            .intake
+            .take(entries_max, bytes_max, since, &mut records);
         self.counts.popped += popped as u64;
         if popped > 0 {
             self.poll = POLL_MIN;
             self.requests.progress();
-        } else if entries_max > 0 {
+        } else if entries_max > 0 && bytes_max > 0 {
             // A publisher is inside and has not pushed yet.
             self.rest(self.poll);
         }

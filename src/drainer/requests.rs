@@ -17,6 +17,15 @@ pub(crate) struct Requests {
     flushes: Vec<Flushing>,
     shutdowns: Vec<Promise<Stats>>,
     stopping: Option<Stopping>,
+    overdue: Overdue,
+}
+
+/// Whether the end has been seen to be overdue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Overdue {
+    #[default]
+    Unseen,
+    Seen,
 }
 
 /// A flush first waits until all that stood in the ring when it was seen has been popped; what had been numbered by
@@ -56,7 +65,16 @@ impl Requests {
         !self.flushes.is_empty()
     }
 
-    pub(crate) fn stopping(&self) -> Option<Stopping> {
+    /// The time that a disk is given at the end counts from the first turn that can use it: the process may have stood
+    /// still, or a commit taken long, until after the deadline.
+    pub(crate) fn stopping(&mut self, now: Instant) -> Option<Stopping> {
+        if let Some(stopping) = &mut self.stopping
+            && self.overdue == Overdue::Unseen
+            && now >= stopping.deadline
+        {
+            stopping.progress_at = now;
+            self.overdue = Overdue::Seen;
+        }
         self.stopping
     }
 
@@ -95,5 +113,29 @@ impl Requests {
         for promise in self.shutdowns {
             promise.keep(stats.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticket::promise;
+
+    /// The process stood still from before the deadline until long after it.
+    #[test]
+    fn the_grace_of_an_end_counts_from_the_first_turn_behind_its_deadline() {
+        let start = Instant::now();
+        let mut requests = Requests::default();
+        let (promise, _ticket) = promise();
+        let limit = Duration::from_millis(500);
+        requests.add(Request::Shutdown(limit, promise), 0, 0, start);
+        let progress_at = |requests: &mut Requests, now| {
+            requests.stopping(now).map(|stopping| stopping.progress_at)
+        };
+        assert_eq!(progress_at(&mut requests, start), Some(start));
+        let thawed = start + Duration::from_mins(10);
+        assert_eq!(progress_at(&mut requests, thawed), Some(thawed));
+        let later = thawed + Duration::from_secs(1);
+        assert_eq!(progress_at(&mut requests, later), Some(thawed));
     }
 }

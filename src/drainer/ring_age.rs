@@ -9,6 +9,8 @@ use std::time::Instant;
 pub(crate) struct RingAge {
     since: Option<Instant>,
     next: Option<Look>,
+    /// The last look, if the ring was empty then.
+    empty_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -22,13 +24,17 @@ impl RingAge {
     /// So many entries have been popped so far, and so many are in the ring.
     pub(crate) fn look(&mut self, popped: u64, entries: u64, now: Instant) {
         if entries == 0 {
-            *self = Self::default();
+            *self = Self {
+                empty_at: Some(now),
+                ..Self::default()
+            };
             return;
         }
         if self.next.is_some_and(|next| popped < next.pops) {
             return;
         }
-        self.since = Some(self.next.map_or(now, |passed| passed.at));
+        let passed = self.next.map(|next| next.at);
+        self.since = passed.or(self.empty_at.take()).or(Some(now));
         self.next = Some(Look {
             at: now,
             pops: popped + entries,
@@ -54,10 +60,12 @@ mod tests {
         let mut age = RingAge::default();
         age.look(0, 0, at(0));
         assert_eq!(age.since(), None);
+        // They came since the last look.
         age.look(0, 5, at(1));
+        assert_eq!(age.since(), Some(at(0)));
         // Three go and four come: two of the first look are left.
         age.look(3, 6, at(2));
-        assert_eq!(age.since(), Some(at(1)));
+        assert_eq!(age.since(), Some(at(0)));
         // All of them are gone; what is left came after the first look.
         age.look(5, 4, at(3));
         assert_eq!(age.since(), Some(at(1)));

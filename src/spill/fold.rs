@@ -120,9 +120,6 @@ impl Fold {
     }
 
     fn lose(&mut self, count: u64, reason: LossReason) {
-        match self.losses.last_mut() {
-            Some(last) if last.reason == reason => last.count += count,
-            _ => self.losses.push(Loss { count, reason }),
-        }
+        Loss { count, reason }.join(&mut self.losses);
     }
 }

@@ -1,7 +1,7 @@
 //! The statements on the backlog. Each leaves the totals of its transaction exact, and each can be repeated.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, Row as SqlRow};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
 use crate::event::{Key, Loss, LossReason, Record};
 
@@ -313,6 +313,11 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+pub(super) fn entries_through(conn: &Connection, key: Key) -> rusqlite::Result<u64> {
+    conn.prepare_cached("SELECT count(*) FROM rows WHERE kind = 0 AND key <= ?1")?
+        .query_row([key.row()], |row| row.get(0).map(uint))
 }
 
 /// The numbers are part of the format: never change one.

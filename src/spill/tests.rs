@@ -39,6 +39,7 @@ fn record_after(run: &Arc<Run>, n: u64, losses: &[Loss]) -> Record {
         n,
         losses: losses.to_vec(),
         popped_ms: 1_000 + n,
+        since: std::time::Instant::now(),
         subject: format!("acme.{n}").into(),
         bytes: Bytes::from(content(run.local, n)),
     }

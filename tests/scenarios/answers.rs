@@ -6,7 +6,7 @@ use std::time::Duration;
 use spillring::LossReason;
 
 use crate::support::bench::{
-    Bench, LIMIT, assert_told, end, eventually, name, names, publish, until_delivered,
+    Bench, LIMIT, assert_told, end, end_within, eventually, name, names, publish, until_delivered,
     until_spilled,
 };
 use crate::support::sinks::{Cursor, Fault, Mode};
@@ -121,6 +121,23 @@ fn a_lost_answer_about_a_spilled_batch_is_asked_for() {
         assert_eq!(bench.remote.texts(), names(0..500), "{fault:?}");
         assert_eq!((stats.delivered, stats.replayed), (500, 500));
     }
+}
+
+/// A sink whose outcomes are never known is asked each time, and tried ever more seldom all the same.
+#[test]
+fn answers_alone_do_not_end_the_backoff() {
+    let mut bench = Bench::new();
+    bench.config.backoff_max = LIMIT;
+    for _ in 0..1_000 {
+        bench.remote.next(Fault::AnswerLostAfter(0));
+    }
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..5);
+    eventually("some tries", || bench.remote.deliveries() >= 5);
+    // A load of time, not a wait: slow machines try less often, none a hundred times.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(bench.remote.deliveries() < 100);
+    end_within(drainer, Duration::ZERO, 5);
 }
 
 /// Without a cursor it is at least once: nothing is missing, and first occurrences are in order.

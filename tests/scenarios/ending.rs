@@ -4,7 +4,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use spillring::{SpillError, StartError, State};
+use spillring::{
+    Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError, SpillError, StartError,
+    State,
+};
 
 use crate::support::bench::{
     Bench, Flaw, LIMIT, Note, assert_told, end, end_within, eventually, names, publish,
@@ -81,6 +84,57 @@ fn a_slow_way_to_the_disk_is_no_dead_end() {
         (stats.spilled, stats.in_ring, stats.in_memory),
         (3_500, 0, 0)
     );
+}
+
+/// The drainer sleeps when its time is up, and the sink has its batch: it wakes in time to spill.
+#[test]
+fn an_end_in_a_long_sleep_spills_what_is_left() {
+    let mut bench = Bench::new();
+    bench.config.poll_max = Duration::from_secs(1);
+    bench.config.pending_max = LIMIT;
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..1);
+    until_delivered(&drainer);
+    bench.remote.set(Mode::Stalled);
+    publish(&drainer.publisher(), 1..11);
+    eventually("a batch at the sink", || drainer.stats().in_memory > 0);
+    let stats = end_within(drainer, Duration::from_millis(700), 11);
+    assert_eq!((stats.delivered, stats.spilled), (1, 10));
+}
+
+/// What a sink has left blocking a thread of its runtime's pool is not waited for.
+#[test]
+fn an_end_does_not_wait_for_a_sink_that_blocks_a_thread() {
+    let bench = Bench::new();
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let sink = Blocking(Some(blocked));
+    let drainer = spillring::start::<Note>(bench.config.clone(), sink).unwrap();
+    publish(&drainer.publisher(), 0..5);
+    eventually("a batch at the sink", || drainer.stats().in_memory > 0);
+    let stats = end_within(drainer, Duration::ZERO, 5);
+    assert_eq!(stats.spilled, 5);
+    drop(release);
+}
+
+struct Blocking(Option<std::sync::mpsc::Receiver<()>>);
+
+impl Sink for Blocking {
+    fn position<'a>(
+        &'a mut self,
+        _: &'a PublisherId,
+    ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        let blocked = self.0.take();
+        Box::pin(async move {
+            // Until the test ends.
+            let wait = move || blocked.is_some_and(|blocked| blocked.recv().is_ok());
+            drop(tokio::task::spawn_blocking(wait).await);
+            Delivery::all(batch)
+        })
+    }
 }
 
 /// Publishers that never notice do not keep the end from coming, and their attempts are counted.

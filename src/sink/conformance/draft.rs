@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -57,6 +58,7 @@ impl Draft {
     pub fn entry(&mut self, bytes: impl Into<Bytes>) -> &mut Self {
         self.n += 1;
         self.records.push(Record {
+            since: Instant::now(),
             run: Arc::clone(&self.run),
             n: self.n,
             losses: mem::take(&mut self.losses),
