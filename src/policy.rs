@@ -261,12 +261,13 @@ impl Backoff {
         }
     }
 
-    /// How long to rest after one more failure; `jitter` is a random number in `0.0..1.0`.
-    pub(crate) fn pause(&mut self, jitter: f64) -> Duration {
+    /// How long to rest after one more failure, at the most `limit`; `jitter` is a random number in `0.0..1.0`.
+    pub(crate) fn pause(&mut self, jitter: f64, limit: Duration) -> Duration {
         let ceiling = self
             .min
             .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(self.max);
+            .min(self.max)
+            .min(limit);
         self.failures = self.failures.saturating_add(1);
         ceiling.mul_f64(jitter)
     }

@@ -28,6 +28,8 @@ pub struct NatsConfig {
     pub stream_care: StreamCare,
     /// Goes before the subject of each entry, with a dot between. Default `assembly.audit`.
     pub subject_prefix: String,
+    /// Goes before the publisher id in the subject of its cursor, with a dot between. Default `assembly.cursor`.
+    pub cursor_prefix: String,
     /// A token.
     pub token: Option<Secret>,
     /// A user, who needs `password` as well.
@@ -65,6 +67,9 @@ pub enum StreamCare {
     /// A missing stream is made; one that exists is looked at and never changed.
     #[default]
     Create,
+    /// A missing stream is made; one that exists is given what it lacks for transactions: `allow_atomic`,
+    /// `allow_rollup_hdrs`, and the subjects of cursors.
+    Upgrade,
     /// A missing stream is an error; one that exists is looked at and never changed.
     Verify,
 }
@@ -111,6 +116,7 @@ impl Default for NatsConfig {
             stream: "AUDIT".to_owned(),
             stream_care: StreamCare::default(),
             subject_prefix: "assembly.audit".to_owned(),
+            cursor_prefix: "assembly.cursor".to_owned(),
             token: None,
             user: None,
             password: None,
@@ -199,10 +205,24 @@ impl NatsConfig {
                 "must be a name without spaces, `.`, `*`, `>`, `/` and `\\`",
             ));
         }
-        if self.subject_prefix.contains(bad) || self.subject_prefix.split('.').any(str::is_empty) {
+        for (key, prefix) in [
+            ("subject_prefix", &self.subject_prefix),
+            ("cursor_prefix", &self.cursor_prefix),
+        ] {
+            if prefix.contains(bad) || prefix.split('.').any(str::is_empty) {
+                return Err(wrong(
+                    key,
+                    "must be words with dots between them, without spaces and wildcards, such as \"assembly.audit\"",
+                ));
+            }
+        }
+        let below = |one: &str, other: &str| format!("{one}.").starts_with(&format!("{other}."));
+        if below(&self.cursor_prefix, &self.subject_prefix)
+            || below(&self.subject_prefix, &self.cursor_prefix)
+        {
             return Err(wrong(
-                "subject_prefix",
-                "must be words with dots between them, without spaces and wildcards, such as \"assembly.audit\"",
+                "cursor_prefix",
+                "must not lie below `subject_prefix`, nor above it: cursors are no entries",
             ));
         }
         Ok(())

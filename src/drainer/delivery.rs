@@ -1,7 +1,7 @@
 //! The sink's side: asking, delivering, and what comes of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Drainer, POLL_MIN};
 use crate::courier::{Order, Outcome};
@@ -11,6 +11,9 @@ use crate::metrics::Metrics;
 use crate::policy::Doubt;
 use crate::sink::Delivery;
 use crate::spill::DeadLetterReason;
+
+/// The longest wait between two attempts to reach a sink, or to ask it after a doubt.
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
 
 impl Drainer {
     pub(super) fn ask(&mut self) {
@@ -79,7 +82,8 @@ impl Drainer {
                 self.sink.rests_until = None;
             }
             Err(error) => {
-                self.sink.rests_until = Some(now + self.sink.backoff.pause(fastrand::f64()));
+                let pause = self.sink.backoff.pause(fastrand::f64(), Duration::MAX);
+                self.sink.rests_until = Some(now + pause);
                 self.disk.failed(&error, now);
             }
         }
@@ -228,10 +232,20 @@ impl Drainer {
 
     fn sink_failed(&mut self, error: SinkError, now: Instant) {
         self.counts.delivery_errors += 1;
-        let pause = self.sink.backoff.pause(fastrand::f64());
+        if matches!(self.sink.trouble, Some(SinkError::Disconnected(_)))
+            && !matches!(error, SinkError::Disconnected(_))
+        {
+            // It was reached: what it says now is another matter.
+            self.sink.backoff.reset();
+        }
         let pause = match error {
             SinkError::Misconfigured(_) => self.config.backoff_max,
-            _ => pause,
+            SinkError::Disconnected(_) | SinkError::Unknown(_) => {
+                self.sink.backoff.pause(fastrand::f64(), RECONNECT_MAX)
+            }
+            SinkError::Unavailable(_) | SinkError::Rejected(_) => {
+                self.sink.backoff.pause(fastrand::f64(), Duration::MAX)
+            }
         };
         if matches!(error, SinkError::Unknown(_)) {
             self.sink.doubt = Doubt::Ask;

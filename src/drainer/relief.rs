@@ -1,7 +1,7 @@
 //! The disk's side: staging from spill and ring, and relieving memory into the spill.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{BATCH_BYTES_MAX, DiskSide, Drainer, POLL_MIN};
 use crate::error::SpillError;
@@ -118,6 +118,6 @@ impl DiskSide {
         if self.rests_until.is_none() {
             tracing::error!(target: "spillring", %error, "the spill does not work; entries stay where they are");
         }
-        self.rests_until = Some(now + self.backoff.pause(fastrand::f64()));
+        self.rests_until = Some(now + self.backoff.pause(fastrand::f64(), Duration::MAX));
     }
 }

@@ -288,13 +288,21 @@ fn an_end_that_can_put_nothing_anywhere_comes_all_the_same() {
 #[test]
 fn backoff_doubles_up_to_its_bound_and_starts_anew() {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-    let pauses: Vec<_> = (0..6).map(|_| backoff.pause(1.0).as_millis()).collect();
+    let pauses: Vec<_> = (0..6)
+        .map(|_| backoff.pause(1.0, Duration::MAX).as_millis())
+        .collect();
     assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
-    assert_eq!(backoff.pause(0.5), Duration::from_millis(500));
+    assert_eq!(
+        backoff.pause(0.5, Duration::MAX),
+        Duration::from_millis(500)
+    );
     backoff.reset();
-    assert_eq!(backoff.pause(1.0), Duration::from_millis(100));
+    assert_eq!(
+        backoff.pause(1.0, Duration::MAX),
+        Duration::from_millis(100)
+    );
     for _ in 0..100 {
-        assert!(backoff.pause(1.0) <= Duration::from_secs(1));
+        assert!(backoff.pause(1.0, Duration::MAX) <= Duration::from_secs(1));
     }
 }
 

@@ -42,8 +42,6 @@ pub(super) struct Connection {
     heard: watch::Receiver<Heard>,
     /// Its URL, masked.
     server: String,
-    /// The largest message that the stream takes, headers included.
-    message_max: Option<usize>,
     /// Until when answers may still come in, once something was not permitted.
     grace: Option<Instant>,
 }
@@ -108,7 +106,7 @@ impl Connection {
         let client = match timeout(limit, options.connect(servers)).await {
             Ok(connected) => connected.map_err(|error| failure::of_connect(&error))?,
             Err(_) => {
-                return Err(SinkError::Unavailable(format!(
+                return Err(SinkError::Disconnected(format!(
                     "no answer within {limit:?}"
                 )));
             }
@@ -118,7 +116,6 @@ impl Connection {
             client,
             heard,
             server: url.to_string(),
-            message_max: None,
             grace: None,
         })
     }
@@ -142,12 +139,13 @@ impl Connection {
         context
     }
 
-    pub(super) fn set_message_max(&mut self, max: Option<usize>) {
-        self.message_max = max;
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
-    pub(super) fn message_max(&self) -> Option<usize> {
-        self.message_max
+    /// The largest payload, headers included, that the server takes. A server may change it at any time.
+    pub(super) fn payload_max(&self) -> usize {
+        self.client.server_info().max_payload
     }
 
     /// The servers that this one has told of.

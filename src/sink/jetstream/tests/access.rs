@@ -19,7 +19,7 @@ const NKEY: &str =
 const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 
 fn position(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Result<(), SinkError> {
-    Rig::with(url, change).position()
+    Rig::with(url, change).position().map(|_| ())
 }
 
 fn assert_kept_out(url: &str, change: impl FnOnce(&mut NatsConfig)) -> String {

@@ -92,7 +92,7 @@ fn a_stream_that_may_lose_entries_is_told_once() {
     let mut rig = Rig::new(&server.url());
     let log = logged(|| {
         for _ in 0..3 {
-            rig.sink.connection = None;
+            rig.sink.connected = None;
             rig.position().unwrap();
         }
     });

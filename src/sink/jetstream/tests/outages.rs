@@ -210,7 +210,7 @@ fn the_second_server_is_taken_when_the_first_is_down() {
     });
     let records = records(1..=10, COMMON);
     for part in records.chunks(1) {
-        rig.sink.connection = None;
+        rig.sink.connected = None;
         assert_all(&rig.deliver(&batch(part, AMPLE)), 1);
     }
     assert_stored(&server, &records);
@@ -225,7 +225,7 @@ fn a_server_in_lame_duck_mode_is_left_after_the_batch() {
     server.signal(rustix::process::Signal::USR2);
     // By itself the server ends the connection after ten seconds.
     let until = Instant::now() + Duration::from_secs(5);
-    while rig.sink.connection.as_ref().unwrap().is_usable() {
+    while rig.sink.connected.as_ref().unwrap().connection.is_usable() {
         assert!(Instant::now() < until, "the farewell was not heard");
         let pause = async { tokio::time::sleep(Duration::from_millis(10)).await };
         rig.runtime.block_on(pause);
