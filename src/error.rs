@@ -120,7 +120,7 @@ pub enum SpillError {
         dir: PathBuf,
     },
     /// The file system refused.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}: {source}{}", remedy(source.kind()))]
     Io {
         /// What was being done, as a verb.
         action: &'static str,
@@ -155,6 +155,22 @@ pub enum SpillError {
         /// How many.
         runs: u32,
     },
+}
+
+/// What can be done about it, where that can be told.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind::{
+        AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+    };
+    match kind {
+        AlreadyExists | NotADirectory => {
+            "; a file stands in the way: give a directory that this user can write"
+        }
+        NotFound | PermissionDenied | ReadOnlyFilesystem => {
+            "; give a directory that this user can write"
+        }
+        _ => "",
+    }
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -146,6 +146,9 @@ impl NatsConfig {
     /// These settings, overruled by `NATS_URL` (several, separated by commas), `NATS_TOKEN`, `NATS_USER`,
     /// `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`, `NATS_CA`, `NATS_CERT` and `NATS_KEY`, where set and not empty.
     ///
+    /// There is one way to be let in: that of the environment displaces any other one set here, those in `urls`
+    /// included.
+    ///
     /// # Errors
     ///
     /// A variable that is not Unicode.
@@ -162,14 +165,21 @@ impl NatsConfig {
             Err(VarError::NotPresent) => Ok(None),
             Err(VarError::NotUnicode(_)) => Err(wrong(name, "must be Unicode")),
         };
-        if let Some(urls) = var("NATS_URL")? {
+        let urls = var("NATS_URL")?;
+        let (user, password) = (var("NATS_USER")?, var("NATS_PASSWORD")?.map(Secret::from));
+        let token = var("NATS_TOKEN")?.map(Secret::from);
+        let creds = var("NATS_CREDS")?.map(PathBuf::from);
+        let nkey = var("NATS_NKEY")?.map(Secret::from);
+        let by_name = user.is_some() || password.is_some();
+        if by_name || token.is_some() || creds.is_some() || nkey.is_some() {
+            self.urls = self.urls.iter().map(NatsUrl::bare).collect();
+            self.user = user.or(self.user.filter(|_| by_name));
+            self.password = password.or(self.password.filter(|_| by_name));
+            (self.token, self.creds, self.nkey) = (token, creds, nkey);
+        }
+        if let Some(urls) = urls {
             self.urls = urls.split(',').map(|url| url.trim().into()).collect();
         }
-        self.token = var("NATS_TOKEN")?.map(Secret::from).or(self.token);
-        self.user = var("NATS_USER")?.or(self.user);
-        self.password = var("NATS_PASSWORD")?.map(Secret::from).or(self.password);
-        self.creds = var("NATS_CREDS")?.map(PathBuf::from).or(self.creds);
-        self.nkey = var("NATS_NKEY")?.map(Secret::from).or(self.nkey);
         self.tls.ca = var("NATS_CA")?.map(PathBuf::from).or(self.tls.ca);
         self.tls.cert = var("NATS_CERT")?.map(PathBuf::from).or(self.tls.cert);
         self.tls.key = var("NATS_KEY")?.map(PathBuf::from).or(self.tls.key);

@@ -17,12 +17,50 @@ fn complains(config: &str, pieces: &[&str]) {
 fn an_unknown_key_is_told() {
     complains(
         "[spillring]\nring_capcity = 64\n",
-        &["[spillring] of audit.toml", "ring_capcity"],
+        &[
+            "[spillring] of audit.toml: unknown key `ring_capcity`",
+            "`ring_capacity`",
+            "`input`, `sink`, `shutdown_max`, `nats`",
+        ],
     );
     complains(
         "[spillring.nats]\nurl = \"nats://a\"\n",
-        &["[spillring.nats] of audit.toml", "`url`"],
+        &["[spillring.nats] of audit.toml", "`url`", "`urls`"],
     );
+}
+
+#[test]
+fn a_file_without_our_table_is_told() {
+    for config in [
+        "",
+        "[spilring]\nring_capacity = 64\n",
+        "ring_capacity = 64\n",
+    ] {
+        complains(
+            config,
+            &[
+                "audit.toml has no table [spillring]",
+                "below a line [spillring]",
+            ],
+        );
+    }
+}
+
+#[test]
+fn settings_outside_of_our_table_are_told() {
+    let bench = Bench::new();
+    let config = "ring_capacity = 64\nport = 1\n[nats]\nstream = \"OTHER\"\n[sink]\n[spillring]\n";
+    bench.write("audit.toml", config);
+    let said = bench.run(&["run", "--spill", "spill", "--config", "audit.toml"]);
+    let told: Vec<_> = said.assert_code(0).err.lines().collect();
+    assert_eq!(
+        told[..2],
+        ["nats", "ring_capacity"].map(|key| format!(
+            "`{key}` in audit.toml stands outside of [spillring], and is passed over"
+        )),
+        "{told:#?}"
+    );
+    assert!(told[2].starts_with("entries go to"), "{told:#?}");
 }
 
 #[test]
@@ -33,7 +71,15 @@ fn a_value_that_cannot_be_is_told() {
     );
     complains(
         "[spillring]\nshutdown_max = 10\n",
-        &["[spillring] of audit.toml", "shutdown_max"],
+        &["[spillring] of audit.toml", "`shutdown_max`", "like \"1s\""],
+    );
+    complains(
+        "[spillring.nats]\nping_interval = 5\n",
+        &[
+            "[spillring.nats] of audit.toml",
+            "`ping_interval`",
+            "like \"1s\"",
+        ],
     );
     complains(
         "[spillring]\nsink = \"mail:me\"\n",

@@ -38,6 +38,20 @@ fn a_small_one_holds() {
 }
 
 #[test]
+fn an_outage_that_is_no_time_is_told() {
+    for time in ["soon", "-1", "NaN"] {
+        let said = Bench::new().run(&["demo", &format!("--outage={time}")]);
+        assert!(
+            said.assert_code(2)
+                .err
+                .contains("'--outage <TIME>': give a time, such as 2s"),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
 fn a_server_that_is_not_there_is_told() {
     let said = Bench::new().run(&["demo", "--nats", "nats://127.0.0.1:1"]);
     assert!(

@@ -65,6 +65,32 @@ fn the_file_goes_behind_the_environment_and_the_environment_behind_the_flags() {
 }
 
 #[test]
+fn servers_in_the_sink_of_the_file_go_behind_the_environment() {
+    let (bench, server) = (Bench::new(), NatsServer::start());
+    let url = server.url();
+    let run = |sink: &str, nats: &str, arguments: &[&str], environment: &[(&str, &str)]| {
+        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\n";
+        bench.write(
+            "config.toml",
+            &format!("{own}sink = \"{sink}\"\n[spillring.nats]\n{nats}"),
+        );
+        let mut command = bench.command(&["run", "--config", "config.toml", "--input", SESSIONS]);
+        command.args(arguments).envs(environment.iter().copied());
+        Said::of(command.spawn().unwrap())
+    };
+    let nowhere = "nats://127.0.0.1:1";
+    let elsewhere = format!("urls = [\"{nowhere}\"]\n");
+    let here = format!("urls = [\"{url}\"]\n");
+    run(nowhere, "", &[], &[("NATS_URL", &url)]).assert_code(0);
+    run(&url, &elsewhere, &[], &[]).assert_code(0);
+    run("jsonl:out", &here, &["--sink", "nats"], &[]).assert_code(0);
+    let said = run(&url, "", &["--sink", "nats"], &[]);
+    let told = format!("entries go to the stream AUDIT of {url}\n");
+    assert_eq!(said.assert_code(0).err, told);
+    assert_eq!(read_stream(&url, "AUDIT").len(), 4 * 2_000);
+}
+
+#[test]
 fn the_demo_holds_and_leaves_no_stream() {
     let (bench, server) = (Bench::new(), NatsServer::start());
     let url = server.url();
@@ -75,7 +101,7 @@ fn the_demo_holds_and_leaves_no_stream() {
         "--entries",
         "20000",
         "--outage",
-        "1500ms",
+        "1.5",
     ]);
     let out = &said.assert_code(0).out;
     for piece in [

@@ -23,7 +23,12 @@ fn a_file_is_delivered_as_it_is() {
     ]);
     said.assert_code(0);
     assert_same(&bench.path("out"), &fs::read(SESSIONS).unwrap());
-    assert_eq!(said.err, "");
+    assert_eq!(said.err, "entries go to out\n");
+    assert!(
+        said.out.contains("2,000  acknowledged by out\n"),
+        "{}",
+        said.out
+    );
     assert!(said.out.ends_with("All is delivered.\n"), "{}", said.out);
 }
 
@@ -31,10 +36,26 @@ fn a_file_is_delivered_as_it_is() {
 fn the_sink_defaults_to_a_file_and_the_input_to_standard_input() {
     let bench = Bench::new();
     let entries = fs::read_to_string(SESSIONS).unwrap();
-    bench
-        .run_with(&["run", "--spill", "spill"], &entries)
-        .assert_code(0);
+    let said = bench.run_with(&["run", "--spill", "spill"], &entries);
+    let told = "entries go to audit.jsonl in the current directory, because no sink is named";
+    assert_eq!(said.assert_code(0).err, format!("{told}\n"));
     assert_same(&bench.path("audit.jsonl"), entries.as_bytes());
+}
+
+#[test]
+fn settings_of_nats_that_are_not_used_are_told() {
+    let bench = Bench::new();
+    bench.write("audit.toml", "[spillring.nats]\nstream = \"OTHER\"\n");
+    let with_file = bench.command(&["run", "--spill", "spill", "--config", "audit.toml"]);
+    let mut with_environment = bench.command(&["run", "--spill", "spill"]);
+    with_environment.env("NATS_URL", "nats://127.0.0.1:1");
+    for mut command in [with_file, with_environment] {
+        let said = Said::of(command.spawn().unwrap());
+        let told = &said.assert_code(0).err;
+        for piece in ["entries go to audit.jsonl", "`--sink nats`", "to NATS"] {
+            assert!(told.contains(piece), "no `{piece}` in {told}");
+        }
+    }
 }
 
 #[test]
@@ -106,7 +127,7 @@ fn lines_that_are_no_entries_are_told_with_their_numbers_and_passed_over() {
     ];
     let said = bench.run_with(&arguments, &input);
 
-    let told: Vec<_> = said.assert_code(4).err.lines().collect();
+    let told: Vec<_> = said.assert_code(4).err.lines().skip(1).collect();
     assert_eq!(told.len(), 3, "{told:#?}");
     assert_eq!(told[0], "line 3 is no entry: expected ident (column 2)");
     assert_eq!(
@@ -145,7 +166,10 @@ fn an_overlong_line_is_passed_over() {
     let expected: String = [1, 3]
         .map(|line| format!("line {line} is no entry: it is longer than 16777216 bytes\n"))
         .concat();
-    assert_eq!(said.assert_code(4).err, expected);
+    assert_eq!(
+        said.assert_code(4).err,
+        format!("entries go to out\n{expected}")
+    );
     assert_eq!(bench.read("out"), format!("{entry}\n"));
 }
 
@@ -171,6 +195,16 @@ fn entries_that_are_too_large_are_dead_letters() {
     assert_eq!(report["delivered"], 2_000 - dead);
     let status = bench.status_when(|_| true);
     assert_eq!(status["dead_letters"], dead);
+
+    let said = bench.run(&["run", "--spill", "spill"]);
+    let words = &said.assert_code(4).out;
+    for piece in [
+        "Nothing is lost; ",
+        " dead letters are kept, ",
+        " of them from earlier runs.",
+    ] {
+        assert!(words.contains(piece), "no `{piece}` in {words}");
+    }
 }
 
 #[test]

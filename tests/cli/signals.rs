@@ -42,12 +42,8 @@ fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
         [2_000, 2_000, 0]
     );
     assert!(
-        said.err.contains("stopping: read through line 2000"),
-        "{}",
         said.err
-    );
-    assert!(
-        said.err.contains("the beginning of line 2001"),
+            .contains("stopping: not read on from line 2001, delivering for at most 100ms"),
         "{}",
         said.err
     );
@@ -72,17 +68,21 @@ fn sigint_delivers_what_it_can() {
 }
 
 #[test]
-fn a_signal_is_heard_by_one_who_waits_for_room() {
+fn a_signal_at_the_cap_leaves_the_rest_unread_for_the_next_run() {
     let bench = Bench::new();
     // At its cap the spill takes no more, and the ring stays full.
     bench.write(
         "config.toml",
         "[spillring]\nspill_bytes_max = 1048576\nshutdown_max = \"100ms\"\n",
     );
-    let (child, mut stdin) = bench.piped(&[
+    let entries = fs::read_to_string(SESSIONS).unwrap().repeat(2);
+    bench.write("input", &entries);
+    let arguments = [
         "run",
         "--config",
         "config.toml",
+        "--input",
+        "input",
         "--sink",
         "jsonl:later/out",
         "--spill",
@@ -91,23 +91,43 @@ fn a_signal_is_heard_by_one_who_waits_for_room() {
         "64",
         "--report",
         "json",
-    ]);
-    let entries = fs::read(SESSIONS).unwrap();
-    let writer = std::thread::spawn(move || stdin.write_all(&entries.repeat(2)));
+    ];
+    let child = bench.command(&arguments).spawn().unwrap();
     bench.status_when(|status| status["stats"]["state"] == "spill_full");
     signal(&child, Signal::TERM);
     let said = Said::of(child);
-    assert!(writer.join().unwrap().is_err(), "it read on");
 
-    let report = said.report();
-    let count = |key: &str| report[key].as_u64().unwrap();
+    let report = said.assert_code(4).report();
+    let read = usize::try_from(report["read"].as_u64().unwrap()).unwrap();
     assert_eq!(
-        count("read"),
-        count("accepted") + count("refused"),
+        [&report["accepted"], &report["pending"], &report["refused"]],
+        [read, read, 0],
         "{report}"
     );
-    assert!(count("refused") > 0, "{report}");
-    said.assert_code(3);
+    let told = format!("not read on from line {}", read + 1);
+    assert!(said.err.contains(&told), "no `{told}` in {}", said.err);
+
+    fs::create_dir(bench.path("later")).unwrap();
+    let rest: String = entries.split_inclusive('\n').skip(read).collect();
+    bench.write("input", &rest);
+    bench.run(&arguments).assert_code(0);
+    assert_same(&bench.path("later/out"), entries.as_bytes());
+}
+
+#[test]
+fn after_a_signal_no_line_is_hurried_past_the_rate() {
+    let bench = Bench::new();
+    let arguments = [
+        "run", "--input", SESSIONS, "--spill", "spill", "--rate", "1", "--report", "json",
+    ];
+    let child = bench.command(&arguments).spawn().unwrap();
+    let accepted = bench.status_when(|status| status["stats"]["accepted"].as_u64() > Some(0));
+    signal(&child, Signal::INT);
+    let said = Said::of(child);
+    let read = said.assert_code(0).report()["read"].as_u64().unwrap();
+    assert!(read < 40, "{read} lines read, after {accepted}");
+    let told = format!("not read on from line {}", read + 1);
+    assert!(said.err.contains(&told), "no `{told}` in {}", said.err);
 }
 
 #[test]

@@ -113,7 +113,21 @@ fn a_spill_that_cannot_be_made_is_told() {
     complains(
         &bench,
         &["run", "--spill", "file/spill"],
-        &["file/spill", "Not a directory"],
+        &["file/spill", "Not a directory", "give a directory"],
+    );
+    complains(
+        &bench,
+        &["run", "--spill", "file"],
+        &[
+            "cannot make file",
+            "a file stands in the way",
+            "give a directory",
+        ],
+    );
+    complains(
+        &bench,
+        &["run", "--spill", "/proc/spill"],
+        &["/proc/spill", "give a directory that this user can write"],
     );
 }
 
@@ -154,7 +168,7 @@ fn input_that_ends_in_an_error_is_told_and_what_was_read_is_delivered() {
     let said = bench.run(&["run", "--spill", "spill", "--input", "/proc/self/mem"]);
     said.assert_code(2);
     assert!(
-        said.err.contains("cannot be read on after line 0"),
+        said.err.contains("cannot be read on from line 1"),
         "{}",
         said.err
     );

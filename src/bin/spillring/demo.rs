@@ -44,7 +44,8 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 /// what came meanwhile is spilled to disk, and replayed. In the end everything that was delivered is read back and
 /// checked. Needs about 1 GB in the temporary directory (`TMPDIR`), which is removed again.
 ///
-/// Exit code: 0 if every check holds, 1 if not.
+/// Exit code: 0 every check holds; 1 one does not, or what was delivered cannot be read back; 2 bad usage, or it could
+/// not begin; 130 ended by SIGINT or SIGTERM.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Deliver to this NATS server instead of a file
@@ -64,8 +65,8 @@ pub(crate) struct Args {
     /// How many threads publish
     #[arg(long, value_name = "N", default_value = "4", value_parser = threads)]
     threads: NonZeroUsize,
-    /// How long the sink is away, once a fifth is delivered
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
+    /// How long the sink is away, once a fifth is delivered: such as 2s or 500ms; a plain number is seconds
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
     outage: Duration,
 }
 
@@ -74,6 +75,14 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
         .ok()
         .filter(|threads: &NonZeroUsize| threads.get() <= entries::THREADS_MAX)
         .ok_or_else(|| format!("give a number from 1 to {}", entries::THREADS_MAX))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .or_else(|| humantime::parse_duration(text).ok())
+        .ok_or_else(|| "give a time, such as 2s or 500ms".to_owned())
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
@@ -92,7 +101,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     let stats = end(drainer, watched)?;
     let published = publishing.join()?;
     if watched == Watched::Interrupted {
-        screen.leave();
+        screen.break_off();
         show("Interrupted: nothing is checked.\n");
         place.tidy();
         return Ok(Exit::Interrupted);
@@ -153,11 +162,11 @@ fn watch(
 ) -> Watched {
     let mut moved = (0, Instant::now());
     loop {
-        let stats = drainer.stats();
-        screen.update(&stats, Scene::of(&stats, outage));
         if signals.asked() {
             return Watched::Interrupted;
         }
+        let stats = drainer.stats();
+        screen.update(&stats, Scene::of(&stats, outage));
         if publishing.is_done() && stats.delivered + stats.dead_lettered >= publishing.planned() {
             return Watched::ToTheEnd;
         }

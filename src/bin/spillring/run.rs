@@ -7,7 +7,7 @@ mod pace;
 mod report;
 
 use std::num::NonZeroU64;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use spillring::AuditEntry;
@@ -27,14 +27,14 @@ use report::Report;
 /// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is told
 /// on stderr and passed over.
 ///
-/// SIGINT and SIGTERM: stops reading, delivers for at most `shutdown_max` (10 s unless the config file says otherwise),
-/// and spills the rest. A second one ends it at once.
+/// SIGINT and SIGTERM: publishes nothing more and tells the first line that was not published, delivers for at most
+/// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second one ends it at once.
 ///
 /// Exit code: 0 all is delivered; 4 nothing is lost, but a backlog or dead letters are left or lines were rejected;
 /// 3 something is lost; 2 bad usage.
 ///
 /// Credentials for NATS: `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`; for TLS `NATS_CA`,
-/// `NATS_CERT`, `NATS_KEY`. The config file goes before them. `RUST_LOG` says what is logged on stderr.
+/// `NATS_CERT`, `NATS_KEY`. They overrule the config file, and flags overrule them. `RUST_LOG` says what is logged on stderr.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -62,15 +62,19 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let line_max = usize::try_from(settings.config.entry_bytes_max).unwrap_or(usize::MAX);
     let mut lines = Lines::open(settings.input.as_deref(), line_max)?;
     let shutdown_max = settings.shutdown_max;
+    let spill_dir = settings.config.spill_dir.clone();
+    let destination = settings.destination();
+    let choice = settings.choice();
     let drainer = spillring::start::<AuditEntry>(settings.config, sink).map_err(Problem::new)?;
+    tell!("entries go to {destination}{choice}");
 
     let pace = Pace::new(args.rate);
-    let mut feed = Feed::new(drainer.publisher(), pace, signals.clone(), shutdown_max)?;
+    let mut feed = Feed::new(drainer.publisher(), pace, signals.clone())?;
     let end = feed.all_of(&mut lines);
-    tell_end(&end, &lines, shutdown_max);
-    let account = ending::deliver(drainer, &signals, shutdown_max);
+    tell_end(&end, feed.next_line(), shutdown_max);
+    let account = ending::deliver(drainer, &spill_dir, &signals, shutdown_max);
 
-    let report = Report::new(&feed.counts, &account.stats, start.elapsed());
+    let report = Report::new(destination, &feed.counts, &account, start.elapsed());
     match args.report {
         Format::Text => show(&report.to_string()),
         Format::Json => show(&report.to_json()?),
@@ -82,25 +86,22 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     })
 }
 
-fn tell_end(end: &FeedEnd, lines: &Lines, shutdown_max: std::time::Duration) {
-    let through = lines.number();
+fn tell_end(end: &FeedEnd, next: u64, shutdown_max: Duration) {
     match end {
         FeedEnd::Input => {}
         FeedEnd::Asked => {
-            tell!("stopping: read through line {through}, delivering for at most {shutdown_max:?}");
-            if lines.broke_off() {
-                tell!(
-                    "the beginning of line {} was read, and is left out",
-                    through + 1
-                );
-            }
+            tell!(
+                "stopping: not read on from line {next}, delivering for at most {shutdown_max:?}"
+            );
         }
         FeedEnd::Closed => {
-            tell!("the publisher has closed itself after line {through}: the log says why");
+            tell!(
+                "the publisher has closed itself, not read on from line {next}: the log says why"
+            );
         }
         FeedEnd::Unreadable(error) => {
             tell!(
-                "the input cannot be read on after line {through}: {error}; what was read is delivered"
+                "the input cannot be read on from line {next}: {error}; what was read is delivered"
             );
         }
     }

@@ -1,21 +1,19 @@
 //! What a run is to do: the flags, before the environment, before the config file.
 
+mod file;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use spillring::{Config, NatsConfig};
-use toml::{Table, Value};
 
 use crate::target::{Address, AnySink};
 use crate::telling::Problem;
+use file::File;
 
 /// Where entries go if nobody says otherwise.
 const SINK: &str = "jsonl:audit.jsonl";
-
-/// The keys of `[spillring]` that are not the library's.
-const OWN_KEYS: [&str; 3] = ["input", "sink", "shutdown_max"];
 
 /// The flags that have their counterpart in the config file.
 #[derive(Debug, clap::Args)]
@@ -23,8 +21,8 @@ pub(crate) struct Flags {
     /// File of entries, one JSON object a line; - is standard input [default: -]
     #[arg(long, value_name = "FILE|-")]
     input: Option<PathBuf>,
-    /// Where entries go: jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers of `NATS_URL`
-    /// [default: jsonl:audit.jsonl]
+    /// Where entries go: jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers of `NATS_URL` or
+    /// of the config file [default: jsonl:audit.jsonl]
     #[arg(long, value_name = "SINK")]
     sink: Option<String>,
     /// Stream of NATS that takes the entries [default: AUDIT]
@@ -48,8 +46,24 @@ pub(crate) struct Settings {
     /// None is standard input.
     pub(crate) input: Option<PathBuf>,
     pub(crate) shutdown_max: Duration,
+    target: Target,
+}
+
+/// Where entries go.
+#[derive(Debug)]
+struct Target {
     address: Address,
     nats: NatsConfig,
+    chosen: Chosen,
+}
+
+/// Who has chosen the sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    ByName,
+    ByDefault,
+    /// By default, although there are settings of NATS.
+    DespiteNats,
 }
 
 /// What stands in `[spillring]` for the binary alone.
@@ -60,15 +74,6 @@ struct Own {
     sink: Option<String>,
     #[serde(with = "humantime_serde")]
     shutdown_max: Duration,
-}
-
-/// The tables of a config file, apart.
-#[derive(Debug, Default)]
-struct File {
-    name: String,
-    library: Table,
-    own: Table,
-    nats: Option<Table>,
 }
 
 impl Default for Own {
@@ -106,102 +111,93 @@ impl Settings {
             config.spill_dir = dir;
         }
         let own: Own = file.parse(&file.own, "[spillring]")?;
-        let address = match (flags.sink, own.sink) {
-            (Some(sink), _) => address(&sink, "--sink")?,
-            (None, Some(sink)) => address(&sink, &format!("`sink` in {}", file.name))?,
-            (None, None) => address(SINK, "--sink")?,
-        };
-        let mut nats = file.nats(&address)?;
+        let mut target = Target::settle(&file, flags.sink.as_deref(), own.sink.as_deref())?;
         if let Some(stream) = flags.stream {
-            if let Address::JsonLines(path) = &address {
-                return Err(Problem::new(format_args!(
-                    "`--stream` names a stream of NATS, but entries go to {}: leave it out, or give `--sink \
-                     nats://HOST:PORT`",
-                    path.display()
-                )));
-            }
-            nats.stream = stream;
+            target.take_stream(stream)?;
         }
         let input = flags.input.or(own.input);
         Ok(Self {
             config,
             input: input.filter(|path| path != Path::new("-")),
             shutdown_max: own.shutdown_max,
-            address,
-            nats,
+            target,
         })
     }
 
     pub(crate) fn sink(&self) -> Result<AnySink, Problem> {
-        self.address.sink(self.nats.clone())
+        self.target.address.sink(self.target.nats.clone())
+    }
+
+    /// The name of the sink.
+    pub(crate) fn destination(&self) -> String {
+        self.target.address.in_words(&self.target.nats)
+    }
+
+    /// What is to be said about the choice of the sink, behind its name.
+    pub(crate) fn choice(&self) -> &'static str {
+        match self.target.chosen {
+            Chosen::ByName => "",
+            Chosen::ByDefault => " in the current directory, because no sink is named",
+            Chosen::DespiteNats => {
+                " in the current directory, because no sink is named: `--sink nats`, or `sink = \"nats\"` in \
+                 [spillring], sends them to NATS"
+            }
+        }
     }
 }
 
-impl File {
-    fn read(path: &Path) -> Result<Self, Problem> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Problem::new(format_args!(
-                "the config file {name} cannot be read: {error}"
-            ))
-        })?;
-        let mut whole: Table = toml::from_str(&text).map_err(|error| {
-            Problem::new(format_args!("the config file {name} is no TOML: {error}"))
-        })?;
-        let mut library = table_of(&mut whole, "spillring", &name)?.unwrap_or_default();
-        let nats = table_of(&mut library, "nats", &name)?;
-        let own = OWN_KEYS
-            .into_iter()
-            .filter_map(|key| library.remove_entry(key))
-            .collect();
-        Ok(Self {
-            name,
-            library,
-            own,
-            nats,
-        })
-    }
-
-    fn parse<T: DeserializeOwned>(&self, table: &Table, title: &str) -> Result<T, Problem> {
-        table.clone().try_into().map_err(|error: toml::de::Error| {
-            let place = if self.name.is_empty() {
-                "the flags".to_owned()
-            } else {
-                format!("{title} of {}", self.name)
-            };
-            let what = error.to_string();
-            Problem::new(format_args!(
-                "{place}: {}",
-                what.trim_end().replace('\n', " ")
-            ))
-        })
-    }
-
-    /// The settings of NATS: those of the file, overruled by the environment. That is not looked at where no server is
-    /// to be asked.
-    fn nats(&self, address: &Address) -> Result<NatsConfig, Problem> {
-        let table = self.nats.clone().unwrap_or_default();
-        let file: NatsConfig = self.parse(&table, "[spillring.nats]")?;
-        if matches!(address, Address::JsonLines(_)) {
-            return Ok(file);
+impl Target {
+    /// The flag goes before the environment, and that before the file. The environment names servers, but no sink, and
+    /// is not looked at where no server is to be asked.
+    fn settle(file: &File, flag: Option<&str>, in_file: Option<&str>) -> Result<Self, Problem> {
+        let in_file = in_file
+            .map(|sink| address(sink, &format!("`sink` in {}", file.name)))
+            .transpose()?;
+        let flag = flag.map(|sink| address(sink, "--sink")).transpose()?;
+        let mut nats: NatsConfig = file.parse_nats()?;
+        if let Some(named) = &in_file {
+            named.overrule(&mut nats);
         }
-        file.with_env()
-            .map_err(|error| Problem::new(format_args!("in the environment {error}")))
+        let named = flag.clone().or(in_file);
+        let chosen = match named {
+            Some(_) => Chosen::ByName,
+            None if file.nats.is_some() || env_names_nats() => Chosen::DespiteNats,
+            None => Chosen::ByDefault,
+        };
+        if matches!(named, Some(Address::Nats(_))) {
+            nats = nats
+                .with_env()
+                .map_err(|error| Problem::new(format_args!("in the environment {error}")))?;
+        }
+        if let Some(flag) = flag {
+            flag.overrule(&mut nats);
+        }
+        let address = named.map_or_else(|| address(SINK, "--sink"), Ok)?;
+        Ok(Self {
+            address,
+            nats,
+            chosen,
+        })
     }
+
+    fn take_stream(&mut self, stream: String) -> Result<(), Problem> {
+        if let Address::JsonLines(path) = &self.address {
+            return Err(Problem::new(format_args!(
+                "`--stream` names a stream of NATS, but entries go to {}: leave it out, or give `--sink \
+                 nats://HOST:PORT`",
+                path.display()
+            )));
+        }
+        self.nats.stream = stream;
+        Ok(())
+    }
+}
+
+fn env_names_nats() -> bool {
+    NatsConfig::from_env() != Ok(NatsConfig::default())
 }
 
 fn address(text: &str, place: &str) -> Result<Address, Problem> {
     text.parse()
         .map_err(|error| Problem::new(format_args!("{place}: {error}")))
-}
-
-/// Takes a table out of another one.
-fn table_of(table: &mut Table, key: &str, name: &str) -> Result<Option<Table>, Problem> {
-    match table.remove(key) {
-        None => Ok(None),
-        Some(Value::Table(table)) => Ok(Some(table)),
-        Some(_) => Err(Problem::new(format_args!(
-            "`{key}` in {name} must be a table: write its settings below a line [spillring] or [spillring.nats]"
-        ))),
-    }
 }

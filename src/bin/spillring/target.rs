@@ -14,7 +14,7 @@ use crate::telling::Problem;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     JsonLines(PathBuf),
-    /// These servers, or, if none, those of `NATS_URL` or the config file.
+    /// These servers, or, if none, those of the settings.
     Nats(Vec<String>),
 }
 
@@ -43,7 +43,7 @@ impl FromStr for Address {
         let scheme = text.split(':').next().unwrap_or_default();
         Err(format!(
             "there is no sink `{scheme}`: write jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers \
-             of NATS_URL"
+             of NATS_URL or of the config file"
         ))
     }
 }
@@ -53,17 +53,34 @@ fn is_nats(url: &str) -> bool {
 }
 
 impl Address {
+    /// Puts its servers, if it names any, into the settings.
+    pub(crate) fn overrule(&self, nats: &mut NatsConfig) {
+        if let Self::Nats(urls) = self
+            && !urls.is_empty()
+        {
+            nats.urls = urls.iter().map(|url| NatsUrl::from(url.as_str())).collect();
+        }
+    }
+
     /// The sink, with these settings where it is one of NATS.
-    pub(crate) fn sink(&self, mut nats: NatsConfig) -> Result<AnySink, Problem> {
+    pub(crate) fn sink(&self, nats: NatsConfig) -> Result<AnySink, Problem> {
         match self {
             Self::JsonLines(path) => Ok(AnySink(Box::new(JsonLinesSink::new(path)))),
-            Self::Nats(urls) => {
-                if !urls.is_empty() {
-                    nats.urls = urls.iter().map(|url| NatsUrl::from(url.as_str())).collect();
-                }
+            Self::Nats(_) => {
                 let sink = JetStreamSink::new(nats)
                     .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))?;
                 Ok(AnySink(Box::new(sink)))
+            }
+        }
+    }
+
+    /// Where that is, with these settings; no secret of a URL is told.
+    pub(crate) fn in_words(&self, nats: &NatsConfig) -> String {
+        match self {
+            Self::JsonLines(path) => path.display().to_string(),
+            Self::Nats(_) => {
+                let urls: Vec<_> = nats.urls.iter().map(NatsUrl::to_string).collect();
+                format!("the stream {} of {}", nats.stream, urls.join(", "))
             }
         }
     }

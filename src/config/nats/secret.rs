@@ -56,6 +56,19 @@ impl NatsUrl {
         Ok(address)
     }
 
+    /// The same server, without what stands before its `@`.
+    pub(super) fn bare(&self) -> Self {
+        let (scheme, _, host) = self.parts();
+        Self(format!("{scheme}{host}"))
+    }
+
+    /// What stands up to `://`, from there up to `@`, and behind it.
+    fn parts(&self) -> (&str, &str, &str) {
+        let (scheme, rest) = self.0.split_at(self.0.find("://").map_or(0, |at| at + 3));
+        let (who, host) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));
+        (scheme, who, host)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.address().map(drop)
     }
@@ -69,12 +82,9 @@ impl<T: Into<String>> From<T> for NatsUrl {
 
 impl fmt::Display for NatsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
-        let separator = if scheme.is_empty() { "" } else { "://" };
-        match rest.rsplit_once('@') {
-            Some((_, host)) => write!(f, "{scheme}{separator}***@{host}"),
-            None => f.write_str(&self.0),
-        }
+        let (scheme, who, host) = self.parts();
+        let mask = if who.is_empty() { "" } else { "***@" };
+        write!(f, "{scheme}{mask}{host}")
     }
 }
 

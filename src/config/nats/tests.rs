@@ -92,7 +92,7 @@ fn no_secret_shows_in_debug_or_in_an_error() {
 
 #[test]
 fn each_variable_overrules_its_setting() {
-    let config = changed(|c| c.token = Some("kept".into()))
+    let config = changed(|c| c.stream = "KEPT".to_owned())
         .with_vars(|name| match name {
             "NATS_URL" => Ok("nats://a:1, nats://b:2".to_owned()),
             "NATS_TOKEN" => Ok(String::new()),
@@ -101,7 +101,7 @@ fn each_variable_overrules_its_setting() {
         .unwrap();
     let expected = changed(|c| {
         c.urls = vec!["nats://a:1".into(), "nats://b:2".into()];
-        c.token = Some("kept".into());
+        c.stream = "KEPT".to_owned();
         c.user = Some("nats_user".to_owned());
         c.password = Some("nats_password".into());
         c.creds = Some("nats_creds".into());
@@ -115,6 +115,53 @@ fn each_variable_overrules_its_setting() {
         .with_vars(|_| Err(VarError::NotUnicode(OsString::new())))
         .unwrap_err();
     assert_eq!(error.key, "NATS_URL");
+}
+
+#[test]
+fn a_variable_that_lets_in_displaces_every_other_way() {
+    let ways: [(&str, NatsConfig); 5] = [
+        ("NATS_TOKEN", changed(|c| c.token = Some("v".into()))),
+        ("NATS_CREDS", changed(|c| c.creds = Some("v".into()))),
+        ("NATS_NKEY", changed(|c| c.nkey = Some("v".into()))),
+        (
+            "NATS_USER",
+            changed(|c| {
+                c.user = Some("v".to_owned());
+                c.password = Some("p".into());
+            }),
+        ),
+        (
+            "NATS_PASSWORD",
+            changed(|c| {
+                c.user = Some("u".to_owned());
+                c.password = Some("v".into());
+            }),
+        ),
+    ];
+    for (set, expected) in ways {
+        let config = changed(|c| {
+            c.urls = vec!["nats://who:what@127.0.0.1:4222".into()];
+            c.token = Some("t".into());
+            c.user = Some("u".to_owned());
+            c.password = Some("p".into());
+            c.creds = Some("c".into());
+            c.nkey = Some("n".into());
+        });
+        let read = |name| {
+            if name == set {
+                Ok("v".to_owned())
+            } else {
+                Err(VarError::NotPresent)
+            }
+        };
+        let config = config.with_vars(read).unwrap();
+        assert_eq!(config, expected, "{set}");
+        assert_eq!(config.urls[0].to_string(), "nats://127.0.0.1:4222");
+        config.validate().unwrap();
+    }
+    let alone = changed(|c| c.token = Some("t".into()));
+    let none = |_| Err(VarError::NotPresent);
+    assert_eq!(alone.clone().with_vars(none).unwrap(), alone);
 }
 
 #[test]

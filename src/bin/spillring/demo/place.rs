@@ -58,7 +58,8 @@ impl Place {
             .map_err(|error| Problem::new(format_args!("in the environment {error}")))?;
         server.stream().clone_into(&mut settings.stream);
         SUBJECT_PREFIX.clone_into(&mut settings.subject_prefix);
-        Address::Nats(vec![server.url().to_owned()]).sink(settings)
+        settings.urls = vec![server.url().into()];
+        Address::Nats(Vec::new()).sink(settings)
     }
 
     /// What was delivered.

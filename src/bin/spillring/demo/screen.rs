@@ -58,7 +58,7 @@ pub(super) enum Screen {
 
 #[derive(Debug)]
 pub(super) struct Rows {
-    _all: MultiProgress,
+    all: MultiProgress,
     published: ProgressBar,
     delivered: ProgressBar,
     spilled: ProgressBar,
@@ -121,6 +121,15 @@ impl Screen {
         }
     }
 
+    /// Lets the rows stand as they are, undrawn: Ctrl-C may have moved the cursor by its echo, and whatever is drawn after
+    /// it lands a line too low.
+    pub(super) fn break_off(&mut self) {
+        if let Self::Rows(rows) = self {
+            rows.all.set_draw_target(ProgressDrawTarget::hidden());
+            show("\n");
+        }
+    }
+
     /// Lets the rows stand, and goes on below them.
     pub(super) fn leave(&mut self) {
         if let Self::Rows(rows) = self {
@@ -153,7 +162,7 @@ impl Rows {
             checked: bar("checked", "magenta"),
             sink: row("sink", "{prefix:>10}  {msg}"),
             scene: None,
-            _all: all,
+            all,
         }
     }
 

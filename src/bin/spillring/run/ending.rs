@@ -1,5 +1,6 @@
 //! After the last line: delivering as long as anything moves, and the account.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) stats: Stats,
+    /// Those that the spill keeps, of earlier runs as well.
+    pub(super) dead_letters: u64,
     ended: Ended,
 }
 
@@ -29,22 +32,33 @@ enum Ended {
 /// more; with one, `shutdown_max`.
 pub(super) fn deliver(
     drainer: Drainer<AuditEntry>,
+    spill_dir: &Path,
     signals: &Signals,
     shutdown_max: Duration,
 ) -> Account {
     let limit = settle(&drainer, signals, shutdown_max);
     let publisher = drainer.publisher();
-    match drainer.shutdown(limit).wait(Duration::MAX) {
-        Ok(stats) => Account {
-            stats,
-            ended: Ended::InOrder,
-        },
+    let (stats, ended) = match drainer.shutdown(limit).wait(Duration::MAX) {
+        Ok(stats) => (stats, Ended::InOrder),
         Err(error) => {
             tell!("there is no account of the end: {error}");
-            Account {
-                stats: publisher.stats(),
-                ended: Ended::Died,
-            }
+            (publisher.stats(), Ended::Died)
+        }
+    };
+    Account {
+        dead_letters: dead_letters(spill_dir).max(stats.dead_lettered),
+        stats,
+        ended,
+    }
+}
+
+/// How many the spill keeps, as far as that can be told.
+fn dead_letters(spill_dir: &Path) -> u64 {
+    match spillring::status(spill_dir) {
+        Ok(status) => status.dead_letters,
+        Err(error) => {
+            tell!("the dead letters in the spill cannot be counted: {error}");
+            0
         }
     }
 }
@@ -91,7 +105,7 @@ impl Account {
         if self.ended == Ended::Died || stats.lost.total() + stats.discarded.total() + in_memory > 0
         {
             Exit::Lost
-        } else if stats.spilled + stats.dead_lettered + rejected > 0 {
+        } else if stats.spilled + self.dead_letters + rejected > 0 {
             Exit::Left
         } else {
             Exit::Done

@@ -25,14 +25,15 @@ pub(super) struct Feed {
     publisher: Publisher<AuditEntry>,
     pace: Pace,
     signals: Signals,
-    shutdown_max: Duration,
+    /// The last line that was published, rejected, or blank.
+    through: u64,
     pub(super) counts: Counts,
 }
 
 /// What the publisher itself does not count.
 #[derive(Debug)]
 pub(super) struct Counts {
-    /// Lines, without the blank ones.
+    /// Lines that were published or rejected.
     pub(super) read: u64,
     pub(super) rejected: u64,
     pub(super) full_attempts: u64,
@@ -52,18 +53,26 @@ pub(super) enum FeedEnd {
     Unreadable(io::Error),
 }
 
+/// What became of an entry.
+enum Fed {
+    Published,
+    /// A signal came while it waited for its turn or for room: as if its line had not been read.
+    Asked,
+    /// The publisher takes nothing more, and did not take it.
+    Closed,
+}
+
 impl Feed {
     pub(super) fn new(
         publisher: Publisher<AuditEntry>,
         pace: Pace,
         signals: Signals,
-        shutdown_max: Duration,
     ) -> Result<Self, Problem> {
         Ok(Self {
             publisher,
             pace,
             signals,
-            shutdown_max,
+            through: 0,
             counts: Counts {
                 read: 0,
                 rejected: 0,
@@ -74,6 +83,13 @@ impl Feed {
         })
     }
 
+    /// The first line that was not fed.
+    pub(super) fn next_line(&self) -> u64 {
+        self.through + 1
+    }
+
+    /// Feeds until the input is at its end, or something else ends it. Nothing that was read is given up: the line that
+    /// cannot be published any more counts as unread.
     pub(super) fn all_of(&mut self, lines: &mut Lines) -> FeedEnd {
         loop {
             let line = match lines.next(&self.signals) {
@@ -85,43 +101,39 @@ impl Feed {
             };
             match line {
                 Ok(None) => {}
-                Ok(Some(entry)) => {
-                    self.counts.read += 1;
-                    if !self.publish(entry) {
-                        return FeedEnd::Closed;
-                    }
-                }
+                Ok(Some(entry)) => match self.publish(entry) {
+                    Fed::Published => self.counts.read += 1,
+                    Fed::Asked => return FeedEnd::Asked,
+                    Fed::Closed => return FeedEnd::Closed,
+                },
                 Err(reason) => {
                     self.counts.read += 1;
                     self.counts.rejected += 1;
                     tell!("line {} is no entry: {reason}", lines.number());
                 }
             }
+            self.through = lines.number();
         }
     }
 
-    /// Publishes, waiting for the pace and for room; whether the publisher is still open.
+    /// Publishes, waiting for the pace and for room, until a signal comes.
     #[expect(clippy::result_large_err, reason = "it is the entry, handed back")]
-    fn publish(&mut self, mut entry: AuditEntry) -> bool {
+    fn publish(&mut self, mut entry: AuditEntry) -> Fed {
         self.keep_pace();
+        if self.signals.asked() {
+            return Fed::Asked;
+        }
         let mut pause = ROOM_POLL_MIN;
         loop {
             let publisher = &self.publisher;
             entry = match self.counts.attempts.time(|| publisher.try_publish(entry)) {
-                Ok(()) => return true,
+                Ok(()) => return Fed::Published,
                 Err(TryPublishError::Full(entry)) => entry,
-                Err(TryPublishError::Closed(entry)) => {
-                    // A loss that is counted as one.
-                    self.publisher.publish(entry);
-                    return false;
-                }
+                Err(TryPublishError::Closed(_)) => return Fed::Closed,
             };
             self.counts.full_attempts += 1;
-            // Once an end was asked for, what had been read before is waited for with a limit.
-            let left = self.signals.left(self.shutdown_max);
-            if left.is_some_and(|left| left.is_zero()) {
-                self.publisher.publish(entry);
-                return true;
+            if self.signals.asked() {
+                return Fed::Asked;
             }
             let start = Instant::now();
             thread::sleep(pause);

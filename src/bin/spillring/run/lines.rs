@@ -54,7 +54,7 @@ pub(super) enum Next<'a> {
     /// A line longer than this many bytes.
     TooLong(usize),
     End,
-    /// An end was asked for: nothing more is read.
+    /// An end was asked for: nothing more is handed out.
     Asked,
     Failed(io::Error),
 }
@@ -93,24 +93,28 @@ impl Lines {
         self.number
     }
 
-    /// Whether the beginning of a line has been read, but not its end.
-    pub(super) fn broke_off(&self) -> bool {
-        self.start < self.buffer.len() || self.rest == Rest::Overlong
-    }
-
+    /// The next line. Once an end was asked for there is none, although some may be in the buffer.
     pub(super) fn next(&mut self, signals: &Signals) -> Next<'_> {
         loop {
+            if self.at_end() {
+                return Next::End;
+            }
+            if signals.asked() {
+                return Next::Asked;
+            }
             match self.cut() {
                 Some(Cut::Line(line)) => return Next::Line(&self.buffer[line]),
                 Some(Cut::TooLong) => return Next::TooLong(self.line_max),
-                None if self.rest == Rest::Nothing => return Next::End,
-                None if signals.asked() => return Next::Asked,
                 None => {}
             }
             if let Err(error) = self.fill() {
                 return Next::Failed(error);
             }
         }
+    }
+
+    fn at_end(&self) -> bool {
+        self.rest == Rest::Nothing && self.start == self.buffer.len()
     }
 
     /// The next whole line of the buffer.

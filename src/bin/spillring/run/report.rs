@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 use serde::Serialize;
-use spillring::Stats;
 
+use super::ending::Account;
 use super::feed::Counts;
 use crate::latency::Percentiles;
 use crate::telling::Problem;
@@ -14,7 +14,7 @@ use crate::telling::Problem;
 /// What became of the input.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// Lines, without the blank ones.
+    /// Lines that were published or rejected.
     read: u64,
     /// Those that were no entries.
     rejected: u64,
@@ -34,6 +34,12 @@ pub(super) struct Report {
     publish_ns: Percentiles,
     waited_s: f64,
     elapsed_s: f64,
+    /// Where entries go.
+    #[serde(skip)]
+    sink: String,
+    /// Those of earlier runs as well.
+    #[serde(skip)]
+    dead_letters: u64,
     #[serde(skip)]
     inherited: u64,
     #[serde(skip)]
@@ -41,7 +47,8 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(counts: &Counts, stats: &Stats, elapsed: Duration) -> Self {
+    pub(super) fn new(sink: String, counts: &Counts, account: &Account, elapsed: Duration) -> Self {
+        let stats = &account.stats;
         Self {
             read: counts.read,
             rejected: counts.rejected,
@@ -57,6 +64,8 @@ impl Report {
             publish_ns: counts.attempts.percentiles(),
             waited_s: counts.waited.as_secs_f64(),
             elapsed_s: elapsed.as_secs_f64(),
+            sink,
+            dead_letters: account.dead_letters,
             inherited: stats.inherited,
             damaged: stats.discarded.encode_error + stats.discarded.corrupt,
         }
@@ -81,8 +90,14 @@ impl Report {
                 count(self.pending)
             ));
         }
-        if self.dead_lettered > 0 {
-            left.push(format!("{} are dead letters", count(self.dead_lettered)));
+        match (self.dead_letters, self.dead_letters - self.dead_lettered) {
+            (0, _) => {}
+            (kept, 0) => left.push(format!("{} are dead letters", count(kept))),
+            (kept, earlier) => left.push(format!(
+                "{} dead letters are kept, {} of them from earlier runs",
+                count(kept),
+                count(earlier)
+            )),
         }
         if self.rejected > 0 {
             left.push(format!("{} lines were no entries", count(self.rejected)));
@@ -97,10 +112,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let acknowledged = format!("acknowledged by {}", self.sink);
         let always = [
             ("read", self.read, "lines that are not blank"),
             ("accepted", self.accepted, "into the ring"),
-            ("delivered", self.delivered, "acknowledged by the sink"),
+            ("delivered", self.delivered, acknowledged.as_str()),
             ("spilled", self.spilled, "written to disk on the way"),
             ("replayed", self.replayed, "delivered from there"),
             ("pending", self.pending, "not delivered"),
@@ -110,8 +126,8 @@ impl fmt::Display for Report {
             ("inherited", self.inherited, "from earlier runs"),
             (
                 "dead letters",
-                self.dead_lettered,
-                "refused for good, and kept",
+                self.dead_letters,
+                "refused for good, and kept, in this run or earlier",
             ),
             ("refused", self.refused, "given up"),
             ("evicted", self.evicted, "from the spill at its cap"),

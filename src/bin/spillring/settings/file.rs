@@ -1,0 +1,131 @@
+//! The config file: the tables that are ours, apart, and what is wrong with them.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use spillring::{Config, NatsConfig};
+use toml::{Table, Value};
+
+use crate::telling::{Problem, tell};
+
+/// The keys of `[spillring]` that are not the library's.
+const OWN_KEYS: [&str; 3] = ["input", "sink", "shutdown_max"];
+
+/// The table in `[spillring]`.
+const NATS: &str = "nats";
+
+/// What stands in the file. Without one there is nothing, under no name.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) library: Table,
+    pub(super) own: Table,
+    pub(super) nats: Option<Table>,
+}
+
+impl File {
+    pub(super) fn read(path: &Path) -> Result<Self, Problem> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Problem::new(format_args!(
+                "the config file {name} cannot be read: {error}"
+            ))
+        })?;
+        let mut whole: Table = toml::from_str(&text).map_err(|error| {
+            Problem::new(format_args!("the config file {name} is no TOML: {error}"))
+        })?;
+        let mut library = table_of(&mut whole, "spillring", &name)?.ok_or_else(|| {
+            Problem::new(format_args!(
+                "{name} has no table [spillring]: write the settings below a line [spillring], and those of NATS \
+                 below a line [spillring.nats]"
+            ))
+        })?;
+        let nats = table_of(&mut library, NATS, &name)?;
+        let known = keys_of_library()?;
+        tell_strays(&whole, &known, nats.is_some(), &name);
+        let own = OWN_KEYS
+            .into_iter()
+            .filter_map(|key| library.remove_entry(key))
+            .collect();
+        check_keys(&library, &known, &name)?;
+        Ok(Self {
+            name,
+            library,
+            own,
+            nats,
+        })
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(
+        &self,
+        table: &Table,
+        title: &str,
+    ) -> Result<T, Problem> {
+        table.clone().try_into().map_err(|error: toml::de::Error| {
+            let place = if self.name.is_empty() {
+                "the flags".to_owned()
+            } else {
+                format!("{title} of {}", self.name)
+            };
+            let what = error.to_string().trim_end().replace('\n', " ");
+            let remedy = if what.contains("expected a duration") {
+                ": write it like \"1s\" or \"250ms\""
+            } else {
+                ""
+            };
+            Problem::new(format_args!("{place}: {what}{remedy}"))
+        })
+    }
+
+    pub(super) fn parse_nats(&self) -> Result<NatsConfig, Problem> {
+        let table = self.nats.clone().unwrap_or_default();
+        self.parse(&table, "[spillring.nats]")
+    }
+}
+
+fn keys_of_library() -> Result<Vec<String>, Problem> {
+    let all = Table::try_from(Config::new("spill")).map_err(Problem::new)?;
+    Ok(all.into_iter().map(|(key, _)| key).collect())
+}
+
+/// What is left of `[spillring]` must be the library's.
+fn check_keys(library: &Table, known: &[String], name: &str) -> Result<(), Problem> {
+    let Some(unknown) = library.keys().find(|key| !known.contains(key)) else {
+        return Ok(());
+    };
+    let known = known.iter().map(String::as_str);
+    let known: Vec<_> = known
+        .chain(OWN_KEYS)
+        .chain([NATS])
+        .map(|key| format!("`{key}`"))
+        .collect();
+    Err(Problem::new(format_args!(
+        "[spillring] of {name}: unknown key `{unknown}`; the keys are {}",
+        known.join(", ")
+    )))
+}
+
+/// Tells what stands beside `[spillring]` and looks as if it belonged into it: it may be another program's.
+fn tell_strays(whole: &Table, known: &[String], has_nats: bool, name: &str) {
+    for (key, value) in whole {
+        let ours = if value.is_table() {
+            key == NATS && !has_nats
+        } else {
+            known.contains(key) || OWN_KEYS.contains(&key.as_str())
+        };
+        if ours {
+            tell!("`{key}` in {name} stands outside of [spillring], and is passed over");
+        }
+    }
+}
+
+/// Takes a table out of another one.
+fn table_of(table: &mut Table, key: &str, name: &str) -> Result<Option<Table>, Problem> {
+    match table.remove(key) {
+        None => Ok(None),
+        Some(Value::Table(table)) => Ok(Some(table)),
+        Some(_) => Err(Problem::new(format_args!(
+            "`{key}` in {name} must be a table: write its settings below a line [spillring] or [spillring.nats]"
+        ))),
+    }
+}
