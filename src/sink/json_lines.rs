@@ -30,7 +30,7 @@
 //! acknowledged is lost, and what is sent again is not doubled.
 //!
 //! The ledger is rewritten when it is opened and when it has doubled, with contiguous ranges as one (up to
-//! [`RANGE_BYTES_MAX`](ledger::RANGE_BYTES_MAX)), into a file beside it that is synced and renamed over it.
+//! [`RANGE_BYTES_MAX`](range::RANGE_BYTES_MAX)), into a file beside it that is synced and renamed over it.
 //!
 //! # When somebody else was at the output
 //!
@@ -53,7 +53,9 @@
 
 mod files;
 mod ledger;
+mod output;
 mod page;
+mod range;
 
 use std::fs::File;
 use std::io::Write;
@@ -64,7 +66,7 @@ use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId};
 use crate::sink::{BoxFuture, Delivery, Sink};
 use files::{LedgerFile, Step};
-use ledger::Account;
+use ledger::{Account, Line};
 use page::Page;
 
 /// Appends entries to a file, one JSON line each, and acknowledges them when they are on disk.
@@ -150,14 +152,24 @@ impl JsonLinesSink {
 
 impl Open {
     fn new(path: &Path, durability: SpillDurability) -> Result<Self, SinkError> {
-        let output = files::open_output(path)?;
+        let output = output::open(path)?;
         let (mut ledger, text) = LedgerFile::open(path)?;
-        let read = ledger::read(&text).map_err(|problem| ledger.damaged(&problem))?;
-        ledger.cut(read.good)?;
+        output::lock(&output, path)?;
+        let read = ledger::read(&text).map_err(|problem| ledger.unusable(&problem))?;
+        let known = if let Some(damage) = &read.damage {
+            complain(ledger.path(), damage, path);
+            false
+        } else {
+            ledger.cut(read.good)?;
+            read.good > 0 && output::settle(&output, path, &read.account)?
+        };
         let mut account = read.account;
-        let known = read.good > 0 && files::settle_output(&output, path, &account)?;
+        account.begun = None;
         if !known {
-            account = account.start_over(files::finish_line(&output, path)?);
+            if account.has_ranges() || read.damage.is_some() {
+                ledger.keep(&text)?;
+            }
+            account = account.start_over(output::finish_line(&output, path)?);
         }
         if durability == SpillDurability::PowerLoss {
             // A position must not be answered that a power cut could still take back.
@@ -197,10 +209,12 @@ impl Open {
         if page.ranges().is_empty() {
             return Ok(());
         }
-        let mut written = self.append_output(page.bytes(), path, durability);
-        if written.is_ok() {
-            written = self.ledger.append(page.ranges(), durability);
-        }
+        let written = self
+            .append_output(page.bytes(), path, durability)
+            .and_then(|()| {
+                let lines = page.ranges().iter().cloned().map(Line::Stored);
+                self.ledger.append(lines, durability)
+            });
         if let Err(why) = written {
             self.take_back(path);
             return Err(why);
@@ -220,11 +234,22 @@ impl Open {
         if bytes.is_empty() {
             return Ok(());
         }
+        if self.account.last_bytes().is_none() && self.account.begun.is_none() {
+            self.begin(path, durability)?;
+        }
         self.output.write_all(bytes).step("write to", path)?;
         match durability {
             SpillDurability::PowerLoss => self.output.sync_data().step("sync", path),
             SpillDurability::ProcessCrash => Ok(()),
         }
+    }
+
+    /// Tells which file is written to while nothing in it could tell: a torn first write is known by that.
+    fn begin(&mut self, path: &Path, durability: SpillDurability) -> Result<(), SinkError> {
+        let birth = output::birth(&self.output, path)?;
+        self.ledger.append(birth.map(Line::Begun), durability)?;
+        self.account.begun = birth;
+        Ok(())
     }
 
     /// Best effort: what cannot be cut back now is when the files are opened again. The ledger goes first, since it
@@ -238,6 +263,16 @@ impl Open {
             tracing::warn!(target: "spillring", "cannot cut {} back yet: {error}", path.display());
         }
     }
+}
+
+fn complain(ledger: &Path, damage: &str, path: &Path) {
+    tracing::error!(
+        target: "spillring",
+        "{} is damaged: {damage}; the positions in its good lines hold, {} stays as it is, entries go on behind it, and \
+         what had not been acknowledged may stand there twice",
+        ledger.display(),
+        path.display()
+    );
 }
 
 impl Sink for JsonLinesSink {
