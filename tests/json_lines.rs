@@ -5,6 +5,7 @@
 mod json_lines {
     pub(crate) mod bench;
     mod crash;
+    mod kernel;
     mod ledger;
     mod model;
     mod refusals;

@@ -1,59 +1,50 @@
-//! The sink that appends entries to a file, one a line, and keeps a ledger beside it.
-//!
-//! # The two files
-//!
-//! `<output>` holds the entries, each followed by `\n`, and nothing else. `<output>.ledger` says which bytes of it are
-//! which entries, and is the cursor: an entry is stored when a whole line of the ledger tells it, not before.
-//!
-//! A line of the ledger is the CRC-32 of the JSON behind it (8 lower-case hex digits), a space, a JSON object, `\n`. Its
-//! `kind` is
-//!
-//! - `ledger`: the first line, with the `version` of the format, 1;
-//! - `before`: `publisher` had come to number `last` of `run` in an output that is no longer here;
-//! - `unaccounted`: the first `bytes` of the output are none that this ledger vouches for;
-//! - `stored`: the bytes from `start` up to, not including, `end` are `entries` lines of `run` of `publisher`. They
-//!   deal with the numbers `first` to `last`: those that `losses` does not name (`first`, `count`, and the `reason`
-//!   where it is known) are the entries, in order. `crc32` is over the bytes; `audit_run` stands on the range that
-//!   opens a run, and is what the header `Audit-Run` would tell.
-//!
-//! The ranges follow one another without a gap in bytes; the last line of a publisher is its cursor. Losses after the
-//! last entry are told at once, without a reason; the next range of the run may tell them again, with reasons: it then
-//! begins at a `first` that the range before it had already passed, and is the one to believe.
+//! The sink that appends entries to a file, one a line, and keeps a ledger beside it, whose format [`JsonLinesSink`]
+//! tells. An entry is stored when a whole line of the ledger tells it, not before.
 //!
 //! # What survives what
 //!
-//! A batch is written to the output, the output is synced, its lines are appended to the ledger, the ledger is synced;
-//! only then is it acknowledged. With [`SpillDurability::PowerLoss`] an acknowledged entry survives a power cut, as far
-//! as the disk keeps its word. With [`SpillDurability::ProcessCrash`] the two syncs are left out: it survives the death
-//! of the process, not that of the machine. After either crash, wherever it struck, what the ledger does not tell is
-//! cut off: a torn last line of the ledger first, then what the output has beyond the ledger's end. So nothing
+//! A batch is written to the output, the output is synced, its lines are appended to the ledger, each is synced before
+//! the next; only then is it acknowledged. With [`SpillDurability::PowerLoss`] an acknowledged entry survives a power
+//! cut, as far as the disk keeps its word. With [`SpillDurability::ProcessCrash`] the syncs are left out: it survives
+//! the death of the process, not that of the machine. After either crash, wherever it struck, what the ledger does not
+//! tell is cut off: a torn last line of the ledger first, then what the output has beyond the ledger's end. So nothing
 //! acknowledged is lost, and what is sent again is not doubled.
 //!
+//! Nothing is cut off a file that may be another one: the checksum of the last range must match. While there is no
+//! range yet, a `begun` line tells by its time of birth which file was being written to; where the file system keeps
+//! none, a torn first write stays, and is sent again behind it.
+//!
 //! The ledger is rewritten when it is opened and when it has doubled, with contiguous ranges as one (up to
-//! [`RANGE_BYTES_MAX`](ledger::RANGE_BYTES_MAX)), into a file beside it that is synced and renamed over it.
+//! [`RANGE_BYTES_MAX`](range::RANGE_BYTES_MAX)), into a file beside it that is synced and renamed over it.
 //!
 //! # When somebody else was at the output
 //!
 //! Before each delivery the sink looks whether the output is still the file it knows, at the length it knows.
 //!
-//! - *No ledger, a shorter output, another file in its place, or one that does not match the checksum of the last
-//!   range*: the ledger starts over. What it knew becomes `before` lines, so every position stays (those entries were
-//!   stored once; they are not sent again); whatever the output holds now is kept as `unaccounted`; and entries go on
-//!   behind it, on a line of their own: a last line without `\n` is given one. This makes rotation by renaming and by
-//!   truncating safe. An entry written between the look and a renaming is in the renamed file.
+//! - *No ledger, a shorter output, another file in its place, or one that cannot be shown to be the output*: the ledger
+//!   starts over. What it knew becomes `before` lines, so every position stays (those entries were stored once; they
+//!   are not sent again); if it told any range, it is kept as it was; whatever the output holds now is kept as
+//!   `unaccounted`; and entries go on behind it, on a line of their own: a last line without `\n` is given one. An entry
+//!   written between the look and a renaming is in the renamed file.
+//! - *A damaged ledger* (a bad line before a good one, as a power cut can leave it where nothing is synced, or ranges
+//!   with a gap) starts over too, and is kept. The positions that its good lines tell hold. What had been written but
+//!   not acknowledged may then stand twice.
 //! - *A removed output* is created anew, and the ledger starts over.
 //! - *A longer output* is cut back to the ledger's end, since this is how a torn write looks: nobody else may append
 //!   to it.
 //! - *A removed ledger* is written again from memory while the sink runs. Removed while it does not, the positions are
 //!   gone: what had not been acknowledged is sent again and may stand twice.
 //!
-//! One process at a time holds the ledger, by a lock of the kernel that dies with it. Several publishers may write to
-//! one output after one another. Directories are never created. New files are readable to their owner only; the mode
-//! of existing ones is kept.
+//! One process at a time holds the ledger and the output, by locks of the kernel that die with it. The ledger alone
+//! would not do: through a second hard link the output has another one. Several publishers may write to one output
+//! after one another. Directories are never created. New files are readable to their owner only; the mode of existing
+//! ones is kept.
 
 mod files;
 mod ledger;
+mod output;
 mod page;
+mod range;
 
 use std::fs::File;
 use std::io::Write;
@@ -64,16 +55,49 @@ use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId};
 use crate::sink::{BoxFuture, Delivery, Sink};
 use files::{LedgerFile, Step};
-use ledger::Account;
+use ledger::{Account, Line};
 use page::Page;
 
 /// Appends entries to a file, one JSON line each, and acknowledges them when they are on disk.
 ///
 /// Beside `<output>` it keeps `<output>.ledger`, which says where each run and its losses stand, and is the cursor: a
-/// crash at any moment loses nothing acknowledged and doubles nothing. Rotating the output by renaming or truncating
-/// it is safe; appending to it from elsewhere is not.
+/// crash at any moment loses nothing acknowledged and doubles nothing. Both are locked while the sink has them open.
+/// A symbolic link is followed: the ledger stands beside the file that it points to. Nobody else may append to the
+/// output: what the ledger does not tell is cut off its end. Do not use one output through several hard links.
 ///
 /// Nothing is opened until the sink is first used. A missing directory is never created; a missing output is.
+///
+/// # Rotation
+///
+/// Rotate by renaming, while the sink runs or not: it begins a new output at its next delivery. Truncating destroys
+/// what nobody has copied, and that includes copying and then truncating (logrotate's `copytruncate`): entries written
+/// between the two are lost, acknowledged or not.
+///
+/// The ledger of an output that is gone is kept as `<output>.ledger.<seconds>`, the UTC unix time at which that was
+/// noticed in ten digits, or the next free number. It tells of the rotated output what `<output>.ledger` told of it
+/// before. The sink never reads it again, nor removes it: take it away together with the rotated output. None is kept
+/// if it told of no numbers.
+///
+/// # The ledger
+///
+/// Each line is the CRC-32 (IEEE) of the JSON behind it in 8 lower-case hex digits, a space, a JSON object, `\n`. A last
+/// line that is not whole was torn by a crash: ignore it. Bytes are counted from 0, numbers from 1. The object's `kind`
+/// is
+///
+/// - `ledger`: the first line, with the `version` of the format, 1;
+/// - `before`: `publisher` had come to number `last` of `run` in an output that is no longer here;
+/// - `unaccounted`: the first `bytes` of the output are none that this ledger vouches for;
+/// - `begun`: the first write since then was to the file numbered `inode`, made `born_ns` nanoseconds after the unix
+///   epoch; of no use to a reader;
+/// - `stored`: the bytes from `start` up to, not including, `end` are `entries` lines of `run` of `publisher`. They
+///   deal with the numbers `first` to `last`: those that `losses` does not name (`first`, `count`, and the `reason`
+///   where it is known) are the entries, in order. `crc32` is over the bytes, as a number; `audit_run` stands on the
+///   range that opens a run, and is what the header `Audit-Run` would tell.
+///
+/// The ranges follow one another without a gap in bytes, from `unaccounted` on; the last line of a publisher is its
+/// cursor. What the output has behind the last range is not stored yet. Losses after the last entry are told at once,
+/// without a reason; the next range of the run may tell them again, with reasons: it then begins at a `first` that the
+/// range before it had already passed, and is the one to believe.
 ///
 /// ```
 /// use spillring::{JsonLinesSink, SpillDurability};
@@ -150,14 +174,24 @@ impl JsonLinesSink {
 
 impl Open {
     fn new(path: &Path, durability: SpillDurability) -> Result<Self, SinkError> {
-        let output = files::open_output(path)?;
+        let output = output::open(path)?;
         let (mut ledger, text) = LedgerFile::open(path)?;
-        let read = ledger::read(&text).map_err(|problem| ledger.damaged(&problem))?;
-        ledger.cut(read.good)?;
+        output::lock(&output, path)?;
+        let read = ledger::read(&text).map_err(|problem| ledger.unusable(&problem))?;
+        let known = if let Some(damage) = &read.damage {
+            complain(ledger.path(), damage, path);
+            false
+        } else {
+            ledger.cut(read.good)?;
+            read.good > 0 && output::settle(&output, path, &read.account)?
+        };
         let mut account = read.account;
-        let known = read.good > 0 && files::settle_output(&output, path, &account)?;
+        account.begun = None;
         if !known {
-            account = account.start_over(files::finish_line(&output, path)?);
+            if account.has_ranges() || read.damage.is_some() {
+                ledger.keep(&text)?;
+            }
+            account = account.start_over(output::finish_line(&output, path)?);
         }
         if durability == SpillDurability::PowerLoss {
             // A position must not be answered that a power cut could still take back.
@@ -197,10 +231,12 @@ impl Open {
         if page.ranges().is_empty() {
             return Ok(());
         }
-        let mut written = self.append_output(page.bytes(), path, durability);
-        if written.is_ok() {
-            written = self.ledger.append(page.ranges(), durability);
-        }
+        let written = self
+            .append_output(page.bytes(), path, durability)
+            .and_then(|()| {
+                let lines = page.ranges().iter().cloned().map(Line::Stored);
+                self.ledger.append(lines, durability)
+            });
         if let Err(why) = written {
             self.take_back(path);
             return Err(why);
@@ -220,11 +256,22 @@ impl Open {
         if bytes.is_empty() {
             return Ok(());
         }
+        if self.account.last_bytes().is_none() && self.account.begun.is_none() {
+            self.begin(path, durability)?;
+        }
         self.output.write_all(bytes).step("write to", path)?;
         match durability {
             SpillDurability::PowerLoss => self.output.sync_data().step("sync", path),
             SpillDurability::ProcessCrash => Ok(()),
         }
+    }
+
+    /// Tells which file is written to while nothing in it could tell: a torn first write is known by that.
+    fn begin(&mut self, path: &Path, durability: SpillDurability) -> Result<(), SinkError> {
+        let birth = output::birth(&self.output, path)?;
+        self.ledger.append(birth.map(Line::Begun), durability)?;
+        self.account.begun = birth;
+        Ok(())
     }
 
     /// Best effort: what cannot be cut back now is when the files are opened again. The ledger goes first, since it
@@ -238,6 +285,16 @@ impl Open {
             tracing::warn!(target: "spillring", "cannot cut {} back yet: {error}", path.display());
         }
     }
+}
+
+fn complain(ledger: &Path, damage: &str, path: &Path) {
+    tracing::error!(
+        target: "spillring",
+        "{} is damaged: {damage}; the positions in its good lines hold, {} stays as it is, entries go on behind it, and \
+         what had not been acknowledged may stand there twice",
+        ledger.display(),
+        path.display()
+    );
 }
 
 impl Sink for JsonLinesSink {

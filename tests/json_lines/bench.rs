@@ -37,15 +37,31 @@ impl Bench {
 
     /// The ledger's lines, without their checksums.
     pub(crate) fn told(&self) -> Vec<serde_json::Value> {
-        let text = fs::read_to_string(self.ledger()).unwrap();
-        text.lines()
-            .map(|line| {
-                let (crc, body) = line.split_once(' ').unwrap();
-                assert_eq!(crc, format!("{:08x}", crc32fast::hash(body.as_bytes())));
-                serde_json::from_str(body).unwrap()
-            })
-            .collect()
+        told_in(&self.ledger())
     }
+
+    /// The ledgers of outputs that are gone, oldest first.
+    pub(crate) fn kept(&self) -> Vec<PathBuf> {
+        let names = fs::read_dir(self.dir.path()).unwrap();
+        let mut kept: Vec<PathBuf> = names
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.to_str().unwrap().contains(".ledger."))
+            .collect();
+        kept.sort();
+        kept
+    }
+}
+
+/// The lines of a ledger, without their checksums.
+pub(crate) fn told_in(ledger: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(ledger).unwrap();
+    text.lines()
+        .map(|line| {
+            let (crc, body) = line.split_once(' ').unwrap();
+            assert_eq!(crc, format!("{:08x}", crc32fast::hash(body.as_bytes())));
+            serde_json::from_str(body).unwrap()
+        })
+        .collect()
 }
 
 impl Harness for Bench {

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use serde_json::json;
 use spillring::conformance::{self, Draft, resend};
 use spillring::{LossReason, RunEnd, SpillDurability};
 
@@ -73,16 +74,69 @@ fn zeros_at_the_torn_end_are_cut_off() {
     assert_eq!(bench.text(), lines(&[&first, &second]));
 }
 
-/// The very first batch is torn: the ledger then has its first line only.
+/// The very first batch is torn, into a fresh output or behind foreign lines: no range tells yet which file it is. It
+/// is cut off all the same, for it is the file in which it was begun.
 #[test]
 fn a_torn_first_delivery_is_cut_off() {
+    for foreign in ["", "foreign\n"] {
+        let bench = Bench::new();
+        fs::write(bench.output(), foreign).unwrap();
+        let mut draft = Draft::new();
+        assert_eq!(position(&mut bench.sink(), draft.publisher()), Ok(None));
+        let first = three(&mut draft);
+        store(&mut bench.sink(), &first);
+        let whole = foreign.to_owned() + &lines(&[&first]);
+        let ledger = fs::read(bench.ledger()).unwrap();
+        let begun = ledger.len() - last_line(&ledger).len();
+
+        let torn_output = (foreign.len()..whole.len()).map(|cut| (cut, begun));
+        let torn_ledger = (begun..ledger.len()).map(|cut| (whole.len(), cut));
+        for (output, told) in torn_output.chain(torn_ledger) {
+            fs::write(bench.output(), &whole.as_bytes()[..output]).unwrap();
+            fs::write(bench.ledger(), &ledger[..told]).unwrap();
+            let mut sink = bench.sink().durability(SpillDurability::ProcessCrash);
+            store(&mut sink, &first);
+            assert_eq!(bench.text(), whole, "{output} {told}");
+        }
+    }
+}
+
+/// The story: a machine with nothing synced loses power, and of two lines of the ledger only the later one reached the
+/// disk. The publishers go on from what is told, by themselves; what was stored stays, and who verifies finds the old
+/// ledger.
+#[test]
+fn a_ledger_with_a_hole_is_kept_and_its_good_lines_are_believed() {
     let bench = Bench::new();
-    let mut draft = Draft::new();
-    assert_eq!(position(&mut bench.sink(), draft.publisher()), Ok(None));
-    let first = three(&mut draft);
-    append(&bench.output(), &lines(&[&first]).as_bytes()[..7]);
-    store(&mut bench.sink(), &first);
-    assert_eq!(bench.text(), lines(&[&first]));
+    let (mut one, mut other) = (Draft::new(), Draft::new());
+    let batches = [three(&mut one), three(&mut other), three(&mut one)];
+    for batch in &batches {
+        store(&mut bench.sink(), batch);
+    }
+    let (text, good) = snapshot(&bench);
+    let lengths: Vec<usize> = good
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(<[u8]>::len)
+        .collect();
+    // The zeros and the line behind them are one bad line: what that one told is not known any more.
+    for (hole, others) in [(0, Some(batches[1].through())), (1, None)] {
+        let start: usize = lengths[..hole].iter().sum();
+        let mut damaged = good.clone();
+        damaged[start..start + lengths[hole]].fill(0);
+        fs::write(bench.output(), &text).unwrap();
+        fs::write(bench.ledger(), &damaged).unwrap();
+        let mut sink = bench.sink().durability(SpillDurability::ProcessCrash);
+        assert_eq!(
+            position(&mut sink, one.publisher()),
+            Ok(Some(batches[2].through()))
+        );
+        assert_eq!(position(&mut sink, other.publisher()), Ok(others));
+        assert_eq!(bench.text().as_bytes(), text);
+        let unaccounted = json!({"kind": "unaccounted", "bytes": text.len()});
+        assert_eq!(bench.told().last(), Some(&unaccounted));
+        let kept = bench.kept();
+        assert_eq!(fs::read(kept.last().unwrap()).unwrap(), damaged);
+        assert_eq!(kept.len(), hole + 1, "each under a name of its own");
+    }
 }
 
 /// A crash while the ledger is being replaced leaves its replacement behind, half-written.
@@ -140,6 +194,11 @@ fn a_sink_that_only_survives_the_process_conforms_to_it() {
 fn bench_reopened(sink: spillring::JsonLinesSink, bench: &Bench) -> spillring::JsonLinesSink {
     drop(sink);
     bench.sink()
+}
+
+fn last_line(ledger: &[u8]) -> &[u8] {
+    let mut lines = ledger.split_inclusive(|byte| *byte == b'\n');
+    lines.next_back().unwrap()
 }
 
 fn snapshot(bench: &Bench) -> (Vec<u8>, Vec<u8>) {

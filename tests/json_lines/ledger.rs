@@ -2,12 +2,14 @@
 //! ledger must stay small.
 
 use std::fs;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use spillring::conformance::Draft;
 use spillring::{Batch, LossReason, RunEnd, SpillDurability};
 
-use super::bench::{Bench, deliver, lines, position, store, three};
+use super::bench::{Bench, lines, position, store, three};
 
 /// More than what makes a running sink write its ledger anew.
 const LEDGER_BYTES_MAX: u64 = 300 << 10;
@@ -164,34 +166,58 @@ fn publishers_take_turns_in_one_output() {
     assert_eq!(bench.told().len(), 7);
 }
 
-/// A damaged line in the middle is no torn write: to go on from the line before it would cut acknowledged entries off.
+/// A flipped bit in the middle is no torn write: to go on from the line before it would cut acknowledged entries off.
+/// Nobody has to come and repair it, either: it is told as an error, and the sink goes on.
 #[test]
-fn a_damaged_ledger_is_not_believed() {
+fn a_damaged_ledger_costs_no_entry_and_stops_nobody() {
     let bench = Bench::new();
     let (mut one, mut other) = (Draft::new(), Draft::new());
     let batches = [three(&mut one), three(&mut other)];
     for batch in &batches {
         store(&mut bench.sink(), batch);
     }
-    let good = fs::read(bench.ledger()).unwrap();
-    let second_line = good.iter().position(|byte| *byte == b'\n').unwrap() + 20;
-    let mut damaged = good.clone();
+    let mut damaged = fs::read(bench.ledger()).unwrap();
+    let second_line = damaged.iter().position(|byte| *byte == b'\n').unwrap() + 20;
     damaged[second_line] ^= 1;
     fs::write(bench.ledger(), &damaged).unwrap();
-    let why = deliver(&mut bench.sink(), &three(&mut one))
-        .stopped
-        .unwrap();
-    assert!(matches!(why, spillring::SinkError::Misconfigured(_)));
-    assert!(
-        why.to_string().contains("line 2 is damaged; restore it"),
-        "{why}"
+    let third = three(&mut other);
+    let complaints = errors_during(|| store(&mut bench.sink(), &third));
+    assert!(complaints.contains("line 2 is bad"), "{complaints}");
+    assert_eq!(bench.text(), lines(&[&batches[0], &batches[1], &third]));
+    assert_eq!(
+        bench.told()[2],
+        json!({"kind": "unaccounted", "bytes": lines(&[&batches[0], &batches[1]]).len()})
+    );
+    assert_eq!(fs::read(&bench.kept()[0]).unwrap(), damaged);
+    assert_eq!(
+        position(&mut bench.sink(), other.publisher()),
+        Ok(Some(third.through()))
+    );
+}
+
+/// A line was cut out of the ledger: each one that is left is good, but they do not follow one another.
+#[test]
+fn a_ledger_with_a_missing_line_is_damaged() {
+    let bench = Bench::new();
+    let (mut one, mut other) = (Draft::new(), Draft::new());
+    let batches = [three(&mut one), three(&mut other)];
+    for batch in &batches {
+        store(&mut bench.sink(), batch);
+    }
+    let good = fs::read_to_string(bench.ledger()).unwrap();
+    let left: Vec<&str> = good
+        .lines()
+        .filter(|line| !line.contains("\"start\":0,"))
+        .collect();
+    fs::write(bench.ledger(), left.join("\n") + "\n").unwrap();
+    let mut sink = bench.sink();
+    assert_eq!(position(&mut sink, one.publisher()), Ok(None));
+    assert_eq!(
+        position(&mut sink, other.publisher()),
+        Ok(Some(batches[1].through()))
     );
     assert_eq!(bench.text(), lines(&[&batches[0], &batches[1]]));
-    assert_eq!(
-        fs::read(bench.ledger()).unwrap(),
-        damaged,
-        "left for inspection"
-    );
+    assert_eq!(bench.kept().len(), 1);
 }
 
 #[test]
@@ -215,4 +241,29 @@ fn a_foreign_file_with_the_ledgers_name_is_left_alone() {
         fs::read_to_string(bench.ledger()).unwrap(),
         "2026-01-01 open accounts 3\n"
     );
+}
+
+/// What is logged at error level meanwhile.
+fn errors_during(step: impl FnOnce()) -> String {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::ERROR)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, step);
+    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

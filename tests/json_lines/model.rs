@@ -95,10 +95,19 @@ fn play(bench: &Bench, acts: Vec<(usize, Act)>) -> Vec<String> {
 )]
 fn tear(bench: &Bench, before: u64, share: f64) {
     let ledger = OpenOptions::new().write(true).open(bench.ledger()).unwrap();
+    let before = before + begun_length(&fs::read(bench.ledger()).unwrap(), before);
     let written = ledger.metadata().unwrap().len() - before;
     ledger
         .set_len(before + (written as f64 * share) as u64)
         .unwrap();
+}
+
+/// How long the line is that tells, before the output is touched, that it will be: no kill can tear it off afterwards.
+fn begun_length(ledger: &[u8], at: u64) -> u64 {
+    let written = &ledger[usize::try_from(at).unwrap()..];
+    let line = written.split_inclusive(|byte| *byte == b'\n').next();
+    let is_begun = |line: &&[u8]| String::from_utf8_lossy(line).contains("\"begun\"");
+    line.filter(is_begun).map_or(0, |line| line.len() as u64)
 }
 
 /// Reads both files as the docs of the ledger tell it, and names each line of the output.

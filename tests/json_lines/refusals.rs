@@ -1,36 +1,18 @@
 //! When the sink cannot store, it must say so in the terms that the publisher acts on, with a sentence that says how to
 //! mend it, and go on by itself once it is mended.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
-use spillring::conformance::Draft;
-use spillring::{JsonLinesSink, LossReason, SinkError, SpillDurability};
+use seccompiler::SeccompCmpOp;
+use spillring::conformance::{Draft, resend};
+use spillring::{JsonLinesSink, LossReason, RunEnd, SinkError, SpillDurability};
 
 use super::bench::{Bench, append, deliver, lines, position, store, three};
-
-/// System calls by number.
-#[cfg(target_arch = "x86_64")]
-const WRITE: i64 = 1;
-#[cfg(target_arch = "x86_64")]
-const OPENAT: i64 = 257;
-#[cfg(target_arch = "x86_64")]
-const FDATASYNC: i64 = 75;
-#[cfg(target_arch = "aarch64")]
-const WRITE: i64 = 64;
-#[cfg(target_arch = "aarch64")]
-const OPENAT: i64 = 56;
-#[cfg(target_arch = "aarch64")]
-const FDATASYNC: i64 = 83;
-const ENOSPC: u32 = 28;
-const EACCES: u32 = 13;
-const EIO: u32 = 5;
+use super::kernel::{
+    EACCES, EIO, ENOSPC, FDATASYNC, FTRUNCATE, OPENAT, WRITE, descriptor_of, forbid, forbid_where,
+    on_a_thread,
+};
 
 fn unavailable(why: &SinkError, text: &str) {
     assert!(matches!(why, SinkError::Unavailable(_)), "{why:?}");
@@ -65,6 +47,25 @@ fn a_second_sink_waits_until_the_first_is_gone() {
         position(&mut other, draft.publisher()),
         Ok(Some(second.through()))
     );
+}
+
+/// A hard link gives the output a second name, and with it a second ledger that nobody has locked.
+#[test]
+fn a_second_sink_does_not_come_in_by_another_name() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut one = bench.sink();
+    let (first, second) = (three(&mut draft), three(&mut draft));
+    store(&mut one, &first);
+    let link = bench.dir.path().join("link.jsonl");
+    fs::hard_link(bench.output(), &link).unwrap();
+    let mut other = JsonLinesSink::new(&link);
+    unavailable(
+        &deliver(&mut other, &second).stopped.unwrap(),
+        "link.jsonl is held by another process or sink",
+    );
+    store(&mut one, &second);
+    assert_eq!(bench.text(), lines(&[&first, &second]));
 }
 
 #[test]
@@ -192,6 +193,32 @@ fn a_failed_sync_is_no_acknowledgement() {
     );
 }
 
+/// Were two lines written before either is synced, a power cut could keep the later one only.
+#[test]
+fn each_line_of_the_ledger_is_synced_before_the_next_is_written() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    store(&mut sink, &three(&mut draft));
+    let before = bench.told().len();
+    draft.entry("1").restart(RunEnd::Clean).entry("2");
+    let two_runs = draft.batch();
+    let descriptor = descriptor_of(&bench.ledger());
+    // Without `ftruncate` the failed append is not taken back, and can be looked at.
+    let without_syncs = || {
+        forbid_where(FDATASYNC, (0, SeccompCmpOp::Eq, descriptor), EIO);
+        forbid(FTRUNCATE, None, EIO);
+    };
+    let (mut sink, why) = on_a_thread(sink, without_syncs, |sink| {
+        deliver(sink, &two_runs).stopped.unwrap()
+    });
+    unavailable(&why, "audit.jsonl.ledger:");
+    assert_eq!(bench.told().len(), before + 1);
+    let told = position(&mut sink, draft.publisher()).unwrap();
+    store(&mut sink, &resend(&two_runs, told));
+    assert!(bench.text().ends_with("\n1\n2\n"), "{}", bench.text());
+}
+
 #[test]
 fn without_a_promise_for_power_cuts_nothing_is_synced() {
     let bench = Bench::new();
@@ -251,37 +278,4 @@ fn new_files_are_for_their_owner_and_old_modes_are_kept() {
     fs::write(bench.output(), "").unwrap();
     store(&mut bench.sink(), &three(&mut draft));
     assert_eq!((mode(bench.output()), mode(bench.ledger())), (0o640, 0o640));
-}
-
-/// Runs a step on a thread of its own, after what cannot be undone on it, and brings the sink back.
-fn on_a_thread<T: Send>(
-    mut sink: JsonLinesSink,
-    prepare: impl FnOnce() + Send,
-    step: impl FnOnce(&mut JsonLinesSink) -> T + Send,
-) -> (JsonLinesSink, T) {
-    thread::scope(|scope| {
-        let stepped = scope.spawn(|| {
-            prepare();
-            let outcome = step(&mut sink);
-            (sink, outcome)
-        });
-        stepped.join().unwrap()
-    })
-}
-
-/// From now on the kernel answers this thread's calls with an error: all, or those over so many bytes.
-fn forbid(call: i64, longer_than: Option<u64>, errno: u32) {
-    let rules = longer_than.map_or_else(Vec::new, |bytes| {
-        let condition =
-            SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Gt, bytes).unwrap();
-        vec![SeccompRule::new(vec![condition]).unwrap()]
-    });
-    let filter = SeccompFilter::new(
-        BTreeMap::from([(call, rules)]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno),
-        std::env::consts::ARCH.try_into().unwrap(),
-    );
-    let program: BpfProgram = filter.unwrap().try_into().unwrap();
-    seccompiler::apply_filter(&program).unwrap();
 }

@@ -2,10 +2,13 @@
 //! foreign line destroyed, no entry written where nobody looks.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use spillring::conformance::Draft;
+use spillring::{Batch, JsonLinesSink, LossReason};
 
-use super::bench::{Bench, append, lines, position, store, three};
+use super::bench::{Bench, append, lines, position, store, three, told_in};
 
 #[test]
 fn foreign_lines_stay_and_entries_go_behind_them() {
@@ -55,7 +58,133 @@ fn a_renamed_output_is_left_and_a_new_one_begun() {
     }
 }
 
-/// The same while the sink is down; and logrotate's `copytruncate` while it runs.
+/// Whoever verifies a rotated output needs what its ledger told: numbers, losses, and how the run began. Each of two
+/// rotations within a second keeps its own.
+#[test]
+fn the_ledger_of_a_rotated_output_is_kept() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let mut told = Vec::new();
+    for rotation in 0..2 {
+        draft.entry("{}").lose(2, LossReason::QueueFull).entry("{}");
+        store(&mut sink, &draft.batch());
+        told.push(fs::read(bench.ledger()).unwrap());
+        let rotated = bench.dir.path().join(format!("audit.jsonl.{rotation}"));
+        fs::rename(bench.output(), rotated).unwrap();
+    }
+    store(&mut sink, &draft.entry("{}").batch());
+    let kept = bench.kept();
+    let texts: Vec<Vec<u8>> = kept.iter().map(|path| fs::read(path).unwrap()).collect();
+    assert_eq!(texts, told);
+    let opened = told_in(&kept[0]);
+    let range = opened.last().unwrap();
+    assert!(range["audit_run"].is_string(), "{range}");
+    assert_eq!(range["losses"][0]["reason"], "queue_full");
+}
+
+/// A ledger that told of no numbers is of no use to anybody.
+#[test]
+fn a_ledger_that_told_nothing_is_not_kept() {
+    let bench = Bench::new();
+    let mut sink = bench.sink();
+    position(&mut sink, Draft::new().publisher()).unwrap();
+    for _ in 0..2 {
+        fs::write(bench.output(), "foreign\n").unwrap();
+        position(&mut sink, Draft::new().publisher()).unwrap();
+        fs::remove_file(bench.output()).unwrap();
+    }
+    assert_eq!(bench.kept().len(), 0);
+}
+
+/// The story: an output was rotated, the sink started with nothing to deliver, and the rotation was undone. Its ledger
+/// then knows of no byte, and the output has many: they are acknowledged entries, and stay. However they came back.
+#[test]
+fn a_restored_output_is_not_cut() {
+    type Restore = fn(&Path, &Path);
+    let by_renaming: Restore = |rotated, output| fs::rename(rotated, output).unwrap();
+    let into_the_new_file: Restore = |rotated, output| {
+        fs::copy(rotated, output).unwrap();
+    };
+    for restore in [by_renaming, into_the_new_file] {
+        for foreign in ["", "foreign\n"] {
+            let bench = Bench::new();
+            let rotated = bench.dir.path().join("audit.jsonl.1");
+            let mut draft = Draft::new();
+            let (first, second) = (three(&mut draft), three(&mut draft));
+            store(&mut bench.sink(), &first);
+            fs::rename(bench.output(), &rotated).unwrap();
+            fs::write(bench.output(), foreign).unwrap();
+            position(&mut bench.sink(), draft.publisher()).unwrap();
+            restore(&rotated, &bench.output());
+            let mut sink = bench.sink();
+            assert_eq!(
+                position(&mut sink, draft.publisher()),
+                Ok(Some(first.through()))
+            );
+            store(&mut sink, &second);
+            assert_eq!(bench.text(), lines(&[&first, &second]));
+        }
+    }
+}
+
+/// The same after a first write that was torn: it was torn in another file than the one that is there now, even if
+/// that has got the number of the one before.
+#[test]
+fn a_torn_first_write_is_not_cut_off_another_file() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let (first, second) = (three(&mut draft), three(&mut draft));
+    store(&mut bench.sink(), &first);
+    let ledger = fs::read_to_string(bench.ledger()).unwrap();
+    let begun: Vec<&str> = ledger.split_inclusive('\n').take(2).collect();
+    assert!(begun[1].contains("\"begun\""), "{ledger}");
+    fs::write(bench.ledger(), begun.concat()).unwrap();
+    let born = || fs::metadata(bench.output()).unwrap().created().unwrap();
+    let born_before = born();
+    // The clock of the file system moves in steps of some milliseconds.
+    while born() == born_before {
+        fs::remove_file(bench.output()).unwrap();
+        fs::write(bench.output(), lines(&[&first])).unwrap();
+    }
+    store(&mut bench.sink(), &second);
+    assert_eq!(bench.text(), lines(&[&first, &second]));
+}
+
+/// And after it was cut off: nothing is being written from then on, so what is copied into the file is not torn.
+#[test]
+fn a_torn_first_write_is_cut_off_once() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let first = three(&mut draft);
+    store(&mut bench.sink(), &first);
+    let ledger = fs::read_to_string(bench.ledger()).unwrap();
+    let begun: Vec<&str> = ledger.split_inclusive('\n').take(2).collect();
+    fs::write(bench.ledger(), begun.concat()).unwrap();
+    assert_eq!(position(&mut bench.sink(), draft.publisher()), Ok(None));
+    assert_eq!(bench.text(), "");
+    fs::write(bench.output(), "restored\n").unwrap();
+    store(&mut bench.sink(), &first);
+    assert_eq!(bench.text(), "restored\n".to_owned() + &lines(&[&first]));
+}
+
+/// What was stored by one name must not look torn by another.
+#[test]
+fn a_linked_output_has_one_ledger() {
+    let bench = Bench::new();
+    let link = bench.dir.path().join("link.jsonl");
+    symlink(bench.output(), &link).unwrap();
+    let mut draft = Draft::new();
+    let batches: Vec<Batch> = (0..3).map(|_| three(&mut draft)).collect();
+    store(&mut bench.sink(), &batches[0]);
+    store(&mut JsonLinesSink::new(&link), &batches[1]);
+    store(&mut bench.sink(), &batches[2]);
+    assert_eq!(bench.text(), lines(&batches.iter().collect::<Vec<_>>()));
+    assert!(!bench.dir.path().join("link.jsonl.ledger").exists());
+}
+
+/// The same while the sink is down; and truncated while it runs, as with logrotate's `copytruncate`, which is safe for
+/// the position only.
 #[test]
 fn a_truncated_output_keeps_the_position() {
     for running in [false, true] {

@@ -1,11 +1,12 @@
-//! The output and the ledger as files: opened, locked, cut back, replaced; and what each refusal means.
+//! The ledger as a file: opened, locked, cut back, replaced, kept; and what each refusal of a file means.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::ledger::{self, Account, Range};
+use super::ledger::{Account, Line};
 use crate::config::SpillDurability;
 use crate::error::SinkError;
 
@@ -13,8 +14,6 @@ use crate::error::SinkError;
 const GROWN_BYTES_MIN: u64 = 256 << 10;
 /// How often a ledger may be replaced under our hands before we give up for now.
 const LOCK_ATTEMPTS_MAX: u32 = 8;
-/// How much of the output is read at a time to check it.
-const CHECK_BYTES: usize = 64 << 10;
 
 /// The ledger's file, locked for this process.
 #[derive(Debug)]
@@ -32,64 +31,6 @@ pub(super) struct LedgerFile {
 pub(super) trait Step<T> {
     /// `action` is a verb, such as `sync`.
     fn step(self, action: &str, path: &Path) -> Result<T, SinkError>;
-}
-
-/// Opens the output for appending; creates it, but never its directory.
-pub(super) fn open_output(path: &Path) -> Result<File, SinkError> {
-    let file = open(path).step("open", path)?;
-    if file.metadata().step("look at", path)?.is_file() {
-        return Ok(file);
-    }
-    Err(SinkError::Misconfigured(format!(
-        "{} is no regular file: give the path of one",
-        path.display()
-    )))
-}
-
-/// Cuts the output back to what the account tells, if it is the output that the account tells of.
-pub(super) fn settle_output(
-    output: &File,
-    path: &Path,
-    account: &Account,
-) -> Result<bool, SinkError> {
-    let length = output.metadata().step("look at", path)?.len();
-    let told = account.end();
-    let is_told = length >= told
-        && match account.last_bytes() {
-            Some(range) => checksum(output, range).step("read", path)? == range.crc32,
-            None => true,
-        };
-    if !is_told {
-        tracing::warn!(
-            target: "spillring",
-            "{} is not as its ledger tells it ({length} bytes, {told} told): its content stays, entries go on behind it",
-            path.display()
-        );
-    } else if length > told {
-        tracing::warn!(
-            target: "spillring",
-            "{} bytes at the end of {} were not acknowledged: cut off",
-            length - told,
-            path.display()
-        );
-        output.set_len(told).step("cut back", path)?;
-    }
-    Ok(is_told)
-}
-
-/// Ends the last line of the output, if it isn't, and tells the output's length.
-pub(super) fn finish_line(mut output: &File, path: &Path) -> Result<u64, SinkError> {
-    let length = output.metadata().step("look at", path)?.len();
-    let Some(last) = length.checked_sub(1) else {
-        return Ok(0);
-    };
-    let mut byte = [0];
-    output.read_exact_at(&mut byte, last).step("read", path)?;
-    if byte == *b"\n" {
-        return Ok(length);
-    }
-    output.write_all(b"\n").step("write to", path)?;
-    Ok(length + 1)
 }
 
 /// Whether `file` is what stands at `path`.
@@ -114,8 +55,10 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), SinkError> {
 
 impl LedgerFile {
     /// Opens the ledger of `output`, takes its lock, and reads it.
+    ///
+    /// Links to the output are followed, so that whichever way leads there, one ledger tells of it.
     pub(super) fn open(output: &Path) -> Result<(Self, Vec<u8>), SinkError> {
-        let path = with_suffix(output, ".ledger");
+        let path = with_suffix(&fs::canonicalize(output).step("follow", output)?, ".ledger");
         for _ in 0..LOCK_ATTEMPTS_MAX {
             let mut file = open(&path).step("open", &path)?;
             lock(&file, &path)?;
@@ -137,8 +80,12 @@ impl LedgerFile {
         Err(in_use(&path))
     }
 
-    /// The error of a ledger that cannot be believed.
-    pub(super) fn damaged(&self, problem: &str) -> SinkError {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The error of what is no ledger that could be read.
+    pub(super) fn unusable(&self, problem: &str) -> SinkError {
         SinkError::Misconfigured(format!(
             "cannot use {}: {problem}; restore it, or move it away: the output's content then stays as it is, and what \
              had not been acknowledged may stand there twice",
@@ -165,20 +112,26 @@ impl LedgerFile {
         self.file.sync_data().step("sync", &self.path)
     }
 
-    /// Appends the lines of `ranges`.
+    /// Appends lines: all, or none once they are taken back.
+    ///
+    /// Each is synced before the next is written: a power cut may lose the last one, but never leaves a hole.
     pub(super) fn append(
         &mut self,
-        ranges: &[Range],
+        lines: impl IntoIterator<Item = Line>,
         durability: SpillDurability,
     ) -> Result<(), SinkError> {
-        self.line.clear();
-        ledger::write_ranges(ranges, &mut self.line)
-            .and_then(|()| self.file.write_all(&self.line))
-            .step("write to", &self.path)?;
-        if durability == SpillDurability::PowerLoss {
-            self.sync()?;
+        let mut length = self.length;
+        for line in lines {
+            self.line.clear();
+            line.write(&mut self.line)
+                .and_then(|()| self.file.write_all(&self.line))
+                .step("write to", &self.path)?;
+            if durability == SpillDurability::PowerLoss {
+                self.sync()?;
+            }
+            length += self.line.len() as u64;
         }
-        self.length += self.line.len() as u64;
+        self.length = length;
         Ok(())
     }
 
@@ -199,14 +152,36 @@ impl LedgerFile {
         is_at(&self.file, &self.path)
     }
 
-    /// Writes the account into a file of its own, and renames it into place.
+    /// Writes the account anew.
+    pub(super) fn rewrite(&mut self, account: &Account) -> Result<(), SinkError> {
+        let mut text = Vec::new();
+        account.write(&mut text).step("write to", &self.path)?;
+        self.file = self.write_whole(&text, &self.path)?;
+        self.length = text.len() as u64;
+        self.compact_length = self.length;
+        Ok(())
+    }
+
+    /// Keeps what the ledger said of an output that is no longer there, under a name that is free.
+    pub(super) fn keep(&self, text: &[u8]) -> Result<(), SinkError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let mut seconds = now.map_or(0, |since| since.as_secs());
+        let mut kept = with_suffix(&self.path, &format!(".{seconds:010}"));
+        while fs::symlink_metadata(&kept).is_ok() {
+            seconds += 1;
+            kept = with_suffix(&self.path, &format!(".{seconds:010}"));
+        }
+        self.write_whole(text, &kept)?;
+        tracing::warn!(target: "spillring", "what the ledger told so far is kept as {}", kept.display());
+        Ok(())
+    }
+
+    /// Writes `text` into a file of its own, and renames it to `to`.
     ///
     /// It is synced whatever the durability asked for: a ledger must never be found without its first line. The new
     /// file is locked before it has the name, so that there is no moment at which another process could take it.
-    pub(super) fn rewrite(&mut self, account: &Account) -> Result<(), SinkError> {
+    fn write_whole(&self, text: &[u8], to: &Path) -> Result<File, SinkError> {
         let path = with_suffix(&self.path, ".new");
-        let mut text = Vec::new();
-        account.write(&mut text).step("write to", &path)?;
         let mut file = open(&path).step("open", &path)?;
         lock(&file, &path)?;
         let mode = self
@@ -217,13 +192,11 @@ impl LedgerFile {
         file.set_permissions(mode).step("set the mode of", &path)?;
         // May hold what a crash left there.
         file.set_len(0).step("cut back", &path)?;
-        file.write_all(&text).step("write to", &path)?;
+        file.write_all(text).step("write to", &path)?;
         file.sync_all().step("sync", &path)?;
-        fs::rename(&path, &self.path).step("replace", &self.path)?;
-        self.file = file;
-        self.length = text.len() as u64;
-        self.compact_length = self.length;
-        sync_directory(&self.path)
+        fs::rename(&path, to).step("replace", to)?;
+        sync_directory(to)?;
+        Ok(file)
     }
 }
 
@@ -250,7 +223,7 @@ impl<T> Step<T> for io::Result<T> {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .append(true)
@@ -259,7 +232,8 @@ fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn lock(file: &File, path: &Path) -> Result<(), SinkError> {
+/// Takes the lock of a file, which dies with its last handle.
+pub(super) fn lock(file: &File, path: &Path) -> Result<(), SinkError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(in_use(path)),
@@ -272,21 +246,6 @@ fn in_use(path: &Path) -> SinkError {
         "{} is held by another process or sink: give each an output of its own, or end the other",
         path.display()
     ))
-}
-
-/// The CRC-32 of a range of the output.
-fn checksum(output: &File, range: &Range) -> io::Result<u32> {
-    let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; CHECK_BYTES];
-    let mut at = range.start;
-    while at < range.end {
-        let wanted =
-            usize::try_from(range.end - at).map_or(CHECK_BYTES, |left| left.min(CHECK_BYTES));
-        output.read_exact_at(&mut buffer[..wanted], at)?;
-        hasher.update(&buffer[..wanted]);
-        at += wanted as u64;
-    }
-    Ok(hasher.finalize())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

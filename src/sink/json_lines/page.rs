@@ -1,6 +1,7 @@
 //! A batch, laid out for the files.
 
-use super::ledger::{Account, Range};
+use super::ledger::Account;
+use super::range::Range;
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 use crate::sink::Delivery;
@@ -91,11 +92,7 @@ impl Page {
     /// Tells the losses behind the last record, whose reasons come with the next one.
     fn move_cursor(&mut self, batch: &Batch, cursor: Option<Position>, base: u64) {
         let through = batch.through();
-        let reached = self.ranges.last().map(|range| Position {
-            run: range.run,
-            n: range.last,
-        });
-        let reached = reached.or(cursor);
+        let reached = self.ranges.last().map(Range::cursor).or(cursor);
         if is_told(reached, through) {
             return;
         }

@@ -1,0 +1,121 @@
+//! A range of the output: its bytes, and the numbers that they deal with.
+
+use crc32fast::Hasher;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{LossReason, Position, PublisherId, RunId};
+
+/// Contiguous ranges are coalesced up to this size: the last one is read to see whether the output is the right one,
+/// which must stay a matter of milliseconds.
+pub(super) const RANGE_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of the output, and the numbers that they deal with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Range {
+    pub(super) publisher: PublisherId,
+    pub(super) run: RunId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) audit_run: Option<String>,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) entries: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) losses: Vec<Missing>,
+    pub(super) crc32: u32,
+}
+
+/// Numbers that are not in the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Missing {
+    pub(super) first: u64,
+    pub(super) count: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<LossReason>,
+}
+
+impl Range {
+    /// A range of nothing yet that begins at byte `start` and number `first`.
+    pub(super) fn begin(publisher: PublisherId, run: RunId, start: u64, first: u64) -> Self {
+        Self {
+            publisher,
+            run,
+            audit_run: None,
+            start,
+            end: start,
+            entries: 0,
+            first,
+            last: first - 1,
+            losses: Vec::new(),
+            crc32: 0,
+        }
+    }
+
+    /// Tells `count` numbers after `last` as missing.
+    pub(super) fn lose(&mut self, count: u64, reason: Option<LossReason>) {
+        let first = self.last + 1;
+        self.last += count;
+        match self.losses.last_mut() {
+            Some(before) if before.reason == reason && before.first + before.count == first => {
+                before.count += count;
+            }
+            _ => self.losses.push(Missing {
+                first,
+                count,
+                reason,
+            }),
+        }
+    }
+
+    pub(super) fn cursor(&self) -> Position {
+        Position {
+            run: self.run,
+            n: self.last,
+        }
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        self.start <= self.end
+            && 1 <= self.first
+            && self.first <= self.last
+            && self
+                .losses
+                .iter()
+                .all(|missing| self.first <= missing.first)
+    }
+
+    pub(super) fn is_continued_by(&self, next: &Self) -> bool {
+        self.publisher == next.publisher
+            && self.run == next.run
+            && self.last + 1 == next.first
+            && next.end - self.start <= RANGE_BYTES_MAX
+    }
+
+    pub(super) fn absorb(&mut self, next: Self) {
+        let mut crc = Hasher::new_with_initial_len(self.crc32, self.end - self.start);
+        crc.combine(&Hasher::new_with_initial_len(
+            next.crc32,
+            next.end - next.start,
+        ));
+        self.crc32 = crc.finalize();
+        for missing in next.losses {
+            // `lose` counts on from `last`: bring it to the loss, over the entries before it.
+            self.last = missing.first - 1;
+            self.lose(missing.count, missing.reason);
+        }
+        self.audit_run = self.audit_run.take().or(next.audit_run);
+        self.entries += next.entries;
+        self.end = next.end;
+        self.last = next.last;
+    }
+
+    /// Takes back the losses from number `n` on.
+    pub(super) fn end_before(&mut self, n: u64) {
+        self.losses.retain(|missing| missing.first < n);
+        if let Some(last) = self.losses.last_mut() {
+            last.count = last.count.min(n - last.first);
+        }
+        self.last = n - 1;
+    }
+}
