@@ -6,7 +6,7 @@ mod reader;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -134,6 +134,19 @@ impl NatsServer {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// A copy of what a server that is down has stored.
+    pub fn save_store(&self) -> TempDir {
+        let copy = TempDir::new().expect("a temporary directory can be made");
+        copy_folder(&self.path("store"), &copy.path().join("store"));
+        copy
+    }
+
+    /// Puts a copy in the place of what a server that is down has stored.
+    pub fn restore_store(&self, copy: &TempDir) {
+        fs::remove_dir_all(self.path("store")).expect("the store can be removed");
+        copy_folder(&copy.path().join("store"), &self.path("store"));
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -206,6 +219,19 @@ impl Drop for NatsServer {
         if let Some(mut process) = self.process.take() {
             process.kill().ok();
             process.wait().ok();
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder can be made");
+    for entry in fs::read_dir(from).expect("a folder can be read") {
+        let entry = entry.expect("a folder can be read");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a file can be copied");
         }
     }
 }

@@ -1,13 +1,15 @@
-//! Tries to break "at least once, acknowledged, in order" against real servers: a rig drives the sink as its thread
-//! would, and a reader of its own looks at what the stream then holds.
+//! Tries to break "once and in order" against real servers: a rig drives the sink as its thread would, and a reader of
+//! its own looks at what the stream then holds.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod access;
 mod logs;
+mod messages;
 mod outages;
 mod streams;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
+mod transactions;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -170,7 +172,7 @@ fn a_batch_larger_than_the_window_is_stored_in_order_with_subjects_headers_and_b
     }];
     assert_all(&rig.deliver(&batch(&records, AMPLE)), 3_000);
 
-    let read = read_stream(&server.url(), "AUDIT");
+    let read = entries(&server);
     assert_eq!(read.len(), records.len());
     for (message, record) in read.iter().zip(&records) {
         let id = record.id().to_string();
@@ -180,7 +182,7 @@ fn a_batch_larger_than_the_window_is_stored_in_order_with_subjects_headers_and_b
         );
         assert_eq!(message.payload, record.bytes());
         assert_eq!(message.header("Audit-Id"), Some(id.as_str()));
-        assert_eq!(message.header("Nats-Msg-Id"), Some(id.as_str()));
+        assert_eq!(message.header("Nats-Msg-Id"), None);
         let lost = (record.lost_before() > 0).then_some("4");
         assert_eq!(message.header("Audit-Lost"), lost);
         let opens = (record.n == 1).then(|| format!("publisher={PUBLISHER}"));
@@ -201,16 +203,6 @@ fn one_connection_serves_many_batches() {
     let connections = server.log().matches("Client connection created").count();
     // Before the sink only the harness and after it the reader came.
     assert_eq!(connections, 3, "{}", server.log());
-}
-
-#[test]
-fn what_was_stored_already_is_not_stored_again_inside_the_duplicate_window() {
-    let server = NatsServer::start();
-    let mut rig = Rig::new(&server.url());
-    let records = records(1..=100, COMMON);
-    assert_all(&rig.deliver(&batch(&records[..60], AMPLE)), 60);
-    assert_all(&rig.deliver(&batch(&records, AMPLE)), 100);
-    assert_stored(&server, &records);
 }
 
 /// A figure for the report, not a promise: `cargo test --release -- --ignored --nocapture rate`.

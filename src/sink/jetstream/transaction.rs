@@ -258,7 +258,11 @@ fn classified(error: &PublishError) -> Refusal {
             error: SinkError::Unavailable(failure.error.to_string()),
             ..failure
         }),
-        Some(STALE) => Refusal::Failed(failure),
+        // Late, or the stream is no longer what it was: it is looked at again.
+        Some(STALE) => Refusal::Failed(Failure {
+            link: Link::Doubtful,
+            ..failure
+        }),
         _ if matches!(failure.error, SinkError::Rejected(_)) => Refusal::Content(failure),
         _ => Refusal::Failed(failure),
     }

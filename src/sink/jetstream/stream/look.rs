@@ -22,8 +22,8 @@ pub(in crate::sink::jetstream) struct Found {
     /// When it was made.
     pub(in crate::sink::jetstream) created: String,
     pub(in crate::sink::jetstream) last_sequence: u64,
-    /// What could lose entries that it has acknowledged.
-    pub(in crate::sink::jetstream) weaknesses: Vec<&'static str>,
+    /// What weakens the promise that each entry stands in it once, in order, for good.
+    pub(in crate::sink::jetstream) weaknesses: Vec<String>,
 }
 
 /// How entries are stored in it.
@@ -102,11 +102,15 @@ pub(super) fn lacks(found: &Config, config: &NatsConfig) -> Vec<String> {
     .collect()
 }
 
-fn weaknesses(found: &Config, config: &NatsConfig, ours: &str) -> Vec<&'static str> {
+fn weaknesses(found: &Config, config: &NatsConfig, ours: &str) -> Vec<String> {
     let partly = !found.subjects.iter().any(|theirs| covers(theirs, ours));
     let memory = found.storage == StorageType::Memory;
     let limited = found.max_bytes > 0 || found.max_messages > 0;
-    [
+    let lacks = lacks(found, config).join(", ");
+    let no_transactions = format!(
+        "it lacks {lacks} for transactions, so that entries are stored at least once (set `stream_care` to \"upgrade\")"
+    );
+    let told = [
         (
             partly,
             "its subjects take only some of those below the prefix",
@@ -135,8 +139,53 @@ fn weaknesses(found: &Config, config: &NatsConfig, ours: &str) -> Vec<&'static s
             found.max_messages_per_subject > 0,
             "it keeps only so many messages of each agent (`max_msgs_per_subject`)",
         ),
-    ]
-    .into_iter()
-    .filter_map(|(weak, text)| weak.then_some(text))
-    .collect()
+    ];
+    told.into_iter()
+        .filter(|(weak, _)| *weak)
+        .map(|(_, text)| text.to_owned())
+        .chain((!lacks.is_empty()).then_some(no_transactions))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wanted;
+    use super::*;
+
+    #[test]
+    fn each_weakness_is_told_and_what_was_asked_for_is_none() {
+        let config = NatsConfig::default();
+        let good = wanted(&config);
+        let of = |found: &Config| weaknesses(found, &config, &entries(&config));
+        assert!(of(&good).is_empty());
+        assert_eq!(way(&good, &config), Way::Transactions);
+        let weak = Config {
+            storage: StorageType::Memory,
+            retention: RetentionPolicy::Interest,
+            persist_mode: Some(PersistenceMode::Async),
+            subjects: vec!["assembly.audit.*.*".to_owned()],
+            max_messages: 7,
+            discard: DiscardPolicy::Old,
+            max_messages_per_subject: 1,
+            ..good.clone()
+        };
+        assert_eq!(of(&weak).len(), 7);
+        for found in [
+            Config {
+                allow_atomic_publish: false,
+                ..good.clone()
+            },
+            Config {
+                allow_rollup: false,
+                ..good.clone()
+            },
+            Config {
+                subjects: vec!["assembly.audit.>".to_owned()],
+                ..good.clone()
+            },
+        ] {
+            assert_eq!(of(&found).len(), 1);
+            assert_ne!(way(&found, &config), Way::Transactions);
+        }
+    }
 }
