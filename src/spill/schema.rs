@@ -25,7 +25,8 @@ const CACHE: i64 = -8_192;
 /// - `rows`: the backlog. `kind` 0 is an entry; any other is a stretch of `count` losses that begins at `key`, and says
 ///   their reason. `key` is `local run << 40 | n`.
 /// - `dead_letters`: entries that were given up but kept; they outlive their run's row, hence the run's id.
-/// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean.
+/// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it
+///   may be in the stream, `heard` once the sink's cursor has been seen in it.
 /// - `meta`: totals, kept in each transaction, so that nothing is ever counted by scanning.
 const TABLES: &str = "
 CREATE TABLE rows (
@@ -53,6 +54,9 @@ CREATE TABLE runs (
     id BLOB NOT NULL UNIQUE,
     previous_id BLOB,
     previous_last INTEGER,
+    killed_starts INTEGER NOT NULL,
+    opened INTEGER NOT NULL DEFAULT 0,
+    heard INTEGER NOT NULL DEFAULT 0,
     started_ms INTEGER NOT NULL,
     ended_ms INTEGER,
     last_n INTEGER
