@@ -58,8 +58,9 @@
 //!    then loses only the newest entries, never a middle.
 //! 5. **A stalled sink costs nothing.** The ring is relieved into the spill when it is past
 //!    [`ring_high_water`](Config::ring_high_water), or when an entry has been in memory only for
-//!    [`pending_max`](Config::pending_max). Entries are refused only when publishers outrun the disk for longer than
-//!    the ring is deep, or the spill is at its cap.
+//!    [`pending_max`](Config::pending_max); what the disk or a spill at its cap does not take stays in memory, however
+//!    long. Entries are refused only when publishers outrun the disk for longer than the ring is deep, or the spill is
+//!    at its cap.
 //! 6. **Nothing leaves without a receipt**: the ring into a batch or the spill; a batch by acknowledgement, into the
 //!    spill or the dead letters; the spill by acknowledgement or into the dead letters.
 //! 7. **Conservation**, per run, at every quiet moment:
@@ -73,10 +74,10 @@
 //! | | |
 //! | --- | --- |
 //! | the sink is away | nothing: the spill takes over before the ring is full |
-//! | this process is killed | what was in memory only: at most `pending_max` old, and always the newest |
+//! | this process is killed | what was in memory only: always the newest, and at most `pending_max` old as long as the disk takes what the sink does not |
 //! | the power fails | the same with [`SpillDurability::PowerLoss`] |
 //! | the ring is full | what [`publish`](Publisher::publish) drops, counted and announced; [`try_publish`](Publisher::try_publish) hands it back |
-//! | the disk is full as well | the ring fills, and then as above |
+//! | the disk fails, or the spill is at its cap, as well | the ring fills, and then as above; a kill loses what is in ring and memory, however old |
 //!
 //! A publisher cannot be used across a fork: the child has no drainer.
 

@@ -83,6 +83,7 @@ fn run() -> Arc<Run> {
         publisher: PUBLISHER,
         local: 1,
         previous: None,
+        killed_starts: 0,
     })
 }
 
