@@ -103,12 +103,12 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpillError {
-    /// Another publisher holds the directory.
+    /// Another publisher holds the directory, or others have been looking at it for a second without a pause.
     #[error("the spill directory {dir} is in use{}: give each publisher a directory of its own", holder(*pid))]
     InUse {
         /// The directory.
         dir: PathBuf,
-        /// The process that holds it, if it can be told.
+        /// The process of that publisher, if it can be told.
         pid: Option<u32>,
     },
     /// There is no spill in the directory.

@@ -25,11 +25,12 @@
 //! # Rooms
 //!
 //! `directory` knows the files and the lock, `schema` the tables and pragmas, `database` transactions and totals, `rows`
-//! the statements on the backlog, `fold` how rows become records, `runs` the starts.
+//! the statements on the backlog, `fold` how rows become records, `runs` the starts, `look` what others may see.
 
 mod database;
 mod directory;
 mod fold;
+mod look;
 mod rows;
 mod runs;
 mod schema;
@@ -44,11 +45,12 @@ use bytes::Bytes;
 
 use crate::config::SpillDurability;
 use crate::error::SpillError;
-use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run, RunId};
+use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 
 use database::{Database, database_error};
 pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity, replace};
 use fold::{Content, Fold};
+pub(crate) use look::depths;
 use rows::Row;
 use runs::Runs;
 
@@ -84,14 +86,6 @@ pub(crate) enum DeadLetterReason {
     Oversize,
     /// The sink will never take it.
     Rejected,
-}
-
-/// What the spill of a publisher that is not running holds.
-#[derive(Debug)]
-pub(crate) struct Depths {
-    pub(crate) run: Option<RunId>,
-    pub(crate) totals: Totals,
-    pub(crate) oldest_popped_ms: Option<u64>,
 }
 
 /// How many records a transaction should take: with more the rate hardly grows, and the wait for one commit does.
@@ -133,6 +127,12 @@ impl Spill {
     /// Begins a run. Survives a power cut once it has returned.
     pub(crate) fn begin_run(&mut self) -> Result<Arc<Run>, SpillError> {
         self.runs.begin(&mut self.database, self.publisher)
+    }
+
+    /// Notes that entries of these runs may be in the stream from now on, which survives a power cut. To be called before
+    /// the records are sent; it writes once a run.
+    pub(crate) fn open_runs(&mut self, records: &[Record]) -> Result<(), SpillError> {
+        self.runs.open(&mut self.database, records)
     }
 
     /// Notes the clean end of a run: its last number, entries and losses alike, 0 if there was none.
@@ -195,6 +195,14 @@ impl Spill {
     pub(crate) fn remove_through(&mut self, key: Key) -> Result<u64, SpillError> {
         self.database
             .transact("remove from", |work| work.remove_through(key))
+    }
+
+    /// The same, because the sink's cursor stands there: its run is not forgotten before the cursor has moved on.
+    pub(crate) fn settle_through(&mut self, key: Key) -> Result<u64, SpillError> {
+        self.database.transact("remove from", |work| {
+            runs::hear(work, key.local_run())?;
+            work.remove_through(key)
+        })
     }
 
     /// How many entries there are up to and including the key. Counts them.
@@ -322,17 +330,6 @@ impl Spill {
             bytes: Bytes::copy_from_slice(row.bytes),
         })
     }
-}
-
-/// Looks at the spill of a publisher that is not running; the directory stays taken for the time being.
-pub(crate) fn depths(directory: &Directory) -> Result<Depths, SpillError> {
-    let database = Database::open_existing(&directory.database())?;
-    let summary = database.summary();
-    Ok(Depths {
-        run: runs::newest(database.connection()).map_err(database_error("read the runs of"))?,
-        totals: summary.totals,
-        oldest_popped_ms: summary.oldest.map(|(_, ms)| ms),
-    })
 }
 
 /// Milliseconds since 1970.

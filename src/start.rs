@@ -116,6 +116,10 @@ impl<E: Event> Drainer<E> {
     /// Closes the publisher, delivers what it holds for at most `limit`, writes the rest to the spill, and hands out a
     /// ticket for the final account. Entries that could be put nowhere, because sink and disk both failed, stand in it
     /// as `in_ring` and `in_memory`.
+    ///
+    /// `limit` bounds the delivery, not the end: what is spilled is spilled after it. The ticket is then kept up to about
+    /// a second later, with a slow disk as much later as the writing takes. Whoever waits for no longer than `limit` and
+    /// exits loses what was about to be spilled: wait longer, or `.await` the ticket, which has no limit.
     pub fn shutdown(mut self, limit: Duration) -> Ticket<Stats> {
         self.ending = Ending::Asked;
         self.shared.control.shutdown(limit)

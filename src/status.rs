@@ -1,8 +1,8 @@
 //! How a publisher stands, for whoever is not that publisher.
 //!
 //! A running publisher keeps its database to itself and says once a second how things stand, in a file that is renamed
-//! into place. Of one that is not running the database itself is looked at, under the publisher's own lock: a publisher
-//! that starts in these milliseconds finds its directory in use.
+//! into place. Of one that is not running the database itself is looked at, under a share of the publisher's own lock:
+//! lookers do not disturb one another, and a publisher that starts in these milliseconds waits for them.
 
 use std::io;
 use std::path::Path;

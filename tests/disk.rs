@@ -234,6 +234,34 @@ fn after_kill_of_copy(bench: &Bench) -> Vec<String> {
         .collect()
 }
 
+/// That a run has reached the stream cannot be written down: it reaches it all the same, and this is made up for.
+#[test]
+fn a_run_opens_without_the_disk_and_is_known_once_it_is_back() {
+    if !is_child() {
+        return run_in_a_child("a_run_opens_without_the_disk_and_is_known_once_it_is_back");
+    }
+    let mut bench = Bench::new();
+    let drainer = bench.start();
+    take_disk_away();
+    publish(&drainer.publisher(), 0..10);
+    until_delivered(&drainer);
+    give_disk_back();
+    bench.remote.set(Mode::Down);
+    publish(&drainer.publisher(), 10..20);
+    until_spilled(&drainer);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    bench.kill(drainer);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 20..21);
+    end(drainer, 1);
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    assert_eq!(bench.remote.texts(), names(0..21));
+    let previous = stored[20].opens.as_ref().unwrap().previous;
+    assert_eq!(previous, Some((stored[0].run, None, RunEnd::Killed)));
+}
+
 /// An end with neither disk nor sink says what it could put nowhere, and the next run that this one did not end well.
 #[test]
 fn an_end_without_disk_and_sink_accounts_for_what_it_abandons() {

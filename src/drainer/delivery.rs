@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Drainer, POLL_MIN};
 use crate::courier::{Order, Outcome};
 use crate::error::{SinkError, SpillError};
-use crate::event::{Key, Loss, LossReason, Position, Run};
+use crate::event::{Batch, Key, Loss, LossReason, Position, Run};
 use crate::metrics::Metrics;
 use crate::policy::Doubt;
 use crate::sink::Delivery;
@@ -39,7 +39,19 @@ impl Drainer {
             now,
         );
         if let Some(batch) = batch {
+            self.open_runs(&batch, now);
             self.courier.send(Order::Deliver(batch));
+        }
+    }
+
+    /// The next start must know which runs the stream may tell of. A disk that fails holds up no delivery: it is tried
+    /// again with the next batch.
+    fn open_runs(&mut self, batch: &Batch, now: Instant) {
+        if self.disk.rests_until.is_some_and(|at| now < at) {
+            return;
+        }
+        if let Err(error) = self.spill.open_runs(batch.records()) {
+            self.disk.failed(&error, now);
         }
     }
 
@@ -92,7 +104,7 @@ impl Drainer {
     /// The sink has everything up to `key`. A disk that cannot remove it now does so later.
     fn settle_through(&mut self, key: Key, now: Instant) -> Result<(), SpillError> {
         let before = std::mem::take(&mut self.counts.unremoved);
-        let settled = self.spill.remove_through(key).or_else(|error| {
+        let settled = self.spill.settle_through(key).or_else(|error| {
             self.disk.failed(&error, now);
             let left = self.spill.entries_through(key);
             self.counts.unremoved = left.as_ref().map_or(before, |left| *left);

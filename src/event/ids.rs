@@ -37,8 +37,10 @@ pub enum RunEnd {
     Killed,
 }
 
-/// The run before this one of the same publisher.
+/// The last run of the same publisher before this one that a reader may have heard of: an entry of it can have reached
+/// the stream or stood in the spill, or it ended clean with a last number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PreviousRun {
     /// Its id.
     pub id: RunId,
@@ -50,14 +52,16 @@ pub struct PreviousRun {
 
 /// One start of a publisher, as its first entry tells it in `Audit-Run`.
 ///
-/// Displayed as the value of that header: `publisher=<id>`, followed, unless it is the first run, by
-/// `; previous=<run id>; ended=clean; last=<n>` or `; previous=<run id>; ended=killed`.
+/// Displayed as the value of that header: `publisher=<id>`; followed, unless there is no run before it, by
+/// `; previous=<run id>; ended=clean; last=<n>` or `; previous=<run id>; ended=killed`; and by `; killed_starts=<count>`
+/// if there were such since the previous run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub(crate) id: RunId,
     pub(crate) publisher: PublisherId,
     pub(crate) local: u32,
     pub(crate) previous: Option<PreviousRun>,
+    pub(crate) killed_starts: u64,
 }
 
 /// The place of an entry in this publisher's order: `local run << 40 | n`. Also its row id in the spill.
@@ -81,6 +85,13 @@ impl Run {
     #[must_use]
     pub fn previous(&self) -> Option<&PreviousRun> {
         self.previous.as_ref()
+    }
+
+    /// How many starts since the previous run, or ever if there is none, were killed before an entry of theirs could
+    /// reach the stream or the spill. What they had accepted, if anything, is gone.
+    #[must_use]
+    pub fn killed_starts(&self) -> u64 {
+        self.killed_starts
     }
 }
 
@@ -147,15 +158,19 @@ impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "publisher={}", self.publisher)?;
         match self.previous {
-            None => Ok(()),
+            None => {}
             Some(PreviousRun {
                 id,
                 last: Some(last),
                 end: RunEnd::Clean,
             }) => {
-                write!(f, "; previous={id}; ended=clean; last={last}")
+                write!(f, "; previous={id}; ended=clean; last={last}")?;
             }
-            Some(PreviousRun { id, .. }) => write!(f, "; previous={id}; ended=killed"),
+            Some(PreviousRun { id, .. }) => write!(f, "; previous={id}; ended=killed")?,
+        }
+        match self.killed_starts {
+            0 => Ok(()),
+            count => write!(f, "; killed_starts={count}"),
         }
     }
 }

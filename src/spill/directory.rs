@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <dir>/            0700
-//!   lock            locked by the kernel while a publisher is alive; holds its process id, for messages only
+//!   lock            locked by the kernel while a publisher is alive, exclusively, and shared by those who look at the
+//!                   spill meanwhile; holds the publisher's process id, for messages only
 //!   identity        the publisher's id
 //!   status.json     how things stand, renamed into place
 //!   db/             the database with its WAL: a folder of its own, so that it can be set aside as a whole
@@ -13,6 +14,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -26,7 +29,12 @@ const IDENTITY: &str = "identity";
 const DATABASE_FOLDER: &str = "db";
 const DATABASE: &str = "spill.sqlite3";
 
-/// A spill directory that nobody else is in.
+/// Lookers are in for milliseconds: how long a publisher that starts waits for them to leave, at the most.
+const LOOKERS_MAX: Duration = Duration::from_secs(1);
+/// The longest wait between two tries of it: short, because between two lookers there may be no more than a moment.
+const LOOKERS_POLL: Duration = Duration::from_millis(1);
+
+/// A spill directory that no other publisher is in: taken by the one publisher, or by one or more lookers.
 ///
 /// The lock is the kernel's: it goes with the process, however that ends, so a file left behind never blocks.
 #[derive(Debug)]
@@ -40,9 +48,7 @@ impl Drop for Directory {
     /// Closing would not do: the lock goes with the last copy of the handle, and a child that another thread is just
     /// starting has one until it executes its program.
     fn drop(&mut self) {
-        if let Err(error) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
-            tracing::debug!(target: "spillring", %error, "the spill directory could not be unlocked");
-        }
+        self.unlock();
     }
 }
 
@@ -61,15 +67,20 @@ impl Directory {
         make_folder(path)?;
         make_folder(&path.join(DATABASE_FOLDER))?;
         let mut options = OpenOptions::new();
-        options.create(true).truncate(false).mode(0o600);
-        let (directory, mut lock) = Self::lock(path, &mut options)?;
-        write_pid(&mut lock).map_err(io_error("write", path.join(LOCK)))?;
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let mut directory = Self::open(path, &mut options)?;
+        directory.claim()?;
+        write_pid(&mut directory.lock).map_err(io_error("write", path.join(LOCK)))?;
         Ok(directory)
     }
 
-    /// Takes the directory to look at it: makes nothing, writes nothing.
+    /// Takes the directory to look at it, beside others who do: makes nothing, writes nothing.
     pub(crate) fn take_existing(path: &Path) -> Result<Self, SpillError> {
-        let (directory, _) = Self::lock(path, &mut OpenOptions::new())?;
+        let mut directory = Self::open(path, &mut OpenOptions::new())?;
+        if !directory.try_lock(FlockOperation::NonBlockingLockShared)? {
+            let pid = read_pid(&mut directory.lock);
+            return Err(directory.in_use(pid));
+        }
         if directory.database().exists() {
             Ok(directory)
         } else {
@@ -77,28 +88,57 @@ impl Directory {
         }
     }
 
-    fn lock(path: &Path, options: &mut OpenOptions) -> Result<(Self, File), SpillError> {
+    /// Opens the lock without taking it.
+    fn open(path: &Path, options: &mut OpenOptions) -> Result<Self, SpillError> {
         let file = path.join(LOCK);
-        let mut lock = match options.read(true).write(true).open(&file) {
+        let lock = match options.read(true).open(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(path)),
-            opened => opened.map_err(io_error("open", file.clone()))?,
+            opened => opened.map_err(io_error("open", file))?,
         };
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(SpillError::InUse {
-                    dir: path.to_owned(),
-                    pid: read_pid(&mut lock),
-                });
-            }
-            Err(error) => return Err(io_error("lock", file)(error.into())),
-        }
-        let handle = lock.try_clone().map_err(io_error("lock", file))?;
-        let directory = Self {
+        Ok(Self {
             path: path.to_owned(),
             lock,
-        };
-        Ok((directory, handle))
+        })
+    }
+
+    /// Takes the lock for a publisher. Whoever can share it meets no other publisher, only lookers, and they leave.
+    fn claim(&mut self) -> Result<(), SpillError> {
+        let deadline = Instant::now() + LOOKERS_MAX;
+        while !self.try_lock(FlockOperation::NonBlockingLockExclusive)? {
+            if !self.try_lock(FlockOperation::NonBlockingLockShared)? {
+                let pid = read_pid(&mut self.lock);
+                return Err(self.in_use(pid));
+            }
+            if Instant::now() >= deadline {
+                return Err(self.in_use(None));
+            }
+            // Kept, the share would bar another publisher that waits in the same way.
+            self.unlock();
+            thread::sleep(LOOKERS_POLL.mul_f64(fastrand::f64()));
+        }
+        Ok(())
+    }
+
+    /// Says whether the lock was to be had at once.
+    fn try_lock(&self, operation: FlockOperation) -> Result<bool, SpillError> {
+        match rustix::fs::flock(&self.lock, operation) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(io_error("lock", self.path.join(LOCK))(error.into())),
+        }
+    }
+
+    fn unlock(&self) {
+        if let Err(error) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
+            tracing::debug!(target: "spillring", %error, "the spill directory could not be unlocked");
+        }
+    }
+
+    fn in_use(&self, pid: Option<u32>) -> SpillError {
+        SpillError::InUse {
+            dir: self.path.clone(),
+            pid,
+        }
     }
 
     pub(crate) fn database(&self) -> PathBuf {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use crate::error::SpillError;
-use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
+use crate::event::{Key, Position, PreviousRun, PublisherId, Record, Run, RunEnd, RunId};
 
 use super::database::{Database, Work, database_error, int, uint};
 use super::now_ms;
@@ -18,11 +18,19 @@ const LOCAL_MAX: u32 = (1 << 23) - 1;
 /// Runs that are kept for a sink that has not been heard of for long.
 const RUNS_KEPT: u32 = 64;
 
+/// Of the starts before `?1` those are forgotten that were never opened, and those opened ones that are neither among
+/// the last `?2 + 1` nor as new as the last in which the sink's cursor was seen.
+const PRUNE: &str = "DELETE FROM runs WHERE local < ?1 AND (NOT opened OR local < min( \
+     ifnull((SELECT local FROM runs WHERE opened ORDER BY local DESC LIMIT 1 OFFSET ?2), 0), \
+     ifnull((SELECT max(local) FROM runs WHERE heard), ?1)))";
+
 /// The runs that this directory knows.
 #[derive(Debug)]
 pub(super) struct Runs {
     by_local: BTreeMap<u32, Arc<Run>>,
     by_id: HashMap<RunId, u32>,
+    /// The newest that is noted as opened. Runs open in their order.
+    opened: u32,
 }
 
 impl Runs {
@@ -30,6 +38,7 @@ impl Runs {
         let mut runs = Self {
             by_local: BTreeMap::new(),
             by_id: HashMap::new(),
+            opened: newest_opened(conn).map_err(database_error("read the runs of"))?,
         };
         for run in read_all(conn, publisher).map_err(database_error("read the runs of"))? {
             runs.insert(Arc::new(run));
@@ -52,31 +61,50 @@ impl Runs {
         database: &mut Database,
         publisher: PublisherId,
     ) -> Result<Arc<Run>, SpillError> {
-        let newest = self
-            .by_local
-            .last_key_value()
-            .map_or(0, |(&local, _)| local);
+        let before = self.by_local.values().next_back();
+        let newest = before.map_or(0, |run| run.local);
         if newest >= LOCAL_MAX {
             return Err(SpillError::RunsExhausted { runs: newest });
         }
         let local = newest + 1;
         let run = database.transact_synced("begin a run in", |work| {
-            let previous = previous_run(work)?;
+            let (previous, killed_starts) =
+                before.map_or(Ok((None, 0)), |before| follow(work, before))?;
             let run = Run {
                 id: RunId(Uuid::now_v7()),
                 publisher,
                 local,
-                previous: previous.map(|(_, previous)| previous),
+                previous,
+                killed_starts,
             };
             insert(work, &run)?;
-            prune(work, local, previous.map(|(local, _)| local))?;
+            prune(work, local)?;
             Ok(run)
         });
-        // After a failed commit the row may be there all the same: it is then the run before the next one.
+        // After a failed commit the row may be there all the same: to the next one it is a killed start.
         *self = Self::load(database.connection(), publisher)?;
         let run = Arc::new(run?);
         self.insert(Arc::clone(&run));
         Ok(run)
+    }
+
+    /// Notes the runs of these records as opened, synced to disk before it returns. Writes only if there is a new one.
+    pub(super) fn open(
+        &mut self,
+        database: &mut Database,
+        records: &[Record],
+    ) -> Result<(), SpillError> {
+        let newest = records.last().map_or(0, |record| record.run.local);
+        if newest <= self.opened {
+            return Ok(());
+        }
+        database.transact_synced("open a run in", |work| {
+            records
+                .chunk_by(|one, next| one.run.local == next.run.local)
+                .try_for_each(|records| open(work, records[0].run.local))
+        })?;
+        self.opened = newest;
+        Ok(())
     }
 
     fn insert(&mut self, run: Arc<Run>) {
@@ -94,6 +122,20 @@ pub(super) fn end(work: &Work<'_>, run: &Run, last_n: u64) -> rusqlite::Result<(
     Ok(())
 }
 
+fn open(work: &Work<'_>, local: u32) -> rusqlite::Result<()> {
+    work.execute("UPDATE runs SET opened = 1 WHERE local = ?1", [local])?;
+    Ok(())
+}
+
+/// Notes that the sink's cursor stands in this run.
+pub(super) fn hear(work: &Work<'_>, local: u32) -> rusqlite::Result<()> {
+    work.execute(
+        "UPDATE runs SET opened = 1, heard = 1 WHERE local = ?1 AND NOT heard",
+        [local],
+    )?;
+    Ok(())
+}
+
 /// The newest run with its id, for whoever only looks.
 pub(super) fn newest(conn: &Connection) -> rusqlite::Result<Option<RunId>> {
     conn.query_row(
@@ -105,9 +147,16 @@ pub(super) fn newest(conn: &Connection) -> rusqlite::Result<Option<RunId>> {
 }
 
 fn read_all(conn: &Connection, publisher: PublisherId) -> rusqlite::Result<Vec<Run>> {
-    conn.prepare("SELECT local, id, previous_id, previous_last FROM runs ORDER BY local")?
+    let sql =
+        "SELECT local, id, previous_id, previous_last, killed_starts FROM runs ORDER BY local";
+    conn.prepare(sql)?
         .query_map((), |row| read(row, publisher))?
         .collect()
+}
+
+fn newest_opened(conn: &Connection) -> rusqlite::Result<u32> {
+    let sql = "SELECT ifnull(max(local), 0) FROM runs WHERE opened";
+    conn.query_row(sql, (), |row| row.get(0))
 }
 
 fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Run> {
@@ -118,19 +167,27 @@ fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Run> {
         publisher,
         local: row.get(0)?,
         previous: previous.map(|id| as_previous(RunId(uuid(id)), last)),
+        killed_starts: uint(row.get(4)?),
     })
 }
 
-/// The last run that a reader of the stream may have heard of: one that ended clean without a number never existed.
-fn previous_run(work: &Work<'_>) -> rusqlite::Result<Option<(u32, PreviousRun)>> {
-    work.prepare(
-        "SELECT local, id, last_n FROM runs WHERE last_n IS NOT 0 ORDER BY local DESC LIMIT 1",
-    )?
-    .query_row((), |row| {
-        let id = RunId(uuid(row.get(1)?));
-        Ok((row.get(0)?, as_previous(id, row.get(2)?)))
+/// What a run behind this one, the newest, tells: the last that a reader may have heard of, and how many starts since
+/// then were killed. A start that ended clean without a number never existed.
+fn follow(work: &Work<'_>, before: &Run) -> rusqlite::Result<(Option<PreviousRun>, u64)> {
+    let sql = "SELECT last_n, opened OR ifnull(last_n, 0) > 0 OR EXISTS \
+         (SELECT 1 FROM rows WHERE key >= ?2 AND kind = 0) FROM runs WHERE local = ?1";
+    let first_row = Key::new(before.local, 0).row();
+    let (last, told) = work
+        .prepare(sql)?
+        .query_row((before.local, first_row), |row| {
+            <(Option<i64>, bool)>::try_from(row)
+        })?;
+    Ok(if told {
+        (Some(as_previous(before.id, last)), 0)
+    } else {
+        let killed = u64::from(last.is_none());
+        (before.previous, before.killed_starts + killed)
     })
-    .optional()
 }
 
 /// Without a last number it was killed.
@@ -144,21 +201,22 @@ fn as_previous(id: RunId, last: Option<i64>) -> PreviousRun {
 
 fn insert(work: &Work<'_>, run: &Run) -> rusqlite::Result<()> {
     work.execute(
-        "INSERT INTO runs (local, id, previous_id, previous_last, started_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO runs (local, id, previous_id, previous_last, killed_starts, started_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         (
             run.local,
             run.id.0.into_bytes(),
             run.previous.map(|previous| previous.id.0.into_bytes()),
             run.previous.and_then(|previous| previous.last).map(int),
+            int(run.killed_starts),
             int(now_ms()),
         ),
     )?;
     Ok(())
 }
 
-/// Keeps the last ones, those with rows in the spill, and the one that was last heard of.
-fn prune(work: &Work<'_>, newest: u32, previous: Option<u32>) -> rusqlite::Result<()> {
+/// Keeps the last ones, those with rows in the spill, and those in which the cursor of a sink may stand.
+fn prune(work: &Work<'_>, newest: u32) -> rusqlite::Result<()> {
     let oldest_row: Option<i64> = work
         .prepare("SELECT min(key) FROM rows")?
         .query_row((), |row| row.get(0))?;
@@ -166,10 +224,7 @@ fn prune(work: &Work<'_>, newest: u32, previous: Option<u32>) -> rusqlite::Resul
         .and_then(Key::from_row)
         .map_or(newest, Key::local_run);
     let kept_from = newest.saturating_sub(RUNS_KEPT).saturating_add(1);
-    work.execute(
-        "DELETE FROM runs WHERE local < ?1 AND local IS NOT ?2",
-        (kept_from.min(oldest_used), previous),
-    )?;
+    work.execute(PRUNE, (kept_from.min(oldest_used), RUNS_KEPT - 1))?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::SpillDurability;
 use crate::error::SpillError;
@@ -21,11 +22,14 @@ const CHECKPOINT_PAGES: i64 = 1_024;
 const WAL_BYTES: i64 = CHECKPOINT_PAGES * PAGE_BYTES * 2;
 /// Memory for pages, in KiB, as `SQLite` wants it: negative.
 const CACHE: i64 = -8_192;
+/// How long one who looks at the database waits for another to recover it, or to tidy it up when leaving.
+const LOOKERS_MAX: Duration = Duration::from_secs(1);
 
 /// - `rows`: the backlog. `kind` 0 is an entry; any other is a stretch of `count` losses that begins at `key`, and says
 ///   their reason. `key` is `local run << 40 | n`.
 /// - `dead_letters`: entries that were given up but kept; they outlive their run's row, hence the run's id.
-/// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean.
+/// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it
+///   may be in the stream, `heard` once the sink's cursor has been seen in it.
 /// - `meta`: totals, kept in each transaction, so that nothing is ever counted by scanning.
 const TABLES: &str = "
 CREATE TABLE rows (
@@ -53,6 +57,9 @@ CREATE TABLE runs (
     id BLOB NOT NULL UNIQUE,
     previous_id BLOB,
     previous_last INTEGER,
+    killed_starts INTEGER NOT NULL,
+    opened INTEGER NOT NULL DEFAULT 0,
+    heard INTEGER NOT NULL DEFAULT 0,
     started_ms INTEGER NOT NULL,
     ended_ms INTEGER,
     last_n INTEGER
@@ -77,10 +84,11 @@ pub(super) fn open(file: &Path, durability: SpillDurability) -> Result<Connectio
     Ok(conn)
 }
 
-/// Opens the database of somebody who is not running, to look at it.
+/// Opens the database of somebody who is not running, to look at it. Not exclusively, since others may look as well: two
+/// that both want it to themselves would wait for each other.
 pub(super) fn open_existing(file: &Path) -> Result<Connection, SpillError> {
     let conn = connect(file)?;
-    conn.pragma_update(None, "locking_mode", "EXCLUSIVE")
+    conn.busy_timeout(LOOKERS_MAX)
         .map_err(database_error("open"))?;
     version(&conn)?;
     Ok(conn)

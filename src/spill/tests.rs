@@ -4,6 +4,7 @@
 mod backlog;
 mod damage;
 mod folder;
+mod lookers;
 mod measure;
 mod model;
 mod processes;

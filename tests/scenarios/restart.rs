@@ -6,7 +6,8 @@ use std::time::Duration;
 use spillring::RunEnd;
 
 use crate::support::bench::{
-    Bench, assert_told, copy_folder, end, end_within, names, publish, until_delivered,
+    Bench, Flaw, Note, assert_told, copy_folder, end, end_within, eventually, names, publish,
+    until_delivered,
 };
 use crate::support::sinks::{Cursor, Mode};
 
@@ -60,6 +61,79 @@ fn an_empty_run_is_passed_over() {
     assert_told(&stored);
     let previous = stored[3].opens.as_ref().unwrap().previous;
     assert_eq!(previous, Some((stored[0].run, Some(3), RunEnd::Clean)));
+}
+
+/// A start that was killed before it could tell anything is counted, and hides nothing: the losses at the end of the
+/// run before it are told all the same.
+#[test]
+fn a_killed_start_does_not_hide_how_the_run_before_it_ended() {
+    let mut bench = Bench::new();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..3);
+    drainer.publisher().publish(Note::flawed(Flaw::Fails));
+    drainer.publisher().publish(Note::flawed(Flaw::Fails));
+    end(drainer, 5);
+    bench.kill(bench.start());
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 3..4);
+    end(drainer, 1);
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    let (first, opening) = (stored[0].run, stored[3].opens.as_ref().unwrap());
+    let header = format!(
+        "publisher={}; previous={first}; ended=clean; last=5; killed_starts=1",
+        opening.publisher
+    );
+    assert_eq!(opening.header, header);
+}
+
+/// The sink knows only a run of long ago, and so does the publisher still: it does not take itself for a copy.
+#[test]
+fn many_killed_starts_do_not_cost_a_publisher_its_identity() {
+    const STARTS: usize = 66;
+    let mut bench = Bench::new();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..3);
+    until_delivered(&drainer);
+    bench.kill(drainer);
+    for _ in 0..STARTS {
+        bench.kill(bench.start());
+    }
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 3..4);
+    end(drainer, 1);
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    let first = stored[0].opens.as_ref().unwrap();
+    let last = stored[3].opens.as_ref().unwrap();
+    assert_eq!(last.publisher, first.publisher);
+    assert_eq!(last.previous, Some((stored[0].run, None, RunEnd::Killed)));
+    assert!(
+        last.header.ends_with(&format!("; killed_starts={STARTS}")),
+        "{}",
+        last.header
+    );
+}
+
+/// Nobody knows whether the sink has stored the batch that it had when the kill came: the run is named.
+#[test]
+fn a_run_killed_with_its_first_batch_at_the_sink_is_named() {
+    let mut bench = Bench::new();
+    bench.config.pending_max = Duration::from_mins(10);
+    bench.remote.set(Mode::Slow(Duration::from_mins(10)));
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..1);
+    eventually("a batch at the sink", || bench.remote.deliveries() == 1);
+    bench.kill(drainer);
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 1..2);
+    end(drainer, 1);
+    let stored = bench.remote.stored();
+    let opening = stored[0].opens.as_ref().unwrap();
+    let (_, last, ended) = opening.previous.unwrap();
+    assert_eq!((last, ended), (None, RunEnd::Killed));
+    assert!(opening.header.ends_with("; ended=killed"));
 }
 
 /// What was acknowledged before the restart is gone from the spill: even a sink that keeps no cursor gets it once.

@@ -140,6 +140,19 @@ impl Bench {
     pub fn spill(&self) -> PathBuf {
         self.config.spill_dir.clone()
     }
+
+    /// Kills a run, as far as the next start can see: that one finds a copy of the files as they are now.
+    pub fn kill(&mut self, drainer: Drainer<Note>) {
+        // Its first word is out, and the next comes a second later: no file vanishes while it is copied.
+        let said = |dir: &Path| dir.join("status.json");
+        eventually("its first word", || said(&self.spill()).exists());
+        let killed = fs::read_dir(self.dir.path()).unwrap().count();
+        let copy = self.dir.path().join(format!("after kill {killed}"));
+        copy_folder(&self.spill(), &copy);
+        fs::remove_file(said(&copy)).unwrap();
+        drainer.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
+        self.config.spill_dir = copy;
+    }
 }
 
 /// The settings of [`Bench`].

@@ -12,6 +12,7 @@ fn records(numbers: std::ops::Range<u64>, bytes: usize, since: Instant) -> Vec<R
         publisher: PublisherId(Uuid::from_u128(2)),
         local: 1,
         previous: None,
+        killed_starts: 0,
     });
     let record = |n| Record {
         run: Arc::clone(&run),

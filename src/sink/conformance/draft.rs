@@ -41,6 +41,7 @@ impl Draft {
                 publisher: PublisherId(Uuid::now_v7()),
                 local: 1,
                 previous: None,
+                killed_starts: 0,
             }),
             n: 0,
             losses: Vec::new(),
@@ -88,6 +89,7 @@ impl Draft {
             publisher: self.run.publisher,
             local: self.run.local + 1,
             previous: Some(previous),
+            killed_starts: 0,
         });
         self.n = 0;
         self.losses.clear();

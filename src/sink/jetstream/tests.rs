@@ -110,6 +110,7 @@ fn run() -> Arc<Run> {
         publisher: PUBLISHER,
         local: 1,
         previous: None,
+        killed_starts: 0,
     })
 }
 

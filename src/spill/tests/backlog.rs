@@ -99,7 +99,7 @@ fn the_largest_numbers_fit() -> Outcome {
     let mut spill = open(dir.path())?;
     let conn = spill.database.connection();
     conn.execute(
-        "INSERT INTO runs (local, id, started_ms) VALUES (?1, ?2, 0)",
+        "INSERT INTO runs (local, id, killed_starts, started_ms) VALUES (?1, ?2, 0, 0)",
         ((1 << 23) - 2, [7_u8; 16]),
     )?;
     drop(spill);

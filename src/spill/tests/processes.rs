@@ -12,13 +12,13 @@ const DIR: &str = "SPILLRING_TEST_DIR";
 /// Before what the other process has to say, among the lines of its test harness.
 const MARK: &str = "said: ";
 
-struct Other {
+pub(super) struct Other {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Other {
-    fn start(test: &str, dir: &Path) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn start(test: &str, dir: &Path) -> Result<Self, Box<dyn Error>> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--exact", &format!("spill::tests::processes::{test}")])
             .args(["--ignored", "--nocapture", "--test-threads=1"])
@@ -30,7 +30,7 @@ impl Other {
         Ok(Self { child, lines })
     }
 
-    fn hear(&mut self) -> Result<Option<u64>, Box<dyn Error>> {
+    pub(super) fn hear(&mut self) -> Result<Option<u64>, Box<dyn Error>> {
         for line in self.lines.by_ref() {
             if let Some((_, said)) = line?.split_once(MARK) {
                 return Ok(Some(said.parse()?));
@@ -39,7 +39,7 @@ impl Other {
         Ok(None)
     }
 
-    fn kill(&mut self) -> Outcome {
+    pub(super) fn kill(&mut self) -> Outcome {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
