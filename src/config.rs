@@ -51,6 +51,10 @@ pub struct Config {
     /// The longest wait after a failed delivery. Default 10 s.
     #[serde(default = "defaults::backoff_max", with = "humantime_serde")]
     pub backoff_max: Duration,
+    /// How many entries a second a backlog may shrink by, beyond what arrives meanwhile: it keeps a long one from
+    /// drowning a server that has just come back. Default: no bound.
+    #[serde(default)]
+    pub replay_rate_max: Option<u32>,
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
     #[serde(default = "defaults::entry_bytes_max")]
     pub entry_bytes_max: u64,
@@ -103,6 +107,7 @@ impl Config {
             ack_timeout: defaults::ack_timeout(),
             backoff_min: defaults::backoff_min(),
             backoff_max: defaults::backoff_max(),
+            replay_rate_max: None,
             entry_bytes_max: defaults::entry_bytes_max(),
             spill_bytes_max: defaults::spill_bytes_max(),
             spill_durability: SpillDurability::default(),
@@ -128,7 +133,7 @@ impl Config {
     }
 
     /// Each setting, whether it can be used, and what it may be.
-    fn bounds(&self) -> [(&'static str, bool, &'static str); 12] {
+    fn bounds(&self) -> [(&'static str, bool, &'static str); 13] {
         [
             (
                 "spill_dir",
@@ -179,6 +184,11 @@ impl Config {
                 "backoff_max",
                 self.backoff_max >= self.backoff_min && some_time(self.backoff_max),
                 "must not be shorter than `backoff_min`, and at most \"365d\"",
+            ),
+            (
+                "replay_rate_max",
+                self.replay_rate_max != Some(0),
+                "must be at least 1 entry a second; leave it out for no bound",
             ),
             (
                 "entry_bytes_max",

@@ -1,6 +1,7 @@
 //! The one loop: collects what has come back, asks the policy, does the step.
 
 mod delivery;
+mod pace;
 mod pipeline;
 mod relief;
 mod report;
@@ -17,10 +18,13 @@ use crate::courier::Courier;
 use crate::error::SinkError;
 use crate::event::{Key, Record, Run};
 use crate::intake::Intake;
-use crate::policy::{self, Backoff, Doubt, Facts, Flush, Hand, RingFacts, Staged, Step, Unread};
+use crate::policy::{
+    self, Backoff, Doubt, Facts, Flush, Hand, RingFacts, Staged, Step, Unread, Untold,
+};
 use crate::spill::{APPEND_ROWS_MAX, Spill};
 use crate::stats::State;
 use crate::ticket::Promise;
+use pace::Pace;
 use pipeline::{BATCH_BYTES_MAX, Pipeline};
 use report::Reporter;
 use requests::Requests;
@@ -49,10 +53,19 @@ pub(crate) struct Drainer {
     disk: DiskSide,
     /// Reading from it: a page that is damaged keeps no entry from being written.
     backlog: DiskSide,
+    pace: Option<Pace>,
     poll: Duration,
     ring_age: RingAge,
     /// How often the ring was relieved since anything was staged.
     reliefs: u32,
+    closing: Closing,
+}
+
+/// Whether the sink has been told of losses behind the last entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    Due,
+    Done,
 }
 
 /// What has come of the entries of this run so far.
@@ -123,9 +136,13 @@ impl Drainer {
             disk,
             reporter: Reporter::new(),
             requests: Requests::default(),
+            pace: config
+                .replay_rate_max
+                .map(|rate| Pace::new(rate, config.batch_max)),
             poll: POLL_MIN,
             ring_age: RingAge::default(),
             reliefs: 0,
+            closing: Closing::Due,
             config,
             control,
             intake,
@@ -212,11 +229,7 @@ impl Drainer {
             sink: self.sink_hand(),
             doubt: self.sink.doubt,
             staged,
-            unread: match self.backlog.rests_until {
-                _ if !self.unread() => Unread::None,
-                Some(at) if now < at => Unread::Resting,
-                _ => Unread::Rows,
-            },
+            unread: self.unread_facts(now),
             ring,
             memory_since: self
                 .pipeline
@@ -231,10 +244,36 @@ impl Drainer {
             } else {
                 Flush::None
             },
+            untold: match self.closing {
+                Closing::Due if self.intake.untold() => Untold::Losses,
+                Closing::Due | Closing::Done => Untold::Nothing,
+            },
             stopping: self.requests.stopping(now),
             pending_max: self.config.pending_max,
             poll: self.poll,
         }
+    }
+
+    fn unread_facts(&mut self, now: Instant) -> Unread {
+        if !self.unread() {
+            return Unread::None;
+        }
+        let failed = self.backlog.rests_until.is_some_and(|at| now < at);
+        if failed || self.replay_room(now) == 0 {
+            Unread::Resting
+        } else {
+            Unread::Rows
+        }
+    }
+
+    /// How many entries of the backlog may be staged now.
+    fn replay_room(&mut self, now: Instant) -> usize {
+        let Some(pace) = &mut self.pace else {
+            return usize::MAX;
+        };
+        let left = self.spill.totals().entries - self.counts.unremoved;
+        let staged = self.pipeline.spilled_in_memory();
+        pace.allows(left, now).saturating_sub(staged)
     }
 
     #[expect(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Drainer, POLL_MIN};
+use super::{Closing, Drainer, POLL_MIN};
 use crate::courier::{Order, Outcome};
 use crate::error::{SinkError, SpillError};
 use crate::event::{Batch, Key, Loss, LossReason, Position, Run};
@@ -30,6 +30,10 @@ impl Drainer {
             self.bury(reason, &detail, now);
             return;
         }
+        if self.pipeline.staged() == 0 {
+            self.close(now);
+            return;
+        }
         let limit = self.config.ack_timeout;
         let batch = self.pipeline.launch(
             self.spill.publisher(),
@@ -53,6 +57,22 @@ impl Drainer {
         if let Err(error) = self.spill.open_runs(batch.records()) {
             self.disk.failed(&error, now);
         }
+    }
+
+    /// Tells the sink how far the run has come beyond its last entry.
+    fn close(&mut self, now: Instant) {
+        self.intake.number_losses();
+        let batch = Batch {
+            publisher: self.spill.publisher(),
+            records: Vec::new(),
+            through: Position {
+                run: self.run.id,
+                n: self.intake.last_n(),
+            },
+            limit: self.config.ack_timeout,
+        };
+        let batch = self.pipeline.launch_closing(batch, now);
+        self.courier.send(Order::Deliver(batch));
     }
 
     pub(super) fn collect_outcome(&mut self, now: Instant) {
@@ -152,7 +172,12 @@ impl Drainer {
         }
         match delivery.stopped {
             // Whatever it says of a next record: there is none.
-            _ if settled.left == 0 => self.sink_works(),
+            _ if settled.left == 0 && settled.records > 0 => self.sink_works(),
+            // No more is told of what is lost from now on: publishers may never stop calling.
+            None if settled.left == 0 => {
+                self.closing = Closing::Done;
+                self.sink_works();
+            }
             None => {
                 let why = "the sink stored less than it was given, and did not say why";
                 self.sink_failed(SinkError::Unknown(why.to_owned()), now);

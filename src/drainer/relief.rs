@@ -12,6 +12,7 @@ use crate::spill::APPEND_ROWS_MAX;
 impl Drainer {
     pub(super) fn stage_spill(&mut self, now: Instant) {
         let (room, bytes) = self.room();
+        let room = room.min(self.replay_room(now));
         match self.spill.oldest(self.pipeline.read_after(), room, bytes) {
             Ok(records) => {
                 self.backlog.works();

@@ -17,6 +17,7 @@ fn quiet(now: Instant) -> Facts {
         disk: Hand::Free,
         reliefs: 0,
         flush: Flush::None,
+        untold: Untold::Nothing,
         stopping: None,
         pending_max: PENDING,
         poll: POLL,
@@ -324,4 +325,22 @@ fn rows_that_cannot_be_read_are_waited_for_and_nothing_overtakes_them() {
         f.flush = Flush::Wanted;
     };
     assert_eq!(step(flushed), Step::Relieve);
+}
+
+#[test]
+fn losses_behind_the_last_entry_are_told_at_the_end_if_time_is_left() {
+    let ending = |sink, left: Duration| {
+        step(move |f| {
+            f.untold = Untold::Losses;
+            f.sink = sink;
+            f.stopping = Some(Stopping {
+                deadline: f.now + left,
+                progress_at: f.now,
+            });
+        })
+    };
+    assert_eq!(step(|f| f.untold = Untold::Losses), Step::Wait(POLL));
+    assert_eq!(ending(Hand::Free, PENDING), Step::Deliver);
+    assert!(matches!(ending(Hand::Busy, PENDING), Step::Wait(_)));
+    assert_eq!(ending(Hand::Free, Duration::ZERO), Step::Stop);
 }

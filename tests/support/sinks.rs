@@ -98,6 +98,8 @@ struct Shared {
     deliveries: u64,
     /// Questions begun.
     questions: u64,
+    /// What the last batch that was stored whole goes through.
+    through: Option<Position>,
 }
 
 /// The sink itself.
@@ -124,6 +126,7 @@ impl Remote {
                 refused: HashSet::new(),
                 deliveries: 0,
                 questions: 0,
+                through: None,
             })),
             cursor,
         }
@@ -155,6 +158,11 @@ impl Remote {
 
     pub fn questions(&self) -> u64 {
         self.shared.lock().questions
+    }
+
+    /// How far the publisher says that it has come.
+    pub fn through(&self) -> Option<Position> {
+        self.shared.lock().through
     }
 
     /// Faults that no delivery has met yet.
@@ -195,6 +203,7 @@ impl Remote {
         if count < batch.records().len() {
             return Delivery::stopped(taken, away());
         }
+        shared.through = Some(batch.through());
         Delivery::all(batch)
     }
 
