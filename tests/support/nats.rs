@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
+pub use binary::Release;
 pub use reader::{Message, block_on, client, options, read_stream, read_stream_as};
 
 /// How long a server may take to start.
@@ -33,6 +34,7 @@ pub struct NatsServer {
     name: String,
     port: u16,
     extra: String,
+    binary: PathBuf,
     process: Option<Child>,
 }
 
@@ -44,12 +46,23 @@ impl NatsServer {
 
     /// A server whose configuration has these lines as well.
     pub fn start_with(extra: &str) -> Self {
+        let binary = binary::find(Release::Current).expect("it fails if there is none");
+        Self::start_binary(binary, extra)
+    }
+
+    /// A server of another release; none where it cannot be had.
+    pub fn start_release(release: Release) -> Option<Self> {
+        Some(Self::start_binary(binary::find(release)?, ""))
+    }
+
+    fn start_binary(binary: PathBuf, extra: &str) -> Self {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let mut server = Self {
             dir: TempDir::new().expect("a temporary directory can be made"),
             name: format!("test-{}-{number}", std::process::id()),
             port: 0,
             extra: extra.to_owned(),
+            binary,
             process: None,
         };
         for _ in 0..PORTS_MAX {
@@ -162,7 +175,7 @@ impl NatsServer {
         );
         fs::write(self.path("config"), config).expect("the configuration can be written");
         let log = File::create(self.path("log")).expect("the log can be made");
-        let process = Command::new(binary::find())
+        let process = Command::new(&self.binary)
             .arg("--config")
             .arg(self.path("config"))
             .stdin(Stdio::null())

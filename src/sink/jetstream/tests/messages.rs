@@ -4,6 +4,8 @@
 use async_nats::jetstream::stream::Config;
 
 use super::streams::{audit, create};
+use super::support::nats::Release;
+use super::support::skipped::skipped;
 use super::*;
 
 /// As the gateway of Agent Assembly makes it.
@@ -73,5 +75,30 @@ fn a_doubtful_batch_behind_the_duplicate_window_is_told() {
     for record in &records {
         let id = record.id().to_string();
         assert!((1..=2).contains(&stored.iter().filter(|it| **it == id).count()));
+    }
+}
+
+/// Servers without transactions: the older one takes every setting in silence.
+#[test]
+fn a_server_that_knows_no_transactions_gets_messages() {
+    for release in [Release::Before2_12, Release::Debian] {
+        let Some(mut server) = NatsServer::start_release(release) else {
+            skipped(&format!("the nats-server of {release:?}"));
+            continue;
+        };
+        let mut rig = Rig::with(&server.url(), |config| {
+            config.stream_care = StreamCare::Upgrade;
+        });
+        let records = records(1..=3_000, COMMON);
+        let log =
+            logs::logged(|| assert_all(&rig.deliver(&batch(&records[..1_500], AMPLE)), 1_500));
+        assert_eq!(
+            log.matches("at least once").count(),
+            1,
+            "{release:?}: {log}"
+        );
+        server.restart();
+        rig.deliver_all(&records[1_500..]);
+        assert_stored(&server, &records);
     }
 }
