@@ -20,6 +20,7 @@ mod killed;
 #[allow(unreachable_pub, reason = "compiled into every test that names it")]
 mod law;
 mod losses;
+mod many;
 mod outages;
 mod reading;
 mod restarts;

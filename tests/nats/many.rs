@@ -1,0 +1,54 @@
+//! Many publishers on one stream, each with an entry now and then: none is starved, and nothing is lost.
+
+use std::collections::HashMap;
+
+use crate::bench::{Bench, Running};
+use crate::reading::Reading;
+use crate::support::nats::{NatsServer, read_stream};
+
+const PUBLISHERS: usize = 200;
+const ROUNDS: usize = 5;
+
+#[test]
+fn two_hundred_publishers_with_an_entry_now_and_then_are_all_served() {
+    let server = NatsServer::start();
+    let benches: Vec<Bench> = (0..PUBLISHERS).map(|_| patient(&server.url())).collect();
+    let mut running: Vec<Running> = benches.iter().map(Bench::start).collect();
+    for round in 0..ROUNDS {
+        for (place, publisher) in running.iter_mut().enumerate() {
+            publisher.publish(place * ROUNDS + round..place * ROUNDS + round + 1);
+        }
+        for publisher in &running {
+            publisher.until_delivered(round as u64 + 1);
+        }
+    }
+    for publisher in running {
+        publisher.deliver_all();
+    }
+    let read = read_stream(&server.url(), "AUDIT");
+    let mut cursors = HashMap::new();
+    for message in &read {
+        if let Some(publisher) = message.subject.strip_prefix("assembly.cursor.") {
+            *cursors.entry(publisher).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(cursors.len(), PUBLISHERS);
+    assert!(cursors.values().all(|count| *count == 1), "{cursors:?}");
+    let reading = Reading::judge(&read);
+    assert_eq!((reading.runs.len(), reading.doubles), (PUBLISHERS, 0));
+    let mut lines: Vec<usize> = Vec::new();
+    for run in &reading.runs {
+        assert_eq!(run.last_n(), ROUNDS as u64);
+        lines.extend(run.lines());
+    }
+    lines.sort_unstable();
+    assert!(lines.iter().copied().eq(0..PUBLISHERS * ROUNDS));
+}
+
+/// With the acknowledgement limit that publishers have by default: an answer may take its time here.
+fn patient(url: &str) -> Bench {
+    let mut bench = Bench::new(url);
+    bench.config.ack_timeout = std::time::Duration::from_secs(5);
+    bench.config.ring_capacity = 1_024;
+    bench
+}
