@@ -104,8 +104,8 @@ impl Drainer {
     fn answered(&mut self, position: Option<Position>, now: Instant) {
         self.sink.asked = false;
         let known = position.map_or(Ok(()), |position| match self.spill.key_of(&position) {
-            Some(key) => self.settle_through(key, now),
-            None => self.take_new_identity(position),
+            Some(key) if !self.is_ahead(&position) => self.settle_through(key, now),
+            _ => self.take_new_identity(position),
         });
         match known {
             // The trouble is over only once something is delivered: an answer may be all that this sink is good for.
@@ -137,13 +137,18 @@ impl Drainer {
         Ok(())
     }
 
-    /// The sink holds a cursor of ours in a run that this directory does not know: it is a copy of another's.
+    /// Whether the sink has come further in this run than we have: somebody else goes on with it.
+    fn is_ahead(&self, position: &Position) -> bool {
+        position.run == self.run.id && position.n > self.intake.last_n()
+    }
+
+    /// The sink holds a cursor of ours that is not our doing: this directory, or the machine that we run on, is a copy.
     fn take_new_identity(&mut self, position: Position) -> Result<(), SpillError> {
         let old = self.spill.publisher();
         let publisher = self.spill.renew_identity()?;
         tracing::warn!(
             target: "spillring", %old, new = %publisher, cursor = %position,
-            "the sink knows a run of this publisher that this spill directory does not: it is a copy. \
+            "the sink has come further with this publisher than this spill directory knows: it is a copy. \
              Going on under a new publisher id"
         );
         let renamed = |run: &Run| {

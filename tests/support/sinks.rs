@@ -100,6 +100,8 @@ struct Shared {
     questions: u64,
     /// What the last batch that was stored whole goes through.
     through: Option<Position>,
+    /// By how much the next answer is ahead of what is stored.
+    ahead: u64,
 }
 
 /// The sink itself.
@@ -127,6 +129,7 @@ impl Remote {
                 deliveries: 0,
                 questions: 0,
                 through: None,
+                ahead: 0,
             })),
             cursor,
         }
@@ -158,6 +161,11 @@ impl Remote {
 
     pub fn questions(&self) -> u64 {
         self.shared.lock().questions
+    }
+
+    /// The next answer is of somebody who goes on with the same run.
+    pub fn answer_ahead(&self, by: u64) {
+        self.shared.lock().ahead = by;
     }
 
     /// How far the publisher says that it has come.
@@ -258,9 +266,10 @@ impl Sink for Double {
                 (_, Cursor::None) => Ok(None),
                 (_, Cursor::Kept) => {
                     let last = self.remote.stored().pop();
+                    let ahead = std::mem::take(&mut self.remote.shared.lock().ahead);
                     Ok(last.map(|stored| Position {
                         run: stored.run,
-                        n: stored.n,
+                        n: stored.n + ahead,
                     }))
                 }
             }
