@@ -30,7 +30,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 /// What is logged on this thread, where the client runs as well.
-fn logged(act: impl FnOnce()) -> String {
+pub(super) fn logged(act: impl FnOnce()) -> String {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
