@@ -12,6 +12,7 @@ mod nats;
 #[cfg(feature = "nats")]
 pub use nats::{
     DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
+    TlsHandshake,
 };
 
 /// The settings of a publisher. Only `spill_dir` must be given.

@@ -38,6 +38,7 @@ mod cursor;
 mod failure;
 mod memory;
 mod message;
+mod permissions;
 mod stream;
 mod transaction;
 mod window;
@@ -79,6 +80,22 @@ const POSITION_MAX: Duration = Duration::from_secs(5);
 /// **Elsewhere** each message has a `Nats-Msg-Id`. One whose acknowledgement got lost is sent again: inside the stream's
 /// duplicate window (two minutes by default) the server stores it once all the same, later it may stand there twice
 /// with the same `Audit-Id`. Where the server refuses an entry in the middle, those behind it may be stored before it.
+///
+/// # Permissions
+///
+/// These suffice for the user, at the defaults of [`NatsConfig`]:
+///
+/// - publish on `assembly.audit.>` (`<subject_prefix>.>`), or on what is used of it;
+/// - publish on `$JS.API.STREAM.INFO.AUDIT` (`….<stream>`);
+/// - subscribe to `_INBOX.>` (`<inbox_prefix>.>`);
+/// - for transactions, publish on `assembly.cursor.<publisher id>`, or on `assembly.cursor.>` (`<cursor_prefix>.>`), and on
+///   `$JS.API.STREAM.MSG.GET.AUDIT`;
+/// - publish on `$JS.API.STREAM.CREATE.AUDIT` if the stream is to be made, and on `$JS.API.STREAM.UPDATE.AUDIT` if it is
+///   to be upgraded; neither with [`StreamCare::Verify`](crate::StreamCare::Verify).
+///
+/// `jetstream_domain` and `jetstream_api_prefix` stand in place of `$JS.API`, as `$JS.<domain>.API` or as they are. What
+/// lacks makes the sink [misconfigured](SinkError::Misconfigured), and the error names it. Of a transaction with an entry
+/// that is not permitted nothing is stored; once it is permitted, all of it is.
 #[derive(Debug)]
 pub struct JetStreamSink {
     config: NatsConfig,
@@ -112,12 +129,13 @@ enum Told {
 }
 
 impl JetStreamSink {
-    /// A sink with these settings. Nothing is connected yet.
+    /// A sink with these settings, and their context's. Nothing is connected yet.
     ///
     /// # Errors
     ///
-    /// A setting that cannot be used.
+    /// A setting that cannot be used, or a context that cannot be read.
     pub fn new(config: NatsConfig) -> Result<Self, ConfigError> {
+        let config = config.with_context()?;
         config.validate()?;
         Ok(Self {
             config,

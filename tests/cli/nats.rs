@@ -91,6 +91,55 @@ fn servers_in_the_sink_of_the_file_go_behind_the_environment() {
 }
 
 #[test]
+fn a_context_goes_behind_the_file_and_is_named_by_it_or_by_the_environment() {
+    let bench = Bench::new();
+    let server = NatsServer::start_with("authorization { user: anna, password: right }");
+    let url = server.url();
+    let nats = bench.path("home/nats/context");
+    fs::create_dir_all(&nats).unwrap();
+    let context =
+        |password: &str| format!(r#"{{"url": "{url}", "user": "anna", "password": "{password}"}}"#);
+    fs::write(nats.join("prod.json"), context("right")).unwrap();
+    fs::write(nats.join("old.json"), context("hidden")).unwrap();
+    let run = |nats: &str, environment: &[(&str, &str)]| {
+        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\nsink = \"nats\"\n";
+        bench.write("config.toml", &format!("{own}[spillring.nats]\n{nats}"));
+        let mut command = bench.command(&["run", "--config", "config.toml", "--input", SESSIONS]);
+        command.env("XDG_CONFIG_HOME", bench.path("home"));
+        command.envs(environment.iter().copied());
+        Said::of(command.spawn().unwrap())
+    };
+    let said = run("context = \"prod\"\n", &[]);
+    let told = format!("entries go to the stream AUDIT of {url}\n");
+    assert_eq!(said.assert_code(0).err, told);
+    run("context = \"old\"\n", &[("NATS_CONTEXT", "prod")]).assert_code(0);
+    run(
+        "context = \"old\"\nuser = \"anna\"\npassword = \"right\"\n",
+        &[],
+    )
+    .assert_code(0);
+    run("context = \"old\"\n", &[("NATS_PASSWORD", "right")]).assert_code(0);
+
+    let kept_out = run("context = \"old\"\n", &[]);
+    assert!(
+        !kept_out.assert_code(4).err.contains("hidden"),
+        "{}",
+        kept_out.err
+    );
+    let none = run("context = \"none\"\n", &[]);
+    let told = &none.assert_code(2).err;
+    assert!(
+        told.contains("`context` names") && told.contains("none.json"),
+        "{told}"
+    );
+    let read = read_stream(&server.url_as("anna:right"), "AUDIT");
+    let entries = read
+        .iter()
+        .filter(|it| it.subject.starts_with("assembly.audit."));
+    assert_eq!(entries.count(), 4 * 2_000);
+}
+
+#[test]
 fn the_demo_holds_and_leaves_no_stream() {
     let (bench, server) = (Bench::new(), NatsServer::start());
     let url = server.url();

@@ -147,7 +147,7 @@ impl Settings {
 }
 
 impl Target {
-    /// The flag goes before the environment, and that before the file. The environment names servers, but no sink, and
+    /// The flag goes before the environment, that before the file, and that before a context. The environment names servers, but no sink, and
     /// is not looked at where no server is to be asked.
     fn settle(file: &File, flag: Option<&str>, in_file: Option<&str>) -> Result<Self, Problem> {
         let in_file = in_file
@@ -171,6 +171,11 @@ impl Target {
         }
         if let Some(flag) = flag {
             flag.overrule(&mut nats);
+        }
+        if matches!(named, Some(Address::Nats(_))) {
+            nats = nats
+                .with_context()
+                .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))?;
         }
         let address = named.map_or_else(|| address(SINK, "--sink"), Ok)?;
         Ok(Self {

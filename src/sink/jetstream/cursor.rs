@@ -110,9 +110,7 @@ pub(super) async fn read(
     };
     let message = match connection.answer(until, read).await {
         Ok(message) => message?,
-        Err(NoAnswer::Denied(said)) => {
-            return Err(SinkError::Misconfigured(failure::not_permitted(&said)));
-        }
+        Err(NoAnswer::Denied(why)) => return Err(SinkError::Misconfigured(why)),
         Err(NoAnswer::Late) => {
             return Err(SinkError::Unavailable(
                 "JetStream did not say in time where the cursor stands".to_owned(),

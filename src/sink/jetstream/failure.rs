@@ -82,18 +82,6 @@ pub(super) fn silent() -> Failure {
     ))
 }
 
-/// The server does not permit something.
-pub(super) fn denied(said: &str) -> Failure {
-    misconfigured(not_permitted(said))
-}
-
-pub(super) fn not_permitted(said: &str) -> String {
-    format!(
-        "the server said: {said}; let the user publish on the entries' subjects and on $JS.API.STREAM.*, and \
-         subscribe to _INBOX.>"
-    )
-}
-
 /// The server's own word on a publish, if that is what failed.
 pub(super) fn said(error: &PublishError) -> Option<&jetstream::Error> {
     error.source().and_then(|source| source.downcast_ref())
@@ -171,13 +159,22 @@ pub(super) fn of_connect(error: &ConnectError) -> SinkError {
             "{text}: give certificates that can be read, in PEM"
         )),
         ConnectErrorKind::Io if refused_by_tls(error) => SinkError::Misconfigured(format!(
-            "{text}: give the `ca` that signed the server's certificate, and the certificate that it asks for"
+            "{text}: give the `ca` that signed the server's certificate, and the certificate that it asks for, and set \
+             `tls.handshake` to \"first\" where the server has `handshake_first`, and only there"
         )),
         ConnectErrorKind::Io if refused_by_server(error) => SinkError::Misconfigured(format!(
             "{text}: the server does not let us in; renew the credentials"
         )),
+        _ if text.contains("expected INFO") => no_greeting(&text),
         _ => SinkError::Disconnected(text),
     }
+}
+
+/// The server did not tell of itself.
+pub(super) fn no_greeting(text: &str) -> SinkError {
+    SinkError::Disconnected(format!(
+        "{text}; a server with `handshake_first` says nothing unless `tls.handshake` is \"first\""
+    ))
 }
 
 fn refused_by_tls(error: &ConnectError) -> bool {

@@ -132,7 +132,7 @@ async fn upgrade(
 
 fn unanswered(why: NoAnswer) -> SinkError {
     match why {
-        NoAnswer::Denied(said) => SinkError::Misconfigured(failure::not_permitted(&said)),
+        NoAnswer::Denied(why) => SinkError::Misconfigured(why),
         NoAnswer::Late => silent(),
     }
 }

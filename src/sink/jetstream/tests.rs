@@ -5,10 +5,15 @@
 mod access;
 mod logs;
 mod messages;
+mod operator;
+mod options;
 mod outages;
+mod permissions;
+mod secrets;
 mod streams;
 #[path = "../../../tests/support/mod.rs"]
 mod support;
+mod tls;
 mod transactions;
 
 use std::ops::RangeInclusive;
@@ -21,7 +26,7 @@ use uuid::Uuid;
 
 use self::support::nats::{Message, NatsServer, block_on, client, free_port, read_stream};
 use super::JetStreamSink;
-use crate::config::{NatsConfig, StreamCare};
+use crate::config::{NatsConfig, StreamCare, TlsHandshake};
 use crate::error::SinkError;
 use crate::event::{Batch, Loss, LossReason, Position, PublisherId, Record, Run, RunId};
 use crate::sink::{Delivery, Sink};

@@ -7,6 +7,9 @@
 //! A refusal of the whole does not say which message is to blame. The same is then tried once more, in case it was
 //! another, half-sent transaction that was in the way; then halves of it, until a single entry is left, whose refusal the
 //! server explains. What comes before that entry is stored by then, and what comes after is not.
+//!
+//! Only where the server has said that it does not permit something, nothing more is tried: whom to let in is no matter of
+//! one entry, and what is not stored now is stored when that is mended.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -101,6 +104,9 @@ impl Transactions<'_> {
                     }
                 }
                 Err(Refusal::Failed(failure)) => return Some(failure),
+                Err(Refusal::Content(_)) if let Some(why) = self.connection.denied() => {
+                    return Some(failure::misconfigured(why));
+                }
                 Err(Refusal::Content(failure)) if messages.len() == 1 => return Some(failure),
                 Err(Refusal::Content(_)) if tries == 0 => tries += 1,
                 Err(Refusal::Content(_)) => size = messages.len().div_ceil(2),
@@ -165,7 +171,7 @@ impl Transactions<'_> {
         match self.connection.answer(self.until, last.into_future()).await {
             Ok(Ok(ack)) => self.check(&ack).map(|()| ack.sequence - count),
             Ok(Err(error)) => Err(self.refused(first, &error).await),
-            Err(NoAnswer::Denied(said)) => Err(Refusal::Failed(failure::denied(&said))),
+            Err(NoAnswer::Denied(why)) => Err(Refusal::Failed(failure::misconfigured(why))),
             Err(NoAnswer::Late) => Err(Refusal::Failed(failure::silent())),
         }
     }

@@ -120,7 +120,7 @@ impl Window<'_> {
         Some(match answer {
             Ok(Ok(ack)) => self.check(&ack),
             Ok(Err(error)) => Err(failure::of_publish(&error)),
-            Err(NoAnswer::Denied(said)) => Err(failure::denied(&said)),
+            Err(NoAnswer::Denied(why)) => Err(failure::misconfigured(why)),
             Err(NoAnswer::Late) => Err(failure::silent()),
         })
     }
