@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use tokio::runtime::{Builder, Runtime};
 
 use super::links::Block;
+use super::place::SUBJECT_PREFIX;
 use crate::telling::Problem;
 
 /// About how long a block is.
@@ -189,8 +190,15 @@ impl StreamBlocks {
                 .map_err(|_| io::Error::other("no message came for ten seconds"))?
                 .ok_or_else(|| io::Error::other("the stream ended early"))?
                 .map_err(io::Error::other)?;
-            block.extend_from_slice(&message.payload);
-            block.push(b'\n');
+            // The cursors that go with them are no entries.
+            if message
+                .subject
+                .strip_prefix(SUBJECT_PREFIX)
+                .is_some_and(|rest| rest.starts_with('.'))
+            {
+                block.extend_from_slice(&message.payload);
+                block.push(b'\n');
+            }
             if message.info().map_err(io::Error::other)?.stream_sequence >= self.last {
                 self.end = End::Reached;
             }
@@ -204,7 +212,7 @@ impl Iterator for StreamBlocks {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.read() {
-            Ok(block) if block.is_empty() => None,
+            Ok(block) if block.is_empty() && self.end == End::Reached => None,
             Ok(block) => Some(Ok(block)),
             Err(error) => {
                 self.end = End::Reached;
