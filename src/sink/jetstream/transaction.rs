@@ -92,13 +92,14 @@ impl Transactions<'_> {
             if messages.is_empty() {
                 return refused;
             }
-            match self.commit(tip.sequence, &cursor, &messages).await {
+            let count = messages.len();
+            match self.commit(tip.sequence, &cursor, messages).await {
                 Ok(sequence) => {
                     *tip = Tip {
                         cursor: Some(cursor),
                         sequence,
                     };
-                    *stored += messages.len();
+                    *stored += count;
                     if refused.is_some() {
                         return refused;
                     }
@@ -107,9 +108,9 @@ impl Transactions<'_> {
                 Err(Refusal::Content(_)) if let Some(why) = self.connection.denied() => {
                     return Some(failure::misconfigured(why));
                 }
-                Err(Refusal::Content(failure)) if messages.len() == 1 => return Some(failure),
+                Err(Refusal::Content(failure)) if count == 1 => return Some(failure),
                 Err(Refusal::Content(_)) if tries == 0 => tries += 1,
-                Err(Refusal::Content(_)) => size = messages.len().div_ceil(2),
+                Err(Refusal::Content(_)) => size = count.div_ceil(2),
             }
         }
         self.pass_losses(tip).await.err()
@@ -121,7 +122,7 @@ impl Transactions<'_> {
         if tip.cursor == Some(cursor) {
             return Ok(());
         }
-        match self.commit(tip.sequence, &cursor, &[]).await {
+        match self.commit(tip.sequence, &cursor, Vec::new()).await {
             Ok(sequence) => {
                 *tip = Tip {
                     cursor: Some(cursor),
@@ -163,11 +164,11 @@ impl Transactions<'_> {
         &mut self,
         expected: u64,
         cursor: &Cursor,
-        messages: &[Message],
+        messages: Vec<Message>,
     ) -> Result<u64, Refusal> {
+        let count = messages.len() as u64;
         let sent = self.send(expected, cursor, messages).await;
         let (first, last) = sent.map_err(Refusal::Failed)?;
-        let count = messages.len() as u64;
         match self.connection.answer(self.until, last.into_future()).await {
             Ok(Ok(ack)) => self.check(&ack).map(|()| ack.sequence - count),
             Ok(Err(error)) => Err(self.refused(first, &error).await),
@@ -181,27 +182,30 @@ impl Transactions<'_> {
         &self,
         expected: u64,
         cursor: &Cursor,
-        messages: &[Message],
+        mut messages: Vec<Message>,
     ) -> Result<(Option<PublishAckFuture>, PublishAckFuture), Failure> {
         let id = Uuid::now_v7().simple().to_string();
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Rollup", "sub");
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
-        let first = Message {
+        let mut first = Message {
             subject: cursor::subject(self.config, self.batch.publisher()),
             headers,
             payload: cursor.json().into(),
         };
-        let Some((last, middle)) = messages.split_last() else {
-            return Ok((None, self.ask(&first, first.headers.clone()).await?));
+        let Some(mut last) = messages.pop() else {
+            return Ok((None, self.ask(first).await?));
         };
-        let first_answer = self.ask(&first, numbered(&first, &id, 1)).await?;
-        let mut number = 1;
-        for message in middle {
-            number += 1;
-            let headers = numbered(message, &id, number);
-            let subject = message.subject.clone();
-            let payload = message.payload.clone();
+        let last_number = messages.len() + 2;
+        first.number(&id, 1);
+        let first_answer = self.ask(first).await?;
+        for (mut message, number) in messages.into_iter().zip(2..) {
+            message.number(&id, number);
+            let Message {
+                subject,
+                headers,
+                payload,
+            } = message;
             let publish = self
                 .connection
                 .client()
@@ -212,21 +216,21 @@ impl Transactions<'_> {
                 Err(_) => return Err(failure::silent()),
             }
         }
-        let mut headers = numbered(last, &id, number + 1);
-        headers.insert("Nats-Batch-Commit", "1");
-        Ok((Some(first_answer), self.ask(last, headers).await?))
+        last.number(&id, last_number);
+        last.headers.insert("Nats-Batch-Commit", "1");
+        Ok((Some(first_answer), self.ask(last).await?))
     }
 
     /// Publishes a message that is answered.
-    async fn ask(
-        &self,
-        message: &Message,
-        headers: HeaderMap,
-    ) -> Result<PublishAckFuture, Failure> {
+    async fn ask(&self, message: Message) -> Result<PublishAckFuture, Failure> {
         let left = self.until.saturating_duration_since(Instant::now());
         let context = self.connection.context(left);
-        let publish =
-            context.publish_with_headers(message.subject.clone(), headers, message.payload.clone());
+        let Message {
+            subject,
+            headers,
+            payload,
+        } = message;
+        let publish = context.publish_with_headers(subject, headers, payload);
         match timeout_at(self.until, publish).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) if error.kind() == PublishErrorKind::Other => {
@@ -274,9 +278,11 @@ fn classified(error: &PublishError) -> Refusal {
     }
 }
 
-fn numbered(message: &Message, id: &str, number: usize) -> HeaderMap {
-    let mut headers = message.headers.clone();
-    headers.insert("Nats-Batch-Id", id);
-    headers.insert("Nats-Batch-Sequence", number.to_string());
-    headers
+impl Message {
+    /// Its place in a transaction.
+    fn number(&mut self, transaction: &str, number: usize) {
+        self.headers.insert("Nats-Batch-Id", transaction);
+        self.headers
+            .insert("Nats-Batch-Sequence", number.to_string());
+    }
 }
