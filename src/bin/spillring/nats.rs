@@ -1,11 +1,12 @@
 //! What the binary asks a NATS server itself, with a client of its own and nothing of the sink's.
 
+use std::fmt::Display;
 use std::io;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{ConnectOptions, ServerAddr};
-use spillring::{NatsConfig, NatsUrl, Secret};
+use spillring::{NatsConfig, NatsUrl, Secret, TlsHandshake};
 use tokio::runtime::{Builder, Runtime};
 
 /// The longest wait for the server.
@@ -29,18 +30,28 @@ pub(crate) async fn connect(config: &NatsConfig) -> io::Result<Context> {
 
 async fn connect_to(config: &NatsConfig, url: &NatsUrl) -> io::Result<Context> {
     let address: ServerAddr = url.expose().parse()?;
-    let options = with_tls(config);
-    let options = with_credentials(options, config, &address).await?;
-    let client = options
-        .connection_timeout(ANSWER_MAX)
-        .connect(address)
-        .await
-        .map_err(io::Error::other)?;
-    Ok(jetstream::new(client))
+    let options = with_credentials(options(config), config, &address).await?;
+    let client = options.connect(address).await.map_err(io::Error::other)?;
+    let context = ContextBuilder::new().api_prefix(api(config));
+    Ok(context.build(client))
 }
 
-fn with_tls(config: &NatsConfig) -> ConnectOptions {
-    let mut options = ConnectOptions::new();
+/// What goes before the subjects of the API of `JetStream`.
+fn api(config: &NatsConfig) -> String {
+    match (&config.jetstream_domain, &config.jetstream_api_prefix) {
+        (Some(domain), _) => format!("$JS.{domain}.API"),
+        (None, Some(prefix)) => prefix.clone(),
+        (None, None) => "$JS.API".to_owned(),
+    }
+}
+
+fn options(config: &NatsConfig) -> ConnectOptions {
+    let mut options = ConnectOptions::new()
+        .name(&config.name)
+        .connection_timeout(ANSWER_MAX);
+    if let Some(prefix) = &config.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix);
+    }
     if let Some(ca) = &config.tls.ca {
         options = options.require_tls(true).add_root_certificates(ca.clone());
     }
@@ -48,6 +59,9 @@ fn with_tls(config: &NatsConfig) -> ConnectOptions {
         options = options
             .require_tls(true)
             .add_client_certificate(cert.clone(), key.clone());
+    }
+    if config.tls.handshake == Some(TlsHandshake::First) {
+        options = options.tls_first();
     }
     options
 }
@@ -69,7 +83,17 @@ async fn with_credentials(
         return options.credentials_file(file).await;
     }
     if let Some(nkey) = &config.nkey {
-        return Ok(options.nkey(seed(nkey)?));
+        let seed = held("nkey", nkey, |text| {
+            text.starts_with('S') && text.len() == 58
+        })?;
+        let Some(jwt) = &config.jwt else {
+            return Ok(options.nkey(seed));
+        };
+        let jwt = held("jwt", jwt, |text| text.starts_with("eyJ"))?;
+        return options.credentials(&format!(
+            "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        ));
     }
     if let Some(token) = &config.token {
         return Ok(options.token(token.expose().to_owned()));
@@ -82,17 +106,18 @@ async fn with_credentials(
     })
 }
 
-/// The setting itself, or what stands in the file of that name.
-fn seed(nkey: &Secret) -> io::Result<String> {
-    let text = nkey.expose();
-    if text.starts_with('S') && text.len() == 58 {
-        return Ok(text.to_owned());
+/// The setting itself if it is what is looked for, or the line that is in the file of that name.
+fn held(key: &str, secret: &Secret, is: fn(&str) -> bool) -> io::Result<String> {
+    let secret = secret.expose().trim();
+    if is(secret) {
+        return Ok(secret.to_owned());
     }
-    match std::fs::read_to_string(text) {
-        Ok(seed) => Ok(seed.trim().to_owned()),
-        // A mistyped seed would be taken for a path: it is not told.
-        Err(error) => Err(io::Error::other(format!("the file of `nkey`: {error}"))),
-    }
+    // A mistyped secret would be taken for a path: it is not told.
+    let unreadable = |why: &dyn Display| io::Error::other(format!("the file of `{key}`: {why}"));
+    let text = std::fs::read_to_string(secret).map_err(|error| unreadable(&error))?;
+    let mut lines = text.lines().map(str::trim);
+    let found = lines.find(|line| is(line)).map(str::to_owned);
+    found.ok_or_else(|| unreadable(&"it holds none"))
 }
 
 /// What a URL writes as `%40` is an `@`.

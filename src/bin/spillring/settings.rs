@@ -171,9 +171,7 @@ impl Target {
             flag.overrule(&mut nats);
         }
         if matches!(named, Some(Address::Nats(_))) {
-            nats = nats
-                .with_context()
-                .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))?;
+            nats = with_context(nats)?;
         }
         let address = named.map_or_else(|| address(SINK, "--sink"), Ok)?;
         Ok(Self {
@@ -210,10 +208,16 @@ pub(crate) fn nats(
     }
     nats = with_env(nats)?;
     servers.overrule(&mut nats);
+    nats = with_context(nats)?;
     nats.stream = stream.unwrap_or(nats.stream);
     nats.validate()
         .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))?;
     Ok(nats)
+}
+
+fn with_context(nats: NatsConfig) -> Result<NatsConfig, Problem> {
+    nats.with_context()
+        .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))
 }
 
 fn with_env(nats: NatsConfig) -> Result<NatsConfig, Problem> {
