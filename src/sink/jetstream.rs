@@ -68,8 +68,8 @@ const POSITION_MAX: Duration = Duration::from_secs(5);
 ///
 /// Each entry becomes a message on `<subject_prefix>.<subject of the entry>` with the headers `Audit-Id` (run and
 /// number), `Audit-Lost` where entries before it are missing, and `Audit-Run` on the first of a run, with `Audit-After`,
-/// the number that the publisher had come to in the stream before. It connects at its first call, and makes, checks or
-/// upgrades the stream then, as [`stream_care`](NatsConfig::stream_care) says.
+/// the cursor that the publisher had come to in the stream before, such as `<run id>.1200; first=1; lost=3`. It connects
+/// at its first call, and makes, checks or upgrades the stream then, as [`stream_care`](NatsConfig::stream_care) says.
 ///
 /// **Transactions** are used where the stream has `allow_atomic` and `allow_rollup_hdrs` and takes the subjects of
 /// cursors (servers from 2.12 on; a stream made by this sink has all three). Each batch is stored as a whole, together

@@ -20,7 +20,9 @@ pub struct Secret(String);
 pub struct NatsUrl(String);
 
 impl Secret {
-    pub(crate) fn expose(&self) -> &str {
+    /// The value itself: for whoever shows it to a server, and for no log.
+    #[must_use]
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -54,6 +56,12 @@ impl fmt::Debug for Secret {
 }
 
 impl NatsUrl {
+    /// The URL itself, with what stands before its `@`.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
     /// The address of the server; an error never tells the URL's secret.
     pub(crate) fn address(&self) -> Result<ServerAddr, ConfigError> {
         let wrong = |why: &str| ConfigError {

@@ -5,6 +5,8 @@
 //! (`Nats-Expected-Last-Subject-Sequence`), so a batch that comes late, from wherever, is refused as a whole: its
 //! cursor is not the one that stands there. After any doubt, reading the cursor says what is stored.
 
+use std::fmt;
+
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -77,6 +79,14 @@ impl Cursor {
 
     pub(super) fn json(&self) -> String {
         serde_json::json!(self).to_string()
+    }
+}
+
+/// As `Audit-After` writes it: `<run id>.<last>; first=<n>; lost=<k>`.
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, lost, .. } = self;
+        write!(f, "{}; first={first}; lost={lost}", self.position())
     }
 }
 

@@ -3,9 +3,10 @@
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
+use super::cursor::Cursor;
 use super::stream::{Found, covers};
 use crate::config::NatsConfig;
-use crate::event::{Position, Record};
+use crate::event::Record;
 
 /// A message, ready to be published.
 #[derive(Debug)]
@@ -24,9 +25,9 @@ pub(super) struct Limits<'a> {
 }
 
 impl Message {
-    /// The message of a record. `after` is where the publisher stood in the stream before; it is told at the beginning
-    /// of a run.
-    pub(super) fn new(config: &NatsConfig, record: &Record, after: Option<Position>) -> Self {
+    /// The message of a record. `after` is how far the publisher had come in the stream before; it is told at the
+    /// beginning of a run.
+    pub(super) fn new(config: &NatsConfig, record: &Record, after: Option<Cursor>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert("Audit-Id", record.id().to_string());
         if record.lost_before() > 0 {

@@ -147,7 +147,7 @@ impl Transactions<'_> {
         let mut messages = Vec::with_capacity(records.len());
         let mut refused = None;
         for record in records {
-            let message = Message::new(self.config, record, cursor.map(|it| it.position()));
+            let message = Message::new(self.config, record, cursor);
             if let Err(why) = message.check(&limits, ENVELOPE) {
                 refused = Some(failure::rejected(why));
                 break;

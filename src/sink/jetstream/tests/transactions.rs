@@ -49,7 +49,7 @@ fn the_beginning_of_a_run_tells_how_far_the_one_before_had_come() {
     assert_all(&rig.deliver(&batch(&second, AMPLE)), 5);
     let read = entries(&server);
     let after: Vec<_> = read.iter().map(|it| it.header("Audit-After")).collect();
-    let told = format!("{}.9", first[0].run.id);
+    let told = format!("{}.9; first=1; lost=4", first[0].run.id);
     let mut expected = vec![None; 10];
     expected[5] = Some(told.as_str());
     assert_eq!(after, expected);
