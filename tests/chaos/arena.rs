@@ -8,7 +8,8 @@ use async_nats::jetstream::{self, stream};
 use tempfile::TempDir;
 
 use crate::publisher::Publisher;
-use crate::schedule::{Kind, Strike};
+use crate::schedule::{Kind, Node, Strike};
+use crate::support::eventually::eventually;
 use crate::support::nats::{Cluster, block_on, client};
 use crate::support::proxy::{Direction, Hold, Proxy, Verdict};
 
@@ -83,18 +84,17 @@ impl Arena {
     /// while.
     fn try_strike(&mut self, strike: &Strike) -> bool {
         self.publishers.iter_mut().for_each(Publisher::assert_lives);
-        if let Kind::NodeKilled | Kind::NodeStopped | Kind::LeaderSteppedDown = strike.kind {
-            // One at a time: two nodes of three keep the stream, and one of them leads it.
-            self.cluster.until_ready();
-            self.warm_up(1);
-        }
+        let node = match strike.kind {
+            Kind::NodeKilled | Kind::NodeStopped | Kind::LeaderSteppedDown => self.node(strike),
+            _ => 0,
+        };
         let caught = self.proxy(strike).catch(strike.held, CATCH_MAX);
         let said = || self.publishers[strike.publisher].said();
         assert!(caught, "no transaction within {CATCH_MAX:?}: {}", said());
         let before = self.proxy(strike).is_unacknowledged();
         let after = match strike.kind {
             Kind::NodeKilled | Kind::NodeStopped | Kind::LeaderSteppedDown => {
-                self.strike_servers(strike)
+                self.strike_servers(strike, node)
             }
             Kind::PublisherKilled | Kind::ArrivesLate | Kind::ArrivesAfterDeath => {
                 self.strike_publisher(strike)
@@ -116,24 +116,41 @@ impl Arena {
         &self.publishers[strike.publisher].proxy
     }
 
-    fn strike_servers(&mut self, strike: &Strike) -> bool {
+    /// The node to strike, once all are well: one is struck at a time, so that two of three keep the stream, and one of
+    /// them leads it.
+    fn node(&self, strike: &Strike) -> usize {
+        self.cluster.until_ready();
+        self.warm_up(1);
+        match strike.node {
+            Node::Number(node) => node,
+            Node::Leader => eventually("the stream has a leader", || self.cluster.leader(STREAM)),
+        }
+    }
+
+    fn strike_servers(&mut self, strike: &Strike, node: usize) -> bool {
+        let proxy = &self.publishers[strike.publisher].proxy;
+        let cluster = &mut self.cluster;
         match strike.kind {
-            Kind::NodeKilled => self.cluster.kill(strike.node),
-            Kind::NodeStopped => self.cluster.stop_signal(strike.node),
+            Kind::NodeKilled => {
+                cluster.kill(node);
+                proxy.release(Verdict::Pass);
+                outlast(strike);
+                cluster.restart(node);
+                true
+            }
+            Kind::NodeStopped => {
+                cluster.stop_signal(node);
+                proxy.release(Verdict::Pass);
+                outlast(strike);
+                cluster.cont_signal(node);
+                true
+            }
             _ => {
-                let stepped_down = self.cluster.step_down(STREAM);
-                let hit = stepped_down && self.proxy(strike).is_unacknowledged();
-                self.proxy(strike).release(Verdict::Pass);
-                return hit;
+                let hit = cluster.step_down(STREAM) && proxy.is_unacknowledged();
+                proxy.release(Verdict::Pass);
+                hit
             }
         }
-        self.proxy(strike).release(Verdict::Pass);
-        outlast(strike);
-        match strike.kind {
-            Kind::NodeKilled => self.cluster.restart(strike.node),
-            _ => self.cluster.cont_signal(strike.node),
-        }
-        true
     }
 
     fn strike_network(&self, strike: &Strike) -> bool {

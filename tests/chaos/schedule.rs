@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     NodeStopped,
     /// Another node leads the stream.
     LeaderSteppedDown,
-    /// All connections of a publisher are cut.
+    /// A publisher's connection is cut.
     Dropped,
     /// A connection is cut in the middle of a frame.
     CutMidFrame,
@@ -88,6 +88,14 @@ impl Kind {
     }
 }
 
+/// A node of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Node {
+    /// The one that leads the stream by then.
+    Leader,
+    Number(usize),
+}
+
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Strike {
@@ -95,7 +103,7 @@ pub(crate) struct Strike {
     /// The publisher whose transaction is held, or which is struck itself.
     pub(crate) publisher: usize,
     /// The node, where one is struck.
-    pub(crate) node: usize,
+    pub(crate) node: Node,
     /// What is held meanwhile.
     pub(crate) held: Hold,
     pub(crate) lasts: Duration,
@@ -123,7 +131,10 @@ impl Schedule {
         Strike {
             kind,
             publisher: self.random.usize(0..self.publishers),
-            node: self.random.usize(0..3),
+            node: match self.random.usize(0..6) {
+                node @ 0..3 => Node::Number(node),
+                _ => Node::Leader,
+            },
             held: *held.expect("at least one"),
             lasts: Duration::from_millis(self.random.u64(kind.lasts())),
         }

@@ -93,17 +93,24 @@ impl Cluster {
 
     /// Asks the stream's leader to let another one lead. Answers whether it said yes: there may be no leader.
     pub fn step_down(&self, stream: &str) -> bool {
+        let said = self.ask(&format!("STREAM.LEADER.STEPDOWN.{stream}"));
+        said.is_some_and(|said| said["success"] == Value::Bool(true))
+    }
+
+    /// The node that leads the stream.
+    pub fn leader(&self, stream: &str) -> Option<usize> {
+        let said = self.ask(&format!("STREAM.INFO.{stream}"))?;
+        let leader = said["cluster"]["leader"].as_str()?;
+        self.nodes.iter().position(|node| node.name == leader)
+    }
+
+    /// What `JetStream` answers, if it does.
+    fn ask(&self, request: &str) -> Option<Value> {
         let urls: Vec<String> = self.nodes.iter().map(NatsServer::url).collect();
         block_on(async {
-            let Ok(client) = async_nats::connect(urls).await else {
-                return false;
-            };
-            let mut context = jetstream::new(client);
+            let mut context = jetstream::new(async_nats::connect(urls).await.ok()?);
             context.set_timeout(ANSWER_MAX);
-            let asked = context
-                .request(format!("STREAM.LEADER.STEPDOWN.{stream}"), &())
-                .await;
-            asked.is_ok_and(|said: Value| said["success"] == Value::Bool(true))
+            context.request(request.to_owned(), &()).await.ok()
         })
     }
 
