@@ -11,7 +11,7 @@ use crate::publisher::Publisher;
 use crate::schedule::{Kind, Node, Strike};
 use crate::support::eventually::eventually;
 use crate::support::nats::{Cluster, block_on, client};
-use crate::support::proxy::{Direction, Hold, Proxy, Verdict};
+use crate::support::proxy::{Direction, Fault, Verdict};
 
 pub(crate) const STREAM: &str = "AUDIT";
 /// How long the stream knows duplicates: far shorter than by default, and so than many a fault here.
@@ -80,28 +80,26 @@ impl Arena {
         panic!("it found all transactions acknowledged {TRIES} times: {strike:?}");
     }
 
-    /// Waits for a transaction of the publisher, holds it, and strikes. Answers whether it was unacknowledged all the
-    /// while.
+    /// Waits for a transaction of the publisher, holds it, and strikes. Answers whether it was not acknowledged then.
     fn try_strike(&mut self, strike: &Strike) -> bool {
         self.publishers.iter_mut().for_each(Publisher::assert_lives);
-        let node = match strike.kind {
-            Kind::NodeKilled | Kind::NodeStopped | Kind::LeaderSteppedDown => self.node(strike),
-            _ => 0,
-        };
-        let caught = self.proxy(strike).catch(strike.held, CATCH_MAX);
-        let said = || self.publishers[strike.publisher].said();
-        assert!(caught, "no transaction within {CATCH_MAX:?}: {}", said());
-        let before = self.proxy(strike).is_unacknowledged();
-        let after = match strike.kind {
-            Kind::NodeKilled | Kind::NodeStopped | Kind::LeaderSteppedDown => {
-                self.strike_servers(strike, node)
-            }
-            Kind::PublisherKilled | Kind::ArrivesLate | Kind::ArrivesAfterDeath => {
-                self.strike_publisher(strike)
-            }
+        let of_servers = matches!(
+            strike.kind,
+            Kind::NodeKilled | Kind::NodeStopped | Kind::LeaderSteppedDown
+        );
+        let node = of_servers.then(|| self.node(strike));
+        let publisher = &self.publishers[strike.publisher];
+        let caught = publisher.proxy.catch(strike.held, CATCH_MAX);
+        assert!(caught, "no transaction: {}", publisher.said());
+        let unacknowledged = publisher.proxy.is_unacknowledged();
+        match (strike.kind, node) {
+            (_, Some(node)) => return self.strike_servers(strike, node) && unacknowledged,
+            (Kind::PublisherKilled, _) => self.kill_publisher(strike),
+            (Kind::ArrivesLate | Kind::ArrivesAfterDeath, _) => self.arrive_late(strike),
+            (Kind::EndsAnother, _) => self.end_another(strike),
             _ => self.strike_network(strike),
-        };
-        before && after
+        }
+        unacknowledged
     }
 
     /// Waits until each publisher has so many more transactions acknowledged.
@@ -110,10 +108,6 @@ impl Arena {
             let stored = publisher.proxy.until_acknowledged(transactions, CATCH_MAX);
             assert!(stored, "nothing is stored: {}", publisher.said());
         }
-    }
-
-    fn proxy(&self, strike: &Strike) -> &Proxy {
-        &self.publishers[strike.publisher].proxy
     }
 
     /// The node to strike, once all are well: one is struck at a time, so that two of three keep the stream, and one of
@@ -127,80 +121,54 @@ impl Arena {
         }
     }
 
+    /// Answers whether the leader did step down, if that was the strike.
     fn strike_servers(&mut self, strike: &Strike, node: usize) -> bool {
         let proxy = &self.publishers[strike.publisher].proxy;
         let cluster = &mut self.cluster;
+        let mut hit = true;
         match strike.kind {
-            Kind::NodeKilled => {
-                cluster.kill(node);
-                proxy.release(Verdict::Pass);
-                outlast(strike);
-                cluster.restart(node);
-                true
-            }
-            Kind::NodeStopped => {
-                cluster.stop_signal(node);
-                proxy.release(Verdict::Pass);
-                outlast(strike);
-                cluster.cont_signal(node);
-                true
-            }
-            _ => {
-                let hit = cluster.step_down(STREAM) && proxy.is_unacknowledged();
-                proxy.release(Verdict::Pass);
-                hit
-            }
+            Kind::NodeKilled => cluster.kill(node),
+            Kind::NodeStopped => cluster.stop_signal(node),
+            _ => hit = cluster.step_down(STREAM) && proxy.is_unacknowledged(),
         }
+        proxy.release(Verdict::Pass);
+        outlast(strike);
+        match strike.kind {
+            Kind::NodeKilled => cluster.restart(node),
+            Kind::NodeStopped => cluster.cont_signal(node),
+            _ => {}
+        }
+        hit
     }
 
-    fn strike_network(&self, strike: &Strike) -> bool {
-        let proxy = self.proxy(strike);
-        match strike.kind {
-            Kind::Dropped => proxy.release(Verdict::Cut),
-            Kind::CutMidFrame => proxy.release(Verdict::Half),
-            Kind::StalledToServers | Kind::StalledToPublisher => {
-                let direction = match strike.held {
-                    Hold::Acknowledgement => Direction::ToClient,
-                    Hold::Batch | Hold::Commit => Direction::ToServer,
-                };
-                proxy.stall(Some(direction));
-                proxy.release(Verdict::Pass);
-                outlast(strike);
-                proxy.stall(None);
-            }
-            Kind::AcknowledgementsSwallowed => {
-                proxy.swallow(true);
-                proxy.release(Verdict::Swallow);
-                outlast(strike);
-                proxy.swallow(false);
-            }
-            Kind::EndsAnother => {
-                let intruded = proxy.intrude(CATCH_MAX);
-                assert!(intruded, "no other one is as long");
-                proxy.release(Verdict::Swallow);
-            }
-            other => {
-                assert_eq!(other, Kind::Paused);
-                proxy.refuse(true);
-                proxy.release(Verdict::Cut);
-                outlast(strike);
-                proxy.refuse(false);
-            }
-        }
-        true
+    fn strike_network(&self, strike: &Strike) {
+        let (fault, verdict) = match strike.kind {
+            Kind::Dropped => (None, Verdict::Cut),
+            Kind::CutMidFrame => (None, Verdict::Half),
+            Kind::StalledToServers => (Some(Fault::Stalled(Direction::ToServer)), Verdict::Pass),
+            Kind::StalledToPublisher => (Some(Fault::Stalled(Direction::ToClient)), Verdict::Pass),
+            Kind::AcknowledgementsSwallowed => (Some(Fault::Swallowing), Verdict::Swallow),
+            _ => (Some(Fault::Refusing), Verdict::Cut),
+        };
+        let proxy = &self.publishers[strike.publisher].proxy;
+        proxy.suffer(fault);
+        proxy.release(verdict);
+        outlast(strike);
+        proxy.suffer(None);
     }
 
-    fn strike_publisher(&mut self, strike: &Strike) -> bool {
+    fn kill_publisher(&mut self, strike: &Strike) {
         let publisher = &mut self.publishers[strike.publisher];
-        if strike.kind != Kind::ArrivesLate {
-            publisher.kill();
-        }
-        if strike.kind == Kind::PublisherKilled {
-            publisher.proxy.release(Verdict::Cut);
-            publisher.start();
-            return true;
-        }
+        publisher.kill();
+        publisher.proxy.release(Verdict::Cut);
+        publisher.start();
+    }
+
+    /// Keeps the transaction from the servers until another one is stored.
+    fn arrive_late(&mut self, strike: &Strike) {
+        let publisher = &mut self.publishers[strike.publisher];
         if strike.kind == Kind::ArrivesAfterDeath {
+            publisher.kill();
             publisher.start();
         }
         let proxy = &publisher.proxy;
@@ -210,7 +178,13 @@ impl Arena {
         let answer = proxy.answer().unwrap_or_default();
         tell(&format!("came late, and was answered {answer}"));
         self.late.push(answer);
-        true
+    }
+
+    fn end_another(&self, strike: &Strike) {
+        let publisher = &self.publishers[strike.publisher];
+        let intruded = publisher.proxy.intrude(CATCH_MAX);
+        assert!(intruded, "no other one is as long: {}", publisher.said());
+        publisher.proxy.release(Verdict::Swallow);
     }
 }
 

@@ -60,6 +60,17 @@ pub enum Direction {
     ToClient,
 }
 
+/// What is wrong with all connections for as long as it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing passes in this direction.
+    Stalled(Direction),
+    /// Acknowledgements of transactions are dropped.
+    Swallowing,
+    /// No new connections are taken.
+    Refusing,
+}
+
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
@@ -79,9 +90,7 @@ struct State {
     armed: Option<Hold>,
     held: Option<Held>,
     verdict: Option<Verdict>,
-    stalled: Option<Direction>,
-    swallowing: bool,
-    refusing: bool,
+    fault: Option<Fault>,
     /// The connection on which something was held last, and what the server said to it since.
     released: Option<usize>,
     answer: Option<String>,
@@ -227,19 +236,9 @@ impl Proxy {
         true
     }
 
-    /// Lets nothing pass in this direction, on any connection, or lets everything pass again.
-    pub fn stall(&self, direction: Option<Direction>) {
-        self.set(|state| state.stalled = direction);
-    }
-
-    /// Drops all acknowledgements of transactions, or no longer.
-    pub fn swallow(&self, swallowing: bool) {
-        self.set(|state| state.swallowing = swallowing);
-    }
-
-    /// Takes no new connections, or takes them again.
-    pub fn refuse(&self, refusing: bool) {
-        self.set(|state| state.refusing = refusing);
+    /// Begins a fault in place of the one before, or ends that.
+    pub fn suffer(&self, fault: Option<Fault>) {
+        self.set(|state| state.fault = fault);
     }
 
     /// Makes the publishers behind it look like ones that lack a safeguard.
@@ -286,7 +285,7 @@ impl Shared {
         let (number, refusing) = {
             let mut state = self.state.lock();
             state.accepted += 1;
-            (state.accepted, state.refusing)
+            (state.accepted, state.fault == Some(Fault::Refusing))
         };
         if refusing {
             return;
@@ -331,9 +330,7 @@ impl State {
             armed: None,
             held: None,
             verdict: None,
-            stalled: None,
-            swallowing: false,
-            refusing: false,
+            fault: None,
             released: None,
             answer: None,
             bytes_left,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::frame::{Frame, Place};
 use super::link::Link;
-use super::{ANSWER_MAX, Direction, Held, Hold, Shared, Verdict};
+use super::{ANSWER_MAX, Direction, Fault, Held, Hold, Shared, Verdict};
 
 /// A whole transaction that is held before the server.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Shared {
 
     pub(super) fn while_stalled(&self, direction: Direction) {
         let mut state = self.state.lock();
-        while state.stalled == Some(direction) && !state.ended {
+        while state.fault == Some(Fault::Stalled(direction)) && !state.ended {
             self.changed.wait(&mut state);
         }
     }
@@ -108,7 +108,7 @@ impl Shared {
             Some(Hold::Acknowledgement) => self.hold(link, None),
             _ => Verdict::Pass,
         };
-        if self.state.lock().swallowing {
+        if self.state.lock().fault == Some(Fault::Swallowing) {
             return Verdict::Swallow;
         }
         verdict
