@@ -64,28 +64,23 @@ impl Frame {
     }
 
     fn headers(&self) -> &str {
-        if !self.bytes.starts_with(b"HPUB ") {
-            return "";
-        }
         let words: Vec<&str> = self.words().collect();
-        let length = words.len().checked_sub(2).map(|place| words[place].parse());
-        let Some(Ok(length)) = length else {
-            return "";
+        let length = match words[..] {
+            ["HPUB", .., length, _] => length.parse().unwrap_or_default(),
+            _ => 0,
         };
-        let headers = &self.bytes[self.line..][..usize::min(length, self.bytes.len() - self.line)];
-        str::from_utf8(headers).unwrap_or_default()
+        let headers = &self.bytes[self.line..];
+        str::from_utf8(&headers[..headers.len().min(length)]).unwrap_or_default()
     }
 
     /// A header of a message of the client.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let fields = self
+        let mut fields = self
             .headers()
             .lines()
             .filter_map(|line| line.split_once(':'));
-        fields
-            .into_iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim())
+        let field = fields.find(|(key, _)| *key == name);
+        field.map(|(_, value)| value.trim())
     }
 
     /// The number of the message in its transaction.
