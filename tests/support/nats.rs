@@ -1,6 +1,7 @@
 //! A real nats-server of the test's own, on 127.0.0.1, with a store of its own. It ends with the test.
 
 mod binary;
+mod cluster;
 mod reader;
 
 use std::fs::{self, File};
@@ -16,7 +17,8 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
 pub use binary::Release;
-pub use reader::{Message, block_on, client, options, read_stream, read_stream_as};
+pub use cluster::Cluster;
+pub use reader::{Message, block_on, client, options, read_stream, read_stream_as, visit_stream};
 
 /// How long a server may take to start.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -46,35 +48,46 @@ impl NatsServer {
 
     /// A server whose configuration has these lines as well.
     pub fn start_with(extra: &str) -> Self {
-        let binary = binary::find(Release::Current).expect("it fails if there is none");
-        Self::start_binary(binary, extra)
+        Self::start_binary(&Self::current(), extra)
+    }
+
+    fn current() -> PathBuf {
+        binary::find(Release::Current).expect("it fails if there is none")
     }
 
     /// A server of another release; none where it cannot be had.
     pub fn start_release(release: Release) -> Option<Self> {
-        Some(Self::start_binary(binary::find(release)?, ""))
+        Some(Self::start_binary(&binary::find(release)?, ""))
     }
 
-    fn start_binary(binary: PathBuf, extra: &str) -> Self {
+    fn start_binary(binary: &Path, extra: &str) -> Self {
+        let mut said = String::new();
+        for _ in 0..PORTS_MAX {
+            match Self::try_start(binary, extra) {
+                Ok(server) => return server,
+                Err(log) => said = log,
+            }
+        }
+        panic!("the nats-server did not start on {PORTS_MAX} ports: {said}");
+    }
+
+    /// One attempt, on some free port; an error is the log of a server that ended, most likely because another process
+    /// was quicker to take a port.
+    fn try_start(binary: &Path, extra: &str) -> Result<Self, String> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let mut server = Self {
             dir: TempDir::new().expect("a temporary directory can be made"),
             name: format!("test-{}-{number}", std::process::id()),
-            port: 0,
+            port: free_port(),
             extra: extra.to_owned(),
-            binary,
+            binary: binary.to_owned(),
             process: None,
         };
-        for _ in 0..PORTS_MAX {
-            server.port = free_port();
-            if server.launch() {
-                return server;
-            }
+        if server.launch() {
+            Ok(server)
+        } else {
+            Err(server.log())
         }
-        panic!(
-            "the nats-server did not start on {PORTS_MAX} ports: {}",
-            server.log()
-        );
     }
 
     /// `nats://127.0.0.1:<port>`

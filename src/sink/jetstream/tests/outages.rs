@@ -97,7 +97,7 @@ fn a_kill_in_the_middle_leaves_a_prefix_and_the_rest_sent_again_stands_once_and_
 #[test]
 fn a_connection_that_is_cut_is_never_taken_up_again_by_the_client() {
     let server = NatsServer::start();
-    let proxy = Proxy::cutting_after(1_000_000, server.port());
+    let proxy = Proxy::cutting_after(1_000_000, &[server.port()]);
     let mut rig = Rig::new(&proxy.url());
     let records = records(1..=5_000, COMMON);
     let started = Instant::now();
