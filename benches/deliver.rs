@@ -1,5 +1,5 @@
 //! How fast real entries get from `publish` to the acknowledgement of a real nats-server on the same machine, beside a
-//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|plain|replay`; without a name
+//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|replay`; without a name
 //! all of them run; with `--test` each runs short.
 //!
 //! The two take turns in blocks, so that what else happens on the machine strikes both; the ratio of the medians is told.
@@ -24,7 +24,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::{self, Context, stream};
 use spillring::{AuditEntry, Drainer, Event, JetStreamSink, NatsConfig};
 use support::{entries, start_with};
-use test_support::nats::{NatsServer, block_on, client};
+use test_support::nats::{Cluster, NatsServer, block_on, client};
 use tokio::runtime::Runtime;
 
 /// How many messages the plain loop has under way.
@@ -55,13 +55,19 @@ fn main() {
         pairs("one server, default sync", &server.url(), length, |_| {});
     }
     if wanted("always") {
-        let server = sync_always();
+        let server = NatsServer::start_synced();
         pairs(
             "one server, sync_interval: always",
             &server.url(),
             length,
             |_| {},
         );
+    }
+    if wanted("three") {
+        let cluster = Cluster::start();
+        pairs("three replicas", &cluster.url(), length, |config| {
+            config.stream_replicas = 3;
+        });
     }
     if wanted("plain") {
         let server = NatsServer::start();
@@ -72,10 +78,6 @@ fn main() {
     if wanted("replay") {
         replay(length);
     }
-}
-
-fn sync_always() -> NatsServer {
-    NatsServer::start_with("jetstream { sync_interval: always }")
 }
 
 /// Ours and the plain loop in turns, into streams of their own on the same server.

@@ -23,6 +23,7 @@ mod losses;
 mod many;
 mod outages;
 mod reading;
+mod replicated;
 mod restarts;
 mod streams;
 #[path = "../support/mod.rs"]

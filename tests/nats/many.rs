@@ -4,15 +4,23 @@ use std::collections::HashMap;
 
 use crate::bench::{Bench, Running};
 use crate::reading::Reading;
-use crate::support::nats::{NatsServer, read_stream};
+use crate::support::nats::{Cluster, NatsServer, read_stream};
 
 const PUBLISHERS: usize = 200;
 const ROUNDS: usize = 5;
 
 #[test]
 fn two_hundred_publishers_with_an_entry_now_and_then_are_all_served() {
-    let server = NatsServer::start();
-    let benches: Vec<Bench> = (0..PUBLISHERS).map(|_| patient(&server.url())).collect();
+    assert_all_served(&NatsServer::start().url(), 1);
+}
+
+#[test]
+fn and_so_they_are_by_three_servers() {
+    assert_all_served(&Cluster::start().url(), 3);
+}
+
+fn assert_all_served(url: &str, replicas: usize) {
+    let benches: Vec<Bench> = (0..PUBLISHERS).map(|_| patient(url, replicas)).collect();
     let mut running: Vec<Running> = benches.iter().map(Bench::start).collect();
     for round in 0..ROUNDS {
         for (place, publisher) in running.iter_mut().enumerate() {
@@ -25,7 +33,7 @@ fn two_hundred_publishers_with_an_entry_now_and_then_are_all_served() {
     for publisher in running {
         publisher.deliver_all();
     }
-    let read = read_stream(&server.url(), "AUDIT");
+    let read = read_stream(url, "AUDIT");
     let mut cursors = HashMap::new();
     for message in &read {
         if let Some(publisher) = message.subject.strip_prefix("assembly.cursor.") {
@@ -46,8 +54,9 @@ fn two_hundred_publishers_with_an_entry_now_and_then_are_all_served() {
 }
 
 /// With the acknowledgement limit that publishers have by default: an answer may take its time here.
-fn patient(url: &str) -> Bench {
+fn patient(url: &str, replicas: usize) -> Bench {
     let mut bench = Bench::new(url);
+    bench.nats.stream_replicas = replicas;
     bench.config.ack_timeout = std::time::Duration::from_secs(5);
     bench.config.ring_capacity = 1_024;
     bench

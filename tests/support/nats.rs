@@ -35,6 +35,8 @@ pub struct NatsServer {
     dir: TempDir,
     name: String,
     port: u16,
+    /// More of its configuration, inside the block of `JetStream` and outside.
+    jetstream: &'static str,
     extra: String,
     binary: PathBuf,
     process: Option<Child>,
@@ -55,15 +57,24 @@ impl NatsServer {
         binary::find(Release::Current).expect("it fails if there is none")
     }
 
+    /// A server that syncs each message before it acknowledges it.
+    pub fn start_synced() -> Self {
+        Self::start_until_up(|| Self::new(&Self::current(), "sync_interval: always", ""))
+    }
+
     /// A server of another release; none where it cannot be had.
     pub fn start_release(release: Release) -> Option<Self> {
         Some(Self::start_binary(&binary::find(release)?, ""))
     }
 
     fn start_binary(binary: &Path, extra: &str) -> Self {
+        Self::start_until_up(|| Self::new(binary, "", extra))
+    }
+
+    fn start_until_up(new: impl Fn() -> Self) -> Self {
         let mut said = String::new();
         for _ in 0..PORTS_MAX {
-            match Self::try_start(binary, extra) {
+            match new().try_start() {
                 Ok(server) => return server,
                 Err(log) => said = log,
             }
@@ -71,22 +82,27 @@ impl NatsServer {
         panic!("the nats-server did not start on {PORTS_MAX} ports: {said}");
     }
 
-    /// One attempt, on some free port; an error is the log of a server that ended, most likely because another process
-    /// was quicker to take a port.
-    fn try_start(binary: &Path, extra: &str) -> Result<Self, String> {
+    /// One that does not run yet, on some free port.
+    fn new(binary: &Path, jetstream: &'static str, extra: &str) -> Self {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let mut server = Self {
+        Self {
             dir: TempDir::new().expect("a temporary directory can be made"),
             name: format!("test-{}-{number}", std::process::id()),
             port: free_port(),
+            jetstream,
             extra: extra.to_owned(),
             binary: binary.to_owned(),
             process: None,
-        };
-        if server.launch() {
-            Ok(server)
+        }
+    }
+
+    /// One attempt; an error is the log of a server that ended, most likely because another process was quicker to
+    /// take a port.
+    fn try_start(mut self) -> Result<Self, String> {
+        if self.launch() {
+            Ok(self)
         } else {
-            Err(server.log())
+            Err(self.log())
         }
     }
 
@@ -180,10 +196,11 @@ impl NatsServer {
     /// Whether it came up; if not, its process is gone.
     fn launch(&mut self) -> bool {
         let config = format!(
-            "server_name: {}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?} }}\n{}\n",
+            "server_name: {}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?}\n{} }}\n{}\n",
             self.name,
             self.port,
             self.path("store"),
+            self.jetstream,
             self.extra
         );
         fs::write(self.path("config"), config).expect("the configuration can be written");

@@ -50,13 +50,11 @@ impl Cluster {
             .collect();
         let all = all.join(", ");
         let nodes = monitors.iter().zip(routes).map(|(monitor, route)| {
-            NatsServer::try_start(
-                &NatsServer::current(),
-                &format!(
-                    "http: \"127.0.0.1:{monitor}\"\n\
+            let extra = format!(
+                "http: \"127.0.0.1:{monitor}\"\n\
                  cluster {{ name: test, listen: \"127.0.0.1:{route}\", routes: [{all}] }}"
-                ),
-            )
+            );
+            NatsServer::new(&NatsServer::current(), "", &extra).try_start()
         });
         Ok(Self {
             nodes: nodes.collect::<Result<_, _>>()?,
