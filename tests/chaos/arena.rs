@@ -65,7 +65,8 @@ impl Arena {
     /// Brings everything to rest: all nodes are well, and the publishers have delivered all that they have.
     pub(crate) fn finish(&mut self) {
         self.cluster.until_ready();
-        self.publishers.iter_mut().for_each(Publisher::finish);
+        self.publishers.iter_mut().for_each(Publisher::end);
+        self.publishers.iter_mut().for_each(Publisher::until_ended);
     }
 
     /// Strikes until it has struck a transaction that was not acknowledged.
@@ -85,7 +86,7 @@ impl Arena {
         self.publishers.iter_mut().for_each(Publisher::assert_lives);
         let of_servers = matches!(
             strike.kind,
-            Kind::NodeKilled | Kind::NodeStopped | Kind::LeaderSteppedDown
+            Kind::NodeKilled | Kind::ClusterKilled | Kind::NodeStopped | Kind::LeaderSteppedDown
         );
         let node = of_servers.then(|| self.node(strike));
         let publisher = &self.publishers[strike.publisher];
@@ -110,8 +111,7 @@ impl Arena {
         }
     }
 
-    /// The node to strike, once all are well: one is struck at a time, so that two of three keep the stream, and one of
-    /// them leads it.
+    /// The node to strike, once all are well: unless all are struck, two of three keep the stream.
     fn node(&self, strike: &Strike) -> usize {
         self.cluster.until_ready();
         self.warm_up(1);
@@ -128,6 +128,7 @@ impl Arena {
         let mut hit = true;
         match strike.kind {
             Kind::NodeKilled => cluster.kill(node),
+            Kind::ClusterKilled => cluster.kill_all(),
             Kind::NodeStopped => cluster.stop_signal(node),
             _ => hit = cluster.step_down(STREAM) && proxy.is_unacknowledged(),
         }
@@ -135,6 +136,7 @@ impl Arena {
         outlast(strike);
         match strike.kind {
             Kind::NodeKilled => cluster.restart(node),
+            Kind::ClusterKilled => cluster.restart_all(),
             Kind::NodeStopped => cluster.cont_signal(node),
             _ => {}
         }

@@ -58,8 +58,8 @@ fn chaos(seconds: u64, rate: u32, rate_min: u64) {
         let strike = schedule.next().expect("it has no end");
         arena.strike(&strike);
     }
-    let took = began.elapsed();
     arena.finish();
+    let took = began.elapsed();
     let tally = judge(&arena).unwrap_or_else(|faults| panic!("{faults:#?}"));
     tell(&format!("{took:?}: {tally:#?}, {:#?}", arena.struck));
     let taken = tally.accepted / took.as_secs().max(1);

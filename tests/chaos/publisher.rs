@@ -22,7 +22,9 @@ pub(crate) enum End {
 pub(crate) struct Publisher {
     pub(crate) proxy: Proxy,
     task: Task,
-    process: Option<(Child, ChildStdin)>,
+    process: Option<Child>,
+    /// The process ends by itself when this is closed.
+    pipe: Option<ChildStdin>,
     /// Of all starts that have ended.
     pub(crate) ends: Vec<End>,
 }
@@ -43,30 +45,34 @@ impl Publisher {
             proxy,
             task,
             process: None,
+            pipe: None,
             ends: Vec::new(),
         }
     }
 
     pub(crate) fn start(&mut self) {
         self.task.start = self.ends.len();
-        self.process = Some(self.task.start());
+        let (process, pipe) = self.task.start();
+        (self.process, self.pipe) = (Some(process), Some(pipe));
     }
 
     /// SIGKILL, and waits until the process is gone.
     pub(crate) fn kill(&mut self) {
-        if let Some((mut child, _)) = self.process.take() {
+        if let Some(mut child) = self.process.take() {
             child.kill().expect("it can be killed");
             child.wait().expect("it can be waited for");
             self.ends.push(End::Killed);
         }
     }
 
-    /// Lets it end by itself, which it does well once everything is delivered.
-    pub(crate) fn finish(&mut self) {
-        let Some((mut child, pipe)) = self.process.take() else {
-            return;
-        };
-        drop(pipe);
+    /// Tells it to end by itself.
+    pub(crate) fn end(&mut self) {
+        self.pipe = None;
+    }
+
+    /// Waits until it has ended by itself, which it does well once everything is delivered.
+    pub(crate) fn until_ended(&mut self) {
+        let mut child = self.process.take().expect("it was started");
         let status = eventually_within(SHUTDOWN_MAX * 2, "the publisher ends", || {
             child.try_wait().expect("it can be asked")
         });
@@ -75,7 +81,7 @@ impl Publisher {
     }
 
     pub(crate) fn assert_lives(&mut self) {
-        let (child, _) = self.process.as_mut().expect("it was started");
+        let child = self.process.as_mut().expect("it was started");
         let ended = child.try_wait().expect("it can be asked");
         assert_eq!(ended, None, "{}", self.said());
     }

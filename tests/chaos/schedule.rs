@@ -12,6 +12,8 @@ use crate::support::proxy::Hold;
 pub(crate) enum Kind {
     /// SIGKILL of a node, and its restart.
     NodeKilled,
+    /// SIGKILL of all nodes, and their restart.
+    ClusterKilled,
     /// SIGSTOP of a node, and SIGCONT.
     NodeStopped,
     /// Another node leads the stream.
@@ -40,8 +42,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::NodeKilled,
+        Self::ClusterKilled,
         Self::NodeStopped,
         Self::LeaderSteppedDown,
         Self::Dropped,
@@ -60,6 +63,7 @@ impl Kind {
     fn moments(self) -> &'static [Hold] {
         match self {
             Self::NodeKilled
+            | Self::ClusterKilled
             | Self::NodeStopped
             | Self::LeaderSteppedDown
             | Self::Dropped
@@ -77,7 +81,7 @@ impl Kind {
     /// to nine for a node before it elects another leader.
     fn lasts(self) -> RangeInclusive<u64> {
         match self {
-            Self::NodeKilled => 0..=2_000,
+            Self::NodeKilled | Self::ClusterKilled => 0..=2_000,
             Self::NodeStopped => 500..=6_000,
             Self::StalledToServers | Self::StalledToPublisher | Self::AcknowledgementsSwallowed => {
                 500..=2_500

@@ -82,6 +82,16 @@ impl Cluster {
         self.nodes[node].restart();
     }
 
+    /// Kills all nodes.
+    pub fn kill_all(&mut self) {
+        self.nodes.iter_mut().for_each(NatsServer::kill);
+    }
+
+    /// Starts all nodes again.
+    pub fn restart_all(&mut self) {
+        self.nodes.iter_mut().for_each(NatsServer::restart);
+    }
+
     /// SIGSTOP: connections stay open, and nothing is answered.
     pub fn stop_signal(&self, node: usize) {
         self.nodes[node].stop_signal();
