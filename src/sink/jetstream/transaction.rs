@@ -45,6 +45,8 @@ const INCOMPLETE: u64 = 10_176;
 const TOO_MANY: u64 = 10_199;
 /// The cursor is not the one that was expected.
 const STALE: u64 = 10_071;
+/// The same, while another transaction with that cursor is under way.
+const OVERTAKEN: u64 = 10_164;
 
 pub(super) struct Transactions<'a> {
     pub(super) connection: &'a mut Connection,
@@ -269,9 +271,9 @@ fn classified(error: &PublishError) -> Refusal {
             ..failure
         }),
         // Late, or the stream is no longer what it was: it is looked at again.
-        Some(STALE) => Refusal::Failed(Failure {
+        Some(STALE | OVERTAKEN) => Refusal::Failed(Failure {
+            error: SinkError::Unknown(failure.error.to_string()),
             link: Link::Doubtful,
-            ..failure
         }),
         _ if matches!(failure.error, SinkError::Rejected(_)) => Refusal::Content(failure),
         _ => Refusal::Failed(failure),
