@@ -182,15 +182,15 @@ fn a_backlog_is_caught_up_with_while_entries_keep_coming() {
     let drainer = bench.start();
     let publisher = drainer.publisher();
     let stop = AtomicBool::new(false);
-    let published = std::thread::scope(|scope| {
+    let count = std::thread::scope(|scope| {
         let agent = scope.spawn(|| {
-            let mut published = 0;
+            let mut next = 0;
             while !stop.load(Ordering::Relaxed) {
-                publish(&publisher, published..published + 10);
-                published += 10;
+                publish(&publisher, next..next + 10);
+                next += 10;
                 std::thread::sleep(Duration::from_millis(10));
             }
-            published
+            next
         });
         eventually("a backlog", || drainer.stats().spilled > 2_000);
         // A hundred entries each.
@@ -207,6 +207,6 @@ fn a_backlog_is_caught_up_with_while_entries_keep_coming() {
         stop.store(true, Ordering::Relaxed);
         agent.join().unwrap()
     });
-    end(drainer, published as u64);
-    assert_eq!(bench.remote.texts(), names(0..published));
+    end(drainer, count as u64);
+    assert_eq!(bench.remote.texts(), names(0..count));
 }
