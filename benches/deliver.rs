@@ -1,9 +1,14 @@
-//! How fast real entries get from `publish` to the acknowledgement of a real nats-server on the same machine.
+//! How fast real entries get from `publish` to the acknowledgement of a real nats-server on the same machine, beside a
+//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|replay`; without a name
+//! all of them run; with `--test` each runs short.
+//!
+//! The two take turns in blocks, so that what else happens on the machine strikes both; the ratio of the medians is told.
 
 #![allow(
     missing_docs,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::cast_precision_loss,
     reason = "a bench may panic, and prints"
 )]
 
@@ -11,52 +16,255 @@ mod support;
 #[path = "../tests/support/mod.rs"]
 mod test_support;
 
+use std::collections::VecDeque;
+use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use spillring::{JetStreamSink, NatsConfig};
-use support::{entries, start};
-use test_support::nats::NatsServer;
+use async_nats::HeaderMap;
+use async_nats::jetstream::{self, Context, stream};
+use spillring::{AuditEntry, Drainer, Event, JetStreamSink, NatsConfig};
+use support::{entries, start_with};
+use test_support::nats::{Cluster, NatsServer, block_on, client};
+use tokio::runtime::Runtime;
 
-/// Entries an iteration moves.
-const ENTRIES: usize = 20_000;
+/// How many messages the plain loop has under way.
+const IN_FLIGHT: usize = 1_024;
+/// How many entries wait in the ring.
+const IN_RING: u64 = 4_000;
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_mins(5);
+/// The prefix of the plain loop's subjects.
+const PLAIN: &str = "plain.audit";
 
-fn deliver(c: &mut Criterion) {
-    let entries = entries();
-    let server = NatsServer::start();
-    let mut config = NatsConfig::default();
-    config.urls = vec![server.url().into()];
-    let (drainer, _dir) = start(JetStreamSink::new(config).expect("sound settings"));
-    let publisher = drainer.publisher();
-    let mut group = c.benchmark_group("deliver");
-    group.sampling_mode(SamplingMode::Flat).sample_size(10);
-    group.throughput(Throughput::Elements(ENTRIES as u64));
-    group.bench_function("JetStream, one server, file storage", |b| {
-        b.iter_custom(|rounds| {
-            let mut spent = Duration::ZERO;
-            for _ in 0..rounds {
-                let batch: Vec<_> = entries.iter().cycle().take(ENTRIES).cloned().collect();
-                let goal = publisher.stats().delivered + ENTRIES as u64;
-                let begin = Instant::now();
-                for entry in batch {
-                    publisher
-                        .publish_timeout(entry, Duration::from_mins(1))
-                        .expect("room");
-                }
-                while publisher.stats().delivered < goal {
-                    assert!(
-                        begin.elapsed() < Duration::from_mins(1),
-                        "nothing is delivered"
-                    );
-                    std::thread::sleep(Duration::from_micros(200));
-                }
-                spent += begin.elapsed();
-            }
-            spent
-        });
-    });
-    group.finish();
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Full,
+    Short,
 }
 
-criterion_group!(benches, deliver);
-criterion_main!(benches);
+fn main() {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let length = if args.iter().any(|arg| arg == "--test") {
+        Length::Short
+    } else {
+        Length::Full
+    };
+    let wanted = |name: &str| {
+        args.iter().all(|arg| arg.starts_with("--")) || args.iter().any(|arg| arg == name)
+    };
+    if wanted("one") {
+        let server = NatsServer::start();
+        pairs("one server, default sync", &server.url(), length, |_| {});
+    }
+    if wanted("always") {
+        let server = NatsServer::start_synced();
+        pairs(
+            "one server, sync_interval: always",
+            &server.url(),
+            length,
+            |_| {},
+        );
+    }
+    if wanted("three") {
+        let cluster = Cluster::start();
+        pairs("three replicas", &cluster.url(), length, |config| {
+            config.stream_replicas = 3;
+        });
+    }
+    if wanted("plain") {
+        let server = NatsServer::start();
+        make(&server.url(), "AUDIT", "assembly.audit.>", 1);
+        let title = "one server, a stream without transactions";
+        pairs(title, &server.url(), length, |_| {});
+    }
+    if wanted("replay") {
+        replay(length);
+    }
+}
+
+/// Ours and the plain loop in turns, into streams of their own on the same server.
+fn pairs(title: &str, url: &str, length: Length, change: impl Fn(&mut NatsConfig)) {
+    let (rounds, block) = match length {
+        Length::Full => (5, 60_000),
+        Length::Short => (1, 500),
+    };
+    let mut config = NatsConfig::default();
+    config.urls = vec![url.into()];
+    change(&mut config);
+    make(url, "PLAIN", &format!("{PLAIN}.>"), config.stream_replicas);
+    let sink = JetStreamSink::new(config).expect("sound settings");
+    let (drainer, _dir) = start_with(sink, |_| {});
+    let plain = Plain::new(url);
+    ours(&drainer, 500);
+    plain.send(500);
+    let (mut fast, mut slow) = (Vec::new(), Vec::new());
+    println!("\n{title}: entries a second, publish to acknowledged, beside a plain pipelined loop");
+    for _ in 0..rounds {
+        fast.push(ours(&drainer, block));
+        slow.push(plain.send(block));
+        println!(
+            "  {:>9.0}   {:>9.0}",
+            fast[fast.len() - 1],
+            slow[slow.len() - 1]
+        );
+    }
+    let stats = drainer.stats();
+    let (ours, theirs) = (median(&mut fast), median(&mut slow));
+    println!(
+        "  {ours:>9.0} / {theirs:.0} = {:.2}; spilled on the way {}",
+        ours / theirs,
+        stats.appended
+    );
+    drainer.shutdown(LIMIT).wait(LIMIT * 2).expect("an account");
+}
+
+/// The rate at which so many entries are published and acknowledged.
+fn ours(drainer: &Drainer<AuditEntry>, count: usize) -> f64 {
+    let publisher = drainer.publisher();
+    let block: Vec<_> = entries().into_iter().cycle().take(count).collect();
+    let goal = drainer.stats().delivered + count as u64;
+    let begin = Instant::now();
+    for (place, entry) in block.into_iter().enumerate() {
+        // As fast as it is delivered: past half of the ring entries would go through the disk.
+        while place % 64 == 0 && drainer.stats().in_ring > IN_RING {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        publisher.publish_timeout(entry, LIMIT).expect("room");
+    }
+    until_delivered(drainer, goal);
+    count as f64 / begin.elapsed().as_secs_f64()
+}
+
+fn until_delivered(drainer: &Drainer<AuditEntry>, goal: u64) {
+    let begin = Instant::now();
+    while drainer.stats().delivered < goal {
+        assert!(begin.elapsed() < LIMIT, "nothing is delivered");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// What a careful user of the client would write: pipelined, acknowledged, with ids.
+struct Plain {
+    runtime: Runtime,
+    context: Context,
+    messages: Vec<(String, bytes::Bytes)>,
+}
+
+impl Plain {
+    fn new(url: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let context = runtime.block_on(async { jetstream::new(client(url).await) });
+        let message = |entry: AuditEntry| {
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes).expect("it can be encoded");
+            (format!("{PLAIN}.{}", entry.subject()), bytes.into())
+        };
+        Self {
+            runtime,
+            context,
+            messages: entries().into_iter().map(message).collect(),
+        }
+    }
+
+    fn send(&self, count: usize) -> f64 {
+        let begin = Instant::now();
+        self.runtime.block_on(async {
+            let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
+            let run = uuid::Uuid::now_v7();
+            for n in 0..count {
+                let (subject, bytes) = &self.messages[n % self.messages.len()];
+                let mut headers = HeaderMap::new();
+                headers.insert("Nats-Msg-Id", format!("{run}.{n}"));
+                let sent = self
+                    .context
+                    .publish_with_headers(subject.clone(), headers, bytes.clone())
+                    .await
+                    .expect("it is sent");
+                in_flight.push_back(sent);
+                if in_flight.len() == IN_FLIGHT {
+                    let oldest = in_flight.pop_front().expect("one is under way");
+                    oldest.into_future().await.expect("it is stored");
+                }
+            }
+            for sent in in_flight {
+                sent.into_future().await.expect("it is stored");
+            }
+        });
+        count as f64 / begin.elapsed().as_secs_f64()
+    }
+}
+
+/// A long backlog on disk, and how fast it leaves, beside live delivery to the same server; memory at both ends.
+fn replay(length: Length) {
+    let (count, live) = match length {
+        Length::Full => (1_000_000, 100_000),
+        Length::Short => (2_000, 1_000),
+    };
+    let mut server = NatsServer::start();
+    let mut config = NatsConfig::default();
+    config.urls = vec![server.url().as_str().into()];
+    let sink = JetStreamSink::new(config).expect("sound settings");
+    let (drainer, _dir) = start_with(sink, |config| config.spill_bytes_max = 16 << 30);
+    ours(&drainer, 500);
+    let before = ours(&drainer, live);
+    server.kill();
+    let publisher = drainer.publisher();
+    for entry in entries().into_iter().cycle().take(count) {
+        publisher.publish_timeout(entry, LIMIT).expect("room");
+    }
+    publisher.flush().wait(LIMIT).expect("all is on disk");
+    let (backlog, memory) = (drainer.stats().spilled, resident());
+    let goal = drainer.stats().delivered + backlog;
+    server.restart();
+    let begin = Instant::now();
+    let mut most = memory;
+    while drainer.stats().delivered < goal {
+        assert!(begin.elapsed() < LIMIT, "nothing is delivered");
+        most = most.max(resident());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let rate = backlog as f64 / begin.elapsed().as_secs_f64();
+    let after = ours(&drainer, live);
+    println!("\nreplay of {backlog} spilled entries: {rate:.0} a second");
+    println!(
+        "  live before {before:.0}, after {after:.0}; replay / live {:.2}",
+        rate / before.max(after)
+    );
+    println!(
+        "  memory {} MiB with the backlog on disk, at most {} MiB while it left",
+        memory >> 20,
+        most >> 20
+    );
+    drainer.shutdown(LIMIT).wait(LIMIT * 2).expect("an account");
+}
+
+/// Bytes of memory that this process holds.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm
+        .split_whitespace()
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+fn make(url: &str, name: &str, subjects: &str, replicas: usize) {
+    block_on(async {
+        let context = jetstream::new(client(url).await);
+        let config = stream::Config {
+            name: name.to_owned(),
+            subjects: vec![subjects.to_owned()],
+            num_replicas: replicas,
+            ..Default::default()
+        };
+        context.create_stream(config).await.expect("a stream");
+    });
+}
+
+fn median(rates: &mut [f64]) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}

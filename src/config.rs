@@ -12,6 +12,7 @@ mod nats;
 #[cfg(feature = "nats")]
 pub use nats::{
     DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
+    TlsHandshake,
 };
 
 /// The settings of a publisher. Only `spill_dir` must be given.
@@ -35,7 +36,8 @@ pub struct Config {
     /// The longest time an entry stays in memory only while a delivery is pending. Default 1 s.
     #[serde(default = "defaults::pending_max", with = "humantime_serde")]
     pub pending_max: Duration,
-    /// How many entries a batch has at the most, from 1 to 10,000; it is also bounded to 4 MiB. Default 1,000.
+    /// How many entries a batch has at the most, from 1 to 10,000; it is also bounded to 4 MiB. Default 999: with
+    /// its cursor a transaction of the 1,000 messages that a NATS server takes.
     #[serde(default = "defaults::batch_max")]
     pub batch_max: usize,
     /// The longest wait between two looks at an empty ring. Default 5 ms.
@@ -50,6 +52,10 @@ pub struct Config {
     /// The longest wait after a failed delivery. Default 10 s.
     #[serde(default = "defaults::backoff_max", with = "humantime_serde")]
     pub backoff_max: Duration,
+    /// How many entries a second a backlog may shrink by, beyond what arrives meanwhile: it keeps a long one from
+    /// drowning a server that has just come back. Default: no bound.
+    #[serde(default)]
+    pub replay_rate_max: Option<u32>,
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
     #[serde(default = "defaults::entry_bytes_max")]
     pub entry_bytes_max: u64,
@@ -102,6 +108,7 @@ impl Config {
             ack_timeout: defaults::ack_timeout(),
             backoff_min: defaults::backoff_min(),
             backoff_max: defaults::backoff_max(),
+            replay_rate_max: None,
             entry_bytes_max: defaults::entry_bytes_max(),
             spill_bytes_max: defaults::spill_bytes_max(),
             spill_durability: SpillDurability::default(),
@@ -127,7 +134,7 @@ impl Config {
     }
 
     /// Each setting, whether it can be used, and what it may be.
-    fn bounds(&self) -> [(&'static str, bool, &'static str); 12] {
+    fn bounds(&self) -> [(&'static str, bool, &'static str); 13] {
         [
             (
                 "spill_dir",
@@ -180,6 +187,11 @@ impl Config {
                 "must not be shorter than `backoff_min`, and at most \"365d\"",
             ),
             (
+                "replay_rate_max",
+                self.replay_rate_max != Some(0),
+                "must be at least 1 entry a second; leave it out for no bound",
+            ),
+            (
                 "entry_bytes_max",
                 (1..=Self::ENTRY_BYTES_MAX).contains(&self.entry_bytes_max),
                 "must be from 1 to 536870912 bytes",
@@ -218,7 +230,7 @@ mod defaults {
         Duration::from_secs(1)
     }
     pub(super) const fn batch_max() -> usize {
-        1_000
+        999
     }
     pub(super) const fn poll_max() -> Duration {
         Duration::from_millis(5)

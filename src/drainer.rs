@@ -1,6 +1,8 @@
 //! The one loop: collects what has come back, asks the policy, does the step.
 
 mod delivery;
+mod facts;
+mod pace;
 mod pipeline;
 mod relief;
 mod report;
@@ -17,10 +19,11 @@ use crate::courier::Courier;
 use crate::error::SinkError;
 use crate::event::{Key, Record, Run};
 use crate::intake::Intake;
-use crate::policy::{self, Backoff, Doubt, Facts, Flush, Hand, RingFacts, Staged, Step, Unread};
-use crate::spill::{APPEND_ROWS_MAX, Spill};
+use crate::policy::{self, Backoff, Doubt, Step};
+use crate::spill::Spill;
 use crate::stats::State;
 use crate::ticket::Promise;
+use pace::Pace;
 use pipeline::{BATCH_BYTES_MAX, Pipeline};
 use report::Reporter;
 use requests::Requests;
@@ -49,10 +52,19 @@ pub(crate) struct Drainer {
     disk: DiskSide,
     /// Reading from it: a page that is damaged keeps no entry from being written.
     backlog: DiskSide,
+    pace: Option<Pace>,
     poll: Duration,
     ring_age: RingAge,
     /// How often the ring was relieved since anything was staged.
     reliefs: u32,
+    closing: Closing,
+}
+
+/// Whether the sink has been told of losses behind the last entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Closing {
+    Due,
+    Done,
 }
 
 /// What has come of the entries of this run so far.
@@ -123,9 +135,13 @@ impl Drainer {
             disk,
             reporter: Reporter::new(),
             requests: Requests::default(),
+            pace: config
+                .replay_rate_max
+                .map(|rate| Pace::new(rate, config.batch_max)),
             poll: POLL_MIN,
             ring_age: RingAge::default(),
             reliefs: 0,
+            closing: Closing::Due,
             config,
             control,
             intake,
@@ -196,93 +212,6 @@ impl Drainer {
         let in_memory_from = self.pipeline.unspilled().next().map(Record::key);
         self.requests
             .take_flushed(self.counts.popped, last, in_memory_from)
-    }
-
-    fn facts(&mut self, now: Instant) -> Facts {
-        let ring = self.ring_facts(now);
-        let staged = match self.pipeline.staged() {
-            0 => Staged::Nothing,
-            n if n >= self.config.batch_max || self.pipeline.staged_bytes() >= BATCH_BYTES_MAX => {
-                Staged::Full
-            }
-            _ => Staged::Some,
-        };
-        Facts {
-            now,
-            sink: self.sink_hand(),
-            doubt: self.sink.doubt,
-            staged,
-            unread: match self.backlog.rests_until {
-                _ if !self.unread() => Unread::None,
-                Some(at) if now < at => Unread::Resting,
-                _ => Unread::Rows,
-            },
-            ring,
-            memory_since: self
-                .pipeline
-                .memory_since()
-                .into_iter()
-                .chain(self.ring_age.since())
-                .min(),
-            disk: self.disk_hand(),
-            reliefs: self.reliefs,
-            flush: if self.requests.flushing() {
-                Flush::Wanted
-            } else {
-                Flush::None
-            },
-            stopping: self.requests.stopping(now),
-            pending_max: self.config.pending_max,
-            poll: self.poll,
-        }
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a share of a bound needs no 53 bits"
-    )]
-    fn ring_facts(&mut self, now: Instant) -> RingFacts {
-        let inside = self.intake.inside();
-        self.ring_age.look(self.counts.popped, inside.entries, now);
-        if inside.entries == 0 {
-            return if self.pipeline.drawn() == 0 {
-                RingFacts::Empty
-            } else {
-                RingFacts::Some
-            };
-        }
-        let entries = inside.entries as f64 / self.config.ring_capacity as f64;
-        let bytes = inside.bytes as f64 / self.config.ring_bytes_max as f64;
-        if entries.max(bytes) >= self.config.ring_high_water {
-            RingFacts::High
-        } else if inside.entries >= APPEND_ROWS_MAX as u64 {
-            RingFacts::Chunk
-        } else {
-            RingFacts::Some
-        }
-    }
-
-    fn sink_hand(&self) -> Hand {
-        if self.sink.asked || self.pipeline.in_flight() {
-            return Hand::Busy;
-        }
-        // A record to be buried needs the disk before it needs the sink.
-        let burial = self.disk.rests_until.filter(|_| self.sentence().is_some());
-        burial
-            .max(self.sink.rests_until)
-            .map_or(Hand::Free, Hand::RestsUntil)
-    }
-
-    fn disk_hand(&self) -> Hand {
-        match self.disk.rests_until {
-            Some(at) => Hand::RestsUntil(at),
-            None if self.spill.totals().bytes >= self.spill.bytes_max() => Hand::Busy,
-            None => Hand::Free,
-        }
-    }
-
-    fn unread(&self) -> bool {
-        self.spill.newest() > self.pipeline.read_after()
     }
 
     fn rest(&mut self, limit: Duration) {

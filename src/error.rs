@@ -7,6 +7,9 @@ use std::{fmt, io};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
+    /// It cannot be reached: tried again at least every 500 ms.
+    #[error("the sink cannot be reached: {0}")]
+    Disconnected(String),
     /// It cannot store anything just now: tried again after a backoff.
     #[error("the sink is unavailable: {0}")]
     Unavailable(String),

@@ -40,6 +40,12 @@ pub(crate) trait Intake: Send {
     /// These losses come directly before the next entry.
     fn carry(&mut self, losses: Vec<Loss>);
 
+    /// Whether there are losses behind the last entry.
+    fn untold(&self) -> bool;
+
+    /// After the last pop: gives numbers to losses behind the last entry.
+    fn number_losses(&mut self);
+
     /// After the last pop: gives numbers to losses behind the last entry, and answers them with the first number.
     fn trailing_losses(&mut self) -> (u64, Vec<Loss>);
 
@@ -92,7 +98,7 @@ impl<E: Event> RingIntake<E> {
 
     /// Gives numbers to the ring's losses up to its count `lost`. The counts by reason may run ahead of `lost`: the
     /// sums are exact in the end, only their order among one another is not.
-    fn number_losses(&mut self, lost: u64) {
+    fn number_losses_to(&mut self, lost: u64) {
         let new = lost.saturating_sub(self.lost);
         if new == 0 {
             return;
@@ -176,7 +182,7 @@ impl<E: Event> Intake for RingIntake<E> {
         while popped < entries_max && bytes < bytes_max {
             let Some(slot) = drain.next() else { break };
             popped += 1;
-            self.number_losses(slot.lost);
+            self.number_losses_to(slot.lost);
             if let Some(record) = self.record(slot.value, popped_ms, since) {
                 bytes += record.size();
                 out.push(record);
@@ -209,8 +215,16 @@ impl<E: Event> Intake for RingIntake<E> {
         self.carried = losses;
     }
 
+    fn untold(&self) -> bool {
+        !self.carried.is_empty() || self.shared.ring.lost() > self.lost
+    }
+
+    fn number_losses(&mut self) {
+        self.number_losses_to(self.shared.ring.lost());
+    }
+
     fn trailing_losses(&mut self) -> (u64, Vec<Loss>) {
-        self.number_losses(self.shared.ring.lost());
+        self.number_losses();
         let losses = std::mem::take(&mut self.carried);
         let count: u64 = losses.iter().map(|loss| loss.count).sum();
         (self.last_n + 1 - count, losses)

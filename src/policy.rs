@@ -45,6 +45,7 @@ pub(crate) struct Facts {
     pub(crate) reliefs: u32,
     /// Somebody waits for a flush.
     pub(crate) flush: Flush,
+    pub(crate) untold: Untold,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) pending_max: Duration,
     /// How long to wait if there is nothing to do.
@@ -82,7 +83,7 @@ pub(crate) enum Staged {
 pub(crate) enum Unread {
     None,
     Rows,
-    /// Rows that could not be read; not to be tried again yet.
+    /// Rows that are not to be read yet: they could not be, or the backlog has shrunk fast enough.
     Resting,
 }
 
@@ -91,6 +92,13 @@ pub(crate) enum Unread {
 pub(crate) enum Flush {
     None,
     Wanted,
+}
+
+/// Whether losses behind the last entry have still to be told to the sink, when the end comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Untold {
+    Nothing,
+    Losses,
 }
 
 /// How full the ring is.
@@ -133,7 +141,8 @@ pub(crate) fn next(facts: &Facts) -> Step {
         if facts.doubt == Doubt::Ask {
             return Step::Ask;
         }
-        if facts.staged == Staged::Full || (facts.staged == Staged::Some && stage.is_none()) {
+        let more = facts.staged == Staged::Some || facts.last_word_due();
+        if facts.staged == Staged::Full || (more && stage.is_none()) {
             return Step::Deliver;
         }
     }
@@ -154,7 +163,8 @@ impl Facts {
         let settled = self.memory_since.is_none() && self.ring == RingFacts::Empty;
         let delivered = self.staged == Staged::Nothing
             && self.sink != Hand::Busy
-            && self.unread == Unread::None;
+            && self.unread == Unread::None
+            && self.untold == Untold::Nothing;
         settled && (delivered || self.now >= stopping.deadline)
     }
 
@@ -163,6 +173,15 @@ impl Facts {
         self.stopping.is_some_and(|stopping| {
             self.now >= stopping.deadline.max(stopping.progress_at) + STOP_GRACE
         })
+    }
+
+    /// All entries have gone, and losses behind the last one are left to be told.
+    fn last_word_due(&self) -> bool {
+        self.stopping.is_some()
+            && self.untold == Untold::Losses
+            && self.staged == Staged::Nothing
+            && self.unread == Unread::None
+            && self.ring == RingFacts::Empty
     }
 
     fn overdue(&self) -> bool {
@@ -261,12 +280,13 @@ impl Backoff {
         }
     }
 
-    /// How long to rest after one more failure; `jitter` is a random number in `0.0..1.0`.
-    pub(crate) fn pause(&mut self, jitter: f64) -> Duration {
+    /// How long to rest after one more failure, at the most `limit`; `jitter` is a random number in `0.0..1.0`.
+    pub(crate) fn pause(&mut self, jitter: f64, limit: Duration) -> Duration {
         let ceiling = self
             .min
             .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(self.max);
+            .min(self.max)
+            .min(limit);
         self.failures = self.failures.saturating_add(1);
         ceiling.mul_f64(jitter)
     }

@@ -1,9 +1,9 @@
 //! The sink's side: asking, delivering, and what comes of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Drainer, POLL_MIN};
+use super::{Closing, Drainer, POLL_MIN};
 use crate::courier::{Order, Outcome};
 use crate::error::{SinkError, SpillError};
 use crate::event::{Batch, Key, Loss, LossReason, Position, Run};
@@ -11,6 +11,9 @@ use crate::metrics::Metrics;
 use crate::policy::Doubt;
 use crate::sink::Delivery;
 use crate::spill::DeadLetterReason;
+
+/// The longest wait between two attempts to reach a sink, or to ask it after a doubt.
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
 
 impl Drainer {
     pub(super) fn ask(&mut self) {
@@ -25,6 +28,10 @@ impl Drainer {
         self.poll = POLL_MIN;
         if let Some((reason, detail)) = self.sentence() {
             self.bury(reason, &detail, now);
+            return;
+        }
+        if self.pipeline.staged() == 0 {
+            self.close(now);
             return;
         }
         let limit = self.config.ack_timeout;
@@ -50,6 +57,22 @@ impl Drainer {
         if let Err(error) = self.spill.open_runs(batch.records()) {
             self.disk.failed(&error, now);
         }
+    }
+
+    /// Tells the sink how far the run has come beyond its last entry.
+    fn close(&mut self, now: Instant) {
+        self.intake.number_losses();
+        let batch = Batch {
+            publisher: self.spill.publisher(),
+            records: Vec::new(),
+            through: Position {
+                run: self.run.id,
+                n: self.intake.last_n(),
+            },
+            limit: self.config.ack_timeout,
+        };
+        let batch = self.pipeline.launch_closing(batch, now);
+        self.courier.send(Order::Deliver(batch));
     }
 
     pub(super) fn collect_outcome(&mut self, now: Instant) {
@@ -81,8 +104,8 @@ impl Drainer {
     fn answered(&mut self, position: Option<Position>, now: Instant) {
         self.sink.asked = false;
         let known = position.map_or(Ok(()), |position| match self.spill.key_of(&position) {
-            Some(key) => self.settle_through(key, now),
-            None => self.take_new_identity(position),
+            Some(key) if !self.is_ahead(&position) => self.settle_through(key, now),
+            _ => self.take_new_identity(position),
         });
         match known {
             // The trouble is over only once something is delivered: an answer may be all that this sink is good for.
@@ -91,7 +114,8 @@ impl Drainer {
                 self.sink.rests_until = None;
             }
             Err(error) => {
-                self.sink.rests_until = Some(now + self.sink.backoff.pause(fastrand::f64()));
+                let pause = self.sink.backoff.pause(fastrand::f64(), Duration::MAX);
+                self.sink.rests_until = Some(now + pause);
                 self.disk.failed(&error, now);
             }
         }
@@ -113,13 +137,18 @@ impl Drainer {
         Ok(())
     }
 
-    /// The sink holds a cursor of ours in a run that this directory does not know: it is a copy of another's.
+    /// Whether the sink has come further in this run than we have: somebody else goes on with it.
+    fn is_ahead(&self, position: &Position) -> bool {
+        position.run == self.run.id && position.n > self.intake.last_n()
+    }
+
+    /// The sink holds a cursor of ours that is not our doing: this directory, or the machine that we run on, is a copy.
     fn take_new_identity(&mut self, position: Position) -> Result<(), SpillError> {
         let old = self.spill.publisher();
         let publisher = self.spill.renew_identity()?;
         tracing::warn!(
             target: "spillring", %old, new = %publisher, cursor = %position,
-            "the sink knows a run of this publisher that this spill directory does not: it is a copy. \
+            "the sink has come further with this publisher than this spill directory knows: it is a copy. \
              Going on under a new publisher id"
         );
         let renamed = |run: &Run| {
@@ -148,7 +177,12 @@ impl Drainer {
         }
         match delivery.stopped {
             // Whatever it says of a next record: there is none.
-            _ if settled.left == 0 => self.sink_works(),
+            _ if settled.left == 0 && settled.records > 0 => self.sink_works(),
+            // No more is told of what is lost from now on: publishers may never stop calling.
+            None if settled.left == 0 => {
+                self.closing = Closing::Done;
+                self.sink_works();
+            }
             None => {
                 let why = "the sink stored less than it was given, and did not say why";
                 self.sink_failed(SinkError::Unknown(why.to_owned()), now);
@@ -240,10 +274,20 @@ impl Drainer {
 
     fn sink_failed(&mut self, error: SinkError, now: Instant) {
         self.counts.delivery_errors += 1;
-        let pause = self.sink.backoff.pause(fastrand::f64());
+        if matches!(self.sink.trouble, Some(SinkError::Disconnected(_)))
+            && !matches!(error, SinkError::Disconnected(_))
+        {
+            // It was reached: what it says now is another matter.
+            self.sink.backoff.reset();
+        }
         let pause = match error {
             SinkError::Misconfigured(_) => self.config.backoff_max,
-            _ => pause,
+            SinkError::Disconnected(_) | SinkError::Unknown(_) => {
+                self.sink.backoff.pause(fastrand::f64(), RECONNECT_MAX)
+            }
+            SinkError::Unavailable(_) | SinkError::Rejected(_) => {
+                self.sink.backoff.pause(fastrand::f64(), Duration::MAX)
+            }
         };
         if matches!(error, SinkError::Unknown(_)) {
             self.sink.doubt = Doubt::Ask;

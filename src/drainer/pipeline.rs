@@ -114,6 +114,16 @@ impl Pipeline {
         Some(batch)
     }
 
+    /// Makes a batch of no records, which only says how far the run has come. Nothing else is in flight.
+    pub(crate) fn launch_closing(&mut self, batch: Batch, now: Instant) -> Arc<Batch> {
+        let batch = Arc::new(batch);
+        self.flight = Some(Flight {
+            batch: Arc::clone(&batch),
+            since: now,
+        });
+        batch
+    }
+
     /// Takes the batch back from the sink, which has stored its first `stored` records. The others are staged again.
     /// Answers what was settled, and how long it took.
     pub(crate) fn land(&mut self, stored: usize, now: Instant) -> (Settled, Duration) {
@@ -205,6 +215,15 @@ impl Pipeline {
         self.spilled_through = self.spilled_through.max(last);
         self.drawn.clear();
         self.drawn_bytes = 0;
+    }
+
+    /// How many records in memory the spill holds as well.
+    pub(crate) fn spilled_in_memory(&self) -> usize {
+        let flight = self.flight.iter().flat_map(|flight| flight.batch.records());
+        flight
+            .chain(&self.staged)
+            .take_while(|record| !self.in_memory_only(record))
+            .count()
     }
 
     /// The spill holds rows up to `key`.

@@ -1,7 +1,7 @@
 //! The disk's side: staging from spill and ring, and relieving memory into the spill.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{BATCH_BYTES_MAX, DiskSide, Drainer, POLL_MIN};
 use crate::error::SpillError;
@@ -12,6 +12,7 @@ use crate::spill::APPEND_ROWS_MAX;
 impl Drainer {
     pub(super) fn stage_spill(&mut self, now: Instant) {
         let (room, bytes) = self.room();
+        let room = room.min(self.replay_room(now));
         match self.spill.oldest(self.pipeline.read_after(), room, bytes) {
             Ok(records) => {
                 self.backlog.works();
@@ -118,6 +119,6 @@ impl DiskSide {
         if self.rests_until.is_none() {
             tracing::error!(target: "spillring", %error, "the spill does not work; entries stay where they are");
         }
-        self.rests_until = Some(now + self.backoff.pause(fastrand::f64()));
+        self.rests_until = Some(now + self.backoff.pause(fastrand::f64(), Duration::MAX));
     }
 }

@@ -17,6 +17,7 @@ fn quiet(now: Instant) -> Facts {
         disk: Hand::Free,
         reliefs: 0,
         flush: Flush::None,
+        untold: Untold::Nothing,
         stopping: None,
         pending_max: PENDING,
         poll: POLL,
@@ -288,13 +289,21 @@ fn an_end_that_can_put_nothing_anywhere_comes_all_the_same() {
 #[test]
 fn backoff_doubles_up_to_its_bound_and_starts_anew() {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-    let pauses: Vec<_> = (0..6).map(|_| backoff.pause(1.0).as_millis()).collect();
+    let pauses: Vec<_> = (0..6)
+        .map(|_| backoff.pause(1.0, Duration::MAX).as_millis())
+        .collect();
     assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
-    assert_eq!(backoff.pause(0.5), Duration::from_millis(500));
+    assert_eq!(
+        backoff.pause(0.5, Duration::MAX),
+        Duration::from_millis(500)
+    );
     backoff.reset();
-    assert_eq!(backoff.pause(1.0), Duration::from_millis(100));
+    assert_eq!(
+        backoff.pause(1.0, Duration::MAX),
+        Duration::from_millis(100)
+    );
     for _ in 0..100 {
-        assert!(backoff.pause(1.0) <= Duration::from_secs(1));
+        assert!(backoff.pause(1.0, Duration::MAX) <= Duration::from_secs(1));
     }
 }
 
@@ -316,4 +325,22 @@ fn rows_that_cannot_be_read_are_waited_for_and_nothing_overtakes_them() {
         f.flush = Flush::Wanted;
     };
     assert_eq!(step(flushed), Step::Relieve);
+}
+
+#[test]
+fn losses_behind_the_last_entry_are_told_at_the_end_if_time_is_left() {
+    let ending = |sink, left: Duration| {
+        step(move |f| {
+            f.untold = Untold::Losses;
+            f.sink = sink;
+            f.stopping = Some(Stopping {
+                deadline: f.now + left,
+                progress_at: f.now,
+            });
+        })
+    };
+    assert_eq!(step(|f| f.untold = Untold::Losses), Step::Wait(POLL));
+    assert_eq!(ending(Hand::Free, PENDING), Step::Deliver);
+    assert!(matches!(ending(Hand::Busy, PENDING), Step::Wait(_)));
+    assert_eq!(ending(Hand::Free, Duration::ZERO), Step::Stop);
 }

@@ -55,7 +55,7 @@ impl Bench {
             .env_remove("RUST_LOG")
             .env("TMPDIR", self.dir.path());
         for name in [
-            "URL", "TOKEN", "USER", "PASSWORD", "CREDS", "NKEY", "CA", "CERT", "KEY",
+            "URL", "TOKEN", "USER", "PASSWORD", "CREDS", "NKEY", "CA", "CERT", "KEY", "CONTEXT",
         ] {
             command.env_remove(format!("NATS_{name}"));
         }

@@ -93,6 +93,29 @@ fn a_value_that_cannot_be_is_told() {
 }
 
 #[test]
+fn a_secret_in_a_line_that_cannot_be_read_is_not_told() {
+    for line in [
+        "token = hidden",
+        "token = \"hidden",
+        "token = \"a\" hidden",
+        "token = 7654321",
+        "password = [\"hidden\"]",
+        "urls = \"nats://who:hidden@h\"",
+        "urls = [\"http://who:hidden@h\"]",
+    ] {
+        let bench = Bench::new();
+        let text = format!("[spillring]\nsink = \"nats\"\n[spillring.nats]\n{line}\n");
+        bench.write("audit.toml", &text);
+        let said = bench.run(&["run", "--spill", "spill", "--config", "audit.toml"]);
+        let told = &said.assert_code(2).err;
+        assert!(
+            !told.contains("hidden") && !told.contains("7654321"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn a_missing_file_is_told() {
     let bench = Bench::new();
     let said = bench.run(&["run", "--spill", "spill", "--config", "none.toml"]);

@@ -3,12 +3,19 @@
 use std::fs;
 
 use super::bench::{Bench, SESSIONS, Said};
-use crate::support::nats::{NatsServer, block_on, client, read_stream};
+use crate::support::nats::{Message, NatsServer, block_on, client, read_stream};
+
+/// The entries of a stream.
+fn entries(url: &str, stream: &str) -> Vec<Message> {
+    let mut messages = read_stream(url, stream);
+    messages.retain(|message| !message.subject.starts_with("assembly.cursor."));
+    messages
+}
 
 /// The payloads of a stream, one a line.
 fn delivered(server: &NatsServer, stream: &str) -> String {
-    let messages = read_stream(&server.url(), stream);
-    let payloads = messages.iter().map(|message| message.payload.to_vec());
+    let entries = entries(&server.url(), stream);
+    let payloads = entries.iter().map(|message| message.payload.to_vec());
     let lines = payloads.map(|payload| String::from_utf8(payload).unwrap() + "\n");
     lines.collect()
 }
@@ -33,7 +40,7 @@ fn the_file_goes_behind_the_environment_and_the_environment_behind_the_flags() {
         NatsServer::start_with("authorization { token: right }"),
     );
     let run = |arguments: &[&str], environment: &[(&str, &str)], nats: &str| {
-        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\nsink = \"nats\"\n";
+        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"5s\"\nsink = \"nats\"\n";
         bench.write("config.toml", &format!("{own}[spillring.nats]\n{nats}"));
         let mut command = bench.command(&["run", "--config", "config.toml", "--input", SESSIONS]);
         command.args(arguments).envs(environment.iter().copied());
@@ -59,9 +66,8 @@ fn the_file_goes_behind_the_environment_and_the_environment_behind_the_flags() {
         &format!("{elsewhere}{right}"),
     )
     .assert_code(0);
-    let entries = fs::read_to_string(SESSIONS).unwrap();
-    let read = read_stream(&server.url_as("right"), "AUDIT").len();
-    assert_eq!(read, 5 * entries.lines().count());
+    let read = entries(&server.url_as("right"), "AUDIT").len();
+    assert_eq!(read, 5 * 2_000);
 }
 
 #[test]
@@ -69,7 +75,7 @@ fn servers_in_the_sink_of_the_file_go_behind_the_environment() {
     let (bench, server) = (Bench::new(), NatsServer::start());
     let url = server.url();
     let run = |sink: &str, nats: &str, arguments: &[&str], environment: &[(&str, &str)]| {
-        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"1s\"\n";
+        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"5s\"\n";
         bench.write(
             "config.toml",
             &format!("{own}sink = \"{sink}\"\n[spillring.nats]\n{nats}"),
@@ -87,7 +93,56 @@ fn servers_in_the_sink_of_the_file_go_behind_the_environment() {
     let said = run(&url, "", &["--sink", "nats"], &[]);
     let told = format!("entries go to the stream AUDIT of {url}\n");
     assert_eq!(said.assert_code(0).err, told);
-    assert_eq!(read_stream(&url, "AUDIT").len(), 4 * 2_000);
+    assert_eq!(entries(&url, "AUDIT").len(), 4 * 2_000);
+}
+
+#[test]
+fn a_context_goes_behind_the_file_and_is_named_by_it_or_by_the_environment() {
+    let bench = Bench::new();
+    let server = NatsServer::start_with("authorization { user: anna, password: right }");
+    let url = server.url();
+    let nats = bench.path("home/nats/context");
+    fs::create_dir_all(&nats).unwrap();
+    let context =
+        |password: &str| format!(r#"{{"url": "{url}", "user": "anna", "password": "{password}"}}"#);
+    fs::write(nats.join("prod.json"), context("right")).unwrap();
+    fs::write(nats.join("old.json"), context("hidden")).unwrap();
+    let run = |nats: &str, environment: &[(&str, &str)]| {
+        let own = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"5s\"\nsink = \"nats\"\n";
+        bench.write("config.toml", &format!("{own}[spillring.nats]\n{nats}"));
+        let mut command = bench.command(&["run", "--config", "config.toml", "--input", SESSIONS]);
+        command.env("XDG_CONFIG_HOME", bench.path("home"));
+        command.envs(environment.iter().copied());
+        Said::of(command.spawn().unwrap())
+    };
+    let said = run("context = \"prod\"\n", &[]);
+    let told = format!("entries go to the stream AUDIT of {url}\n");
+    assert_eq!(said.assert_code(0).err, told);
+    run("context = \"old\"\n", &[("NATS_CONTEXT", "prod")]).assert_code(0);
+    run(
+        "context = \"old\"\nuser = \"anna\"\npassword = \"right\"\n",
+        &[],
+    )
+    .assert_code(0);
+    run("context = \"old\"\n", &[("NATS_PASSWORD", "right")]).assert_code(0);
+
+    let kept_out = run("context = \"old\"\n", &[]);
+    assert!(
+        !kept_out.assert_code(4).err.contains("hidden"),
+        "{}",
+        kept_out.err
+    );
+    let none = run("context = \"none\"\n", &[]);
+    let told = &none.assert_code(2).err;
+    assert!(
+        told.contains("`context` names") && told.contains("none.json"),
+        "{told}"
+    );
+    let read = read_stream(&server.url_as("anna:right"), "AUDIT");
+    let entries = read
+        .iter()
+        .filter(|it| it.subject.starts_with("assembly.audit."));
+    assert_eq!(entries.count(), 4 * 2_000);
 }
 
 #[test]

@@ -17,10 +17,8 @@ fn signal(child: &Child, signal: Signal) {
 fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
     let bench = Bench::new();
     bench.write("config.toml", "[spillring]\nshutdown_max = \"100ms\"\n");
+    let hurried = ["run", "--config", "config.toml"];
     let arguments = [
-        "run",
-        "--config",
-        "config.toml",
         "--sink",
         "jsonl:later/out",
         "--spill",
@@ -28,7 +26,7 @@ fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
         "--report",
         "json",
     ];
-    let (child, mut stdin) = bench.piped(&arguments);
+    let (child, mut stdin) = bench.piped(&[&hurried[..], &arguments].concat());
     let entries = fs::read(SESSIONS).unwrap();
     stdin.write_all(&entries).unwrap();
     stdin.write_all(b"{\"seq\":").unwrap();
@@ -49,7 +47,10 @@ fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
     );
 
     fs::create_dir(bench.path("later")).unwrap();
-    let report = bench.run(&arguments).assert_code(0).report();
+    let report = bench
+        .run(&[&["run"][..], &arguments].concat())
+        .assert_code(0)
+        .report();
     assert_eq!([&report["read"], &report["replayed"]], [0, 2_000]);
     assert_same(&bench.path("later/out"), &entries);
 }

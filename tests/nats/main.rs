@@ -20,8 +20,10 @@ mod killed;
 #[allow(unreachable_pub, reason = "compiled into every test that names it")]
 mod law;
 mod losses;
+mod many;
 mod outages;
 mod reading;
+mod replicated;
 mod restarts;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -39,6 +39,23 @@ fn a_server_that_comes_up_late_gets_everything_in_order() {
     Reading::of(&server).one_run().assert_lines(0..ALL);
 }
 
+/// A server that cannot be reached is tried again and again, whatever the backoff is for one that can.
+#[test]
+fn a_server_that_comes_back_is_used_before_a_long_backoff_ends() {
+    let mut server = NatsServer::start();
+    server.kill();
+    let mut bench = Bench::new(&server.url());
+    bench.config.backoff_min = Duration::from_mins(10);
+    bench.config.backoff_max = Duration::from_hours(1);
+    let mut running = bench.start();
+    running.publish(0..10);
+    running.until("it was tried", |stats| stats.delivery_errors >= 3);
+    server.restart();
+    running.until_delivered(10);
+    running.deliver_all();
+    Reading::of(&server).one_run().assert_lines(0..10);
+}
+
 /// The agents never learn that there was an outage. Which batch the kill strikes is up to chance: there are many, since
 /// each is small, and the entries keep coming.
 #[test]

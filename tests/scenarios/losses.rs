@@ -1,12 +1,12 @@
 //! No loss is silent: whatever is dropped, cannot be encoded or is too large is counted by its reason, and the next
 //! entry of the stream tells of it at the right place.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use spillring::{LossReason, TryPublishError};
 
 use crate::support::bench::{
-    Bench, Flaw, Note, assert_told, end, end_within, eventually, name, names, publish, told,
+    Bench, Flaw, LIMIT, Note, assert_told, end, end_within, eventually, name, names, publish, told,
     until_delivered, until_spilled,
 };
 use crate::support::sinks::{Mode, Stored};
@@ -181,4 +181,53 @@ fn until_spilled_or_delivered(drainer: &spillring::Drainer<Note>) {
         let stats = drainer.stats();
         stats.in_ring == 0 && stats.in_memory == 0 && stats.entered() == stats.accounted()
     });
+}
+
+/// No entry follows that could tell: the sink is told at the end, and does not have to be up at once.
+#[test]
+fn losses_behind_the_last_entry_are_told_at_the_end() {
+    for from in [Mode::Up, Mode::Down] {
+        let bench = Bench::new();
+        let drainer = bench.start();
+        let publisher = drainer.publisher();
+        publish(&publisher, 0..5);
+        until_delivered(&drainer);
+        bench.remote.set(from);
+        for _ in 0..3 {
+            publisher.publish(Note::flawed(Flaw::Fails));
+        }
+        let ticket = drainer.shutdown(LIMIT);
+        if from == Mode::Down {
+            assert!(ticket.wait(Duration::from_millis(50)).is_err());
+            bench.remote.set(Mode::Up);
+        }
+        let stats = ticket.wait(LIMIT).unwrap();
+        assert_eq!(stats.discarded.encode_error, 3);
+        assert_eq!(bench.remote.stored().len(), 5);
+        assert_eq!(bench.remote.through().unwrap().n, 8, "{from:?}");
+    }
+}
+
+/// A backlog leaves no faster than is allowed, and comes to its end all the same.
+#[test]
+fn a_backlog_is_replayed_at_its_rate() {
+    let mut bench = Bench::down();
+    bench.config.replay_rate_max = Some(400);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..1_000);
+    until_spilled(&drainer);
+    let start = Instant::now();
+    bench.remote.set(Mode::Up);
+    loop {
+        let stats = drainer.stats();
+        // A burst, what the time allows, and a batch that was under way.
+        let allowed = 400 + 400 * start.elapsed().as_millis() / 1_000 + 100;
+        assert!(u128::from(stats.delivered) <= allowed, "{stats:#?}");
+        if stats.delivered == 1_000 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    end(drainer, 1_000);
+    assert_eq!(bench.remote.texts(), names(0..1_000));
 }

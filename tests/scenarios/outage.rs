@@ -1,13 +1,14 @@
 //! The sink is away for longer than memory reaches: publishers notice nothing, what is on disk has no gap, and all of
 //! it comes out in order once the sink is back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spillring::{LossReason, State};
 
 use crate::support::bench::{
-    Bench, Note, after_a_kill, assert_told, end, end_within, eventually, name, names, publish,
-    told, until_delivered, until_spilled,
+    Bench, LIMIT, Note, after_a_kill, assert_told, end, end_within, eventually, name, names,
+    publish, told, until_delivered, until_spilled,
 };
 use crate::support::sinks::Mode;
 
@@ -170,4 +171,42 @@ fn an_end_at_the_cap_still_spills_what_was_accepted() {
     let stats = end(bench.start(), 0);
     assert_eq!((stats.inherited, stats.delivered), (accepted, accepted));
     assert_told(&bench.remote.stored());
+}
+
+/// Entries keep coming at half of what the sink can take: the backlog of an outage returns to nothing, and what comes
+/// afterwards goes to the sink without touching the disk again.
+#[test]
+fn a_backlog_is_caught_up_with_while_entries_keep_coming() {
+    let mut bench = Bench::down();
+    bench.config.pending_max = LIMIT;
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    let stop = AtomicBool::new(false);
+    let count = std::thread::scope(|scope| {
+        let agent = scope.spawn(|| {
+            let mut next = 0;
+            while !stop.load(Ordering::Relaxed) {
+                publish(&publisher, next..next + 10);
+                next += 10;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            next
+        });
+        eventually("a backlog", || drainer.stats().spilled > 2_000);
+        // A hundred entries each.
+        bench.remote.set(Mode::Slow(Duration::from_millis(50)));
+        eventually("the backlog is gone", || {
+            let stats = drainer.stats();
+            stats.state == State::Live && stats.spilled == 0
+        });
+        let caught_up = drainer.stats();
+        eventually("a thousand more", || {
+            drainer.stats().delivered > caught_up.delivered + 1_000
+        });
+        assert_eq!(drainer.stats().appended, caught_up.appended);
+        stop.store(true, Ordering::Relaxed);
+        agent.join().unwrap()
+    });
+    end(drainer, count as u64);
+    assert_eq!(bench.remote.texts(), names(0..count));
 }

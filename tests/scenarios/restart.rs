@@ -9,7 +9,7 @@ use crate::support::bench::{
     Bench, Flaw, Note, assert_told, copy_folder, end, end_within, eventually, names, publish,
     until_delivered,
 };
-use crate::support::sinks::{Cursor, Mode};
+use crate::support::sinks::{Cursor, Fault, Mode};
 
 /// Four runs while the sink is away, one after another; then all of it comes out, oldest run first.
 #[test]
@@ -212,4 +212,22 @@ fn a_copy_of_the_directory_takes_another_identity() {
     let identity = |dir: &std::path::Path| spillring::status(dir).unwrap().publisher;
     assert_eq!(identity(&bench.spill()), publisher(20));
     assert_eq!(identity(&copy), publisher(50));
+}
+
+/// A machine that was copied while it ran: the twin goes on with our run. What it stored is not taken for ours.
+#[test]
+fn a_sink_that_is_ahead_of_the_run_settles_nothing() {
+    let bench = Bench::new();
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    publish(&publisher, 0..10);
+    until_delivered(&drainer);
+    let before = spillring::status(&bench.spill()).unwrap().publisher;
+    bench.remote.answer_ahead(1_000);
+    bench.remote.next(Fault::AnswerLostAfter(0));
+    publish(&publisher, 10..500);
+    until_delivered(&drainer);
+    end(drainer, 500);
+    assert_eq!(bench.remote.texts(), names(0..500));
+    assert_ne!(spillring::status(&bench.spill()).unwrap().publisher, before);
 }

@@ -10,13 +10,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Looks again and again until there is something, and fails after twenty seconds.
 #[track_caller]
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + LIMIT;
+pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(LIMIT, what, look)
+}
+
+/// The same with another limit.
+#[track_caller]
+pub fn eventually_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
+        assert!(Instant::now() < until, "not within {limit:?}: {what}");
         thread::sleep(LOOK_EVERY);
     }
 }

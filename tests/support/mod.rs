@@ -19,3 +19,4 @@
 pub mod eventually;
 pub mod nats;
 pub mod proxy;
+pub mod skipped;

@@ -1,12 +1,13 @@
 //! A real nats-server of the test's own, on 127.0.0.1, with a store of its own. It ends with the test.
 
 mod binary;
+mod cluster;
 mod reader;
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -15,7 +16,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
-pub use reader::{Message, block_on, client, options, read_stream, read_stream_as};
+pub use binary::Release;
+pub use cluster::Cluster;
+pub use reader::{Message, block_on, client, options, read_stream, read_stream_as, visit_stream};
 
 /// How long a server may take to start.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -32,7 +35,10 @@ pub struct NatsServer {
     dir: TempDir,
     name: String,
     port: u16,
+    /// More of its configuration, inside the block of `JetStream` and outside.
+    jetstream: &'static str,
     extra: String,
+    binary: PathBuf,
     process: Option<Child>,
 }
 
@@ -44,24 +50,60 @@ impl NatsServer {
 
     /// A server whose configuration has these lines as well.
     pub fn start_with(extra: &str) -> Self {
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let mut server = Self {
-            dir: TempDir::new().expect("a temporary directory can be made"),
-            name: format!("test-{}-{number}", std::process::id()),
-            port: 0,
-            extra: extra.to_owned(),
-            process: None,
-        };
+        Self::start_binary(&Self::current(), extra)
+    }
+
+    fn current() -> PathBuf {
+        binary::find(Release::Current).expect("it fails if there is none")
+    }
+
+    /// A server that syncs each message before it acknowledges it.
+    pub fn start_synced() -> Self {
+        Self::start_until_up(|| Self::new(&Self::current(), "sync_interval: always", ""))
+    }
+
+    /// A server of another release; none where it cannot be had.
+    pub fn start_release(release: Release) -> Option<Self> {
+        Some(Self::start_binary(&binary::find(release)?, ""))
+    }
+
+    fn start_binary(binary: &Path, extra: &str) -> Self {
+        Self::start_until_up(|| Self::new(binary, "", extra))
+    }
+
+    fn start_until_up(new: impl Fn() -> Self) -> Self {
+        let mut said = String::new();
         for _ in 0..PORTS_MAX {
-            server.port = free_port();
-            if server.launch() {
-                return server;
+            match new().try_start() {
+                Ok(server) => return server,
+                Err(log) => said = log,
             }
         }
-        panic!(
-            "the nats-server did not start on {PORTS_MAX} ports: {}",
-            server.log()
-        );
+        panic!("the nats-server did not start on {PORTS_MAX} ports: {said}");
+    }
+
+    /// One that does not run yet, on some free port.
+    fn new(binary: &Path, jetstream: &'static str, extra: &str) -> Self {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        Self {
+            dir: TempDir::new().expect("a temporary directory can be made"),
+            name: format!("test-{}-{number}", std::process::id()),
+            port: free_port(),
+            jetstream,
+            extra: extra.to_owned(),
+            binary: binary.to_owned(),
+            process: None,
+        }
+    }
+
+    /// One attempt; an error is the log of a server that ended, most likely because another process was quicker to
+    /// take a port.
+    fn try_start(mut self) -> Result<Self, String> {
+        if self.launch() {
+            Ok(self)
+        } else {
+            Err(self.log())
+        }
     }
 
     /// `nats://127.0.0.1:<port>`
@@ -134,6 +176,19 @@ impl NatsServer {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// A copy of what a server that is down has stored.
+    pub fn save_store(&self) -> TempDir {
+        let copy = TempDir::new().expect("a temporary directory can be made");
+        copy_folder(&self.path("store"), &copy.path().join("store"));
+        copy
+    }
+
+    /// Puts a copy in the place of what a server that is down has stored.
+    pub fn restore_store(&self, copy: &TempDir) {
+        fs::remove_dir_all(self.path("store")).expect("the store can be removed");
+        copy_folder(&copy.path().join("store"), &self.path("store"));
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -141,15 +196,16 @@ impl NatsServer {
     /// Whether it came up; if not, its process is gone.
     fn launch(&mut self) -> bool {
         let config = format!(
-            "server_name: {}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?} }}\n{}\n",
+            "server_name: {}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?}\n{} }}\n{}\n",
             self.name,
             self.port,
             self.path("store"),
+            self.jetstream,
             self.extra
         );
         fs::write(self.path("config"), config).expect("the configuration can be written");
         let log = File::create(self.path("log")).expect("the log can be made");
-        let process = Command::new(binary::find())
+        let process = Command::new(&self.binary)
             .arg("--config")
             .arg(self.path("config"))
             .stdin(Stdio::null())
@@ -182,6 +238,10 @@ impl NatsServer {
 
     /// Whether the port is answered by this very server, with `JetStream` on.
     fn greets(&self) -> bool {
+        if self.extra.contains("handshake_first: true") {
+            // It greets nobody before TLS; that it listens is in its log.
+            return self.log().contains("Server is ready");
+        }
         let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
             return false;
         };
@@ -206,6 +266,19 @@ impl Drop for NatsServer {
         if let Some(mut process) = self.process.take() {
             process.kill().ok();
             process.wait().ok();
+        }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder can be made");
+    for entry in fs::read_dir(from).expect("a folder can be read") {
+        let entry = entry.expect("a folder can be read");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a file can be copied");
         }
     }
 }

@@ -1,105 +1,343 @@
-//! A TCP proxy on 127.0.0.1 that cuts connections in the middle, while the server behind it lives on.
+//! A TCP proxy on 127.0.0.1 between publishers and nats-servers, which does on purpose what networks do by chance.
+//!
+//! It reads the protocol frame by frame, so it knows when a transaction is under way: from its last message, which has
+//! `Nats-Batch-Commit`, to the answer to that. At such a moment it can be told to hold what it has in hand, until
+//! something else has happened, and then to pass it on, swallow it, or cut the connection, in the middle of a frame too.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+mod frame;
+mod link;
+mod moments;
+mod tamper;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
-/// Forwards to one port until it is dropped.
+use parking_lot::{Condvar, Mutex};
+
+use self::link::Link;
+use self::moments::Kept;
+pub use self::tamper::Tamper;
+
+/// How long the answer to something held is waited for once it has passed.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Forwards to one port or several until it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    ports: Vec<u16>,
     shared: Arc<Shared>,
+}
+
+/// What is held, while a transaction is not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// A whole transaction before the server, which has seen nothing of it.
+    Batch,
+    /// The last message of a transaction before the server, which has all others.
+    Commit,
+    /// The acknowledgement before the client, when the transaction is stored.
+    Acknowledgement,
+}
+
+/// What becomes of something held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    /// It never arrives, and the connection lives on.
+    Swallow,
+    /// The connection is cut in the middle of the frame.
+    Half,
+    /// The connection is cut before it.
+    Cut,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    ToServer,
+    ToClient,
+}
+
+/// What is wrong with all connections for as long as it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing passes in this direction.
+    Stalled(Direction),
+    /// Acknowledgements of transactions are dropped.
+    Swallowing,
+    /// No new connections are taken.
+    Refusing,
 }
 
 #[derive(Debug)]
 struct Shared {
-    upstream: u16,
-    /// How many more bytes go to the server before both sides of that connection are shut down, once.
-    bytes_left: AtomicUsize,
-    accepted: AtomicUsize,
-    ended: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    links: BTreeMap<usize, Arc<Link>>,
+    /// How many connections have come.
+    accepted: usize,
+    /// Where each connection's transaction that is not acknowledged wants its answer.
+    unacknowledged: BTreeMap<usize, String>,
+    /// How many transactions have been, as far as the clients know.
+    acknowledged: u64,
+    /// What is to be held as soon as it comes by.
+    armed: Option<Hold>,
+    held: Option<Held>,
+    verdict: Option<Verdict>,
+    fault: Option<Fault>,
+    /// The connection on which something was held last, and what the server said to it since.
+    released: Option<usize>,
+    answer: Option<String>,
+    /// How many more bytes go to the servers before a connection is cut, once.
+    bytes_left: usize,
+    intruding: bool,
+    tamper: Option<Tamper>,
+    first_cursor: Option<String>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// How many connections had come by then.
+    accepted: usize,
+    /// What of a transaction is held, if all of it is.
+    kept: Option<Kept>,
 }
 
 impl Proxy {
-    /// Forwards to the port, and cuts once, after as many bytes to the server: most likely in the middle of a frame.
-    pub fn cutting_after(bytes: usize, upstream: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let port = listener.local_addr().expect("it is bound").port();
+    /// Forwards from a port of its own to each of these.
+    pub fn new(upstreams: &[u16]) -> Self {
+        Self::cutting_after(usize::MAX, upstreams)
+    }
+
+    /// The same, and cuts once, after as many bytes to the servers: most likely in the middle of a frame.
+    pub fn cutting_after(bytes: usize, upstreams: &[u16]) -> Self {
         let shared = Arc::new(Shared {
-            upstream,
-            bytes_left: AtomicUsize::new(bytes),
-            accepted: AtomicUsize::new(0),
-            ended: AtomicBool::new(false),
+            state: Mutex::new(State::new(bytes)),
+            changed: Condvar::new(),
         });
-        let accepting = Arc::clone(&shared);
-        thread::spawn(move || {
-            while let Ok((client, _)) = listener.accept() {
-                if accepting.ended.load(Ordering::SeqCst) {
-                    return;
-                }
-                accepting.accepted.fetch_add(1, Ordering::SeqCst);
-                accepting.forward(&client);
-            }
-        });
-        Self { port, shared }
+        let ports = upstreams.iter().map(|port| shared.listen(*port)).collect();
+        Self { ports, shared }
     }
 
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.urls().swap_remove(0)
+    }
+
+    /// One URL for each server.
+    pub fn urls(&self) -> Vec<String> {
+        let url = |port| format!("nats://127.0.0.1:{port}");
+        self.ports.iter().map(url).collect()
     }
 
     /// How many connections have come.
     pub fn accepted(&self) -> usize {
-        self.shared.accepted.load(Ordering::SeqCst)
-    }
-}
-
-impl Shared {
-    fn forward(self: &Arc<Self>, client: &TcpStream) {
-        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream)) else {
-            return;
-        };
-        for (from, to, counted) in [(client, &server, true), (&server, client, false)] {
-            let from = from.try_clone().expect("a socket can be cloned");
-            let to = to.try_clone().expect("a socket can be cloned");
-            let shared = Arc::clone(self);
-            thread::spawn(move || {
-                shared.copy(&from, &to, counted);
-                for end in [from, to] {
-                    end.shutdown(Shutdown::Both).ok();
-                }
-            });
-        }
+        self.shared.state.lock().accepted
     }
 
-    /// Copies until either end is gone, or the count is used up.
-    fn copy(&self, mut from: &TcpStream, mut to: &TcpStream, counted: bool) {
-        let mut part = [0; 16 * 1024];
-        while let Ok(length @ 1..) = from.read(&mut part) {
-            let left = if counted {
-                self.bytes_left.load(Ordering::SeqCst)
-            } else {
-                usize::MAX
-            };
-            if to.write_all(&part[..length.min(left)]).is_err() {
-                return;
-            }
-            if length >= left {
-                self.bytes_left.store(usize::MAX, Ordering::SeqCst);
-                return;
-            }
-            if counted && left != usize::MAX {
-                self.bytes_left.store(left - length, Ordering::SeqCst);
+    /// Holds the next thing of this kind, and says whether one came within the limit.
+    pub fn catch(&self, what: Hold, limit: Duration) -> bool {
+        let mut state = self.shared.state.lock();
+        state.armed = Some(what);
+        let until = Instant::now() + limit;
+        while state.held.is_none() {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut state, until)
+                .timed_out()
+            {
+                break;
             }
         }
+        state.armed = None;
+        state.held.is_some()
+    }
+
+    /// Whether something is held, and its client has not yet tried another connection: its transaction is not
+    /// acknowledged, and nobody can have learned what became of it.
+    pub fn is_unacknowledged(&self) -> bool {
+        let state = self.shared.state.lock();
+        state
+            .held
+            .as_ref()
+            .is_some_and(|held| held.accepted == state.accepted)
+    }
+
+    /// Ends the holding, and waits until it has ended.
+    pub fn release(&self, verdict: Verdict) {
+        let mut state = self.shared.state.lock();
+        state.verdict = Some(verdict);
+        state.answer = None;
+        self.shared.changed.notify_all();
+        while state.held.is_some() {
+            self.shared.changed.wait(&mut state);
+        }
+        state.verdict = None;
+    }
+
+    /// What the server said to something that was held before it, once that was released.
+    pub fn answer(&self) -> Option<String> {
+        let mut state = self.shared.state.lock();
+        let until = Instant::now() + ANSWER_MAX;
+        while state.answer.is_none() {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut state, until)
+                .timed_out()
+            {
+                break;
+            }
+        }
+        state.answer.clone()
+    }
+
+    /// Waits until so many more transactions are acknowledged; says whether that was within the limit.
+    pub fn until_acknowledged(&self, more: u64, limit: Duration) -> bool {
+        let mut state = self.shared.state.lock();
+        let all = state.acknowledged + more;
+        let until = Instant::now() + limit;
+        while state.acknowledged < all {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut state, until)
+                .timed_out()
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets the last message of the transaction that is held arrive in the middle of a later one, before that one's
+    /// message of the same number; says whether one came by within the limit.
+    pub fn intrude(&self, limit: Duration) -> bool {
+        let mut state = self.shared.state.lock();
+        state.intruding = true;
+        let until = Instant::now() + limit;
+        while state.intruding {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut state, until)
+                .timed_out()
+            {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Begins a fault in place of the one before, or ends that.
+    pub fn suffer(&self, fault: Option<Fault>) {
+        self.set(|state| state.fault = fault);
+    }
+
+    /// Makes the publishers behind it look like ones that lack a safeguard.
+    pub fn tamper(&self, tamper: Option<Tamper>) {
+        self.set(|state| state.tamper = tamper);
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.shared.state.lock());
+        self.shared.changed.notify_all();
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::SeqCst);
-        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok();
+        self.set(|state| {
+            state.ended = true;
+            state.links.values().for_each(|link| link.cut());
+        });
+        for port in &self.ports {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).ok();
+        }
+    }
+}
+
+impl Shared {
+    /// Answers the port on which connections for that other one are taken.
+    fn listen(self: &Arc<Self>, upstream: u16) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let port = listener.local_addr().expect("it is bound").port();
+        let shared = Arc::clone(self);
+        thread::spawn(move || {
+            while let Ok((client, _)) = listener.accept() {
+                if shared.state.lock().ended {
+                    return;
+                }
+                shared.open(client, upstream);
+            }
+        });
+        port
+    }
+
+    fn open(self: &Arc<Self>, client: TcpStream, upstream: u16) {
+        let (number, refusing) = {
+            let mut state = self.state.lock();
+            state.accepted += 1;
+            (state.accepted, state.fault == Some(Fault::Refusing))
+        };
+        if refusing {
+            return;
+        }
+        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, upstream)) else {
+            return;
+        };
+        for end in [&client, &server] {
+            end.set_nodelay(true).expect("a socket can be set");
+        }
+        let link = Arc::new(Link {
+            number,
+            client,
+            server,
+        });
+        self.state.lock().links.insert(number, Arc::clone(&link));
+        for pump in [Self::to_server, Self::to_client] {
+            let (shared, link) = (Arc::clone(self), Arc::clone(&link));
+            thread::spawn(move || {
+                pump(&shared, &link).ok();
+                shared.end(&link);
+            });
+        }
+    }
+
+    fn end(&self, link: &Link) {
+        link.cut();
+        let mut state = self.state.lock();
+        state.links.remove(&link.number);
+        state.unacknowledged.remove(&link.number);
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    fn new(bytes_left: usize) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            accepted: 0,
+            unacknowledged: BTreeMap::new(),
+            acknowledged: 0,
+            armed: None,
+            held: None,
+            verdict: None,
+            fault: None,
+            released: None,
+            answer: None,
+            bytes_left,
+            intruding: false,
+            tamper: None,
+            first_cursor: None,
+            ended: false,
+        }
     }
 }

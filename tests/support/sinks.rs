@@ -98,6 +98,10 @@ struct Shared {
     deliveries: u64,
     /// Questions begun.
     questions: u64,
+    /// What the last batch that was stored whole goes through.
+    through: Option<Position>,
+    /// By how much the next answer is ahead of what is stored.
+    ahead: u64,
 }
 
 /// The sink itself.
@@ -124,6 +128,8 @@ impl Remote {
                 refused: HashSet::new(),
                 deliveries: 0,
                 questions: 0,
+                through: None,
+                ahead: 0,
             })),
             cursor,
         }
@@ -155,6 +161,16 @@ impl Remote {
 
     pub fn questions(&self) -> u64 {
         self.shared.lock().questions
+    }
+
+    /// The next answer is of somebody who goes on with the same run.
+    pub fn answer_ahead(&self, by: u64) {
+        self.shared.lock().ahead = by;
+    }
+
+    /// How far the publisher says that it has come.
+    pub fn through(&self) -> Option<Position> {
+        self.shared.lock().through
     }
 
     /// Faults that no delivery has met yet.
@@ -195,6 +211,7 @@ impl Remote {
         if count < batch.records().len() {
             return Delivery::stopped(taken, away());
         }
+        shared.through = Some(batch.through());
         Delivery::all(batch)
     }
 
@@ -249,9 +266,10 @@ impl Sink for Double {
                 (_, Cursor::None) => Ok(None),
                 (_, Cursor::Kept) => {
                     let last = self.remote.stored().pop();
+                    let ahead = std::mem::take(&mut self.remote.shared.lock().ahead);
                     Ok(last.map(|stored| Position {
                         run: stored.run,
-                        n: stored.n,
+                        n: stored.n + ahead,
                     }))
                 }
             }

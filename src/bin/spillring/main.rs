@@ -3,12 +3,14 @@
 mod demo;
 mod latency;
 mod logging;
+mod nats;
 mod run;
 mod settings;
 mod signals;
 mod status;
 mod target;
 mod telling;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,7 @@ enum Command {
     Demo(demo::Args),
     Run(run::Args),
     Status(status::Args),
+    Verify(verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),
+        Command::Verify(args) => verify::main(&args),
     };
     done.unwrap_or_else(|problem| {
         tell!("error: {problem}");

@@ -147,7 +147,7 @@ impl Settings {
 }
 
 impl Target {
-    /// The flag goes before the environment, and that before the file. The environment names servers, but no sink, and
+    /// The flag goes before the environment, that before the file, and that before a context. The environment names servers, but no sink, and
     /// is not looked at where no server is to be asked.
     fn settle(file: &File, flag: Option<&str>, in_file: Option<&str>) -> Result<Self, Problem> {
         let in_file = in_file
@@ -165,12 +165,13 @@ impl Target {
             None => Chosen::ByDefault,
         };
         if matches!(named, Some(Address::Nats(_))) {
-            nats = nats
-                .with_env()
-                .map_err(|error| Problem::new(format_args!("in the environment {error}")))?;
+            nats = with_env(nats)?;
         }
         if let Some(flag) = flag {
             flag.overrule(&mut nats);
+        }
+        if matches!(named, Some(Address::Nats(_))) {
+            nats = with_context(nats)?;
         }
         let address = named.map_or_else(|| address(SINK, "--sink"), Ok)?;
         Ok(Self {
@@ -191,6 +192,37 @@ impl Target {
         self.nats.stream = stream;
         Ok(())
     }
+}
+
+/// The settings of NATS alone, where the servers are chosen by name.
+pub(crate) fn nats(
+    config: Option<&Path>,
+    servers: &Address,
+    stream: Option<String>,
+) -> Result<NatsConfig, Problem> {
+    let file = config.map_or_else(|| Ok(File::default()), File::read)?;
+    let own: Own = file.parse(&file.own, "[spillring]")?;
+    let mut nats: NatsConfig = file.parse_nats()?;
+    if let Some(named) = &own.sink {
+        address(named, &format!("`sink` in {}", file.name))?.overrule(&mut nats);
+    }
+    nats = with_env(nats)?;
+    servers.overrule(&mut nats);
+    nats = with_context(nats)?;
+    nats.stream = stream.unwrap_or(nats.stream);
+    nats.validate()
+        .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))?;
+    Ok(nats)
+}
+
+fn with_context(nats: NatsConfig) -> Result<NatsConfig, Problem> {
+    nats.with_context()
+        .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))
+}
+
+fn with_env(nats: NatsConfig) -> Result<NatsConfig, Problem> {
+    nats.with_env()
+        .map_err(|error| Problem::new(format_args!("in the environment {error}")))
 }
 
 fn env_names_nats() -> bool {

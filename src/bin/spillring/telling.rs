@@ -17,7 +17,7 @@ pub(crate) use tell;
 pub(crate) enum Exit {
     /// All is well, and all is delivered.
     Done = 0,
-    /// The demo found a promise broken.
+    /// The demo found a promise broken, or a trail is not complete or not intact.
     Broken = 1,
     /// It could not begin, or not read on: the sentence on stderr says how to mend it.
     Usage = 2,

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use async_nats::ServerAddr;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 
 use crate::error::ConfigError;
 
 /// A value that `Debug` does not show.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 /// The URL of a NATS server, such as `nats://127.0.0.1:4222` or `tls://nats.example.org`. `Debug` and `Display` mask
@@ -20,7 +20,9 @@ pub struct Secret(String);
 pub struct NatsUrl(String);
 
 impl Secret {
-    pub(crate) fn expose(&self) -> &str {
+    /// The value itself: for whoever shows it to a server, and for no log.
+    #[must_use]
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -31,6 +33,22 @@ impl<T: Into<String>> From<T> for Secret {
     }
 }
 
+impl<'de> Deserialize<'de> for Secret {
+    /// What the format says about a value of another kind is not passed on: it would show it.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer);
+        text.map(Self)
+            .map_err(|_| D::Error::custom("a secret must be a string, in quotes"))
+    }
+}
+
+/// The same for a list of URLs.
+pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NatsUrl>, D::Error> {
+    Vec::deserialize(deserializer).map_err(|_| {
+        D::Error::custom("`urls` must be a list of strings, such as [\"nats://127.0.0.1:4222\"]")
+    })
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -38,6 +56,12 @@ impl fmt::Debug for Secret {
 }
 
 impl NatsUrl {
+    /// The URL itself, with what stands before its `@`.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
     /// The address of the server; an error never tells the URL's secret.
     pub(crate) fn address(&self) -> Result<ServerAddr, ConfigError> {
         let wrong = |why: &str| ConfigError {
@@ -54,6 +78,16 @@ impl NatsUrl {
             return Err(wrong("names no host"));
         }
         Ok(address)
+    }
+
+    /// Several, separated by commas.
+    pub(super) fn list(urls: &str) -> Vec<Self> {
+        urls.split(',').map(|url| url.trim().into()).collect()
+    }
+
+    /// Whether something stands before its `@`.
+    pub(super) fn lets_in(&self) -> bool {
+        !self.parts().1.is_empty()
     }
 
     /// The same server, without what stands before its `@`.

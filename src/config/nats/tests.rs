@@ -5,6 +5,9 @@
     reason = "a test may panic"
 )]
 
+mod context;
+
+use std::env::VarError;
 use std::ffi::OsString;
 
 use super::*;
@@ -22,8 +25,7 @@ fn the_defaults_are_valid() {
 
 #[test]
 fn what_could_never_work_is_refused_by_its_key() {
-    let table: [(&str, NatsConfig); 18] = [
-        ("urls", changed(|c| c.urls.clear())),
+    let table: [(&str, NatsConfig); 17] = [
         ("urls", changed(|c| c.urls = vec!["http://h".into()])),
         ("urls", changed(|c| c.urls = vec!["nats://".into()])),
         ("stream", changed(|c| c.stream = String::new())),
@@ -75,12 +77,42 @@ fn what_could_never_work_is_refused_by_its_key() {
 }
 
 #[test]
+fn what_never_leads_to_jetstream_is_refused_by_its_key() {
+    let table: [(&str, NatsConfig); 5] = [
+        ("jwt", changed(|c| c.jwt = Some("j".into()))),
+        (
+            "inbox_prefix",
+            changed(|c| c.inbox_prefix = Some("a.*".to_owned())),
+        ),
+        (
+            "jetstream_api_prefix",
+            changed(|c| c.jetstream_api_prefix = Some("a.".to_owned())),
+        ),
+        (
+            "jetstream_domain",
+            changed(|c| c.jetstream_domain = Some("a.b".to_owned())),
+        ),
+        (
+            "jetstream_api_prefix",
+            changed(|c| {
+                c.jetstream_domain = Some("hub".to_owned());
+                c.jetstream_api_prefix = Some("a.b".to_owned());
+            }),
+        ),
+    ];
+    for (key, config) in table {
+        assert_eq!(config.validate().unwrap_err().key, key, "{config:?}");
+    }
+}
+
+#[test]
 fn no_secret_shows_in_debug_or_in_an_error() {
     let config = changed(|c| {
         c.urls = vec!["nats://hidden1:hidden2@h:1".into(), "hidden3@h".into()];
         c.token = Some("hidden4".into());
         c.password = Some("hidden5".into());
         c.nkey = Some("hidden6".into());
+        c.jwt = Some("hidden9".into());
     });
     let error = changed(|c| c.urls = vec!["nats://hidden7:hid@den8@h:port".into()])
         .validate()
@@ -101,6 +133,7 @@ fn each_variable_overrules_its_setting() {
         .unwrap();
     let expected = changed(|c| {
         c.urls = vec!["nats://a:1".into(), "nats://b:2".into()];
+        c.context = Some("nats_context".to_owned());
         c.stream = "KEPT".to_owned();
         c.user = Some("nats_user".to_owned());
         c.password = Some("nats_password".into());
@@ -119,34 +152,39 @@ fn each_variable_overrules_its_setting() {
 
 #[test]
 fn a_variable_that_lets_in_displaces_every_other_way() {
+    let changed = |change: &dyn Fn(&mut NatsConfig)| {
+        let mut config = changed(change);
+        config.urls = vec!["nats://127.0.0.1:4222".into()];
+        config
+    };
     let ways: [(&str, NatsConfig); 5] = [
-        ("NATS_TOKEN", changed(|c| c.token = Some("v".into()))),
-        ("NATS_CREDS", changed(|c| c.creds = Some("v".into()))),
-        ("NATS_NKEY", changed(|c| c.nkey = Some("v".into()))),
+        ("NATS_TOKEN", changed(&|c| c.token = Some("v".into()))),
+        ("NATS_CREDS", changed(&|c| c.creds = Some("v".into()))),
+        ("NATS_NKEY", changed(&|c| c.nkey = Some("v".into()))),
         (
             "NATS_USER",
-            changed(|c| {
+            changed(&|c| {
                 c.user = Some("v".to_owned());
                 c.password = Some("p".into());
             }),
         ),
         (
             "NATS_PASSWORD",
-            changed(|c| {
+            changed(&|c| {
                 c.user = Some("u".to_owned());
                 c.password = Some("v".into());
             }),
         ),
     ];
     for (set, expected) in ways {
-        let config = changed(|c| {
-            c.urls = vec!["nats://who:what@127.0.0.1:4222".into()];
+        let mut config = changed(&|c| {
             c.token = Some("t".into());
             c.user = Some("u".to_owned());
             c.password = Some("p".into());
             c.creds = Some("c".into());
             c.nkey = Some("n".into());
         });
+        config.urls = vec!["nats://who:what@127.0.0.1:4222".into()];
         let read = |name| {
             if name == set {
                 Ok("v".to_owned())
@@ -159,7 +197,7 @@ fn a_variable_that_lets_in_displaces_every_other_way() {
         assert_eq!(config.urls[0].to_string(), "nats://127.0.0.1:4222");
         config.validate().unwrap();
     }
-    let alone = changed(|c| c.token = Some("t".into()));
+    let alone = changed(&|c| c.token = Some("t".into()));
     let none = |_| Err(VarError::NotPresent);
     assert_eq!(alone.clone().with_vars(none).unwrap(), alone);
 }
@@ -167,8 +205,8 @@ fn a_variable_that_lets_in_displaces_every_other_way() {
 #[test]
 fn serde_reads_every_setting_and_refuses_an_unknown_one() {
     let config: NatsConfig = serde_json::from_str(
-        r#"{"urls": ["tls://h"], "stream": "S", "stream_care": "verify", "subject_prefix": "p", "token": "t",
-            "tls": {"ca": "c"}, "ping_interval": "250ms", "discovered_servers": "ignore", "stream_replicas": 3,
+        r#"{"urls": ["tls://h"], "context": "C", "name": "N", "inbox_prefix": "I", "jetstream_domain": "D", "stream": "S", "stream_care": "verify", "subject_prefix": "p", "token": "t",
+            "tls": {"ca": "c", "handshake": "first"}, "ping_interval": "250ms", "discovered_servers": "ignore", "stream_replicas": 3,
             "stream_storage": "memory", "stream_max_age": "1h", "stream_max_bytes": 5}"#,
     )
     .unwrap();
@@ -178,4 +216,19 @@ fn serde_reads_every_setting_and_refuses_an_unknown_one() {
     assert_eq!(config.stream_max_age, Some(Duration::from_hours(1)));
     let unknown = serde_json::from_str::<NatsConfig>(r#"{"stream_name": "S"}"#).unwrap_err();
     assert!(unknown.to_string().contains("stream_name"), "{unknown}");
+}
+
+#[test]
+fn a_secret_of_another_kind_is_refused_and_not_shown() {
+    for text in [
+        r#"{"token": 7654321}"#,
+        r#"{"password": {"deep": "7654321"}}"#,
+        r#"{"nkey": ["7654321"]}"#,
+        r#"{"urls": "nats://who:7654321@h"}"#,
+        r#"{"urls": ["nats://h", 7654321]}"#,
+    ] {
+        let error = serde_json::from_str::<NatsConfig>(text).unwrap_err();
+        assert!(error.to_string().contains("must be a"), "{error}");
+        assert!(!error.to_string().contains("7654321"), "{error}");
+    }
 }

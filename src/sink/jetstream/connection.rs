@@ -19,6 +19,7 @@ use futures_util::future::{Either, select};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::permissions::Permissions;
 use super::{credentials, failure};
 use crate::config::{DiscoveredServers, NatsConfig, NatsUrl};
 use crate::error::SinkError;
@@ -40,10 +41,9 @@ pub(super) struct Connection {
     client: Client,
     context: jetstream::Context,
     heard: watch::Receiver<Heard>,
+    permissions: Permissions,
     /// Its URL, masked.
     server: String,
-    /// The largest message that the stream takes, headers included.
-    message_max: Option<usize>,
     /// Until when answers may still come in, once something was not permitted.
     grace: Option<Instant>,
 }
@@ -62,7 +62,7 @@ struct Heard {
 /// An answer did not come.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    /// The server does not permit what was asked.
+    /// The server does not permit what was asked: what it said, and what to do.
     Denied(String),
     /// It was silent.
     Late,
@@ -108,17 +108,17 @@ impl Connection {
         let client = match timeout(limit, options.connect(servers)).await {
             Ok(connected) => connected.map_err(|error| failure::of_connect(&error))?,
             Err(_) => {
-                return Err(SinkError::Unavailable(format!(
-                    "no answer within {limit:?}"
-                )));
+                return Err(failure::no_greeting(&format!("no answer within {limit:?}")));
             }
         };
         Ok(Self {
-            context: ContextBuilder::new().build(client.clone()),
+            context: ContextBuilder::new()
+                .api_prefix(config.api())
+                .build(client.clone()),
             client,
             heard,
+            permissions: Permissions::needed(config),
             server: url.to_string(),
-            message_max: None,
             grace: None,
         })
     }
@@ -142,12 +142,13 @@ impl Connection {
         context
     }
 
-    pub(super) fn set_message_max(&mut self, max: Option<usize>) {
-        self.message_max = max;
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
-    pub(super) fn message_max(&self) -> Option<usize> {
-        self.message_max
+    /// The largest payload, headers included, that the server takes. A server may change it at any time.
+    pub(super) fn payload_max(&self) -> usize {
+        self.client.server_info().max_payload
     }
 
     /// The servers that this one has told of.
@@ -184,10 +185,19 @@ impl Connection {
                     .grace
                     .get_or_insert_with(|| Instant::now() + DENIED_GRACE);
                 let late = timeout_at(grace.min(until), answer).await;
-                late.map_err(|_| NoAnswer::Denied(said))
+                late.map_err(|_| NoAnswer::Denied(self.permissions.explain(&said)))
             }
             Err(_) => Err(NoAnswer::Late),
         }
+    }
+
+    /// What the server has said that it does not permit, and what to do.
+    pub(super) fn denied(&self) -> Option<String> {
+        let heard = self.heard.borrow();
+        heard
+            .denied
+            .as_ref()
+            .map(|said| self.permissions.explain(said))
     }
 
     /// Why the connection ended, if the server has said it.
@@ -202,7 +212,8 @@ impl Connection {
 fn options(config: &NatsConfig, limit: Duration, tell: watch::Sender<Heard>) -> ConnectOptions {
     let tell = Arc::new(tell);
     ConnectOptions::new()
-        .name("spillring")
+        .name(&config.name)
+        .custom_inbox_prefix(config.inbox())
         .connection_timeout(limit)
         .ping_interval(config.ping_interval)
         .client_capacity(CLIENT_QUEUE)

@@ -1,10 +1,12 @@
 //! How the client shows who it is.
 
+use std::io;
 use std::path::Path;
 
 use async_nats::{ConnectOptions, ServerAddr};
+use tokio::fs;
 
-use crate::config::{NatsConfig, NatsTls};
+use crate::config::{NatsConfig, NatsTls, Secret, TlsHandshake};
 use crate::error::SinkError;
 
 /// Adds what the settings and the URL say about who we are. Files are read anew at each connect, so that renewed ones
@@ -28,7 +30,12 @@ pub(super) async fn add(
         return read.map_err(|error| unreadable("creds", path, &error));
     }
     if let Some(nkey) = &config.nkey {
-        return Ok(options.nkey(seed(nkey.expose()).await?));
+        let seed = held("nkey", nkey, is_seed).await?;
+        let Some(jwt) = &config.jwt else {
+            return Ok(options.nkey(seed));
+        };
+        let jwt = held("jwt", jwt, is_jwt).await?;
+        return signed(options, &jwt, &seed);
     }
     if let Some(token) = &config.token {
         return Ok(options.token(token.expose().to_owned()));
@@ -58,31 +65,48 @@ fn with_tls(mut options: ConnectOptions, tls: &NatsTls) -> ConnectOptions {
             .require_tls(true)
             .add_client_certificate(cert.clone(), key.clone());
     }
+    if tls.handshake == Some(TlsHandshake::First) {
+        options = options.tls_first();
+    }
     options
 }
 
-/// The setting itself if it looks like a seed, else what the file of that name holds.
-async fn seed(nkey: &str) -> Result<String, SinkError> {
+fn is_seed(text: &str) -> bool {
     const SEED_LENGTH: usize = 58;
-    if nkey.starts_with('S') && nkey.len() == SEED_LENGTH {
-        return Ok(nkey.to_owned());
-    }
-    match tokio::task::spawn_blocking({
-        let path = nkey.to_owned();
-        move || std::fs::read_to_string(path)
-    })
-    .await
-    {
-        Ok(Ok(text)) => Ok(text.trim().to_owned()),
-        // A mistyped seed would be taken for a path: it is not told.
-        Ok(Err(error)) => Err(unreadable("nkey", Path::new("***"), &error)),
-        Err(error) => Err(SinkError::Unavailable(format!(
-            "the reading of `nkey` was broken off: {error}"
-        ))),
-    }
+    text.starts_with('S') && text.len() == SEED_LENGTH
 }
 
-fn unreadable(key: &str, path: &Path, error: &std::io::Error) -> SinkError {
+/// Such a token begins with the header `{"`, encoded.
+fn is_jwt(text: &str) -> bool {
+    text.starts_with("eyJ")
+}
+
+/// The setting itself if it is what is looked for, else the line of the file of that name which is.
+async fn held(key: &str, secret: &Secret, is: fn(&str) -> bool) -> Result<String, SinkError> {
+    let secret = secret.expose().trim();
+    if is(secret) {
+        return Ok(secret.to_owned());
+    }
+    // A mistyped secret would be taken for a path: it is not told.
+    let unreadable = |error| unreadable(key, Path::new("***"), &error);
+    let text = fs::read_to_string(secret).await.map_err(unreadable)?;
+    let mut lines = text.lines().map(str::trim);
+    let found = lines.find(|line| is(line)).map(str::to_owned);
+    found.ok_or_else(|| unreadable(io::Error::other("it holds none")))
+}
+
+/// Shows the JWT, and signs with the seed, as the two in a credentials file.
+fn signed(options: ConnectOptions, jwt: &str, seed: &str) -> Result<ConnectOptions, SinkError> {
+    let creds = format!(
+        "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    );
+    options
+        .credentials(&creds)
+        .map_err(|error| unreadable("jwt", Path::new("***"), &error))
+}
+
+fn unreadable(key: &str, path: &Path, error: &io::Error) -> SinkError {
     SinkError::Misconfigured(format!(
         "cannot use {}, which `{key}` names: {error}",
         path.display()

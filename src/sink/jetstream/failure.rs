@@ -10,6 +10,7 @@ use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::{ConnectError, ConnectErrorKind, ServerError, rustls};
 
+use crate::config::NatsConfig;
 use crate::error::SinkError;
 
 /// A record was not stored.
@@ -59,6 +60,14 @@ pub(super) fn misconfigured(why: String) -> Failure {
     doubtful(SinkError::Misconfigured(why))
 }
 
+/// Another stream captures our subjects.
+pub(super) fn foreign(stream: &str, config: &NatsConfig) -> Failure {
+    misconfigured(format!(
+        "the stream {stream} took the entry instead of {}: two streams claim subjects below {} or {}; mend their subjects",
+        config.stream, config.subject_prefix, config.cursor_prefix
+    ))
+}
+
 /// The connection ended.
 pub(super) fn broken(why: &str) -> Failure {
     doubtful(SinkError::Unknown(format!(
@@ -73,16 +82,9 @@ pub(super) fn silent() -> Failure {
     ))
 }
 
-/// The server does not permit something.
-pub(super) fn denied(said: &str) -> Failure {
-    misconfigured(not_permitted(said))
-}
-
-pub(super) fn not_permitted(said: &str) -> String {
-    format!(
-        "the server said: {said}; let the user publish on the entries' subjects and on $JS.API.STREAM.*, and \
-         subscribe to _INBOX.>"
-    )
+/// The server's own word on a publish, if that is what failed.
+pub(super) fn said(error: &PublishError) -> Option<&jetstream::Error> {
+    error.source().and_then(|source| source.downcast_ref())
 }
 
 /// A publish that the server answered, or that the client refused to send.
@@ -100,7 +102,7 @@ pub(super) fn of_publish(error: &PublishError) -> Failure {
         PublishErrorKind::WrongLastMessageId
         | PublishErrorKind::WrongLastSequence
         | PublishErrorKind::MaxAckPending
-        | PublishErrorKind::Other => match error.source().and_then(|it| it.downcast_ref()) {
+        | PublishErrorKind::Other => match said(error) {
             Some(said) => sound(of_server(said)),
             None => broken(&error.to_string()),
         },
@@ -157,13 +159,22 @@ pub(super) fn of_connect(error: &ConnectError) -> SinkError {
             "{text}: give certificates that can be read, in PEM"
         )),
         ConnectErrorKind::Io if refused_by_tls(error) => SinkError::Misconfigured(format!(
-            "{text}: give the `ca` that signed the server's certificate, and the certificate that it asks for"
+            "{text}: give the `ca` that signed the server's certificate, and the certificate that it asks for, and set \
+             `tls.handshake` to \"first\" where the server has `handshake_first`, and only there"
         )),
         ConnectErrorKind::Io if refused_by_server(error) => SinkError::Misconfigured(format!(
             "{text}: the server does not let us in; renew the credentials"
         )),
-        _ => SinkError::Unavailable(text),
+        _ if text.contains("expected INFO") => no_greeting(&text),
+        _ => SinkError::Disconnected(text),
     }
+}
+
+/// The server did not tell of itself.
+pub(super) fn no_greeting(text: &str) -> SinkError {
+    SinkError::Disconnected(format!(
+        "{text}; a server with `handshake_first` says nothing unless `tls.handshake` is \"first\""
+    ))
 }
 
 fn refused_by_tls(error: &ConnectError) -> bool {
@@ -190,7 +201,8 @@ pub(super) fn of_all(failures: Vec<(String, SinkError)>) -> SinkError {
     let mut texts = Vec::with_capacity(failures.len());
     let mut settings = !failures.is_empty();
     for (server, why) in failures {
-        let (SinkError::Unavailable(text)
+        let (SinkError::Disconnected(text)
+        | SinkError::Unavailable(text)
         | SinkError::Rejected(text)
         | SinkError::Misconfigured(text)
         | SinkError::Unknown(text)) = &why;
@@ -201,7 +213,7 @@ pub(super) fn of_all(failures: Vec<(String, SinkError)>) -> SinkError {
     if settings {
         SinkError::Misconfigured(text)
     } else {
-        SinkError::Unavailable(text)
+        SinkError::Disconnected(text)
     }
 }
 
@@ -250,12 +262,12 @@ mod tests {
 
     #[test]
     fn one_server_that_may_come_back_is_worth_trying() {
-        let down = || ("a".to_owned(), SinkError::Unavailable("down".to_owned()));
+        let down = || ("a".to_owned(), SinkError::Disconnected("down".to_owned()));
         let shut = || ("b".to_owned(), SinkError::Misconfigured("shut".to_owned()));
         let all = |failures| of_all(failures);
         assert!(matches!(
             all(vec![shut(), down()]),
-            SinkError::Unavailable(_)
+            SinkError::Disconnected(_)
         ));
         assert!(matches!(
             all(vec![shut(), shut()]),

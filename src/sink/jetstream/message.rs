@@ -1,26 +1,86 @@
 //! What a record looks like on the wire.
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 
+use super::cursor::Cursor;
+use super::stream::{Found, covers};
+use crate::config::NatsConfig;
 use crate::event::Record;
 
-/// The message of one record.
-pub(super) fn headers(record: &Record) -> HeaderMap {
-    let id = record.id().to_string();
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", id.as_str());
-    headers.insert("Audit-Id", id.as_str());
-    if record.lost_before() > 0 {
-        headers.insert("Audit-Lost", record.lost_before().to_string());
+/// A message, ready to be published.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+}
+
+/// What a stream and its server take.
+#[derive(Debug)]
+pub(super) struct Limits<'a> {
+    pub(super) found: &'a Found,
+    /// The largest payload, headers included, that the server takes.
+    pub(super) payload_max: usize,
+}
+
+impl Message {
+    /// The message of a record. `after` is how far the publisher had come in the stream before; it is told at the
+    /// beginning of a run.
+    pub(super) fn new(config: &NatsConfig, record: &Record, after: Option<Cursor>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert("Audit-Id", record.id().to_string());
+        if record.lost_before() > 0 {
+            headers.insert("Audit-Lost", record.lost_before().to_string());
+        }
+        if let Some(run) = record.opens_run() {
+            headers.insert("Audit-Run", run.to_string());
+            if let Some(after) = after {
+                headers.insert("Audit-After", after.to_string());
+            }
+        }
+        Self {
+            subject: format!("{}.{}", config.subject_prefix, record.subject()),
+            headers,
+            payload: record.bytes().clone(),
+        }
     }
-    if let Some(run) = record.opens_run() {
-        headers.insert("Audit-Run", run.to_string());
+
+    /// Looks whether it will be taken with so many more bytes of headers; if not, says why.
+    pub(super) fn check(&self, limits: &Limits<'_>, more: usize) -> Result<(), String> {
+        let Self {
+            subject, payload, ..
+        } = self;
+        if !can_be_published(subject) {
+            return Err(format!(
+                "{subject:?} is no subject that can be published on"
+            ));
+        }
+        let theirs = &limits.found.subjects;
+        if !theirs.iter().any(|pattern| covers(pattern, subject)) {
+            return Err(format!(
+                "the stream takes the subjects [{}], not {subject}: add it to them",
+                theirs.join(", ")
+            ));
+        }
+        let size = wire_len(&self.headers) + more + payload.len();
+        if size > limits.payload_max {
+            return Err(format!(
+                "it has {size} bytes with its headers, the NATS server takes {}: raise its `max_payload`",
+                limits.payload_max
+            ));
+        }
+        match limits.found.message_max.filter(|max| size > *max) {
+            Some(max) => Err(format!(
+                "it has {size} bytes with its headers, the stream takes {max}: raise its `max_msg_size`"
+            )),
+            None => Ok(()),
+        }
     }
-    headers
 }
 
 /// The bytes that headers take on the wire, as the server counts them: version line, fields, empty line.
-pub(super) fn wire_len(headers: &HeaderMap) -> usize {
+fn wire_len(headers: &HeaderMap) -> usize {
     let fields = headers.iter().flat_map(|(name, values)| {
         let name: &str = name.as_ref();
         values
@@ -32,7 +92,7 @@ pub(super) fn wire_len(headers: &HeaderMap) -> usize {
 
 /// Whether a message can be published on the subject: the server would take a wildcard for a word, and end the
 /// connection over a space.
-pub(super) fn can_be_published(subject: &str) -> bool {
+fn can_be_published(subject: &str) -> bool {
     subject.split('.').all(|token| {
         !token.is_empty()
             && !["*", ">"].contains(&token)

@@ -1,63 +1,61 @@
-//! The stream: made if it is missing, looked at, never changed.
+//! The stream: made if it is missing, looked at, changed only if that is asked for.
+
+mod look;
+mod subjects;
+
+use std::error::Error;
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{
     CreateStreamErrorKind, GetStreamErrorKind, RequestError, RequestErrorKind,
 };
-use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
-};
-use std::error::Error;
-
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
 use tokio::time::Instant;
 
 use super::connection::{Connection, NoAnswer};
 use super::failure;
 use crate::config::{NatsConfig, StreamCare, StreamStorage};
 use crate::error::SinkError;
+pub(super) use look::{Found, Way};
+pub(super) use subjects::covers;
 
-/// What there is to know about the stream.
-#[derive(Debug)]
-pub(super) struct Found {
-    /// The largest message that it takes, headers included.
-    pub(super) message_max: Option<usize>,
-    /// What could lose entries that it has acknowledged.
-    pub(super) weaknesses: Vec<&'static str>,
-}
-
-/// Finds the stream, or makes it, and looks whether it will take our entries.
+/// Finds the stream, or makes it, upgrades it if that is asked for, and looks whether it will take our entries.
 pub(super) async fn make_sure(
     connection: &mut Connection,
     config: &NatsConfig,
     until: Instant,
 ) -> Result<Found, SinkError> {
-    let found = match find(connection, config, until).await? {
-        Some(found) => found,
+    let mut info = match find(connection, config, until).await? {
+        Some(info) => info,
         None => match config.stream_care {
-            StreamCare::Create => make(connection, config, until).await?,
+            StreamCare::Create | StreamCare::Upgrade => make(connection, config, until).await?,
             StreamCare::Verify => {
                 return Err(SinkError::Misconfigured(format!(
                     "there is no stream {}: make it with the subject {}, or set `stream_care` to \"create\"",
                     config.stream,
-                    subjects(config)
+                    entries(config)
                 )));
             }
         },
     };
-    check(&found, config)
+    let lacks = look::lacks(&info.config, config);
+    if config.stream_care == StreamCare::Upgrade && !lacks.is_empty() {
+        info = upgrade(connection, config, info, &lacks, until).await?;
+    }
+    look::look(&info, config)
 }
 
 async fn find(
     connection: &mut Connection,
     config: &NatsConfig,
     until: Instant,
-) -> Result<Option<Config>, SinkError> {
+) -> Result<Option<Info>, SinkError> {
     let context = connection.context(until.saturating_duration_since(Instant::now()));
     let found = connection
         .answer(until, context.get_stream(&config.stream))
         .await;
     match found.map_err(unanswered)? {
-        Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
+        Ok(stream) => Ok(Some(stream.cached_info().clone())),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(said) => match said.error_code() {
                 ErrorCode::STREAM_NOT_FOUND => Ok(None),
@@ -73,7 +71,7 @@ async fn make(
     connection: &mut Connection,
     config: &NatsConfig,
     until: Instant,
-) -> Result<Config, SinkError> {
+) -> Result<Info, SinkError> {
     let context = connection.context(until.saturating_duration_since(Instant::now()));
     let made = connection
         .answer(until, context.create_stream(wanted(config)))
@@ -81,7 +79,7 @@ async fn make(
     let error = match made.map_err(unanswered)? {
         Ok(stream) => {
             tracing::info!(target: "spillring", stream = %config.stream, "made the stream");
-            return Ok(stream.cached_info().config.clone());
+            return Ok(stream.cached_info().clone());
         }
         Err(error) => error,
     };
@@ -97,9 +95,44 @@ async fn make(
     }
 }
 
+/// Gives the stream what it lacks for transactions. A server that refuses leaves it as it is.
+async fn upgrade(
+    connection: &mut Connection,
+    config: &NatsConfig,
+    info: Info,
+    lacks: &[String],
+    until: Instant,
+) -> Result<Info, SinkError> {
+    let mut wanted = info.config.clone();
+    wanted.allow_atomic_publish = true;
+    wanted.allow_rollup = true;
+    let cursors = cursors(config);
+    if !wanted
+        .subjects
+        .iter()
+        .any(|theirs| covers(theirs, &cursors))
+    {
+        wanted.subjects.push(cursors);
+    }
+    let context = connection.context(until.saturating_duration_since(Instant::now()));
+    let updated = connection
+        .answer(until, context.update_stream(wanted))
+        .await;
+    match updated.map_err(unanswered)? {
+        Ok(updated) => {
+            tracing::info!(target: "spillring", stream = %config.stream, "upgraded the stream: it lacked {}", lacks.join(", "));
+            Ok(updated)
+        }
+        Err(error) => {
+            tracing::warn!(target: "spillring", stream = %config.stream, %error, "the stream cannot be upgraded");
+            Ok(info)
+        }
+    }
+}
+
 fn unanswered(why: NoAnswer) -> SinkError {
     match why {
-        NoAnswer::Denied(said) => SinkError::Misconfigured(failure::not_permitted(&said)),
+        NoAnswer::Denied(why) => SinkError::Misconfigured(why),
         NoAnswer::Late => silent(),
     }
 }
@@ -122,14 +155,20 @@ fn of_request(source: Option<&(dyn Error + 'static)>, text: &str) -> SinkError {
     }
 }
 
-fn subjects(config: &NatsConfig) -> String {
+/// The subjects of entries.
+fn entries(config: &NatsConfig) -> String {
     format!("{}.>", config.subject_prefix)
+}
+
+/// The subjects of cursors.
+fn cursors(config: &NatsConfig) -> String {
+    format!("{}.>", config.cursor_prefix)
 }
 
 fn wanted(config: &NatsConfig) -> Config {
     Config {
         name: config.stream.clone(),
-        subjects: vec![subjects(config)],
+        subjects: vec![entries(config), cursors(config)],
         storage: match config.stream_storage {
             StreamStorage::File => StorageType::File,
             StreamStorage::Memory => StorageType::Memory,
@@ -142,148 +181,8 @@ fn wanted(config: &NatsConfig) -> Config {
         // An audit trail that is full refuses, so that the publisher keeps what is new; it deletes nothing.
         discard: DiscardPolicy::New,
         allow_direct: true,
+        allow_atomic_publish: true,
+        allow_rollup: true,
         ..Config::default()
-    }
-}
-
-fn check(found: &Config, config: &NatsConfig) -> Result<Found, SinkError> {
-    let wrong = |why: &str| SinkError::Misconfigured(format!("the stream {} {why}", config.stream));
-    let ours = subjects(config);
-    if !found.subjects.iter().any(|theirs| overlap(theirs, &ours)) {
-        return Err(wrong(&format!(
-            "has the subjects [{}], none of which takes {ours}: add that one to it, or change `subject_prefix` or `stream`",
-            found.subjects.join(", ")
-        )));
-    }
-    if found.no_ack {
-        return Err(wrong(
-            "acknowledges nothing (`no_ack`): switch that off, or name another stream",
-        ));
-    }
-    if found.sealed {
-        return Err(wrong("is sealed and takes nothing more: name another one"));
-    }
-    Ok(Found {
-        message_max: usize::try_from(found.max_message_size)
-            .ok()
-            .filter(|max| *max > 0),
-        weaknesses: weaknesses(found, config, &ours),
-    })
-}
-
-fn weaknesses(found: &Config, config: &NatsConfig, ours: &str) -> Vec<&'static str> {
-    let partly = !found.subjects.iter().any(|theirs| covers(theirs, ours));
-    let memory = found.storage == StorageType::Memory;
-    [
-        (
-            partly,
-            "its subjects take only some of those below the prefix",
-        ),
-        (
-            memory && config.stream_storage == StreamStorage::File,
-            "it keeps its messages in memory only",
-        ),
-        (
-            found.retention == RetentionPolicy::Interest,
-            "it keeps only what a consumer is waiting for",
-        ),
-        (
-            found.retention == RetentionPolicy::WorkQueue,
-            "it deletes what a consumer has taken",
-        ),
-        (
-            found.persist_mode == Some(PersistenceMode::Async),
-            "it acknowledges before it has written",
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(weak, text)| weak.then_some(text))
-    .collect()
-}
-
-/// Whether all subjects of the pattern `inner` are subjects of the pattern `outer`.
-fn covers(outer: &str, inner: &str) -> bool {
-    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
-    loop {
-        match (outer.next(), inner.next()) {
-            (None, None) | (Some(">"), Some(_)) => return true,
-            (Some("*"), Some(token)) if token != ">" => {}
-            (Some(one), Some(other)) if one == other => {}
-            _ => return false,
-        }
-    }
-}
-
-/// Whether there is a subject that fits both patterns.
-fn overlap(one: &str, other: &str) -> bool {
-    let (mut one, mut other) = (one.split('.'), other.split('.'));
-    loop {
-        match (one.next(), other.next()) {
-            (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
-            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
-            _ => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_cover_and_overlap() {
-        let table = [
-            ("a.b.>", "a.b.>", true, true),
-            (">", "a.b.>", true, true),
-            ("a.>", "a.b.>", true, true),
-            ("a.*.>", "a.b.>", true, true),
-            ("a.b.*.*", "a.b.>", false, true),
-            ("a.b.c", "a.b.>", false, true),
-            ("a.b", "a.b.>", false, false),
-            ("a.c.>", "a.b.>", false, false),
-            ("a.b.c.>", "a.b.>", false, true),
-        ];
-        for (theirs, ours, covering, overlapping) in table {
-            assert_eq!(covers(theirs, ours), covering, "{theirs} covers {ours}");
-            assert_eq!(
-                overlap(theirs, ours),
-                overlapping,
-                "{theirs} overlaps {ours}"
-            );
-        }
-    }
-
-    #[test]
-    fn each_weakness_is_told_and_what_was_asked_for_is_none() {
-        let config = NatsConfig::default();
-        let good = wanted(&config);
-        assert!(check(&good, &config).is_ok_and(|found| found.weaknesses.is_empty()));
-        let weak = Config {
-            storage: StorageType::Memory,
-            retention: RetentionPolicy::Interest,
-            persist_mode: Some(PersistenceMode::Async),
-            subjects: vec!["assembly.audit.*.*".to_owned()],
-            ..good.clone()
-        };
-        assert!(check(&weak, &config).is_ok_and(|found| found.weaknesses.len() == 4));
-        for useless in [
-            Config {
-                no_ack: true,
-                ..good.clone()
-            },
-            Config {
-                sealed: true,
-                ..good.clone()
-            },
-            Config {
-                subjects: vec!["other.>".to_owned()],
-                ..good.clone()
-            },
-        ] {
-            assert!(matches!(
-                check(&useless, &config),
-                Err(SinkError::Misconfigured(_))
-            ));
-        }
     }
 }

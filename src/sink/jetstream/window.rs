@@ -1,4 +1,5 @@
-//! Sends a batch ahead of its acknowledgements, and takes these in order.
+//! Stores a batch message by message, ahead of their acknowledgements, and takes these in order: for streams that know
+//! no transactions.
 
 use std::collections::VecDeque;
 use std::future::IntoFuture;
@@ -7,31 +8,40 @@ use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::{Context, publish::PublishAck};
 use tokio::time::{Instant, timeout_at};
 
+use super::Connected;
 use super::connection::{Connection, NoAnswer};
 use super::failure::{self, Failure, Link};
-use super::message;
+use super::message::{Limits, Message};
+use super::stream::Way;
 use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{Batch, Record};
 use crate::sink::Delivery;
 
-/// How many messages are under way without an acknowledgement.
-pub(super) const IN_FLIGHT_MAX: usize = 1_024;
-
 /// Stores a prefix of the batch, and says whether the connection is good for the next one.
 pub(super) async fn deliver(
-    connection: &mut Connection,
+    Connected { connection, found }: &mut Connected,
     config: &NatsConfig,
     batch: &Batch,
     until: Instant,
 ) -> (Delivery, Link) {
+    let in_flight_max = match found.way {
+        Way::Messages { in_flight_max, .. } => in_flight_max,
+        Way::Transactions => 1,
+    };
     let context = connection.context(batch.limit());
+    let limits = Limits {
+        found,
+        payload_max: connection.payload_max(),
+    };
     let mut window = Window {
         connection,
         config,
         context,
+        limits,
+        in_flight_max,
         until,
-        in_flight: VecDeque::with_capacity(IN_FLIGHT_MAX.min(batch.records().len())),
+        in_flight: VecDeque::with_capacity(in_flight_max.min(batch.records().len())),
     };
     let mut unsent = batch.records().iter();
     let mut stored = 0;
@@ -62,6 +72,8 @@ struct Window<'a> {
     connection: &'a mut Connection,
     config: &'a NatsConfig,
     context: Context,
+    limits: Limits<'a>,
+    in_flight_max: usize,
     until: Instant,
     in_flight: VecDeque<PublishAckFuture>,
 }
@@ -72,7 +84,7 @@ impl Window<'_> {
         &mut self,
         unsent: &mut impl Iterator<Item = &'a Record>,
     ) -> Result<(), Failure> {
-        while self.in_flight.len() < IN_FLIGHT_MAX {
+        while self.in_flight.len() < self.in_flight_max {
             let Some(record) = unsent.next() else {
                 break;
             };
@@ -83,22 +95,14 @@ impl Window<'_> {
     }
 
     async fn send(&self, record: &Record) -> Result<PublishAckFuture, Failure> {
-        let subject = format!("{}.{}", self.config.subject_prefix, record.subject());
-        if !message::can_be_published(&subject) {
-            return Err(failure::rejected(format!(
-                "{subject:?} is no subject that can be published on"
-            )));
-        }
-        let headers = message::headers(record);
-        let size = message::wire_len(&headers) + record.bytes().len();
-        if let Some(max) = self.connection.message_max().filter(|max| size > *max) {
-            return Err(failure::rejected(format!(
-                "it has {size} bytes with its headers, the stream takes {max}: raise its `max_msg_size`"
-            )));
-        }
-        let publish = self
-            .context
-            .publish_with_headers(subject, headers, record.bytes().clone());
+        let mut message = Message::new(self.config, record, None);
+        message
+            .headers
+            .insert("Nats-Msg-Id", record.id().to_string());
+        message.check(&self.limits, 0).map_err(failure::rejected)?;
+        let publish =
+            self.context
+                .publish_with_headers(message.subject, message.headers, message.payload);
         match timeout_at(self.until, publish).await {
             Ok(Ok(sent)) => Ok(sent),
             Ok(Err(error)) if error.kind() == PublishErrorKind::Other => {
@@ -116,7 +120,7 @@ impl Window<'_> {
         Some(match answer {
             Ok(Ok(ack)) => self.check(&ack),
             Ok(Err(error)) => Err(failure::of_publish(&error)),
-            Err(NoAnswer::Denied(said)) => Err(failure::denied(&said)),
+            Err(NoAnswer::Denied(why)) => Err(failure::misconfigured(why)),
             Err(NoAnswer::Late) => Err(failure::silent()),
         })
     }
@@ -126,10 +130,7 @@ impl Window<'_> {
         if ack.stream == self.config.stream {
             return Ok(());
         }
-        Err(failure::misconfigured(format!(
-            "the stream {} took the entry instead of {}: two streams claim subjects below {}; mend their subjects",
-            ack.stream, self.config.stream, self.config.subject_prefix
-        )))
+        Err(failure::foreign(&ack.stream, self.config))
     }
 
     /// Takes all acknowledgements, up to the first that failed.

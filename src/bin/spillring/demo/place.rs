@@ -20,7 +20,8 @@ use crate::telling::{Problem, tell};
 const ENTRY_BYTES: u64 = 1_100;
 
 /// Subjects of the demo's own, which no stream for real entries takes.
-const SUBJECT_PREFIX: &str = "spillring.demo";
+pub(super) const SUBJECT_PREFIX: &str = "spillring.demo";
+const CURSOR_PREFIX: &str = "spillring.demo-cursor";
 
 /// Everything the demo leaves behind while it runs.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ impl Place {
             .map_err(|error| Problem::new(format_args!("in the environment {error}")))?;
         server.stream().clone_into(&mut settings.stream);
         SUBJECT_PREFIX.clone_into(&mut settings.subject_prefix);
+        CURSOR_PREFIX.clone_into(&mut settings.cursor_prefix);
         settings.urls = vec![server.url().into()];
         Address::Nats(Vec::new()).sink(settings)
     }

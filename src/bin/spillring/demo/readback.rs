@@ -4,23 +4,21 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::time::Duration;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::{self, Context};
-use async_nats::{ConnectOptions, ServerAddr};
 use futures_util::StreamExt;
-use tokio::runtime::{Builder, Runtime};
+use spillring::NatsConfig;
+use tokio::runtime::Runtime;
 
 use super::links::Block;
+use super::place::SUBJECT_PREFIX;
+use crate::nats::{self, ANSWER_MAX, runtime};
 use crate::telling::Problem;
 
 /// About how long a block is.
 const BLOCK_BYTES: usize = 256 << 10;
-
-/// The longest wait for the server.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The blocks of a file.
 #[derive(Debug)]
@@ -189,8 +187,15 @@ impl StreamBlocks {
                 .map_err(|_| io::Error::other("no message came for ten seconds"))?
                 .ok_or_else(|| io::Error::other("the stream ended early"))?
                 .map_err(io::Error::other)?;
-            block.extend_from_slice(&message.payload);
-            block.push(b'\n');
+            // The cursors that go with them are no entries.
+            if message
+                .subject
+                .strip_prefix(SUBJECT_PREFIX)
+                .is_some_and(|rest| rest.starts_with('.'))
+            {
+                block.extend_from_slice(&message.payload);
+                block.push(b'\n');
+            }
             if message.info().map_err(io::Error::other)?.stream_sequence >= self.last {
                 self.end = End::Reached;
             }
@@ -204,7 +209,7 @@ impl Iterator for StreamBlocks {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.read() {
-            Ok(block) if block.is_empty() => None,
+            Ok(block) if block.is_empty() && self.end == End::Reached => None,
             Ok(block) => Some(Ok(block)),
             Err(error) => {
                 self.end = End::Reached;
@@ -212,6 +217,12 @@ impl Iterator for StreamBlocks {
             }
         }
     }
+}
+
+async fn connect(url: &str) -> io::Result<Context> {
+    let mut settings = NatsConfig::from_env().map_err(io::Error::other)?;
+    settings.urls = vec![url.into()];
+    nats::connect(&settings).await
 }
 
 /// Asks the server something, on a connection for that alone.
@@ -226,44 +237,4 @@ fn unanswered(error: &io::Error) -> Problem {
         "the NATS server does not do as it is asked: {error}; give `--nats` the URL of a server with JetStream, such \
          as nats://127.0.0.1:4222"
     ))
-}
-
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
-}
-
-async fn connect(url: &str) -> io::Result<Context> {
-    let address: ServerAddr = url.parse()?;
-    let client = options(&address)
-        .await?
-        .connection_timeout(ANSWER_MAX)
-        .connect(address)
-        .await
-        .map_err(io::Error::other)?;
-    Ok(jetstream::new(client))
-}
-
-/// The credentials of the URL, else those of the environment, as the sink takes them.
-async fn options(address: &ServerAddr) -> io::Result<ConnectOptions> {
-    let var = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let mut options = ConnectOptions::new();
-    if let Some(ca) = var("NATS_CA") {
-        options = options.add_root_certificates(ca.into());
-    }
-    if let (Some(cert), Some(key)) = (var("NATS_CERT"), var("NATS_KEY")) {
-        options = options.add_client_certificate(cert.into(), key.into());
-    }
-    Ok(match (address.username(), address.password()) {
-        (Some(user), Some(password)) => options.user_and_password(user.into(), password.into()),
-        (Some(token), None) => options.token(token.into()),
-        (None, _) => match (var("NATS_TOKEN"), var("NATS_USER"), var("NATS_PASSWORD")) {
-            (Some(token), _, _) => options.token(token),
-            (None, Some(user), Some(password)) => options.user_and_password(user, password),
-            _ => match (var("NATS_CREDS"), var("NATS_NKEY")) {
-                (Some(file), _) => options.credentials_file(file).await?,
-                (None, Some(seed)) => options.nkey(seed),
-                (None, None) => options,
-            },
-        },
-    })
 }

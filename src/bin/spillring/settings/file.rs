@@ -31,9 +31,8 @@ impl File {
                 "the config file {name} cannot be read: {error}"
             ))
         })?;
-        let mut whole: Table = toml::from_str(&text).map_err(|error| {
-            Problem::new(format_args!("the config file {name} is no TOML: {error}"))
-        })?;
+        let mut whole: Table =
+            toml::from_str(&text).map_err(|error| no_toml(&name, &text, &error))?;
         let mut library = table_of(&mut whole, "spillring", &name)?.ok_or_else(|| {
             Problem::new(format_args!(
                 "{name} has no table [spillring]: write the settings below a line [spillring], and those of NATS \
@@ -81,6 +80,21 @@ impl File {
         let table = self.nats.clone().unwrap_or_default();
         self.parse(&table, "[spillring.nats]")
     }
+}
+
+/// The line itself is not told: it may hold a secret.
+fn no_toml(name: &str, text: &str, error: &toml::de::Error) -> Problem {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text
+        .bytes()
+        .take(start)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1;
+    let what = error.message();
+    Problem::new(format_args!(
+        "the config file {name} is no TOML: line {line}: {what}"
+    ))
 }
 
 fn keys_of_library() -> Result<Vec<String>, Problem> {

@@ -1,28 +1,24 @@
 //! Tries to get in without being let in, to be kept out in silence, and to find a secret in what is then said.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-};
 use tempfile::TempDir;
 
+use super::operator::Operator;
 use super::*;
-use crate::config::NatsConfig;
 
-const TOKEN: &str = "authorization { token: sesame }";
-const USER: &str = "authorization { user: anna, password: \"pa@ss\" }";
+pub(super) const TOKEN: &str = "authorization { token: sesame }";
+pub(super) const USER: &str = "authorization { user: anna, password: \"pa@ss\" }";
 /// A pair that the documentation of NATS uses.
-const NKEY: &str =
+pub(super) const NKEY: &str =
     "authorization { users: [{ nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 }] }";
-const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
+pub(super) const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 
-fn position(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Result<(), SinkError> {
-    Rig::with(url, change).position()
+pub(super) fn position(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Result<(), SinkError> {
+    Rig::with(url, change).position().map(|_| ())
 }
 
-fn assert_kept_out(url: &str, change: impl FnOnce(&mut NatsConfig)) -> String {
+pub(super) fn assert_kept_out(url: &str, change: impl FnOnce(&mut NatsConfig)) -> String {
     let error = position(url, change).unwrap_err();
     let SinkError::Misconfigured(why) = &error else {
         panic!("{error:?}");
@@ -83,6 +79,57 @@ fn a_credentials_file_that_cannot_be_used_is_misconfigured_and_named() {
 }
 
 #[test]
+fn a_jwt_and_its_seed_are_given_by_creds_file_by_setting_or_in_files_and_a_strangers_is_misconfigured()
+ {
+    let (operator, stranger) = (Operator::new(), Operator::new());
+    let server = NatsServer::start_with(&operator.config());
+    let (user, dir) = (operator.user(), TempDir::new().unwrap());
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let creds = file("creds", &user.creds());
+    position(&server.url(), |c| c.creds = Some(creds.clone())).unwrap();
+    let pair = |jwt: &str, seed: &str| {
+        let (jwt, seed) = (jwt.into(), seed.into());
+        |c: &mut NatsConfig| (c.jwt, c.nkey) = (Some(jwt), Some(seed))
+    };
+    position(&server.url(), pair(&user.jwt, &user.seed)).unwrap();
+    // Either may stand in a file, alone or among other lines.
+    let jwt = file("jwt", &format!("{}\n", user.jwt));
+    let (jwt, seed) = (jwt.to_str().unwrap(), creds.to_str().unwrap());
+    position(&server.url(), pair(jwt, seed)).unwrap();
+
+    let other = stranger.user();
+    assert_kept_out(&server.url(), pair(&other.jwt, &other.seed));
+    assert_kept_out(&server.url(), pair(&user.jwt, &other.seed));
+    assert_kept_out(&server.url(), pair("hidden", &user.seed));
+    file("creds", &other.creds());
+    assert_kept_out(&server.url(), |c| c.creds = Some(creds.clone()));
+    assert_kept_out(&server.url(), |_| {});
+}
+
+#[test]
+fn a_context_lets_in_and_a_setting_goes_before_it() {
+    let server = NatsServer::start_with(USER);
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("context.json");
+    let url = server.url();
+    let context = format!(r#"{{"url": "{url}", "user": "anna", "password": "pa@ss"}}"#);
+    fs::write(&file, context).unwrap();
+    let by_context = |c: &mut NatsConfig| {
+        c.urls.clear();
+        c.context = Some(file.to_str().unwrap().to_owned());
+    };
+    position("", by_context).unwrap();
+    assert_kept_out("", |c| {
+        by_context(c);
+        c.token = Some("hidden".into());
+    });
+}
+
+#[test]
 fn debug_of_the_sink_shows_no_secret_connected_or_not() {
     let server = NatsServer::start_with("authorization { user: anna, password: hidden }");
     let mut rig = Rig::with(&server.url_as("anna:hidden"), |c| {
@@ -94,66 +141,6 @@ fn debug_of_the_sink_shows_no_secret_connected_or_not() {
     assert!(!before.contains("hidden"), "{before}");
     assert!(!after.contains("hidden"), "{after}");
     assert!(after.contains("nats://***@127.0.0.1"), "{after}");
-}
-
-/// A user who may do everything but what `denied` says.
-fn limited(denied: &str) -> String {
-    format!(
-        "authorization {{ users: [
-            {{ user: all, password: p }}
-            {{ user: limited, password: p, permissions: {{ {denied} }} }}
-        ] }}"
-    )
-}
-
-#[test]
-fn a_publish_that_is_not_permitted_is_misconfigured_at_once_and_what_is_permitted_is_stored() {
-    let server = NatsServer::start_with(&limited(
-        "publish: { deny: \"assembly.audit.acme.agent-0\" }",
-    ));
-    let mut rig = Rig::new(&server.url_as("limited:p"));
-    let records = records(1..=10, COMMON);
-    let started = Instant::now();
-    let delivery = rig.deliver(&batch(&records, AMPLE));
-    assert!(
-        matches!(&delivery.stopped, Some(SinkError::Misconfigured(why)) if why.contains("agent-0")),
-        "{delivery:?}"
-    );
-    assert_eq!(delivery.stored, 2);
-    assert!(
-        started.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        started.elapsed()
-    );
-
-    // Once it is mended, the same sink goes on.
-    let mut server = server;
-    server.restart_with(&limited(""));
-    rig.deliver_all(&records[2..]);
-    let read = support::nats::read_stream(&server.url_as("all:p"), "AUDIT");
-    let mut numbers: Vec<&str> = ids(&read);
-    numbers.sort_unstable();
-    numbers.dedup();
-    assert_eq!(numbers.len(), read.len(), "each once");
-    assert_eq!(numbers.len(), records.len(), "none is lost");
-}
-
-#[test]
-fn a_stream_that_may_not_be_looked_at_is_misconfigured_at_once() {
-    for denied in [
-        "publish: { deny: \"$JS.API.>\" }",
-        "subscribe: { deny: \"_INBOX.>\" }",
-    ] {
-        let server = NatsServer::start_with(&limited(denied));
-        let started = Instant::now();
-        let error = position(&server.url_as("limited:p"), |_| {}).unwrap_err();
-        assert!(matches!(&error, SinkError::Misconfigured(_)), "{error:?}");
-        assert!(
-            started.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            started.elapsed()
-        );
-    }
 }
 
 #[test]
@@ -170,81 +157,4 @@ fn credentials_that_are_revoked_in_the_middle_are_misconfigured_at_the_next_call
     ) {
         assert!(Instant::now() < until, "it never said so");
     }
-}
-
-/// An authority, and what it has signed, in files.
-struct Authority {
-    dir: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let dir = TempDir::new().unwrap();
-        fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { dir, issuer }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Certificate and key of this name.
-    fn sign(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> (PathBuf, PathBuf) {
-        let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut params = CertificateParams::new(hosts).unwrap();
-        params.extended_key_usages = vec![purpose];
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        let paths = (
-            self.path(&format!("{name}.pem")),
-            self.path(&format!("{name}.key")),
-        );
-        fs::write(&paths.0, cert.pem()).unwrap();
-        fs::write(&paths.1, key.serialize_pem()).unwrap();
-        paths
-    }
-}
-
-fn tls(server: &(PathBuf, PathBuf), ca: &Path) -> String {
-    let (cert, key) = server;
-    format!("tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true }}")
-}
-
-#[test]
-fn tls_takes_the_authority_and_the_client_certificate_and_no_other_way_in() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
-    let pair = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
-    let (cert, key) = authority.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
-    let ca = authority.path("ca.pem");
-    let server = NatsServer::start_with(&tls(&pair, &ca));
-    let url = server.url_by_name();
-
-    let mut rig = Rig::with(&url, |c| {
-        c.tls.ca = Some(ca.clone());
-        c.tls.cert = Some(cert.clone());
-        c.tls.key = Some(key.clone());
-    });
-    let records = records(1..=10, COMMON);
-    assert_all(&rig.deliver(&batch(&records, AMPLE)), 10);
-
-    // No certificate to show; an authority that has signed nothing here; a file that is not there.
-    assert_kept_out(&url, |c| c.tls.ca = Some(ca.clone()));
-    assert_kept_out(&url, |c| {
-        c.tls.ca = Some(stranger.path("ca.pem"));
-        c.tls.cert = Some(cert.clone());
-        c.tls.key = Some(key.clone());
-    });
-    assert_kept_out(&url, |c| c.tls.ca = Some(authority.path("none.pem")));
-}
-
-#[test]
-fn a_certificate_without_its_key_makes_no_sink() {
-    let mut config = NatsConfig::default();
-    config.tls.cert = Some("client.pem".into());
-    let error = JetStreamSink::new(config).unwrap_err();
-    assert_eq!(error.key, "tls.cert");
 }

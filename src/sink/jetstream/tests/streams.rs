@@ -9,11 +9,11 @@ use super::*;
 use crate::config::StreamStorage;
 
 /// Does something to the server beside the sink.
-fn beside<F: Future>(server: &NatsServer, act: impl FnOnce(Context) -> F) -> F::Output {
+pub(super) fn beside<F: Future>(server: &NatsServer, act: impl FnOnce(Context) -> F) -> F::Output {
     block_on(async { act(jetstream::new(client(&server.url()).await)).await })
 }
 
-fn audit() -> Config {
+pub(super) fn audit() -> Config {
     Config {
         name: "AUDIT".to_owned(),
         subjects: vec!["assembly.audit.>".to_owned()],
@@ -21,20 +21,20 @@ fn audit() -> Config {
     }
 }
 
-fn config_of(server: &NatsServer) -> Config {
+pub(super) fn config_of(server: &NatsServer) -> Config {
     beside(server, |context| async move {
         let stream = context.get_stream("AUDIT").await.unwrap();
         stream.cached_info().config.clone()
     })
 }
 
-fn create(server: &NatsServer, config: Config) {
+pub(super) fn create(server: &NatsServer, config: Config) {
     beside(server, |context| async move {
         context.create_stream(config).await.unwrap();
     });
 }
 
-fn update(server: &NatsServer, config: Config) {
+pub(super) fn update(server: &NatsServer, config: Config) {
     beside(server, |context| async move {
         context.update_stream(config).await.unwrap();
     });
@@ -50,7 +50,8 @@ fn a_missing_stream_is_made_as_the_settings_say_also_when_it_goes_missing_later(
     });
     rig.position().unwrap();
     let made = config_of(&server);
-    assert_eq!(made.subjects, ["assembly.audit.>"]);
+    assert_eq!(made.subjects, ["assembly.audit.>", "assembly.cursor.>"]);
+    assert!(made.allow_atomic_publish && made.allow_rollup);
     assert_eq!(made.max_age, Duration::from_hours(1));
     assert_eq!(made.max_bytes, 50_000_000);
     assert_eq!(made.storage, StorageType::Memory);
@@ -65,7 +66,7 @@ fn a_missing_stream_is_made_as_the_settings_say_also_when_it_goes_missing_later(
         matches!(delivery.stopped, Some(SinkError::Unavailable(_))),
         "{delivery:?}"
     );
-    assert_all(&rig.deliver(&batch(&records, AMPLE)), 10);
+    rig.deliver_all(&records);
     assert_stored(&server, &records);
 }
 
@@ -123,31 +124,23 @@ fn an_acknowledgement_of_another_stream_does_not_count() {
         &server,
         Config {
             name: "THIEF".to_owned(),
+            allow_atomic_publish: true,
+            allow_rollup: true,
+            subjects: vec!["assembly.>".to_owned()],
             ..audit()
         },
     );
     let delivery = rig.deliver(&batch(&records[5..], AMPLE));
     assert_eq!(delivery.stored, 0);
+    assert!(delivery.stopped.is_some());
+    let error = rig.position().unwrap_err();
     assert!(
-        matches!(&delivery.stopped, Some(SinkError::Misconfigured(why)) if why.contains("THIEF")),
-        "{delivery:?}"
+        matches!(&error, SinkError::Misconfigured(why) if why.contains("other.>")),
+        "{error}"
     );
 }
 
-/// Delivers ten records, of which the fourth is refused before it is sent, and then those behind it.
-fn assert_one_is_not_sent(server: &NatsServer, rig: &mut Rig, records: &[Record]) {
-    rig.position().unwrap();
-    let delivery = rig.deliver(&batch(records, AMPLE));
-    assert!(
-        matches!(delivery.stopped, Some(SinkError::Rejected(_))),
-        "{delivery:?}"
-    );
-    // Nothing that stands behind it was sent ahead.
-    assert_stored(server, &records[..3]);
-    assert_one_is_rejected(server, rig, records);
-}
-
-/// Delivers ten records, of which the fourth is refused, and then those behind it.
+/// Delivers ten records, of which the fourth is refused, and then those behind it: nothing of these was sent ahead.
 fn assert_one_is_rejected(server: &NatsServer, rig: &mut Rig, records: &[Record]) {
     let delivery = rig.deliver(&batch(records, AMPLE));
     assert!(
@@ -155,6 +148,7 @@ fn assert_one_is_rejected(server: &NatsServer, rig: &mut Rig, records: &[Record]
         "{delivery:?}"
     );
     assert_eq!(delivery.stored, 3);
+    assert_stored(server, &records[..3]);
     assert_all(&rig.deliver(&batch(&records[4..], AMPLE)), 6);
     let mut expected = records.to_vec();
     expected.remove(3);
@@ -171,7 +165,7 @@ fn with_large_fourth() -> Vec<Record> {
 fn an_entry_above_the_servers_max_payload_is_rejected_and_its_neighbours_go_on() {
     let server = NatsServer::start_with("max_payload: 4096");
     // It is the headers that make it too large.
-    assert_one_is_not_sent(&server, &mut Rig::new(&server.url()), &with_large_fourth());
+    assert_one_is_rejected(&server, &mut Rig::new(&server.url()), &with_large_fourth());
 }
 
 #[test]
@@ -184,7 +178,7 @@ fn an_entry_above_the_streams_max_msg_size_is_rejected_and_its_neighbours_go_on(
             ..audit()
         },
     );
-    assert_one_is_not_sent(&server, &mut Rig::new(&server.url()), &with_large_fourth());
+    assert_one_is_rejected(&server, &mut Rig::new(&server.url()), &with_large_fourth());
 }
 
 #[test]
@@ -207,7 +201,7 @@ fn a_subject_that_cannot_be_published_on_is_rejected_and_breaks_no_connection() 
     let server = NatsServer::start();
     let mut records = records(1..=10, COMMON);
     records[3].subject = "a b\r\nPUB c 0\r\n".into();
-    assert_one_is_not_sent(&server, &mut Rig::new(&server.url()), &records);
+    assert_one_is_rejected(&server, &mut Rig::new(&server.url()), &records);
 }
 
 #[test]

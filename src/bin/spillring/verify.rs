@@ -1,0 +1,123 @@
+//! `spillring verify`: whether a trail is complete, and whether it is intact.
+
+mod chains;
+mod file;
+mod finding;
+mod judge;
+mod ledger;
+mod numbers;
+mod progress;
+mod report;
+mod stream;
+mod trail;
+
+use std::path::PathBuf;
+
+use indicatif::HumanCount;
+
+use crate::settings;
+use crate::target::Address;
+use crate::telling::{Exit, Problem, show};
+use judge::Head;
+use report::Report;
+
+/// Say of a trail whether it is complete and whether it is intact
+///
+/// Complete: every number of every run, up to the last one that anything tells of, is an entry or announced as lost.
+/// Intact: what is there is what was published, each entry once, in order, unchanged and chained to the one before it
+/// in its session. A loss that is announced is told, and breaks neither; nor does the unknown end of a run that was
+/// killed, or still runs.
+///
+/// A run whose beginning is gone is complete from there on, if the stream has limits that remove its oldest messages;
+/// if it keeps everything, or is a file, only with `--head-removed`. A stream without transactions has no cursors: that
+/// something was cut off its end is not seen, which is told; an entry may stand there twice or late without anybody's
+/// doing; and what was lost at the end of a run that ended clean looks as if it had been cut off.
+///
+/// Exit code: 0 both hold; 1 one of them does not; 2 bad usage, or it cannot be read.
+///
+/// Credentials for NATS: as `spillring run` takes them, from the environment and the config file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// nats://HOST:PORT, tls://HOST:PORT, nats for the servers of `NATS_URL` or of the config file, or a file of JSON
+    /// lines
+    trail: String,
+    /// Stream of NATS that holds the trail [default: AUDIT]
+    #[arg(long, value_name = "NAME")]
+    stream: Option<String>,
+    /// Ledger of the file, such as that of a rotated one [default: the file's name with .ledger behind it]
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// The beginning of the trail was removed on purpose: let it begin where it does
+    #[arg(long)]
+    head_removed: bool,
+    /// TOML file with the tables [spillring] and [spillring.nats]; other tables are passed over
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
+    let head = if args.head_removed {
+        Head::MayBeGone
+    } else {
+        Head::Kept
+    };
+    let report = match address(&args.trail)? {
+        Address::JsonLines(path) => {
+            if args.stream.is_some() {
+                return Err(Problem::new(format_args!(
+                    "`--stream` names a stream of NATS, but {} is a file: leave it out, or give nats://HOST:PORT",
+                    path.display()
+                )));
+            }
+            let judgement = file::judge(&path, args.ledger.as_deref(), head)?;
+            Report::new(path.display().to_string(), judgement)
+        }
+        servers @ Address::Nats(_) => {
+            if args.ledger.is_some() {
+                return Err(Problem::new(
+                    "`--ledger` belongs to a file, but a stream is to be read: leave it out, or give the file",
+                ));
+            }
+            let stream = args.stream.clone();
+            let nats = settings::nats(args.config.as_deref(), &servers, stream)?;
+            let judgement = stream::judge(&nats, head)?;
+            Report::new(servers.in_words(&nats), judgement)
+        }
+    };
+    if args.json {
+        show(&report.to_json()?);
+    } else {
+        show(&report.to_string());
+    }
+    Ok(report.exit())
+}
+
+/// What has neither a scheme nor the name `nats` is a file.
+fn address(text: &str) -> Result<Address, Problem> {
+    if text != "nats" && !text.contains("://") && !text.starts_with("jsonl:") {
+        return Ok(Address::JsonLines(text.into()));
+    }
+    text.parse().map_err(Problem::new)
+}
+
+/// Such as `3 entries`, of `entry`.
+fn counted(count: u64, noun: &str) -> String {
+    let number = HumanCount(count);
+    match noun.strip_suffix('y') {
+        _ if count == 1 => format!("1 {noun}"),
+        Some(stem) => format!("{number} {stem}ies"),
+        None if noun.ends_with('s') => format!("{number} {noun}es"),
+        None => format!("{number} {noun}s"),
+    }
+}
+
+fn numbers_in_words(first: u64, last: u64) -> String {
+    if first == last {
+        format!("number {first}")
+    } else {
+        format!("numbers {first} to {last}")
+    }
+}

@@ -1,0 +1,344 @@
+//! Reads a file of JSON lines along its ledger.
+//!
+//! Where the bytes of a range are not those that the ledger tells of, it is looked for where the next range goes on: at
+//! its place, or as far from it as the whole file is longer or shorter. What lies between is held against the range by
+//! its count of lines, and each line by its hash and its chain.
+
+mod output;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+
+use spillring::{Position, PublisherId, RunId};
+
+use super::counted;
+use super::finding::Kind;
+use super::judge::{Head, Judge, Judgement, Pace};
+use super::ledger::{self, Ledger, Range};
+use super::progress::Progress;
+use super::trail::{Account, Observed, Opening, Place, Way};
+use crate::telling::Problem;
+use output::Output;
+
+pub(super) fn judge(path: &Path, ledger: Option<&Path>, head: Head) -> Result<Judgement, Problem> {
+    let beside = ledger.map_or_else(|| ledger::beside(path), PathBuf::from);
+    let unreadable = |error: io::Error| {
+        let path = path.display();
+        Problem::new(format_args!(
+            "{path} cannot be read: {error}; give a file of JSON lines"
+        ))
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let ledger = Ledger::read(&beside)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    let reading = Reading {
+        output: Output { file, length },
+        line: 0,
+        judge: Judge::new(head, Pace::Still),
+        written: HashMap::new(),
+        latest: HashMap::new(),
+        progress: Progress::new(length),
+    };
+    reading.through(&ledger).map_err(unreadable)
+}
+
+struct Reading {
+    output: Output,
+    /// Lines read.
+    line: u64,
+    judge: Judge,
+    written: HashMap<RunId, Written>,
+    latest: HashMap<PublisherId, RunId>,
+    progress: Progress,
+}
+
+/// What the ledger has told of a run so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    first: u64,
+    /// The number of the last entry.
+    entry: u64,
+    /// The last number dealt with.
+    told: u64,
+    lost: u64,
+}
+
+impl Reading {
+    fn through(mut self, ledger: &Ledger) -> io::Result<Judgement> {
+        self.begin(ledger)?;
+        let (mut shift, mut expected) = (0, ledger.unaccounted);
+        for (at, (line, range)) in ledger.ranges.iter().enumerate() {
+            if range.start != expected || !range.is_sound() {
+                let text = "the range that it tells does not fit behind the one before".to_owned();
+                self.complain(*line, text);
+            }
+            expected = range.end;
+            if range.is_sound() {
+                let next = ledger.ranges[at + 1..].iter().map(|(_, range)| range);
+                shift = self.range(range, next, shift, ledger.end())?;
+            }
+        }
+        let end = ledger.end().saturating_add_signed(shift);
+        if self.output.length > end {
+            let text = format!(
+                "the last {} are not acknowledged: a crash has left them, or they are just being written",
+                counted(self.output.length - end, "byte")
+            );
+            let place = Some(Place::Byte { byte: end });
+            self.judge.find(Kind::Unacknowledged, None, place, text);
+        }
+        for (publisher, run) in &self.latest {
+            if let Some(written) = self.written.get(run) {
+                self.judge.cursor(*publisher, written.account(*run), None);
+            }
+        }
+        Ok(self.judge.finish())
+    }
+
+    /// Takes what the ledger says of what was before.
+    fn begin(&mut self, ledger: &Ledger) -> io::Result<()> {
+        for &(publisher, at) in &ledger.before {
+            self.judge.before(publisher, at);
+            let written = Written {
+                first: at.n.saturating_add(1),
+                entry: at.n,
+                told: at.n,
+                lost: 0,
+            };
+            self.written.insert(at.run, written);
+            self.latest.insert(publisher, at.run);
+        }
+        for line in &ledger.bad {
+            self.complain(*line, "its checksum does not fit".to_owned());
+        }
+        if let Some(ledger_line) = ledger.torn {
+            let place = Some(Place::Ledger { ledger_line });
+            let text = "the last line is not whole, and tells nothing".to_owned();
+            self.judge.find(Kind::LedgerTorn, None, place, text);
+        }
+        let bytes = ledger.unaccounted;
+        if bytes > 0 {
+            let bytes_told = counted(bytes, "byte");
+            let text = format!("the first {bytes_told} are none that the ledger vouches for");
+            let place = Some(Place::Byte { byte: 0 });
+            self.judge.find(Kind::Unaccounted, None, place, text);
+            self.lines(0, bytes, |judge, place, line| {
+                judge.take_unnumbered(place, None, line);
+            })?;
+        }
+        Ok(())
+    }
+
+    fn complain(&mut self, ledger_line: u64, text: String) {
+        let place = Some(Place::Ledger { ledger_line });
+        self.judge.find(Kind::LedgerDamaged, None, place, text);
+    }
+
+    /// Reads a range that is looked for so far from its place, and says how far the next one is.
+    fn range<'a>(
+        &mut self,
+        range: &Range,
+        next: impl Iterator<Item = &'a Range>,
+        shift: i64,
+        end: u64,
+    ) -> io::Result<i64> {
+        let after = self.account_before(range);
+        let written = self.written.entry(range.run).or_insert(Written {
+            first: 1,
+            ..Written::default()
+        });
+        // Losses at the end of a run may be told again.
+        let taken_back = (written.told + 1).saturating_sub(range.first.max(written.entry + 1));
+        written.lost -= taken_back;
+        written.told -= taken_back;
+        let before = *written;
+        written.told = range.last.max(written.told);
+        written.lost += range.lost();
+        self.latest.insert(range.publisher, range.run);
+        if range.start == range.end {
+            return Ok(shift);
+        }
+        let from = range
+            .start
+            .saturating_add_signed(shift)
+            .min(self.output.length);
+        if self.output.matches(range, shift)? {
+            let to = range.end.saturating_add_signed(shift);
+            self.numbered(range, before, after, (from, to))?;
+            return Ok(shift);
+        }
+        let shift = self.shift_behind(range, next, shift, end)?;
+        let to = range
+            .end
+            .saturating_add_signed(shift)
+            .min(self.output.length);
+        self.mismatched(range, before, after, (from, to))?;
+        Ok(shift)
+    }
+
+    /// What the run before came to, if this range begins another.
+    fn account_before(&self, range: &Range) -> Option<Account> {
+        let latest = self.latest.get(&range.publisher);
+        let latest = latest.filter(|latest| **latest != range.run)?;
+        Some(self.written.get(latest)?.account(*latest))
+    }
+
+    /// How far from its place the range behind a mismatched one is.
+    fn shift_behind<'a>(
+        &mut self,
+        range: &Range,
+        mut next: impl Iterator<Item = &'a Range>,
+        shift: i64,
+        end: u64,
+    ) -> io::Result<i64> {
+        let total = self.output.length.checked_signed_diff(end).unwrap_or(shift);
+        let (from, to) = (
+            range.start.saturating_add_signed(shift),
+            range.end.saturating_add_signed(shift),
+        );
+        let moved = match next.find(|next| next.start < next.end) {
+            Some(next) => !self.output.matches(next, shift)? && self.output.matches(next, total)?,
+            None => to > self.output.length || self.output.count(from, to)? != range.entries,
+        };
+        Ok(if moved { total } else { shift })
+    }
+
+    fn mismatched(
+        &mut self,
+        range: &Range,
+        before: Written,
+        after: Option<Account>,
+        (from, to): (u64, u64),
+    ) -> io::Result<()> {
+        let (run, entries) = (range.run, range.entries);
+        let lines = self.output.count(from, to)?;
+        let place = Some(Place::Byte { byte: from });
+        if lines == entries {
+            let text = format!("the bytes up to {to} are not those that the ledger tells of");
+            self.judge
+                .find(Kind::ChecksumMismatch, Some(run), place, text);
+            return self.numbered(range, before, after, (from, to));
+        }
+        let seen = Observed {
+            place: Place::Byte { byte: from },
+            opening: range.audit_run.as_deref().and_then(Opening::parse),
+            after,
+            ..observed(range, range.first, range.first - 1)
+        };
+        let account = Account {
+            run,
+            first: range.first,
+            last: range.last,
+            lost: Some(range.lost()),
+        };
+        self.judge.pass(&seen, &account, lines.min(entries));
+        let gaps = self.judge.chain_gaps();
+        self.lines(from, to, |judge, place, line| {
+            judge.take_unnumbered(place, Some(run), line);
+        })?;
+        let told = format!("the ledger tells {} of the bytes", counted(entries, "line"));
+        let text = format!(
+            "{told} from {} to {}, {lines} are there",
+            range.start, range.end
+        );
+        let is_tail = to == self.output.length && gaps == self.judge.chain_gaps();
+        let (kind, place) = match lines < entries {
+            true if is_tail => (Kind::TailMissing, Some(Place::Byte { byte: to })),
+            true => (Kind::LinesMissing, place),
+            false => (Kind::LinesExtra, place),
+        };
+        self.judge.find(kind, Some(run), place, text);
+        if let Some(written) = self.written.get_mut(&run) {
+            written.entry = range.last;
+        }
+        Ok(())
+    }
+
+    /// Takes the lines as the entries of the range.
+    fn numbered(
+        &mut self,
+        range: &Range,
+        before: Written,
+        mut after: Option<Account>,
+        (from, to): (u64, u64),
+    ) -> io::Result<()> {
+        let mut numbers = range.numbers();
+        let mut opening = range.audit_run.as_deref();
+        let mut lost_before = before
+            .told
+            .min(range.first - 1)
+            .saturating_sub(before.entry);
+        let mut entry = before.entry;
+        self.lines(from, to, |judge, place, line| {
+            let Some((n, gone)) = numbers.next() else {
+                return;
+            };
+            let mut seen = observed(range, n, gone + std::mem::take(&mut lost_before));
+            seen.place = place;
+            seen.bytes = line;
+            if let Some(text) = opening.take() {
+                seen.after = after.take();
+                seen.opening = Opening::parse(text);
+                if seen.opening.is_none() {
+                    let text = format!("`{text}` does not say what a run says at its beginning");
+                    judge.find(Kind::BadHeader, Some(range.run), Some(place), text);
+                }
+            }
+            judge.take(&seen);
+            entry = n;
+        })?;
+        if let Some(written) = self.written.get_mut(&range.run) {
+            written.entry = entry;
+        }
+        Ok(())
+    }
+
+    /// Hands over the lines of these bytes, without their ends. One that has none is left out.
+    fn lines(
+        &mut self,
+        from: u64,
+        to: u64,
+        mut take: impl FnMut(&mut Judge, Place, &[u8]),
+    ) -> io::Result<()> {
+        let mut reader = self.output.reader(from, to)?;
+        let (mut byte, mut line) = (from, Vec::new());
+        while reader.read_until(b'\n', &mut line)? > 0 {
+            self.line += 1;
+            if let Some(entry) = line.strip_suffix(b"\n") {
+                let number = self.line;
+                take(&mut self.judge, Place::Line { line: number, byte }, entry);
+            }
+            byte += line.len() as u64;
+            self.progress.step(line.len() as u64);
+            line.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Written {
+    fn account(&self, run: RunId) -> Account {
+        Account {
+            run,
+            first: self.first,
+            last: self.told,
+            lost: Some(self.lost),
+        }
+    }
+}
+
+fn observed(range: &Range, n: u64, lost: u64) -> Observed<'static> {
+    Observed {
+        place: Place::Byte { byte: range.start },
+        id: Position { run: range.run, n },
+        lost,
+        opening: None,
+        after: None,
+        publisher: Some(range.publisher),
+        subject: None,
+        way: Way::WithAccount,
+        bytes: &[],
+    }
+}

@@ -1,0 +1,167 @@
+//! What can be found in a trail, by name, and which verdict it breaks.
+
+use serde::Serialize;
+use spillring::RunId;
+
+use super::trail::Place;
+
+/// How many findings of a sort are kept; the others are counted.
+const LISTED_MAX: usize = 1_000;
+
+/// What a finding is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// Numbers are announced as lost.
+    Lost,
+    /// A run begins behind its first number, because what held the beginning has let go of it.
+    BeginsAt,
+    /// Runs were killed before anything of theirs was stored.
+    KilledStarts,
+    /// Nothing says how far the publisher came: what was cut off its end would not be seen.
+    TailUnchecked,
+    /// Entries of a session are missing because their numbers are.
+    ChainGapTold,
+    /// The file goes on behind what the ledger tells.
+    Unacknowledged,
+    /// The beginning of the file is none of the ledger's.
+    Unaccounted,
+    /// The last line of the ledger was torn by a crash.
+    LedgerTorn,
+    /// Messages below the prefix have no `Audit-Id`.
+    Unidentified,
+
+    /// Numbers are neither there nor announced as lost.
+    Missing,
+    /// The same at the beginning of a run.
+    HeadMissing,
+    /// The same at its end.
+    TailMissing,
+    /// A run that others tell of is not there at all.
+    RunMissing,
+    /// Entries were stored together with a cursor, and there is none.
+    CursorMissing,
+    /// Bytes that the ledger tells of have fewer lines than it says.
+    LinesMissing,
+
+    /// A number stands there again.
+    Doubled,
+    /// A number stands behind a later one, or behind the next run.
+    OutOfOrder,
+    /// An entry announces losses that stand there.
+    FalseLoss,
+    /// A header that is not as it must be.
+    BadHeader,
+    /// The first entry of a run does not open it.
+    RunUnopened,
+    /// A run that the publisher's next one does not know of.
+    Spliced,
+    /// A cursor that is none.
+    BadCursor,
+    /// The entries announce more or fewer losses than the cursor tells.
+    CursorMismatch,
+    /// Entries that the cursor does not know of.
+    CursorBehind,
+    /// An entry stands on another subject than its own.
+    WrongSubject,
+    /// An entry does not hash to what it says.
+    Edited,
+    /// An entry does not hold the hash of the one before it in its session.
+    ChainBroken,
+    /// Entries of a session are missing, and no numbers are.
+    ChainGap,
+    /// An entry of a session stands there again.
+    ChainDoubled,
+    /// An entry of a session stands behind a later one.
+    ChainOutOfOrder,
+    /// Bytes are not those that the ledger tells of.
+    ChecksumMismatch,
+    /// Bytes that the ledger tells of have more lines than it says.
+    LinesExtra,
+    /// The ledger contradicts itself.
+    LedgerDamaged,
+}
+
+/// The verdict that does not hold then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Breaks {
+    Complete,
+    Intact,
+}
+
+/// Something to be told.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Finding {
+    pub(super) name: Kind,
+    pub(super) breaks: Option<Breaks>,
+    pub(super) run: Option<RunId>,
+    pub(super) place: Option<Place>,
+    pub(super) text: String,
+}
+
+/// All of them: the first thousand that break something, the first thousand that don't, and how many there are.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    listed: Vec<Finding>,
+    breaks: usize,
+    notes: usize,
+    pub(super) against_complete: u64,
+    pub(super) against_intact: u64,
+    /// Gaps of sessions, told or not.
+    pub(super) chain_gaps: u64,
+    pub(super) unlisted: u64,
+}
+
+impl Kind {
+    pub(super) fn breaks(self) -> Option<Breaks> {
+        if self < Self::Missing {
+            None
+        } else if self < Self::Doubled {
+            Some(Breaks::Complete)
+        } else {
+            Some(Breaks::Intact)
+        }
+    }
+}
+
+impl Findings {
+    pub(super) fn add(
+        &mut self,
+        name: Kind,
+        run: Option<RunId>,
+        place: Option<Place>,
+        text: String,
+    ) {
+        let breaks = name.breaks();
+        self.chain_gaps += u64::from(matches!(name, Kind::ChainGap | Kind::ChainGapTold));
+        let listed = match breaks {
+            Some(_) => &mut self.breaks,
+            None => &mut self.notes,
+        };
+        match breaks {
+            Some(Breaks::Complete) => self.against_complete += 1,
+            Some(Breaks::Intact) => self.against_intact += 1,
+            None => {}
+        }
+        if *listed == LISTED_MAX {
+            self.unlisted += 1;
+            return;
+        }
+        *listed += 1;
+        self.listed.push(Finding {
+            name,
+            breaks,
+            run,
+            place,
+            text,
+        });
+    }
+
+    /// By place; what has none comes last.
+    pub(super) fn into_sorted(mut self) -> Vec<Finding> {
+        self.listed
+            .sort_by_key(|finding| (finding.place.is_none(), finding.place.map(Place::order)));
+        self.listed
+    }
+}

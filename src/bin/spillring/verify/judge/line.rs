@@ -1,0 +1,229 @@
+//! The line of a publisher's runs: each names the one before, and how far the publisher had come.
+
+use spillring::{PublisherId, RunId};
+
+use super::{Ended, Head, Judge, Run, Source, Told};
+use crate::verify::finding::Kind;
+use crate::verify::numbers::{Gap, Numbers};
+use crate::verify::trail::{Account, End, Observed, Opening, Previous, Way};
+use crate::verify::{counted, numbers_in_words};
+
+impl Judge {
+    /// Makes room for a run that was not met before.
+    pub(super) fn enter(&mut self, id: RunId, publisher: Option<PublisherId>, way: Way) {
+        if self.runs.contains_key(&id) {
+            return;
+        }
+        let publisher = publisher.or_else(|| self.by_cursor(id));
+        let run = Run {
+            publisher,
+            appeared: self.order.len(),
+            numbers: Numbers::from(1),
+            ended: Ended::Open,
+            opened: false,
+            way,
+            told: None,
+            last_place: None,
+        };
+        self.runs.insert(id, run);
+        self.order.push(id);
+        if let Some(publisher) = publisher {
+            self.publishers.entry(publisher).or_default().runs.push(id);
+        }
+    }
+
+    fn by_cursor(&self, run: RunId) -> Option<PublisherId> {
+        let mut publishers = self.publishers.iter();
+        publishers.find_map(|(id, publisher)| {
+            let cursor = publisher.cursor.as_ref();
+            cursor
+                .is_some_and(|(account, _)| account.run == run)
+                .then_some(*id)
+        })
+    }
+
+    /// Whether no later run of its publisher has been met.
+    pub(super) fn is_latest(&self, id: RunId) -> bool {
+        let publisher = self.runs.get(&id).and_then(|run| run.publisher);
+        publisher.is_none_or(|of| self.runs_of(of).last() == Some(&id))
+    }
+
+    pub(super) fn runs_of(&self, publisher: PublisherId) -> &[RunId] {
+        self.publishers.get(&publisher).map_or(&[], |it| &it.runs)
+    }
+
+    /// Takes what the first entry of a run says of the publisher and its runs before.
+    pub(super) fn open(&mut self, seen: &Observed<'_>, opening: &Opening) {
+        let id = seen.id.run;
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        run.opened = true;
+        if let Some(other) = run.publisher.filter(|it| *it != opening.publisher) {
+            let text = format!(
+                "it opens a run of publisher {}, and the run is one of {other}",
+                opening.publisher
+            );
+            return self.find(Kind::BadHeader, Some(id), Some(seen.place), text);
+        }
+        let named = named(seen, opening);
+        if let Some(named) = named {
+            self.adopt(named, opening.publisher);
+        }
+        self.follow(seen, opening, named);
+        self.adopt(id, opening.publisher);
+        if opening.killed_starts > 0 {
+            let source = Source::Publisher(opening.publisher);
+            self.absent.entry(source).or_default().kills += opening.killed_starts.min(1);
+            let starts = counted(opening.killed_starts, "start");
+            let text =
+                format!("{starts} before it came to nothing: killed before anything was stored");
+            self.find(Kind::KilledStarts, Some(id), Some(seen.place), text);
+        }
+    }
+
+    /// Gives a run of which nobody knew whose it is to its publisher.
+    fn adopt(&mut self, id: RunId, publisher: PublisherId) {
+        if let Some(run) = self.runs.get_mut(&id)
+            && run.publisher.is_none()
+        {
+            run.publisher = Some(publisher);
+            let appeared = run.appeared;
+            let runs = &mut self.publishers.entry(publisher).or_default().runs;
+            let earlier = |run: &RunId| {
+                self.runs
+                    .get(run)
+                    .is_some_and(|run| run.appeared < appeared)
+            };
+            runs.insert(runs.partition_point(earlier), id);
+        }
+    }
+
+    /// Holds the run that `named` says was before against the one that was.
+    fn follow(&mut self, seen: &Observed<'_>, opening: &Opening, named: Option<RunId>) {
+        let (id, publisher) = (seen.id.run, opening.publisher);
+        let mut before = self.runs_of(publisher).iter().rev();
+        let latest = before.find(|run| **run != id).copied();
+        let source = Source::Publisher(publisher);
+        let wrong = match (latest, named) {
+            (None, None) => None,
+            (None, Some(named)) => {
+                self.absent.entry(source).or_default().begins_late = true;
+                let gone = self.head == Head::Kept && stood_here(seen, opening);
+                gone.then(|| missing(named))
+            }
+            (Some(latest), Some(named)) if latest == named => {
+                self.end_run(latest, seen, opening);
+                None
+            }
+            (Some(_), Some(named)) if !self.runs.contains_key(&named) => {
+                self.absent.entry(source).or_default().kills += 1;
+                stood_here(seen, opening).then(|| missing(named))
+            }
+            (Some(latest), _) => {
+                let text =
+                    format!("run {latest} stands before it, of which its publisher does not know");
+                Some((Kind::Spliced, text))
+            }
+        };
+        if let Some(latest) = latest
+            && let Some(run) = self.runs.get_mut(&latest)
+            && run.ended == Ended::Open
+        {
+            run.ended = Ended::Untold;
+        }
+        if let Some((kind, text)) = wrong {
+            self.find(kind, Some(id), Some(seen.place), text);
+        }
+        self.tell_empty_run(seen, opening);
+    }
+
+    /// Takes what the next run says of the end of `id`.
+    fn end_run(&mut self, id: RunId, seen: &Observed<'_>, opening: &Opening) {
+        let previous = opening.previous.filter(|previous| previous.run == id);
+        let absent = self.absent.entry(Source::Publisher(opening.publisher));
+        let absent = absent.or_default();
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        let end = previous.map(|previous| previous.end);
+        run.ended = match end {
+            Some(End::Clean(_)) => Ended::Clean,
+            Some(End::Killed) => Ended::Killed,
+            None => Ended::Untold,
+        };
+        absent.kills += u64::from(run.ended != Ended::Clean);
+        let last = match end {
+            Some(End::Clean(last)) => Some(last),
+            _ => None,
+        };
+        let account = seen.after.or(last.map(|last| Account {
+            run: id,
+            first: 1,
+            last,
+            lost: None,
+        }));
+        run.told = account.map(|account| Told {
+            account,
+            last: last.unwrap_or(account.last),
+        });
+        let end = run.told.map_or(0, |told| told.last.max(told.account.last));
+        absent.numbers += end.saturating_sub(run.numbers.last());
+    }
+
+    /// Tells a run before this one of which nothing came here, although it had numbers.
+    fn tell_empty_run(&mut self, seen: &Observed<'_>, opening: &Opening) {
+        let Some(Previous {
+            run,
+            end: End::Clean(count),
+        }) = opening.previous
+        else {
+            return;
+        };
+        let came_elsewhere = self
+            .runs_of(opening.publisher)
+            .iter()
+            .all(|it| *it == seen.id.run);
+        if count == 0 || came_elsewhere || seen.way == Way::Alone || self.runs.contains_key(&run) {
+            return;
+        }
+        if seen.after.is_some_and(|after| after.run != run) {
+            let numbers = counted(count, "number");
+            let text = format!("all {numbers} of run {run}, which came before it");
+            self.find(Kind::Lost, Some(seen.id.run), Some(seen.place), text);
+            let source = Source::Publisher(opening.publisher);
+            self.absent.entry(source).or_default().numbers += count;
+        }
+    }
+
+    pub(super) fn tell_missing(&mut self, run: RunId, gap: Gap) {
+        let text = format!(
+            "{}, and nothing announces {} as lost",
+            numbers_in_words(gap.first, gap.last),
+            if gap.first == gap.last { "it" } else { "them" },
+        );
+        self.find(Kind::Missing, Some(run), Some(gap.place), text);
+    }
+}
+
+/// The run that was the last of its publisher to come here; what was stored with the entries knows it better than the
+/// publisher, of whose runs some may have come to nothing.
+fn named(seen: &Observed<'_>, opening: &Opening) -> Option<RunId> {
+    let after = seen.after.map(|after| after.run);
+    after.or(opening.previous.map(|previous| previous.run))
+}
+
+/// Whether the run before must have left something in this trail. Where entries are stored each for itself, one that
+/// ended clean after some numbers is held to have done so.
+fn stood_here(seen: &Observed<'_>, opening: &Opening) -> bool {
+    match (seen.after, opening.previous, seen.way) {
+        (Some(after), ..) => after.lost.is_none() || after.entries() > 0,
+        (None, Some(previous), Way::Alone) => matches!(previous.end, End::Clean(1..)),
+        (None, ..) => false,
+    }
+}
+
+fn missing(named: RunId) -> (Kind, String) {
+    let text = format!("run {named}, which came before it, is not there");
+    (Kind::RunMissing, text)
+}

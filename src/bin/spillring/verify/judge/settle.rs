@@ -1,0 +1,254 @@
+//! The end of the trail: what is still missing then is missing.
+
+use serde::Serialize;
+use spillring::{PublisherId, RunId};
+
+use super::{Counts, Ended, Head, Judge, Pace, Told};
+use crate::verify::finding::{Finding, Kind};
+use crate::verify::trail::{Account, Place, Way};
+use crate::verify::{counted, numbers_in_words};
+
+/// What is to be said of a trail.
+#[derive(Debug, Serialize)]
+pub(in crate::verify) struct Judgement {
+    pub(in crate::verify) complete: bool,
+    pub(in crate::verify) intact: bool,
+    #[serde(flatten)]
+    pub(in crate::verify) counts: Counts,
+    pub(in crate::verify) against_complete: u64,
+    pub(in crate::verify) against_intact: u64,
+    /// In the order in which they appear.
+    pub(in crate::verify) runs: Vec<RunTold>,
+    pub(in crate::verify) findings: Vec<Finding>,
+    /// Findings that were too many to be listed.
+    pub(in crate::verify) unlisted: u64,
+}
+
+/// What is to be said of a run.
+#[derive(Debug, Serialize)]
+pub(in crate::verify) struct RunTold {
+    pub(in crate::verify) publisher: Option<PublisherId>,
+    pub(in crate::verify) run: RunId,
+    pub(in crate::verify) first: u64,
+    /// The last number that an entry or a loss deals with.
+    pub(in crate::verify) last: u64,
+    pub(in crate::verify) entries: u64,
+    pub(in crate::verify) lost: u64,
+    pub(in crate::verify) missing: u64,
+    pub(in crate::verify) ended: Ended,
+}
+
+impl Judge {
+    /// The trail ends here.
+    pub(in crate::verify) fn finish(mut self) -> Judgement {
+        for id in self.order.clone() {
+            self.settle_beginning(id);
+            self.settle_end(id);
+        }
+        for id in self.publishers.keys().copied().collect::<Vec<_>>() {
+            self.settle_cursor(id);
+        }
+        let runs = self.order.iter().filter_map(|id| {
+            let run = self.runs.get(id)?;
+            let numbers = &run.numbers;
+            let told = RunTold {
+                publisher: run.publisher,
+                run: *id,
+                first: numbers.begin(),
+                last: numbers.last(),
+                entries: numbers.entries,
+                lost: numbers.lost,
+                missing: numbers.missing(),
+                ended: run.ended,
+            };
+            (told.entries + told.lost + told.missing > 0).then_some(told)
+        });
+        Judgement {
+            complete: self.findings.against_complete == 0,
+            intact: self.findings.against_intact == 0,
+            counts: Counts {
+                sessions: self.chains.count(),
+                ..self.counts
+            },
+            runs: runs.collect(),
+            against_complete: self.findings.against_complete,
+            against_intact: self.findings.against_intact,
+            unlisted: self.findings.unlisted,
+            findings: self.findings.into_sorted(),
+        }
+    }
+
+    /// A gap at the beginning of a publisher's first run is explained where the beginning of the trail may be gone.
+    fn settle_beginning(&mut self, id: RunId) {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        let gaps = run.numbers.gaps().to_vec();
+        let (head, others) = match gaps.split_first() {
+            Some((gap, others)) if gap.first == 1 => (Some(*gap), others),
+            _ => (None, &gaps[..]),
+        };
+        if let Some(gap) = head {
+            let is_first = run.publisher.is_none_or(|of| {
+                let runs = self.publishers.get(&of).map(|it| &it.runs);
+                runs.is_some_and(|runs| runs.first() == Some(&id))
+            });
+            let (kind, text) = if is_first && self.head == Head::MayBeGone {
+                run.numbers.begin_late();
+                let text = format!("the trail begins at number {} of it", gap.last + 1);
+                (Kind::BeginsAt, text)
+            } else {
+                let text = format!(
+                    "{}, the beginning of the run",
+                    numbers_in_words(1, gap.last)
+                );
+                (Kind::HeadMissing, text)
+            };
+            self.find(kind, Some(id), Some(gap.place), text);
+        }
+        for gap in others {
+            self.tell_missing(id, *gap);
+        }
+    }
+
+    fn settle_end(&mut self, id: RunId) {
+        let Some(run) = self.runs.get(&id) else {
+            return;
+        };
+        let publisher = run.publisher.and_then(|of| self.publishers.get(&of));
+        let cursor = publisher.and_then(|publisher| publisher.cursor.as_ref());
+        let by_cursor = cursor.filter(|(account, _)| account.run == id);
+        let place = run.last_place;
+        if let Some(told) = run.told {
+            return self.settle_tail(id, told, Pace::Still);
+        }
+        if let Some((account, _)) = by_cursor {
+            let told = Told {
+                account: *account,
+                last: account.last,
+            };
+            return self.settle_tail(id, told, self.pace);
+        }
+        if !self.is_latest(id) || cursor.is_some() {
+            return;
+        }
+        let (kind, text) = if run.way == Way::WithAccount && self.pace == Pace::Still {
+            let text = "its entries were stored together with a cursor, and there is none";
+            (Kind::CursorMissing, text)
+        } else {
+            let text = "there is no cursor: what may have been cut off its end is not seen";
+            (Kind::TailUnchecked, text)
+        };
+        self.find(kind, Some(id), place, text.to_owned());
+    }
+
+    /// Holds the end of a run, and the count of its losses, against an account of it.
+    fn settle_tail(&mut self, id: RunId, told: Told, pace: Pace) {
+        let Told { account, last: end } = told;
+        let Some(run) = self.runs.get_mut(&id) else {
+            return;
+        };
+        let (numbers, at) = (&mut run.numbers, run.last_place);
+        let mut found = Vec::new();
+        let is_whole = numbers.begin() == account.first;
+        let seen = numbers.last();
+        let open = account.last.saturating_sub(seen);
+        let room = match account.lost {
+            Some(lost) if is_whole => lost.saturating_sub(numbers.lost),
+            lost => lost.unwrap_or(0),
+        };
+        let lost = numbers.lose_through(seen + open.min(room));
+        found.extend(tell_lost(lost, numbers.last()));
+        let cut = open - lost;
+        if cut > 0 {
+            numbers.miss(cut);
+            found.push((Kind::TailMissing, tail_in_words(seen, &account, cut)));
+        }
+        if let Some(told) = account.lost.filter(|_| is_whole) {
+            let differs = told.abs_diff(numbers.lost);
+            if numbers.lost > told || differs > numbers.missing() {
+                let text = format!(
+                    "the entries announce {}, the account of the run tells {}",
+                    counted(numbers.lost, "loss"),
+                    counted(told, "loss")
+                );
+                found.push((Kind::CursorMismatch, text));
+            }
+        }
+        if account.last < seen && pace == Pace::Still {
+            let text = format!(
+                "it goes on to number {seen}, but its account ends with {}",
+                account.last
+            );
+            found.push((Kind::CursorBehind, text));
+        }
+        if cut == 0 {
+            let lost = numbers.lose_through(end);
+            found.extend(tell_lost(lost, end));
+        }
+        for (kind, text) in found {
+            self.find(kind, Some(id), at, text);
+        }
+    }
+
+    /// A cursor must be one of the last run.
+    fn settle_cursor(&mut self, id: PublisherId) {
+        let Some(publisher) = self.publishers.get(&id) else {
+            return;
+        };
+        let Some((account, place)) = publisher.cursor else {
+            return;
+        };
+        let latest = publisher.runs.last().copied();
+        if latest == Some(account.run) {
+            return;
+        }
+        let run = account.run;
+        if !self.runs.contains_key(&run) {
+            return self.settle_absent_run(account, place, latest);
+        }
+        if self.pace == Pace::Still {
+            let text = "the cursor of its publisher is still that of an earlier run".to_owned();
+            let place = latest.and_then(|latest| self.runs.get(&latest)?.last_place);
+            self.find(Kind::CursorBehind, latest, place, text);
+        }
+    }
+
+    fn settle_absent_run(&mut self, account: Account, place: Option<Place>, latest: Option<RunId>) {
+        let (kind, text) = match account.entries() {
+            0 => return,
+            _ if latest.is_none() && self.head == Head::MayBeGone => {
+                let text = "the trail begins behind it: nothing of it is there any more".to_owned();
+                (Kind::BeginsAt, text)
+            }
+            entries => {
+                let text = format!(
+                    "the cursor tells {} of it, none is there",
+                    counted(entries, "entry")
+                );
+                (Kind::TailMissing, text)
+            }
+        };
+        self.find(kind, Some(account.run), place, text);
+    }
+}
+
+fn tell_lost(lost: u64, end: u64) -> Option<(Kind, String)> {
+    let text = || format!("the last {} of it, up to {end}", counted(lost, "number"));
+    (lost > 0).then(|| (Kind::Lost, text()))
+}
+
+fn tail_in_words(seen: u64, account: &Account, cut: u64) -> String {
+    let numbers = numbers_in_words(seen + 1, account.last);
+    let last = account.last;
+    match account.lost {
+        None => format!("{numbers}: the next run says that it came to {last}"),
+        Some(_) if cut < last - seen => {
+            format!(
+                "{} of the {numbers}: it had come to {last}",
+                counted(cut, "entry")
+            )
+        }
+        Some(_) => format!("{numbers}: it had come to {last}"),
+    }
+}

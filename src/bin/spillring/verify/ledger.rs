@@ -1,0 +1,189 @@
+//! The ledger beside a file of JSON lines, read from its public description alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use spillring::{Position, PublisherId, RunId};
+
+use super::trail::NUMBER_MAX;
+use crate::telling::Problem;
+
+/// The newest format that is known.
+const VERSION: u32 = 1;
+/// The checksum in front of a line, and the space behind it.
+const PREFIX: usize = 9;
+
+/// What the ledger says.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) before: Vec<(PublisherId, Position)>,
+    pub(super) unaccounted: u64,
+    /// With their lines.
+    pub(super) ranges: Vec<(u64, Range)>,
+    /// Lines that are bad, although good ones stand behind them.
+    pub(super) bad: Vec<u64>,
+    /// A last line that is not whole.
+    pub(super) torn: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Line {
+    Ledger {
+        version: u32,
+    },
+    Before {
+        publisher: PublisherId,
+        run: RunId,
+        last: u64,
+    },
+    Unaccounted {
+        bytes: u64,
+    },
+    Stored(Range),
+    /// Of no use to a reader.
+    #[serde(other)]
+    Else,
+}
+
+/// Bytes of the file, and the numbers that they deal with.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Range {
+    pub(super) publisher: PublisherId,
+    pub(super) run: RunId,
+    pub(super) audit_run: Option<String>,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) entries: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    #[serde(default)]
+    pub(super) losses: Vec<Loss>,
+    pub(super) crc32: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Loss {
+    pub(super) first: u64,
+    pub(super) count: u64,
+}
+
+impl Ledger {
+    pub(super) fn read(path: &Path) -> Result<Self, Problem> {
+        let text = fs::read(path).map_err(|error| {
+            Problem::new(format_args!(
+                "the ledger {} cannot be read: {error}; give the one of this file with `--ledger`",
+                path.display()
+            ))
+        })?;
+        Self::parse(&text).map_err(|problem| {
+            let path = path.display();
+            Problem::new(format_args!("the ledger {path}: {problem}"))
+        })
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let mut ledger = Self::default();
+        let mut bad = Vec::new();
+        let mut version = None;
+        for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+            let Some(read) = checked(line) else {
+                bad.push(number);
+                continue;
+            };
+            ledger.bad.append(&mut bad);
+            match read.map_err(|error| format!("line {number} is not understood: {error}"))? {
+                Line::Ledger { version: read } => version = Some(read),
+                line => ledger.take(number, line),
+            }
+        }
+        ledger.torn = bad.pop();
+        ledger.bad.append(&mut bad);
+        match version {
+            Some(..=VERSION) => Ok(ledger),
+            Some(newer) => Err(format!(
+                "it has format {newer}, this version of spillring knows up to {VERSION}: use a newer one"
+            )),
+            None => Err(
+                "it is no ledger of spillring: give the one of this file with `--ledger`"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn take(&mut self, number: u64, line: Line) {
+        match line {
+            Line::Before {
+                publisher,
+                run,
+                last,
+            } => self.before.push((
+                publisher,
+                Position {
+                    run,
+                    n: last.min(NUMBER_MAX),
+                },
+            )),
+            Line::Unaccounted { bytes } => self.unaccounted = bytes,
+            Line::Stored(range) => self.ranges.push((number, range)),
+            Line::Ledger { .. } | Line::Else => {}
+        }
+    }
+
+    /// The bytes that it knows of.
+    pub(super) fn end(&self) -> u64 {
+        self.ranges
+            .last()
+            .map_or(self.unaccounted, |(_, range)| range.end)
+    }
+}
+
+impl Range {
+    /// The numbers of its entries, each with how many are lost before it in this range.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (u64, u64)> {
+        let mut n = self.first;
+        let mut losses = self.losses.iter().peekable();
+        std::iter::from_fn(move || {
+            let mut lost = 0;
+            while let Some(loss) = losses.next_if(|loss| loss.first <= n) {
+                lost += loss.count;
+                n = n.max(loss.first + loss.count);
+            }
+            n += 1;
+            (n - 1 <= self.last).then_some((n - 1, lost))
+        })
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        let counts = self.losses.iter().map(|loss| loss.count);
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// Whether its counts fit together.
+    pub(super) fn is_sound(&self) -> bool {
+        let in_order = |pair: &[Loss]| pair[0].first < pair[1].first;
+        let within = |loss: &Loss| loss.first <= self.last && loss.count <= self.last;
+        self.start <= self.end
+            && (1..NUMBER_MAX).contains(&self.first)
+            && (self.first..NUMBER_MAX).contains(&self.last)
+            && self.losses.windows(2).all(in_order)
+            && self.losses.iter().all(within)
+            && self.entries.checked_add(self.lost()) == Some(self.last - self.first + 1)
+    }
+}
+
+/// Where the ledger of a file stands: beside what a symbolic link points to.
+pub(super) fn beside(file: &Path) -> PathBuf {
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mut name = file.into_os_string();
+    name.push(".ledger");
+    name.into()
+}
+
+/// A line whose checksum fits.
+fn checked(line: &[u8]) -> Option<serde_json::Result<Line>> {
+    let (prefix, body) = line.strip_suffix(b"\n")?.split_at_checked(PREFIX)?;
+    let expected = format!("{:08x} ", crc32fast::hash(body));
+    (prefix == expected.as_bytes()).then(|| serde_json::from_slice(body))
+}

@@ -1,0 +1,225 @@
+//! The numbers of one run, as its entries go by: `n = previous n + 1 + lost`, and what to make of anything else.
+
+use super::trail::Place;
+
+/// How many gaps of a run are watched for entries that come late.
+const GAPS_MAX: usize = 10_000;
+
+/// What of a run has been seen. Its size is bounded by its gaps, not by its entries.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    /// The first number that is looked for.
+    begin: u64,
+    /// One more than the highest number dealt with.
+    next: u64,
+    pub(super) entries: u64,
+    pub(super) lost: u64,
+    gaps: Vec<Gap>,
+    /// Missing numbers that are no gaps, because nobody can say which they are.
+    unplaced: u64,
+}
+
+/// Numbers that were jumped over, found at this place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) place: Place,
+}
+
+/// What a number is to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Follows,
+    /// Over this many numbers that nobody announces.
+    Jumps(u64),
+    /// Although so many of those that it says are lost stand there.
+    FalseLoss(u64),
+    /// Into a gap.
+    Late,
+    Doubled,
+}
+
+impl Numbers {
+    /// Of a run whose numbers before `begin` are elsewhere.
+    pub(super) fn from(begin: u64) -> Self {
+        Self {
+            begin,
+            next: begin,
+            entries: 0,
+            lost: 0,
+            gaps: Vec::new(),
+            unplaced: 0,
+        }
+    }
+
+    pub(super) fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// The highest number dealt with.
+    pub(super) fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    pub(super) fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    pub(super) fn missing(&self) -> u64 {
+        let gaps = self.gaps.iter().map(|gap| gap.last - gap.first + 1);
+        gaps.sum::<u64>() + self.unplaced
+    }
+
+    /// Takes the entry `n`, which says that the `lost` numbers before it are not there.
+    pub(super) fn take(&mut self, n: u64, lost: u64, place: Place) -> Step {
+        let first = n.saturating_sub(lost).max(1);
+        if n < self.next {
+            return self.take_late(first, n);
+        }
+        self.entries += 1;
+        let jumped = first.saturating_sub(self.next);
+        if jumped > 0 {
+            self.gaps.push(Gap {
+                first: self.next,
+                last: first - 1,
+                place,
+            });
+        }
+        let overlap = self.next.saturating_sub(first);
+        self.lost += n - first.max(self.next);
+        self.next = n + 1;
+        match (jumped, overlap) {
+            (0, 0) => Step::Follows,
+            (0, overlap) => Step::FalseLoss(overlap),
+            (jumped, _) => Step::Jumps(jumped),
+        }
+    }
+
+    fn take_late(&mut self, first: u64, n: u64) -> Step {
+        if self.fill(n, n) == 0 {
+            return Step::Doubled;
+        }
+        self.entries += 1;
+        if first < n {
+            self.lost += self.fill(first, n - 1);
+        }
+        Step::Late
+    }
+
+    /// Takes numbers out of the gaps, and says how many there were.
+    fn fill(&mut self, first: u64, last: u64) -> u64 {
+        let mut filled = 0;
+        let mut left = Vec::with_capacity(self.gaps.len() + 1);
+        for gap in &self.gaps {
+            if gap.last < first || last < gap.first {
+                left.push(*gap);
+                continue;
+            }
+            filled += gap.last.min(last) - gap.first.max(first) + 1;
+            if gap.first < first {
+                left.push(Gap {
+                    last: first - 1,
+                    ..*gap
+                });
+            }
+            if last < gap.last {
+                left.push(Gap {
+                    first: last + 1,
+                    ..*gap
+                });
+            }
+        }
+        self.gaps = left;
+        filled
+    }
+
+    /// The oldest gap, if there are too many to be watched. That at the beginning stays.
+    pub(super) fn forget(&mut self) -> Option<Gap> {
+        if self.gaps.len() <= GAPS_MAX {
+            return None;
+        }
+        let gap = self.gaps.remove(1);
+        self.unplaced += gap.last - gap.first + 1;
+        Some(gap)
+    }
+
+    /// Says that the numbers up to `end` are lost, and how many that are.
+    pub(super) fn lose_through(&mut self, end: u64) -> u64 {
+        let lost = (end + 1).saturating_sub(self.next);
+        self.lost += lost;
+        self.next += lost;
+        lost
+    }
+
+    /// Passes the numbers up to `end`, of which only counts are known.
+    pub(super) fn pass(&mut self, end: u64, entries: u64, lost: u64) {
+        let passed = (end + 1).saturating_sub(self.next);
+        self.unplaced += passed.saturating_sub(entries + lost);
+        self.next += passed;
+        self.entries += entries;
+        self.lost += lost;
+    }
+
+    /// Counts missing numbers at the end.
+    pub(super) fn miss(&mut self, count: u64) {
+        self.unplaced += count;
+    }
+
+    /// Lets the run begin behind the gap at its beginning.
+    pub(super) fn begin_late(&mut self) {
+        if self.gaps.first().is_some_and(|gap| gap.first == self.begin) {
+            self.begin = self.gaps.remove(0).last + 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Step::{Doubled, FalseLoss, Follows, Jumps, Late};
+    use super::*;
+
+    #[test]
+    fn every_step_has_its_name() {
+        type Entries = &'static [(u64, u64)];
+        let table: [(Entries, &[Step]); 7] = [
+            (&[(1, 0), (2, 0), (5, 2)], &[Follows, Follows, Follows]),
+            (&[(3, 2), (4, 0)], &[Follows, Follows]),
+            (&[(1, 0), (4, 1)], &[Follows, Jumps(1)]),
+            (
+                &[(1, 0), (3, 0), (2, 0), (4, 0)],
+                &[Follows, Jumps(1), Late, Follows],
+            ),
+            (&[(1, 0), (2, 0), (2, 0)], &[Follows, Follows, Doubled]),
+            (&[(1, 0), (2, 0), (3, 2)], &[Follows, Follows, FalseLoss(2)]),
+            (
+                &[(1, 0), (7, 0), (5, 2), (5, 0)],
+                &[Follows, Jumps(5), Late, Doubled],
+            ),
+        ];
+        for (entries, expected) in table {
+            let mut numbers = Numbers::from(1);
+            let take = |(n, lost): &(u64, u64)| {
+                let place = Place::Sequence { sequence: *n };
+                numbers.take(*n, *lost, place)
+            };
+            let steps: Vec<_> = entries.iter().map(take).collect();
+            assert_eq!(steps, expected, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn every_number_is_an_entry_lost_or_missing() {
+        let mut numbers = Numbers::from(1);
+        for (n, lost) in [(2, 1), (9, 1), (5, 2), (6, 0), (6, 0)] {
+            numbers.take(n, lost, Place::Sequence { sequence: n });
+        }
+        assert_eq!(
+            (numbers.entries, numbers.lost, numbers.missing()),
+            (4, 4, 1)
+        );
+        assert_eq!(numbers.last(), 9);
+        assert_eq!(numbers.lose_through(11), 2);
+        assert_eq!((numbers.lost, numbers.last()), (6, 11));
+    }
+}

@@ -1,0 +1,74 @@
+//! How far the reading is, on stderr: a bar on a terminal, a line every few seconds elsewhere.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::telling::tell;
+
+/// Time between two plain lines: a short trail has none.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+/// How many steps go by between two looks at the clock.
+const LOOK_EVERY: u64 = 1_024;
+
+pub(super) enum Progress {
+    Bar(ProgressBar),
+    Lines {
+        all: u64,
+        done: u64,
+        steps: u64,
+        next: Instant,
+    },
+}
+
+impl Progress {
+    /// So much is to be read, in whatever unit.
+    pub(super) fn new(all: u64) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self::Lines {
+                all,
+                done: 0,
+                steps: 0,
+                next: Instant::now() + LINE_EVERY,
+            };
+        }
+        let bar = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr());
+        let template = "   reading  {bar:36.magenta/black.bright}  {percent}%, {eta} left";
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(
+            style
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("━╸─"),
+        );
+        Self::Bar(bar)
+    }
+
+    pub(super) fn step(&mut self, by: u64) {
+        match self {
+            Self::Bar(bar) => bar.inc(by),
+            Self::Lines {
+                all,
+                done,
+                steps,
+                next,
+            } => {
+                *done += by;
+                *steps += 1;
+                if steps.is_multiple_of(LOOK_EVERY) && Instant::now() >= *next {
+                    *next = Instant::now() + LINE_EVERY;
+                    tell!("reading: {} %", *done * 100 / (*all).max(1));
+                }
+            }
+        }
+    }
+}
+
+/// Nothing of it stays.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What is said of a trail, for people and for programs.
+
+use std::fmt;
+
+use indicatif::HumanCount;
+use serde::Serialize;
+use spillring::{PublisherId, RunId};
+
+use super::finding::{Breaks, Finding, Kind};
+use super::judge::{Ended, Judgement, RunTold};
+use super::{counted, numbers_in_words};
+use crate::telling::{Exit, Problem};
+
+/// A judgement, and of what.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    trail: String,
+    #[serde(flatten)]
+    judgement: Judgement,
+}
+
+impl Report {
+    pub(super) fn new(trail: String, judgement: Judgement) -> Self {
+        Self { trail, judgement }
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        if self.judgement.complete && self.judgement.intact {
+            Exit::Done
+        } else {
+            Exit::Broken
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Result<String, Problem> {
+        serde_json::to_string(self)
+            .map(|json| json + "\n")
+            .map_err(Problem::new)
+    }
+
+    /// In the order in which their first runs appear; runs of nobody come last.
+    fn publishers(&self) -> Vec<Option<PublisherId>> {
+        let mut publishers = Vec::new();
+        for run in &self.judgement.runs {
+            if !publishers.contains(&run.publisher) {
+                publishers.push(run.publisher);
+            }
+        }
+        publishers.sort_by_key(Option::is_none);
+        publishers
+    }
+
+    fn findings_of(&self, run: Option<RunId>) -> impl Iterator<Item = &Finding> {
+        let findings = self.judgement.findings.iter();
+        findings.filter(move |finding| finding.run == run)
+    }
+
+    /// Findings of no run, or of one that has no line of its own.
+    fn other_findings(&self) -> impl Iterator<Item = &Finding> {
+        let runs = &self.judgement.runs;
+        let has_line = move |id: RunId| runs.iter().any(|run| run.run == id);
+        let findings = self.judgement.findings.iter();
+        findings.filter(move |finding| finding.run.is_none_or(|run| !has_line(run)))
+    }
+
+    fn write_run(&self, run: &RunTold, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match (run.missing, run.lost) {
+            (0, 0) => "complete".to_owned(),
+            (0, lost) => format!("complete but for {} announced", counted(lost, "loss")),
+            (missing, 0) => format!("{} missing", HumanCount(missing)),
+            (missing, lost) => {
+                let lost = counted(lost, "announced loss");
+                format!("{} missing, {lost}", HumanCount(missing))
+            }
+        };
+        writeln!(
+            f,
+            "  run {}: {}, {}, {state}, {}",
+            run.run,
+            numbers_in_words(run.first, run.last),
+            counted(run.entries, "entry"),
+            run.ended
+        )?;
+        self.findings_of(Some(run.run))
+            .try_for_each(|finding| writeln!(f, "    {finding}"))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let judgement = &self.judgement;
+        writeln!(f, "{}", self.trail)?;
+        for publisher in self.publishers() {
+            match publisher {
+                Some(publisher) => writeln!(f, "publisher {publisher}")?,
+                None => writeln!(f, "publisher unknown")?,
+            }
+            let runs = judgement.runs.iter();
+            runs.filter(|run| run.publisher == publisher)
+                .try_for_each(|run| self.write_run(run, f))?;
+        }
+        self.other_findings()
+            .try_for_each(|finding| match finding.run {
+                Some(run) => writeln!(f, "run {run}: {finding}"),
+                None => writeln!(f, "{finding}"),
+            })?;
+        if judgement.unlisted > 0 {
+            writeln!(f, "and {} more", HumanCount(judgement.unlisted))?;
+        }
+        let counts = &judgement.counts;
+        let others = counts.entries.saturating_sub(counts.audit_entries);
+        write!(
+            f,
+            "{}; hashes and chains: {} in {}",
+            counted(counts.entries, "entry"),
+            counted(counts.audit_entries, "audit entry"),
+            counted(counts.sessions as u64, "session"),
+        )?;
+        if others > 0 {
+            write!(f, "; without a hash: {}", HumanCount(others))?;
+        }
+        writeln!(f, "\n")?;
+        verdict(
+            f,
+            "complete",
+            judgement.complete,
+            judgement.against_complete,
+        )?;
+        verdict(f, "intact", judgement.intact, judgement.against_intact)
+    }
+}
+
+fn verdict(f: &mut fmt::Formatter<'_>, name: &str, holds: bool, against: u64) -> fmt::Result {
+    if holds {
+        writeln!(f, "{name}: yes")
+    } else {
+        writeln!(f, "{name}: no, {}", counted(against, "break"))
+    }
+}
+
+/// The name, with a mark if it breaks something, what it is, and where.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.breaks {
+            Some(Breaks::Complete) => f.write_str("NOT COMPLETE, ")?,
+            Some(Breaks::Intact) => f.write_str("NOT INTACT, ")?,
+            None => {}
+        }
+        write!(f, "{}: {}", self.name, self.text)?;
+        match self.place {
+            Some(place) => write!(f, " ({place})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// As JSON writes it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open: the last one so far",
+            Self::Clean => "ended clean",
+            Self::Killed => "killed: what was in memory only is gone",
+            Self::Untold => "ended, how is not told",
+        })
+    }
+}

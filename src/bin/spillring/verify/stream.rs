@@ -1,0 +1,238 @@
+//! Reads a stream of NATS: first the cursors, then the entries up to what was its end at that moment.
+
+use std::io;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stream};
+use futures_util::StreamExt;
+use spillring::{NatsConfig, Position, PublisherId, RunId};
+
+use super::counted;
+use super::finding::Kind;
+use super::judge::{Head, Judge, Judgement, Pace};
+use super::progress::Progress;
+use super::trail::{self, Account, Observed, Opening, Place, Way};
+use crate::nats::{ANSWER_MAX, connect, runtime};
+use crate::telling::Problem;
+
+/// How often it is tried to read the cursors while nobody writes.
+const STILL_TRIES: u32 = 5;
+
+pub(super) fn judge(nats: &NatsConfig, head: Head) -> Result<Judgement, Problem> {
+    let read = || -> io::Result<Judgement> { runtime()?.block_on(read(nats, head)) };
+    read().map_err(|error| {
+        Problem::new(format_args!(
+            "the stream {} cannot be read: {error}; give the URL of a server with JetStream, such as \
+             nats://127.0.0.1:4222, the name of a stream that it has, and credentials that let us read it",
+            nats.stream
+        ))
+    })
+}
+
+async fn read(nats: &NatsConfig, head: Head) -> io::Result<Judgement> {
+    let context = connect(nats).await?;
+    let stream = context.get_stream(&nats.stream).await;
+    let stream = stream.map_err(io::Error::other)?;
+    let cursors = Cursors::read(&stream, &nats.cursor_prefix).await?;
+    let head = match head {
+        Head::Kept if !lets_go(&stream.cached_info().config) => Head::Kept,
+        _ => Head::MayBeGone,
+    };
+    let mut reading = Reading {
+        prefix: format!("{}.", nats.subject_prefix),
+        judge: Judge::new(head, cursors.pace),
+        unidentified: 0,
+    };
+    let end = cursors.end;
+    reading.take_cursors(cursors);
+    reading.entries(&stream, end).await?;
+    if reading.unidentified > 0 {
+        let messages = counted(reading.unidentified, "message");
+        let text = format!(
+            "{messages} below {} have no Audit-Id: none of ours",
+            nats.subject_prefix
+        );
+        reading.judge.find(Kind::Unidentified, None, None, text);
+    }
+    Ok(reading.judge.finish())
+}
+
+/// Whether the stream removes its oldest messages by itself.
+fn lets_go(config: &Config) -> bool {
+    !config.max_age.is_zero()
+        || config.retention != RetentionPolicy::Limits
+        || config.max_messages_per_subject > 0
+        || config.discard == DiscardPolicy::Old && (config.max_messages > 0 || config.max_bytes > 0)
+}
+
+/// The cursors of a stream, and how far it went when they were read.
+struct Cursors {
+    found: Vec<(String, u64, bytes::Bytes)>,
+    /// The last message of the stream.
+    end: u64,
+    pace: Pace,
+}
+
+impl Cursors {
+    /// Reads them in a moment in which nobody writes, if there is one.
+    async fn read(stream: &Stream, prefix: &str) -> io::Result<Self> {
+        let mut before = last_sequence(stream).await?;
+        let mut tries = 0;
+        loop {
+            let found = Self::read_once(stream, prefix).await?;
+            let end = last_sequence(stream).await?;
+            tries += 1;
+            let pace = if before == end {
+                Pace::Still
+            } else {
+                Pace::Moving
+            };
+            if pace == Pace::Still || tries == STILL_TRIES {
+                return Ok(Self { found, end, pace });
+            }
+            before = end;
+        }
+    }
+
+    async fn read_once(
+        stream: &Stream,
+        prefix: &str,
+    ) -> io::Result<Vec<(String, u64, bytes::Bytes)>> {
+        let subjects = stream.info_with_subjects(format!("{prefix}.>")).await;
+        let mut subjects = subjects.map_err(io::Error::other)?;
+        let mut found = Vec::new();
+        while let Some(subject) = subjects.next().await {
+            let (subject, _) = subject.map_err(io::Error::other)?;
+            let message = stream.get_last_raw_message_by_subject(&subject).await;
+            let message = message.map_err(io::Error::other)?;
+            let publisher = subject[prefix.len() + 1..].to_owned();
+            found.push((publisher, message.sequence, message.payload));
+        }
+        Ok(found)
+    }
+}
+
+async fn last_sequence(stream: &Stream) -> io::Result<u64> {
+    let info = stream.get_info().await.map_err(io::Error::other)?;
+    Ok(info.state.last_sequence)
+}
+
+struct Reading {
+    /// Of the subjects of entries, with its dot.
+    prefix: String,
+    judge: Judge,
+    /// Messages without an id.
+    unidentified: u64,
+}
+
+impl Reading {
+    fn take_cursors(&mut self, cursors: Cursors) {
+        for (publisher, sequence, payload) in cursors.found {
+            let place = Some(Place::Sequence { sequence });
+            let id = uuid::Uuid::try_parse(&publisher).ok().map(PublisherId);
+            let account: Option<Account> = serde_json::from_slice(&payload).ok();
+            if let (Some(id), Some(account)) = (id, account.filter(Account::is_sound)) {
+                self.judge.cursor(id, account, place);
+            } else {
+                let text = format!("what stands there for {publisher} is no cursor");
+                self.judge.find(Kind::BadCursor, None, place, text);
+            }
+        }
+    }
+
+    /// Reads the entries up to the message with this sequence.
+    async fn entries(&mut self, stream: &Stream, end: u64) -> io::Result<()> {
+        let config = OrderedConfig {
+            filter_subject: format!("{}>", self.prefix),
+            ..OrderedConfig::default()
+        };
+        let consumer = stream.create_consumer(config).await;
+        let consumer = consumer.map_err(io::Error::other)?;
+        let pending = consumer.cached_info().num_pending;
+        let mut progress = Progress::new(pending);
+        let mut messages: Ordered = consumer.messages().await.map_err(io::Error::other)?;
+        let mut left = pending;
+        while left > 0 {
+            let next = tokio::time::timeout(ANSWER_MAX, messages.next()).await;
+            let message = next
+                .map_err(|_| io::Error::other(format!("no message came for {ANSWER_MAX:?}")))?
+                .ok_or_else(|| io::Error::other("it ended early"))?
+                .map_err(io::Error::other)?;
+            let info = message.info().map_err(io::Error::other)?;
+            let sequence = info.stream_sequence;
+            if sequence > end {
+                break;
+            }
+            left = if sequence == end { 0 } else { info.pending };
+            self.message(&message, sequence);
+            progress.step(1);
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: &Message, sequence: u64) {
+        let place = Place::Sequence { sequence };
+        let headers = message.headers.as_ref();
+        let header = |name| headers.and_then(|headers: &HeaderMap| headers.get(name));
+        let Some(id) = header("Audit-Id") else {
+            self.unidentified += 1;
+            return;
+        };
+        let mut bad = |run: Option<RunId>, name: &str, value: &str| {
+            let text = format!("`{name}: {value}` cannot be understood");
+            self.judge.find(Kind::BadHeader, run, Some(place), text);
+        };
+        let Some(id) = trail::position_of(id.as_str()) else {
+            return bad(None, "Audit-Id", id.as_str());
+        };
+        let mut parsed = Headers::default();
+        if let Some(value) = header("Audit-Lost") {
+            match value.as_str().parse() {
+                Ok(lost) if (1..id.n).contains(&lost) => parsed.lost = lost,
+                _ => bad(Some(id.run), "Audit-Lost", value.as_str()),
+            }
+        }
+        if let Some(value) = header("Audit-Run") {
+            parsed.opening = Opening::parse(value.as_str());
+            if parsed.opening.is_none() {
+                bad(Some(id.run), "Audit-Run", value.as_str());
+            }
+        }
+        if let Some(value) = header("Audit-After") {
+            parsed.after = Account::parse(value.as_str()).filter(Account::is_sound);
+            if parsed.after.is_none() {
+                bad(Some(id.run), "Audit-After", value.as_str());
+            }
+        }
+        let way = if header("Nats-Batch-Id").is_some() {
+            Way::WithAccount
+        } else {
+            Way::Alone
+        };
+        self.take(message, place, id, way, parsed);
+    }
+
+    fn take(&mut self, message: &Message, place: Place, id: Position, way: Way, headers: Headers) {
+        self.judge.take(&Observed {
+            place,
+            id,
+            lost: headers.lost,
+            opening: headers.opening,
+            after: headers.after,
+            publisher: None,
+            subject: message.subject.strip_prefix(&self.prefix),
+            way,
+            bytes: &message.payload,
+        });
+    }
+}
+
+/// What the headers of an entry say.
+#[derive(Default, Clone, Copy)]
+struct Headers {
+    lost: u64,
+    opening: Option<Opening>,
+    after: Option<Account>,
+}

@@ -1,0 +1,188 @@
+//! What a trail consists of, whatever holds it: entries with their places, and accounts of how far a publisher came.
+
+use std::fmt;
+
+use indicatif::HumanCount;
+use serde::{Deserialize, Serialize};
+use spillring::{Position, PublisherId, RunId};
+
+/// Far above any number that a run comes to.
+pub(super) const NUMBER_MAX: u64 = 1 << 62;
+
+/// Where something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Place {
+    /// A message of a stream.
+    Sequence { sequence: u64 },
+    /// A line of a file, from 1, and the byte that it begins at.
+    Line { line: u64, byte: u64 },
+    /// A byte of a file.
+    Byte { byte: u64 },
+    /// A line of the ledger, from 1.
+    Ledger { ledger_line: u64 },
+}
+
+impl Place {
+    /// What orders places: those in a ledger go before those in its file.
+    pub(super) fn order(self) -> (u64, u64, u64) {
+        match self {
+            Self::Ledger { ledger_line } => (0, ledger_line, 0),
+            Self::Sequence { sequence } => (1, sequence, 0),
+            Self::Byte { byte } => (1, byte, 0),
+            Self::Line { line, byte } => (1, byte, line),
+        }
+    }
+}
+
+/// How entries were stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Together with what says how far the publisher has come.
+    WithAccount,
+    /// Each for itself.
+    Alone,
+}
+
+/// An entry, as a reader has found it.
+#[derive(Debug)]
+pub(super) struct Observed<'a> {
+    pub(super) place: Place,
+    pub(super) id: Position,
+    /// How many numbers directly before it are not there, as it says itself.
+    pub(super) lost: u64,
+    pub(super) opening: Option<Opening>,
+    /// How far its publisher had come before this run.
+    pub(super) after: Option<Account>,
+    /// Where something beside the entry says it.
+    pub(super) publisher: Option<PublisherId>,
+    /// Below the prefix.
+    pub(super) subject: Option<&'a str>,
+    pub(super) way: Way,
+    pub(super) bytes: &'a [u8],
+}
+
+/// What stands on the first entry of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Opening {
+    pub(super) publisher: PublisherId,
+    pub(super) previous: Option<Previous>,
+    /// How many runs between the two were killed before anything of theirs was stored.
+    pub(super) killed_starts: u64,
+}
+
+/// The run before, as the next one knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Previous {
+    pub(super) run: RunId,
+    pub(super) end: End,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// With this number as its last.
+    Clean(u64),
+    Killed,
+}
+
+/// How far a publisher came: of the numbers `first` to `last` of the run, `lost` are not there, if that is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Account {
+    pub(super) run: RunId,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) lost: Option<u64>,
+}
+
+impl Opening {
+    /// Reads `publisher=<id>; previous=<run id>; ended=clean; last=<n>; killed_starts=<count>`, of which the first must
+    /// be there. What else stands there is passed over.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let publisher = uuid(value_of(text, "publisher")?).map(PublisherId)?;
+        let previous = match value_of(text, "previous") {
+            None => None,
+            Some(run) => Some(Previous {
+                run: uuid(run).map(RunId)?,
+                end: match value_of(text, "ended")? {
+                    "clean" => {
+                        let last = value_of(text, "last")?.parse().ok();
+                        End::Clean(last.filter(|last| *last < NUMBER_MAX)?)
+                    }
+                    "killed" => End::Killed,
+                    _ => return None,
+                },
+            }),
+        };
+        let killed_starts = match value_of(text, "killed_starts") {
+            None => 0,
+            Some(count) => count.parse().ok()?,
+        };
+        Some(Self {
+            publisher,
+            previous,
+            killed_starts,
+        })
+    }
+}
+
+impl Account {
+    /// Reads `<run id>.<n>; first=<n>; lost=<k>`, where only the beginning must be there.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (position, rest) = text.split_once("; ").unwrap_or((text, ""));
+        let Position { run, n } = position_of(position)?;
+        let number = |key| value_of(rest, key).map(str::parse).transpose().ok();
+        Some(Self {
+            run,
+            first: number("first")?.unwrap_or(1),
+            last: n,
+            lost: number("lost")?,
+        })
+    }
+
+    /// How many entries it tells of.
+    pub(super) fn entries(&self) -> u64 {
+        let numbers = (self.last + 1).saturating_sub(self.first);
+        numbers.saturating_sub(self.lost.unwrap_or(0))
+    }
+
+    /// Whether its numbers can be those of a run.
+    pub(super) fn is_sound(&self) -> bool {
+        self.first > 0
+            && self.first - 1 <= self.last
+            && self.last < NUMBER_MAX
+            && self.lost.unwrap_or(0) <= self.last - (self.first - 1)
+    }
+}
+
+/// Reads `<run id>.<n>`; numbers begin with 1.
+pub(super) fn position_of(text: &str) -> Option<Position> {
+    let (run, n) = text.split_once('.')?;
+    let n = n.parse().ok().filter(|n| (1..NUMBER_MAX).contains(n))?;
+    let run = uuid(run).map(RunId)?;
+    Some(Position { run, n })
+}
+
+fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut fields = text.split("; ").filter_map(|field| field.split_once('='));
+    fields.find_map(|(name, value)| (name == key).then_some(value))
+}
+
+fn uuid(text: &str) -> Option<uuid::Uuid> {
+    uuid::Uuid::try_parse(text).ok()
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Sequence { sequence } => write!(f, "message {}", HumanCount(sequence)),
+            Self::Line { line, byte } => {
+                write!(f, "line {}, byte {}", HumanCount(line), HumanCount(byte))
+            }
+            Self::Byte { byte } => write!(f, "byte {}", HumanCount(byte)),
+            Self::Ledger { ledger_line } => {
+                write!(f, "line {} of the ledger", HumanCount(ledger_line))
+            }
+        }
+    }
+}

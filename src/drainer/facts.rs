@@ -1,0 +1,118 @@
+//! What the decision rests on, gathered anew at each turn.
+
+use std::time::Instant;
+
+use super::{BATCH_BYTES_MAX, Closing, Drainer};
+use crate::policy::{Facts, Flush, Hand, RingFacts, Staged, Unread, Untold};
+use crate::spill::APPEND_ROWS_MAX;
+
+impl Drainer {
+    pub(super) fn facts(&mut self, now: Instant) -> Facts {
+        let ring = self.ring_facts(now);
+        let staged = match self.pipeline.staged() {
+            0 => Staged::Nothing,
+            n if n >= self.config.batch_max || self.pipeline.staged_bytes() >= BATCH_BYTES_MAX => {
+                Staged::Full
+            }
+            _ => Staged::Some,
+        };
+        Facts {
+            now,
+            sink: self.sink_hand(),
+            doubt: self.sink.doubt,
+            staged,
+            unread: self.unread_facts(now),
+            ring,
+            memory_since: self
+                .pipeline
+                .memory_since()
+                .into_iter()
+                .chain(self.ring_age.since())
+                .min(),
+            disk: self.disk_hand(),
+            reliefs: self.reliefs,
+            flush: if self.requests.flushing() {
+                Flush::Wanted
+            } else {
+                Flush::None
+            },
+            untold: match self.closing {
+                Closing::Due if self.intake.untold() => Untold::Losses,
+                Closing::Due | Closing::Done => Untold::Nothing,
+            },
+            stopping: self.requests.stopping(now),
+            pending_max: self.config.pending_max,
+            poll: self.poll,
+        }
+    }
+
+    fn unread_facts(&mut self, now: Instant) -> Unread {
+        if !self.unread() {
+            return Unread::None;
+        }
+        let failed = self.backlog.rests_until.is_some_and(|at| now < at);
+        if failed || self.replay_room(now) == 0 {
+            Unread::Resting
+        } else {
+            Unread::Rows
+        }
+    }
+
+    /// How many entries of the backlog may be staged now.
+    pub(super) fn replay_room(&mut self, now: Instant) -> usize {
+        let Some(pace) = &mut self.pace else {
+            return usize::MAX;
+        };
+        let left = self.spill.totals().entries - self.counts.unremoved;
+        let staged = self.pipeline.spilled_in_memory();
+        pace.allows(left, now).saturating_sub(staged)
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of a bound needs no 53 bits"
+    )]
+    fn ring_facts(&mut self, now: Instant) -> RingFacts {
+        let inside = self.intake.inside();
+        self.ring_age.look(self.counts.popped, inside.entries, now);
+        if inside.entries == 0 {
+            return if self.pipeline.drawn() == 0 {
+                RingFacts::Empty
+            } else {
+                RingFacts::Some
+            };
+        }
+        let entries = inside.entries as f64 / self.config.ring_capacity as f64;
+        let bytes = inside.bytes as f64 / self.config.ring_bytes_max as f64;
+        if entries.max(bytes) >= self.config.ring_high_water {
+            RingFacts::High
+        } else if inside.entries >= APPEND_ROWS_MAX as u64 {
+            RingFacts::Chunk
+        } else {
+            RingFacts::Some
+        }
+    }
+
+    fn sink_hand(&self) -> Hand {
+        if self.sink.asked || self.pipeline.in_flight() {
+            return Hand::Busy;
+        }
+        // A record to be buried needs the disk before it needs the sink.
+        let burial = self.disk.rests_until.filter(|_| self.sentence().is_some());
+        burial
+            .max(self.sink.rests_until)
+            .map_or(Hand::Free, Hand::RestsUntil)
+    }
+
+    fn disk_hand(&self) -> Hand {
+        match self.disk.rests_until {
+            Some(at) => Hand::RestsUntil(at),
+            None if self.spill.totals().bytes >= self.spill.bytes_max() => Hand::Busy,
+            None => Hand::Free,
+        }
+    }
+
+    pub(super) fn unread(&self) -> bool {
+        self.spill.newest() > self.pipeline.read_after()
+    }
+}

@@ -1,0 +1,74 @@
+//! Tries to lose, double or reorder entries by everything at once, for as long as one likes.
+//!
+//! Two publishers with four threads each share the subjects of a replicated stream in a cluster of three nodes. A schedule
+//! drawn from a seed kills and stops nodes, moves the stream's leader, cuts, stalls and deafens connections, and kills
+//! publishers, each time while a transaction is not acknowledged: a proxy holds it, and then the fault strikes. In the
+//! end the stream is held against what the threads have noted for themselves.
+//!
+//! By hand, for ten minutes: `SPILLRING_CHAOS_SECONDS=600 cargo test --release --test chaos -- --ignored --nocapture`.
+//! It takes about two gigabytes of disk a minute. A seed that the test has told, in `SPILLRING_CHAOS_SEED`, brings the same
+//! schedule again; `SPILLRING_CHAOS_RATE` is how many entries are offered in a second.
+#![cfg(feature = "nats")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod arena;
+mod child;
+mod entries;
+mod journal;
+mod judge;
+mod publisher;
+mod sabotage;
+mod schedule;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::env;
+use std::time::{Duration, Instant};
+
+use arena::{Arena, tell};
+use judge::judge;
+use schedule::{Kind, Schedule};
+
+#[test]
+fn each_entry_stands_in_the_stream_once_and_in_order_whatever_strikes() {
+    chaos(60, 3_000, 2_000);
+}
+
+#[test]
+#[ignore = "as the one above with far more entries, by hand, for as long as one likes"]
+fn the_same_at_ten_thousand_entries_a_second() {
+    chaos(300, 12_000, 10_000);
+}
+
+/// So many entries are offered in a second, and at least so many must be taken.
+fn chaos(seconds: u64, rate: u32, rate_min: u64) {
+    let seconds = Duration::from_secs(variable("SECONDS").unwrap_or(seconds));
+    let seed = variable("SEED").unwrap_or_else(|| fastrand::u64(..));
+    let rate = variable("RATE").map_or(rate, |rate| u32::try_from(rate).expect("a rate"));
+    tell(&format!("SPILLRING_CHAOS_SEED={seed}"));
+
+    let mut arena = Arena::start(2, rate);
+    let mut schedule = Schedule::new(seed, 2);
+    let began = Instant::now();
+    while began.elapsed() < seconds || arena.struck.len() < Kind::ALL.len() {
+        let strike = schedule.next().expect("it has no end");
+        arena.strike(&strike);
+    }
+    arena.finish();
+    let took = began.elapsed();
+    let tally = judge(&arena).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    tell(&format!("{took:?}: {tally:#?}, {:#?}", arena.struck));
+    let taken = tally.accepted / took.as_secs().max(1);
+    assert!(taken >= rate_min, "{taken} entries a second");
+    let refused = |it: &&String| it.contains("wrong last sequence");
+    assert!(arena.late.iter().any(|it| refused(&it)), "{:?}", arena.late);
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let value = env::var(format!("SPILLRING_CHAOS_{name}")).ok()?;
+    Some(value.parse().expect("a number"))
+}

@@ -1,0 +1,68 @@
+//! The test of the test: a publisher that lacks one of its safeguards must be found out.
+//!
+//! The safeguards are in the library and stay there; a proxy alters on the way what they do, so that the servers and the
+//! publisher behave as if one was missing. Each time the same strikes come first with nothing altered, and are survived.
+
+use crate::arena::{Arena, tell};
+use crate::judge::judge;
+use crate::schedule::{Kind, Schedule};
+use crate::support::proxy::Tamper;
+
+const SEED: u64 = 1;
+/// How many strikes a publisher without the safeguard has to survive.
+const STRIKES: usize = 2;
+const RATE: u32 = 1_000;
+/// Transactions before the first strike, so that it hits a run in its middle.
+const WARM: u64 = 20;
+
+/// Strikes, first a sound publisher, then one without the safeguard, and answers what the judge finds then.
+fn sabotage(tamper: Tamper, kind: Kind) -> (Arena, Vec<String>) {
+    let mut arena = Arena::start(1, RATE);
+    let mut schedule = Schedule::new(SEED, 1);
+    arena.warm_up(WARM);
+    arena.strike(&schedule.of(kind));
+    arena.finish();
+    judge(&arena).expect("a sound publisher survives it");
+    arena.publishers[0].proxy.tamper(Some(tamper));
+    arena.start_publishers();
+    arena.warm_up(WARM);
+    for _ in 0..STRIKES {
+        arena.strike(&schedule.of(kind));
+    }
+    arena.finish();
+    let faults = judge(&arena).expect_err("it is found out");
+    tell(&format!("{faults:#?}"));
+    (arena, faults)
+}
+
+/// A transaction that comes late is stored beside what was sent in its place.
+#[test]
+fn without_the_fence_entries_stand_there_twice() {
+    let (arena, faults) = sabotage(Tamper::Unfenced, Kind::ArrivesLate);
+    let (sound, unfenced) = arena.late.split_at(1);
+    assert!(sound[0].contains("wrong last sequence"), "{sound:?}");
+    assert!(unfenced.iter().all(|it| it.contains("\"batch\"")));
+    assert!(faults[0].contains("comes again"), "{faults:#?}");
+}
+
+/// The same, when the publisher was killed and is in its next run.
+#[test]
+fn without_the_fence_a_dead_publishers_run_goes_on_behind_the_next() {
+    let (arena, faults) = sabotage(Tamper::Unfenced, Kind::ArrivesAfterDeath);
+    assert!(arena.late[0].contains("wrong last sequence"));
+    assert!(faults[0].contains("goes on at"), "{faults:#?}");
+}
+
+/// What was stored, but not acknowledged, is sent again.
+#[test]
+fn without_heeding_the_cursor_entries_stand_there_twice() {
+    let (_arena, faults) = sabotage(Tamper::DeafToCursor, Kind::AcknowledgementsSwallowed);
+    assert!(faults[0].contains("comes again"), "{faults:#?}");
+}
+
+/// A late message completes another transaction than its own: the cursor then tells of more than is stored.
+#[test]
+fn with_an_id_used_twice_entries_are_missing() {
+    let (_arena, faults) = sabotage(Tamper::ReusedId, Kind::EndsAnother);
+    assert!(faults[0].contains("are missing"), "{faults:#?}");
+}

@@ -1,0 +1,63 @@
+//! Many publishers on one stream, each with an entry now and then: none is starved, and nothing is lost.
+
+use std::collections::HashMap;
+
+use crate::bench::{Bench, Running};
+use crate::reading::Reading;
+use crate::support::nats::{Cluster, NatsServer, read_stream};
+
+const PUBLISHERS: usize = 200;
+const ROUNDS: usize = 5;
+
+#[test]
+fn two_hundred_publishers_with_an_entry_now_and_then_are_all_served() {
+    assert_all_served(&NatsServer::start().url(), 1);
+}
+
+#[test]
+fn and_so_they_are_by_three_servers() {
+    assert_all_served(&Cluster::start().url(), 3);
+}
+
+fn assert_all_served(url: &str, replicas: usize) {
+    let benches: Vec<Bench> = (0..PUBLISHERS).map(|_| patient(url, replicas)).collect();
+    let mut running: Vec<Running> = benches.iter().map(Bench::start).collect();
+    for round in 0..ROUNDS {
+        for (place, publisher) in running.iter_mut().enumerate() {
+            publisher.publish(place * ROUNDS + round..place * ROUNDS + round + 1);
+        }
+        for publisher in &running {
+            publisher.until_delivered(round as u64 + 1);
+        }
+    }
+    for publisher in running {
+        publisher.deliver_all();
+    }
+    let read = read_stream(url, "AUDIT");
+    let mut cursors = HashMap::new();
+    for message in &read {
+        if let Some(publisher) = message.subject.strip_prefix("assembly.cursor.") {
+            *cursors.entry(publisher).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(cursors.len(), PUBLISHERS);
+    assert!(cursors.values().all(|count| *count == 1), "{cursors:?}");
+    let reading = Reading::judge(&read);
+    assert_eq!((reading.runs.len(), reading.doubles), (PUBLISHERS, 0));
+    let mut lines: Vec<usize> = Vec::new();
+    for run in &reading.runs {
+        assert_eq!(run.last_n(), ROUNDS as u64);
+        lines.extend(run.lines());
+    }
+    lines.sort_unstable();
+    assert!(lines.iter().copied().eq(0..PUBLISHERS * ROUNDS));
+}
+
+/// With the acknowledgement limit that publishers have by default: an answer may take its time here.
+fn patient(url: &str, replicas: usize) -> Bench {
+    let mut bench = Bench::new(url);
+    bench.nats.stream_replicas = replicas;
+    bench.config.ack_timeout = std::time::Duration::from_secs(5);
+    bench.config.ring_capacity = 1_024;
+    bench
+}

@@ -1,0 +1,23 @@
+//! `spillring verify`, tried like a lock: real trails are made by the library, and then everything is done to them that
+//! somebody could do who wants to hide something. Each deed must be found, and called by its name; and an honest trail,
+//! whatever it went through, must be called complete and intact.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod support;
+
+mod verify {
+    #[path = "../cli/bench.rs"]
+    #[allow(dead_code, reason = "it is shared")]
+    mod bench;
+    mod files;
+    mod honest_files;
+    mod honest_streams;
+    mod said;
+    mod streams;
+    mod trail;
+    mod usage;
+}
