@@ -62,6 +62,12 @@ impl Arena {
         self.publishers.iter_mut().for_each(Publisher::start);
     }
 
+    /// How many entries have surely been accepted so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        let journals = self.publishers.iter().flat_map(Publisher::journals);
+        journals.map(|(_, noted, _)| noted.accepted).sum()
+    }
+
     /// Brings everything to rest: all nodes are well, and the publishers have delivered all that they have.
     pub(crate) fn finish(&mut self) {
         self.cluster.until_ready();

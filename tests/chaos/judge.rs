@@ -158,7 +158,7 @@ impl Judge {
         let Some(old) = self.tips.insert(publisher.to_owned(), new) else {
             return expect("where the first run begins", &after, &None);
         };
-        let through = format!("{}.{}", old.run, old.n);
+        let through = format!("{}.{}; first=1; lost=0", old.run, old.n);
         expect("where the run begins", &after, &Some(through.as_str()))?;
         let previous = *told.get("previous").ok_or("a run without a previous one")?;
         if previous != old.run {
