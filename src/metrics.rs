@@ -118,6 +118,11 @@ impl Metrics {
         histogram!("aa_audit_batch_entries").record(as_f64(entries));
     }
 
+    /// The spill directory was found to be a copy.
+    pub(crate) fn cloned() {
+        counter!("aa_audit_clones_total").increment(1);
+    }
+
     pub(crate) fn appended(took: Duration) {
         histogram!("aa_audit_spill_append_seconds").record(took);
     }

@@ -146,6 +146,7 @@ impl Drainer {
     fn take_new_identity(&mut self, position: Position) -> Result<(), SpillError> {
         let old = self.spill.publisher();
         let publisher = self.spill.renew_identity()?;
+        Metrics::cloned();
         tracing::warn!(
             target: "spillring", %old, new = %publisher, cursor = %position,
             "the sink has come further with this publisher than this spill directory knows: it is a copy. \

@@ -168,6 +168,7 @@ impl JetStreamSink {
     fn warn_once(&mut self, found: &Found) {
         let warning = found.weaknesses.join("; ");
         if self.warned != warning && !warning.is_empty() {
+            counter!("aa_audit_stream_changes_total", "kind" => "weak").increment(1);
             tracing::warn!(target: "spillring", stream = %self.config.stream, "the stream weakens what is promised: {warning}");
         }
         self.warned = warning;
