@@ -63,7 +63,8 @@ impl Drainer {
         let Some(pace) = &mut self.pace else {
             return usize::MAX;
         };
-        let left = self.spill.totals().entries - self.counts.unremoved;
+        let entries = self.spill.totals().entries;
+        let left = entries.saturating_sub(self.counts.unremoved);
         let staged = self.pipeline.spilled_in_memory();
         pace.allows(left, now).saturating_sub(staged)
     }
