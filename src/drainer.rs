@@ -2,6 +2,7 @@
 
 mod delivery;
 mod facts;
+mod mend;
 mod pace;
 mod pipeline;
 mod relief;
@@ -120,7 +121,7 @@ impl Drainer {
         pipeline.inherit(spill.newest());
         let drainer = Self {
             counts: Counts {
-                inherited: spill.totals().entries,
+                inherited: spill.inherited(),
                 ..Counts::default()
             },
             sink: SinkSide {
@@ -167,6 +168,7 @@ impl Drainer {
             let now = Instant::now();
             self.collect_requests(now);
             self.collect_outcome(now);
+            self.mend_spill(now);
             let flushed = self.take_flushed();
             let facts = self.facts(now);
             self.report(&facts);
@@ -177,7 +179,11 @@ impl Drainer {
             let step = policy::next(&facts);
             match step {
                 Step::Stop => break,
-                Step::Wait(limit) => self.rest(limit),
+                Step::Wait(limit) => {
+                    if !self.spill.tidy(now) {
+                        self.rest(limit);
+                    }
+                }
                 Step::Ask => self.ask(),
                 Step::Deliver => self.deliver(now),
                 Step::StageSpill => self.stage_spill(now),

@@ -137,15 +137,24 @@ pub enum SpillError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The database was made by a newer version of spillring.
-    #[error(
-        "the spill database has schema {found}, this version of spillring knows up to {known}: use a newer one"
-    )]
-    NewerSchema {
+    /// The database was made by another version of spillring, or by something else.
+    #[error("the spill database has schema {found}, this version of spillring knows {known}")]
+    Schema {
         /// The schema's number.
         found: i64,
-        /// The newest one known here.
+        /// The one known here.
         known: i64,
+    },
+    /// The disk failed, or the database was found damaged or gone: it is being opened anew.
+    #[error("the spill database is being opened anew")]
+    GivenUp,
+    /// The directory vanished, and the one that has taken its place belongs to another publisher.
+    #[error(
+        "the spill directory {dir} now belongs to another publisher: give each one a directory of its own"
+    )]
+    OtherPublisher {
+        /// The directory.
+        dir: PathBuf,
     },
     /// The directory has seen as many starts as it can number.
     #[error(

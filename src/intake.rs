@@ -55,6 +55,9 @@ pub(crate) trait Intake: Send {
     /// Entries that could not be encoded.
     fn encode_errors(&self) -> u64;
 
+    /// So many numbers are lost before the next entry.
+    fn lose(&mut self, count: u64, reason: LossReason);
+
     /// Numbers what follows as a new run.
     fn begin(&mut self, run: Arc<Run>);
 
@@ -236,6 +239,11 @@ impl<E: Event> Intake for RingIntake<E> {
 
     fn encode_errors(&self) -> u64 {
         self.encode_errors
+    }
+
+    fn lose(&mut self, count: u64, reason: LossReason) {
+        self.last_n += count;
+        self.carry_loss(count, reason);
     }
 
     fn begin(&mut self, run: Arc<Run>) {

@@ -77,6 +77,8 @@ const COUNTERS: [Counter; 17] = [
 
 static TOTALS: [AtomicU64; COUNTERS.len()] = [const { AtomicU64::new(0) }; COUNTERS.len()];
 
+static QUARANTINES: AtomicU64 = AtomicU64::new(0);
+
 /// What one publisher has added to the totals so far.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -105,6 +107,7 @@ impl Metrics {
                 None => counter!(*name).absolute(sum),
             }
         }
+        counter!("aa_audit_spill_quarantines_total").absolute(QUARANTINES.load(Ordering::Relaxed));
         Self::tell_depths(stats);
         gauge!("aa_audit_spill_seconds_until_full")
             .set(self.seconds_until_full(stats.spill_bytes, spill_bytes_max));
@@ -116,6 +119,11 @@ impl Metrics {
     pub(crate) fn delivered(entries: u64, took: Duration) {
         histogram!("aa_audit_delivery_seconds").record(took);
         histogram!("aa_audit_batch_entries").record(as_f64(entries));
+    }
+
+    /// A spill database was set aside. Not told at once: a start may come before the host's recorder.
+    pub(crate) fn quarantined() {
+        QUARANTINES.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The spill directory was found to be a copy.

@@ -29,41 +29,59 @@
 
 mod database;
 mod directory;
+mod fault;
 mod fold;
 mod look;
+mod mark;
+mod places;
+mod quarantine;
+mod read;
+mod reconcile;
+mod reserve;
 mod rows;
 mod runs;
+mod salvage;
 mod schema;
+mod stock;
+mod store;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 
-use database::{Database, database_error};
+use database::{Work, database_error};
 pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity, replace};
-use fold::{Content, Fold};
+use fold::Fold;
 pub(crate) use look::depths;
-use rows::Row;
+use read::read;
 use runs::Runs;
+use store::Store;
 
 /// The backlog of one publisher.
 #[derive(Debug)]
 pub(crate) struct Spill {
-    /// Closed before the directory is given up.
-    database: Database,
-    directory: Directory,
+    store: Store,
     publisher: PublisherId,
     runs: Runs,
     bytes_max: u64,
     corrupt: u64,
+}
+
+/// What is in memory while the database is opened anew.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// What the sink has.
+    pub(crate) settled: Option<Key>,
+    /// How many entries more there will be than the spill had, once what is in memory has been written and what is
+    /// settled removed.
+    pub(crate) more: i64,
 }
 
 /// How much is in the spill.
@@ -112,47 +130,66 @@ impl Spill {
     ) -> Result<Self, SpillError> {
         let directory = Directory::take(dir)?;
         let publisher = directory.identity()?;
-        directory.prepare_database()?;
-        let database = Database::open(&directory.database(), durability)?;
+        let bytes_max = bytes_max.min(directory.half_of_free_bytes()?);
+        let mut store = Store::open(directory, durability, bytes_max)?;
         Ok(Self {
-            runs: Runs::load(database.connection(), publisher)?,
-            database,
-            bytes_max: bytes_max.min(directory.half_of_free_bytes()?),
-            directory,
+            runs: store.read(|database| Runs::load(database.connection(), publisher))?,
+            store,
+            bytes_max,
             publisher,
             corrupt: 0,
         })
     }
 
-    /// Begins a run. Survives a power cut once it has returned.
+    /// Begins a run. Survives a power cut once it has returned. It may have to begin with losses; see
+    /// [`tell_untold`](Self::tell_untold).
     pub(crate) fn begin_run(&mut self) -> Result<Arc<Run>, SpillError> {
-        self.runs.begin(&mut self.database, self.publisher)
+        let (runs, publisher) = (&mut self.runs, self.publisher);
+        let newest = self.store.newest_run();
+        self.store
+            .write(|database| runs.begin(database, publisher, newest))
+    }
+
+    /// Entries of runs before this one that have vanished, and that no later entry of their run can tell of, become losses
+    /// of this one, from the number `first_n` on. Answers how many.
+    pub(crate) fn tell_untold(&mut self, run: &Run, first_n: u64) -> Result<u64, SpillError> {
+        let mut earlier = self.runs.before(run.local);
+        // A run whose row is gone as well.
+        earlier.extend(Some(self.store.newest_run()).filter(|&newest| newest < run.local));
+        self.store.write(|database| {
+            database.transact("append losses to", |work| {
+                let count = work.take_untold(earlier.iter().copied())?;
+                let reason = LossReason::Corrupt;
+                work.insert_losses(Key::new(run.local, first_n), &[Loss { count, reason }])?;
+                Ok(count)
+            })
+        })
     }
 
     /// Notes that entries of these runs may be in the stream from now on, which survives a power cut. To be called before
     /// the records are sent; it writes once a run.
     pub(crate) fn open_runs(&mut self, records: &[Record]) -> Result<(), SpillError> {
-        self.runs.open(&mut self.database, records)
+        let runs = &mut self.runs;
+        if runs.are_open(records) {
+            return Ok(());
+        }
+        self.store.write(|database| runs.open(database, records))
     }
 
     /// Notes the clean end of a run: its last number, entries and losses alike, 0 if there was none.
     pub(crate) fn end_run(&mut self, run: &Run, last_n: u64) -> Result<(), SpillError> {
-        self.database
-            .transact("end the run in", |work| runs::end(work, run, last_n))
+        self.store.write(|database| {
+            database.transact("end the run in", |work| runs::end(work, run, last_n))
+        })
     }
 
     /// Appends the records and their losses in one transaction. Returns how many were not there yet.
     pub(crate) fn append<'r>(
         &mut self,
-        records: impl IntoIterator<Item = &'r Record>,
+        records: impl IntoIterator<Item = &'r Record> + Clone,
     ) -> Result<u64, SpillError> {
-        self.database.transact("append to", |work| {
-            let mut new = 0;
-            for record in records {
-                new += u64::from(work.insert(record)?);
-            }
-            Ok(new)
-        })
+        self.store
+            .append(|database| database.transact("append to", |work| insert(work, records.clone())))
     }
 
     /// Appends losses, `first_n` the number of the first, that have no entry behind them yet.
@@ -162,29 +199,38 @@ impl Spill {
         first_n: u64,
         losses: &[Loss],
     ) -> Result<(), SpillError> {
-        self.database.transact("append losses to", |work| {
-            work.insert_losses(Key::new(run.local, first_n), losses)
+        self.store.write(|database| {
+            database.transact("append losses to", |work| {
+                work.insert_losses(Key::new(run.local, first_n), losses)
+            })
         })
     }
 
     /// Reads the oldest records behind `after`: at least one if there is one, at most `rows_max`, and no more than
     /// `bytes_max` bytes unless the first is larger.
     ///
-    /// Damage found on the way is turned into losses on disk as well, so it is counted once.
+    /// Damage found on the way is turned into losses on disk as well, so it is counted once. While a database that was
+    /// set aside is being carried over, nothing is read, but a step of that is done.
     pub(crate) fn oldest(
         &mut self,
         after: Option<Key>,
         rows_max: usize,
         bytes_max: u64,
     ) -> Result<Vec<Record>, SpillError> {
+        if self.is_salvaging() {
+            self.store.salvage_step()?;
+            return Ok(Vec::new());
+        }
         let mut fold = Fold::new(after);
-        let records = self
-            .read(&mut fold, after, rows_max, bytes_max)
-            .map_err(database_error("read"))?;
-        if !fold.damage.is_empty() {
+        let runs = &self.runs;
+        let records = self.store.read(|database| {
+            read(database, runs, &mut fold, after, rows_max, bytes_max)
+                .map_err(database_error("read"))
+        })?;
+        if !fold.damage.is_empty() && !self.is_distrusted() {
             let gone = self
-                .database
-                .transact("repair", |work| work.repair(&fold.damage))?;
+                .store
+                .write(|database| database.transact("repair", |work| work.repair(&fold.damage)))?;
             self.corrupt += gone;
             tracing::error!(target: "spillring", entries = gone, "entries of the spill are damaged and given up");
         }
@@ -193,21 +239,30 @@ impl Spill {
 
     /// Deletes everything up to and including the key. Returns how many of the rows were entries.
     pub(crate) fn remove_through(&mut self, key: Key) -> Result<u64, SpillError> {
-        self.database
-            .transact("remove from", |work| work.remove_through(key))
+        let removed = self
+            .store
+            .write(|database| database.transact("remove from", |work| work.remove_through(key)))?;
+        self.store.removed(key);
+        Ok(removed)
     }
 
     /// The same, because the sink's cursor stands there: its run is not forgotten before the cursor has moved on.
     pub(crate) fn settle_through(&mut self, key: Key) -> Result<u64, SpillError> {
-        self.database.transact("remove from", |work| {
-            runs::hear(work, key.local_run())?;
-            work.remove_through(key)
-        })
+        let removed = self.store.write(|database| {
+            database.transact("remove from", |work| {
+                runs::hear(work, key.local_run())?;
+                work.remove_through(key)
+            })
+        })?;
+        self.store.removed(key);
+        Ok(removed)
     }
 
     /// How many entries there are up to and including the key. Counts them.
-    pub(crate) fn entries_through(&self, key: Key) -> Result<u64, SpillError> {
-        rows::entries_through(self.database.connection(), key).map_err(database_error("read"))
+    pub(crate) fn entries_through(&mut self, key: Key) -> Result<u64, SpillError> {
+        self.store.read(|database| {
+            rows::entries_through(database.connection(), key).map_err(database_error("read"))
+        })
     }
 
     /// Moves a record, spilled or not, to the dead letters; a loss takes its place.
@@ -217,19 +272,19 @@ impl Spill {
         reason: DeadLetterReason,
         detail: &str,
     ) -> Result<(), SpillError> {
-        self.database.transact("add a dead letter to", |work| {
-            if work.insert_dead_letter(record, reason, detail)? {
-                work.totals.dead_letters += 1;
-            }
-            work.remove_entry(record.key())?;
-            work.insert_losses_before(record)?;
-            work.insert_loss(
-                record.key(),
-                Loss {
-                    count: 1,
-                    reason: LossReason::DeadLettered,
-                },
-            )
+        let loss = Loss {
+            count: 1,
+            reason: LossReason::DeadLettered,
+        };
+        self.store.write(|database| {
+            database.transact("add a dead letter to", |work| {
+                if work.insert_dead_letter(record, reason, detail)? {
+                    work.totals.dead_letters += 1;
+                }
+                work.remove_entry(record.key())?;
+                work.insert_losses_before(record)?;
+                work.insert_loss(record.key(), loss)
+            })
         })
     }
 
@@ -237,9 +292,63 @@ impl Spill {
     ///
     /// Runs keep their ids. Records read from now on belong to the new publisher.
     pub(crate) fn renew_identity(&mut self) -> Result<PublisherId, SpillError> {
-        self.publisher = self.directory.renew_identity()?;
-        self.runs = Runs::load(self.database.connection(), self.publisher)?;
-        Ok(self.publisher)
+        let publisher = self.store.directory.renew_identity()?;
+        self.publisher = publisher;
+        self.runs.rename(publisher);
+        Ok(publisher)
+    }
+
+    /// Opens the database anew, if something spoke against it, and writes into it what is in memory, so that nothing is
+    /// missing of which we know.
+    pub(crate) fn mend<'r>(
+        &mut self,
+        memory: &Memory,
+        records: impl IntoIterator<Item = &'r Record> + Clone,
+    ) -> Result<(), SpillError> {
+        self.store.reopen(self.publisher)?;
+        let runs = &self.runs;
+        self.store.write_again(|database| {
+            database.transact("restore", |work| {
+                runs.restore(work)?;
+                if let Some(key) = memory.settled {
+                    work.remove_through(key)?;
+                }
+                insert(work, records.clone())
+            })
+        })?;
+        self.store.removed(memory.settled.unwrap_or_default());
+        self.store.trust(memory.more)?;
+        let publisher = self.publisher;
+        self.runs = self
+            .store
+            .read(|database| Runs::load(database.connection(), publisher))?;
+        Ok(())
+    }
+
+    /// The database has to be opened anew, with [`mend`](Self::mend), before anything is written.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.store.is_distrusted()
+    }
+
+    /// Rows of a database that was set aside are being carried over, with [`oldest`](Self::oldest).
+    pub(crate) fn is_salvaging(&self) -> bool {
+        self.store.is_salvaging()
+    }
+
+    /// Nothing more is to be appended: the backlog has reached its cap, or the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        self.totals().bytes >= self.bytes_max || self.store.disk_is_full()
+    }
+
+    /// To be called once a second.
+    pub(crate) fn tick(&mut self) {
+        self.store.tick();
+    }
+
+    /// To be called when there is nothing else to do: gives some of the room that a backlog took back to the disk. Says
+    /// whether there was anything to do.
+    pub(crate) fn tidy(&mut self, now: Instant) -> bool {
+        self.store.tidy(now)
     }
 
     pub(crate) fn publisher(&self) -> PublisherId {
@@ -253,12 +362,22 @@ impl Spill {
 
     /// As of the last commit.
     pub(crate) fn totals(&self) -> Totals {
-        self.database.summary().totals
+        self.store.known().totals
     }
 
-    /// Entries that were found damaged since this spill was opened.
+    /// Entries that were found damaged or missing since this spill was opened.
     pub(crate) fn corrupt(&self) -> u64 {
-        self.corrupt
+        self.corrupt + self.store.stock().corrupt()
+    }
+
+    /// Entries of the backlog when it was opened, those that were found to be missing included.
+    pub(crate) fn inherited(&self) -> u64 {
+        self.store.expected()
+    }
+
+    /// Entries that were carried over and that nobody had known of.
+    pub(crate) fn surplus(&self) -> u64 {
+        self.store.stock().surplus()
     }
 
     /// How many bytes of backlog there may be.
@@ -268,68 +387,30 @@ impl Spill {
 
     /// The newest entry.
     pub(crate) fn newest(&self) -> Option<Key> {
-        self.database.summary().newest
+        self.store.known().newest
+    }
+
+    /// Whether there are, or may be, entries behind this one.
+    pub(crate) fn reaches_beyond(&self, key: Option<Key>) -> bool {
+        self.is_salvaging() || self.newest() > key
     }
 
     /// When the oldest entry was popped, in milliseconds since 1970.
     pub(crate) fn oldest_popped_ms(&self) -> Option<u64> {
-        self.database.summary().oldest.map(|(_, ms)| ms)
+        self.store.known().oldest.map(|(_, ms)| ms)
     }
+}
 
-    fn read(
-        &self,
-        fold: &mut Fold,
-        after: Option<Key>,
-        rows_max: usize,
-        bytes_max: u64,
-    ) -> rusqlite::Result<Vec<Record>> {
-        let mut statement = self
-            .database
-            .connection()
-            .prepare_cached(rows::SELECT_FROM)?;
-        let mut rows = statement.query([after.unwrap_or_default().row()])?;
-        let mut records = Vec::new();
-        let mut bytes = 0;
-        while let Some(row) = rows.next()? {
-            let Some(record) = self.record(fold, &Row::read(row)?) else {
-                continue;
-            };
-            bytes += record.size();
-            if bytes > bytes_max && !records.is_empty() {
-                break;
-            }
-            records.push(record);
-            if records.len() >= rows_max {
-                break;
-            }
-        }
-        Ok(records)
+/// Answers how many of the records were not there yet.
+fn insert<'r>(
+    work: &mut Work<'_>,
+    records: impl IntoIterator<Item = &'r Record>,
+) -> rusqlite::Result<u64> {
+    let mut new = 0;
+    for record in records {
+        new += u64::from(work.insert(record)?);
     }
-
-    /// What a row makes of the fold: a record, if it is an entry that is wanted.
-    fn record(&self, fold: &mut Fold, row: &Result<Row<'_>, Key>) -> Option<Record> {
-        let known = row
-            .as_ref()
-            .map_err(|&key| key)
-            .and_then(|row| Ok((row, self.runs.get(row.key.local_run()).ok_or(row.key)?)));
-        let (row, run) = match known {
-            Ok(known) => known,
-            Err(key) => {
-                fold.take(key, Content::Damaged);
-                return None;
-            }
-        };
-        let losses = fold.take(row.key, row.content())?;
-        Some(Record {
-            since: Instant::now(),
-            run: Arc::clone(run),
-            n: row.key.n(),
-            losses,
-            popped_ms: row.popped_ms,
-            subject: row.subject.into(),
-            bytes: Bytes::copy_from_slice(row.bytes),
-        })
-    }
+    Ok(new)
 }
 
 /// Milliseconds since 1970.

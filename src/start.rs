@@ -10,8 +10,8 @@ use crate::control::Control;
 use crate::courier::Courier;
 use crate::drainer;
 use crate::error::StartError;
-use crate::event::Event;
-use crate::intake::RingIntake;
+use crate::event::{Event, LossReason};
+use crate::intake::{Intake, RingIntake};
 use crate::publisher::{Publisher, Refusals, Shared};
 use crate::ring::Ring;
 use crate::sink::Sink;
@@ -70,6 +70,7 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
         config.spill_durability,
     )?;
     let run = spill.begin_run()?;
+    let untold = spill.tell_untold(&run, 1)?;
     let control = Arc::new(Control::default());
     let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
     let shared = Arc::new(Shared {
@@ -79,7 +80,8 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
         popped: AtomicU64::new(0),
     });
     let courier = Courier::start(sink, Arc::clone(&control))?;
-    let intake = Box::new(RingIntake::new(Arc::clone(&shared), Arc::clone(&run)));
+    let mut intake = Box::new(RingIntake::new(Arc::clone(&shared), Arc::clone(&run)));
+    intake.lose(untold, LossReason::Corrupt);
     let drainer = drainer::Drainer::new(config, control, intake, courier, spill, run);
     let closing = Closing(Arc::clone(&shared));
     std::thread::Builder::new()

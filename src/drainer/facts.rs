@@ -108,12 +108,12 @@ impl Drainer {
     fn disk_hand(&self) -> Hand {
         match self.disk.rests_until {
             Some(at) => Hand::RestsUntil(at),
-            None if self.spill.totals().bytes >= self.spill.bytes_max() => Hand::Busy,
+            None if self.spill.is_full() => Hand::Busy,
             None => Hand::Free,
         }
     }
 
     pub(super) fn unread(&self) -> bool {
-        self.spill.newest() > self.pipeline.read_after()
+        self.spill.reaches_beyond(self.pipeline.read_after())
     }
 }

@@ -201,12 +201,14 @@ impl Pipeline {
     }
 
     /// The records that are in memory only, in order.
-    pub(crate) fn unspilled(&self) -> impl Iterator<Item = &Record> {
+    pub(crate) fn unspilled(&self) -> impl Iterator<Item = &Record> + Clone {
+        self.records().filter(|record| self.in_memory_only(record))
+    }
+
+    /// All records in memory, in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> + Clone {
         let flight = self.flight.iter().flat_map(|flight| flight.batch.records());
-        flight
-            .chain(&self.staged)
-            .chain(&self.drawn)
-            .filter(|record| self.in_memory_only(record))
+        flight.chain(&self.staged).chain(&self.drawn)
     }
 
     /// All that is in memory has been written to the spill. What was drawn will be read again.

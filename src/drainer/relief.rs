@@ -13,12 +13,17 @@ impl Drainer {
     pub(super) fn stage_spill(&mut self, now: Instant) {
         let (room, bytes) = self.room();
         let room = room.min(self.replay_room(now));
+        let salvaging = self.spill.is_salvaging();
         match self.spill.oldest(self.pipeline.read_after(), room, bytes) {
             Ok(records) => {
                 self.backlog.works();
+                self.pipeline.inherit(records.last().map(Record::key));
                 self.pipeline.stage(records);
             }
             Err(error) => self.backlog.failed(&error, now),
+        }
+        if salvaging && !self.spill.is_salvaging() {
+            self.tell_untold(now);
         }
     }
 
@@ -97,6 +102,7 @@ impl Drainer {
             Ok(run) => {
                 self.run = Arc::clone(&run);
                 self.intake.begin(run);
+                self.tell_untold(now);
                 true
             }
             Err(error) => {

@@ -78,6 +78,7 @@ impl Drainer {
         self.control.tell(stats);
         if facts.now >= self.reporter.next {
             self.reporter.next = facts.now + EVERY;
+            self.spill.tick();
             if self.counts.unremoved > 0 {
                 self.remove_settled(facts.now);
             }
@@ -98,7 +99,7 @@ impl Drainer {
             .or_else(|| self.pipeline.oldest_drawn_ms());
         Stats {
             state,
-            inherited: self.counts.inherited,
+            inherited: self.counts.inherited + self.spill.surplus(),
             delivered: self.counts.delivered,
             replayed: self.counts.replayed,
             appended: self.counts.appended,

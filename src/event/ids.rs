@@ -115,6 +115,21 @@ impl Key {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 
+    /// The place before this one: of the same run, or the end of the one before.
+    pub(crate) fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
+    /// As one number; see [`number`](Self::number).
+    pub(crate) fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The key as one number, in the same order.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn local_run(self) -> u32 {
         u32::try_from(self.0 >> Self::N_BITS).unwrap_or(u32::MAX)
     }

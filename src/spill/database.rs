@@ -9,6 +9,9 @@ use crate::event::Key;
 
 use super::{Totals, schema};
 
+/// The row of `meta` that counts transactions.
+const COMMITS: &str = "commits";
+
 /// The database, and what it holds in short.
 #[derive(Debug)]
 pub(super) struct Database {
@@ -22,6 +25,10 @@ pub(super) struct Database {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) totals: Totals,
+    /// How many transactions there were.
+    pub(super) commits: u64,
+    /// The first row, of an entry or of losses.
+    pub(super) first: Option<Key>,
     /// The oldest entry, and when it was popped.
     pub(super) oldest: Option<(Key, u64)>,
     /// The newest entry.
@@ -41,11 +48,17 @@ pub(super) struct Work<'c> {
     conn: &'c Connection,
     /// Changed by the statements, written with the commit.
     pub(super) totals: Totals,
+    /// This transaction's number.
+    pub(super) commits: u64,
 }
 
 impl Database {
-    pub(super) fn open(file: &Path, durability: SpillDurability) -> Result<Self, SpillError> {
-        Self::with(schema::open(file, durability)?, durability)
+    pub(super) fn open(
+        file: &Path,
+        durability: SpillDurability,
+        wal_bytes: u64,
+    ) -> Result<Self, SpillError> {
+        Self::with(schema::open(file, durability, wal_bytes)?, durability)
     }
 
     /// For looking at it.
@@ -65,6 +78,43 @@ impl Database {
 
     pub(super) fn connection(&self) -> &Connection {
         &self.conn
+    }
+
+    /// Leaves the files as they are: to be closed without another look at them, or to be read from only.
+    pub(super) fn give_up(self) -> Connection {
+        if let Err(error) = schema::leave_log(&self.conn) {
+            tracing::debug!(target: "spillring", %error, "closing the spill database may change its log");
+        }
+        self.conn
+    }
+
+    /// Carries the log into the database, and cuts it to nothing.
+    pub(super) fn checkpoint(&self) -> Result<(), SpillError> {
+        self.conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
+            .map_err(database_error("checkpoint"))
+    }
+
+    /// Pages in the file that nothing uses.
+    pub(super) fn free_pages(&self) -> Result<u64, SpillError> {
+        self.conn
+            .pragma_query_value(None, "freelist_count", |row| row.get(0).map(uint))
+            .map_err(database_error("measure"))
+    }
+
+    /// Gives up to so many unused pages back to the file system.
+    pub(super) fn shrink(&self, pages: u64) -> Result<(), SpillError> {
+        self.vacuum(pages).map_err(database_error("shrink"))?;
+        self.checkpoint()
+    }
+
+    /// Each step of the statement gives up one page.
+    fn vacuum(&self, pages: u64) -> rusqlite::Result<()> {
+        let sql = format!("PRAGMA incremental_vacuum({pages})");
+        let mut statement = self.conn.prepare(&sql)?;
+        let mut rows = statement.query(())?;
+        while rows.next()?.is_some() {}
+        Ok(())
     }
 
     pub(super) fn summary(&self) -> &Summary {
@@ -112,17 +162,22 @@ impl Database {
         let mut transaction = Work {
             conn: &self.conn,
             totals: before,
+            commits: self.summary.commits + 1,
         };
         let value = work(&mut transaction)?;
-        let totals = transaction.totals;
+        let Work {
+            totals, commits, ..
+        } = transaction;
         write_totals(&self.conn, &before, &totals)?;
-        let (oldest, newest) = read_ends(&self.conn)?;
-        execute(&self.conn, "COMMIT", ())?;
-        self.summary = Summary {
+        write_meta(&self.conn, COMMITS, commits)?;
+        let mut summary = Summary {
             totals,
-            oldest,
-            newest,
+            commits,
+            ..Summary::default()
         };
+        read_ends(&self.conn, &mut summary)?;
+        execute(&self.conn, "COMMIT", ())?;
+        self.summary = summary;
         Ok(value)
     }
 
@@ -179,19 +234,20 @@ fn execute(conn: &Connection, sql: &str, params: impl Params) -> rusqlite::Resul
 fn read_summary(conn: &Connection) -> rusqlite::Result<Summary> {
     let mut summary = Summary::default();
     for (name, value) in fields(&mut summary.totals) {
-        *value = conn
-            .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
-            .query_row([name], |row| row.get(0).map(uint))?;
+        *value = read_meta(conn, name)?;
     }
-    (summary.oldest, summary.newest) = read_ends(conn)?;
+    summary.commits = read_commits(conn)?;
+    read_ends(conn, &mut summary)?;
     Ok(summary)
 }
 
-type Ends = (Option<(Key, u64)>, Option<Key>);
-
-/// Entries only. Two statements, because `SQLite` scans for both ends at once; losses stand between few of them, being
+/// One statement for each end, because `SQLite` scans for both at once; losses stand between few entries, being
 /// coalesced.
-fn read_ends(conn: &Connection) -> rusqlite::Result<Ends> {
+fn read_ends(conn: &Connection, summary: &mut Summary) -> rusqlite::Result<()> {
+    let first = conn
+        .prepare_cached("SELECT key FROM rows ORDER BY key LIMIT 1")?
+        .query_row((), |row| row.get(0))
+        .optional()?;
     let oldest = conn
         .prepare_cached("SELECT key, popped_ms FROM rows WHERE kind = 0 ORDER BY key LIMIT 1")?
         .query_row((), |row| Ok((row.get(0)?, uint(row.get(1)?))))
@@ -200,23 +256,35 @@ fn read_ends(conn: &Connection) -> rusqlite::Result<Ends> {
         .prepare_cached("SELECT key FROM rows WHERE kind = 0 ORDER BY key DESC LIMIT 1")?
         .query_row((), |row| row.get(0))
         .optional()?;
-    Ok((
-        oldest.and_then(|(row, popped_ms)| Some((Key::from_row(row)?, popped_ms))),
-        newest.and_then(Key::from_row),
-    ))
+    summary.first = first.and_then(Key::from_row);
+    summary.oldest = oldest.and_then(|(row, popped_ms)| Some((Key::from_row(row)?, popped_ms)));
+    summary.newest = newest.and_then(Key::from_row);
+    Ok(())
 }
 
 fn write_totals(conn: &Connection, before: &Totals, after: &Totals) -> rusqlite::Result<()> {
     let (mut before, mut after) = (*before, *after);
     for ((name, old), (_, new)) in fields(&mut before).into_iter().zip(fields(&mut after)) {
         if old != new {
-            execute(
-                conn,
-                "UPDATE meta SET value = ?2 WHERE name = ?1",
-                (name, int(*new)),
-            )?;
+            write_meta(conn, name, *new)?;
         }
     }
+    Ok(())
+}
+
+/// How many transactions a database has seen.
+pub(super) fn read_commits(conn: &Connection) -> rusqlite::Result<u64> {
+    read_meta(conn, COMMITS)
+}
+
+fn read_meta(conn: &Connection, name: &str) -> rusqlite::Result<u64> {
+    conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0).map(uint))
+}
+
+fn write_meta(conn: &Connection, name: &str, value: u64) -> rusqlite::Result<()> {
+    let sql = "UPDATE meta SET value = ?2 WHERE name = ?1";
+    execute(conn, sql, (name, int(value)))?;
     Ok(())
 }
 

@@ -5,9 +5,12 @@
 //!   lock            locked by the kernel while a publisher is alive, exclusively, and shared by those who look at the
 //!                   spill meanwhile; holds the publisher's process id, for messages only
 //!   identity        the publisher's id
+//!   mark            what the database holds, so that what vanishes from it is noticed
+//!   reserve         room that is given back when the disk is full
 //!   status.json     how things stand, renamed into place
 //!   db/             the database with its WAL: a folder of its own, so that it can be set aside as a whole
 //!     spill.sqlite3
+//!   db.salvaging.<unix seconds>/, db.quarantined.<unix seconds>/    databases that were set aside
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -24,10 +27,13 @@ use uuid::Uuid;
 use crate::error::SpillError;
 use crate::event::PublisherId;
 
+use super::reserve;
+
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
-const DATABASE_FOLDER: &str = "db";
-const DATABASE: &str = "spill.sqlite3";
+const MARK: &str = "mark";
+pub(super) const DATABASE_FOLDER: &str = "db";
+pub(super) const DATABASE: &str = "spill.sqlite3";
 
 /// Lookers are in for milliseconds: how long a publisher that starts waits for them to leave, at the most.
 const LOOKERS_MAX: Duration = Duration::from_secs(1);
@@ -65,10 +71,7 @@ impl Directory {
     /// Makes the directory if it is missing, and takes it.
     pub(super) fn take(path: &Path) -> Result<Self, SpillError> {
         make_folder(path)?;
-        make_folder(&path.join(DATABASE_FOLDER))?;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let mut directory = Self::open(path, &mut options)?;
+        let mut directory = Self::open(path, &mut lock_options())?;
         directory.claim()?;
         write_pid(&mut directory.lock).map_err(io_error("write", path.join(LOCK)))?;
         Ok(directory)
@@ -86,6 +89,33 @@ impl Directory {
         } else {
             Err(missing(path))
         }
+    }
+
+    /// Makes anew what has vanished, if anything has: the directory, and in it the lock and who the publisher is.
+    pub(super) fn restore(&mut self, publisher: PublisherId) -> Result<(), SpillError> {
+        if self.stands() {
+            return Ok(());
+        }
+        let anew = Self::take(&self.path)?;
+        match read_identity(&anew.path)? {
+            None => anew.write_identity(publisher)?,
+            Some(other) if other != publisher => {
+                return Err(SpillError::OtherPublisher {
+                    dir: self.path.clone(),
+                });
+            }
+            Some(_) => {}
+        }
+        *self = anew;
+        Ok(())
+    }
+
+    /// Whether the lock that is held is the one that others would meet.
+    fn stands(&self) -> bool {
+        let held = rustix::fs::fstat(&self.lock).ok();
+        let met = rustix::fs::stat(self.path.join(LOCK)).ok();
+        held.zip(met)
+            .is_some_and(|(held, met)| (held.st_dev, held.st_ino) == (met.st_dev, met.st_ino))
     }
 
     /// Opens the lock without taking it.
@@ -141,6 +171,14 @@ impl Directory {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn mark(&self) -> PathBuf {
+        self.path.join(MARK)
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join(DATABASE_FOLDER).join(DATABASE)
     }
@@ -149,6 +187,7 @@ impl Directory {
     ///
     /// Only to be called before `SQLite` has the file: closing any other handle to it drops `SQLite`'s locks.
     pub(super) fn prepare_database(&self) -> Result<(), SpillError> {
+        make_folder(&self.path.join(DATABASE_FOLDER))?;
         let file = self.database();
         match private_file(OpenOptions::new().create_new(true), &file) {
             Ok(_) => sync_folder(&self.path.join(DATABASE_FOLDER)),
@@ -165,22 +204,29 @@ impl Directory {
     /// Takes another id, synced to disk.
     pub(super) fn renew_identity(&self) -> Result<PublisherId, SpillError> {
         let id = PublisherId(Uuid::now_v7());
+        self.write_identity(id)?;
+        Ok(id)
+    }
+
+    fn write_identity(&self, id: PublisherId) -> Result<(), SpillError> {
         replace(
             &self.path,
             IDENTITY,
             format!("{id}\n").as_bytes(),
             Persist::Synced,
         )
-        .map_err(io_error("write", self.path.join(IDENTITY)))?;
-        Ok(id)
+        .map_err(io_error("write", self.path.join(IDENTITY)))
     }
 
     /// Half of what the disk would have free without this spill: the same at every start, however full the spill is.
     pub(super) fn half_of_free_bytes(&self) -> Result<u64, SpillError> {
-        let disk = rustix::fs::statvfs(&self.path)
-            .map_err(|error| io_error("measure", self.path.clone())(error.into()))?;
-        let own = std::fs::metadata(self.database()).map_or(0, |file| file.len());
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free =
+            reserve::free_bytes(&self.path).map_err(io_error("measure", self.path.clone()))?;
+        let own: u64 = [self.database(), self.path.join(reserve::RESERVE)]
+            .iter()
+            .filter_map(|file| std::fs::metadata(file).ok())
+            .map(|file| file.len())
+            .sum();
         Ok(free.saturating_add(own) / 2)
     }
 }
@@ -245,10 +291,16 @@ fn make_folder(path: &Path) -> Result<(), SpillError> {
         .map_or(Ok(()), sync_folder)
 }
 
-fn sync_folder(path: &Path) -> Result<(), SpillError> {
+pub(super) fn sync_folder(path: &Path) -> Result<(), SpillError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(io_error("sync", path.to_owned()))
+}
+
+fn lock_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options
 }
 
 fn private_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {

@@ -19,6 +19,12 @@ const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, s
 pub(super) const SELECT_FROM: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
      WHERE key >= coalesce((SELECT max(key) FROM rows WHERE key <= ?1), ?1) ORDER BY key";
 
+/// Behind one key and before another, for salvaging.
+pub(super) const SELECT_UP: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
+     WHERE key > ?1 AND key < ?2 ORDER BY key";
+pub(super) const SELECT_DOWN: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
+     WHERE key > ?1 AND key < ?2 ORDER BY key DESC";
+
 /// Entries, their bytes and stretches of losses.
 const SUM: &str = "SELECT count(*) FILTER (WHERE kind = 0), \
      coalesce(sum(octet_length(subject) + length(bytes) + ?1) FILTER (WHERE kind = 0), 0), \
@@ -137,6 +143,45 @@ impl Work<'_> {
             self.totals.bytes += record.size();
         }
         Ok(new)
+    }
+
+    /// Writes a row as it was found elsewhere, unless there is one in its place.
+    pub(super) fn insert_salvaged(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
+        if !self.insert_row(row)? {
+            return Ok(());
+        }
+        if row.kind == ENTRY {
+            self.totals.entries += 1;
+            self.totals.bytes += (row.subject.len() + row.bytes.len()) as u64 + Record::OVERHEAD;
+        } else {
+            self.totals.losses += 1;
+        }
+        Ok(())
+    }
+
+    /// After dead letters came from elsewhere.
+    pub(super) fn count_dead_letters(&mut self) -> rusqlite::Result<()> {
+        let count = self
+            .prepare("SELECT count(*) FROM dead_letters")?
+            .query_row((), |row| row.get(0).map(uint))?;
+        self.totals.dead_letters = count;
+        Ok(())
+    }
+
+    /// The losses of earlier runs that were found only when nothing came behind them any more: no entry of their run can
+    /// tell them. Takes them out, and answers how many they are.
+    pub(super) fn take_untold(&mut self, runs: impl Iterator<Item = u32>) -> rusqlite::Result<u64> {
+        let mut count = 0;
+        for run in runs {
+            if let Some((first, loss)) = self.stretch_at_or_before(Key::new(run, Key::N_MAX))?
+                && loss.reason == LossReason::Corrupt
+                && first.local_run() == run
+            {
+                self.remove_row(first)?;
+                count += loss.count;
+            }
+        }
+        Ok(count)
     }
 
     pub(super) fn insert_losses_before(&mut self, record: &Record) -> rusqlite::Result<()> {

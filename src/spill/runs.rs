@@ -55,14 +55,41 @@ impl Runs {
         (position.n <= Key::N_MAX).then(|| Key::new(local, position.n))
     }
 
-    /// Adds a run, synced to disk before it returns, and forgets those that nothing refers to any more.
+    /// The local numbers of those before this one.
+    pub(super) fn before(&self, local: u32) -> Vec<u32> {
+        self.by_local.range(..local).map(|(&run, _)| run).collect()
+    }
+
+    /// They are another publisher's from now on.
+    pub(super) fn rename(&mut self, publisher: PublisherId) {
+        for run in self.by_local.values_mut() {
+            *run = Arc::new(Run {
+                publisher,
+                ..Run::clone(run)
+            });
+        }
+    }
+
+    /// Writes them into a database that was made anew. What the stream has heard of them is no longer known: all may
+    /// have been.
+    pub(super) fn restore(&self, work: &Work<'_>) -> rusqlite::Result<()> {
+        for run in self.by_local.values() {
+            if insert(work, run)? {
+                open(work, run.local)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a run behind all others, and behind `newest_seen`, synced to disk before it returns, and forgets those that nothing refers to any more.
     pub(super) fn begin(
         &mut self,
         database: &mut Database,
         publisher: PublisherId,
+        newest_seen: u32,
     ) -> Result<Arc<Run>, SpillError> {
         let before = self.by_local.values().next_back();
-        let newest = before.map_or(0, |run| run.local);
+        let newest = before.map_or(0, |run| run.local).max(newest_seen);
         if newest >= LOCAL_MAX {
             return Err(SpillError::RunsExhausted { runs: newest });
         }
@@ -88,16 +115,19 @@ impl Runs {
         Ok(run)
     }
 
-    /// Notes the runs of these records as opened, synced to disk before it returns. Writes only if there is a new one.
+    /// Whether the runs of these records are noted as opened.
+    pub(super) fn are_open(&self, records: &[Record]) -> bool {
+        let newest = records.last().map_or(0, |record| record.run.local);
+        newest <= self.opened
+    }
+
+    /// Notes the runs of these records as opened, synced to disk before it returns.
     pub(super) fn open(
         &mut self,
         database: &mut Database,
         records: &[Record],
     ) -> Result<(), SpillError> {
         let newest = records.last().map_or(0, |record| record.run.local);
-        if newest <= self.opened {
-            return Ok(());
-        }
         database.transact_synced("open a run in", |work| {
             records
                 .chunk_by(|one, next| one.run.local == next.run.local)
@@ -199,10 +229,11 @@ fn as_previous(id: RunId, last: Option<i64>) -> PreviousRun {
     }
 }
 
-fn insert(work: &Work<'_>, run: &Run) -> rusqlite::Result<()> {
-    work.execute(
+/// Says whether it was not there yet.
+fn insert(work: &Work<'_>, run: &Run) -> rusqlite::Result<bool> {
+    let changed = work.execute(
         "INSERT INTO runs (local, id, previous_id, previous_last, killed_starts, started_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
         (
             run.local,
             run.id.0.into_bytes(),
@@ -212,7 +243,7 @@ fn insert(work: &Work<'_>, run: &Run) -> rusqlite::Result<()> {
             int(now_ms()),
         ),
     )?;
-    Ok(())
+    Ok(changed > 0)
 }
 
 /// Keeps the last ones, those with rows in the spill, and those in which the cursor of a sink may stand.

@@ -1,5 +1,6 @@
 //! What the database looks like, and how `SQLite` is told to keep it.
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -7,19 +8,16 @@ use std::time::Duration;
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 
-use super::database::database_error;
+use super::database::{database_error, int};
 
 /// The schema's number, kept in `user_version`.
 pub(super) const VERSION: i64 = 1;
 
 /// Bytes of a page. Seventeen entries of 850 bytes fit into one; smaller pages took a tenth to a fifth fewer a second.
 pub(super) const PAGE_BYTES: i64 = 16_384;
-/// Pages in the WAL, 16 MiB, at which a commit carries them into the database. With fewer the syncs of the database
-/// weigh more on a slow disk; with more one commit in many waits longer (60 ms and over for 64 MiB).
-const CHECKPOINT_PAGES: i64 = 1_024;
-/// What the WAL's file is cut back to once it is empty. Not zero: writing over blocks that a file already has is
-/// cheaper to sync than growing it anew.
-const WAL_BYTES: i64 = CHECKPOINT_PAGES * PAGE_BYTES * 2;
+/// Bytes in the WAL at which a commit carries them into the database. With fewer the syncs of the database weigh more
+/// on a slow disk; with more one commit in many waits longer (60 ms and over for 64 MiB).
+pub(super) const WAL_BYTES: u64 = 16 << 20;
 /// Memory for pages, in KiB, as `SQLite` wants it: negative.
 const CACHE: i64 = -8_192;
 /// How long one who looks at the database waits for another to recover it, or to tidy it up when leaving.
@@ -68,20 +66,46 @@ CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('entries', 0), ('bytes', 0), ('dead_letters', 0), ('losses', 0);
+INSERT INTO meta VALUES ('entries', 0), ('bytes', 0), ('dead_letters', 0), ('losses', 0),
+    ('commits', 0);
 ";
 
 /// Opens the database, which must exist as a file, and makes its tables if it is empty.
-pub(super) fn open(file: &Path, durability: SpillDurability) -> Result<Connection, SpillError> {
+pub(super) fn open(
+    file: &Path,
+    durability: SpillDurability,
+    wal_bytes: u64,
+) -> Result<Connection, SpillError> {
     let conn = connect(file)?;
-    configure(&conn, durability).map_err(database_error("open"))?;
-    if version(&conn)? == 0 {
+    configure(&conn, durability, wal_bytes).map_err(database_error("open"))?;
+    if is_empty(&conn)? {
         conn.execute_batch(&format!(
             "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"
         ))
         .map_err(database_error("make"))?;
     }
+    check_version(&conn)?;
     Ok(conn)
+}
+
+/// Opens a database that is set aside, to read what can be read, and changes nothing: neither is its log carried over,
+/// nor a file made beside it.
+pub(super) fn open_aside(file: &Path) -> Result<Connection, SpillError> {
+    let conn = connect(file)?;
+    let configure = || {
+        leave_log(&conn)?;
+        conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        conn.pragma_update(None, "query_only", "ON")?;
+        conn.pragma_update(None, "trusted_schema", "OFF")
+    };
+    configure().map_err(database_error("open"))?;
+    Ok(conn)
+}
+
+/// Closing will neither carry the log into the database nor delete it.
+pub(super) fn leave_log(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
 }
 
 /// Opens the database of somebody who is not running, to look at it. Not exclusively, since others may look as well: two
@@ -90,7 +114,7 @@ pub(super) fn open_existing(file: &Path) -> Result<Connection, SpillError> {
     let conn = connect(file)?;
     conn.busy_timeout(LOOKERS_MAX)
         .map_err(database_error("open"))?;
-    version(&conn)?;
+    check_version(&conn)?;
     Ok(conn)
 }
 
@@ -111,28 +135,42 @@ fn connect(file: &Path) -> Result<Connection, SpillError> {
     Connection::open_with_flags(file, flags).map_err(database_error("open"))
 }
 
-fn version(conn: &Connection) -> Result<i64, SpillError> {
+fn is_empty(conn: &Connection) -> Result<bool, SpillError> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
+    conn.query_row(sql, (), |row| row.get(0))
+        .map_err(database_error("open"))
+}
+
+fn check_version(conn: &Connection) -> Result<(), SpillError> {
     let found = conn
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(database_error("open"))?;
-    if found > VERSION {
-        return Err(SpillError::NewerSchema {
+    if found == VERSION {
+        Ok(())
+    } else {
+        Err(SpillError::Schema {
             found,
             known: VERSION,
-        });
+        })
     }
-    Ok(found)
 }
 
-/// The page size counts only while the file is empty. Exclusive locking comes before the WAL, which then keeps its
-/// index on the heap and needs no file for it.
-fn configure(conn: &Connection, durability: SpillDurability) -> rusqlite::Result<()> {
+/// Page size and vacuum count only while the file is empty. Exclusive locking comes before the WAL, which then keeps
+/// its index on the heap and needs no file for it. The WAL's file may be twice what is carried over at once: writing over
+/// blocks that a file already has is cheaper to sync than growing it anew.
+fn configure(
+    conn: &Connection,
+    durability: SpillDurability,
+    wal_bytes: u64,
+) -> rusqlite::Result<()> {
+    let pages = int(wal_bytes) / PAGE_BYTES;
     conn.set_prepared_statement_cache_capacity(32);
     conn.pragma_update(None, "page_size", PAGE_BYTES)?;
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
-    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    conn.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+    conn.pragma_update(None, "wal_autocheckpoint", pages)?;
+    conn.pragma_update(None, "journal_size_limit", pages * PAGE_BYTES * 2)?;
     conn.pragma_update(None, "cache_size", CACHE)?;
     conn.pragma_update(None, "trusted_schema", "OFF")?;
     set_durability(conn, durability)

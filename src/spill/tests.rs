@@ -82,7 +82,7 @@ fn all(spill: &mut Spill) -> Result<Vec<Record>, SpillError> {
 
 /// The totals are what a scan finds, in memory and on disk.
 fn audit(spill: &Spill) -> Outcome {
-    let conn = spill.database.connection();
+    let conn = spill.store.connection();
     let scanned = conn.query_row(
         "SELECT count(*) FILTER (WHERE kind = 0), \
          coalesce(sum(octet_length(subject) + length(bytes) + 32) FILTER (WHERE kind = 0), 0), \

@@ -97,7 +97,7 @@ fn order_holds_across_runs_and_reopening() -> Outcome {
 fn the_largest_numbers_fit() -> Outcome {
     let dir = tempfile::tempdir()?;
     let mut spill = open(dir.path())?;
-    let conn = spill.database.connection();
+    let conn = spill.store.connection();
     conn.execute(
         "INSERT INTO runs (local, id, killed_starts, started_ms) VALUES (?1, ?2, 0, 0)",
         ((1 << 23) - 2, [7_u8; 16]),
@@ -170,7 +170,7 @@ fn a_dead_letter_is_kept_and_told_by_the_next_entry() -> Outcome {
         (spill.totals().entries, spill.totals().dead_letters),
         (3, 2)
     );
-    let kept: (String, String, Vec<u8>) = spill.database.connection().query_row(
+    let kept: (String, String, Vec<u8>) = spill.store.connection().query_row(
         "SELECT reason, detail, bytes FROM dead_letters WHERE key = ?1",
         [batch[2].key().row()],
         |row| row.try_into(),
@@ -215,7 +215,7 @@ fn a_failed_transaction_changes_nothing_and_can_be_repeated() -> Outcome {
     let before = spill.totals();
     let pages = |pages: i64| {
         move |spill: &Spill| {
-            let conn = spill.database.connection();
+            let conn = spill.store.connection();
             conn.pragma_update(None, "max_page_count", pages)
         }
     };
@@ -250,7 +250,7 @@ fn a_transaction_that_stops_in_the_middle_is_undone() -> Outcome {
     let dir = tempfile::tempdir()?;
     let mut spill = open(dir.path())?;
     let run = spill.begin_run()?;
-    spill.database.connection().execute_batch(
+    spill.store.connection().execute_batch(
         "CREATE TEMP TRIGGER stop BEFORE INSERT ON rows WHEN new.key & 0xff = 5 \
          BEGIN SELECT RAISE(FAIL, 'no further'); END",
     )?;
@@ -259,7 +259,7 @@ fn a_transaction_that_stops_in_the_middle_is_undone() -> Outcome {
     assert!(all(&mut spill)?.is_empty());
     assert_eq!(spill.totals(), Totals::default());
     spill
-        .database
+        .store
         .connection()
         .execute_batch("DROP TRIGGER stop")?;
     assert_eq!(spill.append(&batch)?, 9);
@@ -270,10 +270,12 @@ fn a_transaction_that_stops_in_the_middle_is_undone() -> Outcome {
 fn after_a_failed_commit_the_database_says_what_happened() -> Outcome {
     let dir = tempfile::tempdir()?;
     let mut spill = open(dir.path())?;
-    let failed = spill.database.transact("append to", |work| {
-        work.execute("UPDATE meta SET value = 17 WHERE name = 'dead_letters'", ())?;
-        work.execute("COMMIT", ())?;
-        Err::<(), _>(rusqlite::Error::InvalidQuery)
+    let failed = spill.store.append(|database| {
+        database.transact("append to", |work| {
+            work.execute("UPDATE meta SET value = 17 WHERE name = 'dead_letters'", ())?;
+            work.execute("COMMIT", ())?;
+            Err::<(), _>(rusqlite::Error::InvalidQuery)
+        })
     });
     assert!(failed.is_err());
     assert_eq!(spill.totals().dead_letters, 17);

@@ -15,7 +15,7 @@ fn three_and_losses(dir: &Path) -> Result<(Spill, Arc<Run>), SpillError> {
 }
 
 fn spoil(spill: &Spill, sql: &str) -> rusqlite::Result<()> {
-    spill.database.connection().execute_batch(sql)
+    spill.store.connection().execute_batch(sql)
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn a_run_with_rows_in_the_spill_is_known() -> Outcome {
 fn a_run_is_synced_whatever_the_durability_of_the_rest() -> Outcome {
     let dir = tempfile::tempdir()?;
     let mut spill = open(dir.path())?;
-    spill.database.connection().execute_batch(
+    spill.store.connection().execute_batch(
         "CREATE TEMP TRIGGER begun BEFORE INSERT ON runs WHEN (SELECT synchronous FROM pragma_synchronous) < 2 \
          BEGIN SELECT RAISE(FAIL, 'not synced'); END; \
          CREATE TEMP TRIGGER opened BEFORE UPDATE ON runs WHEN (SELECT synchronous FROM pragma_synchronous) < 2 \
@@ -195,7 +195,7 @@ fn a_run_is_synced_whatever_the_durability_of_the_rest() -> Outcome {
     )?;
     opened(&mut spill)?;
     let synchronous = |spill: &Spill| {
-        let conn = spill.database.connection();
+        let conn = spill.store.connection();
         conn.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
     };
     assert_eq!(synchronous(&spill)?, 1, "the rest is as it was asked for");

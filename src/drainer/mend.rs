@@ -1,0 +1,48 @@
+//! Opening the spill anew after something spoke against its database.
+
+use std::time::Instant;
+
+use super::Drainer;
+use crate::event::LossReason;
+use crate::spill::Memory;
+
+impl Drainer {
+    /// What is in memory is written to the database once more: of a commit that failed nobody knows what it has done, and
+    /// a database that was made anew lacks what had been spilled and is still to be delivered.
+    pub(super) fn mend_spill(&mut self, now: Instant) {
+        if !self.spill.is_distrusted() || self.disk.rests_until.is_some_and(|at| now < at) {
+            return;
+        }
+        let in_memory = self.pipeline.records().count();
+        let spilled = self.pipeline.spilled_in_memory();
+        let unspilled = in_memory - spilled;
+        let more = i64::try_from(unspilled).unwrap_or(i64::MAX);
+        let memory = Memory {
+            settled: self.pipeline.settled(),
+            more: more.saturating_sub_unsigned(self.counts.unremoved),
+        };
+        match self.spill.mend(&memory, self.pipeline.records()) {
+            Ok(()) => {
+                self.counts.unremoved = 0;
+                self.counts.appended += unspilled as u64;
+                self.pipeline.spilled();
+                self.disk.works();
+                self.requests.progress();
+                self.tell_untold(now);
+            }
+            Err(error) => self.disk.failed(&error, now),
+        }
+    }
+
+    /// What has vanished of earlier runs, and is told by no entry of theirs, is told by the next one of this run.
+    pub(super) fn tell_untold(&mut self, now: Instant) {
+        if self.spill.is_salvaging() {
+            return;
+        }
+        let first_n = self.intake.last_n() + 1;
+        match self.spill.tell_untold(&self.run, first_n) {
+            Ok(count) => self.intake.lose(count, LossReason::Corrupt),
+            Err(error) => self.disk.failed(&error, now),
+        }
+    }
+}

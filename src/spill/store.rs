@@ -1,0 +1,380 @@
+//! The database through its life: opened, trusted until something speaks against it, opened anew, set aside if it is
+//! damaged, and carried over.
+
+use std::time::Instant;
+
+use crate::config::SpillDurability;
+use crate::error::SpillError;
+use crate::event::{Key, PublisherId};
+use crate::metrics::Metrics;
+
+use super::database::{Database, Summary};
+use super::fault::Fault;
+use super::places::Places;
+use super::reserve::Reserve;
+use super::salvage::Salvage;
+use super::stock::{self, Stock};
+use super::tidy::{self, Tidy};
+use super::{Directory, io_error, quarantine, schema};
+
+/// The database, and what is known of it while it cannot be used.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// None while it could not be opened.
+    database: Option<Database>,
+    /// Nothing is written before it was opened anew.
+    distrust: Option<Distrust>,
+    /// As of the last commit.
+    known: Summary,
+    pub(super) directory: Directory,
+    durability: SpillDurability,
+    wal_bytes: u64,
+    places: Places,
+    stock: Stock,
+    reserve: Reserve,
+    /// A database whose files were moved away, to be carried over.
+    moved: Option<Database>,
+    salvage: Option<Salvage>,
+    tidy: Tidy,
+}
+
+/// Why the database is to be opened anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Distrust {
+    /// The disk failed.
+    Unsure,
+    Damaged,
+    /// Its files are not where they were.
+    Moved,
+    /// It was given up, and could not be opened again so far.
+    Closed,
+}
+
+impl Store {
+    /// Opens the database, and sets it aside if it is damaged. What was set aside is carried over later, in steps.
+    pub(super) fn open(
+        directory: Directory,
+        durability: SpillDurability,
+        bytes_max: u64,
+    ) -> Result<Self, SpillError> {
+        let wal_bytes = (bytes_max / 16).clamp(1 << 20, schema::WAL_BYTES);
+        let mut store = Self {
+            database: None,
+            distrust: Some(Distrust::Closed),
+            known: Summary::default(),
+            places: Places::of(&directory.database()),
+            stock: Stock::new(&directory.mark()),
+            reserve: Reserve::new(directory.path(), 2 * wal_bytes),
+            directory,
+            durability,
+            wal_bytes,
+            moved: None,
+            salvage: None,
+            tidy: Tidy::default(),
+        };
+        store.connect()?;
+        store.trust(0)?;
+        store.reserve.take(store.wal_bytes);
+        Ok(store)
+    }
+
+    pub(super) fn known(&self) -> &Summary {
+        &self.known
+    }
+
+    pub(super) fn is_distrusted(&self) -> bool {
+        self.distrust.is_some()
+    }
+
+    pub(super) fn is_salvaging(&self) -> bool {
+        self.salvage.is_some()
+    }
+
+    pub(super) fn disk_is_full(&self) -> bool {
+        self.reserve.is_spent()
+    }
+
+    /// For tests, which do to it what they like.
+    #[cfg(test)]
+    #[expect(
+        clippy::unwrap_used,
+        reason = "a test that closes the database has no use for it"
+    )]
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        self.database.as_ref().unwrap().connection()
+    }
+
+    pub(super) fn stock(&self) -> &Stock {
+        &self.stock
+    }
+
+    /// How many entries there were before damage took some, as far as that is known.
+    pub(super) fn expected(&self) -> u64 {
+        self.stock.expected(&self.known)
+    }
+
+    /// A distrusted database is read from as long as it is open.
+    pub(super) fn read<T>(
+        &mut self,
+        read: impl FnOnce(&Database) -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        let done = read(self.database.as_ref().ok_or(SpillError::GivenUp)?);
+        self.learn(done)
+    }
+
+    /// Writes what needs new room, and leaves the reserve for what does not.
+    pub(super) fn append<T>(
+        &mut self,
+        mut write: impl FnMut(&mut Database) -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        if self.distrust.is_some() {
+            return Err(SpillError::GivenUp);
+        }
+        self.use_database(&mut write)
+    }
+
+    /// Writes what the reserve is there for: if the disk is full, it is tried again with that.
+    pub(super) fn write<T>(
+        &mut self,
+        mut write: impl FnMut(&mut Database) -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        match self.append(&mut write) {
+            Err(error) if Fault::of(&error) == Fault::Full => self.append(write),
+            done => done,
+        }
+    }
+
+    /// Everything up to the key was removed.
+    pub(super) fn removed(&mut self, key: Key) {
+        self.stock.removed(key);
+    }
+
+    /// Opens the database of this publisher anew, if it is distrusted. Before it is trusted again, what is in memory has
+    /// to be written, with [`write_again`](Self::write_again), and then [`trust`](Self::trust) to be called.
+    pub(super) fn reopen(&mut self, publisher: PublisherId) -> Result<(), SpillError> {
+        let distrust = match self.distrust {
+            Some(Distrust::Unsure) if self.places.moved() => Some(Distrust::Moved),
+            distrust => distrust,
+        };
+        match distrust {
+            None => return Ok(()),
+            Some(Distrust::Closed) => {}
+            Some(Distrust::Unsure) => {
+                let mark = self.directory.mark();
+                self.stock.probe().map_err(io_error("write", mark))?;
+                self.close();
+            }
+            Some(Distrust::Damaged) => {
+                self.close();
+                self.set_aside()?;
+            }
+            Some(Distrust::Moved) => {
+                self.directory.restore(publisher)?;
+                self.set_aside()?;
+                self.moved = self.database.take();
+            }
+        }
+        self.distrust = Some(Distrust::Closed);
+        self.directory.restore(publisher)?;
+        let mark = self.directory.mark();
+        self.stock.reopen(&mark).map_err(io_error("open", mark))?;
+        self.connect()?;
+        // What a failed sync has left in the system's memory only is written, and synced, once more.
+        self.read(Database::checkpoint)
+    }
+
+    /// As [`write`](Self::write), while the database is not trusted yet.
+    pub(super) fn write_again<T>(
+        &mut self,
+        write: impl FnMut(&mut Database) -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        let distrust = self.distrust.take();
+        let done = self.write(write);
+        self.distrust = self.distrust.or(distrust);
+        done
+    }
+
+    /// Counts what is missing, and trusts the database again. `adjustment` is how many entries more there must be than
+    /// the mark says.
+    pub(super) fn trust(&mut self, adjustment: i64) -> Result<(), SpillError> {
+        if let Some(level) = self.stock.level() {
+            self.write_again(|database| {
+                database.transact("remove from", |work| work.remove_through(level.low))
+            })?;
+        }
+        self.stock.count(&self.known, adjustment);
+        self.distrust = None;
+        if self.salvage.is_none() {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Carries over some rows of a database that was set aside.
+    pub(super) fn salvage_step(&mut self) -> Result<(), SpillError> {
+        let Some(mut salvage) = self.salvage.take() else {
+            return Ok(());
+        };
+        let floor = self.stock.floor();
+        let stepped = self.append(|database| salvage.step(database, floor));
+        let done = salvage.is_done();
+        self.salvage = Some(salvage);
+        self.stock.found(stepped?);
+        if done { self.settle() } else { Ok(()) }
+    }
+
+    /// Once a second: looks whether all is in its place, syncs the mark, and sees to the reserve.
+    pub(super) fn tick(&mut self) {
+        if self.distrust.is_none() && self.places.moved() {
+            tracing::error!(target: "spillring", file = %self.directory.database().display(), "the spill database was moved or deleted: it is made anew");
+            self.distrust = Some(Distrust::Moved);
+        }
+        self.stock.sync();
+        if self.disk_is_full() && !self.is_distrusted() {
+            // What has been drained so far makes room for the reserve.
+            self.read(tidy::shrink).unwrap_or_default();
+        }
+        self.reserve.take(self.wal_bytes);
+    }
+
+    /// One step of giving room back to the disk, if there is nothing to keep. Says whether there was anything to do.
+    pub(super) fn tidy(&mut self, now: Instant) -> bool {
+        let in_use = self.known.totals.entries > 0 || self.salvage.is_some();
+        let (Some(database), None) = (&self.database, self.distrust) else {
+            return false;
+        };
+        if in_use || !self.tidy.is_due(now) {
+            return false;
+        }
+        let done = self.tidy.step(database);
+        self.learn(done).is_ok()
+    }
+
+    /// The newest run that the database or the mark has ever heard of.
+    pub(super) fn newest_run(&self) -> u32 {
+        self.known
+            .newest
+            .unwrap_or_default()
+            .max(self.stock.newest())
+            .local_run()
+    }
+
+    fn use_database<T>(
+        &mut self,
+        write: &mut impl FnMut(&mut Database) -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        let database = self.database.as_mut().ok_or(SpillError::GivenUp)?;
+        let done = write(database);
+        self.known = *database.summary();
+        let done = self.learn(done)?;
+        self.tidy.written();
+        // Until what is set aside has been carried over, the mark tells of that.
+        if self.salvage.is_none() {
+            self.stock.note(&self.known);
+        }
+        Ok(done)
+    }
+
+    /// What an error means for the next use.
+    fn learn<T>(&mut self, done: Result<T, SpillError>) -> Result<T, SpillError> {
+        let Err(error) = &done else {
+            return done;
+        };
+        match Fault::of(error) {
+            Fault::Passing => {}
+            Fault::Full => {
+                self.reserve.spend();
+                let database = self.database.as_ref();
+                if let Some(Err(error)) = database.map(Database::checkpoint) {
+                    tracing::debug!(target: "spillring", %error, "the log could not be carried over");
+                }
+            }
+            Fault::Unsure => self.distrust = self.distrust.or(Some(Distrust::Unsure)),
+            Fault::Damaged => {
+                tracing::error!(target: "spillring", %error, "the spill database is damaged");
+                self.distrust = Some(Distrust::Damaged);
+            }
+        }
+        done
+    }
+
+    fn connect(&mut self) -> Result<(), SpillError> {
+        let opened = self.open_database();
+        let database = match opened {
+            Err(error) if Fault::of(&error) == Fault::Damaged => {
+                tracing::error!(target: "spillring", %error, "the spill database cannot be used");
+                self.set_aside()?;
+                self.open_database()?
+            }
+            opened => opened?,
+        };
+        self.known = *database.summary();
+        self.database = Some(database);
+        self.places = Places::of(&self.directory.database());
+        self.begin_salvage()
+    }
+
+    fn open_database(&self) -> Result<Database, SpillError> {
+        self.directory.prepare_database()?;
+        let file = self.directory.database();
+        Database::open(&file, self.durability, self.wal_bytes)
+    }
+
+    fn begin_salvage(&mut self) -> Result<(), SpillError> {
+        if self.salvage.is_none() {
+            let folder = quarantine::waiting(self.directory.path())?;
+            self.salvage = match (self.moved.take(), folder) {
+                (Some(moved), folder) => Some(Salvage::of_open(moved, folder)),
+                (None, folder) => folder.map(Salvage::of_folder),
+            };
+            let salvaged = self.salvage.as_ref().map(Salvage::commits);
+            self.stock.compare(self.known.commits, salvaged);
+        }
+        if let (Some(salvage), Some(database)) = (&self.salvage, &mut self.database) {
+            salvage.begin(database)?;
+            self.known = *database.summary();
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self) -> Result<(), SpillError> {
+        quarantine::set_aside(self.directory.path())?;
+        Metrics::quarantined();
+        Ok(())
+    }
+
+    /// All rows that can be had are there: tells those that are missing, and looks whether more is to be carried over.
+    fn settle(&mut self) -> Result<(), SpillError> {
+        let level = self.stock.level();
+        let hole = self.salvage.as_ref().and_then(Salvage::hole);
+        if level.is_some() || hole.is_some() {
+            self.write(|database| {
+                database.transact("reconcile", |work| stock::tell_missing(work, level, hole))
+            })?;
+        }
+        if let Some(salvage) = &self.salvage {
+            salvage.conclude(self.directory.path())?;
+        }
+        self.salvage = None;
+        let missing = self.stock.close();
+        if missing > 0 {
+            tracing::error!(target: "spillring", entries = missing, "entries have vanished from the spill");
+        }
+        self.stock.note(&self.known);
+        self.begin_salvage()
+    }
+
+    /// A distrusted database is closed without another look at its files.
+    fn close(&mut self) {
+        match self.database.take() {
+            Some(database) if self.distrust.is_some() => drop(database.give_up()),
+            database => drop(database),
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
