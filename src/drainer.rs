@@ -186,6 +186,7 @@ impl Drainer {
                 }
                 Step::Ask => self.ask(),
                 Step::Deliver => self.deliver(now),
+                Step::Salvage => self.salvage(now),
                 Step::StageSpill => self.stage_spill(now),
                 Step::StageRing => self.stage_ring(now),
                 Step::Relieve => self.relieve(now),

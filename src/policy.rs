@@ -15,6 +15,8 @@ pub(crate) enum Step {
     Ask,
     /// Hand what is staged to the sink.
     Deliver,
+    /// Carry over some rows of a database that had to be set aside.
+    Salvage,
     /// Read the oldest rows of the spill that are not in memory.
     StageSpill,
     /// Pop and encode from the ring.
@@ -83,6 +85,8 @@ pub(crate) enum Staged {
 pub(crate) enum Unread {
     None,
     Rows,
+    /// Rows, not all of which are in their place yet.
+    Salvaging,
     /// Rows that are not to be read yet: they could not be, or the backlog has shrunk fast enough.
     Resting,
 }
@@ -200,6 +204,7 @@ impl Facts {
 
     fn stage(&self) -> Option<Step> {
         match (self.staged, self.unread, self.ring) {
+            (_, Unread::Salvaging, _) => Some(Step::Salvage),
             (Staged::Full, _, _)
             | (_, Unread::Resting, _)
             | (_, Unread::None, RingFacts::Empty) => None,

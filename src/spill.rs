@@ -145,9 +145,9 @@ impl Spill {
     /// [`tell_untold`](Self::tell_untold).
     pub(crate) fn begin_run(&mut self) -> Result<Arc<Run>, SpillError> {
         let (runs, publisher) = (&mut self.runs, self.publisher);
-        let newest = self.store.newest_run();
+        let seen = self.store.seen();
         self.store
-            .write(|database| runs.begin(database, publisher, newest))
+            .write(|database| runs.begin(database, publisher, seen))
     }
 
     /// Entries of runs before this one that have vanished, and that no later entry of their run can tell of, become losses
@@ -155,7 +155,7 @@ impl Spill {
     pub(crate) fn tell_untold(&mut self, run: &Run, first_n: u64) -> Result<u64, SpillError> {
         let mut earlier = self.runs.before(run.local);
         // A run whose row is gone as well.
-        earlier.extend(Some(self.store.newest_run()).filter(|&newest| newest < run.local));
+        earlier.extend(Some(self.store.seen().newest).filter(|&newest| newest < run.local));
         self.store.write(|database| {
             database.transact("append losses to", |work| {
                 let count = work.take_untold(earlier.iter().copied())?;
@@ -209,8 +209,8 @@ impl Spill {
     /// Reads the oldest records behind `after`: at least one if there is one, at most `rows_max`, and no more than
     /// `bytes_max` bytes unless the first is larger.
     ///
-    /// Damage found on the way is turned into losses on disk as well, so it is counted once. While a database that was
-    /// set aside is being carried over, nothing is read, but a step of that is done.
+    /// Damage found on the way is turned into losses on disk as well, so it is counted once. Nothing is read while rows
+    /// are being carried over.
     pub(crate) fn oldest(
         &mut self,
         after: Option<Key>,
@@ -218,7 +218,6 @@ impl Spill {
         bytes_max: u64,
     ) -> Result<Vec<Record>, SpillError> {
         if self.is_salvaging() {
-            self.store.salvage_step()?;
             return Ok(Vec::new());
         }
         let mut fold = Fold::new(after);
@@ -330,9 +329,14 @@ impl Spill {
         self.store.is_distrusted()
     }
 
-    /// Rows of a database that was set aside are being carried over, with [`oldest`](Self::oldest).
+    /// Rows of a database that was set aside have to be carried over, with [`salvage_step`](Self::salvage_step).
     pub(crate) fn is_salvaging(&self) -> bool {
         self.store.is_salvaging()
+    }
+
+    /// Carries over some rows.
+    pub(crate) fn salvage_step(&mut self) -> Result<(), SpillError> {
+        self.store.salvage_step()
     }
 
     /// Nothing more is to be appended: the backlog has reached its cap, or the disk is full.

@@ -53,6 +53,8 @@ impl Drainer {
         let failed = self.backlog.rests_until.is_some_and(|at| now < at);
         if failed || self.replay_room(now) == 0 {
             Unread::Resting
+        } else if self.spill.is_salvaging() {
+            Unread::Salvaging
         } else {
             Unread::Rows
         }

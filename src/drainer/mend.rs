@@ -34,6 +34,17 @@ impl Drainer {
         }
     }
 
+    /// Carries over some rows of a database that was set aside.
+    pub(super) fn salvage(&mut self, now: Instant) {
+        match self.spill.salvage_step() {
+            Ok(()) => {
+                self.backlog.works();
+                self.tell_untold(now);
+            }
+            Err(error) => self.backlog.failed(&error, now),
+        }
+    }
+
     /// What has vanished of earlier runs, and is told by no entry of theirs, is told by the next one of this run.
     pub(super) fn tell_untold(&mut self, now: Instant) {
         if self.spill.is_salvaging() {

@@ -13,7 +13,6 @@ impl Drainer {
     pub(super) fn stage_spill(&mut self, now: Instant) {
         let (room, bytes) = self.room();
         let room = room.min(self.replay_room(now));
-        let salvaging = self.spill.is_salvaging();
         match self.spill.oldest(self.pipeline.read_after(), room, bytes) {
             Ok(records) => {
                 self.backlog.works();
@@ -21,9 +20,6 @@ impl Drainer {
                 self.pipeline.stage(records);
             }
             Err(error) => self.backlog.failed(&error, now),
-        }
-        if salvaging && !self.spill.is_salvaging() {
-            self.tell_untold(now);
         }
     }
 

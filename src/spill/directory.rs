@@ -196,9 +196,17 @@ impl Directory {
         }
     }
 
-    /// Who the publisher is; decided here, once and for good, if nobody has yet.
+    /// Who the publisher is; decided here, once and for good, if nobody has yet, or if it cannot be read any more.
     pub(super) fn identity(&self) -> Result<PublisherId, SpillError> {
-        read_identity(&self.path)?.map_or_else(|| self.renew_identity(), Ok)
+        match read_identity(&self.path) {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => self.renew_identity(),
+            Err(SpillError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
+                tracing::error!(target: "spillring", dir = %self.path.display(), "the publisher's id is damaged: going on under a new one");
+                self.renew_identity()
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes another id, synced to disk.

@@ -24,6 +24,22 @@ const PRUNE: &str = "DELETE FROM runs WHERE local < ?1 AND (NOT opened OR local 
      ifnull((SELECT local FROM runs WHERE opened ORDER BY local DESC LIMIT 1 OFFSET ?2), 0), \
      ifnull((SELECT max(local) FROM runs WHERE heard), ?1)))";
 
+/// What has been seen of the runs beside their own table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// The newest one of which an entry was ever in the backlog.
+    pub(super) newest: u32,
+    pub(super) rows: Rows,
+}
+
+/// Whether the rows of the backlog are all in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    There,
+    /// Some have still to be carried over.
+    Awaited,
+}
+
 /// The runs that this directory knows.
 #[derive(Debug)]
 pub(super) struct Runs {
@@ -81,22 +97,22 @@ impl Runs {
         Ok(())
     }
 
-    /// Adds a run behind all others, and behind `newest_seen`, synced to disk before it returns, and forgets those that nothing refers to any more.
+    /// Adds a run behind all others, synced to disk before it returns, and forgets those that nothing refers to any more.
     pub(super) fn begin(
         &mut self,
         database: &mut Database,
         publisher: PublisherId,
-        newest_seen: u32,
+        seen: Seen,
     ) -> Result<Arc<Run>, SpillError> {
         let before = self.by_local.values().next_back();
-        let newest = before.map_or(0, |run| run.local).max(newest_seen);
+        let newest = before.map_or(0, |run| run.local).max(seen.newest);
         if newest >= LOCAL_MAX {
             return Err(SpillError::RunsExhausted { runs: newest });
         }
         let local = newest + 1;
         let run = database.transact_synced("begin a run in", |work| {
             let (previous, killed_starts) =
-                before.map_or(Ok((None, 0)), |before| follow(work, before))?;
+                before.map_or(Ok((None, 0)), |before| follow(work, before, seen))?;
             let run = Run {
                 id: RunId(Uuid::now_v7()),
                 publisher,
@@ -105,7 +121,9 @@ impl Runs {
                 killed_starts,
             };
             insert(work, &run)?;
-            prune(work, local)?;
+            if seen.rows == Rows::There {
+                prune(work, local)?;
+            }
             Ok(run)
         });
         // After a failed commit the row may be there all the same: to the next one it is a killed start.
@@ -203,7 +221,11 @@ fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Run> {
 
 /// What a run behind this one, the newest, tells: the last that a reader may have heard of, and how many starts since
 /// then were killed. A start that ended clean without a number never existed.
-fn follow(work: &Work<'_>, before: &Run) -> rusqlite::Result<(Option<PreviousRun>, u64)> {
+fn follow(
+    work: &Work<'_>,
+    before: &Run,
+    seen: Seen,
+) -> rusqlite::Result<(Option<PreviousRun>, u64)> {
     let sql = "SELECT last_n, opened OR ifnull(last_n, 0) > 0 OR EXISTS \
          (SELECT 1 FROM rows WHERE key >= ?2 AND kind = 0) FROM runs WHERE local = ?1";
     let first_row = Key::new(before.local, 0).row();
@@ -212,6 +234,8 @@ fn follow(work: &Work<'_>, before: &Run) -> rusqlite::Result<(Option<PreviousRun
         .query_row((before.local, first_row), |row| {
             <(Option<i64>, bool)>::try_from(row)
         })?;
+    // Its rows may have vanished, or not have been carried over yet.
+    let told = told || seen.newest >= before.local || seen.rows == Rows::Awaited;
     Ok(if told {
         (Some(as_previous(before.id, last)), 0)
     } else {

@@ -155,8 +155,8 @@ fn check_version(conn: &Connection) -> Result<(), SpillError> {
     }
 }
 
-/// Page size and vacuum count only while the file is empty. Exclusive locking comes before the WAL, which then keeps
-/// its index on the heap and needs no file for it. The WAL's file may be twice what is carried over at once: writing over
+/// Exclusive locking comes before anything that looks at the file: the WAL then keeps its index on the heap and needs no
+/// file for it. Page size and vacuum count only while the file is empty. The WAL's file may be twice what is carried over at once: writing over
 /// blocks that a file already has is cheaper to sync than growing it anew.
 fn configure(
     conn: &Connection,
@@ -165,9 +165,9 @@ fn configure(
 ) -> rusqlite::Result<()> {
     let pages = int(wal_bytes) / PAGE_BYTES;
     conn.set_prepared_statement_cache_capacity(32);
+    conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     conn.pragma_update(None, "page_size", PAGE_BYTES)?;
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "wal_autocheckpoint", pages)?;
     conn.pragma_update(None, "journal_size_limit", pages * PAGE_BYTES * 2)?;

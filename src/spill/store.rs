@@ -12,6 +12,7 @@ use super::database::{Database, Summary};
 use super::fault::Fault;
 use super::places::Places;
 use super::reserve::Reserve;
+use super::runs::{Rows, Seen};
 use super::salvage::Salvage;
 use super::stock::{self, Stock};
 use super::tidy::{self, Tidy};
@@ -113,12 +114,14 @@ impl Store {
         self.stock.expected(&self.known)
     }
 
-    /// A distrusted database is read from as long as it is open.
+    /// On a disk that takes nothing a database may still be read from.
     pub(super) fn read<T>(
         &mut self,
         read: impl FnOnce(&Database) -> Result<T, SpillError>,
     ) -> Result<T, SpillError> {
-        let done = read(self.database.as_ref().ok_or(SpillError::GivenUp)?);
+        let database = self.database.as_ref();
+        let readable = database.filter(|_| self.distrust != Some(Distrust::Damaged));
+        let done = read(readable.ok_or(SpillError::GivenUp)?);
         self.learn(done)
     }
 
@@ -250,13 +253,17 @@ impl Store {
         self.learn(done).is_ok()
     }
 
-    /// The newest run that the database or the mark has ever heard of.
-    pub(super) fn newest_run(&self) -> u32 {
-        self.known
-            .newest
-            .unwrap_or_default()
-            .max(self.stock.newest())
-            .local_run()
+    /// What the database and the mark have seen of the runs.
+    pub(super) fn seen(&self) -> Seen {
+        let newest = self.known.newest.unwrap_or_default();
+        Seen {
+            newest: newest.max(self.stock.newest()).local_run(),
+            rows: if self.is_salvaging() {
+                Rows::Awaited
+            } else {
+                Rows::There
+            },
+        }
     }
 
     fn use_database<T>(

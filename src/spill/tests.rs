@@ -9,6 +9,7 @@ mod measure;
 mod model;
 mod processes;
 mod run_chain;
+mod salvage;
 
 use std::error::Error;
 use std::path::Path;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Spill;
+use super::{DeadLetterReason, Spill};
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::{Loss, LossReason, Record, Run};

@@ -1,0 +1,501 @@
+//! A spill that was damaged between two starts never stops the publisher: what can be read is delivered, in order and
+//! once; what cannot is counted and told; and what is published afterwards goes on. One table of cases drives it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "support/core.rs"]
+mod support;
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use spillring::{Drainer, LossReason};
+
+use support::bench::{Bench, Note, assert_told, end, name, told, until_delivered, until_spilled};
+use support::sinks::Mode;
+
+/// Entries in the spill when it is damaged: some hundred pages of it, and more than a step of salvaging carries.
+const ENTRIES: usize = 4_000;
+/// Bytes of a page.
+const PAGE: u64 = 16_384;
+
+/// How the run ended before the damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// All is in the database.
+    Clean,
+    /// Much is in the log.
+    Killed,
+}
+
+/// What comes out in spite of the damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Survives {
+    All,
+    /// From both ends: at least so many of the oldest and of the newest.
+    Ends(usize, usize),
+    /// So many at the most.
+    AtMost(usize),
+    None,
+}
+
+/// What becomes of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Used,
+    Quarantined,
+}
+
+struct Case {
+    name: &'static str,
+    ended: Ended,
+    damage: fn(&Path),
+    survives: Survives,
+    fate: Fate,
+}
+
+const CASES: [Case; 19] = [
+    case(
+        "nothing, after a clean end",
+        Ended::Clean,
+        |_| {},
+        Survives::All,
+        Fate::Used,
+    ),
+    case(
+        "nothing, after a kill",
+        Ended::Killed,
+        |_| {},
+        Survives::All,
+        Fate::Used,
+    ),
+    case(
+        "bad header",
+        Ended::Clean,
+        |db| overwrite(db, 0, 100),
+        Survives::None,
+        Fate::Quarantined,
+    ),
+    case(
+        "first page damaged",
+        Ended::Clean,
+        |db| overwrite(db, 100, PAGE - 100),
+        Survives::None,
+        Fate::Quarantined,
+    ),
+    case(
+        "a page in the middle damaged",
+        Ended::Clean,
+        |db| overwrite(db, middle(db), PAGE),
+        Survives::Ends(100, 100),
+        Fate::Quarantined,
+    ),
+    case(
+        "two pages damaged",
+        Ended::Clean,
+        |db| {
+            overwrite(db, middle(db) - 3 * PAGE, PAGE);
+            overwrite(db, middle(db) + 3 * PAGE, PAGE);
+        },
+        Survives::Ends(100, 100),
+        Fate::Quarantined,
+    ),
+    case(
+        "cut in half",
+        Ended::Clean,
+        |db| cut(db, middle(db)),
+        Survives::AtMost(ENTRIES - 100),
+        Fate::Quarantined,
+    ),
+    case(
+        "cut in the middle of a page",
+        Ended::Clean,
+        |db| cut(db, middle(db) + 1_000),
+        Survives::AtMost(ENTRIES - 100),
+        Fate::Quarantined,
+    ),
+    case(
+        "zero length",
+        Ended::Clean,
+        |db| cut(db, 0),
+        Survives::None,
+        Fate::Used,
+    ),
+    case(
+        "deleted",
+        Ended::Clean,
+        |db| fs::remove_file(db).unwrap(),
+        Survives::None,
+        Fate::Used,
+    ),
+    case(
+        "deleted with its folder",
+        Ended::Clean,
+        |db| fs::remove_dir_all(db.parent().unwrap()).unwrap(),
+        Survives::None,
+        Fate::Used,
+    ),
+    case(
+        "deleted beside its log",
+        Ended::Killed,
+        |db| fs::remove_file(db).unwrap(),
+        Survives::AtMost(ENTRIES),
+        Fate::Used,
+    ),
+    case(
+        "log deleted",
+        Ended::Killed,
+        |db| fs::remove_file(log(db)).unwrap(),
+        Survives::None,
+        Fate::Used,
+    ),
+    case(
+        "log cut in half",
+        Ended::Killed,
+        |db| cut(&log(db), length(&log(db)) / 2),
+        Survives::AtMost(ENTRIES - 100),
+        Fate::Used,
+    ),
+    case(
+        "a bit flipped in the log",
+        Ended::Killed,
+        |db| {
+            let log = log(db);
+            overwrite(&log, length(&log) / 2, 1);
+        },
+        Survives::AtMost(ENTRIES - 100),
+        Fate::Used,
+    ),
+    case(
+        "text instead of a database",
+        Ended::Clean,
+        |db| {
+            fs::write(
+                db,
+                "not a database, but long enough to be taken for one: ".repeat(400),
+            )
+            .unwrap()
+        },
+        Survives::None,
+        Fate::Quarantined,
+    ),
+    case(
+        "another program's database",
+        Ended::Clean,
+        |db| {
+            fs::remove_file(db).unwrap();
+            sql(db, "CREATE TABLE mine (x); INSERT INTO mine VALUES (1);");
+        },
+        Survives::None,
+        Fate::Quarantined,
+    ),
+    case(
+        "newer schema",
+        Ended::Clean,
+        |db| sql(db, "PRAGMA user_version = 99"),
+        Survives::All,
+        Fate::Quarantined,
+    ),
+    case(
+        "totals gone",
+        Ended::Killed,
+        |db| sql(db, "DELETE FROM meta"),
+        Survives::All,
+        Fate::Quarantined,
+    ),
+];
+
+const fn case(
+    name: &'static str,
+    ended: Ended,
+    damage: fn(&Path),
+    survives: Survives,
+    fate: Fate,
+) -> Case {
+    Case {
+        name,
+        ended,
+        damage,
+        survives,
+        fate,
+    }
+}
+
+#[test]
+fn whatever_is_damaged_the_publisher_goes_on_and_tells_what_is_missing() {
+    for case in &CASES {
+        let bench = spilled(case.ended);
+        (case.damage)(&database(&bench));
+        assert_goes_on(&bench, case);
+    }
+}
+
+/// A directory with a backlog that nobody uses.
+fn spilled(ended: Ended) -> Bench {
+    let mut bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer, 0..ENTRIES);
+    until_spilled(&drainer);
+    match ended {
+        Ended::Clean => {
+            end_without_sink(drainer);
+        }
+        Ended::Killed => bench.kill(drainer),
+    }
+    bench
+}
+
+/// Long enough for some hundred pages.
+fn text(number: usize) -> String {
+    format!("{} {}", name(number), "x".repeat(300))
+}
+
+fn texts(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    numbers.into_iter().map(text).collect()
+}
+
+fn publish(drainer: &Drainer<Note>, numbers: impl IntoIterator<Item = usize>) {
+    for number in numbers {
+        drainer.publisher().publish(Note::new(text(number)));
+    }
+}
+
+fn end_without_sink(drainer: Drainer<Note>) {
+    support::bench::end_within(drainer, std::time::Duration::ZERO, ENTRIES as u64);
+}
+
+fn assert_goes_on(bench: &Bench, case: &Case) {
+    let context = case.name;
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    publish(&drainer, ENTRIES..ENTRIES + 10);
+    until_delivered(&drainer);
+    let stats = end(drainer, 10);
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    let mut found = bench.remote.texts();
+    let afterwards = found.split_off(found.len() - 10);
+    assert_eq!(afterwards, texts(ENTRIES..ENTRIES + 10), "{context}");
+    // In order and once: a selection of what was published.
+    let mut all = (0..ENTRIES).map(text);
+    assert!(
+        found
+            .iter()
+            .all(|text| all.any(|expected| expected == *text)),
+        "{context}: doubled, or out of order"
+    );
+    let missing = ENTRIES - found.len();
+    assert_eq!(stats.discarded.corrupt, missing as u64, "{context}");
+    assert_eq!(
+        told(&stored, LossReason::Corrupt),
+        missing as u64,
+        "{context}"
+    );
+    match case.survives {
+        Survives::All => assert_eq!(missing, 0, "{context}"),
+        Survives::None => assert_eq!(missing, ENTRIES, "{context}"),
+        Survives::AtMost(most) => assert!(found.len() <= most, "{context}: {}", found.len()),
+        Survives::Ends(oldest, newest) => {
+            assert!(missing > 0, "{context}");
+            assert_eq!(found[..oldest], texts(0..oldest), "{context}");
+            assert_eq!(
+                found[found.len() - newest..],
+                texts(ENTRIES - newest..ENTRIES),
+                "{context}"
+            );
+        }
+    }
+    let quarantined = folders(&bench.spill(), "db.quarantined.");
+    let expected = usize::from(case.fate == Fate::Quarantined);
+    assert_eq!(quarantined.len(), expected, "{context}: {quarantined:?}");
+    assert_eq!(
+        folders(&bench.spill(), "db.salvaging."),
+        Vec::<PathBuf>::new(),
+        "{context}"
+    );
+}
+
+/// A row whose content rots is one entry lost, and no reason to set anything aside.
+#[test]
+fn a_row_that_rots_costs_itself_only() {
+    let bench = spilled(Ended::Clean);
+    sql(
+        &database(&bench),
+        "UPDATE rows SET bytes = zeroblob(9) WHERE key % 1000 = 7",
+    );
+    let case = case(
+        "rotten rows",
+        Ended::Clean,
+        |_| {},
+        Survives::AtMost(ENTRIES - 1),
+        Fate::Used,
+    );
+    assert_goes_on(&bench, &case);
+}
+
+/// Without the mark nobody knows what has vanished, but what is there comes out.
+#[test]
+fn a_mark_that_is_gone_or_damaged_is_done_without() {
+    let damages: [fn(&Path); 3] = [
+        |mark| fs::remove_file(mark).unwrap(),
+        |mark| fs::write(mark, "spillmrk").unwrap(),
+        |mark| overwrite(mark, 0, length(mark)),
+    ];
+    for damage in damages {
+        for ended in [Ended::Clean, Ended::Killed] {
+            let bench = spilled(ended);
+            damage(&bench.spill().join("mark"));
+            assert_goes_on(
+                &bench,
+                &case("mark", ended, |_| {}, Survives::All, Fate::Used),
+            );
+        }
+    }
+}
+
+/// The same with a database that has to be set aside: its rows are found all the same, and counted as inherited.
+#[test]
+fn what_is_salvaged_without_a_mark_is_accounted_for() {
+    let bench = spilled(Ended::Clean);
+    fs::remove_file(bench.spill().join("mark")).unwrap();
+    sql(&database(&bench), "PRAGMA user_version = 99");
+    let case = case(
+        "no mark",
+        Ended::Clean,
+        |_| {},
+        Survives::All,
+        Fate::Quarantined,
+    );
+    assert_goes_on(&bench, &case);
+}
+
+/// A database that is older than the sink: what it still holds has been delivered, and is not delivered again, whether
+/// the sink says so or not.
+#[test]
+fn rows_that_come_back_from_the_past_are_not_delivered_again() {
+    for cursor in [support::sinks::Cursor::Kept, support::sinks::Cursor::None] {
+        let bench = Bench::with_cursor(cursor);
+        bench.remote.set(Mode::Down);
+        let drainer = bench.start();
+        publish(&drainer, 0..ENTRIES);
+        until_spilled(&drainer);
+        let old = bench.dir.path().join("old");
+        end_without_sink(drainer);
+        fs::copy(database(&bench), &old).unwrap();
+        bench.remote.set(Mode::Up);
+        end(bench.start(), 0);
+        assert_eq!(bench.remote.texts().len(), ENTRIES);
+        fs::copy(&old, database(&bench)).unwrap();
+        let drainer = bench.start();
+        publish(&drainer, ENTRIES..ENTRIES + 10);
+        let stats = end(drainer, 10);
+        assert_eq!(stats.discarded.corrupt, 0);
+        assert_eq!(bench.remote.texts(), texts(0..ENTRIES + 10));
+    }
+}
+
+#[test]
+fn the_number_of_quarantines_is_bounded() {
+    let bench = Bench::new();
+    for round in 0..6 {
+        let drainer = bench.start();
+        publish(&drainer, round..=round);
+        end(drainer, 1);
+        overwrite(&database(&bench), 0, 100);
+    }
+    end(bench.start(), 0);
+    assert_eq!(folders(&bench.spill(), "db.quarantined.").len(), 3);
+    assert_eq!(bench.remote.texts(), texts(0..6));
+}
+
+/// An id that cannot be read any more is replaced; what is in the spill comes out under the new one.
+#[test]
+fn a_damaged_identity_is_made_anew() {
+    let bench = spilled(Ended::Clean);
+    fs::write(bench.spill().join("identity"), "\0\0\0\0").unwrap();
+    assert_goes_on(
+        &bench,
+        &case("identity", Ended::Clean, |_| {}, Survives::All, Fate::Used),
+    );
+}
+
+/// Errors that pass, or that somebody can mend, are told at the start, and nothing is set aside.
+#[test]
+fn what_passes_is_no_damage() {
+    let bench = spilled(Ended::Clean);
+    let other = Connection::open(database(&bench)).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let busy = spillring::start::<Note>(bench.config.clone(), bench.remote.sink());
+    assert!(busy.unwrap_err().to_string().contains("locked"));
+    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
+    assert_goes_on(
+        &bench,
+        &case("busy", Ended::Clean, |_| {}, Survives::All, Fate::Used),
+    );
+}
+
+fn database(bench: &Bench) -> PathBuf {
+    bench.spill().join("db/spill.sqlite3")
+}
+
+fn log(database: &Path) -> PathBuf {
+    database.with_file_name("spill.sqlite3-wal")
+}
+
+fn length(file: &Path) -> u64 {
+    fs::metadata(file).unwrap().len()
+}
+
+/// Where a page in the middle begins.
+fn middle(database: &Path) -> u64 {
+    length(database) / PAGE / 2 * PAGE
+}
+
+fn overwrite(file: &Path, offset: u64, count: u64) {
+    let mut bytes = vec![0; usize::try_from(count).unwrap()];
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    file.read_exact_at(&mut bytes, offset).unwrap();
+    for byte in &mut bytes {
+        *byte = !*byte;
+    }
+    file.write_all_at(&bytes, offset).unwrap();
+}
+
+fn cut(file: &Path, length: u64) {
+    File::options()
+        .write(true)
+        .open(file)
+        .unwrap()
+        .set_len(length)
+        .unwrap();
+}
+
+fn sql(database: &Path, sql: &str) {
+    Connection::open(database)
+        .unwrap()
+        .execute_batch(sql)
+        .unwrap();
+}
+
+fn folders(dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with(prefix)
+        })
+        .collect()
+}

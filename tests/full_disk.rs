@@ -1,0 +1,363 @@
+//! The disk is full: what is on it comes out all the same, what finds no place is refused with its reason, and once
+//! there is room again, all is as before.
+//!
+//! The disk is a small tmpfs of its own: this test binary is started again in a mount namespace. Where that cannot be
+//! had, the tests are skipped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "support/skipped.rs"]
+mod skipping;
+
+#[path = "support/core.rs"]
+mod support;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use spillring::{Drainer, LossReason, State};
+
+use skipping::skipped;
+use support::bench::{
+    Bench, LIMIT, Note, assert_told, end, end_within, eventually, name, told, until_delivered,
+    until_spilled,
+};
+use support::sinks::Mode;
+
+/// Where the small disk is mounted, for the child.
+const DISK: &str = "SPILLRING_SMALL_DISK";
+const BYTES: u64 = 96 << 20;
+
+/// Runs the test in a child that has a disk of its own; answers where, if this is the child.
+fn small_disk(test: &str) -> Option<PathBuf> {
+    if let Some(disk) = std::env::var_os(DISK) {
+        return Some(disk.into());
+    }
+    let disk = tempfile::tempdir().unwrap();
+    let mount = format!("mount -t tmpfs -o size={BYTES} tmpfs \"${DISK}\"");
+    let in_namespace = |script: &str| {
+        Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .env(DISK, disk.path())
+            .output()
+    };
+    if !in_namespace(&mount).is_ok_and(|output| output.status.success()) {
+        skipped("no tmpfs can be mounted here");
+        return None;
+    }
+    let child = format!("{mount} && exec \"$0\" --exact {test} --nocapture --test-threads=1");
+    let output = in_namespace(&child).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    None
+}
+
+fn bench(disk: &Path) -> Bench {
+    let mut bench = Bench::down();
+    bench.config.spill_dir = disk.join("spill");
+    bench
+}
+
+fn text(number: usize) -> String {
+    format!("{} {}", name(number), "x".repeat(1_000))
+}
+
+fn texts(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    numbers.into_iter().map(text).collect()
+}
+
+/// Publishes until it is refused for so long that it will stay so; answers how many were taken.
+fn publish_until_refused(drainer: &Drainer<Note>, mut next: usize) -> usize {
+    eventually("the ring refuses", || {
+        while drainer
+            .publisher()
+            .try_publish(Note::new(text(next)))
+            .is_ok()
+        {
+            next += 1;
+        }
+        drainer.stats().state == State::SpillFull
+    });
+    next
+}
+
+/// Somebody else's file, which takes all that is free.
+fn fill(disk: &Path) {
+    let mut file = File::options()
+        .create(true)
+        .append(true)
+        .open(disk.join("filler"))
+        .unwrap();
+    for size in [1 << 20, 4_096, 1] {
+        let block = vec![0; size];
+        while file.write_all(&block).is_ok() {}
+    }
+}
+
+fn empty(disk: &Path) {
+    fs::remove_file(disk.join("filler")).unwrap();
+}
+
+/// The backlog is gone.
+struct Drained {
+    drainer: Drainer<Note>,
+    /// By runs before this one.
+    discarded: u64,
+    /// The losses that entries have told.
+    told: u64,
+}
+
+impl Drained {
+    fn by(drainer: Drainer<Note>, told: u64) -> Self {
+        Self {
+            drainer,
+            discarded: 0,
+            told,
+        }
+    }
+}
+
+/// The story of all tests here, with what happens while the disk is full.
+fn full_and_empty_again(test: &str, meanwhile: fn(&Path, &Bench, Drainer<Note>) -> Drained) {
+    let Some(disk) = small_disk(test) else { return };
+    let bench = bench(&disk);
+    let drainer = bench.start();
+    for n in 0..10_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    fill(&disk);
+    let accepted = publish_until_refused(&drainer, 10_000);
+    for _ in 0..7 {
+        drainer.publisher().publish(Note::new("lost"));
+    }
+    let lost = drainer.stats().lost;
+    assert_eq!((lost.spill_full, lost.queue_full), (7, 0));
+    let Drained {
+        drainer,
+        discarded,
+        told: expected,
+    } = meanwhile(&disk, &bench, drainer);
+    assert_eq!(drainer.stats().spilled, 0);
+    assert_eq!(bench.remote.texts()[..accepted], texts(0..accepted));
+    if disk.join("filler").exists() {
+        empty(&disk);
+    }
+    eventually("there is a reserve again", || {
+        disk.join("spill/reserve").exists()
+    });
+    bench.remote.set(Mode::Down);
+    let next = 100_000;
+    for n in next..next + 1_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    let stats = drainer.stats();
+    end(
+        drainer,
+        stats.accepted + stats.lost.total() + stats.returned,
+    );
+    assert_eq!(discarded + stats.discarded.total(), 0);
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    assert_eq!(told(&stored, LossReason::SpillFull), expected);
+    assert_eq!(bench.remote.texts()[accepted..], texts(next..next + 1_000));
+}
+
+#[test]
+fn a_full_disk_drains_and_works_again() {
+    full_and_empty_again("a_full_disk_drains_and_works_again", |_, bench, drainer| {
+        bench.remote.set(Mode::Up);
+        until_delivered(&drainer);
+        Drained::by(drainer, 7)
+    });
+}
+
+/// Whatever is freed is taken by somebody else at once: nothing can be deleted, and yet all comes out, once.
+#[test]
+fn a_disk_that_somebody_else_keeps_full_holds_nothing_up() {
+    full_and_empty_again(
+        "a_disk_that_somebody_else_keeps_full_holds_nothing_up",
+        |disk, bench, drainer| {
+            let stop = Arc::new(AtomicBool::new(false));
+            let greedy = std::thread::spawn({
+                let (disk, stop) = (disk.to_owned(), Arc::clone(&stop));
+                move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        fill(&disk);
+                    }
+                }
+            });
+            bench.remote.set(Mode::Up);
+            until_delivered(&drainer);
+            stop.store(true, Ordering::Relaxed);
+            greedy.join().unwrap();
+            Drained::by(drainer, 7)
+        },
+    );
+}
+
+/// A run ends, and another starts, while the disk is full.
+#[test]
+fn a_publisher_starts_on_a_full_disk() {
+    full_and_empty_again(
+        "a_publisher_starts_on_a_full_disk",
+        |disk, bench, drainer| {
+            let stats = drainer.stats();
+            let attempted = stats.accepted + stats.lost.total() + stats.returned;
+            let before = end_within(drainer, Duration::ZERO, attempted);
+            assert_eq!(
+                before.in_ring + before.in_memory,
+                0,
+                "the reserve takes what was accepted"
+            );
+            fill(disk);
+            let drainer = bench.start();
+            bench.remote.set(Mode::Up);
+            until_delivered(&drainer);
+            // The losses stood behind the last entry of their run: the next one says how far that had come.
+            Drained {
+                discarded: before.discarded.total(),
+                ..Drained::by(drainer, 0)
+            }
+        },
+    );
+}
+
+/// A file system that is mounted where the database lies, read only from one moment on.
+#[test]
+fn a_disk_that_becomes_read_only_serves_the_sink_from_memory() {
+    let Some(disk) = small_disk("a_disk_that_becomes_read_only_serves_the_sink_from_memory") else {
+        return;
+    };
+    let bench = bench(&disk);
+    let drainer = bench.start();
+    for n in 0..1_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    remount(&disk, "ro");
+    bench.remote.set(Mode::Up);
+    for n in 1_000..2_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_delivered(&drainer);
+    remount(&disk, "rw");
+    bench.remote.set(Mode::Down);
+    for n in 2_000..3_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, 3_000);
+    assert_eq!(bench.remote.texts(), texts(0..3_000));
+    assert_told(&bench.remote.stored());
+}
+
+/// The kernel refuses while files are open for writing, unless it is made to.
+fn remount(disk: &Path, how: &str) {
+    let done = Command::new("mount")
+        .args(["-o", &format!("remount,{how}")])
+        .arg(disk)
+        .status()
+        .unwrap();
+    if !done.success() {
+        assert_eq!(how, "ro", "it cannot be made writable again");
+        skipped("a disk in use cannot be made read only here");
+        std::process::exit(0);
+    }
+}
+
+/// The folder of the database is a disk of its own, which cannot be renamed.
+#[test]
+fn a_database_on_a_disk_of_its_own_is_set_aside_there() {
+    let Some(disk) = small_disk("a_database_on_a_disk_of_its_own_is_set_aside_there") else {
+        return;
+    };
+    let bench = bench(&disk);
+    let folder = bench.spill().join("db");
+    fs::create_dir_all(&folder).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "tmpfs"])
+        .arg(&folder)
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    let drainer = bench.start();
+    for n in 0..100 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    end_within(drainer, Duration::ZERO, 100);
+    fs::write(folder.join("spill.sqlite3"), vec![7; 100_000]).unwrap();
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    drainer.publisher().publish(Note::new(text(100)));
+    let stats = end(drainer, 1);
+    assert_eq!(stats.discarded.corrupt, 100);
+    assert_eq!(bench.remote.texts(), texts(100..=100));
+    let aside = |entry: &std::io::Result<fs::DirEntry>| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("quarantined.")
+    };
+    assert_eq!(fs::read_dir(&folder).unwrap().filter(aside).count(), 1);
+    assert_told(&bench.remote.stored());
+}
+
+/// A backlog that is larger than a cap which was lowered since is read and drained.
+#[test]
+fn a_backlog_beyond_a_lowered_cap_is_drained() {
+    let mut bench = Bench::down();
+    let drainer = bench.start();
+    for n in 0..5_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    end_within(drainer, Duration::ZERO, 5_000);
+    bench.config.spill_bytes_max = 1 << 20;
+    let drainer = bench.start();
+    assert!(drainer.stats().spill_bytes > 4 << 20);
+    let accepted = publish_until_refused(&drainer, 5_000);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    let returned = drainer.stats().returned;
+    end(drainer, (accepted - 5_000) as u64 + returned);
+    assert_eq!(bench.remote.texts(), texts(0..accepted));
+}
