@@ -1,6 +1,7 @@
 //! The one loop: collects what has come back, asks the policy, does the step.
 
 mod delivery;
+mod eviction;
 mod facts;
 mod pace;
 mod pipeline;
@@ -23,6 +24,7 @@ use crate::policy::{self, Backoff, Doubt, Step};
 use crate::spill::Spill;
 use crate::stats::State;
 use crate::ticket::Promise;
+use eviction::Eviction;
 use pace::Pace;
 use pipeline::{BATCH_BYTES_MAX, Pipeline};
 use report::Reporter;
@@ -52,6 +54,7 @@ pub(crate) struct Drainer {
     disk: DiskSide,
     /// Reading from it: a page that is damaged keeps no entry from being written.
     backlog: DiskSide,
+    eviction: Eviction,
     pace: Option<Pace>,
     poll: Duration,
     ring_age: RingAge,
@@ -133,6 +136,7 @@ impl Drainer {
             },
             backlog: disk.clone(),
             disk,
+            eviction: Eviction::new(&config, &spill),
             reporter: Reporter::new(),
             requests: Requests::default(),
             pace: config
@@ -183,9 +187,10 @@ impl Drainer {
                 Step::StageSpill => self.stage_spill(now),
                 Step::StageRing => self.stage_ring(now),
                 Step::Relieve => self.relieve(now),
+                Step::Evict => self.evict(now),
             }
             self.reliefs = match step {
-                Step::Relieve => self.reliefs.saturating_add(1),
+                Step::Relieve | Step::Evict => self.reliefs.saturating_add(1),
                 Step::Ask | Step::Deliver => self.reliefs,
                 _ => 0,
             };

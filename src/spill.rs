@@ -25,10 +25,12 @@
 //! # Rooms
 //!
 //! `directory` knows the files and the lock, `schema` the tables and pragmas, `database` transactions and totals, `rows`
-//! the statements on the backlog, `fold` how rows become records, `runs` the starts, `look` what others may see.
+//! the statements on the backlog, `fold` how rows become records, `evict` how the cap is kept, `runs` the starts, `look`
+//! what others may see.
 
 mod database;
 mod directory;
+mod evict;
 mod fold;
 mod look;
 mod rows;
@@ -49,6 +51,8 @@ use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 
 use database::{Database, database_error};
 pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity, replace};
+pub(crate) use evict::Evictable;
+use evict::Evictions;
 use fold::{Content, Fold};
 pub(crate) use look::depths;
 use rows::Row;
@@ -64,6 +68,7 @@ pub(crate) struct Spill {
     runs: Runs,
     bytes_max: u64,
     corrupt: u64,
+    evictions: Evictions,
 }
 
 /// How much is in the spill.
@@ -121,6 +126,7 @@ impl Spill {
             directory,
             publisher,
             corrupt: 0,
+            evictions: Evictions::default(),
         })
     }
 
@@ -181,13 +187,7 @@ impl Spill {
         let records = self
             .read(&mut fold, after, rows_max, bytes_max)
             .map_err(database_error("read"))?;
-        if !fold.damage.is_empty() {
-            let gone = self
-                .database
-                .transact("repair", |work| work.repair(&fold.damage))?;
-            self.corrupt += gone;
-            tracing::error!(target: "spillring", entries = gone, "entries of the spill are damaged and given up");
-        }
+        self.repair(&fold)?;
         Ok(records)
     }
 

@@ -18,7 +18,7 @@ use metrics::{
     SharedString, Unit,
 };
 use parking_lot::Mutex;
-use spillring::{LossReason, State};
+use spillring::{LossReason, State, WhenSpillFull};
 
 use support::bench::{
     Bench, Flaw, LIMIT, Note, end, end_within, eventually, name, publish, until_delivered,
@@ -148,15 +148,18 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
     until_delivered(&drainer);
     end_within(drainer, LIMIT, 51);
     publisher.publish(Note::new("late"));
+    let evicted = evict();
 
     for (name, value) in [
-        ("aa_audit_accepted_total", 92),
-        ("aa_audit_delivered_total", 89),
+        ("aa_audit_accepted_total", 92 + 400),
+        ("aa_audit_delivered_total", 89 + 400 - evicted),
         ("aa_audit_published_total", 39),
-        ("aa_audit_flushed_total", 50),
-        ("aa_events_flushed_total", 50),
-        ("aa_audit_buffered_total", 51),
-        ("aa_events_dropped_total", 0),
+        ("aa_audit_flushed_total", 50 + 400 - evicted),
+        ("aa_events_flushed_total", 50 + 400 - evicted),
+        ("aa_audit_buffered_total", 51 + 400),
+        ("aa_events_dropped_total", evicted),
+        ("aa_audit_dropped_total reason=spill_evicted", evicted),
+        ("aa_audit_dropped_total reason=spill_full", 0),
         ("aa_audit_dropped_total reason=encode_error", 1),
         ("aa_audit_dropped_total reason=queue_full", 0),
         ("aa_audit_dead_lettered_total reason=rejected", 1),
@@ -178,6 +181,25 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
     ] {
         assert!(ear.heard(histogram) > 0.5, "{histogram}");
     }
+}
+
+/// A third publisher, at the cap: of 400 entries that many are evicted.
+fn evict() -> u32 {
+    let mut bench = Bench::down();
+    bench.config.spill_bytes_max = 1 << 20;
+    bench.config.when_spill_full = WhenSpillFull::EvictOldest;
+    let drainer = bench.start();
+    for _ in 0..4 {
+        for _ in 0..100 {
+            drainer.publisher().publish(Note::new("x".repeat(5_000)));
+        }
+        until_spilled(&drainer);
+    }
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    let evicted = end(drainer, 400).discarded.spill_evicted;
+    assert!(evicted > 100, "{evicted}");
+    u32::try_from(evicted).unwrap()
 }
 
 /// While the second publisher has its backlog of 51 on disk.

@@ -64,7 +64,8 @@ impl Drainer {
             return usize::MAX;
         };
         let entries = self.spill.totals().entries;
-        let left = entries.saturating_sub(self.counts.unremoved);
+        // What is evicted does not use up the pace.
+        let left = entries.saturating_sub(self.counts.unremoved) + self.spill.evicted();
         let staged = self.pipeline.spilled_in_memory();
         pace.allows(left, now).saturating_sub(staged)
     }
@@ -108,8 +109,9 @@ impl Drainer {
     fn disk_hand(&self) -> Hand {
         match self.disk.rests_until {
             Some(at) => Hand::RestsUntil(at),
-            None if self.spill.totals().bytes >= self.spill.bytes_max() => Hand::Busy,
-            None => Hand::Free,
+            None if self.spill.totals().bytes < self.spill.bytes_max() => Hand::Free,
+            None if self.may_evict() => Hand::Full,
+            None => Hand::Busy,
         }
     }
 
