@@ -59,8 +59,8 @@ pub struct Config {
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
     #[serde(default = "defaults::entry_bytes_max")]
     pub entry_bytes_max: u64,
-    /// How many bytes the backlog may take, never more than half of what the disk has free at the start.
-    /// Default 4 GiB.
+    /// How many bytes the backlog may take, never more than half of what the disk has free at the start: of each
+    /// entry what is stored, its subject, and 32 more. Default 4 GiB.
     #[serde(default = "defaults::spill_bytes_max")]
     pub spill_bytes_max: u64,
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].

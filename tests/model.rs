@@ -23,7 +23,7 @@ use support::bench::{
 use support::law::assert_law;
 use support::sinks::{Fault, Mode, Stored};
 
-const ENTRY_BYTES_MAX: usize = 150_000;
+const ENTRY_BYTES_MAX: usize = 250_000;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
