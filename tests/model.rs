@@ -307,7 +307,7 @@ fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (1..12_usize).prop_map(|count| Op::Publish(count, Kind::Sound)),
         3 => (1..12_usize).prop_map(Op::TryPublish),
-        1 => (1..4_usize).prop_map(|count| Op::Publish(count, Kind::Big)),
+        2 => (1..6_usize).prop_map(|count| Op::Publish(count, Kind::Big)),
         1 => (1..3_usize).prop_map(|count| Op::Publish(count, Kind::Oversize)),
         2 => (1..3_usize).prop_map(|count| Op::Publish(count, Kind::Refused)),
         2 => flaw.prop_map(|flaw| Op::Publish(1, Kind::Flawed(flaw))),
