@@ -121,15 +121,12 @@ fn the_two_policies_lose_at_different_ends() {
         assert_eq!(told(&stored, LossReason::SpillFull), lost.spill_full);
         assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
         let newest = bench.remote.texts().contains(&text(1_999));
-        match policy {
-            WhenSpillFull::RefuseNew => {
-                assert!(lost.spill_full > 500 && !newest, "{stats:#?}");
-                assert_eq!(stats.discarded.spill_evicted, 0);
-            }
-            _ => {
-                assert!(stats.discarded.spill_evicted > 500 && newest, "{stats:#?}");
-                assert_eq!(lost.spill_full, 0);
-            }
+        if policy == WhenSpillFull::RefuseNew {
+            assert!(lost.spill_full > 500 && !newest, "{stats:#?}");
+            assert_eq!(stats.discarded.spill_evicted, 0);
+        } else {
+            assert!(stats.discarded.spill_evicted > 500 && newest, "{stats:#?}");
+            assert_eq!(lost.spill_full, 0);
         }
     }
 }
