@@ -59,8 +59,8 @@ pub struct Config {
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
     #[serde(default = "defaults::entry_bytes_max")]
     pub entry_bytes_max: u64,
-    /// How many bytes the backlog may take, never more than half of what the disk has free at the start.
-    /// Default 4 GiB.
+    /// How many bytes the backlog may take, never more than half of what the disk has free at the start: of each
+    /// entry what is stored, its subject, and 32 more. Default 4 GiB.
     #[serde(default = "defaults::spill_bytes_max")]
     pub spill_bytes_max: u64,
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
@@ -91,6 +91,10 @@ pub enum WhenSpillFull {
     /// The ring is no longer emptied, and once it is full, new entries are refused with the reason `spill_full`.
     #[default]
     RefuseNew,
+    /// The oldest entries of the backlog are evicted, but for what the sink may already have and the newest of each run:
+    /// announced losses with the reason `spill_evicted`. The sink is given [`pending_max`](Config::pending_max) first, or
+    /// until the ring is past [`ring_high_water`](Config::ring_high_water).
+    EvictOldest,
 }
 
 impl Config {
@@ -163,7 +167,7 @@ impl Config {
             ),
             (
                 "batch_max",
-                (1..=10_000).contains(&self.batch_max),
+                (1..=Self::BATCH_MAX).contains(&self.batch_max),
                 "must be from 1 to 10000",
             ),
             (
@@ -205,6 +209,7 @@ impl Config {
     }
 
     pub(crate) const RING_CAPACITY_MAX: usize = 1 << 20;
+    pub(crate) const BATCH_MAX: usize = 10_000;
     const ENTRY_BYTES_MAX: u64 = 512 << 20;
 }
 

@@ -1,6 +1,7 @@
 //! The one loop: collects what has come back, asks the policy, does the step.
 
 mod delivery;
+mod eviction;
 mod facts;
 mod mend;
 mod pace;
@@ -24,6 +25,7 @@ use crate::policy::{self, Backoff, Doubt, Step};
 use crate::spill::Spill;
 use crate::stats::State;
 use crate::ticket::Promise;
+use eviction::Eviction;
 use pace::Pace;
 use pipeline::{BATCH_BYTES_MAX, Pipeline};
 use report::Reporter;
@@ -53,6 +55,7 @@ pub(crate) struct Drainer {
     disk: DiskSide,
     /// Reading from it: a page that is damaged keeps no entry from being written.
     backlog: DiskSide,
+    eviction: Eviction,
     pace: Option<Pace>,
     poll: Duration,
     ring_age: RingAge,
@@ -109,7 +112,7 @@ impl Drainer {
         control: Arc<Control>,
         intake: Box<dyn Intake>,
         courier: Courier,
-        spill: Spill,
+        mut spill: Spill,
         run: Arc<Run>,
     ) -> Self {
         let backoff = Backoff::new(config.backoff_min, config.backoff_max);
@@ -134,6 +137,7 @@ impl Drainer {
             },
             backlog: disk.clone(),
             disk,
+            eviction: Eviction::new(&config, &mut spill, &run),
             reporter: Reporter::new(),
             requests: Requests::default(),
             pace: config
@@ -190,9 +194,10 @@ impl Drainer {
                 Step::StageSpill => self.stage_spill(now),
                 Step::StageRing => self.stage_ring(now),
                 Step::Relieve => self.relieve(now),
+                Step::Evict => self.evict(now),
             }
             self.reliefs = match step {
-                Step::Relieve => self.reliefs.saturating_add(1),
+                Step::Relieve | Step::Evict => self.reliefs.saturating_add(1),
                 Step::Ask | Step::Deliver => self.reliefs,
                 _ => 0,
             };

@@ -60,15 +60,19 @@
 //!    [`ring_high_water`](Config::ring_high_water), or when an entry has been in memory only for
 //!    [`pending_max`](Config::pending_max); what the disk or a spill at its cap does not take stays in memory, however
 //!    long. Entries are refused only when publishers outrun the disk for longer than the ring is deep in entries or
-//!    bytes, when the disk fails or the spill is at its cap, or when one is as heavy as the whole ring.
+//!    bytes, when the disk fails or the spill is at its cap and does not [evict](WhenSpillFull::EvictOldest), or when
+//!    one is as heavy as the whole ring.
 //! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch by
-//!    acknowledgement, into the spill or the dead letters; the spill by acknowledgement or into the dead letters. What
-//!    can be put nowhere at the end is told as `in_ring` and `in_memory`.
+//!    acknowledgement, into the spill or the dead letters; the spill by acknowledgement, into the dead letters, or by
+//!    eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have. What can
+//!    be put nowhere at the end is told as `in_ring` and `in_memory`.
 //! 7. **Conservation**, per run, at every quiet moment:
 //!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
-//!    `attempted = accepted + returned + lost`. [`Stats`] has all the terms.
+//!    `attempted = accepted + returned + lost`. [`Stats`] has all the terms; what was evicted is among the
+//!    `discarded`.
 //! 8. **No silent loss.** Each loss has a reason, is counted, and is told in the stream itself: every entry has a number
-//!    in its run, and an entry says how many numbers directly before it are missing. Those behind the last entry of a
+//!    in its run, and an entry says how many numbers directly before it are missing. Losses are rows of the spill like
+//!    entries, coalesced, and never evicted; nor is the newest entry of a run, which tells of the others. Those behind the last entry of a
 //!    run are told by the next one, which says the last number of a run that ended clean, and that one was killed. What
 //!    is refused after the end is counted only.
 //!
@@ -81,6 +85,7 @@
 //! | the power fails | the same with [`SpillDurability::PowerLoss`] |
 //! | the ring is full | what [`publish`](Publisher::publish) drops, counted and announced; [`try_publish`](Publisher::try_publish) hands it back |
 //! | the disk fails, or the spill is at its cap, as well | the ring fills, and then as above; a kill loses what is in ring and memory, however old |
+//! | the spill is at its cap, with [`WhenSpillFull::EvictOldest`] | the oldest of the backlog, counted and announced; as in the line above while the sink may have all there is |
 //!
 //! A publisher cannot be used across a fork: the child has no drainer.
 

@@ -23,6 +23,8 @@ pub(crate) enum Step {
     StageRing,
     /// Write what is in memory only, and a chunk of the ring, to the spill.
     Relieve,
+    /// Make room in the spill, at the cost of its oldest entries.
+    Evict,
     /// Nothing, for so long at the most.
     Wait(Duration),
     /// Come to an end.
@@ -60,6 +62,8 @@ pub(crate) enum Hand {
     Free,
     /// At work (the sink), or at its cap (the disk).
     Busy,
+    /// At its cap, and room can be made (the disk).
+    Full,
     /// Failed; not before then.
     RestsUntil(Instant),
 }
@@ -136,10 +140,10 @@ pub(crate) fn next(facts: &Facts) -> Step {
     if facts.finished() || facts.hopeless() {
         return Step::Stop;
     }
-    let relieve = facts.relief_wanted() && facts.disk_ready();
+    let relief = facts.relief();
     let stage = facts.stage();
     if facts.overdue() {
-        return if relieve { Step::Relieve } else { facts.wait() };
+        return relief.unwrap_or_else(|| facts.wait());
     }
     if facts.sink_ready() {
         if facts.doubt == Doubt::Ask {
@@ -150,11 +154,11 @@ pub(crate) fn next(facts: &Facts) -> Step {
             return Step::Deliver;
         }
     }
-    match stage {
-        _ if relieve && facts.reliefs < facts.turns() => Step::Relieve,
-        Some(stage) => stage,
-        None if relieve => Step::Relieve,
-        None => facts.wait(),
+    match (stage, relief) {
+        (None, Some(relief)) => relief,
+        (_, Some(relief)) if facts.reliefs < facts.turns() => relief,
+        (Some(stage), _) => stage,
+        (None, None) => facts.wait(),
     }
 }
 
@@ -197,11 +201,6 @@ impl Facts {
         self.sink.ready(self.now)
     }
 
-    /// At an end that is overdue the cap no longer counts, nor does a rest: keeping what was accepted comes first.
-    fn disk_ready(&self) -> bool {
-        self.overdue() || self.disk.ready(self.now)
-    }
-
     fn stage(&self) -> Option<Step> {
         match (self.staged, self.unread, self.ring) {
             (_, Unread::Salvaging, _) => Some(Step::Salvage),
@@ -221,26 +220,43 @@ impl Facts {
         }
     }
 
-    /// Whether entries that are in memory only should go to the disk.
-    fn relief_wanted(&self) -> bool {
-        let Some(since) = self.memory_since else {
-            return false;
-        };
+    /// How entries that are in memory only get to the disk, if they should and it can take them.
+    ///
+    /// At an end that is overdue the cap no longer counts, nor does a rest: keeping what was accepted comes first.
+    fn relief(&self) -> Option<Step> {
+        let since = self.memory_since?;
+        if self.overdue() {
+            return Some(Step::Relieve);
+        }
+        let urgent = self.relief_urgent(since);
+        if self.disk == Hand::Full {
+            return urgent.then_some(Step::Evict);
+        }
+        let wanted = urgent || self.relief_useful();
+        (wanted && self.disk.ready(self.now)).then_some(Step::Relieve)
+    }
+
+    /// Entries are about to be refused, or have been in memory only for too long. For less nothing is evicted: the sink
+    /// may be making room already.
+    fn relief_urgent(&self, since: Instant) -> bool {
+        let stuck = self.unread != Unread::None || self.doubt == Doubt::Ask || !self.sink_ready();
+        let pending_too_long = self.now >= since + self.pending_max;
+        stuck && (self.ring == RingFacts::High || pending_too_long)
+    }
+
+    /// A whole transaction waits behind the backlog, or somebody for a flush that the sink does not bring about.
+    fn relief_useful(&self) -> bool {
         let behind_backlog = self.unread != Unread::None;
-        let stuck = behind_backlog || self.doubt == Doubt::Ask || !self.sink_ready();
         let not_taking =
             behind_backlog || self.doubt == Doubt::Ask || matches!(self.sink, Hand::RestsUntil(_));
-        let pending_too_long = self.now >= since + self.pending_max;
-        self.overdue()
-            || (stuck && (self.ring == RingFacts::High || pending_too_long))
-            || (behind_backlog && self.ring >= RingFacts::Chunk)
+        (behind_backlog && self.ring >= RingFacts::Chunk)
             || (not_taking && self.flush == Flush::Wanted)
     }
 
     fn wait(&self) -> Step {
         let rest = |hand| match hand {
             Hand::RestsUntil(at) => Some(at),
-            Hand::Free | Hand::Busy => None,
+            Hand::Free | Hand::Busy | Hand::Full => None,
         };
         let events = [
             rest(self.sink),
@@ -260,7 +276,7 @@ impl Hand {
     fn ready(self, now: Instant) -> bool {
         match self {
             Self::Free => true,
-            Self::Busy => false,
+            Self::Busy | Self::Full => false,
             Self::RestsUntil(at) => now >= at,
         }
     }

@@ -25,10 +25,12 @@
 //! # Rooms
 //!
 //! `directory` knows the files and the lock, `schema` the tables and pragmas, `database` transactions and totals, `rows`
-//! the statements on the backlog, `fold` how rows become records, `runs` the starts, `look` what others may see.
+//! the statements on the backlog, `fold` how rows become records, `evict` how the cap is kept, `runs` the starts, `look`
+//! what others may see.
 
 mod database;
 mod directory;
+mod evict;
 mod fault;
 mod fold;
 mod look;
@@ -58,6 +60,8 @@ use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 
 use database::{Work, database_error};
 pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity, replace};
+pub(crate) use evict::Evictable;
+use evict::Evictions;
 use fold::Fold;
 pub(crate) use look::depths;
 use read::read;
@@ -72,6 +76,7 @@ pub(crate) struct Spill {
     runs: Runs,
     bytes_max: u64,
     corrupt: u64,
+    evictions: Evictions,
 }
 
 /// What is in memory while the database is opened anew.
@@ -138,6 +143,7 @@ impl Spill {
             bytes_max,
             publisher,
             corrupt: 0,
+            evictions: Evictions::default(),
         })
     }
 
@@ -226,13 +232,7 @@ impl Spill {
             read(database, runs, &mut fold, after, rows_max, bytes_max)
                 .map_err(database_error("read"))
         })?;
-        if !fold.damage.is_empty() && !self.is_distrusted() {
-            let gone = self
-                .store
-                .write(|database| database.transact("repair", |work| work.repair(&fold.damage)))?;
-            self.corrupt += gone;
-            tracing::error!(target: "spillring", entries = gone, "entries of the spill are damaged and given up");
-        }
+        self.repair(&fold)?;
         Ok(records)
     }
 
@@ -339,9 +339,9 @@ impl Spill {
         self.store.salvage_step()
     }
 
-    /// Nothing more is to be appended: the backlog has reached its cap, or the disk is full.
-    pub(crate) fn is_full(&self) -> bool {
-        self.totals().bytes >= self.bytes_max || self.store.disk_is_full()
+    /// Nothing more is to be appended before the disk has room again.
+    pub(crate) fn disk_is_full(&self) -> bool {
+        self.store.disk_is_full()
     }
 
     /// To be called once a second.

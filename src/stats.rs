@@ -88,7 +88,7 @@ pub enum State {
     Spilling,
     /// The backlog goes to the sink, and what is new joins it.
     Replaying,
-    /// The spill is at its cap and the sink takes nothing: the ring fills.
+    /// The spill is at its cap, the sink takes nothing, and nothing is evicted: the ring fills.
     SpillFull,
     /// Neither sink nor disk takes anything: the ring fills.
     DiskAway,

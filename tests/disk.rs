@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use spillring::{LossReason, RunEnd, State};
+use spillring::{LossReason, RunEnd, State, WhenSpillFull};
 
 use support::bench::{
     Bench, LIMIT, Note, after_a_kill, assert_told, end, eventually, names, publish, told,
@@ -289,4 +289,38 @@ fn an_end_without_disk_and_sink_accounts_for_what_it_abandons() {
         stored[10].opens.as_ref().unwrap().previous.unwrap().2,
         RunEnd::Killed
     );
+}
+
+/// Rows that the sink has, but that could not be removed, make room before any entry is evicted for it.
+#[test]
+fn what_was_delivered_makes_room_before_anything_is_evicted() {
+    if !is_child() {
+        return run_in_a_child("what_was_delivered_makes_room_before_anything_is_evicted");
+    }
+    let mut bench = Bench::down();
+    bench.config.spill_bytes_max = 1 << 20;
+    bench.config.when_spill_full = WhenSpillFull::EvictOldest;
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    let large = |count| (0..count).for_each(|_| publisher.publish(Note::new("x".repeat(10_000))));
+    large(80);
+    until_spilled(&drainer);
+    take_disk_away();
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    bench.remote.set(Mode::Down);
+    give_disk_back();
+    for _ in 0..4 {
+        large(20);
+        until_spilled(&drainer);
+    }
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    let stats = end(drainer, 160);
+    assert_eq!(
+        (stats.delivered, stats.discarded.spill_evicted),
+        (160, 0),
+        "{stats:#?}"
+    );
+    assert_told(&bench.remote.stored());
 }

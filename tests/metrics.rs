@@ -1,5 +1,6 @@
 //! What a host's recorder hears: every name of the design, each label from the start, totals that grow, and all of it
-//! although the recorder is installed after the publisher was started. The totals are the process's: one test.
+//! although the recorder is installed after the publisher was started. The log hears of what is evicted, summed up. The
+//! totals are the process's: one test.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,14 +12,16 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
 use parking_lot::Mutex;
-use spillring::{LossReason, State};
+use spillring::{LossReason, State, WhenSpillFull};
 
 use support::bench::{
     Bench, Flaw, LIMIT, Note, end, end_within, eventually, name, publish, until_delivered,
@@ -148,15 +151,18 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
     until_delivered(&drainer);
     end_within(drainer, LIMIT, 51);
     publisher.publish(Note::new("late"));
+    let evicted = evict_and_log();
 
     for (name, value) in [
-        ("aa_audit_accepted_total", 92),
-        ("aa_audit_delivered_total", 89),
+        ("aa_audit_accepted_total", 92 + 400),
+        ("aa_audit_delivered_total", 89 + 400 - evicted),
         ("aa_audit_published_total", 39),
-        ("aa_audit_flushed_total", 50),
-        ("aa_events_flushed_total", 50),
-        ("aa_audit_buffered_total", 51),
-        ("aa_events_dropped_total", 0),
+        ("aa_audit_flushed_total", 50 + 400 - evicted),
+        ("aa_events_flushed_total", 50 + 400 - evicted),
+        ("aa_audit_buffered_total", 51 + 400),
+        ("aa_events_dropped_total", evicted),
+        ("aa_audit_dropped_total reason=spill_evicted", evicted),
+        ("aa_audit_dropped_total reason=spill_full", 0),
         ("aa_audit_dropped_total reason=encode_error", 1),
         ("aa_audit_dropped_total reason=queue_full", 0),
         ("aa_audit_dead_lettered_total reason=rejected", 1),
@@ -178,6 +184,69 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
     ] {
         assert!(ear.heard(histogram) > 0.5, "{histogram}");
     }
+}
+
+/// The log of all threads.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Evictions are dozens; the log has one line a second at the most, and all of them together tell of each entry.
+fn evict_and_log() -> u32 {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::ERROR)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let start = Instant::now();
+    let evicted = evict();
+    let lines_max = start.elapsed().as_secs() + 2;
+    let said = String::from_utf8(log.0.lock().clone()).unwrap();
+    let told: Vec<u32> = said
+        .lines()
+        .filter_map(|line| {
+            line.split(" evicted=")
+                .nth(1)?
+                .split(' ')
+                .next()?
+                .parse()
+                .ok()
+        })
+        .collect();
+    assert_eq!(told.iter().sum::<u32>(), evicted, "{said}");
+    assert!(told.len() as u64 <= lines_max, "{said}");
+    evicted
+}
+
+/// A third publisher, at the cap: of 400 entries that many are evicted.
+fn evict() -> u32 {
+    let mut bench = Bench::down();
+    bench.config.spill_bytes_max = 1 << 20;
+    bench.config.when_spill_full = WhenSpillFull::EvictOldest;
+    let drainer = bench.start();
+    for _ in 0..4 {
+        for _ in 0..100 {
+            drainer.publisher().publish(Note::new("x".repeat(5_000)));
+        }
+        until_spilled(&drainer);
+    }
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    let evicted = end(drainer, 400).discarded.spill_evicted;
+    assert!(evicted > 100, "{evicted}");
+    u32::try_from(evicted).unwrap()
 }
 
 /// While the second publisher has its backlog of 51 on disk.

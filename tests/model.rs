@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use spillring::{Drainer, LossReason, Publisher, RunId, State, Stats};
+use spillring::{Drainer, LossReason, Publisher, RunId, State, Stats, WhenSpillFull};
 
 use support::bench::{
     Bench, Flaw, LIMIT, Note, assert_told, end_within, eventually, until_delivered,
@@ -23,7 +23,7 @@ use support::bench::{
 use support::law::assert_law;
 use support::sinks::{Fault, Mode, Stored};
 
-const ENTRY_BYTES_MAX: usize = 150_000;
+const ENTRY_BYTES_MAX: usize = 250_000;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
@@ -52,6 +52,7 @@ enum Kind {
 struct Sizes {
     ring: usize,
     batch: usize,
+    when_spill_full: WhenSpillFull,
 }
 
 /// The numbered attempts of a run.
@@ -69,6 +70,7 @@ struct World {
     lost: u64,
     /// Of all runs: could not be encoded, or became dead letters.
     given_up: u64,
+    evicted: u64,
     spilled: u64,
     next: usize,
 }
@@ -82,6 +84,7 @@ impl World {
         bench.config.backoff_max = Duration::from_millis(5);
         bench.config.entry_bytes_max = ENTRY_BYTES_MAX as u64;
         bench.config.spill_bytes_max = 1 << 20;
+        bench.config.when_spill_full = sizes.when_spill_full;
         let drainer = bench.start();
         Self {
             publisher: drainer.publisher(),
@@ -92,6 +95,7 @@ impl World {
             runs: Vec::new(),
             lost: 0,
             given_up: 0,
+            evicted: 0,
             spilled: 0,
             next: 0,
         }
@@ -177,7 +181,8 @@ impl World {
         assert_eq!(account.state, State::Stopped);
         self.lost += account.lost.total();
         self.given_up += account.discarded.encode_error + account.dead_lettered;
-        assert_eq!(account.discarded.total(), account.discarded.encode_error);
+        self.evicted += account.discarded.spill_evicted;
+        assert_eq!(account.discarded.corrupt, 0);
         self.spilled = account.spilled;
         self.returned = 0;
         let attempts = std::mem::take(&mut self.attempts);
@@ -202,14 +207,15 @@ impl World {
         assert_told(&stored);
         let attempts: usize = self.runs.iter().map(Vec::len).sum();
         let missing = (attempts - stored.len()) as u64;
-        assert_eq!(missing, self.lost + self.given_up);
+        assert_eq!(missing, self.lost + self.given_up + self.evicted);
         assert!(
-            self.check_runs(&stored) <= self.lost,
-            "the ring has refused fewer"
+            self.check_runs(&stored) <= self.lost + self.evicted,
+            "fewer were refused or evicted"
         );
     }
 
-    /// Every record is the attempt of its number. Answers how many are missing that the ring must have refused.
+    /// Every record is the attempt of its number. Answers how many are missing that must have been refused or
+    /// evicted.
     fn check_runs(&self, stored: &[Stored]) -> u64 {
         let mut by_run: HashMap<RunId, Vec<&Stored>> = HashMap::new();
         let mut order = Vec::new();
@@ -264,7 +270,11 @@ fn gap(attempts: &[(String, Kind)], losses: &[(u64, LossReason)]) -> u64 {
     }
     let buried = count(|kind| matches!(kind, Kind::Oversize | Kind::Refused));
     let flawed = count(|kind| matches!(kind, Kind::Flawed(_)));
-    let full = of(&[LossReason::QueueFull, LossReason::SpillFull]);
+    let full = of(&[
+        LossReason::QueueFull,
+        LossReason::SpillFull,
+        LossReason::SpillEvicted,
+    ]);
     assert!(
         of(&[LossReason::DeadLettered]) <= buried,
         "{losses:?} of {attempts:?}"
@@ -297,7 +307,7 @@ fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (1..12_usize).prop_map(|count| Op::Publish(count, Kind::Sound)),
         3 => (1..12_usize).prop_map(Op::TryPublish),
-        1 => (1..4_usize).prop_map(|count| Op::Publish(count, Kind::Big)),
+        2 => (1..6_usize).prop_map(|count| Op::Publish(count, Kind::Big)),
         1 => (1..3_usize).prop_map(|count| Op::Publish(count, Kind::Oversize)),
         2 => (1..3_usize).prop_map(|count| Op::Publish(count, Kind::Refused)),
         2 => flaw.prop_map(|flaw| Op::Publish(1, Kind::Flawed(flaw))),
@@ -312,8 +322,16 @@ fn ops() -> impl Strategy<Value = Op> {
 }
 
 fn sizes() -> impl Strategy<Value = Sizes> {
-    (prop_oneof![Just(2), Just(8), Just(64)], 1..12_usize)
-        .prop_map(|(ring, batch)| Sizes { ring, batch })
+    let ring = prop_oneof![Just(2), Just(8), Just(64)];
+    let when_spill_full = prop_oneof![
+        Just(WhenSpillFull::RefuseNew),
+        Just(WhenSpillFull::EvictOldest)
+    ];
+    (ring, 1..12_usize, when_spill_full).prop_map(|(ring, batch, when_spill_full)| Sizes {
+        ring,
+        batch,
+        when_spill_full,
+    })
 }
 
 proptest! {

@@ -111,6 +111,7 @@ impl Drainer {
             // The trouble is over only once something is delivered: an answer may be all that this sink is good for.
             Ok(()) => {
                 self.sink.doubt = Doubt::None;
+                self.eviction.settled();
                 self.sink.rests_until = None;
             }
             Err(error) => {

@@ -66,7 +66,8 @@ impl Drainer {
             return usize::MAX;
         };
         let entries = self.spill.totals().entries;
-        let left = entries.saturating_sub(self.counts.unremoved);
+        // What is evicted does not use up the pace.
+        let left = entries.saturating_sub(self.counts.unremoved) + self.spill.evicted();
         let staged = self.pipeline.spilled_in_memory();
         pace.allows(left, now).saturating_sub(staged)
     }
@@ -110,8 +111,11 @@ impl Drainer {
     fn disk_hand(&self) -> Hand {
         match self.disk.rests_until {
             Some(at) => Hand::RestsUntil(at),
-            None if self.spill.is_full() => Hand::Busy,
-            None => Hand::Free,
+            // Deleting makes no room on a full disk, not before the file shrinks.
+            None if self.spill.disk_is_full() => Hand::Busy,
+            None if self.spill.totals().bytes < self.spill.bytes_max() => Hand::Free,
+            None if self.may_evict() => Hand::Full,
+            None => Hand::Busy,
         }
     }
 

@@ -164,8 +164,25 @@ impl Pipeline {
             };
             unspilled += u64::from(self.in_memory_only(&record));
         }
+        self.trim_losses(key);
         self.settled = self.settled.max(Some(key));
         unspilled
+    }
+
+    /// What the sink has is not told as lost: entries may have been evicted before it said that it has them.
+    fn trim_losses(&mut self, key: Key) {
+        let front = self.staged.front_mut();
+        let Some(record) = front.filter(|record| record.run.local == key.local_run()) else {
+            return;
+        };
+        let first = record.n.saturating_sub(record.lost_before());
+        let mut had = (key.n() + 1).saturating_sub(first);
+        for loss in &mut record.losses {
+            let of_these = had.min(loss.count);
+            loss.count -= of_these;
+            had -= of_these;
+        }
+        record.losses.retain(|loss| loss.count > 0);
     }
 
     /// Takes the oldest staged record out, to be buried.

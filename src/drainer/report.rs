@@ -22,6 +22,7 @@ pub(crate) struct Reporter {
     next: Instant,
     state: State,
     lost: u64,
+    evicted: u64,
 }
 
 impl Reporter {
@@ -31,6 +32,7 @@ impl Reporter {
             next: Instant::now(),
             state: State::Live,
             lost: 0,
+            evicted: 0,
         }
     }
 
@@ -53,6 +55,14 @@ impl Reporter {
         if lost > self.lost {
             tracing::error!(target: "spillring", lost = lost - self.lost, "entries were lost: {:?} so far", stats.lost);
             self.lost = lost;
+        }
+        let evicted = stats.discarded.spill_evicted;
+        if evicted > self.evicted {
+            tracing::error!(
+                target: "spillring", evicted = evicted - self.evicted, so_far = evicted,
+                "entries were evicted from the spill, which is at its cap"
+            );
+            self.evicted = evicted;
         }
         self.metrics.tell(stats, spill.bytes_max());
         let said = Status {
@@ -112,7 +122,7 @@ impl Drainer {
             discarded: Discarded {
                 encode_error: self.intake.encode_errors(),
                 corrupt: self.spill.corrupt(),
-                ..Discarded::default()
+                spill_evicted: self.spill.evicted(),
             },
             spill_bytes: totals.bytes,
             oldest_entry_age: oldest_ms

@@ -1,5 +1,7 @@
 //! The decision as a table: each row changes a quiet moment in one or two ways and names the step.
 
+mod eviction;
+
 use super::*;
 
 const PENDING: Duration = Duration::from_secs(1);

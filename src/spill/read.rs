@@ -42,7 +42,7 @@ pub(super) fn read(
 }
 
 /// What a row makes of the fold: a record, if it is an entry that is wanted.
-fn record(runs: &Runs, fold: &mut Fold, row: &Result<Row<'_>, Key>) -> Option<Record> {
+pub(super) fn record(runs: &Runs, fold: &mut Fold, row: &Result<Row<'_>, Key>) -> Option<Record> {
     let known = row
         .as_ref()
         .map_err(|&key| key)

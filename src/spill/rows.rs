@@ -177,7 +177,7 @@ impl Work<'_> {
                 && loss.reason == LossReason::Corrupt
                 && first.local_run() == run
             {
-                self.remove_row(first)?;
+                self.remove_rows(first, first)?;
                 count += loss.count;
             }
         }
@@ -246,16 +246,21 @@ impl Work<'_> {
     /// Deletes the entry of that key, if it is there. A stretch of losses that begins there may tell of others too.
     pub(super) fn remove_entry(&mut self, key: Key) -> rusqlite::Result<()> {
         if self.sum(key.row(), key.row())?.entries > 0 {
-            self.remove_row(key)?;
+            self.remove_rows(key, key)?;
         }
         Ok(())
     }
 
-    fn remove_row(&mut self, key: Key) -> rusqlite::Result<Sum> {
-        let gone = self.sum(key.row(), key.row())?;
+    /// Deletes the rows from one key to another. Returns how many were entries.
+    pub(super) fn remove_rows(&mut self, first: Key, last: Key) -> rusqlite::Result<u64> {
+        let (first, last) = (first.row(), last.row());
+        let gone = self.sum(first, last)?;
         self.subtract(&gone);
-        self.execute("DELETE FROM rows WHERE key = ?1", [key.row()])?;
-        Ok(gone)
+        self.execute(
+            "DELETE FROM rows WHERE key BETWEEN ?1 AND ?2",
+            (first, last),
+        )?;
+        Ok(gone.entries)
     }
 
     /// Turns damage into losses. Returns how many entries the totals held that are gone.
@@ -263,7 +268,7 @@ impl Work<'_> {
         let before = self.totals.entries;
         let mut certain = true;
         for &Damage { first, count } in damage {
-            certain &= self.remove_row(first)?.entries == 1;
+            certain &= self.remove_rows(first, first)? == 1;
             let reason = LossReason::Corrupt;
             self.insert_loss(first, Loss { count, reason })?;
         }

@@ -3,6 +3,7 @@
 
 mod backlog;
 mod damage;
+mod evict;
 mod folder;
 mod lookers;
 mod measure;

@@ -161,3 +161,16 @@ fn flags_go_before_the_file() {
         .assert_code(0);
     assert_eq!(bench.read("out").lines().count(), 2_000);
 }
+
+#[test]
+fn what_happens_at_the_cap_is_a_setting_of_the_file() {
+    let bench = Bench::new();
+    let config = "[spillring]\nwhen_spill_full = \"evict_oldest\"\n";
+    bench.write("audit.toml", config);
+    let said = bench.run(&["run", "--spill", "spill", "--config", "audit.toml"]);
+    said.assert_code(0);
+    complains(
+        "[spillring]\nwhen_spill_full = \"evict_newest\"\n",
+        &["`when_spill_full`", "`refuse_new`", "`evict_oldest`"],
+    );
+}

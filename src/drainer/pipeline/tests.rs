@@ -59,3 +59,26 @@ fn what_was_drawn_is_staged_within_both_bounds_and_none_of_it_gets_lost() {
     assert_eq!(keys, [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(pipeline.drawn_bytes(), 0);
 }
+
+/// What was thought lost, because it had been evicted before the sink said that it has it, is told no more than it is.
+#[test]
+fn what_the_sink_has_is_not_told_as_lost() {
+    use crate::event::LossReason::{QueueFull, SpillEvicted};
+    for (cursor, told) in [
+        (3, vec![(4, QueueFull), (3, SpillEvicted)]),
+        (5, vec![(2, QueueFull), (3, SpillEvicted)]),
+        (8, vec![(2, SpillEvicted)]),
+        (10, vec![]),
+    ] {
+        let mut pipeline = Pipeline::default();
+        let mut waiting = records(11..13, 1, Instant::now());
+        waiting[0].losses = [(4, QueueFull), (3, SpillEvicted)]
+            .map(|(count, reason)| Loss { count, reason })
+            .to_vec();
+        pipeline.stage(waiting);
+        pipeline.settle_through(Key::new(1, cursor));
+        let losses = &pipeline.front().unwrap().losses;
+        let losses: Vec<_> = losses.iter().map(|l| (l.count, l.reason)).collect();
+        assert_eq!(losses, told, "{cursor}");
+    }
+}

@@ -4,6 +4,8 @@
 //! cargo test --release --lib spill::tests::measure -- --ignored --nocapture
 //! ```
 //!
+//! `bytes_on_disk` says what a backlog of `tests/data/sessions.jsonl`, over and over, takes of the disk.
+//!
 //! `SPILLRING_ROWS` (200000) of 850 bytes, `SPILLRING_BATCH` ([`APPEND_ROWS_MAX`]) a transaction, in
 //! `SPILLRING_MEASURE_DIR` (the system's folder for temporary files); `SPILLRING_DURABILITY=crash` for the weaker one.
 
@@ -11,6 +13,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::entry::AuditEntry;
+use crate::event::Event;
 use crate::spill::APPEND_ROWS_MAX;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -83,4 +87,65 @@ fn append_read_remove() -> Outcome {
     }
     tell("oldest", read, reads.iter().sum(), reads)?;
     tell("remove", read, removals.iter().sum(), removals)
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn bytes_on_disk() -> Outcome {
+    let sessions = std::fs::read_to_string("tests/data/sessions.jsonl")?;
+    let mut entries = Vec::new();
+    for line in sessions.lines() {
+        let entry: AuditEntry = serde_json::from_str(line)?;
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes)?;
+        entries.push((entry.subject(), Bytes::from(bytes)));
+    }
+    let dir = tempfile::tempdir()?;
+    let mut spill = Spill::open(dir.path(), u64::MAX, SpillDurability::ProcessCrash)?;
+    let run = spill.begin_run()?;
+    let rows = setting("SPILLRING_ROWS", 200_000);
+    let mut source = (1..=rows).zip(entries.iter().cycle()).peekable();
+    while source.peek().is_some() {
+        let chunk = source.by_ref().take(APPEND_ROWS_MAX);
+        let records: Vec<_> = chunk
+            .map(|(n, (subject, bytes))| Record {
+                subject: subject.as_str().into(),
+                bytes: bytes.clone(),
+                ..record(&run, n)
+            })
+            .collect();
+        spill.append(&records)?;
+    }
+    let counted = spill.totals().bytes;
+    let encoded: usize = entries.iter().map(|(_, bytes)| bytes.len()).sum();
+    let running = on_disk(dir.path())?;
+    drop(spill);
+    let closed = on_disk(dir.path())?;
+    let each = |bytes: u64| {
+        f64::from(u32::try_from(bytes / 1_000).unwrap_or(u32::MAX)) * 1e3
+            / f64::from(u32::try_from(rows).unwrap_or(1))
+    };
+    writeln!(
+        std::io::stdout(),
+        "{rows} entries of {} bytes on the average; each {:.0} in spill_bytes, {:.0} on disk while running, {:.0} closed",
+        encoded / entries.len(),
+        each(counted),
+        each(running),
+        each(closed),
+    )?;
+    Ok(())
+}
+
+/// The database with its log.
+fn on_disk(dir: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for found in std::fs::read_dir(dir)? {
+        let found = found?;
+        bytes += if found.file_type()?.is_dir() {
+            on_disk(&found.path())?
+        } else {
+            found.metadata()?.len()
+        };
+    }
+    Ok(bytes)
 }

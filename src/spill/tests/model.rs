@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::Key;
-use crate::spill::DeadLetterReason;
+use crate::spill::{DeadLetterReason, Evictable};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -21,6 +21,8 @@ enum Op {
     Remove(usize),
     DeadLetter(usize),
     DeadLetterUnspilled,
+    /// Behind the entry at about this place, so many bytes.
+    Evict(Option<usize>, u64),
     Reopen,
     NewRun,
     /// Behind the entry at about this place, so many rows, so many bytes.
@@ -61,6 +63,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..12_usize).prop_map(Op::Remove),
         2 => (0..12_usize).prop_map(Op::DeadLetter),
         1 => Just(Op::DeadLetterUnspilled),
+        2 => (prop::option::of(0..12_usize), 1..300_u64).prop_map(|(after, bytes)| Op::Evict(after, bytes)),
         1 => Just(Op::Reopen),
         1 => Just(Op::NewRun),
         3 => (0..12_usize, 1..8_usize, 1..400_u64).prop_map(|(after, rows, bytes)| Op::Read(after, rows, bytes)),
@@ -95,6 +98,7 @@ impl World {
             Op::Remove(place) => self.remove(*place)?,
             Op::DeadLetter(place) => self.dead_letter(*place)?,
             Op::DeadLetterUnspilled => self.dead_letter_unspilled()?,
+            Op::Evict(after, bytes) => self.evict(*after, *bytes)?,
             Op::Reopen => self.reopen()?,
             Op::NewRun => {
                 self.run = self.spill.begin_run()?;
@@ -172,6 +176,36 @@ impl World {
         self.model
             .insert(record.key(), Number::Lost(LossReason::DeadLettered));
         self.last.clear();
+        Ok(())
+    }
+
+    /// Of each run the newest entry stays.
+    fn evict(&mut self, after: Option<usize>, bytes: u64) -> Outcome {
+        let after = after.and_then(|place| self.entry_at(place));
+        let entries = self.entries();
+        let behind = entries.iter().filter(|&&key| Some(key) > after);
+        let followed = behind.zip(entries.iter().filter(|&&key| Some(key) > after).skip(1));
+        let mut sum = 0;
+        let mut gone = Vec::new();
+        for (&key, next) in followed {
+            if sum >= bytes {
+                break;
+            }
+            if let (Some(Number::Entry { size }), true) =
+                (self.model.get(&key), key.local_run() == next.local_run())
+            {
+                sum += size;
+                gone.push(key);
+            }
+        }
+        let before = None;
+        let evicted = self.spill.evict(Evictable { after, before }, bytes)?;
+        assert_eq!(evicted, gone.len() as u64);
+        for key in gone {
+            self.model
+                .insert(key, Number::Lost(LossReason::SpillEvicted));
+            self.last.clear();
+        }
         Ok(())
     }
 
