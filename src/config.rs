@@ -69,6 +69,9 @@ pub struct Config {
     /// What happens at `spill_bytes_max`. Default [`WhenSpillFull::RefuseNew`].
     #[serde(default)]
     pub when_spill_full: WhenSpillFull,
+    /// What happens if the spill directory cannot be used at the start. Default [`WhenSpillUnusable::FailStart`].
+    #[serde(default)]
+    pub when_spill_unusable: WhenSpillUnusable,
 }
 
 /// What an entry survives once it counts as being on disk.
@@ -97,6 +100,21 @@ pub enum WhenSpillFull {
     EvictOldest,
 }
 
+/// What happens if the spill directory cannot be used at the start: it cannot be made or written, or its disk fails.
+/// Damage is no reason, nor is a disk that fails later on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WhenSpillUnusable {
+    /// [`start`](crate::start) is an error that says what to do about it.
+    #[default]
+    FailStart,
+    /// The publisher starts without a spill, and says so loudly. Until it is started again, what the sink does not take
+    /// stays in the ring, a full ring refuses, and an entry that the sink refuses is given up. It has a publisher's id
+    /// for this time only. That another publisher has the directory is still an error.
+    StartWithout,
+}
+
 impl Config {
     /// The default settings with this spill directory.
     #[must_use]
@@ -117,6 +135,7 @@ impl Config {
             spill_bytes_max: defaults::spill_bytes_max(),
             spill_durability: SpillDurability::default(),
             when_spill_full: WhenSpillFull::default(),
+            when_spill_unusable: WhenSpillUnusable::default(),
         }
     }
 

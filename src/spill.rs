@@ -33,6 +33,7 @@ mod directory;
 mod evict;
 mod fault;
 mod fold;
+mod lock;
 mod look;
 mod mark;
 mod places;
@@ -53,6 +54,8 @@ mod tidy;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
 
 use crate::config::SpillDurability;
 use crate::error::SpillError;
@@ -145,6 +148,26 @@ impl Spill {
             corrupt: 0,
             evictions: Evictions::default(),
         })
+    }
+
+    /// A spill that takes nothing, for a publisher that goes without; its id is for this time only.
+    pub(crate) fn absent(dir: &Path) -> (Self, Arc<Run>) {
+        let publisher = PublisherId(Uuid::now_v7());
+        let run = Run::alone(publisher);
+        let spill = Self {
+            runs: Runs::of(&run),
+            store: Store::absent(Directory::absent(dir)),
+            bytes_max: 0,
+            publisher,
+            corrupt: 0,
+            evictions: Evictions::default(),
+        };
+        (spill, run)
+    }
+
+    /// There is no disk, and there will be none.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.store.is_absent()
     }
 
     /// Begins a run. Survives a power cut once it has returned. It may have to begin with losses; see

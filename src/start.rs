@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, WhenSpillUnusable};
 use crate::control::Control;
 use crate::courier::Courier;
 use crate::drainer;
-use crate::error::StartError;
-use crate::event::{Event, LossReason};
+use crate::error::{SpillError, StartError};
+use crate::event::{Event, LossReason, Run};
 use crate::intake::{Intake, RingIntake};
 use crate::publisher::{Publisher, Refusals, Shared};
 use crate::ring::Ring;
@@ -64,13 +64,14 @@ enum Ending {
 /// ```
 pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, StartError> {
     config.validate()?;
-    let mut spill = Spill::open(
-        &config.spill_dir,
-        config.spill_bytes_max,
-        config.spill_durability,
-    )?;
-    let run = spill.begin_run()?;
-    let untold = spill.tell_untold(&run, 1)?;
+    let (spill, run, untold) = match open_spill(&config) {
+        Err(error) if may_go_without(&config, &error) => {
+            tracing::error!(target: "spillring", %error, "starting WITHOUT a spill: what the sink does not take stays in memory, and is lost with it");
+            let (spill, run) = Spill::absent(&config.spill_dir);
+            (spill, run, 0)
+        }
+        opened => opened?,
+    };
     let control = Arc::new(Control::default());
     let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
     let shared = Arc::new(Shared {
@@ -100,6 +101,23 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
         shared,
         ending: Ending::NotAsked,
     })
+}
+
+/// Also begins a run, and answers how many losses that begins with.
+fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), SpillError> {
+    let mut spill = Spill::open(
+        &config.spill_dir,
+        config.spill_bytes_max,
+        config.spill_durability,
+    )?;
+    let run = spill.begin_run()?;
+    let untold = spill.tell_untold(&run, 1)?;
+    Ok((spill, run, untold))
+}
+
+fn may_go_without(config: &Config, error: &SpillError) -> bool {
+    config.when_spill_unusable == WhenSpillUnusable::StartWithout
+        && !matches!(error, SpillError::InUse { .. })
 }
 
 impl<E: Event> Drainer<E> {

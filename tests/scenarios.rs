@@ -20,4 +20,5 @@ mod scenarios {
     mod outage;
     mod restart;
     mod told;
+    mod without_spill;
 }

@@ -237,13 +237,20 @@ impl Drainer {
         let Some(record) = self.pipeline.pop_front() else {
             return;
         };
-        if let Err(error) = self.spill.dead_letter(&record, reason, detail) {
-            self.pipeline.push_front(record);
-            self.disk.failed(&error, now);
-            return;
+        match self.spill.dead_letter(&record, reason, detail) {
+            Ok(()) => {
+                tracing::warn!(target: "spillring", id = %record.id(), ?reason, detail, "an entry is now a dead letter");
+                self.disk.works();
+            }
+            Err(_) if self.spill.is_absent() => {
+                tracing::error!(target: "spillring", id = %record.id(), ?reason, detail, "an entry is given up: without a spill it cannot be kept");
+            }
+            Err(error) => {
+                self.pipeline.push_front(record);
+                self.disk.failed(&error, now);
+                return;
+            }
         }
-        tracing::warn!(target: "spillring", id = %record.id(), ?reason, detail, "an entry is now a dead letter");
-        self.disk.works();
         self.sink.condemned = None;
         match reason {
             DeadLetterReason::Oversize => self.counts.oversize += 1,

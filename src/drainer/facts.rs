@@ -102,7 +102,11 @@ impl Drainer {
             return Hand::Busy;
         }
         // A record to be buried needs the disk before it needs the sink.
-        let burial = self.disk.rests_until.filter(|_| self.sentence().is_some());
+        let keeps = !self.spill.is_absent();
+        let burial = self
+            .disk
+            .rests_until
+            .filter(|_| keeps && self.sentence().is_some());
         burial
             .max(self.sink.rests_until)
             .map_or(Hand::Free, Hand::RestsUntil)

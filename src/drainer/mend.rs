@@ -10,7 +10,8 @@ impl Drainer {
     /// What is in memory is written to the database once more: of a commit that failed nobody knows what it has done, and
     /// a database that was made anew lacks what had been spilled and is still to be delivered.
     pub(super) fn mend_spill(&mut self, now: Instant) {
-        if !self.spill.is_distrusted() || self.disk.rests_until.is_some_and(|at| now < at) {
+        let to_be_mended = self.spill.is_distrusted() && !self.spill.is_absent();
+        if !to_be_mended || self.disk.rests_until.is_some_and(|at| now < at) {
             return;
         }
         let in_memory = self.pipeline.records().count();

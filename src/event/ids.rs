@@ -1,6 +1,7 @@
 //! Who publishes, in which run, and which number in it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -69,6 +70,17 @@ pub struct Run {
 pub(crate) struct Key(u64);
 
 impl Run {
+    /// The only run of a publisher.
+    pub(crate) fn alone(publisher: PublisherId) -> Arc<Self> {
+        Arc::new(Self {
+            id: RunId(Uuid::now_v7()),
+            publisher,
+            local: 1,
+            previous: None,
+            killed_starts: 0,
+        })
+    }
+
     /// The id of the run.
     #[must_use]
     pub fn id(&self) -> RunId {

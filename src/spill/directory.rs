@@ -14,48 +14,29 @@
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::error::SpillError;
 use crate::event::PublisherId;
 
+use super::lock::Lock;
 use super::reserve;
 
-const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
 const MARK: &str = "mark";
 pub(super) const DATABASE_FOLDER: &str = "db";
 pub(super) const DATABASE: &str = "spill.sqlite3";
 
-/// Lookers are in for milliseconds: how long a publisher that starts waits for them to leave, at the most.
-const LOOKERS_MAX: Duration = Duration::from_secs(1);
-/// The longest wait between two tries of it: short, because between two lookers there may be no more than a moment.
-const LOOKERS_POLL: Duration = Duration::from_millis(1);
-
 /// A spill directory that no other publisher is in: taken by the one publisher, or by one or more lookers.
-///
-/// The lock is the kernel's: it goes with the process, however that ends, so a file left behind never blocks.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Held for its lock only.
-    lock: File,
-}
-
-impl Drop for Directory {
-    /// Closing would not do: the lock goes with the last copy of the handle, and a child that another thread is just
-    /// starting has one until it executes its program.
-    fn drop(&mut self) {
-        self.unlock();
-    }
+    /// None if the directory could not be used at the start, and is left alone since.
+    lock: Option<Lock>,
 }
 
 /// What a replaced file survives.
@@ -71,19 +52,26 @@ impl Directory {
     /// Makes the directory if it is missing, and takes it.
     pub(super) fn take(path: &Path) -> Result<Self, SpillError> {
         make_folder(path)?;
-        let mut directory = Self::open(path, &mut lock_options())?;
-        directory.claim()?;
-        write_pid(&mut directory.lock).map_err(io_error("write", path.join(LOCK)))?;
-        Ok(directory)
+        Ok(Self {
+            path: path.to_owned(),
+            lock: Some(Lock::take(path)?),
+        })
+    }
+
+    /// A directory that cannot be used, and is left alone.
+    pub(super) fn absent(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            lock: None,
+        }
     }
 
     /// Takes the directory to look at it, beside others who do: makes nothing, writes nothing.
     pub(crate) fn take_existing(path: &Path) -> Result<Self, SpillError> {
-        let mut directory = Self::open(path, &mut OpenOptions::new())?;
-        if !directory.try_lock(FlockOperation::NonBlockingLockShared)? {
-            let pid = read_pid(&mut directory.lock);
-            return Err(directory.in_use(pid));
-        }
+        let directory = Self {
+            path: path.to_owned(),
+            lock: Some(Lock::share(path)?),
+        };
         if directory.database().exists() {
             Ok(directory)
         } else {
@@ -93,7 +81,7 @@ impl Directory {
 
     /// Makes anew what has vanished, if anything has: the directory, and in it the lock and who the publisher is.
     pub(super) fn restore(&mut self, publisher: PublisherId) -> Result<(), SpillError> {
-        if self.stands() {
+        if self.lock.as_ref().is_some_and(Lock::stands) {
             return Ok(());
         }
         let anew = Self::take(&self.path)?;
@@ -108,67 +96,6 @@ impl Directory {
         }
         *self = anew;
         Ok(())
-    }
-
-    /// Whether the lock that is held is the one that others would meet.
-    fn stands(&self) -> bool {
-        let held = rustix::fs::fstat(&self.lock).ok();
-        let met = rustix::fs::stat(self.path.join(LOCK)).ok();
-        held.zip(met)
-            .is_some_and(|(held, met)| (held.st_dev, held.st_ino) == (met.st_dev, met.st_ino))
-    }
-
-    /// Opens the lock without taking it.
-    fn open(path: &Path, options: &mut OpenOptions) -> Result<Self, SpillError> {
-        let file = path.join(LOCK);
-        let lock = match options.read(true).open(&file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(path)),
-            opened => opened.map_err(io_error("open", file))?,
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            lock,
-        })
-    }
-
-    /// Takes the lock for a publisher. Whoever can share it meets no other publisher, only lookers, and they leave.
-    fn claim(&mut self) -> Result<(), SpillError> {
-        let deadline = Instant::now() + LOOKERS_MAX;
-        while !self.try_lock(FlockOperation::NonBlockingLockExclusive)? {
-            if !self.try_lock(FlockOperation::NonBlockingLockShared)? {
-                let pid = read_pid(&mut self.lock);
-                return Err(self.in_use(pid));
-            }
-            if Instant::now() >= deadline {
-                return Err(self.in_use(None));
-            }
-            // Kept, the share would bar another publisher that waits in the same way.
-            self.unlock();
-            thread::sleep(LOOKERS_POLL.mul_f64(fastrand::f64()));
-        }
-        Ok(())
-    }
-
-    /// Says whether the lock was to be had at once.
-    fn try_lock(&self, operation: FlockOperation) -> Result<bool, SpillError> {
-        match rustix::fs::flock(&self.lock, operation) {
-            Ok(()) => Ok(true),
-            Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(error) => Err(io_error("lock", self.path.join(LOCK))(error.into())),
-        }
-    }
-
-    fn unlock(&self) {
-        if let Err(error) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
-            tracing::debug!(target: "spillring", %error, "the spill directory could not be unlocked");
-        }
-    }
-
-    fn in_use(&self, pid: Option<u32>) -> SpillError {
-        SpillError::InUse {
-            dir: self.path.clone(),
-            pid,
-        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -209,10 +136,12 @@ impl Directory {
         }
     }
 
-    /// Takes another id, synced to disk.
+    /// Takes another id, synced to disk, if there is one.
     pub(super) fn renew_identity(&self) -> Result<PublisherId, SpillError> {
         let id = PublisherId(Uuid::now_v7());
-        self.write_identity(id)?;
+        if self.lock.is_some() {
+            self.write_identity(id)?;
+        }
         Ok(id)
     }
 
@@ -305,24 +234,6 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), SpillError> {
         .map_err(io_error("sync", path.to_owned()))
 }
 
-fn lock_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    options
-}
-
 fn private_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     options.write(true).mode(0o600).open(path)
-}
-
-fn write_pid(lock: &mut File) -> io::Result<()> {
-    lock.set_len(0)?;
-    lock.rewind()?;
-    writeln!(lock, "{}", std::process::id())
-}
-
-fn read_pid(lock: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    lock.take(20).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
 }

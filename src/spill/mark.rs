@@ -59,6 +59,15 @@ impl Mark {
         }
     }
 
+    /// One that is written nowhere.
+    pub(super) fn absent() -> Self {
+        Self {
+            file: None,
+            level: Level::default(),
+            dirty: false,
+        }
+    }
+
     pub(super) fn level(&self) -> Level {
         self.level
     }

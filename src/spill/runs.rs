@@ -62,6 +62,16 @@ impl Runs {
         Ok(runs)
     }
 
+    pub(super) fn of(run: &Arc<Run>) -> Self {
+        let mut runs = Self {
+            by_local: BTreeMap::new(),
+            by_id: HashMap::new(),
+            opened: run.local,
+        };
+        runs.insert(Arc::clone(run));
+        runs
+    }
+
     pub(super) fn get(&self, local: u32) -> Option<&Arc<Run>> {
         self.by_local.get(&local)
     }

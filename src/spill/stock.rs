@@ -26,9 +26,9 @@ pub(super) struct Stock {
 }
 
 impl Stock {
-    pub(super) fn new(mark: &Path) -> Self {
+    pub(super) fn new(mark: Mark) -> Self {
         Self {
-            mark: Mark::open(mark),
+            mark,
             holds: false,
             removed: Key::default(),
             missing: 0,

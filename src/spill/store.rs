@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 
 use super::database::{Database, Summary};
 use super::fault::Fault;
+use super::mark::Mark;
 use super::places::Places;
 use super::reserve::Reserve;
 use super::runs::{Rows, Seen};
@@ -49,6 +50,8 @@ enum Distrust {
     Moved,
     /// It was given up, and could not be opened again so far.
     Closed,
+    /// There was none to be had at the start, and there will be none.
+    Absent,
 }
 
 impl Store {
@@ -58,13 +61,35 @@ impl Store {
         durability: SpillDurability,
         bytes_max: u64,
     ) -> Result<Self, SpillError> {
+        let mark = Mark::open(&directory.mark());
+        let mut store = Self::closed(directory, mark, durability, bytes_max);
+        store.connect()?;
+        store.trust(0)?;
+        store.reserve.take(store.wal_bytes);
+        Ok(store)
+    }
+
+    /// One that takes nothing, and leaves the directory alone.
+    pub(super) fn absent(directory: Directory) -> Self {
+        let durability = SpillDurability::default();
+        let mut store = Self::closed(directory, Mark::absent(), durability, 0);
+        store.distrust = Some(Distrust::Absent);
+        store
+    }
+
+    fn closed(
+        directory: Directory,
+        mark: Mark,
+        durability: SpillDurability,
+        bytes_max: u64,
+    ) -> Self {
         let wal_bytes = (bytes_max / 16).clamp(1 << 20, schema::WAL_BYTES);
-        let mut store = Self {
+        Self {
             database: None,
             distrust: Some(Distrust::Closed),
             known: Summary::default(),
             places: Places::of(&directory.database()),
-            stock: Stock::new(&directory.mark()),
+            stock: Stock::new(mark),
             reserve: Reserve::new(directory.path(), 2 * wal_bytes),
             directory,
             durability,
@@ -72,11 +97,7 @@ impl Store {
             moved: None,
             salvage: None,
             tidy: Tidy::default(),
-        };
-        store.connect()?;
-        store.trust(0)?;
-        store.reserve.take(store.wal_bytes);
-        Ok(store)
+        }
     }
 
     pub(super) fn known(&self) -> &Summary {
@@ -85,6 +106,10 @@ impl Store {
 
     pub(super) fn is_distrusted(&self) -> bool {
         self.distrust.is_some()
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.distrust == Some(Distrust::Absent)
     }
 
     pub(super) fn is_salvaging(&self) -> bool {
@@ -161,6 +186,7 @@ impl Store {
         };
         match distrust {
             None => return Ok(()),
+            Some(Distrust::Absent) => return Err(SpillError::GivenUp),
             Some(Distrust::Closed) => {}
             Some(Distrust::Unsure) => {
                 let mark = self.directory.mark();
@@ -228,6 +254,9 @@ impl Store {
 
     /// Once a second: looks whether all is in its place, syncs the mark, and sees to the reserve.
     pub(super) fn tick(&mut self) {
+        if self.is_absent() {
+            return;
+        }
         if self.distrust.is_none() && self.places.moved() {
             tracing::error!(target: "spillring", file = %self.directory.database().display(), "the spill database was moved or deleted: it is made anew");
             self.distrust = Some(Distrust::Moved);

@@ -1,0 +1,134 @@
+//! Who may be in a spill directory.
+//!
+//! The lock is the kernel's: it goes with the process, however that ends, so a file left behind never blocks.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::directory::{io_error, missing};
+use crate::error::SpillError;
+
+const LOCK: &str = "lock";
+
+/// Lookers are in for milliseconds: how long a publisher that starts waits for them to leave, at the most.
+const LOOKERS_MAX: Duration = Duration::from_secs(1);
+/// The longest wait between two tries of it: short, because between two lookers there may be no more than a moment.
+const LOOKERS_POLL: Duration = Duration::from_millis(1);
+
+/// The lock of a directory, held by a publisher alone or by lookers together.
+#[derive(Debug)]
+pub(super) struct Lock {
+    dir: PathBuf,
+    /// Held for its lock only.
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing would not do: the lock goes with the last copy of the handle, and a child that another thread is just
+    /// starting has one until it executes its program.
+    fn drop(&mut self) {
+        self.unlock();
+    }
+}
+
+impl Lock {
+    /// For a publisher, who makes the file if it is missing. Whoever can share the lock meets no other publisher, only
+    /// lookers, and they leave.
+    pub(super) fn take(dir: &Path) -> Result<Self, SpillError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let mut lock = Self::open(dir, &mut options)?;
+        let deadline = Instant::now() + LOOKERS_MAX;
+        while !lock.try_lock(FlockOperation::NonBlockingLockExclusive)? {
+            if !lock.try_lock(FlockOperation::NonBlockingLockShared)? {
+                return Err(lock.in_use());
+            }
+            if Instant::now() >= deadline {
+                return Err(SpillError::InUse {
+                    dir: dir.to_owned(),
+                    pid: None,
+                });
+            }
+            // Kept, the share would bar another publisher that waits in the same way.
+            lock.unlock();
+            thread::sleep(LOOKERS_POLL.mul_f64(fastrand::f64()));
+        }
+        // It is for messages only, and a full disk may not take it.
+        if let Err(error) = lock.write_pid() {
+            tracing::debug!(target: "spillring", %error, "the lock does not say whose it is");
+        }
+        Ok(lock)
+    }
+
+    /// For a looker, beside others.
+    pub(super) fn share(dir: &Path) -> Result<Self, SpillError> {
+        let mut lock = Self::open(dir, &mut OpenOptions::new())?;
+        if lock.try_lock(FlockOperation::NonBlockingLockShared)? {
+            Ok(lock)
+        } else {
+            Err(lock.in_use())
+        }
+    }
+
+    /// Whether the lock that is held is the one that others would meet.
+    pub(super) fn stands(&self) -> bool {
+        let held = rustix::fs::fstat(&self.file).ok();
+        let met = rustix::fs::stat(self.dir.join(LOCK)).ok();
+        held.zip(met)
+            .is_some_and(|(held, met)| (held.st_dev, held.st_ino) == (met.st_dev, met.st_ino))
+    }
+
+    /// Opens the lock without taking it.
+    fn open(dir: &Path, options: &mut OpenOptions) -> Result<Self, SpillError> {
+        let path = dir.join(LOCK);
+        let file = match options.read(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(dir)),
+            opened => opened.map_err(io_error("open", path))?,
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            file,
+        })
+    }
+
+    /// Says whether the lock was to be had at once.
+    fn try_lock(&self, operation: FlockOperation) -> Result<bool, SpillError> {
+        match rustix::fs::flock(&self.file, operation) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(io_error("lock", self.dir.join(LOCK))(error.into())),
+        }
+    }
+
+    fn unlock(&self) {
+        if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
+            tracing::debug!(target: "spillring", %error, "the spill directory could not be unlocked");
+        }
+    }
+
+    fn in_use(&mut self) -> SpillError {
+        SpillError::InUse {
+            dir: self.dir.clone(),
+            pid: self.read_pid(),
+        }
+    }
+
+    fn write_pid(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        writeln!(self.file, "{}", std::process::id())
+    }
+
+    fn read_pid(&mut self) -> Option<u32> {
+        let mut text = String::new();
+        (&mut self.file).take(20).read_to_string(&mut text).ok()?;
+        text.trim().parse().ok()
+    }
+}
