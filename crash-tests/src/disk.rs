@@ -1,6 +1,7 @@
 //! What a disk may hold after a power cut.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, fs};
@@ -91,15 +92,18 @@ impl Disks {
         }
     }
 
-    /// Calls `check` with every disk that differs from those before, or of which something else is true.
-    pub fn each(mut self, mut check: impl FnMut(Disk)) {
+    /// Calls `check` with every disk that differs from those before, or of which something else is true, until it has
+    /// had enough.
+    pub fn each(mut self, mut check: impl FnMut(Disk) -> ControlFlow<()>) {
         while self.at < self.events.len() {
             self.advance();
             let pending = self.pending();
             for there in self.subsets(&pending) {
                 for small in self.smalls(there.is_empty() || there.len() == pending.len()) {
-                    if let Some(disk) = self.rebuild(&there, &small) {
-                        check(disk);
+                    if let Some(disk) = self.rebuild(&there, &small)
+                        && check(disk).is_break()
+                    {
+                        return;
                     }
                 }
             }

@@ -51,10 +51,10 @@ pub use faults::{ActKind, Fault, Faults};
 pub use killer::{Killer, Landing, Phase};
 pub use trace::{Event, Mark, Step, Trace};
 
-/// The pragmas that bound the WAL, scaled down: a checkpoint at 48 pages, and what is longer than 40 is cut off.
+/// The pragmas that bound the WAL, scaled down: a checkpoint at 24 pages, and what is longer than 20 is cut off.
 pub const SCALED: [(&str, &str); 2] = [
-    ("wal_autocheckpoint", "48"),
-    ("journal_size_limit", "655360"),
+    ("wal_autocheckpoint", "24"),
+    ("journal_size_limit", "327680"),
 ];
 
 /// The scaled value of a pragma.
