@@ -88,7 +88,7 @@ unsafe extern "C" fn trace_statements(
     unsafe {
         ffi::sqlite3_trace_v2(
             db,
-            ffi::SQLITE_TRACE_STMT as u32,
+            ffi::SQLITE_TRACE_STMT,
             Some(statement),
             std::ptr::null_mut(),
         )
@@ -210,7 +210,11 @@ unsafe extern "C" fn open(
     unsafe {
         let opened = code == ffi::SQLITE_OK;
         let file = file.cast::<File>();
-        (*file).base.pMethods = if opened { &METHODS } else { std::ptr::null() };
+        (*file).base.pMethods = if opened {
+            &raw const METHODS
+        } else {
+            std::ptr::null()
+        };
         (*file).inner = if opened {
             Box::into_raw(Box::new(inner))
         } else {

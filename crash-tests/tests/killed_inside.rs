@@ -10,6 +10,7 @@
     clippy::expect_used,
     reason = "a failed expectation fails the test"
 )]
+#![allow(clippy::print_stdout, reason = "said by the test itself")]
 
 #[path = "../../tests/support/core.rs"]
 mod support;
@@ -113,7 +114,7 @@ fn plan(seed: u64, kill: u64, random: &mut fastrand::Rng) -> (Option<usize>, u64
     if kill == 0 {
         return (making, random.u64(0..4) + seed % 2);
     }
-    if kill % 2 == 0 {
+    if kill.is_multiple_of(2) {
         return (None, random.u64(0..CALLS_MAX));
     }
     let landings = Landing::ALL.len() as u64 - 1;

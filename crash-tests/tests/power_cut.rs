@@ -10,6 +10,11 @@
     clippy::expect_used,
     reason = "a failed expectation fails the test"
 )]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "said by the test itself"
+)]
 
 #[path = "../../tests/support/core.rs"]
 mod support;
