@@ -1,19 +1,10 @@
-//! What a disk may hold after a power cut.
+//! A disk as a power cut has left it.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::{fmt, fs};
 
-use crate::trace::{Event, Mark, Small, Step};
-
-/// Up to so many calls that are not synced yet, every subset of them is tried.
-const ALL_SUBSETS_MAX: usize = 8;
-/// How many subsets are tried of more.
-const SUBSETS: usize = 32;
-/// The files beside the database that are synced before they are used.
-const SYNCED_SMALL: [&str; 1] = ["identity"];
+use crate::trace::Small;
 
 /// A disk as a power cut has left it, and what is true of it.
 #[derive(Debug, Clone)]
@@ -26,8 +17,8 @@ pub struct Disk {
     pub flushed: usize,
     /// The sink had stored so many records.
     pub stored: usize,
-    files: BTreeMap<PathBuf, Vec<u8>>,
-    small: Small,
+    pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) small: Small,
 }
 
 /// How much of an unsynced call is on the disk.
@@ -37,290 +28,6 @@ pub enum Portion {
     Half,
     /// All.
     Whole,
-}
-
-/// All the disks that a recorded run may leave behind, however long it lasts.
-#[derive(Debug)]
-pub struct Disks {
-    events: Vec<Event>,
-    /// How many events have happened.
-    at: usize,
-    nodes: Vec<Node>,
-    /// What is bound to each name for sure, as far as it is any.
-    names: BTreeMap<PathBuf, usize>,
-    /// Names bound and unbound since their folder was synced, by event.
-    bindings: Vec<(usize, PathBuf, Option<usize>)>,
-    /// What each name is bound to for the running process.
-    open: BTreeMap<PathBuf, usize>,
-    flushed: usize,
-    stored: usize,
-    random: fastrand::Rng,
-    seen: HashSet<Key>,
-}
-
-/// A file, whatever its name.
-#[derive(Debug, Default)]
-struct Node {
-    /// As of the last sync.
-    synced: Vec<u8>,
-    /// How many calls that is.
-    calls: usize,
-    /// What was written and cut since, by event.
-    pending: Vec<usize>,
-}
-
-/// Which calls on a file are there: how many from the first on, and which others behind a gap or by half.
-type NodeKey = (PathBuf, usize, usize, Vec<(usize, Portion)>);
-/// Equal keys are equal disks of which the same is true.
-type Key = (Vec<NodeKey>, *const Small, usize, usize);
-
-impl Disks {
-    /// Of this run.
-    #[must_use]
-    pub fn of(events: Vec<Event>, seed: u64) -> Self {
-        Self {
-            events,
-            at: 0,
-            nodes: Vec::new(),
-            names: BTreeMap::new(),
-            bindings: Vec::new(),
-            open: BTreeMap::new(),
-            flushed: 0,
-            stored: 0,
-            random: fastrand::Rng::with_seed(seed),
-            seen: HashSet::new(),
-        }
-    }
-
-    /// Calls `check` with every disk that differs from those before, or of which something else is true, until it has
-    /// had enough.
-    pub fn each(mut self, mut check: impl FnMut(Disk) -> ControlFlow<()>) {
-        while self.at < self.events.len() {
-            self.advance();
-            let pending = self.pending();
-            for there in self.subsets(&pending) {
-                for small in self.smalls(there.is_empty() || there.len() == pending.len()) {
-                    if let Some(disk) = self.rebuild(&there, &small)
-                        && check(disk).is_break()
-                    {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The small files to try: with nothing and with everything of the rest the newest and the oldest, else those of any
-    /// moment so far.
-    fn smalls(&mut self, extreme: bool) -> Vec<Arc<Small>> {
-        let of = |event: usize| Arc::clone(&self.events[event].small);
-        let newest = self.at - 1;
-        if extreme {
-            vec![of(newest), of(0)]
-        } else {
-            vec![of(
-                [0, newest, self.random.usize(0..=newest)][self.random.usize(0..3)]
-            )]
-        }
-    }
-
-    fn advance(&mut self) {
-        let event = self.at;
-        self.at += 1;
-        match self.events[event].step.clone() {
-            Step::Open { file, makes } => {
-                if !self.open.contains_key(&file) {
-                    let node = self.nodes.len();
-                    self.nodes.push(Node::default());
-                    self.open.insert(file.clone(), node);
-                    if makes {
-                        self.bindings.push((event, file, Some(node)));
-                    } else {
-                        // Made and synced by spillring itself.
-                        self.names.insert(file, node);
-                    }
-                }
-            }
-            Step::Write { file, .. } | Step::Truncate { file, .. } => {
-                let node = self.open[&file];
-                self.nodes[node].pending.push(event);
-            }
-            Step::Sync { file } => {
-                let node = self.open[&file];
-                let pending = std::mem::take(&mut self.nodes[node].pending);
-                let mut content = std::mem::take(&mut self.nodes[node].synced);
-                for &event in &pending {
-                    self.apply(&mut content, event, Portion::Whole);
-                }
-                self.nodes[node].calls += pending.len();
-                self.nodes[node].synced = content;
-                if self
-                    .bindings
-                    .iter()
-                    .any(|&(_, _, bound)| bound == Some(node))
-                {
-                    self.sync_folder();
-                }
-            }
-            Step::Delete { file, synced } => {
-                self.open.remove(&file);
-                self.bindings.push((event, file, None));
-                if synced {
-                    self.sync_folder();
-                }
-            }
-            Step::Mark(Mark::Flushed(count)) => self.flushed = count,
-            Step::Mark(Mark::Stored(count)) => self.stored = count,
-        }
-    }
-
-    fn sync_folder(&mut self) {
-        for (_, file, node) in self.bindings.drain(..) {
-            bind(&mut self.names, file, node);
-        }
-    }
-
-    /// The calls that a power cut may undo, by event. Those on files that have lost their name for sure are none.
-    fn pending(&self) -> Vec<usize> {
-        let bound = self.bindings.iter().filter_map(|&(_, _, node)| node);
-        let mut reachable: Vec<_> = self.names.values().copied().chain(bound).collect();
-        reachable.sort_unstable();
-        reachable.dedup();
-        let calls = reachable
-            .into_iter()
-            .flat_map(|node| self.nodes[node].pending.iter().copied());
-        let mut pending: Vec<_> = calls
-            .chain(self.bindings.iter().map(|&(event, ..)| event))
-            .collect();
-        pending.sort_unstable();
-        pending
-    }
-
-    fn subsets(&mut self, pending: &[usize]) -> Vec<Vec<(usize, Portion)>> {
-        let whole = |events: &[usize]| -> Vec<_> {
-            events
-                .iter()
-                .map(|&event| (event, Portion::Whole))
-                .collect()
-        };
-        let mut subsets = if pending.len() <= ALL_SUBSETS_MAX {
-            (0..1_usize << pending.len())
-                .map(|mask| {
-                    let there = pending.iter().enumerate();
-                    there
-                        .filter(|(bit, _)| mask >> bit & 1 == 1)
-                        .map(|(_, &event)| (event, Portion::Whole))
-                        .collect()
-                })
-                .collect()
-        } else {
-            let mut subsets = vec![
-                Vec::new(),
-                whole(pending),
-                whole(&pending[1..]),
-                whole(&pending[..pending.len() - 1]),
-            ];
-            subsets.extend((subsets.len()..SUBSETS).map(|_| self.some(pending)));
-            subsets
-        };
-        if let Some((last, others)) = pending.split_last() {
-            let mut torn = whole(others);
-            torn.push((*last, Portion::Half));
-            subsets.push(torn);
-        }
-        subsets
-    }
-
-    /// A subset by chance: half of the calls, most, or nearly all; a few of them torn.
-    fn some(&mut self, pending: &[usize]) -> Vec<(usize, Portion)> {
-        let share = [0.5, 0.9, 0.97][self.random.usize(0..3)];
-        let mut there = Vec::new();
-        for &event in pending {
-            if self.random.f64() < share {
-                let torn = self.random.u8(0..16) == 0;
-                there.push((event, if torn { Portion::Half } else { Portion::Whole }));
-            }
-        }
-        there
-    }
-
-    /// None if there was such a disk already.
-    fn rebuild(&mut self, there: &[(usize, Portion)], small: &Arc<Small>) -> Option<Disk> {
-        let mut names = self.names.clone();
-        for (event, file, node) in &self.bindings {
-            if there.iter().any(|(there, _)| there == event) {
-                bind(&mut names, file.clone(), *node);
-            }
-        }
-        let portion = |event| there.iter().find(|(there, _)| *there == event);
-        let key = |(file, &node): (&PathBuf, &usize)| -> NodeKey {
-            let pending = &self.nodes[node].pending;
-            let whole =
-                |&&event: &&usize| portion(event).is_some_and(|found| found.1 == Portion::Whole);
-            let gapless = pending.iter().take_while(whole).count();
-            // Numbered by file, so that they mean the same after a sync.
-            let others = pending
-                .iter()
-                .enumerate()
-                .skip(gapless)
-                .filter_map(|(at, &event)| {
-                    portion(event).map(|&(_, portion)| (self.nodes[node].calls + at, portion))
-                });
-            (
-                file.clone(),
-                node,
-                self.nodes[node].calls + gapless,
-                others.collect(),
-            )
-        };
-        let keys = names.iter().map(key).collect();
-        let key = (keys, Arc::as_ptr(small), self.flushed, self.stored);
-        if !self.seen.insert(key) {
-            return None;
-        }
-        let content = |(file, node): (PathBuf, usize)| {
-            let mut content = self.nodes[node].synced.clone();
-            for &event in &self.nodes[node].pending {
-                if let Some(&(_, portion)) = portion(event) {
-                    self.apply(&mut content, event, portion);
-                }
-            }
-            (file, content)
-        };
-        let mut small = (**small).clone();
-        for name in SYNCED_SMALL {
-            small.remove(name);
-            if let Some(content) = self.events[self.at - 1].small.get(name) {
-                small.insert(name.to_owned(), content.clone());
-            }
-        }
-        Some(Disk {
-            events: self.at,
-            there: there.to_vec(),
-            flushed: self.flushed,
-            stored: self.stored,
-            files: names.into_iter().map(content).collect(),
-            small,
-        })
-    }
-
-    fn apply(&self, content: &mut Vec<u8>, event: usize, portion: Portion) {
-        match &self.events[event].step {
-            Step::Write { offset, bytes, .. } => {
-                let count = match portion {
-                    Portion::Half => bytes.len() / 2,
-                    Portion::Whole => bytes.len(),
-                };
-                let end = offset + count;
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
-                content[*offset..end].copy_from_slice(&bytes[..count]);
-            }
-            Step::Truncate { len, .. } => content.resize(*len, 0),
-            other => unreachable!("{other:?}"),
-        }
-    }
 }
 
 impl Disk {
@@ -341,11 +48,6 @@ impl Disk {
             fs::write(path, content).expect("a file");
         }
     }
-
-    /// Takes a file of the database away.
-    pub fn forget(&mut self, name: &str) {
-        self.files.retain(|file, _| !file.ends_with(name));
-    }
 }
 
 impl fmt::Display for Disk {
@@ -360,11 +62,4 @@ impl fmt::Display for Disk {
             self.small.keys(),
         )
     }
-}
-
-fn bind(names: &mut BTreeMap<PathBuf, usize>, file: PathBuf, node: Option<usize>) {
-    match node {
-        Some(node) => names.insert(file, node),
-        None => names.remove(&file),
-    };
 }

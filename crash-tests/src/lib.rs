@@ -14,8 +14,10 @@
 //!   that with the first sync of a new journal or WAL (`UNIXFILE_DIRSYNC`, in `unixSync`) and where `xDelete` is told to
 //!   (`unixDelete`), which closing a WAL does not. Until then it may have happened or not. A file without its name is
 //!   lost with its content.
-//! - The small files that spillring writes itself are as they were then, or as they were when the run began, or absent;
-//!   only `identity`, which is synced before it is used, is always as it was then.
+//! - What was written before a sync that failed may be missing for good, whatever is synced later, until it is written
+//!   over: the kernel tells of the error once, and then takes the pages for clean.
+//! - The small files that spillring writes itself are as they were at some moment since the run began, when all but two
+//!   were absent; only `identity`, which is synced before it is used, is always as it was last.
 //!
 //! That is what `SQLite` itself supposes ("Atomic Commit In SQLite", section 2, "Hardware Assumptions"): that a sync is
 //! honest, that writes between two syncs may be carried out in any order, that a single one may be torn but harms nothing
@@ -39,6 +41,7 @@
 
 mod call;
 mod disk;
+mod disks;
 mod faults;
 mod killer;
 mod trace;
@@ -46,7 +49,8 @@ mod trace;
 pub mod vfs;
 
 pub use call::{Act, Call, FileKind, Verdict, Watch};
-pub use disk::{Disk, Disks};
+pub use disk::{Disk, Portion};
+pub use disks::Disks;
 pub use faults::{ActKind, Fault, Faults};
 pub use killer::{Killer, Landing, Phase};
 pub use trace::{Event, Mark, Step, Trace};

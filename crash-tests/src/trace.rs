@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::call::{Act, Call, Watch};
+use crate::call::{Act, Call, Verdict, Watch};
+use crate::disk::Portion;
+use crate::faults::Faults;
 
 /// The files of a folder that are small, by name.
 pub(crate) type Small = BTreeMap<String, Vec<u8>>;
@@ -22,6 +25,7 @@ const DATABASE_FOLDER: &str = "db";
 #[derive(Debug)]
 pub struct Trace {
     dir: PathBuf,
+    faults: Arc<Faults>,
     events: Mutex<Vec<Event>>,
 }
 
@@ -65,6 +69,11 @@ pub enum Step {
         /// Its path below the directory.
         file: PathBuf,
     },
+    /// The file was to be synced, which failed.
+    SyncFailed {
+        /// Its path below the directory.
+        file: PathBuf,
+    },
     /// The file was deleted.
     Delete {
         /// Its path below the directory.
@@ -85,14 +94,50 @@ pub enum Mark {
     Stored(usize),
 }
 
+impl Step {
+    /// The bytes that a write goes to; none for anything else.
+    pub(crate) fn extent(&self) -> Range<usize> {
+        match self {
+            Self::Write { offset, bytes, .. } => *offset..offset + bytes.len(),
+            _ => 0..0,
+        }
+    }
+
+    /// Does to the content of a file what a write or a cut does.
+    pub(crate) fn apply(&self, content: &mut Vec<u8>, portion: Portion) {
+        match self {
+            Self::Write { offset, bytes, .. } => {
+                let count = match portion {
+                    Portion::Half => bytes.len() / 2,
+                    Portion::Whole => bytes.len(),
+                };
+                let end = offset + count;
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                content[*offset..end].copy_from_slice(&bytes[..count]);
+            }
+            Self::Truncate { len, .. } => content.resize(*len, 0),
+            other => unreachable!("{other:?}"),
+        }
+    }
+}
+
 impl Trace {
     /// Of an empty, existing directory.
     #[must_use]
     pub fn of(dir: &Path) -> Arc<Self> {
         Arc::new(Self {
             dir: dir.canonicalize().expect("the directory"),
+            faults: Faults::new(),
             events: Mutex::default(),
         })
+    }
+
+    /// What fails while it is recorded.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Notes that something is so from here on.
@@ -104,6 +149,10 @@ impl Trace {
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().clone()
+    }
+
+    fn below(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.dir).expect("below it").to_owned()
     }
 
     fn push(&self, step: Step) {
@@ -119,9 +168,17 @@ impl Trace {
 }
 
 impl Watch for Trace {
+    fn before(&self, call: Call<'_>) -> Verdict {
+        let verdict = self.faults.before(call);
+        if let (Verdict::Fail(_), Act::Sync) = (verdict, call.act) {
+            let file = self.below(call.path);
+            self.push(Step::SyncFailed { file });
+        }
+        verdict
+    }
+
     fn after(&self, call: Call<'_>) {
-        let file = call.path.strip_prefix(&self.dir).expect("below it");
-        let file = file.to_owned();
+        let file = self.below(call.path);
         self.push(match call.act {
             Act::Read => return,
             Act::Open { makes } => Step::Open { file, makes },

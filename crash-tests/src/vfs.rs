@@ -7,6 +7,7 @@
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Once, OnceLock};
 
 use parking_lot::Mutex;
@@ -17,15 +18,8 @@ use crate::call::{Act, Call, Verdict, Watch};
 static WATCHES: Mutex<Vec<(PathBuf, Arc<dyn Watch>)>> = Mutex::new(Vec::new());
 static STATEMENTS: OnceLock<fn(&str)> = OnceLock::new();
 
-/// The default VFS before this one.
-struct Default(*mut ffi::sqlite3_vfs);
-
-// SAFETY: a registered VFS lives as long as the process and is used by all threads.
-unsafe impl Send for Default {}
-// SAFETY: the same.
-unsafe impl Sync for Default {}
-
-static DEFAULT: OnceLock<Default> = OnceLock::new();
+/// The default VFS before this one, which lives as long as the process.
+static DEFAULT: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
 
 /// What `SQLite` allocates for a file of ours.
 #[repr(C)]
@@ -43,7 +37,7 @@ struct Inner {
     watch: Option<Arc<dyn Watch>>,
 }
 
-/// As long as it lives, the calls on the files below the folder are watched, if they are opened meanwhile.
+/// As long as it lives, files below the folder are opened to be watched.
 #[derive(Debug)]
 pub struct Watching(PathBuf);
 
@@ -54,10 +48,6 @@ impl Drop for Watching {
 }
 
 /// Watches an existing folder.
-///
-/// # Panics
-///
-/// If there is no such folder.
 #[must_use]
 pub fn watch(dir: &Path, watch: Arc<dyn Watch>) -> Watching {
     static REGISTERED: Once = Once::new();
@@ -68,10 +58,6 @@ pub fn watch(dir: &Path, watch: Arc<dyn Watch>) -> Watching {
 }
 
 /// Hears the text of every statement that begins, on every connection opened from now on. Once a process.
-///
-/// # Panics
-///
-/// If `SQLite` takes no extension.
 pub fn on_statement(hear: fn(&str)) {
     STATEMENTS.get_or_init(|| hear);
     // SAFETY: the entry point has the signature that is asked for, and lives for ever.
@@ -116,7 +102,7 @@ fn register() {
     // the VFS they are called with, but for `mxPathname`, which is the same.
     let code = unsafe {
         let real = ffi::sqlite3_vfs_find(std::ptr::null());
-        DEFAULT.get_or_init(|| Default(real));
+        DEFAULT.store(real, Ordering::Release);
         let ours = Box::leak(Box::new(*real));
         ours.szOsFile = c_int::try_from(size_of::<File>()).expect("two pointers");
         ours.pNext = std::ptr::null_mut();
@@ -126,10 +112,6 @@ fn register() {
         ffi::sqlite3_vfs_register(ours, 1)
     };
     assert_eq!(code, ffi::SQLITE_OK);
-}
-
-fn default_vfs() -> *mut ffi::sqlite3_vfs {
-    DEFAULT.get().expect("registered").0
 }
 
 fn watch_of(path: &Path) -> Option<Arc<dyn Watch>> {
@@ -190,7 +172,7 @@ unsafe extern "C" fn open(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    let vfs = default_vfs();
+    let vfs = DEFAULT.load(Ordering::Acquire);
     // SAFETY: SQLite hands in a name or null; the default VFS is alive.
     let (path, size) = unsafe { (path(name), usize::try_from((*vfs).szOsFile)) };
     let mut memory = vec![0_u64; size.expect("a size").div_ceil(8)];
@@ -225,7 +207,7 @@ unsafe extern "C" fn open(
 }
 
 unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, name: *const c_char, sync: c_int) -> c_int {
-    let vfs = default_vfs();
+    let vfs = DEFAULT.load(Ordering::Acquire);
     // SAFETY: SQLite hands in a name.
     let path = unsafe { path(name) };
     let act = Act::Delete { synced: sync != 0 };
@@ -262,23 +244,21 @@ macro_rules! hand_through {
     };
 }
 
+/// A method that goes past the watch.
+macro_rules! watched {
+    ($name:ident, $method:ident ($($argument:ident: $type:ty),*), $act:expr) => {
+        unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file $(, $argument: $type)*) -> c_int {
+            // SAFETY: SQLite calls methods on open files only.
+            let inner = unsafe { inner(file) };
+            around(inner.watch.as_ref(), &inner.path, $act, |_| real!(inner, $method($($argument),*)))
+        }
+    };
+}
+
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: an open file of ours, which SQLite does not use again.
     let inner = unsafe { Box::from_raw((*file.cast::<File>()).inner) };
     real!(inner, xClose())
-}
-
-unsafe extern "C" fn read(
-    file: *mut ffi::sqlite3_file,
-    to: *mut c_void,
-    count: c_int,
-    offset: i64,
-) -> c_int {
-    // SAFETY: SQLite calls methods on open files only.
-    let inner = unsafe { inner(file) };
-    around(inner.watch.as_ref(), &inner.path, Act::Read, |_| {
-        real!(inner, xRead(to, count, offset))
-    })
 }
 
 unsafe extern "C" fn write(
@@ -299,25 +279,6 @@ unsafe extern "C" fn write(
     around(inner.watch.as_ref(), &inner.path, act, |part| {
         let count = part.map_or(count, |part| c_int::try_from(part).expect("a part of it"));
         real!(inner, xWrite(from, count, offset))
-    })
-}
-
-unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
-    // SAFETY: SQLite calls methods on open files only.
-    let inner = unsafe { inner(file) };
-    let act = Act::Truncate {
-        len: usize::try_from(len).expect("a length"),
-    };
-    around(inner.watch.as_ref(), &inner.path, act, |_| {
-        real!(inner, xTruncate(len))
-    })
-}
-
-unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
-    // SAFETY: SQLite calls methods on open files only.
-    let inner = unsafe { inner(file) };
-    around(inner.watch.as_ref(), &inner.path, Act::Sync, |_| {
-        real!(inner, xSync(flags))
     })
 }
 
@@ -344,6 +305,10 @@ unsafe extern "C" fn file_control(
     }
     real!(inner, xFileControl(operation, argument))
 }
+
+watched!(read, xRead(to: *mut c_void, count: c_int, offset: i64), Act::Read);
+watched!(truncate, xTruncate(len: i64), Act::Truncate { len: usize::try_from(len).expect("a length") });
+watched!(sync, xSync(flags: c_int), Act::Sync);
 
 hand_through!(file_size, xFileSize(to: *mut i64) -> c_int);
 hand_through!(lock, xLock(level: c_int) -> c_int);

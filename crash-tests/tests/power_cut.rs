@@ -26,7 +26,8 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crash_tests::{Disk, Disks, Event, FileKind, Mark, Step, Trace, vfs};
+use crash_tests::{ActKind, Disk, Disks, Event, Fault, FileKind, Mark, Step, Trace, vfs};
+use rusqlite::ffi;
 use spillring::{
     Batch, BoxFuture, Config, Delivery, Drainer, Position, PublisherId, Sink, SinkError,
     SpillDurability,
@@ -47,7 +48,7 @@ struct Recorded {
 
 #[test]
 fn what_was_flushed_survives_a_power_cut_at_any_call() {
-    let recorded = record(SpillDurability::PowerLoss);
+    let recorded = record(SpillDurability::PowerLoss, [11, 5], None);
     assert_eventful(&recorded.events, 2);
     check_all(&recorded);
 }
@@ -55,23 +56,40 @@ fn what_was_flushed_survives_a_power_cut_at_any_call() {
 /// Flushed entries may be gone here, but only from the end, and nothing is doubled or out of order.
 #[test]
 fn unsynced_commits_vanish_from_the_end_only() {
-    let recorded = record(SpillDurability::ProcessCrash);
+    let recorded = record(SpillDurability::ProcessCrash, [6, 3], None);
     assert_eventful(&recorded.events, 1);
     check_all(&recorded);
 }
 
-/// Two lives of a publisher on one directory.
-fn record(durability: SpillDurability) -> Recorded {
+/// A sync fails, and what was written before it may be gone whatever is synced later: only what was flushed by another
+/// sync counts as safe.
+#[test]
+fn what_was_flushed_after_a_failed_sync_survives_a_power_cut() {
+    for (file, after) in [(FileKind::Wal, 3), (FileKind::Database, 0)] {
+        let fault = Fault {
+            file,
+            act: ActKind::Sync,
+            code: ffi::SQLITE_IOERR_FSYNC,
+        };
+        let recorded = record(SpillDurability::PowerLoss, [5, 2], Some((fault, after)));
+        let failed = |event: &Event| matches!(event.step, Step::SyncFailed { .. });
+        assert!(recorded.events.iter().any(failed));
+        check_all(&recorded);
+    }
+}
+
+/// Two lives of a publisher on one directory, of so many commits each; a call may fail in the first.
+fn record(
+    durability: SpillDurability,
+    rounds: [usize; 2],
+    fault: Option<(Fault, u64)>,
+) -> Recorded {
     let dir = tempfile::tempdir_in(memory()).unwrap();
     let trace = Trace::of(dir.path());
     let _watching = vfs::watch(dir.path(), Arc::clone(&trace) as _);
     let remote = Remote::holding(Vec::new());
     let mut config = config(dir.path(), durability);
     config.batch_max = 4;
-    let rounds = match durability {
-        SpillDurability::PowerLoss => [11, 5],
-        _ => [6, 3],
-    };
     let mut next = 0;
     for rounds in rounds {
         remote.set(Mode::Down);
@@ -81,6 +99,9 @@ fn record(durability: SpillDurability) -> Recorded {
             trace: Arc::clone(&trace),
         };
         let drainer = spillring::start(config.clone(), sink).unwrap();
+        if let (Some((fault, after)), 0) = (fault, next) {
+            trace.faults().once(fault, after);
+        }
         publish_flushed(&drainer, &trace, &mut next, rounds);
         remote.set(Mode::Prefixes(2));
         support::bench::eventually("some are stored", || drainer.stats().delivered > 4);
@@ -126,6 +147,7 @@ fn assert_eventful(events: &[Event], times: usize) {
             | Step::Write { file, .. }
             | Step::Truncate { file, .. }
             | Step::Sync { file }
+            | Step::SyncFailed { file }
             | Step::Delete { file, .. } => Some((&event.step, FileKind::of(file))),
             Step::Mark(_) => None,
         });
