@@ -115,6 +115,11 @@ impl Remote {
         Self::new(Storage::Memory(Vec::new()), cursor)
     }
 
+    /// In memory, with this stored already.
+    pub fn holding(stored: Vec<Stored>) -> Self {
+        Self::new(Storage::Memory(stored), Cursor::Kept)
+    }
+
     pub fn in_file(path: &Path) -> Self {
         Self::new(Storage::File(path.to_owned()), Cursor::Kept)
     }

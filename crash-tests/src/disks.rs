@@ -1,0 +1,335 @@
+//! What a disk may hold after a power cut, at every moment of a recorded run.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::{ControlFlow, Range};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::{Disk, Portion};
+use crate::trace::{Event, Mark, Small, Step};
+
+/// Up to so many calls that are not synced yet, every subset of them is tried.
+const ALL_SUBSETS_MAX: usize = 8;
+/// How many subsets are tried of more.
+const SUBSETS: usize = 32;
+/// The files beside the database that are synced before they are used.
+const SYNCED_SMALL: [&str; 1] = ["identity"];
+
+/// All the disks that a recorded run may leave behind, however long it lasts.
+#[derive(Debug)]
+pub struct Disks {
+    events: Vec<Event>,
+    /// How many events have happened.
+    at: usize,
+    nodes: Vec<Node>,
+    /// What is bound to each name for sure, as far as it is any.
+    names: BTreeMap<PathBuf, usize>,
+    /// Names bound and unbound since their folder was synced, by event.
+    bindings: Vec<(usize, PathBuf, Option<usize>)>,
+    /// What each name is bound to for the running process.
+    open: BTreeMap<PathBuf, usize>,
+    flushed: usize,
+    stored: usize,
+    random: fastrand::Rng,
+    seen: HashSet<Key>,
+}
+
+/// A file, whatever its name.
+#[derive(Debug, Default)]
+struct Node {
+    /// What is there for sure, up to the first call that may be missing.
+    synced: Vec<u8>,
+    /// The last event in it.
+    through: usize,
+    /// Every call behind that.
+    calls: Vec<(usize, Fate)>,
+}
+
+/// What a power cut may do to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Undo it, until a sync.
+    Unsynced,
+    /// Undo it, whatever is synced later: the kernel tells of a failed sync once, and then takes the pages for clean.
+    Forgotten,
+    /// Nothing.
+    Synced,
+}
+
+/// Up to which event all calls on a file are there, and which others behind a gap, or by half.
+type NodeKey = (PathBuf, usize, usize, Vec<(usize, Portion)>);
+/// Equal keys are equal disks of which the same is true.
+type Key = (Vec<NodeKey>, *const Small, usize, usize);
+
+impl Disks {
+    /// Of this run.
+    #[must_use]
+    pub fn of(events: Vec<Event>, seed: u64) -> Self {
+        Self {
+            events,
+            at: 0,
+            nodes: Vec::new(),
+            names: BTreeMap::new(),
+            bindings: Vec::new(),
+            open: BTreeMap::new(),
+            flushed: 0,
+            stored: 0,
+            random: fastrand::Rng::with_seed(seed),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Calls `check` with every disk that differs from those before, or of which something else is true, until it has
+    /// had enough.
+    pub fn each(mut self, mut check: impl FnMut(Disk) -> ControlFlow<()>) {
+        while self.at < self.events.len() {
+            self.advance();
+            let pending = self.pending();
+            for there in self.subsets(&pending) {
+                for small in self.smalls(there.is_empty() || there.len() == pending.len()) {
+                    if let Some(disk) = self.rebuild(&there, &small)
+                        && check(disk).is_break()
+                    {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The small files to try: with nothing and with everything of the rest the newest and the oldest, else those of any
+    /// moment so far.
+    fn smalls(&mut self, extreme: bool) -> Vec<Arc<Small>> {
+        let of = |event: usize| Arc::clone(&self.events[event].small);
+        let newest = self.at - 1;
+        if extreme {
+            vec![of(newest), of(0)]
+        } else {
+            vec![of(
+                [0, newest, self.random.usize(0..=newest)][self.random.usize(0..3)]
+            )]
+        }
+    }
+
+    fn advance(&mut self) {
+        let event = self.at;
+        self.at += 1;
+        match self.events[event].step.clone() {
+            Step::Open { file, makes } => {
+                if !self.open.contains_key(&file) {
+                    let node = self.nodes.len();
+                    self.nodes.push(Node::default());
+                    self.open.insert(file.clone(), node);
+                    if makes {
+                        self.bindings.push((event, file, Some(node)));
+                    } else {
+                        // Made and synced by spillring itself.
+                        self.names.insert(file, node);
+                    }
+                }
+            }
+            Step::Write { file, .. } | Step::Truncate { file, .. } => {
+                let node = self.open[&file];
+                self.nodes[node].calls.push((event, Fate::Unsynced));
+            }
+            Step::Sync { file } => {
+                let node = self.open[&file];
+                self.settle(node);
+                if self
+                    .bindings
+                    .iter()
+                    .any(|&(_, _, bound)| bound == Some(node))
+                {
+                    self.sync_folder();
+                }
+            }
+            Step::SyncFailed { file } => {
+                let node = self.open[&file];
+                for (_, fate) in &mut self.nodes[node].calls {
+                    if *fate == Fate::Unsynced {
+                        *fate = Fate::Forgotten;
+                    }
+                }
+            }
+            Step::Delete { file, synced } => {
+                self.open.remove(&file);
+                self.bindings.push((event, file, None));
+                if synced {
+                    self.sync_folder();
+                }
+            }
+            Step::Mark(Mark::Flushed(count)) => self.flushed = count,
+            Step::Mark(Mark::Stored(count)) => self.stored = count,
+        }
+    }
+
+    /// What was not synced is now; what was forgotten no longer matters where it is written over.
+    fn settle(&mut self, node: usize) {
+        let mut calls = std::mem::take(&mut self.nodes[node].calls);
+        for (_, fate) in &mut calls {
+            if *fate == Fate::Unsynced {
+                *fate = Fate::Synced;
+            }
+        }
+        let extents: Vec<_> = calls
+            .iter()
+            .map(|&(event, fate)| (self.events[event].step.extent(), fate))
+            .collect();
+        let mut at = 0;
+        calls.retain(|&(_, fate)| {
+            let (mine, later) = (&extents[at].0, &extents[at + 1..]);
+            at += 1;
+            let over = |(extent, fate): &(Range<usize>, Fate)| {
+                *fate == Fate::Synced && extent.start <= mine.start && mine.end <= extent.end
+            };
+            fate != Fate::Forgotten || mine.is_empty() || !later.iter().any(over)
+        });
+        let sure = calls
+            .iter()
+            .take_while(|(_, fate)| *fate == Fate::Synced)
+            .count();
+        let mut content = std::mem::take(&mut self.nodes[node].synced);
+        for (event, _) in calls.drain(..sure) {
+            self.events[event].step.apply(&mut content, Portion::Whole);
+            self.nodes[node].through = event;
+        }
+        self.nodes[node].synced = content;
+        self.nodes[node].calls = calls;
+    }
+
+    fn sync_folder(&mut self) {
+        for (_, file, node) in self.bindings.drain(..) {
+            bind(&mut self.names, file, node);
+        }
+    }
+
+    /// The calls that a power cut may undo, by event. Those on files that have lost their name for sure are none.
+    fn pending(&self) -> Vec<usize> {
+        let bound = self.bindings.iter().filter_map(|&(_, _, node)| node);
+        let mut reachable: Vec<_> = self.names.values().copied().chain(bound).collect();
+        reachable.sort_unstable();
+        reachable.dedup();
+        let calls = reachable
+            .into_iter()
+            .flat_map(|node| self.nodes[node].calls.iter())
+            .filter(|(_, fate)| *fate != Fate::Synced)
+            .map(|&(event, _)| event);
+        let mut pending: Vec<_> = calls
+            .chain(self.bindings.iter().map(|&(event, ..)| event))
+            .collect();
+        pending.sort_unstable();
+        pending
+    }
+
+    fn subsets(&mut self, pending: &[usize]) -> Vec<Vec<(usize, Portion)>> {
+        let whole = |events: &[usize]| -> Vec<_> {
+            events
+                .iter()
+                .map(|&event| (event, Portion::Whole))
+                .collect()
+        };
+        let mut subsets = if pending.len() <= ALL_SUBSETS_MAX {
+            (0..1_usize << pending.len())
+                .map(|mask| {
+                    let there = pending.iter().enumerate();
+                    there
+                        .filter(|(bit, _)| mask >> bit & 1 == 1)
+                        .map(|(_, &event)| (event, Portion::Whole))
+                        .collect()
+                })
+                .collect()
+        } else {
+            let mut subsets = vec![
+                Vec::new(),
+                whole(pending),
+                whole(&pending[1..]),
+                whole(&pending[..pending.len() - 1]),
+            ];
+            subsets.extend((subsets.len()..SUBSETS).map(|_| self.some(pending)));
+            subsets
+        };
+        if let Some((last, others)) = pending.split_last() {
+            let mut torn = whole(others);
+            torn.push((*last, Portion::Half));
+            subsets.push(torn);
+        }
+        subsets
+    }
+
+    /// A subset by chance: half of the calls, most, or nearly all; a few of them torn.
+    fn some(&mut self, pending: &[usize]) -> Vec<(usize, Portion)> {
+        let share = [0.5, 0.9, 0.97][self.random.usize(0..3)];
+        let mut there = Vec::new();
+        for &event in pending {
+            if self.random.f64() < share {
+                let torn = self.random.u8(0..16) == 0;
+                there.push((event, if torn { Portion::Half } else { Portion::Whole }));
+            }
+        }
+        there
+    }
+
+    /// None if there was such a disk already.
+    fn rebuild(&mut self, there: &[(usize, Portion)], small: &Arc<Small>) -> Option<Disk> {
+        let mut names = self.names.clone();
+        for (event, file, node) in &self.bindings {
+            if there.iter().any(|(there, _)| there == event) {
+                bind(&mut names, file.clone(), *node);
+            }
+        }
+        let portion = |&(event, fate): &(usize, Fate)| match fate {
+            Fate::Synced => Some(Portion::Whole),
+            Fate::Unsynced | Fate::Forgotten => {
+                let found = there.iter().find(|(there, _)| *there == event);
+                found.map(|&(_, portion)| portion)
+            }
+        };
+        let key = |(file, &node): (&PathBuf, &usize)| -> NodeKey {
+            let Node { through, calls, .. } = &self.nodes[node];
+            let whole = |call: &&(usize, Fate)| portion(call) == Some(Portion::Whole);
+            let gapless = calls.iter().take_while(whole).count();
+            let through = gapless
+                .checked_sub(1)
+                .map_or(*through, |last| calls[last].0);
+            let others = calls[gapless..].iter();
+            let others = others.filter_map(|call| Some((call.0, portion(call)?)));
+            (file.clone(), node, through, others.collect())
+        };
+        let keys = names.iter().map(key).collect();
+        let key = (keys, Arc::as_ptr(small), self.flushed, self.stored);
+        if !self.seen.insert(key) {
+            return None;
+        }
+        let content = |(file, node): (PathBuf, usize)| {
+            let mut content = self.nodes[node].synced.clone();
+            for call in &self.nodes[node].calls {
+                if let Some(portion) = portion(call) {
+                    self.events[call.0].step.apply(&mut content, portion);
+                }
+            }
+            (file, content)
+        };
+        let mut small = (**small).clone();
+        for name in SYNCED_SMALL {
+            small.remove(name);
+            if let Some(content) = self.events[self.at - 1].small.get(name) {
+                small.insert(name.to_owned(), content.clone());
+            }
+        }
+        Some(Disk {
+            events: self.at,
+            there: there.to_vec(),
+            flushed: self.flushed,
+            stored: self.stored,
+            files: names.into_iter().map(content).collect(),
+            small,
+        })
+    }
+}
+
+fn bind(names: &mut BTreeMap<PathBuf, usize>, file: PathBuf, node: Option<usize>) {
+    match node {
+        Some(node) => names.insert(file, node),
+        None => names.remove(&file),
+    };
+}

@@ -1,0 +1,70 @@
+//! The spill against power cuts, kills and failing calls, in the middle of whatever `SQLite` is doing for it.
+//!
+//! A VFS of our own ([`vfs`]) stands between `SQLite` and the disk. spillring uses it without knowing, since it is the
+//! default of the process: the code under test is the one that ships, through its public face. What watches the calls
+//! may record them ([`Trace`]), kill the process in the midst of one ([`Killer`]), or let one fail ([`Faults`]).
+//!
+//! # A power cut
+//!
+//! A recorded run is cut after each of its calls, and what the disk may hold then is rebuilt ([`Disk`]):
+//!
+//! - What was written to a file before its last sync is there. Of what was written, or cut off, since then, any subset
+//!   may be there, in the order of the calls; the last one that is, perhaps half of it.
+//! - A file that was made or deleted has its name, or has lost it, for sure once its folder is synced. `os_unix.c` does
+//!   that with the first sync of a new journal or WAL (`UNIXFILE_DIRSYNC`, in `unixSync`) and where `xDelete` is told to
+//!   (`unixDelete`), which closing a WAL does not. Until then it may have happened or not. A file without its name is
+//!   lost with its content.
+//! - What was written before a sync that failed may be missing for good, whatever is synced later, until it is written
+//!   over: the kernel tells of the error once, and then takes the pages for clean.
+//! - The small files that spillring writes itself are as they were at some moment since the run began, when all but two
+//!   were absent; only `identity`, which is synced before it is used, is always as it was last.
+//!
+//! That is what `SQLite` itself supposes ("Atomic Commit In SQLite", section 2, "Hardware Assumptions"): that a sync is
+//! honest, that writes between two syncs may be carried out in any order, that a single one may be torn but harms nothing
+//! beside it ("powersafe overwrite", which `os_unix.c` reports by default). Not modelled: disks that lie about syncs,
+//! and bits that rot.
+//!
+//! What does not lose power is the sink: it is the truth outside the disk, and is given what it had stored by then.
+//!
+//! # Scale
+//!
+//! The pages that start a checkpoint, 1,024 as shipped, are lowered on the way, in the pragma itself ([`SCALED`]): the
+//! same is done every few commits, so that a run of some hundred calls grows, checkpoints, restarts and truncates the WAL
+//! several times over.
+#![deny(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "for tests only: a failed expectation fails the test"
+)]
+
+mod call;
+mod disk;
+mod disks;
+mod faults;
+mod killer;
+mod trace;
+#[allow(unsafe_code, reason = "SQLite's interface for a VFS is one of C")]
+pub mod vfs;
+
+pub use call::{Act, Call, FileKind, Verdict, Watch};
+pub use disk::{Disk, Portion};
+pub use disks::Disks;
+pub use faults::{ActKind, Fault, Faults};
+pub use killer::{Killer, Landing, Phase};
+pub use trace::{Event, Mark, Step, Trace};
+
+/// The pragmas that bound the WAL, scaled down: a checkpoint at 24 pages, and what is longer than 20 is cut off.
+pub const SCALED: [(&str, &str); 2] = [
+    ("wal_autocheckpoint", "24"),
+    ("journal_size_limit", "327680"),
+];
+
+/// The scaled value of a pragma.
+pub(crate) fn scaled(name: &str) -> Option<&'static str> {
+    SCALED
+        .iter()
+        .find(|(scaled, _)| *scaled == name)
+        .map(|&(_, value)| value)
+}

@@ -1,0 +1,344 @@
+//! A VFS around the default one, registered as the default of this process: every call on a watched folder goes past
+//! its [`Watch`]. All unsafe code of the workspace is in here.
+//!
+//! Mapping files into memory is not offered (the methods are of version 2), so no write goes past the watch. Everything
+//! else, locks and shared memory included, is handed through.
+
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Once, OnceLock};
+
+use parking_lot::Mutex;
+use rusqlite::ffi;
+
+use crate::call::{Act, Call, Verdict, Watch};
+
+static WATCHES: Mutex<Vec<(PathBuf, Arc<dyn Watch>)>> = Mutex::new(Vec::new());
+static STATEMENTS: OnceLock<fn(&str)> = OnceLock::new();
+
+/// The default VFS before this one, which lives as long as the process.
+static DEFAULT: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
+
+/// What `SQLite` allocates for a file of ours.
+#[repr(C)]
+struct File {
+    base: ffi::sqlite3_file,
+    inner: *mut Inner,
+}
+
+struct Inner {
+    /// Of the default VFS, `szOsFile` bytes long.
+    real: *mut ffi::sqlite3_file,
+    /// Owns these bytes.
+    _memory: Vec<u64>,
+    path: PathBuf,
+    watch: Option<Arc<dyn Watch>>,
+}
+
+/// As long as it lives, files below the folder are opened to be watched.
+#[derive(Debug)]
+pub struct Watching(PathBuf);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        WATCHES.lock().retain(|(dir, _)| *dir != self.0);
+    }
+}
+
+/// Watches an existing folder.
+#[must_use]
+pub fn watch(dir: &Path, watch: Arc<dyn Watch>) -> Watching {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(register);
+    let dir = dir.canonicalize().expect("the folder");
+    WATCHES.lock().push((dir.clone(), watch));
+    Watching(dir)
+}
+
+/// Hears the text of every statement that begins, on every connection opened from now on. Once a process.
+pub fn on_statement(hear: fn(&str)) {
+    STATEMENTS.get_or_init(|| hear);
+    // SAFETY: the entry point has the signature that is asked for, and lives for ever.
+    let code = unsafe { ffi::sqlite3_auto_extension(Some(trace_statements)) };
+    assert_eq!(code, ffi::SQLITE_OK);
+}
+
+unsafe extern "C" fn trace_statements(
+    db: *mut ffi::sqlite3,
+    _: *mut *mut c_char,
+    _: *const ffi::sqlite3_api_routines,
+) -> c_int {
+    // SAFETY: SQLite hands in a connection that is just being opened; the callback lives for ever.
+    unsafe {
+        ffi::sqlite3_trace_v2(
+            db,
+            ffi::SQLITE_TRACE_STMT,
+            Some(statement),
+            std::ptr::null_mut(),
+        )
+    }
+}
+
+unsafe extern "C" fn statement(
+    _: u32,
+    _: *mut c_void,
+    statement: *mut c_void,
+    _: *mut c_void,
+) -> c_int {
+    // SAFETY: for this kind of trace the third argument is the statement, whose text lives as long as it does.
+    let text = unsafe { ffi::sqlite3_sql(statement.cast()) };
+    if let (Some(hear), false) = (STATEMENTS.get(), text.is_null()) {
+        // SAFETY: a text that ends with a zero, see above.
+        hear(&unsafe { CStr::from_ptr(text) }.to_string_lossy());
+    }
+    ffi::SQLITE_OK
+}
+
+fn register() {
+    // SAFETY: `sqlite3_vfs_find` initialises SQLite. What is found is copied; the copy differs in name, size of a file,
+    // opening and deleting, is leaked, and so lives as long as it is registered. The methods that are kept do not look at
+    // the VFS they are called with, but for `mxPathname`, which is the same.
+    let code = unsafe {
+        let real = ffi::sqlite3_vfs_find(std::ptr::null());
+        DEFAULT.store(real, Ordering::Release);
+        let ours = Box::leak(Box::new(*real));
+        ours.szOsFile = c_int::try_from(size_of::<File>()).expect("two pointers");
+        ours.pNext = std::ptr::null_mut();
+        ours.zName = c"crash-tests".as_ptr();
+        ours.xOpen = Some(open);
+        ours.xDelete = Some(delete);
+        ffi::sqlite3_vfs_register(ours, 1)
+    };
+    assert_eq!(code, ffi::SQLITE_OK);
+}
+
+fn watch_of(path: &Path) -> Option<Arc<dyn Watch>> {
+    let watches = WATCHES.lock();
+    let found = watches.iter().find(|(dir, _)| path.starts_with(dir));
+    found.map(|(_, watch)| Arc::clone(watch))
+}
+
+/// # Safety
+///
+/// The name is null, or a text that ends with a zero.
+unsafe fn path(name: *const c_char) -> PathBuf {
+    if name.is_null() {
+        return PathBuf::new();
+    }
+    // SAFETY: the caller's.
+    let name = unsafe { CStr::from_ptr(name) };
+    Path::new(OsStr::from_bytes(name.to_bytes())).to_owned()
+}
+
+/// Carries a call out, or not, as the watch has it. `real` gets how much of a write is wanted.
+fn around(
+    watch: Option<&Arc<dyn Watch>>,
+    path: &Path,
+    act: Act<'_>,
+    real: impl Fn(Option<usize>) -> c_int,
+) -> c_int {
+    let Some(watch) = watch else {
+        return real(None);
+    };
+    let call = Call { path, act };
+    match watch.before(call) {
+        Verdict::Pass => {
+            let code = real(None);
+            if code == ffi::SQLITE_OK {
+                watch.after(call);
+            }
+            code
+        }
+        Verdict::Fail(code) => code,
+        Verdict::Die { after } => {
+            if after > 0 {
+                real(Some(after));
+            }
+            let this = rustix::process::getpid();
+            rustix::process::kill_process(this, rustix::process::Signal::KILL).expect("ours");
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn open(
+    _: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    file: *mut ffi::sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    let vfs = DEFAULT.load(Ordering::Acquire);
+    // SAFETY: SQLite hands in a name or null; the default VFS is alive.
+    let (path, size) = unsafe { (path(name), usize::try_from((*vfs).szOsFile)) };
+    let mut memory = vec![0_u64; size.expect("a size").div_ceil(8)];
+    let inner = Inner {
+        real: memory.as_mut_ptr().cast(),
+        _memory: memory,
+        watch: watch_of(&path),
+        path,
+    };
+    let makes = flags & ffi::SQLITE_OPEN_CREATE != 0 && !inner.path.exists();
+    let act = Act::Open { makes };
+    let code = around(inner.watch.as_ref(), &inner.path, act, |_| {
+        // SAFETY: the arguments are SQLite's, but for the file, which is zeroed memory of the size that this VFS asks for.
+        unsafe { (*vfs).xOpen.expect("a method")(vfs, name, inner.real, flags, out_flags) }
+    });
+    // SAFETY: SQLite has allocated `szOsFile` bytes for our file. Without methods it is not closed.
+    unsafe {
+        let opened = code == ffi::SQLITE_OK;
+        let file = file.cast::<File>();
+        (*file).base.pMethods = if opened {
+            &raw const METHODS
+        } else {
+            std::ptr::null()
+        };
+        (*file).inner = if opened {
+            Box::into_raw(Box::new(inner))
+        } else {
+            std::ptr::null_mut()
+        };
+    }
+    code
+}
+
+unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, name: *const c_char, sync: c_int) -> c_int {
+    let vfs = DEFAULT.load(Ordering::Acquire);
+    // SAFETY: SQLite hands in a name.
+    let path = unsafe { path(name) };
+    let act = Act::Delete { synced: sync != 0 };
+    around(watch_of(&path).as_ref(), &path, act, |_| {
+        // SAFETY: the arguments are SQLite's.
+        unsafe { (*vfs).xDelete.expect("a method")(vfs, name, sync) }
+    })
+}
+
+/// # Safety
+///
+/// The file was opened here, and is not closed meanwhile.
+unsafe fn inner<'f>(file: *mut ffi::sqlite3_file) -> &'f Inner {
+    // SAFETY: what `open` has put there; nobody changes it.
+    unsafe { &*(*file.cast::<File>()).inner }
+}
+
+/// Calls a method of the default VFS on its own file.
+macro_rules! real {
+    ($inner:expr, $method:ident ($($argument:expr),*)) => {
+        // SAFETY: an open file of the default VFS, and arguments as SQLite has handed them in for this method.
+        unsafe { (*(*$inner.real).pMethods).$method.expect("a method")($inner.real, $($argument),*) }
+    };
+}
+
+/// A method that is handed through.
+macro_rules! hand_through {
+    ($name:ident, $method:ident ($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
+        unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file $(, $argument: $type)*) $(-> $result)? {
+            // SAFETY: SQLite calls methods on open files only.
+            let inner = unsafe { inner(file) };
+            real!(inner, $method($($argument),*))
+        }
+    };
+}
+
+/// A method that goes past the watch.
+macro_rules! watched {
+    ($name:ident, $method:ident ($($argument:ident: $type:ty),*), $act:expr) => {
+        unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file $(, $argument: $type)*) -> c_int {
+            // SAFETY: SQLite calls methods on open files only.
+            let inner = unsafe { inner(file) };
+            around(inner.watch.as_ref(), &inner.path, $act, |_| real!(inner, $method($($argument),*)))
+        }
+    };
+}
+
+unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
+    // SAFETY: an open file of ours, which SQLite does not use again.
+    let inner = unsafe { Box::from_raw((*file.cast::<File>()).inner) };
+    real!(inner, xClose())
+}
+
+unsafe extern "C" fn write(
+    file: *mut ffi::sqlite3_file,
+    from: *const c_void,
+    count: c_int,
+    offset: i64,
+) -> c_int {
+    // SAFETY: SQLite calls methods on open files only, and hands in so many bytes.
+    let (inner, bytes) = unsafe {
+        let count = usize::try_from(count).expect("a length");
+        (inner(file), std::slice::from_raw_parts(from.cast(), count))
+    };
+    let act = Act::Write {
+        offset: usize::try_from(offset).expect("an offset"),
+        bytes,
+    };
+    around(inner.watch.as_ref(), &inner.path, act, |part| {
+        let count = part.map_or(count, |part| c_int::try_from(part).expect("a part of it"));
+        real!(inner, xWrite(from, count, offset))
+    })
+}
+
+unsafe extern "C" fn file_control(
+    file: *mut ffi::sqlite3_file,
+    operation: c_int,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: SQLite calls methods on open files only.
+    let inner = unsafe { inner(file) };
+    if let (ffi::SQLITE_FCNTL_PRAGMA, Some(watch)) = (operation, &inner.watch) {
+        // SAFETY: for this operation the argument is an array of texts: an answer, the name, and the value or null, which
+        // the parser has copied for this statement alone, and reads again afterwards. No byte is written behind its end.
+        unsafe {
+            let texts = argument.cast::<*mut c_char>();
+            let (name, value) = (*texts.add(1), *texts.add(2));
+            let other = watch.pragma(&CStr::from_ptr(name).to_string_lossy());
+            if let (Some(other), false) = (other, value.is_null()) {
+                assert!(other.len() <= CStr::from_ptr(value).count_bytes());
+                std::ptr::copy_nonoverlapping(other.as_ptr().cast(), value, other.len());
+                *value.add(other.len()) = 0;
+            }
+        }
+    }
+    real!(inner, xFileControl(operation, argument))
+}
+
+watched!(read, xRead(to: *mut c_void, count: c_int, offset: i64), Act::Read);
+watched!(truncate, xTruncate(len: i64), Act::Truncate { len: usize::try_from(len).expect("a length") });
+watched!(sync, xSync(flags: c_int), Act::Sync);
+
+hand_through!(file_size, xFileSize(to: *mut i64) -> c_int);
+hand_through!(lock, xLock(level: c_int) -> c_int);
+hand_through!(unlock, xUnlock(level: c_int) -> c_int);
+hand_through!(check_reserved_lock, xCheckReservedLock(to: *mut c_int) -> c_int);
+hand_through!(sector_size, xSectorSize() -> c_int);
+hand_through!(device_characteristics, xDeviceCharacteristics() -> c_int);
+hand_through!(shm_map, xShmMap(page: c_int, size: c_int, extend: c_int, to: *mut *mut c_void) -> c_int);
+hand_through!(shm_lock, xShmLock(offset: c_int, count: c_int, flags: c_int) -> c_int);
+hand_through!(shm_barrier, xShmBarrier());
+hand_through!(shm_unmap, xShmUnmap(delete: c_int) -> c_int);
+
+static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    iVersion: 2,
+    xClose: Some(close),
+    xRead: Some(read),
+    xWrite: Some(write),
+    xTruncate: Some(truncate),
+    xSync: Some(sync),
+    xFileSize: Some(file_size),
+    xLock: Some(lock),
+    xUnlock: Some(unlock),
+    xCheckReservedLock: Some(check_reserved_lock),
+    xFileControl: Some(file_control),
+    xSectorSize: Some(sector_size),
+    xDeviceCharacteristics: Some(device_characteristics),
+    xShmMap: Some(shm_map),
+    xShmLock: Some(shm_lock),
+    xShmBarrier: Some(shm_barrier),
+    xShmUnmap: Some(shm_unmap),
+    xFetch: None,
+    xUnfetch: None,
+};
