@@ -59,8 +59,8 @@ pub struct Config {
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
     #[serde(default = "defaults::entry_bytes_max")]
     pub entry_bytes_max: u64,
-    /// How many bytes the backlog may take, never more than half of what the disk has free at the start.
-    /// Default 4 GiB.
+    /// How many bytes the backlog and the dead letters may take together, never more than half of what the disk has free
+    /// at the start. Default 4 GiB.
     #[serde(default = "defaults::spill_bytes_max")]
     pub spill_bytes_max: u64,
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
@@ -88,7 +88,10 @@ pub enum SpillDurability {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WhenSpillFull {
-    /// The ring is no longer emptied, and once it is full, new entries are refused with the reason `spill_full`.
+    /// The ring is no longer emptied into the spill, and once it is full, new entries are refused with the reason
+    /// `spill_full`. An entry that is to become a dead letter and is not in the spill yet then holds up those behind it,
+    /// until the backlog shrinks or, with no publisher running, dead letters are removed or requeued
+    /// ([`DeadLetters`](crate::DeadLetters)).
     #[default]
     RefuseNew,
 }

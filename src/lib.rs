@@ -89,6 +89,7 @@
 mod config;
 mod control;
 mod courier;
+mod dead_letters;
 mod drainer;
 mod entry;
 mod error;
@@ -107,6 +108,7 @@ mod sync;
 mod ticket;
 
 pub use config::*;
+pub use dead_letters::{DeadLetter, DeadLetters, Selection};
 pub use entry::*;
 pub use error::*;
 pub use event::*;

@@ -25,11 +25,13 @@
 //! # Rooms
 //!
 //! `directory` knows the files and the lock, `schema` the tables and pragmas, `database` transactions and totals, `rows`
-//! the statements on the backlog, `fold` how rows become records, `runs` the starts, `look` what others may see.
+//! the statements on the backlog, `letters` those on the dead letters, `fold` how rows become records, `runs` the starts,
+//! `look` what others may see.
 
 mod database;
 mod directory;
 mod fold;
+mod letters;
 mod look;
 mod rows;
 mod runs;
@@ -50,6 +52,7 @@ use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 use database::{Database, database_error};
 pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity, replace};
 use fold::{Content, Fold};
+pub(crate) use letters::Letters;
 pub(crate) use look::depths;
 use rows::Row;
 use runs::Runs;
@@ -75,6 +78,8 @@ pub(crate) struct Totals {
     pub(crate) bytes: u64,
     /// Dead letters that are kept.
     pub(crate) dead_letters: u64,
+    /// What they count for.
+    pub(crate) dead_letter_bytes: u64,
     /// Stretches of losses between the entries, not single losses.
     pub(crate) losses: u64,
 }
@@ -220,6 +225,7 @@ impl Spill {
         self.database.transact("add a dead letter to", |work| {
             if work.insert_dead_letter(record, reason, detail)? {
                 work.totals.dead_letters += 1;
+                work.totals.dead_letter_bytes += record.size();
             }
             work.remove_entry(record.key())?;
             work.insert_losses_before(record)?;
@@ -326,6 +332,7 @@ impl Spill {
             n: row.key.n(),
             losses,
             popped_ms: row.popped_ms,
+            requeued: row.requeued,
             subject: row.subject.into(),
             bytes: Bytes::copy_from_slice(row.bytes),
         })

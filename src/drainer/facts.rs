@@ -98,6 +98,9 @@ impl Drainer {
         if self.sink.asked || self.pipeline.in_flight() {
             return Hand::Busy;
         }
+        if self.burial_waits() {
+            return Hand::Busy;
+        }
         // A record to be buried needs the disk before it needs the sink.
         let burial = self.disk.rests_until.filter(|_| self.sentence().is_some());
         burial
@@ -108,9 +111,20 @@ impl Drainer {
     fn disk_hand(&self) -> Hand {
         match self.disk.rests_until {
             Some(at) => Hand::RestsUntil(at),
-            None if self.spill.totals().bytes >= self.spill.bytes_max() => Hand::Busy,
+            None if self.spill_is_full() => Hand::Busy,
             None => Hand::Free,
         }
+    }
+
+    /// The next record is to be buried, and the cap leaves no room for it: one that is in the spill has its room already.
+    pub(super) fn burial_waits(&self) -> bool {
+        self.spill_is_full() && !self.pipeline.front_is_spilled() && self.sentence().is_some()
+    }
+
+    /// Backlog and dead letters together are at the cap.
+    fn spill_is_full(&self) -> bool {
+        let totals = self.spill.totals();
+        totals.bytes + totals.dead_letter_bytes >= self.spill.bytes_max()
     }
 
     pub(super) fn unread(&self) -> bool {

@@ -220,11 +220,12 @@ fn write_totals(conn: &Connection, before: &Totals, after: &Totals) -> rusqlite:
     Ok(())
 }
 
-fn fields(totals: &mut Totals) -> [(&'static str, &mut u64); 4] {
+fn fields(totals: &mut Totals) -> [(&'static str, &mut u64); 5] {
     [
         ("entries", &mut totals.entries),
         ("bytes", &mut totals.bytes),
         ("dead_letters", &mut totals.dead_letters),
+        ("dead_letter_bytes", &mut totals.dead_letter_bytes),
         ("losses", &mut totals.losses),
     ]
 }

@@ -9,7 +9,7 @@ mod numbers;
 mod progress;
 mod report;
 mod stream;
-mod trail;
+pub(crate) mod trail;
 
 use std::path::PathBuf;
 
@@ -104,7 +104,7 @@ fn address(text: &str) -> Result<Address, Problem> {
 }
 
 /// Such as `3 entries`, of `entry`.
-fn counted(count: u64, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     let number = HumanCount(count);
     match noun.strip_suffix('y') {
         _ if count == 1 => format!("1 {noun}"),
