@@ -12,6 +12,7 @@ mod support;
 
 mod scenarios {
     mod answers;
+    mod dead_letters;
     mod ending;
     mod flush;
     mod hosts;

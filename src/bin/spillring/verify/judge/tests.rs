@@ -1,5 +1,7 @@
 //! Trails made by hand: each break has its name and its verdict, and an honest trail has none.
 
+mod requeued;
+
 use spillring::{AgentId, AuditEntry, AuditEventType, AuditLog, SessionId};
 use uuid::Uuid;
 
