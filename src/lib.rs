@@ -62,8 +62,9 @@
 //!    long. Entries are refused only when publishers outrun the disk for longer than the ring is deep in entries or
 //!    bytes, when the disk fails or the spill is at its cap, or when one is as heavy as the whole ring.
 //! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch by
-//!    acknowledgement, into the spill or the dead letters; the spill by acknowledgement or into the dead letters. What
-//!    can be put nowhere at the end is told as `in_ring` and `in_memory`.
+//!    acknowledgement, into the spill or the dead letters; the spill by acknowledgement or into the dead letters; these
+//!    by an operator, who removes them or puts them back ([`DeadLetters`]). What can be put nowhere at the end is told
+//!    as `in_ring` and `in_memory`.
 //! 7. **Conservation**, per run, at every quiet moment:
 //!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
 //!    `attempted = accepted + returned + lost`. [`Stats`] has all the terms.

@@ -15,7 +15,7 @@ fn lines() -> Vec<String> {
     text.lines().take(100).map(str::to_owned).collect()
 }
 
-fn too_large(line: &&String) -> bool {
+fn too_large(line: &str) -> bool {
     line.len() > BYTES_MAX
 }
 
@@ -38,7 +38,7 @@ fn bench() -> (Bench, Vec<String>) {
     let all = lines();
     let said = bench.run_with(&arguments, &(all.join("\n") + "\n"));
     said.assert_code(4);
-    let refused: Vec<_> = all.iter().filter(too_large).cloned().collect();
+    let refused: Vec<_> = all.iter().filter(|line| too_large(line)).cloned().collect();
     assert!((5..all.len()).contains(&refused.len()), "{}", refused.len());
     (bench, refused)
 }

@@ -144,8 +144,10 @@ fn other_requeues() -> Outcome {
         if moved % 256 == 0 {
             say(moved).ok();
         }
-        while moved == 2_560 {
-            std::thread::park();
+        if moved == 2_560 {
+            loop {
+                std::thread::park();
+            }
         }
     })?;
     Ok(())
