@@ -89,9 +89,9 @@ pub enum SpillDurability {
 #[non_exhaustive]
 pub enum WhenSpillFull {
     /// The ring is no longer emptied into the spill, and once it is full, new entries are refused with the reason
-    /// `spill_full`. An entry that is to become a dead letter and is not in the spill yet then holds up those behind it,
-    /// until the backlog shrinks or, with no publisher running, dead letters are removed or requeued
-    /// ([`DeadLetters`](crate::DeadLetters)).
+    /// `spill_full`. If it is dead letters that fill the spill, entries still go to the sink, but the next one that it
+    /// refuses for good holds up those behind it: there is no room to keep it. End the publisher then, and remove or
+    /// requeue dead letters ([`DeadLetters`](crate::DeadLetters)).
     #[default]
     RefuseNew,
 }
