@@ -93,10 +93,14 @@ fn requeued_entries_are_told_with_their_old_numbers() {
     draft.requeued("3", was(5)).entry("4").requeued("5", was(9));
     let batch = draft.batch();
     store(&mut sink, &batch);
-    let requeued = |range: &Value| range["requeued"].clone();
+    let requeued = || -> Vec<Value> {
+        let told = bench.told().into_iter();
+        let ranges = told.filter(|line| line["kind"] == "stored");
+        ranges.map(|range| range["requeued"].clone()).collect()
+    };
     let old = lost.run;
     assert_eq!(
-        bench.told().iter().map(requeued).collect::<Vec<_>>()[1..],
+        requeued(),
         [
             json!([{"first": 1, "count": 2, "run": old, "was": 3}]),
             json!([{"first": 3, "count": 1, "run": old, "was": 5}, {"first": 5, "count": 1, "run": old, "was": 9}]),
@@ -104,11 +108,11 @@ fn requeued_entries_are_told_with_their_old_numbers() {
     );
     drop(sink);
     position(&mut bench.sink(), draft.publisher()).unwrap();
-    let told = bench.told();
-    assert_eq!((told.len(), &told[1]["last"]), (2, &json!(5)));
     assert_eq!(
-        requeued(&told[1]),
-        json!([{"first": 1, "count": 3, "run": old, "was": 3}, {"first": 5, "count": 1, "run": old, "was": 9}])
+        requeued(),
+        [
+            json!([{"first": 1, "count": 3, "run": old, "was": 3}, {"first": 5, "count": 1, "run": old, "was": 9}])
+        ]
     );
 }
 
