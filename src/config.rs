@@ -59,8 +59,8 @@ pub struct Config {
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
     #[serde(default = "defaults::entry_bytes_max")]
     pub entry_bytes_max: u64,
-    /// How many bytes the backlog may take, never more than half of what the disk has free at the start: of each
-    /// entry what is stored, its subject, and 32 more. Default 4 GiB.
+    /// How many bytes the backlog and the dead letters may take together, never more than half of what the disk has free
+    /// at the start: of each entry what is stored, its subject, and 32 more. Default 4 GiB.
     #[serde(default = "defaults::spill_bytes_max")]
     pub spill_bytes_max: u64,
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
@@ -91,7 +91,10 @@ pub enum SpillDurability {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WhenSpillFull {
-    /// The ring is no longer emptied, and once it is full, new entries are refused with the reason `spill_full`.
+    /// The ring is no longer emptied into the spill, and once it is full, new entries are refused with the reason
+    /// `spill_full`. If it is dead letters that fill the spill, entries still go to the sink, but the next one that it
+    /// refuses for good holds up those behind it: there is no room to keep it. End the publisher then, and remove or
+    /// requeue dead letters ([`DeadLetters`](crate::DeadLetters)).
     #[default]
     RefuseNew,
     /// The oldest entries of the backlog are evicted, but for what the sink may already have and the newest of each run:

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
+use crate::event::Position;
+
 /// Why a [`Sink`](crate::Sink) stopped, in the terms that the drainer acts on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -156,6 +158,21 @@ pub enum SpillError {
         /// The directory.
         dir: PathBuf,
     },
+    /// There are no dead letters with these numbers.
+    #[error("there is no dead letter {}: nothing was changed", named(ids))]
+    NoSuchDeadLetters {
+        /// The numbers.
+        ids: Vec<Position>,
+    },
+    /// Dead letters do not fit their checksums: they stay where they are, and can only be removed.
+    #[error(
+        "dead letters are damaged and stay where they are, until they are removed: {}",
+        named(ids)
+    )]
+    DamagedDeadLetters {
+        /// Their numbers.
+        ids: Vec<Position>,
+    },
     /// The directory has seen as many starts as it can number.
     #[error(
         "the spill directory has seen {runs} starts and can number no more: let it be drained, then give a new one"
@@ -180,6 +197,11 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
         }
         _ => "",
     }
+}
+
+fn named(ids: &[Position]) -> String {
+    let ids: Vec<_> = ids.iter().map(Position::to_string).collect();
+    ids.join(", ")
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -73,6 +73,7 @@ pub struct Record {
     pub(crate) losses: Vec<Loss>,
     /// When it was popped from the ring, in milliseconds since 1970.
     pub(crate) popped_ms: u64,
+    pub(crate) requeued: Option<Position>,
     /// Since when it has been in memory, ring included, at the most.
     pub(crate) since: Instant,
     pub(crate) subject: Box<str>,
@@ -136,6 +137,13 @@ impl Record {
     #[must_use]
     pub fn losses_before(&self) -> &[Loss] {
         &self.losses
+    }
+
+    /// The number under which the entry became a dead letter before somebody requeued it: the `Audit-Requeued`. One that
+    /// was requeued again tells the last such number.
+    #[must_use]
+    pub fn requeued_from(&self) -> Option<Position> {
+        self.requeued
     }
 
     /// The run, if this is the first record of it to reach the stream: what `Audit-Run` tells.

@@ -154,6 +154,7 @@ impl<E: Event> RingIntake<E> {
                 n: self.last_n,
                 losses: std::mem::take(&mut self.carried),
                 popped_ms,
+                requeued: None,
                 since,
                 subject,
                 bytes,

@@ -64,8 +64,9 @@
 //!    one is as heavy as the whole ring.
 //! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch by
 //!    acknowledgement, into the spill or the dead letters; the spill by acknowledgement, into the dead letters, or by
-//!    eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have. What can
-//!    be put nowhere at the end is told as `in_ring` and `in_memory`.
+//!    eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have; the dead
+//!    letters by an operator, who removes them or puts them back ([`DeadLetters`]). What can be put nowhere at the end is
+//!    told as `in_ring` and `in_memory`.
 //! 7. **Conservation**, per run, at every quiet moment:
 //!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
 //!    `attempted = accepted + returned + lost`. [`Stats`] has all the terms; what was evicted is among the
@@ -94,6 +95,7 @@
 mod config;
 mod control;
 mod courier;
+mod dead_letters;
 mod drainer;
 mod entry;
 mod error;
@@ -112,6 +114,7 @@ mod sync;
 mod ticket;
 
 pub use config::*;
+pub use dead_letters::{DeadLetter, DeadLetters, Selection};
 pub use entry::*;
 pub use error::*;
 pub use event::*;

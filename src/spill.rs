@@ -25,14 +25,15 @@
 //! # Rooms
 //!
 //! `directory` knows the files and the lock, `schema` the tables and pragmas, `database` transactions and totals, `rows`
-//! the statements on the backlog, `fold` how rows become records, `evict` how the cap is kept, `runs` the starts, `look`
-//! what others may see.
+//! the statements on the backlog, `letters` those on the dead letters, `fold` how rows become records, `evict` how the cap
+//! is kept, `runs` the starts, `look` what others may see.
 
 mod database;
 mod directory;
 mod evict;
 mod fault;
 mod fold;
+mod letters;
 mod lock;
 mod look;
 mod mark;
@@ -66,6 +67,7 @@ pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity,
 pub(crate) use evict::Evictable;
 use evict::Evictions;
 use fold::Fold;
+pub(crate) use letters::Letters;
 pub(crate) use look::depths;
 use read::read;
 use runs::Runs;
@@ -101,6 +103,8 @@ pub(crate) struct Totals {
     pub(crate) bytes: u64,
     /// Dead letters that are kept.
     pub(crate) dead_letters: u64,
+    /// What they count for.
+    pub(crate) dead_letter_bytes: u64,
     /// Stretches of losses between the entries, not single losses.
     pub(crate) losses: u64,
 }
@@ -157,7 +161,7 @@ impl Spill {
         let spill = Self {
             runs: Runs::of(&run),
             store: Store::absent(Directory::absent(dir)),
-            bytes_max: 0,
+            bytes_max: u64::MAX,
             publisher,
             corrupt: 0,
             evictions: Evictions::default(),
@@ -302,6 +306,7 @@ impl Spill {
             database.transact("add a dead letter to", |work| {
                 if work.insert_dead_letter(record, reason, detail)? {
                     work.totals.dead_letters += 1;
+                    work.totals.dead_letter_bytes += record.size();
                 }
                 work.remove_entry(record.key())?;
                 work.insert_losses_before(record)?;

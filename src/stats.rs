@@ -112,6 +112,9 @@ pub struct Status {
     pub at_ms: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
+    /// How many bytes they count for in [`spill_bytes_max`](crate::Config::spill_bytes_max).
+    #[serde(default)]
+    pub dead_letter_bytes: u64,
     /// The counts of that run; with no publisher running, only the depths of the spill.
     pub stats: Stats,
 }

@@ -52,6 +52,7 @@ fn running(dir: &Path, publisher: PublisherId, pid: Option<u32>) -> Result<Statu
             pid,
             at_ms: spill::now_ms(),
             dead_letters: 0,
+            dead_letter_bytes: 0,
             stats: Stats::default(),
         }))
 }
@@ -66,6 +67,7 @@ fn at_rest(directory: &Directory, publisher: PublisherId) -> Result<Status, Spil
         pid: None,
         at_ms,
         dead_letters: depths.totals.dead_letters,
+        dead_letter_bytes: depths.totals.dead_letter_bytes,
         stats: Stats {
             state: State::Stopped,
             spilled: depths.totals.entries,

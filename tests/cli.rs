@@ -10,6 +10,7 @@ mod support;
 mod cli {
     mod bench;
     mod config;
+    mod dead_letters;
     mod demo;
     mod nats;
     mod run;

@@ -59,7 +59,7 @@ struct Case {
     fate: Fate,
 }
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 20] = [
     case(
         "nothing, after a clean end",
         Ended::Clean,
@@ -198,6 +198,19 @@ const CASES: [Case; 19] = [
         "newer schema",
         Ended::Clean,
         |db| sql(db, "PRAGMA user_version = 99"),
+        Survives::All,
+        Fate::Quarantined,
+    ),
+    case(
+        "older schema",
+        Ended::Clean,
+        |db| {
+            sql(
+                db,
+                "ALTER TABLE rows DROP COLUMN requeued; ALTER TABLE dead_letters DROP COLUMN requeued; \
+                 PRAGMA user_version = 1",
+            );
+        },
         Survives::All,
         Fate::Quarantined,
     ),

@@ -13,6 +13,7 @@ mod support;
 mod scenarios {
     mod answers;
     mod cap;
+    mod dead_letters;
     mod ending;
     mod flush;
     mod hosts;

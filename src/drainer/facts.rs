@@ -101,6 +101,9 @@ impl Drainer {
         if self.sink.asked || self.pipeline.in_flight() {
             return Hand::Busy;
         }
+        if self.burial_waits() {
+            return Hand::Busy;
+        }
         // A record to be buried needs the disk before it needs the sink.
         let keeps = !self.spill.is_absent();
         let burial = self
@@ -117,10 +120,21 @@ impl Drainer {
             Some(at) => Hand::RestsUntil(at),
             // Deleting makes no room on a full disk, not before the file shrinks.
             None if self.spill.disk_is_full() => Hand::Busy,
-            None if self.spill.totals().bytes < self.spill.bytes_max() => Hand::Free,
+            None if !self.spill_is_full() => Hand::Free,
             None if self.may_evict() => Hand::Full,
             None => Hand::Busy,
         }
+    }
+
+    /// The next record is to be buried, and the cap leaves no room for it: one that is in the spill has its room already.
+    pub(super) fn burial_waits(&self) -> bool {
+        self.spill_is_full() && !self.pipeline.front_is_spilled() && self.sentence().is_some()
+    }
+
+    /// Backlog and dead letters together are at the cap.
+    fn spill_is_full(&self) -> bool {
+        let totals = self.spill.totals();
+        totals.bytes + totals.dead_letter_bytes >= self.spill.bytes_max()
     }
 
     pub(super) fn unread(&self) -> bool {

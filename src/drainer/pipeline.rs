@@ -202,6 +202,12 @@ impl Pipeline {
         self.staged.front()
     }
 
+    /// Whether the spill holds the oldest staged record as well.
+    pub(crate) fn front_is_spilled(&self) -> bool {
+        self.front()
+            .is_some_and(|record| !self.in_memory_only(record))
+    }
+
     /// The first staged record, or else the first drawn one, tells these losses too, if it is of the same run. Hands
     /// them back if there is none.
     pub(crate) fn carry(&mut self, after: &Record, mut losses: Vec<Loss>) -> Option<Vec<Loss>> {

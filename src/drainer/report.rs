@@ -64,13 +64,16 @@ impl Reporter {
             );
             self.evicted = evicted;
         }
-        self.metrics.tell(stats, spill.bytes_max());
+        let totals = spill.totals();
+        let backlog_max = spill.bytes_max().saturating_sub(totals.dead_letter_bytes);
+        self.metrics.tell(stats, backlog_max);
         let said = Status {
             publisher: spill.publisher(),
             run: Some(run.id),
             pid,
             at_ms: unix_ms(),
-            dead_letters: spill.totals().dead_letters,
+            dead_letters: totals.dead_letters,
+            dead_letter_bytes: totals.dead_letter_bytes,
             stats: stats.clone(),
         };
         if let Err(error) = write_status(dir, &said) {
@@ -135,7 +138,12 @@ impl Drainer {
         let backlog = self.spill.totals().entries > self.counts.unremoved;
         match (facts.stopping, facts.disk, backlog) {
             (Some(_), _, _) => State::Stopping,
-            (None, Hand::Busy, _) => State::SpillFull,
+            // At a cap that dead letters alone have reached, entries may still go to the sink.
+            (None, Hand::Busy, _)
+                if backlog || self.sink.trouble.is_some() || self.burial_waits() =>
+            {
+                State::SpillFull
+            }
             (None, Hand::RestsUntil(_), _) if self.sink.trouble.is_some() => State::DiskAway,
             (None, _, true) if self.sink.trouble.is_some() => State::Spilling,
             (None, _, true) => State::Replaying,

@@ -107,6 +107,24 @@ impl Run {
     }
 }
 
+impl Position {
+    /// As the spill keeps it: the run's id, and the number, big-endian.
+    pub(crate) fn to_bytes(self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(self.run.0.as_bytes());
+        bytes[16..].copy_from_slice(&self.n.to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (run, n) = bytes.split_first_chunk()?;
+        Some(Self {
+            run: RunId(Uuid::from_bytes(*run)),
+            n: u64::from_be_bytes(n.try_into().ok()?),
+        })
+    }
+}
+
 impl Key {
     /// Bits of the number within a run; a run ends at the last of them.
     const N_BITS: u32 = 40;

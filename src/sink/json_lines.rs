@@ -91,7 +91,8 @@ use page::Page;
 ///   epoch; of no use to a reader;
 /// - `stored`: the bytes from `start` up to, not including, `end` are `entries` lines of `run` of `publisher`. They
 ///   deal with the numbers `first` to `last`: those that `losses` does not name (`first`, `count`, and the `reason`
-///   where it is known) are the entries, in order. `crc32` is over the bytes, as a number; `audit_run` stands on the
+///   where it is known) are the entries, in order. Those that `requeued` names (`first`, `count`) had been dead letters:
+///   the numbers `was` and following of `run`, which were told as lost. `crc32` is over the bytes, as a number; `audit_run` stands on the
 ///   range that opens a run, and is what the header `Audit-Run` would tell.
 ///
 /// The ranges follow one another without a gap in bytes, from `unaccounted` on; the last line of a publisher is its

@@ -288,11 +288,12 @@ fn write_meta(conn: &Connection, name: &str, value: u64) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn fields(totals: &mut Totals) -> [(&'static str, &mut u64); 4] {
+fn fields(totals: &mut Totals) -> [(&'static str, &mut u64); 5] {
     [
         ("entries", &mut totals.entries),
         ("bytes", &mut totals.bytes),
         ("dead_letters", &mut totals.dead_letters),
+        ("dead_letter_bytes", &mut totals.dead_letter_bytes),
         ("losses", &mut totals.losses),
     ]
 }

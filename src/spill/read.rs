@@ -61,6 +61,7 @@ pub(super) fn record(runs: &Runs, fold: &mut Fold, row: &Result<Row<'_>, Key>) -
         n: row.key.n(),
         losses,
         popped_ms: row.popped_ms,
+        requeued: row.requeued,
         subject: row.subject.into(),
         bytes: Bytes::copy_from_slice(row.bytes),
     })

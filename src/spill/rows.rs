@@ -3,27 +3,20 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
-use crate::event::{Key, Loss, LossReason, Record};
+use crate::event::{Key, Loss, LossReason, Position, Record};
 
 use super::database::{Work, int, uint};
 use super::fold::{Content, Damage};
-use super::{DeadLetterReason, now_ms};
 
 /// The `kind` of an entry; any other names the reason of a loss.
 const ENTRY: i64 = 0;
 
-const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, subject, bytes) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, requeued, subject, bytes) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 
 /// From the row that holds the key, or the nearest before it: that one says whether what follows is gapless.
-pub(super) const SELECT_FROM: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
+pub(super) const SELECT_FROM: &str = "SELECT key, kind, count, popped_ms, checksum, requeued, subject, bytes FROM rows \
      WHERE key >= coalesce((SELECT max(key) FROM rows WHERE key <= ?1), ?1) ORDER BY key";
-
-/// Behind one key and before another, for salvaging.
-pub(super) const SELECT_UP: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
-     WHERE key > ?1 AND key < ?2 ORDER BY key";
-pub(super) const SELECT_DOWN: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
-     WHERE key > ?1 AND key < ?2 ORDER BY key DESC";
 
 /// Entries, their bytes and stretches of losses.
 const SUM: &str = "SELECT count(*) FILTER (WHERE kind = 0), \
@@ -33,12 +26,14 @@ const SUM: &str = "SELECT count(*) FILTER (WHERE kind = 0), \
 /// A row as it was found.
 pub(super) struct Row<'r> {
     pub(super) key: Key,
-    kind: i64,
-    count: u64,
+    pub(super) kind: i64,
+    pub(super) count: u64,
     pub(super) popped_ms: u64,
+    /// The number that the entry had before it was a dead letter.
+    pub(super) requeued: Option<Position>,
     pub(super) subject: &'r str,
     pub(super) bytes: &'r [u8],
-    checksum: u32,
+    pub(super) checksum: u32,
 }
 
 /// What some rows add up to.
@@ -50,7 +45,7 @@ struct Sum {
 }
 
 impl<'r> Row<'r> {
-    /// Reads the current row of [`SELECT_FROM`]; `Err` holds the key if it is not fit to be read.
+    /// Reads the current row of [`SELECT_FROM`], or of a statement with the same columns; `Err` holds the key if it is not fit to be read.
     pub(super) fn read(row: &'r SqlRow<'_>) -> rusqlite::Result<Result<Self, Key>> {
         let key = Key::from_row(row.get(0)?).unwrap_or_default();
         Ok(Self::sound(key, row).ok_or(key))
@@ -58,7 +53,7 @@ impl<'r> Row<'r> {
 
     fn sound(key: Key, row: &'r SqlRow<'_>) -> Option<Self> {
         let integer = |column| row.get::<_, i64>(column).ok();
-        let ValueRef::Blob(bytes) = row.get_ref(6).ok()? else {
+        let ValueRef::Blob(bytes) = row.get_ref(7).ok()? else {
             return None;
         };
         let found = Self {
@@ -66,19 +61,24 @@ impl<'r> Row<'r> {
             kind: integer(1)?,
             count: u64::try_from(integer(2)?).ok()?,
             popped_ms: u64::try_from(integer(3)?).ok()?,
-            subject: row.get_ref(5).ok()?.as_str().ok()?,
+            requeued: match row.get_ref(5).ok()? {
+                ValueRef::Null => None,
+                old => Some(Position::from_bytes(old.as_blob().ok()?)?),
+            },
+            subject: row.get_ref(6).ok()?.as_str().ok()?,
             bytes,
             checksum: u32::try_from(integer(4)?).ok()?,
         };
         (found.checksum == found.crc32()).then_some(found)
     }
 
-    fn entry(record: &'r Record) -> Self {
+    pub(super) fn entry(record: &'r Record) -> Self {
         Self {
             key: record.key(),
             kind: ENTRY,
             count: 1,
             popped_ms: record.popped_ms,
+            requeued: record.requeued,
             subject: &record.subject,
             bytes: &record.bytes,
             checksum: 0,
@@ -92,6 +92,7 @@ impl<'r> Row<'r> {
             kind: kind(loss.reason),
             count: loss.count,
             popped_ms: 0,
+            requeued: None,
             subject: "",
             bytes: &[],
             checksum: 0,
@@ -99,7 +100,7 @@ impl<'r> Row<'r> {
         .summed()
     }
 
-    fn summed(mut self) -> Self {
+    pub(super) fn summed(mut self) -> Self {
         self.checksum = self.crc32();
         self
     }
@@ -113,6 +114,9 @@ impl<'r> Row<'r> {
             int(self.popped_ms),
         ] {
             crc.update(&number.to_le_bytes());
+        }
+        if let Some(old) = self.requeued {
+            crc.update(&old.to_bytes());
         }
         crc.update(self.subject.as_bytes());
         crc.update(self.bytes);
@@ -156,15 +160,6 @@ impl Work<'_> {
         } else {
             self.totals.losses += 1;
         }
-        Ok(())
-    }
-
-    /// After dead letters came from elsewhere.
-    pub(super) fn count_dead_letters(&mut self) -> rusqlite::Result<()> {
-        let count = self
-            .prepare("SELECT count(*) FROM dead_letters")?
-            .query_row((), |row| row.get(0).map(uint))?;
-        self.totals.dead_letters = count;
         Ok(())
     }
 
@@ -282,38 +277,14 @@ impl Work<'_> {
         Ok(before.saturating_sub(self.totals.entries))
     }
 
-    /// Keeps the record beside the backlog; says whether it was not kept yet.
-    pub(super) fn insert_dead_letter(
-        &self,
-        record: &Record,
-        reason: DeadLetterReason,
-        detail: &str,
-    ) -> rusqlite::Result<bool> {
-        let sql = "INSERT INTO dead_letters \
-             (key, run, reason, detail, popped_ms, at_ms, checksum, subject, bytes) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
-        let row = Row::entry(record);
-        let changed = self.prepare(sql)?.execute((
-            row.key.row(),
-            record.run.id.0.into_bytes(),
-            reason.as_str(),
-            detail,
-            int(row.popped_ms),
-            int(now_ms()),
-            row.checksum,
-            row.subject,
-            row.bytes,
-        ))?;
-        Ok(changed > 0)
-    }
-
-    fn insert_row(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
+    pub(super) fn insert_row(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
         let changed = self.prepare(INSERT)?.execute((
             row.key.row(),
             row.kind,
             int(row.count),
             int(row.popped_ms),
             row.checksum,
+            row.requeued.map(Position::to_bytes),
             row.subject,
             row.bytes,
         ))?;
@@ -322,7 +293,7 @@ impl Work<'_> {
 
     /// The row at the key or the nearest before it, if it is of the same run and a sound stretch of losses.
     fn stretch_at_or_before(&self, key: Key) -> rusqlite::Result<Option<(Key, Loss)>> {
-        let sql = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
+        let sql = "SELECT key, kind, count, popped_ms, checksum, requeued, subject, bytes FROM rows \
              WHERE key <= ?1 ORDER BY key DESC LIMIT 1";
         let found = self.prepare(sql)?.query_row([key.row()], |row| {
             Ok(Row::read(row)?.ok().map(|row| (row.key, row.content())))

@@ -14,7 +14,7 @@ use crate::event::{Key, Loss, LossReason};
 
 use super::database::{Database, Work, database_error, read_commits};
 use super::fault::Fault;
-use super::rows::{self, Row};
+use super::rows::Row;
 use super::{APPEND_ROWS_MAX, directory, quarantine, schema};
 
 /// How many bytes of rows a step carries over at the most, but for a single larger row.
@@ -163,12 +163,12 @@ impl Salvage {
         work: &mut Work<'_>,
         carried: &mut Carried,
     ) -> rusqlite::Result<End> {
-        let (sql, below) = match self.way {
-            Way::Up => (rows::SELECT_UP, i64::MAX),
-            Way::Down => (rows::SELECT_DOWN, self.down_to.map_or(i64::MAX, Key::row)),
+        let (order, below) = match self.way {
+            Way::Up => ("ASC", i64::MAX),
+            Way::Down => ("DESC", self.down_to.map_or(i64::MAX, Key::row)),
             Way::Done => return Ok(End::Last),
         };
-        let mut statement = match source.prepare(sql) {
+        let mut statement = match source.prepare(&select(source, order)) {
             Ok(statement) => statement,
             Err(error) => return Ok(unreadable(error)),
         };
@@ -205,6 +205,16 @@ impl Carried {
     fn is_full(&self) -> bool {
         self.rows >= APPEND_ROWS_MAX || self.bytes >= STEP_BYTES_MAX
     }
+}
+
+/// Databases of the first version do not know where entries were requeued from.
+fn select(source: &Connection, order: &str) -> String {
+    let known = source.prepare("SELECT requeued FROM rows").is_ok();
+    let requeued = if known { "requeued" } else { "NULL" };
+    format!(
+        "SELECT key, kind, count, popped_ms, checksum, {requeued}, subject, bytes FROM rows \
+         WHERE key > ?1 AND key < ?2 ORDER BY key {order}"
+    )
 }
 
 fn unreadable(error: rusqlite::Error) -> End {

@@ -11,7 +11,7 @@ use crate::error::SpillError;
 use super::database::{database_error, int};
 
 /// The schema's number, kept in `user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Bytes of a page. Seventeen entries of 850 bytes fit into one; smaller pages took a tenth to a fifth fewer a second.
 pub(super) const PAGE_BYTES: i64 = 16_384;
@@ -24,7 +24,8 @@ const CACHE: i64 = -8_192;
 const LOOKERS_MAX: Duration = Duration::from_secs(1);
 
 /// - `rows`: the backlog. `kind` 0 is an entry; any other is a stretch of `count` losses that begins at `key`, and says
-///   their reason. `key` is `local run << 40 | n`.
+///   their reason. `key` is `local run << 40 | n`. `requeued` is the number that an entry had before it was a dead letter:
+///   16 bytes of the run's id, and 8 of the number, big-endian.
 /// - `dead_letters`: entries that were given up but kept; they outlive their run's row, hence the run's id.
 /// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it
 ///   may be in the stream, `heard` once the sink's cursor has been seen in it.
@@ -36,6 +37,7 @@ CREATE TABLE rows (
     count INTEGER NOT NULL,
     popped_ms INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
+    requeued BLOB,
     subject TEXT NOT NULL,
     bytes BLOB NOT NULL
 ) STRICT;
@@ -47,6 +49,7 @@ CREATE TABLE dead_letters (
     popped_ms INTEGER NOT NULL,
     at_ms INTEGER NOT NULL,
     checksum INTEGER NOT NULL,
+    requeued BLOB,
     subject TEXT NOT NULL,
     bytes BLOB NOT NULL
 ) STRICT;
@@ -66,7 +69,7 @@ CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('entries', 0), ('bytes', 0), ('dead_letters', 0), ('losses', 0),
+INSERT INTO meta VALUES ('entries', 0), ('bytes', 0), ('dead_letters', 0), ('dead_letter_bytes', 0), ('losses', 0),
     ('commits', 0);
 ";
 

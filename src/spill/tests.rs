@@ -5,6 +5,7 @@ mod backlog;
 mod damage;
 mod evict;
 mod folder;
+mod letters;
 mod lookers;
 mod measure;
 mod model;
@@ -42,6 +43,7 @@ fn record_after(run: &Arc<Run>, n: u64, losses: &[Loss]) -> Record {
         n,
         losses: losses.to_vec(),
         popped_ms: 1_000 + n,
+        requeued: None,
         since: std::time::Instant::now(),
         subject: format!("acme.{n}").into(),
         bytes: Bytes::from(content(run.local, n)),
@@ -88,15 +90,18 @@ fn audit(spill: &Spill) -> Outcome {
     let scanned = conn.query_row(
         "SELECT count(*) FILTER (WHERE kind = 0), \
          coalesce(sum(octet_length(subject) + length(bytes) + 32) FILTER (WHERE kind = 0), 0), \
-         (SELECT count(*) FROM dead_letters), count(*) FILTER (WHERE kind <> 0) FROM rows",
+         (SELECT count(*) FROM dead_letters), \
+         (SELECT coalesce(sum(octet_length(subject) + length(bytes) + 32), 0) FROM dead_letters), \
+         count(*) FILTER (WHERE kind <> 0) FROM rows",
         (),
-        |row| <(i64, i64, i64, i64)>::try_from(row),
+        |row| <(i64, i64, i64, i64, i64)>::try_from(row),
     )?;
     let totals = spill.totals();
     let kept = [
         totals.entries,
         totals.bytes,
         totals.dead_letters,
+        totals.dead_letter_bytes,
         totals.losses,
     ];
     let meta = |name: &str| {
@@ -104,8 +109,8 @@ fn audit(spill: &Spill) -> Outcome {
             row.get::<_, i64>(0)
         })
     };
-    let (entries, bytes, dead_letters, losses) = scanned;
-    let scanned = [entries, bytes, dead_letters, losses];
+    let (entries, bytes, dead_letters, dead_letter_bytes, losses) = scanned;
+    let scanned = [entries, bytes, dead_letters, dead_letter_bytes, losses];
     assert_eq!(
         kept.map(|total| i64::try_from(total).ok()),
         scanned.map(Some)
@@ -114,6 +119,7 @@ fn audit(spill: &Spill) -> Outcome {
         meta("entries")?,
         meta("bytes")?,
         meta("dead_letters")?,
+        meta("dead_letter_bytes")?,
         meta("losses")?,
     ];
     assert_eq!(stored, scanned);

@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use spillring::conformance::Draft;
-use spillring::{Batch, LossReason, RunEnd, SpillDurability};
+use spillring::{Batch, LossReason, Position, RunEnd, SpillDurability};
 
 use super::bench::{Bench, lines, position, store, three};
 
@@ -76,6 +76,44 @@ fn trailing_losses_are_told_at_once() {
     let told = &bench.told()[1];
     assert_eq!(told["last"], 5);
     assert_eq!(told["losses"], json!([{"first": 2, "count": 4}]));
+}
+
+/// Entries that had been dead letters are told with their old numbers, neighbours as one stretch, also once the ledger
+/// is written anew with two deliveries as one range.
+#[test]
+fn requeued_entries_are_told_with_their_old_numbers() {
+    let bench = Bench::new();
+    let mut draft = Draft::new();
+    let mut sink = bench.sink();
+    let lost = draft.lose(9, LossReason::DeadLettered).batch().through();
+    let was = |n| Position { n, ..lost };
+    draft.restart(RunEnd::Clean);
+    draft.requeued("1", was(3)).requeued("2", was(4));
+    store(&mut sink, &draft.batch());
+    draft.requeued("3", was(5)).entry("4").requeued("5", was(9));
+    let batch = draft.batch();
+    store(&mut sink, &batch);
+    let requeued = || -> Vec<Value> {
+        let told = bench.told().into_iter();
+        let ranges = told.filter(|line| line["kind"] == "stored");
+        ranges.map(|range| range["requeued"].clone()).collect()
+    };
+    let old = lost.run;
+    assert_eq!(
+        requeued(),
+        [
+            json!([{"first": 1, "count": 2, "run": old, "was": 3}]),
+            json!([{"first": 3, "count": 1, "run": old, "was": 5}, {"first": 5, "count": 1, "run": old, "was": 9}]),
+        ]
+    );
+    drop(sink);
+    position(&mut bench.sink(), draft.publisher()).unwrap();
+    assert_eq!(
+        requeued(),
+        [
+            json!([{"first": 1, "count": 3, "run": old, "was": 3}, {"first": 5, "count": 1, "run": old, "was": 9}])
+        ]
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::reading::{Reading, Run};
 use crate::support::nats::NatsServer;
 
 /// Larger than the server of these tests takes.
-fn oversize() -> AuditEntry {
+pub(crate) fn oversize() -> AuditEntry {
     AuditEntry::new(
         0,
         1_763_800_000_000_000_000,
@@ -20,7 +20,7 @@ fn oversize() -> AuditEntry {
 }
 
 /// Numbers with the losses told before them.
-fn told(run: &Run) -> Vec<(u64, u64)> {
+pub(crate) fn told(run: &Run) -> Vec<(u64, u64)> {
     let losses = run.entries.iter().filter(|entry| entry.lost > 0);
     losses.map(|entry| (entry.n, entry.lost)).collect()
 }

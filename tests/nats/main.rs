@@ -19,6 +19,8 @@ mod killed;
 #[path = "../support/law.rs"]
 #[allow(unreachable_pub, reason = "compiled into every test that names it")]
 mod law;
+#[cfg(feature = "cli")]
+mod letters;
 mod losses;
 mod many;
 mod outages;

@@ -35,6 +35,8 @@ pub(crate) struct Run {
 pub(crate) struct Entry {
     pub(crate) n: u64,
     pub(crate) lost: u64,
+    /// Its number before it was requeued.
+    pub(crate) requeued: Option<String>,
     /// Its place among [`LINES`], if it is one of them.
     pub(crate) line: Option<usize>,
 }
@@ -79,6 +81,7 @@ impl Reading {
         let entry = Entry {
             n: n.parse().expect("a number"),
             lost: message.header("Audit-Lost").map_or(0, positive),
+            requeued: message.header("Audit-Requeued").map(str::to_owned),
             line: PLACES.get(&*message.payload).copied(),
         };
         let before = run.entries.last().map_or(0, |entry| entry.n);
@@ -98,6 +101,7 @@ impl Reading {
         let known = [
             "Audit-Id",
             "Audit-Lost",
+            "Audit-Requeued",
             "Audit-Run",
             "Audit-After",
             "Nats-Msg-Id",

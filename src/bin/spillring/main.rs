@@ -1,5 +1,6 @@
 //! The operator's binary: the library's public face, on a command line.
 
+mod dead_letters;
 mod demo;
 mod latency;
 mod logging;
@@ -28,6 +29,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    DeadLetters(dead_letters::Args),
     Demo(demo::Args),
     Run(run::Args),
     Status(status::Args),
@@ -36,6 +38,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::DeadLetters(args) => dead_letters::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),

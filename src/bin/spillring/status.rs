@@ -38,7 +38,7 @@ fn in_words(status: &Status) -> Result<String, std::fmt::Error> {
     row("publisher", status.publisher.to_string())?;
     row("state", state(status))?;
     row("spill", spill(&status.stats))?;
-    row("dead letters", count_or_none(status.dead_letters))?;
+    row("dead letters", dead_letters(status))?;
     if status.pid.is_some() && status.run.is_some() {
         row("this run", this_run(&status.stats))?;
         row("lost", lost(&status.stats))?;
@@ -103,6 +103,14 @@ fn this_run(stats: &Stats) -> String {
     )
 }
 
+fn dead_letters(status: &Status) -> String {
+    let count = count_or_none(status.dead_letters);
+    match status.dead_letter_bytes {
+        0 => count,
+        bytes => format!("{count}, {}", HumanBytes(bytes)),
+    }
+}
+
 fn lost(stats: &Stats) -> String {
     count_or_none(stats.lost.total() + stats.discarded.total())
 }
@@ -115,7 +123,7 @@ fn count_or_none(count: u64) -> String {
     }
 }
 
-fn since(at_ms: u64) -> Duration {
+pub(crate) fn since(at_ms: u64) -> Duration {
     SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_millis(at_ms))
         .and_then(|at| at.elapsed().ok())
@@ -123,7 +131,7 @@ fn since(at_ms: u64) -> Duration {
 }
 
 /// The two largest units at the most: nobody needs the milliseconds of an hour.
-fn age(age: Duration) -> String {
+pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60) {
         (0, 0, 0) if seconds < 10 => format!("{:.1} s", age.as_secs_f64()),

@@ -53,11 +53,13 @@ impl From<Exit> for ExitCode {
 
 /// Writes to stdout at once. If nobody can take it, stderr says so.
 pub(crate) fn show(text: &str) {
+    show_bytes(text.as_bytes());
+}
+
+/// The same for what may be no text.
+pub(crate) fn show_bytes(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         tell!("cannot write to standard output: {error}");
     }
 }

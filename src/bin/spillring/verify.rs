@@ -9,7 +9,7 @@ mod numbers;
 mod progress;
 mod report;
 mod stream;
-mod trail;
+pub(crate) mod trail;
 
 use std::path::PathBuf;
 
@@ -26,7 +26,8 @@ use report::Report;
 /// Complete: every number of every run, up to the last one that anything tells of, is an entry or announced as lost.
 /// Intact: what is there is what was published, each entry once, in order, unchanged and chained to the one before it
 /// in its session. A loss that is announced is told, and breaks neither; nor does the unknown end of a run that was
-/// killed, or still runs.
+/// killed, or still runs. An entry that was requeued stands behind later ones of its session, but not under its old
+/// number as well, nor twice.
 ///
 /// A run whose beginning is gone is complete from there on, if the stream has limits that remove its oldest messages;
 /// if it keeps everything, or is a file, only with `--head-removed`. A stream without transactions has no cursors: that
@@ -104,7 +105,7 @@ fn address(text: &str) -> Result<Address, Problem> {
 }
 
 /// Such as `3 entries`, of `entry`.
-fn counted(count: u64, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     let number = HumanCount(count);
     match noun.strip_suffix('y') {
         _ if count == 1 => format!("1 {noun}"),

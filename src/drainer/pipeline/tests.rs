@@ -19,6 +19,7 @@ fn records(numbers: std::ops::Range<u64>, bytes: usize, since: Instant) -> Vec<R
         n,
         losses: Vec::new(),
         popped_ms: 0,
+        requeued: None,
         since,
         subject: "a".into(),
         bytes: Bytes::from(vec![b'x'; bytes]),

@@ -57,6 +57,15 @@ impl Draft {
 
     /// Adds an entry.
     pub fn entry(&mut self, bytes: impl Into<Bytes>) -> &mut Self {
+        self.add(bytes.into(), None)
+    }
+
+    /// Adds an entry that was a dead letter under another number.
+    pub fn requeued(&mut self, bytes: impl Into<Bytes>, from: Position) -> &mut Self {
+        self.add(bytes.into(), Some(from))
+    }
+
+    fn add(&mut self, bytes: Bytes, requeued: Option<Position>) -> &mut Self {
         self.n += 1;
         self.records.push(Record {
             since: Instant::now(),
@@ -64,8 +73,9 @@ impl Draft {
             n: self.n,
             losses: mem::take(&mut self.losses),
             popped_ms: 0,
+            requeued,
             subject: "conformance.draft".into(),
-            bytes: bytes.into(),
+            bytes,
         });
         self
     }

@@ -28,7 +28,7 @@ const ODD: [&[u8]; 9] = [
     b"%s {} $(x) '; --",
 ];
 
-pub(super) const fn all<H: Harness>() -> [Check<H>; 11] {
+pub(super) const fn all<H: Harness>() -> [Check<H>; 12] {
     [
         is_empty_at_first,
         keeps_bytes_and_order,
@@ -39,6 +39,7 @@ pub(super) const fn all<H: Harness>() -> [Check<H>; 11] {
         moves_through_trailing_losses,
         takes_losses_between_entries,
         takes_two_runs_in_a_batch,
+        takes_requeued_entries,
         survives_abandoned_deliveries,
         takes_large_batches,
     ]
@@ -174,6 +175,29 @@ fn takes_two_runs_in_a_batch<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(),
     bench.restart()?;
     complete(bench, &batch)?;
     deliver(bench, &filled(draft.restart(RunEnd::Clean), 2))?;
+    bench.verify()
+}
+
+/// They come in a run of their own, with the numbers under which they were lost.
+fn takes_requeued_entries<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+    let mut draft = Draft::new();
+    draft
+        .entry("1")
+        .lose(2, LossReason::DeadLettered)
+        .entry("4");
+    let batch = draft.batch();
+    deliver(bench, &batch)?;
+    let lost = |n| Position {
+        n,
+        ..batch.through()
+    };
+    draft.restart(RunEnd::Clean);
+    draft.requeued("2", lost(2)).requeued("3", lost(3));
+    draft.restart(RunEnd::Clean).entry("behind");
+    let batch = draft.batch();
+    deliver(bench, &batch)?;
+    bench.restart()?;
+    complete(bench, &batch)?;
     bench.verify()
 }
 

@@ -33,6 +33,9 @@ impl Message {
         if record.lost_before() > 0 {
             headers.insert("Audit-Lost", record.lost_before().to_string());
         }
+        if let Some(old) = record.requeued_from() {
+            headers.insert("Audit-Requeued", old.to_string());
+        }
         if let Some(run) = record.opens_run() {
             headers.insert("Audit-Run", run.to_string());
             if let Some(after) = after {

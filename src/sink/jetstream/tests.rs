@@ -128,6 +128,7 @@ fn records(numbers: RangeInclusive<u64>, size: usize) -> Vec<Record> {
             n,
             losses: Vec::new(),
             popped_ms: 0,
+            requeued: None,
             since: Instant::now(),
             subject: format!("acme.agent-{}", n % 3).into(),
             bytes: format!("{n:>size$}").into_bytes().into(),

@@ -1,7 +1,7 @@
 //! A batch, laid out for the files.
 
 use super::ledger::Account;
-use super::range::Range;
+use super::range::{Range, Requeued};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 use crate::sink::Delivery;
@@ -84,6 +84,14 @@ impl Page {
         range.last = n;
         range.end = end;
         range.entries += 1;
+        if let Some(old) = record.requeued_from() {
+            range.requeue(Requeued {
+                first: n,
+                count: 1,
+                run: old.run,
+                was: old.n,
+            });
+        }
         if let Some(opened) = record.opens_run() {
             range.audit_run = Some(opened.to_string());
         }

@@ -23,6 +23,8 @@ pub(super) struct Range {
     pub(super) last: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) losses: Vec<Missing>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) requeued: Vec<Requeued>,
     pub(super) crc32: u32,
 }
 
@@ -33,6 +35,15 @@ pub(super) struct Missing {
     pub(super) count: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<LossReason>,
+}
+
+/// Entries that had been dead letters: the numbers `first` to `first + count - 1` are those of `run` from `was` on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Requeued {
+    pub(super) first: u64,
+    pub(super) count: u64,
+    pub(super) run: RunId,
+    pub(super) was: u64,
 }
 
 impl Range {
@@ -48,6 +59,7 @@ impl Range {
             first,
             last: first - 1,
             losses: Vec::new(),
+            requeued: Vec::new(),
             crc32: 0,
         }
     }
@@ -65,6 +77,20 @@ impl Range {
                 count,
                 reason,
             }),
+        }
+    }
+
+    /// Tells what entries behind those told so far had been.
+    pub(super) fn requeue(&mut self, next: Requeued) {
+        match self.requeued.last_mut() {
+            Some(before)
+                if before.run == next.run
+                    && before.first + before.count == next.first
+                    && before.was + before.count == next.was =>
+            {
+                before.count += next.count;
+            }
+            _ => self.requeued.push(next),
         }
     }
 
@@ -103,6 +129,9 @@ impl Range {
             // `lose` counts on from `last`: bring it to the loss, over the entries before it.
             self.last = missing.first - 1;
             self.lose(missing.count, missing.reason);
+        }
+        for requeued in next.requeued {
+            self.requeue(requeued);
         }
         self.audit_run = self.audit_run.take().or(next.audit_run);
         self.entries += next.entries;

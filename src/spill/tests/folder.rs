@@ -151,6 +151,7 @@ fn status_of_a_running_publisher_is_what_it_said() -> Outcome {
         pid,
         at_ms: 5,
         dead_letters: 2,
+        dead_letter_bytes: 0,
         stats: Stats {
             accepted: 9,
             ..Stats::default()

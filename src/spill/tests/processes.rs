@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::dead_letters::{DeadLetters, Selection};
 
 const DIR: &str = "SPILLRING_TEST_DIR";
 /// Before what the other process has to say, among the lines of its test harness.
@@ -128,5 +129,26 @@ fn other_appends_for_ever() -> Outcome {
         spill.append(&records(&run, first..first + 100))?;
         say(first + 99)?;
     }
+    Ok(())
+}
+
+/// Says how many have moved, after each page, and stops at the tenth.
+#[test]
+#[ignore = "the other process of a test on dead letters"]
+fn other_requeues() -> Outcome {
+    let dir = std::env::var_os(DIR).ok_or("no directory")?;
+    let letters = DeadLetters::open(dir)?;
+    let mut moved = 0;
+    letters.requeue(&Selection::All, |_, _| {
+        moved += 1;
+        if moved % 256 == 0 {
+            say(moved).ok();
+        }
+        if moved == 2_560 {
+            loop {
+                std::thread::park();
+            }
+        }
+    })?;
     Ok(())
 }

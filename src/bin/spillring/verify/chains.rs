@@ -72,6 +72,17 @@ impl Chains {
         self.sessions.len()
     }
 
+    /// Whether the entry is just the next one of its session. A requeued one need not be: those behind it in its session
+    /// may have come before it.
+    pub(super) fn go_on_with(&self, payload: &Payload) -> bool {
+        let Payload::Entry(entry) = payload else {
+            return false;
+        };
+        let behind = self.sessions.get(&entry.session_id());
+        let next = behind.map_or((0, [0; 32]), |it| (it.next_seq, it.last_hash));
+        next == (entry.seq(), *entry.previous_hash())
+    }
+
     /// Takes the next entry of the trail, and says what is wrong with its place in its session.
     pub(super) fn take(
         &mut self,

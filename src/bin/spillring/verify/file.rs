@@ -335,6 +335,7 @@ fn observed(range: &Range, n: u64, lost: u64) -> Observed<'static> {
         id: Position { run: range.run, n },
         lost,
         opening: None,
+        requeued: range.requeued(n),
         after: None,
         publisher: Some(range.publisher),
         subject: None,

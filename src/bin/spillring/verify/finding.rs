@@ -50,6 +50,8 @@ pub(super) enum Kind {
     OutOfOrder,
     /// An entry announces losses that stand there.
     FalseLoss,
+    /// A requeued entry says that it was a number that stands there, or that another one says it was.
+    FalseRequeue,
     /// A header that is not as it must be.
     BadHeader,
     /// The first entry of a run does not open it.

@@ -1,5 +1,6 @@
 //! Says of a trail whether it is complete and whether it is intact. It is shown one entry after the other, in the order
-//! of the trail, and keeps none: what it remembers grows with publishers, runs, sessions and breaks.
+//! of the trail, and keeps none: what it remembers grows with publishers, runs, sessions, breaks and
+//! requeued entries.
 //!
 //! *Complete*: every number of every run, up to the last one that anything tells of, is an entry or announced as lost.
 //! *Intact*: what is there is what was published, each entry once, in order, unchanged, and under its own name.
@@ -7,11 +8,12 @@
 //! A loss that is announced breaks neither.
 
 mod line;
+mod requeued;
 mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use spillring::{Event, Position, PublisherId, RunId};
 
@@ -47,6 +49,8 @@ pub(super) struct Judge {
     publishers: BTreeMap<PublisherId, Publisher>,
     absent: HashMap<Source, Absent>,
     chains: Chains,
+    /// The old numbers of those that were requeued.
+    requeued: HashSet<Position>,
     pub(super) findings: Findings,
     counts: Counts,
 }
@@ -57,6 +61,8 @@ pub(super) struct Counts {
     pub(super) entries: u64,
     /// Those of them whose hashes are checked.
     pub(super) audit_entries: u64,
+    /// Those that had been dead letters.
+    pub(super) requeued: u64,
     pub(super) sessions: usize,
 }
 
@@ -111,6 +117,7 @@ impl Judge {
             publishers: BTreeMap::new(),
             absent: HashMap::new(),
             chains: Chains::default(),
+            requeued: HashSet::new(),
             findings: Findings::default(),
             counts: Counts::default(),
         }
@@ -147,13 +154,15 @@ impl Judge {
         }
         if step != Step::Doubled {
             self.check_opening(seen);
+            self.check_requeued(seen);
         }
         let in_line = self.tell_step(seen, step);
         let payload = Payload::of(seen.bytes);
         let source = self.source(id);
         self.count_absent(source, seen, step);
         self.check_subject(seen, &payload);
-        self.check_payload(Some(id), seen.place, &payload, in_line.then_some(source));
+        let chained = in_line && (seen.requeued.is_none() || self.chains.go_on_with(&payload));
+        self.check_payload(Some(id), seen.place, &payload, chained.then_some(source));
     }
 
     /// Takes a line that nobody has numbered: its hash and its chain are looked at. Its run may be known all the same.

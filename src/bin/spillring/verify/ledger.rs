@@ -60,6 +60,8 @@ pub(super) struct Range {
     pub(super) last: u64,
     #[serde(default)]
     pub(super) losses: Vec<Loss>,
+    #[serde(default)]
+    pub(super) requeued: Vec<Requeued>,
     pub(super) crc32: u32,
 }
 
@@ -67,6 +69,15 @@ pub(super) struct Range {
 pub(super) struct Loss {
     pub(super) first: u64,
     pub(super) count: u64,
+}
+
+/// Entries from `first` on that had been numbers of `run` from `was` on.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Requeued {
+    first: u64,
+    count: u64,
+    run: RunId,
+    was: u64,
 }
 
 impl Ledger {
@@ -152,6 +163,18 @@ impl Range {
             }
             n += 1;
             (n - 1 <= self.last).then_some((n - 1, lost))
+        })
+    }
+
+    /// The number that the entry `n` had before, if it is told.
+    pub(super) fn requeued(&self, n: u64) -> Option<Position> {
+        let behind = self.requeued.partition_point(|it| it.first <= n);
+        let told = self.requeued[..behind].last()?;
+        let run = told.run;
+        let at = n - told.first;
+        (at < told.count).then(|| Position {
+            run,
+            n: told.was.saturating_add(at),
         })
     }
 

@@ -2,10 +2,10 @@
 
 use super::trail::Place;
 
-/// How many gaps of a run are watched for entries that come late.
+/// How many gaps of a run are watched for entries that come late, and how many losses for those that are requeued.
 const GAPS_MAX: usize = 10_000;
 
-/// What of a run has been seen. Its size is bounded by its gaps, not by its entries.
+/// What of a run has been seen. Its size is bounded by its gaps and losses, not by its entries.
 #[derive(Debug)]
 pub(super) struct Numbers {
     /// The first number that is looked for.
@@ -15,6 +15,8 @@ pub(super) struct Numbers {
     pub(super) entries: u64,
     pub(super) lost: u64,
     gaps: Vec<Gap>,
+    /// Stretches that are announced as lost, first and last; `None` once it is not known which numbers are there.
+    losses: Option<Vec<(u64, u64)>>,
     /// Missing numbers that are no gaps, because nobody can say which they are.
     unplaced: u64,
 }
@@ -49,6 +51,7 @@ impl Numbers {
             entries: 0,
             lost: 0,
             gaps: Vec::new(),
+            losses: Some(Vec::new()),
             unplaced: 0,
         }
     }
@@ -88,6 +91,7 @@ impl Numbers {
         }
         let overlap = self.next.saturating_sub(first);
         self.lost += n - first.max(self.next);
+        self.note_lost(first.max(self.next), n - 1);
         self.next = n + 1;
         match (jumped, overlap) {
             (0, 0) => Step::Follows,
@@ -103,6 +107,7 @@ impl Numbers {
         self.entries += 1;
         if first < n {
             self.lost += self.fill(first, n - 1);
+            self.note_lost(first, n - 1);
         }
         Step::Late
     }
@@ -141,6 +146,7 @@ impl Numbers {
         }
         let gap = self.gaps.remove(1);
         self.unplaced += gap.last - gap.first + 1;
+        self.losses = None;
         Some(gap)
     }
 
@@ -148,6 +154,9 @@ impl Numbers {
     pub(super) fn lose_through(&mut self, end: u64) -> u64 {
         let lost = (end + 1).saturating_sub(self.next);
         self.lost += lost;
+        if lost > 0 {
+            self.note_lost(self.next, end);
+        }
         self.next += lost;
         lost
     }
@@ -159,6 +168,33 @@ impl Numbers {
         self.next += passed;
         self.entries += entries;
         self.lost += lost;
+        if entries < passed {
+            self.losses = None;
+        }
+    }
+
+    /// Whether the number is known to be an entry that is there.
+    pub(super) fn stands(&self, n: u64) -> bool {
+        let absent = |losses: &Vec<(u64, u64)>| {
+            let lost = losses
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&n));
+            lost || self
+                .gaps
+                .iter()
+                .any(|gap| (gap.first..=gap.last).contains(&n))
+        };
+        (self.begin..self.next).contains(&n)
+            && self.losses.as_ref().is_some_and(|losses| !absent(losses))
+    }
+
+    fn note_lost(&mut self, first: u64, last: u64) {
+        if let Some(losses) = self.losses.as_mut().filter(|_| first <= last) {
+            losses.push((first, last));
+            if losses.len() > GAPS_MAX {
+                self.losses = None;
+            }
+        }
     }
 
     /// Counts missing numbers at the end.

@@ -119,6 +119,9 @@ impl fmt::Display for Report {
         if others > 0 {
             write!(f, "; without a hash: {}", HumanCount(others))?;
         }
+        if counts.requeued > 0 {
+            write!(f, "; requeued: {}", HumanCount(counts.requeued))?;
+        }
         writeln!(f, "\n")?;
         verdict(
             f,

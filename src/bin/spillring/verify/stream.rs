@@ -200,6 +200,12 @@ impl Reading {
                 bad(Some(id.run), "Audit-Run", value.as_str());
             }
         }
+        if let Some(value) = header("Audit-Requeued") {
+            parsed.requeued = trail::position_of(value.as_str());
+            if parsed.requeued.is_none() {
+                bad(Some(id.run), "Audit-Requeued", value.as_str());
+            }
+        }
         if let Some(value) = header("Audit-After") {
             parsed.after = Account::parse(value.as_str()).filter(Account::is_sound);
             if parsed.after.is_none() {
@@ -220,6 +226,7 @@ impl Reading {
             id,
             lost: headers.lost,
             opening: headers.opening,
+            requeued: headers.requeued,
             after: headers.after,
             publisher: None,
             subject: message.subject.strip_prefix(&self.prefix),
@@ -234,5 +241,6 @@ impl Reading {
 struct Headers {
     lost: u64,
     opening: Option<Opening>,
+    requeued: Option<Position>,
     after: Option<Account>,
 }

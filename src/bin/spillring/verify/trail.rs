@@ -52,6 +52,8 @@ pub(super) struct Observed<'a> {
     /// How many numbers directly before it are not there, as it says itself.
     pub(super) lost: u64,
     pub(super) opening: Option<Opening>,
+    /// The number under which it was lost before.
+    pub(super) requeued: Option<Position>,
     /// How far its publisher had come before this run.
     pub(super) after: Option<Account>,
     /// Where something beside the entry says it.
@@ -156,7 +158,7 @@ impl Account {
 }
 
 /// Reads `<run id>.<n>`; numbers begin with 1.
-pub(super) fn position_of(text: &str) -> Option<Position> {
+pub(crate) fn position_of(text: &str) -> Option<Position> {
     let (run, n) = text.split_once('.')?;
     let n = n.parse().ok().filter(|n| (1..NUMBER_MAX).contains(n))?;
     let run = uuid(run).map(RunId)?;

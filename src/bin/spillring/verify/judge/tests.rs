@@ -1,5 +1,7 @@
 //! Trails made by hand: each break has its name and its verdict, and an honest trail has none.
 
+mod requeued;
+
 use spillring::{AgentId, AuditEntry, AuditEventType, AuditLog, SessionId};
 use uuid::Uuid;
 
@@ -14,6 +16,7 @@ struct Message {
     id: Position,
     lost: u64,
     opening: Option<Opening>,
+    requeued: Option<Position>,
     after: Option<Account>,
     way: Way,
     bytes: Vec<u8>,
@@ -33,6 +36,7 @@ fn message(of: u128, n: u64) -> Message {
         id: Position { run: run(of), n },
         lost: 0,
         opening: (n == 1).then_some(opening),
+        requeued: None,
         after: None,
         way: Way::WithAccount,
         bytes: b"{}".to_vec(),
@@ -78,6 +82,7 @@ fn judged(trail: &[Message], cursor: Option<Account>, head: Head) -> Judgement {
             id: message.id,
             lost: message.lost,
             opening: message.opening,
+            requeued: message.requeued,
             after: message.after,
             publisher: None,
             subject: None,
