@@ -147,9 +147,10 @@ impl Spill {
         records: impl IntoIterator<Item = &'r Record>,
     ) -> Result<u64, SpillError> {
         self.database.transact("append to", |work| {
+            let mut statement = work.prepare(rows::INSERT)?;
             let mut new = 0;
             for record in records {
-                new += u64::from(work.insert(record)?);
+                new += u64::from(work.insert(&mut statement, record)?);
             }
             Ok(new)
         })
