@@ -5,7 +5,7 @@ use spillring::{AuditEntry, SpillDurability};
 
 use crate::door::Door;
 use crate::ear::Appends;
-use crate::measure::{median, publish};
+use crate::measure::{median, publish, shuffled};
 use crate::plain::{Plain, ROWS};
 use crate::support::args::Args;
 use crate::support::{entries, start_with};
@@ -41,10 +41,9 @@ fn beside_plain(durability: SpillDurability, args: &Args) {
     let mut rates: [Vec<f64>; 4] = Default::default();
     let mut transactions = 0;
     // The first round warms all of them up.
-    for round in 0..=rounds {
-        for turn in 0..3 {
-            // Every second round backwards: none is always behind the same.
-            match if round % 2 == 0 { turn } else { 2 - turn } {
+    for _ in 0..=rounds {
+        for turn in shuffled(3) {
+            match turn {
                 2 => {
                     let batch: Vec<AuditEntry> =
                         entries.iter().cycle().take(block).cloned().collect();
@@ -58,23 +57,8 @@ fn beside_plain(durability: SpillDurability, args: &Args) {
             }
         }
     }
-    println!(
-        "\nappend, {durability:?}: rows a second, {rounds} turns of {block}\n{:<36} {:>9} {:>9} {:>9} {:>9}",
-        "", "median", "least", "most", "/ plain"
-    );
-    let base = median(&[&rates[0][1..], &rates[1][1..]].concat());
-    for (name, rates) in NAMES.iter().zip(&rates) {
-        let rates = &rates[1..];
-        let (least, most) = (
-            rates.iter().copied().fold(f64::MAX, f64::min),
-            rates.iter().copied().fold(0.0, f64::max),
-        );
-        let middle = median(rates);
-        println!(
-            "{name:<36} {middle:>9.0} {least:>9.0} {most:>9.0} {:>9.2}",
-            middle / base
-        );
-    }
+    println!("\nappend, {durability:?}: rows a second, {rounds} turns of {block}");
+    tell(&rates.map(|rates| rates[1..].to_vec()));
     let spilled = drainer.stats().spilled;
     door.open_for(spilled);
     println!(
@@ -82,4 +66,21 @@ fn beside_plain(durability: SpillDurability, args: &Args) {
         ((rounds + 1) * block) as f64 / transactions as f64,
         door.rate()
     );
+}
+
+fn tell(rates: &[Vec<f64>; 4]) {
+    println!(
+        "{:<36} {:>9} {:>9} {:>9} {:>9}",
+        "", "median", "least", "most", "/ plain"
+    );
+    let base = median(&[&rates[0][..], &rates[1]].concat());
+    for (name, rates) in NAMES.iter().zip(rates) {
+        let least = rates.iter().copied().fold(f64::MAX, f64::min);
+        let most = rates.iter().copied().fold(0.0, f64::max);
+        let middle = median(rates);
+        println!(
+            "{name:<36} {middle:>9.0} {least:>9.0} {most:>9.0} {:>9.2}",
+            middle / base
+        );
+    }
 }

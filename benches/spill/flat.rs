@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::door::Door;
 use crate::ear::Appends;
 use crate::measure::{
-    LIMIT, Note, forget_peak, median, memory, mib, notes, publish, room_for, watching_wal,
+    LIMIT, Note, forget_peak, median, memory, mib, notes, publish, room_for, shuffled, watching_wal,
 };
 use crate::support::args::Args;
 
@@ -39,9 +39,9 @@ pub(crate) fn flat(args: &Args) {
     }
     let mut backlogs: Vec<_> = depths.into_iter().map(Backlog::fill).collect();
     for _ in 0..rounds {
-        for backlog in &mut backlogs {
-            backlog.append(block);
-            backlog.replay(block);
+        for turn in shuffled(backlogs.len()) {
+            backlogs[turn].append(block);
+            backlogs[turn].replay(block);
         }
     }
     for _ in 0..rounds {

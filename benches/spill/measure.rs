@@ -55,6 +55,13 @@ pub(crate) fn notes(count: u64) -> impl ExactSizeIterator<Item = Note> {
     (0..count).map(|n| Note::new(u64::from(n)))
 }
 
+/// So many turns in an order by chance: none always follows the same one, and meets what it has left to the disk.
+pub(crate) fn shuffled(count: usize) -> Vec<usize> {
+    let mut turns: Vec<_> = (0..count).collect();
+    fastrand::shuffle(&mut turns);
+    turns
+}
+
 /// The middle of the turns' results.
 pub(crate) fn median(results: &[f64]) -> f64 {
     let mut results = results.to_vec();

@@ -3,7 +3,7 @@
 use quanta::Clock;
 use spillring::{AuditEntry, Drainer};
 
-use crate::measure::{median, publish};
+use crate::measure::{median, publish, shuffled};
 use crate::support::args::Args;
 use crate::support::latency::{BLOCK, Latencies, head, latencies, paced, pass, row, settle};
 use crate::support::{Away, Free, entries, start, start_with};
@@ -42,17 +42,16 @@ pub(crate) fn sync(args: &Args) {
     let mut nothing = Vec::new();
     let mut results: [Vec<Latencies>; 3] = Default::default();
     let mut appended = 0;
-    for round in 0..rounds {
+    for _ in 0..rounds {
         let mut empty = latencies();
         paced(&clock, block(), &mut empty, pass);
         nothing.push(empty);
-        for turn in 0..running.len() {
-            let turn = (turn + round) % running.len();
+        for turn in shuffled(running.len()) {
             let publisher = running[turn].1.0.publisher();
             let before = publisher.stats().appended;
             let mut result = latencies();
             paced(&clock, block(), &mut result, |entry| {
-                publisher.publish(entry)
+                publisher.publish(entry);
             });
             appended += publisher.stats().appended - before;
             results[turn].push(result);
