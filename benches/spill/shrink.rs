@@ -88,13 +88,13 @@ fn probe(publisher: &Publisher<Note>, during: Duration) -> Duration {
     let mut gap = Duration::ZERO;
     while begin.elapsed() < during {
         let goal = publisher.stats().delivered + 1;
-        let published = Instant::now();
+        let called = Instant::now();
         publisher.try_publish(Note::new(0)).expect("room");
         while publisher.stats().delivered < goal {
-            assert!(published.elapsed() < LIMIT, "nothing is delivered");
+            assert!(called.elapsed() < LIMIT, "nothing is delivered");
             std::thread::sleep(Duration::from_micros(50));
         }
-        gap = gap.max(published.elapsed());
+        gap = gap.max(called.elapsed());
         std::thread::sleep(Duration::from_millis(1));
     }
     gap
