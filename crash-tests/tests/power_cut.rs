@@ -240,6 +240,8 @@ fn check(disk: &Disk, recorded: &Recorded) {
 fn config(spill: &Path, durability: SpillDurability) -> Config {
     let mut config = quick(spill);
     config.spill_durability = durability;
+    // Its reserve is a part of this, and made anew on each of the disks.
+    config.spill_bytes_max = 8 << 20;
     config
 }
 

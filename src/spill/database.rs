@@ -199,12 +199,12 @@ impl Database {
     }
 }
 
-impl Work<'_> {
+impl<'c> Work<'c> {
     pub(super) fn execute(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
         execute(self.conn, sql, params)
     }
 
-    pub(super) fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+    pub(super) fn prepare(&self, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
         self.conn.prepare_cached(sql)
     }
 }

@@ -1,17 +1,19 @@
 //! The statements on the backlog. Each leaves the totals of its transaction exact, and each can be repeated.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
+use rusqlite::{Connection, Row as SqlRow, Statement};
 
 use crate::event::{Key, Loss, LossReason, Position, Record};
 
 use super::database::{Work, int, uint};
 use super::fold::{Content, Damage};
+use super::losses::{kind, reason};
 
 /// The `kind` of an entry; any other names the reason of a loss.
 const ENTRY: i64 = 0;
 
-const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, requeued, subject, bytes) \
+/// Prepared once for all rows of a transaction: looking it up for each costs some of the rate.
+pub(super) const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, requeued, subject, bytes) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 
 /// From the row that holds the key, or the nearest before it: that one says whether what follows is gapless.
@@ -86,7 +88,7 @@ impl<'r> Row<'r> {
         .summed()
     }
 
-    fn loss(first: Key, loss: Loss) -> Self {
+    pub(super) fn loss(first: Key, loss: Loss) -> Self {
         Self {
             key: first,
             kind: kind(loss.reason),
@@ -123,6 +125,21 @@ impl<'r> Row<'r> {
         crc.finalize()
     }
 
+    /// Says whether it was not there yet.
+    fn insert(&self, statement: &mut Statement<'_>) -> rusqlite::Result<bool> {
+        let changed = statement.execute((
+            self.key.row(),
+            self.kind,
+            int(self.count),
+            int(self.popped_ms),
+            self.checksum,
+            self.requeued.map(Position::to_bytes),
+            self.subject,
+            self.bytes,
+        ))?;
+        Ok(changed > 0)
+    }
+
     pub(super) fn content(&self) -> Content {
         match (self.kind, reason(self.kind)) {
             (ENTRY, _) => Content::Entry,
@@ -136,12 +153,16 @@ impl<'r> Row<'r> {
 }
 
 impl Work<'_> {
-    /// Writes a record with the losses before it; says whether it was not there yet.
-    pub(super) fn insert(&mut self, record: &Record) -> rusqlite::Result<bool> {
+    /// Writes a record with the losses before it, by [`INSERT`]; says whether it was not there yet.
+    pub(super) fn insert(
+        &mut self,
+        statement: &mut Statement<'_>,
+        record: &Record,
+    ) -> rusqlite::Result<bool> {
         if !record.losses.is_empty() {
             self.insert_losses_before(record)?;
         }
-        let new = self.insert_row(&Row::entry(record))?;
+        let new = Row::entry(record).insert(statement)?;
         if new {
             self.totals.entries += 1;
             self.totals.bytes += record.size();
@@ -158,62 +179,6 @@ impl Work<'_> {
             self.totals.entries += 1;
             self.totals.bytes += (row.subject.len() + row.bytes.len()) as u64 + Record::OVERHEAD;
         } else {
-            self.totals.losses += 1;
-        }
-        Ok(())
-    }
-
-    /// The losses of earlier runs that were found only when nothing came behind them any more: no entry of their run can
-    /// tell them. Takes them out, and answers how many they are.
-    pub(super) fn take_untold(&mut self, runs: impl Iterator<Item = u32>) -> rusqlite::Result<u64> {
-        let mut count = 0;
-        for run in runs {
-            if let Some((first, loss)) = self.stretch_at_or_before(Key::new(run, Key::N_MAX))?
-                && loss.reason == LossReason::Corrupt
-                && first.local_run() == run
-            {
-                self.remove_rows(first, first)?;
-                count += loss.count;
-            }
-        }
-        Ok(count)
-    }
-
-    pub(super) fn insert_losses_before(&mut self, record: &Record) -> rusqlite::Result<()> {
-        let first_n = record.n.saturating_sub(record.lost_before());
-        self.insert_losses(Key::new(record.run.local, first_n), &record.losses)
-    }
-
-    pub(super) fn insert_losses(&mut self, first: Key, losses: &[Loss]) -> rusqlite::Result<()> {
-        let mut n = first.n();
-        for &loss in losses.iter().filter(|loss| loss.count > 0) {
-            self.insert_loss(Key::new(first.local_run(), n), loss)?;
-            n = n.saturating_add(loss.count).min(Key::N_MAX);
-        }
-        Ok(())
-    }
-
-    /// Writes a stretch of losses, or prolongs the one before it. What is told already is not told again.
-    pub(super) fn insert_loss(&mut self, first: Key, loss: Loss) -> rusqlite::Result<()> {
-        let end = first.n().saturating_add(loss.count);
-        let mut row = Row::loss(first, loss);
-        if let Some((key, before)) = self.stretch_at_or_before(first)? {
-            let told = key.n().saturating_add(before.count);
-            if told >= end {
-                return Ok(());
-            }
-            if before.reason == loss.reason && told >= first.n() {
-                let count = end - key.n();
-                let longer = Row::loss(key, Loss { count, ..loss });
-                let sql = "UPDATE rows SET count = ?2, checksum = ?3 WHERE key = ?1";
-                self.execute(sql, (key.row(), int(count), longer.checksum))?;
-                return Ok(());
-            }
-            let n = told.max(first.n());
-            let count = end - n;
-            row = Row::loss(Key::new(first.local_run(), n), Loss { count, ..loss });
-        }
-        if self.insert_row(&row)? {
             self.totals.losses += 1;
         }
         Ok(())
@@ -278,32 +243,7 @@ impl Work<'_> {
     }
 
     pub(super) fn insert_row(&self, row: &Row<'_>) -> rusqlite::Result<bool> {
-        let changed = self.prepare(INSERT)?.execute((
-            row.key.row(),
-            row.kind,
-            int(row.count),
-            int(row.popped_ms),
-            row.checksum,
-            row.requeued.map(Position::to_bytes),
-            row.subject,
-            row.bytes,
-        ))?;
-        Ok(changed > 0)
-    }
-
-    /// The row at the key or the nearest before it, if it is of the same run and a sound stretch of losses.
-    fn stretch_at_or_before(&self, key: Key) -> rusqlite::Result<Option<(Key, Loss)>> {
-        let sql = "SELECT key, kind, count, popped_ms, checksum, requeued, subject, bytes FROM rows \
-             WHERE key <= ?1 ORDER BY key DESC LIMIT 1";
-        let found = self.prepare(sql)?.query_row([key.row()], |row| {
-            Ok(Row::read(row)?.ok().map(|row| (row.key, row.content())))
-        });
-        Ok(match found.optional()?.flatten() {
-            Some((first, Content::Loss(loss))) if first.local_run() == key.local_run() => {
-                Some((first, loss))
-            }
-            _ => None,
-        })
+        row.insert(&mut *self.prepare(INSERT)?)
     }
 
     fn sum(&self, first: i64, last: i64) -> rusqlite::Result<Sum> {
@@ -339,23 +279,4 @@ impl Work<'_> {
 pub(super) fn entries_through(conn: &Connection, key: Key) -> rusqlite::Result<u64> {
     conn.prepare_cached("SELECT count(*) FROM rows WHERE kind = 0 AND key <= ?1")?
         .query_row([key.row()], |row| row.get(0).map(uint))
-}
-
-/// The numbers are part of the format: never change one.
-fn kind(reason: LossReason) -> i64 {
-    match reason {
-        LossReason::QueueFull => 1,
-        LossReason::AlreadyShutdown => 2,
-        LossReason::SpillFull => 3,
-        LossReason::SpillEvicted => 4,
-        LossReason::EncodeError => 5,
-        LossReason::Corrupt => 6,
-        LossReason::DeadLettered => 7,
-    }
-}
-
-fn reason(of: i64) -> Option<LossReason> {
-    LossReason::ALL
-        .into_iter()
-        .find(|&reason| kind(reason) == of)
 }

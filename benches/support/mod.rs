@@ -1,9 +1,13 @@
-//! What the benches share: real entries, and sinks that cost nothing or take nothing.
+//! What the benches share: real entries, sinks that cost nothing or take nothing, and how things are told.
 
 #![allow(dead_code, reason = "each bench uses its part of it")]
 
+pub(crate) mod args;
+pub(crate) mod latency;
+
 use spillring::{
-    AuditEntry, Batch, BoxFuture, Config, Delivery, Drainer, Position, PublisherId, Sink, SinkError,
+    AuditEntry, Batch, BoxFuture, Config, Delivery, Drainer, Event, Position, PublisherId, Sink,
+    SinkError,
 };
 
 /// The 2,000 entries of `tests/data/sessions.jsonl`, 843 bytes at the median.
@@ -16,15 +20,15 @@ pub(crate) fn entries() -> Vec<AuditEntry> {
 }
 
 /// Starts a publisher with default settings and a spill on the disk that holds the build.
-pub(crate) fn start(sink: impl Sink) -> (Drainer<AuditEntry>, tempfile::TempDir) {
+pub(crate) fn start<E: Event>(sink: impl Sink) -> (Drainer<E>, tempfile::TempDir) {
     start_with(sink, |_| {})
 }
 
 /// The same with changed settings.
-pub(crate) fn start_with(
+pub(crate) fn start_with<E: Event>(
     sink: impl Sink,
     change: impl FnOnce(&mut Config),
-) -> (Drainer<AuditEntry>, tempfile::TempDir) {
+) -> (Drainer<E>, tempfile::TempDir) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let mut config = Config::new(dir.path().join("spill"));
     change(&mut config);

@@ -1,0 +1,163 @@
+//! Opening the database, at the start and anew: setting aside what is damaged, carrying over what can be read, and finding
+//! out what is missing.
+
+use super::{Distrust, Store};
+use crate::error::SpillError;
+use crate::event::PublisherId;
+use crate::metrics::Metrics;
+use crate::spill::database::Database;
+use crate::spill::fault::Fault;
+use crate::spill::places::Places;
+use crate::spill::salvage::Salvage;
+use crate::spill::{io_error, quarantine, stock};
+
+impl Store {
+    /// Opens the database of this publisher anew, if it is distrusted. Before it is trusted again, what is in memory has
+    /// to be written, with [`write_again`](Self::write_again), and then [`trust`](Self::trust) to be called.
+    pub(in crate::spill) fn reopen(&mut self, publisher: PublisherId) -> Result<(), SpillError> {
+        let distrust = match self.distrust {
+            Some(Distrust::Unsure) if self.places.moved() => Some(Distrust::Moved),
+            distrust => distrust,
+        };
+        match distrust {
+            None => return Ok(()),
+            Some(Distrust::Absent) => return Err(SpillError::GivenUp),
+            Some(Distrust::Closed) => {}
+            Some(Distrust::Unsure) => {
+                let mark = self.directory.mark();
+                self.stock.probe().map_err(io_error("write", mark))?;
+                self.close();
+            }
+            Some(Distrust::Damaged) => {
+                self.close();
+                self.set_aside()?;
+            }
+            Some(Distrust::Moved) => {
+                self.directory.restore(publisher)?;
+                self.set_aside()?;
+                self.moved = self.database.take();
+            }
+        }
+        self.distrust = Some(Distrust::Closed);
+        self.directory.restore(publisher)?;
+        let mark = self.directory.mark();
+        self.stock.reopen(&mark).map_err(io_error("open", mark))?;
+        self.connect()?;
+        // What a failed sync has left in the system's memory only is written, and synced, once more.
+        self.read(Database::checkpoint)
+    }
+
+    /// As [`write`](Self::write), while the database is not trusted yet.
+    pub(in crate::spill) fn write_again<T>(
+        &mut self,
+        write: impl FnMut(&mut Database) -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        let distrust = self.distrust.take();
+        let done = self.write(write);
+        self.distrust = self.distrust.or(distrust);
+        done
+    }
+
+    /// Counts what is missing, and trusts the database again. `adjustment` is how many entries more there must be than
+    /// the mark says.
+    pub(in crate::spill) fn trust(&mut self, adjustment: i64) -> Result<(), SpillError> {
+        if let Some(level) = self.stock.level() {
+            self.write_again(|database| {
+                database.transact("remove from", |work| work.remove_through(level.low))
+            })?;
+        }
+        self.stock.count(&self.known, adjustment);
+        self.distrust = None;
+        if self.salvage.is_none() {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Carries over some rows of a database that was set aside.
+    pub(in crate::spill) fn salvage_step(&mut self) -> Result<(), SpillError> {
+        let Some(mut salvage) = self.salvage.take() else {
+            return Ok(());
+        };
+        let floor = self.stock.floor();
+        let stepped = self.append(|database| salvage.step(database, floor));
+        let done = salvage.is_done();
+        self.salvage = Some(salvage);
+        self.stock.found(stepped?);
+        if done { self.settle() } else { Ok(()) }
+    }
+
+    pub(super) fn connect(&mut self) -> Result<(), SpillError> {
+        let opened = self.open_database();
+        let database = match opened {
+            Err(error) if Fault::of(&error) == Fault::Damaged => {
+                tracing::error!(target: "spillring", %error, "the spill database cannot be used");
+                self.set_aside()?;
+                self.open_database()?
+            }
+            opened => opened?,
+        };
+        self.known = *database.summary();
+        self.database = Some(database);
+        self.places = Places::of(&self.directory.database());
+        self.begin_salvage()
+    }
+
+    fn open_database(&self) -> Result<Database, SpillError> {
+        self.directory.prepare_database()?;
+        let file = self.directory.database();
+        Database::open(&file, self.durability, self.wal_bytes)
+    }
+
+    fn begin_salvage(&mut self) -> Result<(), SpillError> {
+        if self.salvage.is_none() {
+            let folder = quarantine::waiting(self.directory.path())?;
+            self.salvage = match (self.moved.take(), folder) {
+                (Some(moved), folder) => Some(Salvage::of_open(moved, folder)),
+                (None, folder) => folder.map(Salvage::of_folder),
+            };
+            let salvaged = self.salvage.as_ref().map(Salvage::commits);
+            self.stock.compare(self.known.commits, salvaged);
+        }
+        if let (Some(salvage), Some(database)) = (&self.salvage, &mut self.database) {
+            salvage.begin(database)?;
+            self.known = *database.summary();
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self) -> Result<(), SpillError> {
+        quarantine::set_aside(self.directory.path())?;
+        Metrics::quarantined();
+        Ok(())
+    }
+
+    /// All rows that can be had are there: tells those that are missing, and looks whether more is to be carried over.
+    fn settle(&mut self) -> Result<(), SpillError> {
+        let level = self.stock.level();
+        let hole = self.salvage.as_ref().and_then(Salvage::hole);
+        if level.is_some() || hole.is_some() {
+            self.write(|database| {
+                database.transact("reconcile", |work| stock::tell_missing(work, level, hole))
+            })?;
+        }
+        if let Some(salvage) = &self.salvage {
+            salvage.conclude(self.directory.path())?;
+        }
+        self.salvage = None;
+        let missing = self.stock.close();
+        if missing > 0 {
+            tracing::error!(target: "spillring", entries = missing, "entries have vanished from the spill");
+        }
+        self.stock.note(&self.known);
+        self.begin_salvage()
+    }
+
+    /// A distrusted database is closed without another look at its files.
+    pub(super) fn close(&mut self) {
+        match self.database.take() {
+            Some(database) if self.distrust.is_some() => drop(database.give_up()),
+            database => drop(database),
+        }
+    }
+}
