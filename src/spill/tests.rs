@@ -5,6 +5,7 @@ mod backlog;
 mod damage;
 mod evict;
 mod folder;
+mod full;
 mod letters;
 mod lookers;
 mod measure;

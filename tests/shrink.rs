@@ -1,0 +1,147 @@
+//! What a backlog took on disk is given back once it has gone, in steps between which the ring is looked at; and the log
+//! stays small through all of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "support/core.rs"]
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use spillring::{
+    Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError, SpillDurability,
+};
+
+use support::bench::{Bench, LIMIT, Note, end, eventually, until_delivered, until_spilled};
+
+const ENTRIES: u64 = 1_000_000;
+/// What the directory may hold when all is delivered.
+const LEFT_MAX: u64 = 64 << 20;
+/// What is carried over at once, twice, and a transaction.
+const LOG_MAX: u64 = (16 << 20) * 2 + (8 << 20);
+
+/// Counts what it takes, while it takes anything: a million entries are too many to keep.
+#[derive(Debug, Clone, Default)]
+struct Counter {
+    open: Arc<AtomicBool>,
+    taken: Arc<AtomicU64>,
+}
+
+impl Sink for Counter {
+    fn position<'a>(
+        &'a mut self,
+        _of: &'a PublisherId,
+    ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        Box::pin(async {
+            if !self.open.load(Ordering::Relaxed) {
+                let closed = SinkError::Unavailable("as the test wants it".to_owned());
+                return Delivery::stopped(0, closed);
+            }
+            let records = batch.records().len() as u64;
+            self.taken.fetch_add(records, Ordering::Relaxed);
+            Delivery::all(batch)
+        })
+    }
+}
+
+#[test]
+fn a_drained_spill_is_small_again() {
+    let mut bench = Bench::new();
+    bench.config.spill_durability = SpillDurability::ProcessCrash;
+    bench.config.batch_max = 1_000;
+    let sink = Counter::default();
+    let drainer = spillring::start(bench.config.clone(), sink.clone()).unwrap();
+    let publisher = drainer.publisher();
+    let text = "x".repeat(300);
+    let mut log_max = 0;
+    for number in 0..ENTRIES {
+        publisher
+            .publish_timeout(Note::new(text.clone()), LIMIT)
+            .unwrap();
+        if number % 10_000 == 0 {
+            log_max = log_max.max(log(&bench.spill()));
+        }
+    }
+    until_spilled(&drainer);
+    let full = bytes(&bench.spill());
+    assert!(full > 300 << 20, "{full}");
+    sink.open.store(true, Ordering::Relaxed);
+    eventually("all is delivered", || {
+        log_max = log_max.max(log(&bench.spill()));
+        drainer.stats().spilled == 0
+    });
+    assert!(log_max < LOG_MAX, "the log grew to {log_max}");
+    // One entry after the other goes out meanwhile: the ring is looked at between two steps.
+    let mut more = 0;
+    eventually("the directory is small", || {
+        publisher.publish(Note::new("meanwhile"));
+        more += 1;
+        publisher.flush().wait(LIMIT).unwrap();
+        bytes(&bench.spill()) < LEFT_MAX
+    });
+    eventually("the log is gone", || log(&bench.spill()) == 0);
+    until_delivered(&drainer);
+    end(drainer, ENTRIES + more);
+    assert_eq!(sink.taken.load(Ordering::Relaxed), ENTRIES + more);
+}
+
+/// What is still in the spill keeps its place, whatever stood around it.
+#[test]
+fn what_is_left_keeps_its_room() {
+    let bench = Bench::down();
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    for number in 0..20_000 {
+        let text = format!("{number} {}", "x".repeat(1_000));
+        publisher.publish_timeout(Note::new(text), LIMIT).unwrap();
+    }
+    until_spilled(&drainer);
+    bench.remote.set(support::sinks::Mode::Up);
+    eventually("some is delivered", || drainer.stats().delivered > 5_000);
+    bench.remote.set(support::sinks::Mode::Down);
+    let file = bench.spill().join("db/spill.sqlite3");
+    let before = fs::metadata(&file).unwrap().len();
+    // Longer than nothing must have been written before room counts as spare.
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert!(fs::metadata(&file).unwrap().len() >= before);
+    bench.remote.set(support::sinks::Mode::Up);
+    until_delivered(&drainer);
+    eventually("it is small", || {
+        fs::metadata(&file).unwrap().len() < 1 << 20
+    });
+    end(drainer, 20_000);
+    let texts = bench.remote.texts();
+    let numbers = texts
+        .iter()
+        .map(|text| text.split(' ').next().unwrap().parse::<u64>().unwrap());
+    assert!(numbers.eq(0..20_000));
+}
+
+fn log(dir: &Path) -> u64 {
+    fs::metadata(dir.join("db/spill.sqlite3-wal")).map_or(0, |file| file.len())
+}
+
+fn bytes(dir: &Path) -> u64 {
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            match fs::metadata(&path) {
+                Ok(file) if file.is_dir() => bytes(&path),
+                Ok(file) => file.len(),
+                Err(_) => 0,
+            }
+        })
+        .sum()
+}
