@@ -32,6 +32,7 @@ mod database;
 mod directory;
 mod evict;
 mod fault;
+mod first_page;
 mod fold;
 mod letters;
 mod life;

@@ -78,14 +78,14 @@ const CASES: [Case; 20] = [
         "bad header",
         Ended::Clean,
         |db| overwrite(db, 0, 100),
-        Survives::None,
+        Survives::All,
         Fate::Quarantined,
     ),
     case(
         "first page damaged",
         Ended::Clean,
         |db| overwrite(db, 100, PAGE - 100),
-        Survives::None,
+        Survives::All,
         Fate::Quarantined,
     ),
     case(

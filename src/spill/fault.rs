@@ -14,8 +14,10 @@ pub(super) enum Fault {
     /// The disk failed. What a commit has done is not known, and what the connection remembers may not be what is on
     /// disk: it is given up, and the database opened anew.
     Unsure,
-    /// The database is damaged, or none of ours: it is set aside.
+    /// The database is damaged: it is set aside.
     Damaged,
+    /// It is none of ours, or of another version: it is set aside as well.
+    Foreign,
 }
 
 impl Fault {
@@ -24,25 +26,29 @@ impl Fault {
             SpillError::Database { source, .. } => source
                 .downcast_ref::<Error>()
                 .map_or(Self::Passing, Self::of_database),
-            SpillError::Schema { .. } => Self::Damaged,
+            SpillError::Schema { .. } => Self::Foreign,
             _ => Self::Passing,
         }
+    }
+
+    /// Another database takes the place of this one.
+    pub(super) fn sets_aside(self) -> bool {
+        matches!(self, Self::Damaged | Self::Foreign)
     }
 
     /// What is damaged beyond `SQLite`'s own notice shows as rows that are missing, or of another shape.
     fn of_database(error: &Error) -> Self {
         match error {
             Error::SqliteFailure(failure, _) => match failure.code {
-                // `Unknown` is a statement that does not fit the tables: ours fit ours.
-                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => {
-                    Self::Damaged
-                }
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damaged,
+                // A statement that does not fit the tables: ours fit ours.
+                ErrorCode::Unknown => Self::Foreign,
                 ErrorCode::DiskFull => Self::Full,
                 ErrorCode::SystemIoFailure => Self::Unsure,
                 _ => Self::Passing,
             },
-            Error::SqlInputError { .. }
-            | Error::QueryReturnedNoRows
+            Error::SqlInputError { .. } => Self::Foreign,
+            Error::QueryReturnedNoRows
             | Error::InvalidColumnType(..)
             | Error::FromSqlConversionFailure(..)
             | Error::IntegralValueOutOfRange(..)
@@ -64,7 +70,7 @@ mod tests {
         for (code, fault) in [
             (ffi::SQLITE_NOTADB, Fault::Damaged),
             (ffi::SQLITE_CORRUPT, Fault::Damaged),
-            (ffi::SQLITE_ERROR, Fault::Damaged),
+            (ffi::SQLITE_ERROR, Fault::Foreign),
             (ffi::SQLITE_FULL, Fault::Full),
             (ffi::SQLITE_IOERR, Fault::Unsure),
             (ffi::SQLITE_IOERR_FSYNC, Fault::Unsure),
@@ -82,6 +88,6 @@ mod tests {
             assert_eq!(Fault::of(&error), fault, "{error}");
         }
         let newer = SpillError::Schema { found: 9, known: 1 };
-        assert_eq!(Fault::of(&newer), Fault::Damaged);
+        assert_eq!(Fault::of(&newer), Fault::Foreign);
     }
 }

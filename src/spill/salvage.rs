@@ -15,7 +15,7 @@ use crate::event::{Key, Loss, LossReason};
 use super::database::{Database, Work, database_error, read_commits};
 use super::fault::Fault;
 use super::rows::Row;
-use super::{APPEND_ROWS_MAX, directory, quarantine, schema};
+use super::{APPEND_ROWS_MAX, directory, first_page, quarantine, schema};
 
 /// How many bytes of rows a step carries over at the most, but for a single larger row.
 const STEP_BYTES_MAX: usize = 4 << 20;
@@ -69,7 +69,7 @@ struct Carried {
 impl Salvage {
     /// From a folder that the database was set aside in.
     pub(super) fn of_folder(folder: PathBuf) -> Self {
-        let source = schema::open_aside(&folder.join(directory::DATABASE))
+        let source = open(&folder)
             .inspect_err(|error| {
                 tracing::error!(target: "spillring", %error, folder = %folder.display(), "nothing of the spill can be read any more");
             })
@@ -191,6 +191,18 @@ impl Salvage {
             (Way::Up, End::Unreadable(_)) => Way::Down,
             _ => Way::Done,
         };
+    }
+}
+
+/// A database whose first page is damaged gets another one: the others may be sound.
+fn open(folder: &Path) -> Result<Connection, SpillError> {
+    let file = folder.join(directory::DATABASE);
+    match schema::open_aside(&file) {
+        Err(error) if Fault::of(&error) == Fault::Damaged => {
+            first_page::replace(folder)?;
+            schema::open_aside(&file)
+        }
+        opened => opened,
     }
 }
 

@@ -252,7 +252,7 @@ impl Store {
                 }
             }
             Fault::Unsure => self.distrust = self.distrust.or(Some(Distrust::Unsure)),
-            Fault::Damaged => {
+            Fault::Damaged | Fault::Foreign => {
                 tracing::error!(target: "spillring", %error, "the spill database is damaged");
                 self.distrust = Some(Distrust::Damaged);
             }

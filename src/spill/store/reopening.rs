@@ -90,7 +90,7 @@ impl Store {
     pub(super) fn connect(&mut self) -> Result<(), SpillError> {
         let opened = self.open_database();
         let database = match opened {
-            Err(error) if Fault::of(&error) == Fault::Damaged => {
+            Err(error) if Fault::of(&error).sets_aside() => {
                 tracing::error!(target: "spillring", %error, "the spill database cannot be used");
                 self.set_aside()?;
                 self.open_database()?
