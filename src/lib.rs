@@ -85,6 +85,8 @@
 //! | this process is killed | what was in memory only: always the newest, and at most `pending_max` old as long as the disk takes what the sink does not |
 //! | the power fails | the same with [`SpillDurability::PowerLoss`] |
 //! | the ring is full | what [`publish`](Publisher::publish) drops, counted and announced; [`try_publish`](Publisher::try_publish) hands it back |
+//! | the disk is full, or fails, or files of the spill vanish | nothing that is on disk, or in memory while the process lives |
+//! | files of the spill are damaged, or an old copy is put back | what can no longer be read, counted and announced |
 //! | the disk fails, or the spill is at its cap, as well | the ring fills, and then as above; a kill loses what is in ring and memory, however old |
 //! | the spill is at its cap, with [`WhenSpillFull::EvictOldest`] | the oldest of the backlog, counted and announced; as in the line above while the sink may have all there is |
 //!

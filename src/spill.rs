@@ -8,7 +8,16 @@
 //! the end. The publisher's id and the beginning of a run survive a power cut under either.
 //!
 //! A commit that failed may have happened all the same, when it was only its sync that failed. So every operation here
-//! can be repeated without harm: rows carry their own numbers, and a number never changes its meaning.
+//! can be repeated without harm: rows carry their own numbers, and a number never changes its meaning. After a failure of
+//! the disk the connection is given up, what is in memory is written again through a new one, and only then is the
+//! database trusted again ([`Spill::mend`]).
+//!
+//! A database that is damaged, or none of ours, is set aside with its log, and another takes its place at once; the rows
+//! that can be read are carried over in steps, and nothing is read before that is done. What is missing in the end is
+//! told as losses: between rows because numbers have no holes, and at the ends because the mark says how far they went.
+//! The mark counts commits, so a database that has lost some, with its log for example, is found out as well.
+//!
+//! Errors that pass, or that somebody mends (busy, no permission, too many open files, no room), set nothing aside.
 //!
 //! # What is in it
 //!
@@ -24,9 +33,14 @@
 //!
 //! # Rooms
 //!
-//! `directory` knows the files and the lock, `schema` the tables and pragmas, `database` transactions and totals, `rows`
-//! the statements on the backlog, `letters` those on the dead letters, `fold` how rows become records, `evict` how the cap
-//! is kept, `runs` the starts, `look` what others may see.
+//! - `directory` knows the files, `lock` who may be there, `schema` the tables and pragmas, `database` transactions and
+//!   totals;
+//! - `rows` are the statements on the backlog, `losses` those on what stands between entries, `letters` those on the dead
+//!   letters, `read` and `fold` how rows become records, `evict` how the cap is kept, `runs` the starts;
+//! - `store` is the database through its life: `fault` says what an error means, `places` whether files have moved,
+//!   `quarantine` sets aside, `salvage` carries over (`first_page` helps it), `stock`, `mark` and `reconcile` find out what
+//!   is missing, `reserve` and `tidy` see to the room on the disk;
+//! - `life` is what the drainer does about all that, `look` what others may see.
 
 mod database;
 mod directory;
