@@ -109,7 +109,7 @@ pub enum WhenSpillFull {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WhenSpillUnusable {
-    /// [`start`](crate::start) is an error that says what to do about it.
+    /// [`start`](fn@crate::start) is an error that says what to do about it.
     #[default]
     FailStart,
     /// The publisher starts without a spill, and says so loudly. Until it is started again, what the sink does not take

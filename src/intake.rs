@@ -3,11 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::event::{Event, Key, Loss, LossReason, Record, Run};
+use crate::event::{Event, Key, Loss, LossReason, Record, Run, unix_ms};
 use crate::publisher::Shared;
 use crate::ring::Inside;
 use crate::stats::Stats;
@@ -260,12 +260,4 @@ impl<E: Event> Intake for RingIntake<E> {
     fn stats(&self) -> Stats {
         self.shared.stats()
     }
-}
-
-/// The wall clock, in milliseconds since 1970.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

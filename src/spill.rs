@@ -71,7 +71,6 @@ mod tidy;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::SpillDurability;
 use crate::error::SpillError;
@@ -341,13 +340,4 @@ fn insert<'r>(
         new += u64::from(work.insert(&mut statement, record)?);
     }
     Ok(new)
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| {
-            u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-        })
 }

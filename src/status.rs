@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::SpillError;
-use crate::event::PublisherId;
+use crate::event::{PublisherId, unix_ms};
 use crate::spill::{self, Directory, Persist};
 use crate::stats::{State, Stats, Status};
 
@@ -50,7 +50,7 @@ fn running(dir: &Path, publisher: PublisherId, pid: Option<u32>) -> Result<Statu
             publisher,
             run: None,
             pid,
-            at_ms: spill::now_ms(),
+            at_ms: unix_ms(),
             dead_letters: 0,
             dead_letter_bytes: 0,
             stats: Stats::default(),
@@ -59,7 +59,7 @@ fn running(dir: &Path, publisher: PublisherId, pid: Option<u32>) -> Result<Statu
 
 fn at_rest(directory: &Directory, publisher: PublisherId) -> Result<Status, SpillError> {
     let depths = spill::depths(directory)?;
-    let at_ms = spill::now_ms();
+    let at_ms = unix_ms();
     let age = |popped_ms| Duration::from_millis(at_ms.saturating_sub(popped_ms));
     Ok(Status {
         publisher,

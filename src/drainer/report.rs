@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Drainer;
 use crate::event::Run;
-use crate::intake::unix_ms;
+use crate::event::unix_ms;
 use crate::metrics::Metrics;
 use crate::policy::{Facts, Hand};
 use crate::spill::Spill;

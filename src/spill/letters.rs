@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use crate::dead_letters::DeadLetter;
 use crate::error::SpillError;
-use crate::event::{Key, Position, Record, Run, RunId};
+use crate::event::{Key, Position, Record, Run, RunId, unix_ms};
 
 use super::database::{Database, Work, database_error, int, uint};
 use super::rows::Row;
-use super::{DeadLetterReason, Directory, Spill, now_ms, runs};
+use super::{DeadLetterReason, Directory, Spill, runs};
 
 /// How many bytes of them a transaction moves, unless a single one is larger.
 const PAGE_BYTES: u64 = 16 << 20;
@@ -206,7 +206,7 @@ impl Work<'_> {
             reason.as_str(),
             detail,
             int(row.popped_ms),
-            int(now_ms()),
+            int(unix_ms()),
             row.checksum,
             row.requeued.map(Position::to_bytes),
             row.subject,

@@ -7,10 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use crate::error::SpillError;
-use crate::event::{Key, Position, PreviousRun, PublisherId, Record, Run, RunEnd, RunId};
+use crate::event::{Key, Position, PreviousRun, PublisherId, Record, Run, RunEnd, RunId, unix_ms};
 
 use super::database::{Database, Work, database_error, int, uint};
-use super::now_ms;
 
 /// The local number of a run takes what the number in the run leaves of a row id.
 const LOCAL_MAX: u32 = (1 << 23) - 1;
@@ -175,7 +174,7 @@ impl Runs {
 pub(super) fn end(work: &Work<'_>, run: &Run, last_n: u64) -> rusqlite::Result<()> {
     work.execute(
         "UPDATE runs SET ended_ms = ?2, last_n = ?3 WHERE local = ?1",
-        (run.local, int(now_ms()), int(last_n)),
+        (run.local, int(unix_ms()), int(last_n)),
     )?;
     Ok(())
 }
@@ -274,7 +273,7 @@ fn insert(work: &Work<'_>, run: &Run) -> rusqlite::Result<bool> {
             run.previous.map(|previous| previous.id.0.into_bytes()),
             run.previous.and_then(|previous| previous.last).map(int),
             int(run.killed_starts),
-            int(now_ms()),
+            int(unix_ms()),
         ),
     )?;
     Ok(changed > 0)
