@@ -10,6 +10,7 @@
 )]
 
 #[path = "support/skipped.rs"]
+#[allow(unreachable_pub, reason = "shared with tests that keep it in a module")]
 mod skipping;
 
 #[path = "support/core.rs"]
