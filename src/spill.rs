@@ -188,10 +188,10 @@ impl Spill {
     /// Appends the records and their losses in one transaction. Returns how many were not there yet.
     pub(crate) fn append<'r>(
         &mut self,
-        records: impl IntoIterator<Item = &'r Record> + Clone,
+        records: impl IntoIterator<Item = &'r Record>,
     ) -> Result<u64, SpillError> {
         self.store
-            .append(|database| database.transact("append to", |work| insert(work, records.clone())))
+            .append(|database| database.transact("append to", |work| insert(work, records)))
     }
 
     /// Appends losses, `first_n` the number of the first, that have no entry behind them yet.

@@ -179,7 +179,7 @@ const CASES: [Case; 20] = [
                 db,
                 "not a database, but long enough to be taken for one: ".repeat(400),
             )
-            .unwrap()
+            .unwrap();
         },
         Survives::None,
         Fate::Quarantined,

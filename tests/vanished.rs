@@ -21,27 +21,29 @@ use support::sinks::Mode;
 
 const ENTRIES: usize = 3_000;
 
-/// What is taken away, below the directory of the publisher.
-const CASES: [(&str, fn(&Path)); 8] = [
+/// What is taken away, and how, below the directory of the publisher.
+type Case = (&'static str, fn(&Path));
+
+const CASES: [Case; 8] = [
     ("the database", |dir| {
-        fs::remove_file(dir.join("db/spill.sqlite3")).unwrap()
+        fs::remove_file(dir.join("db/spill.sqlite3")).unwrap();
     }),
     ("the log", |dir| {
-        fs::remove_file(dir.join("db/spill.sqlite3-wal")).unwrap()
+        fs::remove_file(dir.join("db/spill.sqlite3-wal")).unwrap();
     }),
     ("database and log", |dir| {
         fs::remove_file(dir.join("db/spill.sqlite3")).unwrap();
         fs::remove_file(dir.join("db/spill.sqlite3-wal")).unwrap();
     }),
     ("the folder", |dir| {
-        fs::remove_dir_all(dir.join("db")).unwrap()
+        fs::remove_dir_all(dir.join("db")).unwrap();
     }),
     ("the folder, moved", |dir| {
-        fs::rename(dir.join("db"), dir.join("elsewhere")).unwrap()
+        fs::rename(dir.join("db"), dir.join("elsewhere")).unwrap();
     }),
     ("the directory", |dir| fs::remove_dir_all(dir).unwrap()),
     ("the directory, moved", |dir| {
-        fs::rename(dir, dir.with_extension("moved")).unwrap()
+        fs::rename(dir, dir.with_extension("moved")).unwrap();
     }),
     ("the database, replaced", |dir| {
         fs::remove_file(dir.join("db/spill.sqlite3")).unwrap();
@@ -147,7 +149,7 @@ fn damage_under_a_publisher_costs_what_cannot_be_read() {
         .write(true)
         .open(bench.spill().join("db/spill.sqlite3"))
         .unwrap();
-    file.write_all_at(&[0xff; 3 * 16_384], 500 * 16_384)
+    file.write_all_at(&vec![0xff; 3 * 16_384], 500 * 16_384)
         .unwrap();
     publisher.publish(Note::new("afterwards"));
     bench.remote.set(Mode::Up);

@@ -224,12 +224,12 @@ impl Pipeline {
     }
 
     /// The records that are in memory only, in order.
-    pub(crate) fn unspilled(&self) -> impl Iterator<Item = &Record> + Clone {
+    pub(crate) fn unspilled(&self) -> impl Iterator<Item = &Record> {
         self.records().filter(|record| self.in_memory_only(record))
     }
 
     /// All records in memory, in order.
-    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> + Clone {
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
         let flight = self.flight.iter().flat_map(|flight| flight.batch.records());
         flight.chain(&self.staged).chain(&self.drawn)
     }

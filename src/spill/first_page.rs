@@ -17,8 +17,9 @@ use crate::error::SpillError;
 const DAMAGED: &str = "first-page.damaged";
 const TEMPLATE: &str = "template.sqlite3";
 
-const PAGE: usize = 16_384;
-const _: () = assert!(PAGE as i64 == schema::PAGE_BYTES);
+const PAGE_BITS: u32 = 14;
+const PAGE: usize = 1 << PAGE_BITS;
+const _: () = assert!(schema::PAGE_BYTES == 1 << PAGE_BITS);
 
 /// Offsets in the header.
 const CHANGES: usize = 24;

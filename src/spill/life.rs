@@ -50,17 +50,19 @@ impl Spill {
     pub(crate) fn mend<'r>(
         &mut self,
         memory: &Memory,
-        records: impl IntoIterator<Item = &'r Record> + Clone,
+        records: impl IntoIterator<Item = &'r Record>,
     ) -> Result<(), SpillError> {
         self.store.reopen(self.publisher)?;
         let runs = &self.runs;
-        self.store.write_again(|database| {
-            database.transact("restore", |work| {
-                runs.restore(work)?;
-                if let Some(key) = memory.settled {
-                    work.remove_through(key)?;
-                }
-                insert(work, records.clone())
+        self.store.untrusted(|store| {
+            store.append(|database| {
+                database.transact("restore", |work| {
+                    runs.restore(work)?;
+                    if let Some(key) = memory.settled {
+                        work.remove_through(key)?;
+                    }
+                    insert(work, records)
+                })
             })
         })?;
         self.store.removed(memory.settled.unwrap_or_default());

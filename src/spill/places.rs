@@ -35,13 +35,10 @@ impl Places {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(_) => return false,
             };
-            match seen {
-                Some(_) => *seen != now,
-                None => {
-                    *seen = now;
-                    false
-                }
+            if seen.is_none() {
+                *seen = now;
             }
+            *seen != now
         })
     }
 }

@@ -128,7 +128,11 @@ fn free_second(dir: &Path) -> u64 {
             .flat_map(|place| [SALVAGING, QUARANTINED].map(|state| place.name(state, *second)))
             .any(|path| path.exists())
     };
-    (now..).find(|second| !taken(second)).unwrap_or(now)
+    let mut free = now;
+    while taken(&free) {
+        free += 1;
+    }
+    free
 }
 
 fn mounted(error: &io::Error) -> bool {

@@ -272,7 +272,6 @@ fn copy_table(work: &Work<'_>, source: &Connection, table: &str) -> rusqlite::Re
     };
     let (at, names): (Vec<usize>, Vec<String>) = statement
         .column_names()
-        .into_iter()
         .map(str::to_owned)
         .enumerate()
         .filter(|(_, name)| known.contains(name))

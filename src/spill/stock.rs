@@ -66,14 +66,15 @@ impl Stock {
         self.removed.max(level)
     }
 
-    /// Compares the mark with a database that was just opened, or with the one that is to be salvaged into it: how many
-    /// commits each has seen, if that can be read.
-    pub(super) fn compare(&mut self, opened: u64, salvaged: Option<Option<u64>>) {
+    /// Compares the mark with a database that was just opened, and has seen so many commits.
+    pub(super) fn compare(&mut self, opened: u64) {
+        self.holds = opened < self.mark.level().commits;
+    }
+
+    /// Compares the mark with a database that is to be salvaged, and has seen so many commits, if that can be read.
+    pub(super) fn compare_salvaged(&mut self, seen: Option<u64>) {
         let commits = self.mark.level().commits;
-        self.holds = match salvaged {
-            Some(seen) => seen.is_none_or(|seen| seen <= commits),
-            None => opened < commits,
-        };
+        self.holds = seen.is_none_or(|seen| seen <= commits);
     }
 
     /// What the mark says, if it knows more than the database.

@@ -123,10 +123,6 @@ impl Store {
 
     /// For tests, which do to it what they like.
     #[cfg(test)]
-    #[expect(
-        clippy::unwrap_used,
-        reason = "a test that closes the database has no use for it"
-    )]
     pub(super) fn connection(&self) -> &rusqlite::Connection {
         self.database.as_ref().unwrap().connection()
     }
@@ -154,12 +150,20 @@ impl Store {
     /// Writes what needs new room, and leaves the reserve for what does not.
     pub(super) fn append<T>(
         &mut self,
-        mut write: impl FnMut(&mut Database) -> Result<T, SpillError>,
+        write: impl FnOnce(&mut Database) -> Result<T, SpillError>,
     ) -> Result<T, SpillError> {
-        if self.distrust.is_some() {
+        let (Some(database), None) = (&mut self.database, self.distrust) else {
             return Err(SpillError::GivenUp);
+        };
+        let done = write(database);
+        self.known = *database.summary();
+        let done = self.learn(done)?;
+        self.tidy.written();
+        // Until what is set aside has been carried over, the mark tells of that.
+        if self.salvage.is_none() {
+            self.stock.note(&self.known);
         }
-        self.use_database(&mut write)
+        Ok(done)
     }
 
     /// Writes what the reserve is there for: if the disk is full, it is tried again with that.
@@ -219,22 +223,6 @@ impl Store {
                 Rows::There
             },
         }
-    }
-
-    fn use_database<T>(
-        &mut self,
-        write: &mut impl FnMut(&mut Database) -> Result<T, SpillError>,
-    ) -> Result<T, SpillError> {
-        let database = self.database.as_mut().ok_or(SpillError::GivenUp)?;
-        let done = write(database);
-        self.known = *database.summary();
-        let done = self.learn(done)?;
-        self.tidy.written();
-        // Until what is set aside has been carried over, the mark tells of that.
-        if self.salvage.is_none() {
-            self.stock.note(&self.known);
-        }
-        Ok(done)
     }
 
     /// What an error means for the next use.

@@ -13,7 +13,7 @@ use crate::spill::{io_error, quarantine, stock};
 
 impl Store {
     /// Opens the database of this publisher anew, if it is distrusted. Before it is trusted again, what is in memory has
-    /// to be written, with [`write_again`](Self::write_again), and then [`trust`](Self::trust) to be called.
+    /// to be written, with [`untrusted`](Self::untrusted), and then [`trust`](Self::trust) to be called.
     pub(in crate::spill) fn reopen(&mut self, publisher: PublisherId) -> Result<(), SpillError> {
         let distrust = match self.distrust {
             Some(Distrust::Unsure) if self.places.moved() => Some(Distrust::Moved),
@@ -47,13 +47,13 @@ impl Store {
         self.read(Database::checkpoint)
     }
 
-    /// As [`write`](Self::write), while the database is not trusted yet.
-    pub(in crate::spill) fn write_again<T>(
+    /// Uses a database that is not trusted yet.
+    pub(in crate::spill) fn untrusted<T>(
         &mut self,
-        write: impl FnMut(&mut Database) -> Result<T, SpillError>,
+        work: impl FnOnce(&mut Self) -> Result<T, SpillError>,
     ) -> Result<T, SpillError> {
         let distrust = self.distrust.take();
-        let done = self.write(write);
+        let done = work(self);
         self.distrust = self.distrust.or(distrust);
         done
     }
@@ -62,8 +62,10 @@ impl Store {
     /// the mark says.
     pub(in crate::spill) fn trust(&mut self, adjustment: i64) -> Result<(), SpillError> {
         if let Some(level) = self.stock.level() {
-            self.write_again(|database| {
-                database.transact("remove from", |work| work.remove_through(level.low))
+            self.untrusted(|store| {
+                store.write(|database| {
+                    database.transact("remove from", |work| work.remove_through(level.low))
+                })
             })?;
         }
         self.stock.count(&self.known, adjustment);
@@ -116,8 +118,10 @@ impl Store {
                 (Some(moved), folder) => Some(Salvage::of_open(moved, folder)),
                 (None, folder) => folder.map(Salvage::of_folder),
             };
-            let salvaged = self.salvage.as_ref().map(Salvage::commits);
-            self.stock.compare(self.known.commits, salvaged);
+            match &self.salvage {
+                Some(salvage) => self.stock.compare_salvaged(salvage.commits()),
+                None => self.stock.compare(self.known.commits),
+            }
         }
         if let (Some(salvage), Some(database)) = (&self.salvage, &mut self.database) {
             salvage.begin(database)?;
