@@ -59,7 +59,7 @@ struct Case {
     fate: Fate,
 }
 
-const CASES: [Case; 20] = [
+const CASES: [Case; 23] = [
     case(
         "nothing, after a clean end",
         Ended::Clean,
@@ -211,6 +211,27 @@ const CASES: [Case; 20] = [
                  PRAGMA user_version = 1",
             );
         },
+        Survives::All,
+        Fate::Quarantined,
+    ),
+    case(
+        "runs damaged",
+        Ended::Clean,
+        |db| overwrite(db, root(db, "runs"), PAGE),
+        Survives::All,
+        Fate::Quarantined,
+    ),
+    case(
+        "index of the runs damaged",
+        Ended::Clean,
+        |db| overwrite(db, root(db, "sqlite_autoindex_runs_1"), PAGE),
+        Survives::All,
+        Fate::Quarantined,
+    ),
+    case(
+        "totals damaged",
+        Ended::Clean,
+        |db| overwrite(db, root(db, "meta"), PAGE),
         Survives::All,
         Fate::Quarantined,
     ),
@@ -463,6 +484,16 @@ fn log(database: &Path) -> PathBuf {
 
 fn length(file: &Path) -> u64 {
     fs::metadata(file).unwrap().len()
+}
+
+/// Where the root of a table or an index begins.
+fn root(database: &Path, name: &str) -> u64 {
+    let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+    let page: u32 = Connection::open(database)
+        .unwrap()
+        .query_row(sql, [name], |row| row.get(0))
+        .unwrap();
+    u64::from(page - 1) * PAGE
 }
 
 /// Where a page in the middle begins.

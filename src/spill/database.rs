@@ -7,7 +7,7 @@ use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::Key;
 
-use super::{Totals, schema};
+use super::{Totals, runs, schema};
 
 /// The row of `meta` that counts transactions.
 const COMMITS: &str = "commits";
@@ -68,6 +68,7 @@ impl Database {
 
     fn with(conn: Connection, durability: SpillDurability) -> Result<Self, SpillError> {
         let summary = read_summary(&conn).map_err(database_error("read"))?;
+        runs::check(&conn).map_err(database_error("read the runs of"))?;
         Ok(Self {
             conn,
             durability,

@@ -15,7 +15,7 @@ use super::store::Store;
 use super::{Directory, Spill, insert};
 
 /// What is in memory while the database is opened anew.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Memory {
     /// What the sink has.
     pub(crate) settled: Option<Key>,

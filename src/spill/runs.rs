@@ -211,6 +211,34 @@ fn read_all(conn: &Connection, publisher: PublisherId) -> rusqlite::Result<Vec<R
         .collect()
 }
 
+/// Looks whether the runs can be read.
+pub(super) fn check(conn: &Connection) -> rusqlite::Result<()> {
+    read_all(conn, PublisherId(Uuid::nil())).map(drop)
+}
+
+/// Copies the ids of runs, which stand in the index as well, so far as they are not there yet: rows mean nothing without
+/// them. Whether the stream has heard of these runs is no longer known: it may have.
+pub(super) fn copy_ids(work: &Work<'_>, source: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT local, id FROM runs INDEXED BY sqlite_autoindex_runs_1";
+    let Ok(mut statement) = source.prepare(sql) else {
+        return Ok(());
+    };
+    let Ok(mut rows) = statement.query(()) else {
+        return Ok(());
+    };
+    while let Ok(Some(row)) = rows.next() {
+        let Ok((local, id)) = <(u32, [u8; 16])>::try_from(row) else {
+            continue;
+        };
+        work.execute(
+            "INSERT INTO runs (local, id, killed_starts, opened, started_ms) VALUES (?1, ?2, 0, 1, ?3) \
+             ON CONFLICT DO NOTHING",
+            (local, id, int(unix_ms())),
+        )?;
+    }
+    Ok(())
+}
+
 fn newest_opened(conn: &Connection) -> rusqlite::Result<u32> {
     let sql = "SELECT ifnull(max(local), 0) FROM runs WHERE opened";
     conn.query_row(sql, (), |row| row.get(0))

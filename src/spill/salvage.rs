@@ -15,7 +15,7 @@ use crate::event::{Key, Loss, LossReason};
 use super::database::{Database, Work, database_error, read_commits};
 use super::fault::Fault;
 use super::rows::Row;
-use super::{APPEND_ROWS_MAX, directory, first_page, quarantine, schema};
+use super::{APPEND_ROWS_MAX, directory, first_page, quarantine, runs, schema};
 
 /// How many bytes of rows a step carries over at the most, but for a single larger row.
 const STEP_BYTES_MAX: usize = 4 << 20;
@@ -78,8 +78,8 @@ impl Salvage {
     }
 
     /// From a database whose files are no longer where they were, through the connection that still holds them.
-    pub(super) fn of_open(database: Database, folder: Option<PathBuf>) -> Self {
-        Self::of(Some(database.give_up()), folder)
+    pub(super) fn of_open(source: Connection, folder: Option<PathBuf>) -> Self {
+        Self::of(Some(source), folder)
     }
 
     fn of(source: Option<Connection>, folder: Option<PathBuf>) -> Self {
@@ -106,6 +106,7 @@ impl Salvage {
         };
         database.transact("salvage into", |work| {
             copy_table(work, source, "runs")?;
+            runs::copy_ids(work, source)?;
             copy_table(work, source, "dead_letters")?;
             work.count_dead_letters()
         })

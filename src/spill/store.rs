@@ -9,6 +9,8 @@ use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::Key;
 
+use rusqlite::Connection;
+
 use super::database::{Database, Summary};
 use super::fault::Fault;
 use super::mark::Mark;
@@ -36,7 +38,7 @@ pub(super) struct Store {
     stock: Stock,
     reserve: Reserve,
     /// A database whose files were moved away, to be carried over.
-    moved: Option<Database>,
+    moved: Option<Connection>,
     salvage: Option<Salvage>,
     tidy: Tidy,
 }

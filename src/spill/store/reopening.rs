@@ -35,7 +35,7 @@ impl Store {
             Some(Distrust::Moved) => {
                 self.directory.restore(publisher)?;
                 self.set_aside()?;
-                self.moved = self.database.take();
+                self.moved = self.database.take().map(Database::give_up);
             }
         }
         self.distrust = Some(Distrust::Closed);
