@@ -31,17 +31,21 @@ mod database;
 mod directory;
 mod fault;
 mod fold;
+mod gaps;
 mod look;
 mod mark;
 mod places;
 mod quarantine;
 mod read;
+mod reading;
 mod reconcile;
+mod repair;
 mod reserve;
 mod rows;
 mod runs;
 mod salvage;
 mod schema;
+mod source;
 mod stock;
 mod store;
 #[cfg(test)]
@@ -59,8 +63,10 @@ use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 use database::{Work, database_error};
 pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity, replace};
 use fold::Fold;
-pub(crate) use look::depths;
+pub(crate) use look::Look;
+pub(crate) use quarantine::quarantined;
 use read::read;
+pub use repair::{Repaired, repair};
 use runs::Runs;
 use store::Store;
 
@@ -130,6 +136,15 @@ impl Spill {
     ) -> Result<Self, SpillError> {
         let directory = Directory::take(dir)?;
         let publisher = directory.identity()?;
+        Self::of(directory, publisher, bytes_max, durability)
+    }
+
+    fn of(
+        directory: Directory,
+        publisher: PublisherId,
+        bytes_max: u64,
+        durability: SpillDurability,
+    ) -> Result<Self, SpillError> {
         let bytes_max = bytes_max.min(directory.half_of_free_bytes()?);
         let mut store = Store::open(directory, durability, bytes_max)?;
         Ok(Self {

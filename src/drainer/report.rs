@@ -9,7 +9,7 @@ use crate::intake::unix_ms;
 use crate::metrics::Metrics;
 use crate::policy::{Facts, Hand};
 use crate::spill::Spill;
-use crate::stats::{Discarded, State, Stats, Status};
+use crate::stats::{Discarded, Health, State, Stats, Status};
 use crate::status::write_status;
 
 /// How often metrics and `status.json` are brought up to date, and losses summed up in the log.
@@ -55,12 +55,20 @@ impl Reporter {
             self.lost = lost;
         }
         self.metrics.tell(stats, spill.bytes_max());
+        let health = match pid {
+            Some(_) => Health::InUse,
+            None if spill.is_distrusted() || spill.is_salvaging() => Health::Damaged,
+            None => Health::Healthy,
+        };
         let said = Status {
-            publisher: spill.publisher(),
+            publisher: Some(spill.publisher()),
+            health,
+            damage: None,
             run: Some(run.id),
             pid,
             at_ms: unix_ms(),
             dead_letters: spill.totals().dead_letters,
+            quarantined: Vec::new(),
             stats: stats.clone(),
         };
         if let Err(error) = write_status(dir, &said) {

@@ -3,7 +3,8 @@
 //! ```text
 //! <dir>/            0700
 //!   lock            locked by the kernel while a publisher is alive, exclusively, and shared by those who look at the
-//!                   spill meanwhile; holds the publisher's process id, for messages only
+//!                   spill meanwhile; holds the publisher's process id, for messages only. The folder itself is locked
+//!                   by a publisher that waits for those who look
 //!   identity        the publisher's id
 //!   mark            what the database holds, so that what vanishes from it is noticed
 //!   reserve         room that is given back when the disk is full
@@ -27,7 +28,7 @@ use uuid::Uuid;
 use crate::error::SpillError;
 use crate::event::PublisherId;
 
-use super::reserve;
+use super::{quarantine, reserve};
 
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
@@ -35,7 +36,7 @@ const MARK: &str = "mark";
 pub(super) const DATABASE_FOLDER: &str = "db";
 pub(super) const DATABASE: &str = "spill.sqlite3";
 
-/// Lookers are in for milliseconds: how long a publisher that starts waits for them to leave, at the most.
+/// Lookers leave within milliseconds: how long a publisher that starts waits for that, at the most.
 const LOOKERS_MAX: Duration = Duration::from_secs(1);
 /// The longest wait between two tries of it: short, because between two lookers there may be no more than a moment.
 const LOOKERS_POLL: Duration = Duration::from_millis(1);
@@ -84,11 +85,32 @@ impl Directory {
             let pid = read_pid(&mut directory.lock);
             return Err(directory.in_use(pid));
         }
-        if directory.database().exists() {
+        if Self::is_known(path)? {
             Ok(directory)
         } else {
             Err(missing(path))
         }
+    }
+
+    /// Whether a publisher has ever used the directory, as far as can be seen.
+    pub(super) fn is_known(path: &Path) -> Result<bool, SpillError> {
+        let files = [path.join(MARK), path.join(DATABASE_FOLDER).join(DATABASE)];
+        Ok(files.iter().any(|file| file.exists()) || quarantine::waiting(path)?.is_some())
+    }
+
+    /// Says, to one who looks for long, that a publisher is waiting for the directory.
+    pub(super) fn give_way(&self) -> Result<(), SpillError> {
+        let awaited = File::open(&self.path).is_ok_and(|folder| {
+            let free = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockShared);
+            if free.is_ok() {
+                rustix::fs::flock(&folder, FlockOperation::Unlock).unwrap_or_default();
+            }
+            free == Err(Errno::WOULDBLOCK)
+        });
+        if awaited {
+            return Err(self.in_use(None));
+        }
+        Ok(())
     }
 
     /// Makes anew what has vanished, if anything has: the directory, and in it the lock and who the publisher is.
@@ -131,8 +153,19 @@ impl Directory {
         })
     }
 
-    /// Takes the lock for a publisher. Whoever can share it meets no other publisher, only lookers, and they leave.
+    /// Takes the lock for a publisher. Whoever can share it meets no other publisher, only lookers, and they leave: soon,
+    /// or when they see that the folder itself is locked.
     fn claim(&mut self) -> Result<(), SpillError> {
+        if self.try_lock(FlockOperation::NonBlockingLockExclusive)? {
+            return Ok(());
+        }
+        let folder = File::open(&self.path).map_err(io_error("open", self.path.clone()))?;
+        let claimed = self.claim_from_lookers(&folder);
+        rustix::fs::flock(&folder, FlockOperation::Unlock).unwrap_or_default();
+        claimed
+    }
+
+    fn claim_from_lookers(&mut self, folder: &File) -> Result<(), SpillError> {
         let deadline = Instant::now() + LOOKERS_MAX;
         while !self.try_lock(FlockOperation::NonBlockingLockExclusive)? {
             if !self.try_lock(FlockOperation::NonBlockingLockShared)? {
@@ -144,6 +177,8 @@ impl Directory {
             }
             // Kept, the share would bar another publisher that waits in the same way.
             self.unlock();
+            // That another one has it already, or a file system has no such lock, does no harm.
+            rustix::fs::flock(folder, FlockOperation::NonBlockingLockExclusive).unwrap_or_default();
             thread::sleep(LOOKERS_POLL.mul_f64(fastrand::f64()));
         }
         Ok(())
@@ -198,14 +233,20 @@ impl Directory {
 
     /// Who the publisher is; decided here, once and for good, if nobody has yet, or if it cannot be read any more.
     pub(super) fn identity(&self) -> Result<PublisherId, SpillError> {
+        match self.known_identity()? {
+            Some(id) => Ok(id),
+            None => self.renew_identity(),
+        }
+    }
+
+    /// Who the publisher is, if that can be read.
+    pub(crate) fn known_identity(&self) -> Result<Option<PublisherId>, SpillError> {
         match read_identity(&self.path) {
-            Ok(Some(id)) => Ok(id),
-            Ok(None) => self.renew_identity(),
             Err(SpillError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
-                tracing::error!(target: "spillring", dir = %self.path.display(), "the publisher's id is damaged: going on under a new one");
-                self.renew_identity()
+                tracing::error!(target: "spillring", dir = %self.path.display(), "the publisher's id is damaged");
+                Ok(None)
             }
-            Err(error) => Err(error),
+            read => read,
         }
     }
 

@@ -26,7 +26,11 @@ pub(super) fn read(
     let mut records = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let Some(record) = record(runs, fold, &Row::read(row)?) else {
+        let Some(record) = record(
+            runs,
+            fold,
+            Found::new(Row::read(row)?.as_ref().map_err(|&key| key)),
+        ) else {
             continue;
         };
         bytes += record.size();
@@ -41,27 +45,55 @@ pub(super) fn read(
     Ok(records)
 }
 
-/// What a row makes of the fold: a record, if it is an entry that is wanted.
-fn record(runs: &Runs, fold: &mut Fold, row: &Result<Row<'_>, Key>) -> Option<Record> {
-    let known = row
-        .as_ref()
-        .map_err(|&key| key)
-        .and_then(|row| Ok((row, runs.get(row.key.local_run()).ok_or(row.key)?)));
-    let (row, run) = match known {
-        Ok(known) => known,
-        Err(key) => {
-            fold.take(key, Content::Damaged);
-            return None;
+/// A row as it was found, out of the database.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) key: Key,
+    pub(super) content: Content,
+    popped_ms: u64,
+    subject: Box<str>,
+    bytes: Bytes,
+}
+
+impl Found {
+    pub(super) fn new(row: Result<&Row<'_>, Key>) -> Self {
+        match row {
+            Ok(row) => Self {
+                key: row.key,
+                content: row.content(),
+                popped_ms: row.popped_ms,
+                subject: row.subject.into(),
+                bytes: Bytes::copy_from_slice(row.bytes),
+            },
+            Err(key) => Self::without_entry(key, Content::Damaged),
         }
+    }
+
+    pub(super) fn without_entry(key: Key, content: Content) -> Self {
+        Self {
+            key,
+            content,
+            popped_ms: 0,
+            subject: Box::default(),
+            bytes: Bytes::new(),
+        }
+    }
+}
+
+/// What a row makes of the fold: a record, if it is an entry that is wanted.
+pub(super) fn record(runs: &Runs, fold: &mut Fold, found: Found) -> Option<Record> {
+    let Some(run) = runs.get(found.key.local_run()) else {
+        fold.take(found.key, Content::Damaged);
+        return None;
     };
-    let losses = fold.take(row.key, row.content())?;
+    let losses = fold.take(found.key, found.content)?;
     Some(Record {
         since: Instant::now(),
         run: Arc::clone(run),
-        n: row.key.n(),
+        n: found.key.n(),
         losses,
-        popped_ms: row.popped_ms,
-        subject: row.subject.into(),
-        bytes: Bytes::copy_from_slice(row.bytes),
+        popped_ms: found.popped_ms,
+        subject: found.subject,
+        bytes: found.bytes,
     })
 }

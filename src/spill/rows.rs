@@ -25,6 +25,10 @@ pub(super) const SELECT_UP: &str = "SELECT key, kind, count, popped_ms, checksum
 pub(super) const SELECT_DOWN: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
      WHERE key > ?1 AND key < ?2 ORDER BY key DESC";
 
+/// As entries, whose checksums they have.
+pub(super) const SELECT_DEAD_LETTERS: &str =
+    "SELECT key, 0, 1, popped_ms, checksum, subject, bytes FROM dead_letters";
+
 /// Entries, their bytes and stretches of losses.
 const SUM: &str = "SELECT count(*) FILTER (WHERE kind = 0), \
      coalesce(sum(octet_length(subject) + length(bytes) + ?1) FILTER (WHERE kind = 0), 0), \

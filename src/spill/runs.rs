@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use crate::error::SpillError;
@@ -23,6 +23,9 @@ const RUNS_KEPT: u32 = 64;
 const PRUNE: &str = "DELETE FROM runs WHERE local < ?1 AND (NOT opened OR local < min( \
      ifnull((SELECT local FROM runs WHERE opened ORDER BY local DESC LIMIT 1 OFFSET ?2), 0), \
      ifnull((SELECT max(local) FROM runs WHERE heard), ?1)))";
+
+const SELECT_ALL: &str =
+    "SELECT local, id, previous_id, previous_last, killed_starts FROM runs ORDER BY local";
 
 /// What has been seen of the runs beside their own table.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +63,39 @@ impl Runs {
             runs.insert(Arc::new(run));
         }
         Ok(runs)
+    }
+
+    /// What can be read of the runs of databases that may be damaged; the first that knows of one counts.
+    pub(super) fn gather<'c>(
+        databases: impl Iterator<Item = &'c Connection>,
+        publisher: PublisherId,
+    ) -> Self {
+        let mut runs = Self {
+            by_local: BTreeMap::new(),
+            by_id: HashMap::new(),
+            opened: 0,
+        };
+        for conn in databases {
+            let Ok(mut statement) = conn.prepare(SELECT_ALL) else {
+                continue;
+            };
+            let Ok(mut rows) = statement.query(()) else {
+                continue;
+            };
+            while let Ok(Some(row)) = rows.next() {
+                if let Ok(run) = read(row, publisher)
+                    && runs.get(run.local).is_none()
+                {
+                    runs.insert(Arc::new(run));
+                }
+            }
+        }
+        runs
+    }
+
+    /// The newest one.
+    pub(super) fn newest(&self) -> Option<RunId> {
+        self.by_local.values().next_back().map(|run| run.id)
     }
 
     pub(super) fn get(&self, local: u32) -> Option<&Arc<Run>> {
@@ -184,20 +220,8 @@ pub(super) fn hear(work: &Work<'_>, local: u32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The newest run with its id, for whoever only looks.
-pub(super) fn newest(conn: &Connection) -> rusqlite::Result<Option<RunId>> {
-    conn.query_row(
-        "SELECT id FROM runs ORDER BY local DESC LIMIT 1",
-        (),
-        |row| row.get(0).map(uuid).map(RunId),
-    )
-    .optional()
-}
-
 fn read_all(conn: &Connection, publisher: PublisherId) -> rusqlite::Result<Vec<Run>> {
-    let sql =
-        "SELECT local, id, previous_id, previous_last, killed_starts FROM runs ORDER BY local";
-    conn.prepare(sql)?
+    conn.prepare(SELECT_ALL)?
         .query_map((), |row| read(row, publisher))?
         .collect()
 }

@@ -1,75 +1,36 @@
 //! Carrying rows over from a database that cannot be used any more into the one that has taken its place.
 //!
-//! In steps, so that the ring is watched meanwhile: first from the oldest row on as far as they can be read, then from
-//! the newest one back. What lies between is lost. Each step can be repeated, and rows go to the place that their keys
+//! In steps, so that the ring is watched meanwhile. Each step can be repeated, and rows go to the place that their keys
 //! give them, whatever has been appended in the meantime.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Rows, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason};
 
-use super::database::{Database, Work, database_error, read_commits};
-use super::fault::Fault;
-use super::rows::{self, Row};
-use super::{APPEND_ROWS_MAX, directory, quarantine, schema};
-
-/// How many bytes of rows a step carries over at the most, but for a single larger row.
-const STEP_BYTES_MAX: usize = 4 << 20;
-
-/// How often a step is tried on a disk that fails, before what cannot be read counts as lost.
-const TRIES_MAX: u32 = 3;
+use super::database::{Database, Work};
+use super::rows::Row;
+use super::source::{Source, Way};
+use super::{directory, quarantine, schema};
 
 /// A database that is being carried over.
 #[derive(Debug)]
 pub(super) struct Salvage {
     /// None if it cannot even be opened.
-    source: Option<Connection>,
+    source: Option<Source>,
     /// The folder that it was set aside in, if it is still there.
     pub(super) folder: Option<PathBuf>,
-    way: Way,
-    /// The last row read on the way up.
-    reached: Key,
-    /// The last row read on the way down.
-    down_to: Option<Key>,
-    tries: u32,
     /// Entries carried over so far.
     entries: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Up,
-    Down,
-    Done,
-}
-
-/// Why a step read no more rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// The step is full.
-    Full,
-    /// There are no more.
-    Last,
-    Unreadable(Fault),
-}
-
-/// What a step has carried over.
-#[derive(Debug, Default)]
-struct Carried {
-    rows: usize,
-    bytes: usize,
-    lowest: Option<Key>,
-    highest: Option<Key>,
 }
 
 impl Salvage {
     /// From a folder that the database was set aside in.
     pub(super) fn of_folder(folder: PathBuf) -> Self {
-        let source = schema::open_aside(&folder.join(directory::DATABASE))
+        let source = schema::open_to_read(&folder.join(directory::DATABASE))
             .inspect_err(|error| {
                 tracing::error!(target: "spillring", %error, folder = %folder.display(), "nothing of the spill can be read any more");
             })
@@ -84,19 +45,15 @@ impl Salvage {
 
     fn of(source: Option<Connection>, folder: Option<PathBuf>) -> Self {
         Self {
-            source,
+            source: source.map(Source::new),
             folder,
-            way: Way::Up,
-            reached: Key::default(),
-            down_to: None,
-            tries: 0,
             entries: 0,
         }
     }
 
     /// How many transactions the source has seen, if that can be read.
     pub(super) fn commits(&self) -> Option<u64> {
-        read_commits(self.source.as_ref()?).ok()
+        self.source.as_ref()?.commits()
     }
 
     /// Carries over the runs, without which rows mean nothing, and the dead letters.
@@ -105,42 +62,36 @@ impl Salvage {
             return Ok(());
         };
         database.transact("salvage into", |work| {
-            copy_table(work, source, "runs")?;
-            copy_table(work, source, "dead_letters")?;
+            copy_table(work, source.connection(), "runs")?;
+            copy_table(work, source.connection(), "dead_letters")?;
             work.count_dead_letters()
         })
     }
 
     /// One step; what lies up to `floor` has been delivered, and stays behind. Answers how many entries are new.
     pub(super) fn step(&mut self, database: &mut Database, floor: Key) -> Result<u64, SpillError> {
-        self.reached = self.reached.max(floor);
-        let Some(source) = &self.source else {
-            self.way = Way::Done;
+        let Some(source) = &mut self.source else {
             return Ok(0);
         };
-        let mut carried = Carried::default();
-        let (end, new) = database.transact("salvage into", |work| {
+        source.skip_to(floor);
+        let (step, new) = database.transact("salvage into", |work| {
             let before = work.totals.entries;
-            let end = self.carry(source, work, &mut carried)?;
-            Ok((end, work.totals.entries - before))
+            let step = source.read(&mut |row| carry(work, row))?;
+            Ok((step, work.totals.entries - before))
         })?;
+        source.advance(&step);
         self.entries += new;
-        match self.way {
-            Way::Up => self.reached = carried.highest.unwrap_or(self.reached),
-            Way::Down => self.down_to = carried.lowest.or(self.down_to),
-            Way::Done => {}
-        }
-        self.turn(end);
         Ok(new)
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.way == Way::Done
+        let source = self.source.as_ref();
+        source.is_none_or(|source| source.way() == Way::Done)
     }
 
     /// What lies between these keys, the second one included, could not be read.
     pub(super) fn hole(&self) -> Option<(Key, Key)> {
-        self.down_to.map(|down_to| (self.reached, down_to.before()))
+        self.source.as_ref()?.hole()
     }
 
     /// Keeps what it came from, but not to be salvaged again.
@@ -155,88 +106,17 @@ impl Salvage {
         );
         Ok(())
     }
+}
 
-    /// Errors are the destination's; the source's are an end.
-    fn carry(
-        &self,
-        source: &Connection,
-        work: &mut Work<'_>,
-        carried: &mut Carried,
-    ) -> rusqlite::Result<End> {
-        let (sql, below) = match self.way {
-            Way::Up => (rows::SELECT_UP, i64::MAX),
-            Way::Down => (rows::SELECT_DOWN, self.down_to.map_or(i64::MAX, Key::row)),
-            Way::Done => return Ok(End::Last),
-        };
-        let mut statement = match source.prepare(sql) {
-            Ok(statement) => statement,
-            Err(error) => return Ok(unreadable(error)),
-        };
-        match statement.query((self.reached.row(), below)) {
-            Ok(mut rows) => carry_rows(&mut rows, work, carried),
-            Err(error) => Ok(unreadable(error)),
+/// A row whose content is damaged becomes a loss.
+fn carry(work: &mut Work<'_>, row: Result<&Row<'_>, Key>) -> rusqlite::Result<()> {
+    match row {
+        Ok(row) => work.insert_salvaged(row),
+        Err(key) => {
+            let reason = LossReason::Corrupt;
+            work.insert_loss(key, Loss { count: 1, reason })
         }
     }
-
-    /// Which way to go on.
-    fn turn(&mut self, end: End) {
-        let tries = std::mem::take(&mut self.tries);
-        self.way = match (self.way, end) {
-            (way, End::Full) => way,
-            // A disk that fails may yet answer.
-            (way, End::Unreadable(Fault::Unsure | Fault::Passing)) if tries + 1 < TRIES_MAX => {
-                self.tries = tries + 1;
-                way
-            }
-            (Way::Up, End::Unreadable(_)) => Way::Down,
-            _ => Way::Done,
-        };
-    }
-}
-
-impl Carried {
-    fn add(&mut self, key: Key, bytes: usize) {
-        self.rows += 1;
-        self.bytes += bytes;
-        self.lowest = Some(self.lowest.map_or(key, |lowest| lowest.min(key)));
-        self.highest = self.highest.max(Some(key));
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= APPEND_ROWS_MAX || self.bytes >= STEP_BYTES_MAX
-    }
-}
-
-fn unreadable(error: rusqlite::Error) -> End {
-    End::Unreadable(Fault::of(&database_error("read")(error)))
-}
-
-/// Rows whose content is damaged become losses.
-fn carry_rows(
-    rows: &mut Rows<'_>,
-    work: &mut Work<'_>,
-    carried: &mut Carried,
-) -> rusqlite::Result<End> {
-    while !carried.is_full() {
-        let read = match rows.next() {
-            Ok(Some(row)) => Row::read(row),
-            Ok(None) => return Ok(End::Last),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(Ok(row)) => {
-                work.insert_salvaged(&row)?;
-                carried.add(row.key, row.bytes.len());
-            }
-            Ok(Err(key)) => {
-                let reason = LossReason::Corrupt;
-                work.insert_loss(key, Loss { count: 1, reason })?;
-                carried.add(key, 0);
-            }
-            Err(error) => return Ok(unreadable(error)),
-        }
-    }
-    Ok(End::Full)
 }
 
 /// Copies the rows of a table that can be read, with the columns that both sides know.

@@ -1,9 +1,11 @@
 //! The operator's binary: the library's public face, on a command line.
 
 mod demo;
+mod export;
 mod latency;
 mod logging;
 mod nats;
+mod repair;
 mod run;
 mod settings;
 mod signals;
@@ -29,6 +31,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Export(export::Args),
+    Repair(repair::Args),
     Run(run::Args),
     Status(status::Args),
     Verify(verify::Args),
@@ -37,6 +41,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo(args) => demo::main(&args),
+        Command::Export(args) => export::main(&args),
+        Command::Repair(args) => repair::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),
         Command::Verify(args) => verify::main(&args),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::processes::Other;
 use super::*;
-use crate::spill::{Directory, depths};
+use crate::spill::{Directory, Look};
 use crate::status::status;
 
 /// Looks that each looker takes.
@@ -64,7 +64,7 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
                     continue;
                 };
                 inside.store(true, Ordering::Relaxed);
-                depths(&directory).map_err(|error| error.to_string())?;
+                Look::at(&directory).map_err(|error| error.to_string())?;
                 inside.store(false, Ordering::Relaxed);
                 drop(directory);
                 thread::yield_now();
