@@ -25,13 +25,15 @@
 //! # Rooms
 //!
 //! `directory` knows the files and the lock, `schema` the tables and pragmas, `database` transactions and totals, `rows`
-//! the statements on the backlog, `fold` how rows become records, `runs` the starts, `look` what others may see.
+//! the statements on the backlog, `fold` how rows become records, `runs` the starts, `store` the database's life, `source`
+//! how one that may be damaged is read, `look` what others may see, `repair` what they may do.
 
 mod database;
 mod directory;
 mod fault;
 mod fold;
 mod gaps;
+mod identity;
 mod look;
 mod mark;
 mod places;
@@ -61,8 +63,9 @@ use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 
 use database::{Work, database_error};
-pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity, replace};
+pub(crate) use directory::{Directory, Persist, io_error, missing, replace};
 use fold::Fold;
+pub(crate) use identity::read_identity;
 pub(crate) use look::Look;
 pub(crate) use quarantine::quarantined;
 use read::read;

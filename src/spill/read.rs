@@ -80,16 +80,17 @@ impl Found {
     }
 }
 
-/// What a row makes of the fold: a record, if it is an entry that is wanted.
+/// What a row makes of the fold: a record, if it is an entry that is wanted. An entry of an unknown run is damage.
 pub(super) fn record(runs: &Runs, fold: &mut Fold, found: Found) -> Option<Record> {
-    let Some(run) = runs.get(found.key.local_run()) else {
-        fold.take(found.key, Content::Damaged);
-        return None;
+    let run = runs.get(found.key.local_run());
+    let content = match found.content {
+        Content::Entry if run.is_none() => Content::Damaged,
+        content => content,
     };
-    let losses = fold.take(found.key, found.content)?;
+    let losses = fold.take(found.key, content)?;
     Some(Record {
         since: Instant::now(),
-        run: Arc::clone(run),
+        run: Arc::clone(run?),
         n: found.key.n(),
         losses,
         popped_ms: found.popped_ms,

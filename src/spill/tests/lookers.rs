@@ -84,6 +84,41 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
     Ok(())
 }
 
+/// A backlog may take longer to read than a publisher waits.
+#[test]
+fn whoever_reads_for_long_gives_way_to_a_publisher() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open(dir.path())?;
+    let run = spill.begin_run()?;
+    spill.append(&records(&run, 1..=5_000))?;
+    drop(spill);
+    let directory = Directory::take_existing(dir.path())?;
+    thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            open(dir.path())
+                .map(drop)
+                .map_err(|error| error.to_string())
+        });
+        let gone = loop {
+            let mut look = Look::at(&directory).map_err(|error| error.to_string())?;
+            let read =
+                std::iter::from_fn(|| look.next().transpose()).collect::<Result<Vec<_>, _>>();
+            match read {
+                Ok(records) => assert_eq!(records.len(), 5_000),
+                Err(error) => break error,
+            }
+            assert!(!publisher.is_finished(), "it did not wait");
+        };
+        assert!(
+            matches!(gone, SpillError::InUse { pid: None, .. }),
+            "{gone}"
+        );
+        drop(directory);
+        joined(publisher)
+    })?;
+    Ok(())
+}
+
 /// One who never leaves is no publisher: the process that was the last one is not told as the one that holds it.
 #[test]
 fn those_who_look_are_not_waited_for_for_ever() -> Outcome {
