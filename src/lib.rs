@@ -82,6 +82,12 @@
 //! | the ring is full | what [`publish`](Publisher::publish) drops, counted and announced; [`try_publish`](Publisher::try_publish) hands it back |
 //! | the disk fails, or the spill is at its cap, as well | the ring fills, and then as above; a kill loses what is in ring and memory, however old |
 //!
+//! # Around a spill
+//!
+//! A damaged spill stops no start: what can be read is delivered, what is missing is told. Of a publisher that is not
+//! running, [`status`] says whether its spill is healthy, [`export`] writes its backlog as JSON lines, and [`repair`]
+//! makes its database anew of what can be read. The first two change nothing.
+//!
 //! A publisher cannot be used across a fork: the child has no drainer.
 
 #![forbid(unsafe_code)]

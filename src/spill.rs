@@ -62,7 +62,7 @@ use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 
-use database::{Work, database_error};
+use database::{Database, Work, database_error};
 pub(crate) use directory::{Directory, Persist, io_error, missing, replace};
 use fold::Fold;
 pub(crate) use identity::read_identity;
@@ -150,8 +150,15 @@ impl Spill {
     ) -> Result<Self, SpillError> {
         let bytes_max = bytes_max.min(directory.half_of_free_bytes()?);
         let mut store = Store::open(directory, durability, bytes_max)?;
+        let load = |database: &Database| Runs::load(database.connection(), publisher);
+        let mut runs = store.read(load);
+        if runs.is_err() && store.is_distrusted() {
+            store.reopen(publisher)?;
+            store.trust(0)?;
+            runs = store.read(load);
+        }
         Ok(Self {
-            runs: store.read(|database| Runs::load(database.connection(), publisher))?,
+            runs: runs?,
             store,
             bytes_max,
             publisher,

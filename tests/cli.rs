@@ -15,5 +15,6 @@ mod cli {
     mod run;
     mod signals;
     mod status;
+    mod tools;
     mod usage;
 }

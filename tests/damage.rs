@@ -16,11 +16,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use spillring::LossReason;
+use spillring::{Drainer, LossReason};
 
 use damages::{
-    CASES, Case, ENTRIES, Ended, Fate, Survives, case, database, end_without_sink, folders, length,
-    overwrite, publish, spilled, sql, text, texts,
+    CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, Survives, case, database, end_without_sink,
+    folders, length, overwrite, publish, spilled, sql, text, texts,
 };
 use support::bench::{Bench, Note, assert_told, end, told, until_delivered, until_spilled};
 use support::sinks::Mode;
@@ -35,9 +35,12 @@ fn whatever_is_damaged_the_publisher_goes_on_and_tells_what_is_missing() {
 }
 
 fn assert_goes_on(bench: &Bench, case: &Case) {
-    let context = case.name;
     bench.remote.set(Mode::Up);
-    let drainer = bench.start();
+    assert_goes_on_with(bench, bench.start(), case);
+}
+
+fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
+    let context = case.name;
     publish(&drainer, ENTRIES..ENTRIES + 10);
     until_delivered(&drainer);
     let stats = end(drainer, 10);
@@ -83,6 +86,19 @@ fn assert_goes_on(bench: &Bench, case: &Case) {
         Vec::<PathBuf>::new(),
         "{context}"
     );
+}
+
+/// What cannot be told by an entry of its own run is told by the next one that is published.
+#[test]
+fn entries_whose_run_is_lost_are_told_afterwards() {
+    for case in &LOST_RUNS {
+        let bench = spilled(case.ended);
+        (case.damage)(&database(&bench));
+        bench.remote.set(Mode::Up);
+        let drainer = bench.start();
+        until_delivered(&drainer);
+        assert_goes_on_with(&bench, drainer, case);
+    }
 }
 
 /// A row whose content rots is one entry lost, and no reason to set anything aside.

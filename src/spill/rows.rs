@@ -19,8 +19,8 @@ const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, s
 pub(super) const SELECT_FROM: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
      WHERE key >= coalesce((SELECT max(key) FROM rows WHERE key <= ?1), ?1) ORDER BY key";
 
-/// Behind one key and before another, for databases that may be damaged: the key that a search begins with may stand in
-/// a page that can be read while the one before it stands in none.
+/// Behind one key and before another, for databases that may be damaged. A search for `> ?1` would begin in the page that
+/// `?1` belongs to, which may be the one that cannot be read.
 pub(super) const SELECT_UP: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \
      WHERE key >= ?1 + 1 AND key < ?2 ORDER BY key";
 pub(super) const SELECT_DOWN: &str = "SELECT key, kind, count, popped_ms, checksum, subject, bytes FROM rows \

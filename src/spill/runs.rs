@@ -1,6 +1,6 @@
 //! The starts of this publisher: numbered here, identified by something random everywhere else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
@@ -275,6 +275,23 @@ fn as_previous(id: RunId, last: Option<i64>) -> PreviousRun {
         last: last.map(uint),
         end: last.map_or(RunEnd::Killed, |_| RunEnd::Clean),
     }
+}
+
+/// Removes what damage has left that is no run.
+pub(super) fn remove_unfit(work: &Work<'_>) -> rusqlite::Result<()> {
+    work.execute(
+        "DELETE FROM runs WHERE local NOT BETWEEN 1 AND ?1 OR octet_length(id) <> 16 \
+         OR octet_length(previous_id) <> 16",
+        [LOCAL_MAX],
+    )?;
+    Ok(())
+}
+
+/// The local numbers of all runs.
+pub(super) fn known(work: &Work<'_>) -> rusqlite::Result<HashSet<u32>> {
+    work.prepare("SELECT local FROM runs")?
+        .query_map((), |row| row.get(0))?
+        .collect()
 }
 
 /// Says whether it was not there yet.

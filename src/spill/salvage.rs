@@ -3,6 +3,7 @@
 //! In steps, so that the ring is watched meanwhile. Each step can be repeated, and rows go to the place that their keys
 //! give them, whatever has been appended in the meantime.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -12,9 +13,10 @@ use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason};
 
 use super::database::{Database, Work};
+use super::fold::Content;
 use super::rows::Row;
 use super::source::{Source, Way};
-use super::{directory, quarantine, schema};
+use super::{directory, quarantine, runs, schema};
 
 /// A database that is being carried over.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl Salvage {
         };
         database.transact("salvage into", |work| {
             copy_table(work, source.connection(), "runs")?;
+            runs::remove_unfit(work)?;
             copy_table(work, source.connection(), "dead_letters")?;
             work.count_dead_letters()
         })
@@ -76,7 +79,8 @@ impl Salvage {
         source.skip_to(floor);
         let (step, new) = database.transact("salvage into", |work| {
             let before = work.totals.entries;
-            let step = source.read(&mut |row| carry(work, row))?;
+            let known = runs::known(work)?;
+            let step = source.read(&mut |row| carry(work, &known, row))?;
             Ok((step, work.totals.entries - before))
         })?;
         source.advance(&step);
@@ -108,15 +112,21 @@ impl Salvage {
     }
 }
 
-/// A row whose content is damaged becomes a loss.
-fn carry(work: &mut Work<'_>, row: Result<&Row<'_>, Key>) -> rusqlite::Result<()> {
-    match row {
-        Ok(row) => work.insert_salvaged(row),
-        Err(key) => {
-            let reason = LossReason::Corrupt;
-            work.insert_loss(key, Loss { count: 1, reason })
+/// A row whose content is damaged, or an entry of which nobody knows the run, becomes a loss.
+fn carry(
+    work: &mut Work<'_>,
+    known: &HashSet<u32>,
+    row: Result<&Row<'_>, Key>,
+) -> rusqlite::Result<()> {
+    let lost = match row {
+        Ok(row) if row.content() != Content::Entry || known.contains(&row.key.local_run()) => {
+            return work.insert_salvaged(row);
         }
-    }
+        Ok(row) => row.key,
+        Err(key) => key,
+    };
+    let reason = LossReason::Corrupt;
+    work.insert_loss(lost, Loss { count: 1, reason })
 }
 
 /// Copies the rows of a table that can be read, with the columns that both sides know.

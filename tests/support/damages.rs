@@ -203,6 +203,34 @@ pub const CASES: [Case; 19] = [
     ),
 ];
 
+/// Without its run nobody can say which entry a row is.
+pub const LOST_RUNS: [Case; 2] = [
+    case(
+        "the runs' page damaged",
+        Ended::Clean,
+        |db| {
+            let page: u32 = Connection::open(db)
+                .unwrap()
+                .query_row(
+                    "SELECT rootpage FROM sqlite_schema WHERE name = 'runs'",
+                    (),
+                    |row| row.get(0),
+                )
+                .unwrap();
+            overwrite(db, u64::from(page - 1) * PAGE, PAGE);
+        },
+        Survives::None,
+        Fate::Quarantined,
+    ),
+    case(
+        "a run that is none",
+        Ended::Clean,
+        |db| sql(db, "UPDATE runs SET id = x'00'"),
+        Survives::None,
+        Fate::Quarantined,
+    ),
+];
+
 pub const fn case(
     name: &'static str,
     ended: Ended,
