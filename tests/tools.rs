@@ -359,6 +359,17 @@ fn a_running_publisher_is_left_alone() {
     assert_eq!(texts_left, texts(0..10));
 }
 
+/// `SQLite` is given the database's name as part of a URI.
+#[test]
+fn a_directory_may_have_any_name() {
+    let bench = spilled(Ended::Clean);
+    let odd = bench.dir.path().join("a b?mode=rwc#c%41d\u{e9}&");
+    fs::rename(bench.spill(), &odd).unwrap();
+    let (status, exported, _) = look(&odd);
+    assert_eq!(status.health, Health::Healthy, "{status:?}");
+    assert_eq!(exported.entries, ENTRIES as u64);
+}
+
 #[test]
 fn nothing_is_made_where_there_is_no_spill() {
     let dir = tempfile::tempdir().unwrap();

@@ -47,19 +47,15 @@ impl Gaps {
             } else {
                 stretch.low.max(self.end)
             };
-            match next.filter(|&next| next <= stretch.high) {
-                Some(next) => {
-                    if !stretch.begun {
-                        self.tell(low, next, 0, out);
-                    }
-                    stretch.begun = true;
-                    true
-                }
-                None => {
-                    self.tell(low, stretch.high, 1, out);
-                    false
-                }
+            let Some(next) = next.filter(|&next| next <= stretch.high) else {
+                self.tell(low, stretch.high, 1, out);
+                return false;
+            };
+            if !stretch.begun {
+                self.tell(low, next, 0, out);
             }
+            stretch.begun = true;
+            true
         });
         self.stretches = stretches;
     }

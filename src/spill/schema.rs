@@ -126,15 +126,15 @@ pub(super) fn log_of(database: &Path) -> PathBuf {
 
 /// As `SQLite` wants such a file named.
 fn immutable(file: &Path) -> String {
-    let mut uri = "file:".to_owned();
-    for &byte in file.as_os_str().as_bytes() {
+    let escaped = |&byte: &u8| {
         if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
-            uri.push(char::from(byte));
+            char::from(byte).to_string()
         } else {
-            uri.push_str(&format!("%{byte:02X}"));
+            format!("%{byte:02X}")
         }
-    }
-    uri + "?immutable=1"
+    };
+    let path: String = file.as_os_str().as_bytes().iter().map(escaped).collect();
+    format!("file:{path}?immutable=1")
 }
 
 /// Closing will neither carry the log into the database nor delete it.

@@ -172,7 +172,7 @@ pub const CASES: [Case; 19] = [
                 db,
                 "not a database, but long enough to be taken for one: ".repeat(400),
             )
-            .unwrap()
+            .unwrap();
         },
         Survives::None,
         Fate::Quarantined,
