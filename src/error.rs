@@ -183,6 +183,18 @@ pub enum SpillError {
     },
 }
 
+/// The backlog could not be exported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The spill cannot be read now.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
+    /// What was exported could not be written.
+    #[error("cannot write what is exported: {0}")]
+    Write(#[source] io::Error),
+}
+
 /// What can be done about it, where that can be told.
 fn remedy(kind: io::ErrorKind) -> &'static str {
     use io::ErrorKind::{

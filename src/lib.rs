@@ -90,6 +90,12 @@
 //! | the disk fails, or the spill is at its cap, as well | the ring fills, and then as above; a kill loses what is in ring and memory, however old |
 //! | the spill is at its cap, with [`WhenSpillFull::EvictOldest`] | the oldest of the backlog, counted and announced; as in the line above while the sink may have all there is |
 //!
+//! # Around a spill
+//!
+//! A damaged spill stops no start: what can be read is delivered, what is missing is told. Of a publisher that is not
+//! running, [`status`] says whether its spill is healthy, [`export`] writes its backlog as JSON lines, and [`repair`]
+//! makes its database anew of what can be read. The first two change nothing.
+//!
 //! A publisher cannot be used across a fork: the child has no drainer.
 
 #![forbid(unsafe_code)]
@@ -102,6 +108,7 @@ mod drainer;
 mod entry;
 mod error;
 mod event;
+mod export;
 mod intake;
 mod metrics;
 mod policy;
@@ -120,11 +127,13 @@ pub use dead_letters::{DeadLetter, DeadLetters, Selection};
 pub use entry::*;
 pub use error::*;
 pub use event::*;
+pub use export::{Exported, export};
 pub use publisher::Publisher;
 #[cfg(feature = "nats")]
 pub use sink::jetstream::JetStreamSink;
 pub use sink::json_lines::JsonLinesSink;
 pub use sink::{BoxFuture, Delivery, Sink, conformance};
+pub use spill::{Repaired, repair};
 pub use start::{Drainer, start};
 pub use stats::*;
 pub use status::status;

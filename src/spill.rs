@@ -33,14 +33,15 @@
 //!
 //! # Rooms
 //!
-//! - `directory` knows the files, `lock` who may be there, `schema` the tables and pragmas, `database` transactions and
-//!   totals;
+//! - `directory` knows the files, `lock` who may be there, `identity` who the publisher is, `schema` the tables and pragmas,
+//!   `database` transactions and totals;
 //! - `rows` are the statements on the backlog, `losses` those on what stands between entries, `letters` those on the dead
 //!   letters, `read` and `fold` how rows become records, `evict` how the cap is kept, `runs` the starts;
 //! - `store` is the database through its life: `fault` says what an error means, `places` whether files have moved,
-//!   `quarantine` sets aside, `salvage` carries over (`first_page` helps it), `stock`, `mark` and `reconcile` find out what
-//!   is missing, `reserve` and `tidy` see to the room on the disk;
-//! - `life` is what the drainer does about all that, `look` what others may see.
+//!   `quarantine` sets aside, `source` reads what may be damaged, `salvage` carries it over (`first_page` helps it), `stock`,
+//!   `mark` and `reconcile` find out what is missing, `reserve` and `tidy` see to the room on the disk;
+//! - `life` is what the drainer does about all that, `look` (with `reading` and `gaps`) what others may see, `repair` what
+//!   they may do.
 
 mod database;
 mod directory;
@@ -48,6 +49,8 @@ mod evict;
 mod fault;
 mod first_page;
 mod fold;
+mod gaps;
+mod identity;
 mod letters;
 mod life;
 mod lock;
@@ -57,12 +60,15 @@ mod mark;
 mod places;
 mod quarantine;
 mod read;
+mod reading;
 mod reconcile;
+mod repair;
 mod reserve;
 mod rows;
 mod runs;
 mod salvage;
 mod schema;
+mod source;
 mod stock;
 mod store;
 #[cfg(test)]
@@ -76,15 +82,18 @@ use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
 
-use database::{Work, database_error};
-pub(crate) use directory::{Directory, Persist, io_error, missing, read_identity, replace};
+use database::database_error;
+pub(crate) use directory::{Directory, Persist, io_error, missing, replace};
 pub(crate) use evict::Evictable;
 use evict::Evictions;
 use fold::Fold;
+pub(crate) use identity::read_identity;
 pub(crate) use letters::Letters;
 pub(crate) use life::Memory;
-pub(crate) use look::depths;
+pub(crate) use look::Look;
+pub(crate) use quarantine::quarantined;
 use read::read;
+pub use repair::{Repaired, repair};
 use runs::Runs;
 use store::Store;
 
@@ -147,6 +156,15 @@ impl Spill {
     ) -> Result<Self, SpillError> {
         let directory = Directory::take(dir)?;
         let publisher = directory.identity()?;
+        Self::of(directory, publisher, bytes_max, durability)
+    }
+
+    fn of(
+        directory: Directory,
+        publisher: PublisherId,
+        bytes_max: u64,
+        durability: SpillDurability,
+    ) -> Result<Self, SpillError> {
         let bytes_max = bytes_max.min(directory.half_of_free_bytes()?);
         let mut store = Store::open(directory, durability, bytes_max)?;
         Ok(Self {
@@ -191,7 +209,7 @@ impl Spill {
         records: impl IntoIterator<Item = &'r Record>,
     ) -> Result<u64, SpillError> {
         self.store
-            .append(|database| database.transact("append to", |work| insert(work, records)))
+            .append(|database| database.transact("append to", |work| rows::insert(work, records)))
     }
 
     /// Appends losses, `first_n` the number of the first, that have no entry behind them yet.
@@ -327,17 +345,4 @@ impl Spill {
     pub(crate) fn oldest_popped_ms(&self) -> Option<u64> {
         self.store.known().oldest.map(|(_, ms)| ms)
     }
-}
-
-/// Answers how many of the records were not there yet.
-fn insert<'r>(
-    work: &mut Work<'_>,
-    records: impl IntoIterator<Item = &'r Record>,
-) -> rusqlite::Result<u64> {
-    let mut statement = work.prepare(rows::INSERT)?;
-    let mut new = 0;
-    for record in records {
-        new += u64::from(work.insert(&mut statement, record)?);
-    }
-    Ok(new)
 }

@@ -1,5 +1,6 @@
 //! What a publisher has done so far: the terms of the law of conservation, and how deep things stand.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -98,12 +99,32 @@ pub enum State {
     Stopped,
 }
 
+/// Whether a spill is as it should be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Health {
+    /// Everything is there, and can be read.
+    Healthy,
+    /// Something is missing or cannot be read. A start, or [`repair`](crate::repair), makes the best of it.
+    Damaged,
+    /// A publisher is running, or just starting, and nobody else can look.
+    #[default]
+    InUse,
+}
+
 /// How things stand, as `status.json` says it: for whoever may not open the database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// The publisher that the directory belongs to.
-    pub publisher: PublisherId,
+    /// The publisher that the directory belongs to; `None` if that cannot be read any more.
+    pub publisher: Option<PublisherId>,
+    /// Whether the spill is as it should be.
+    #[serde(default)]
+    pub health: Health,
+    /// What is wrong with a damaged one: a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
     /// The run that wrote this, if one ever did.
     pub run: Option<RunId>,
     /// Its process, while it is running.
@@ -115,6 +136,9 @@ pub struct Status {
     /// How many bytes they count for in [`spill_bytes_max`](crate::Config::spill_bytes_max).
     #[serde(default)]
     pub dead_letter_bytes: u64,
+    /// Databases that were damaged, were carried over as far as they could be read, and are kept beside the new one.
+    #[serde(default)]
+    pub quarantined: Vec<PathBuf>,
     /// The counts of that run; with no publisher running, only the depths of the spill.
     pub stats: Stats,
 }

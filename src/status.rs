@@ -2,31 +2,34 @@
 //!
 //! A running publisher keeps its database to itself and says once a second how things stand, in a file that is renamed
 //! into place. Of one that is not running the database itself is looked at, under a share of the publisher's own lock:
-//! lookers do not disturb one another, and a publisher that starts in these milliseconds waits for them.
+//! lookers do not disturb one another, and leave when a publisher wants to start.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::error::SpillError;
-use crate::event::{PublisherId, unix_ms};
-use crate::spill::{self, Directory, Persist};
-use crate::stats::{State, Stats, Status};
+use crate::event::unix_ms;
+use crate::spill::{self, Directory, Look, Persist};
+use crate::stats::{Health, State, Stats, Status};
 
 const STATUS: &str = "status.json";
 
 /// How the publisher of this spill directory stands: what it said itself a second ago at most if it is running, else
-/// how deep its spill is.
+/// what is in its spill.
+///
+/// A spill at rest is read as a whole, checksums included, and left exactly as it is; a publisher that starts meanwhile
+/// goes first.
 ///
 /// # Errors
 ///
-/// [`SpillError::Missing`] if no publisher has ever used the directory, and whatever keeps the spill from being read.
+/// [`SpillError::Missing`] if no publisher has ever used the directory, and whatever keeps the spill from being read
+/// but damage, which is a state like others.
 pub fn status(dir: &Path) -> Result<Status, SpillError> {
-    let publisher = spill::read_identity(dir)?.ok_or_else(|| spill::missing(dir))?;
-    match Directory::take_existing(dir) {
-        Ok(directory) => at_rest(&directory, publisher),
-        Err(SpillError::InUse { pid, .. }) => running(dir, publisher, pid),
-        Err(error) => Err(error),
+    let looked = Directory::take_existing(dir).and_then(|directory| at_rest(&directory));
+    match looked {
+        Err(SpillError::InUse { pid, .. }) => running(dir, pid),
+        looked => looked,
     }
 }
 
@@ -37,42 +40,59 @@ pub(crate) fn write_status(dir: &Path, status: &Status) -> io::Result<()> {
 }
 
 /// What the publisher says itself. Until it does for the first time, the file, if any, is that of another process.
-fn running(dir: &Path, publisher: PublisherId, pid: Option<u32>) -> Result<Status, SpillError> {
+fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
     let file = dir.join(STATUS);
     let said: Option<Status> = match std::fs::read(&file) {
         Ok(text) => serde_json::from_slice(&text).ok(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(spill::io_error("read", file)(error)),
     };
-    Ok(said
-        .filter(|status| status.pid == pid)
+    let status = said
+        .filter(|status| pid.is_some() && status.pid == pid)
         .unwrap_or_else(|| Status {
-            publisher,
+            publisher: spill::read_identity(dir).unwrap_or_default(),
+            health: Health::InUse,
+            damage: None,
             run: None,
             pid,
             at_ms: unix_ms(),
             dead_letters: 0,
             dead_letter_bytes: 0,
+            quarantined: Vec::new(),
             stats: Stats::default(),
-        }))
+        });
+    Ok(Status {
+        quarantined: spill::quarantined(dir)?,
+        ..status
+    })
 }
 
-fn at_rest(directory: &Directory, publisher: PublisherId) -> Result<Status, SpillError> {
-    let depths = spill::depths(directory)?;
+fn at_rest(directory: &Directory) -> Result<Status, SpillError> {
+    let mut look = Look::at(directory)?;
+    while look.next()?.is_some() {}
+    let found = look.findings();
     let at_ms = unix_ms();
     let age = |popped_ms| Duration::from_millis(at_ms.saturating_sub(popped_ms));
+    let damage = (!found.damage.is_empty()).then(|| found.damage.join("; "));
     Ok(Status {
-        publisher,
-        run: depths.run,
+        publisher: directory.known_identity()?,
+        health: if damage.is_some() {
+            Health::Damaged
+        } else {
+            Health::Healthy
+        },
+        damage,
+        run: found.run,
         pid: None,
         at_ms,
-        dead_letters: depths.totals.dead_letters,
-        dead_letter_bytes: depths.totals.dead_letter_bytes,
+        dead_letters: found.dead_letters,
+        dead_letter_bytes: found.dead_letter_bytes,
+        quarantined: found.quarantined,
         stats: Stats {
             state: State::Stopped,
-            spilled: depths.totals.entries,
-            spill_bytes: depths.totals.bytes,
-            oldest_entry_age: depths.oldest_popped_ms.map(age),
+            spilled: found.entries,
+            spill_bytes: found.bytes,
+            oldest_entry_age: found.oldest_popped_ms.map(age),
             ..Stats::default()
         },
     })

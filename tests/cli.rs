@@ -16,5 +16,6 @@ mod cli {
     mod run;
     mod signals;
     mod status;
+    mod tools;
     mod usage;
 }

@@ -43,6 +43,7 @@ struct State {
     /// The fault, how many of its calls are let through first, and how many then fail.
     armed: Vec<(Fault, u64, u64)>,
     hits: u64,
+    opened: u64,
 }
 
 impl Faults {
@@ -67,6 +68,12 @@ impl Faults {
         self.0.lock().armed.clear();
     }
 
+    /// How often the database was opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.0.lock().opened
+    }
+
     /// How many calls have failed.
     #[must_use]
     pub fn hits(&self) -> u64 {
@@ -86,7 +93,12 @@ impl Watch for Faults {
         };
         let file = FileKind::of(call.path);
         let mut state = self.0.lock();
-        let State { armed, hits } = &mut *state;
+        let State {
+            armed,
+            hits,
+            opened,
+        } = &mut *state;
+        *opened += u64::from((file, act) == (FileKind::Database, ActKind::Open));
         for (fault, after, times) in armed.iter_mut() {
             if (fault.file, fault.act) != (file, act) || *times == 0 {
                 continue;

@@ -117,6 +117,7 @@ fn once(fault: Fault, after: &[u64]) {
 /// Each in each weather, in at least one of which the calls in question are made.
 fn all(scenarios: &[(Vec<Fault>, When)]) {
     let hits: Vec<_> = scenarios.iter().map(|_| AtomicU64::new(0)).collect();
+    let reopened = AtomicU64::new(0);
     let left = scenarios.iter().zip(&hits);
     let left = Mutex::new(left.flat_map(|scenario| WEATHERS.map(|weather| (scenario, weather))));
     let next = || left.lock().unwrap().next();
@@ -125,7 +126,9 @@ fn all(scenarios: &[(Vec<Fault>, When)]) {
             scope.spawn(|| {
                 while let Some((((faults, when), hits), weather)) = next() {
                     let label = Label(format!("{faults:?} {when:?}, sink {weather:?}"));
-                    hits.fetch_add(scenario(faults, *when, weather), Ordering::Relaxed);
+                    let told = scenario(faults, *when, weather);
+                    hits.fetch_add(told.hits, Ordering::Relaxed);
+                    reopened.fetch_add(told.reopened, Ordering::Relaxed);
                     drop(label);
                 }
             });
@@ -137,10 +140,25 @@ fn all(scenarios: &[(Vec<Fault>, When)]) {
             "no call has failed: {scenario:?}"
         );
     }
+    // Of a commit that failed nobody knows what it has done.
+    let commits = scenarios
+        .iter()
+        .any(|(faults, _)| faults.iter().any(|fault| [SYNC, WRITE].contains(fault)));
+    assert!(
+        !commits || reopened.load(Ordering::Relaxed) > 0,
+        "no connection was given up"
+    );
 }
 
-/// Answers how many calls have failed.
-fn scenario(faults: &[Fault], when: When, weather: Weather) -> u64 {
+/// What a scenario has come to.
+struct Told {
+    /// Calls that have failed.
+    hits: u64,
+    /// How often the database was opened once more.
+    reopened: u64,
+}
+
+fn scenario(faults: &[Fault], when: When, weather: Weather) -> Told {
     let dir = tempfile::tempdir().unwrap();
     let failing = Faults::new();
     let _watching = vfs::watch(dir.path(), Arc::clone(&failing) as _);
@@ -160,6 +178,7 @@ fn scenario(faults: &[Fault], when: When, weather: Weather) -> u64 {
     let drainer = spillring::start(config, story.remote.sink()).unwrap();
     story.publish(&drainer, 10);
     drainer.publisher().flush().wait(LIMIT).unwrap();
+    let opened = story.failing.opened();
     story.suffer(&drainer, faults, when, weather);
     story.remote.set(Mode::Up);
     until_delivered(&drainer);
@@ -182,7 +201,10 @@ fn scenario(faults: &[Fault], when: When, weather: Weather) -> u64 {
         stored.len(),
         published.len()
     );
-    story.failing.hits()
+    Told {
+        hits: story.failing.hits(),
+        reopened: story.failing.opened() - opened,
+    }
 }
 
 struct Story {

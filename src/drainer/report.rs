@@ -9,7 +9,7 @@ use crate::event::unix_ms;
 use crate::metrics::Metrics;
 use crate::policy::{Facts, Hand};
 use crate::spill::Spill;
-use crate::stats::{Discarded, State, Stats, Status};
+use crate::stats::{Discarded, Health, State, Stats, Status};
 use crate::status::write_status;
 
 /// How often metrics and `status.json` are brought up to date, and losses summed up in the log.
@@ -67,13 +67,21 @@ impl Reporter {
         let totals = spill.totals();
         let backlog_max = spill.bytes_max().saturating_sub(totals.dead_letter_bytes);
         self.metrics.tell(stats, backlog_max);
+        let health = match pid {
+            Some(_) => Health::InUse,
+            None if spill.is_distrusted() || spill.is_salvaging() => Health::Damaged,
+            None => Health::Healthy,
+        };
         let said = Status {
-            publisher: spill.publisher(),
+            publisher: Some(spill.publisher()),
+            health,
+            damage: None,
             run: Some(run.id),
             pid,
             at_ms: unix_ms(),
             dead_letters: totals.dead_letters,
             dead_letter_bytes: totals.dead_letter_bytes,
+            quarantined: Vec::new(),
             stats: stats.clone(),
         };
         if let Err(error) = write_status(dir, &said) {

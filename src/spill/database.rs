@@ -61,11 +61,6 @@ impl Database {
         Self::with(schema::open(file, durability, wal_bytes)?, durability)
     }
 
-    /// For looking at it.
-    pub(super) fn open_existing(file: &Path) -> Result<Self, SpillError> {
-        Self::with(schema::open_existing(file)?, SpillDurability::default())
-    }
-
     fn with(conn: Connection, durability: SpillDurability) -> Result<Self, SpillError> {
         let summary = read_summary(&conn).map_err(database_error("read"))?;
         runs::check(&conn).map_err(database_error("read the runs of"))?;
@@ -232,7 +227,7 @@ fn execute(conn: &Connection, sql: &str, params: impl Params) -> rusqlite::Resul
     conn.prepare_cached(sql)?.execute(params)
 }
 
-fn read_summary(conn: &Connection) -> rusqlite::Result<Summary> {
+pub(super) fn read_summary(conn: &Connection) -> rusqlite::Result<Summary> {
     let mut summary = Summary::default();
     for (name, value) in fields(&mut summary.totals) {
         *value = read_meta(conn, name)?;

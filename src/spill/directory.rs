@@ -3,7 +3,8 @@
 //! ```text
 //! <dir>/            0700
 //!   lock            locked by the kernel while a publisher is alive, exclusively, and shared by those who look at the
-//!                   spill meanwhile; holds the publisher's process id, for messages only
+//!                   spill meanwhile; holds the publisher's process id, for messages only. The folder itself is locked
+//!                   by a publisher that waits for those who look
 //!   identity        the publisher's id
 //!   mark            what the database holds, so that what vanishes from it is noticed
 //!   reserve         room that is given back when the disk is full
@@ -18,15 +19,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use uuid::Uuid;
-
 use crate::error::SpillError;
 use crate::event::PublisherId;
 
+use super::identity::read_identity;
 use super::lock::Lock;
-use super::reserve;
+use super::{quarantine, reserve};
 
-const IDENTITY: &str = "identity";
 const MARK: &str = "mark";
 pub(super) const DATABASE_FOLDER: &str = "db";
 pub(super) const DATABASE: &str = "spill.sqlite3";
@@ -72,11 +71,27 @@ impl Directory {
             path: path.to_owned(),
             lock: Some(Lock::share(path)?),
         };
-        if directory.database().exists() {
+        if Self::is_known(path)? {
             Ok(directory)
         } else {
             Err(missing(path))
         }
+    }
+
+    /// Whether a publisher has ever used the directory, as far as can be seen.
+    pub(super) fn is_known(path: &Path) -> Result<bool, SpillError> {
+        let files = [path.join(MARK), path.join(DATABASE_FOLDER).join(DATABASE)];
+        Ok(files.iter().any(|file| file.exists()) || quarantine::waiting(path)?.is_some())
+    }
+
+    /// Says, to one who looks for long, that a publisher is waiting for the directory.
+    pub(super) fn give_way(&self) -> Result<(), SpillError> {
+        self.lock.as_ref().map_or(Ok(()), Lock::give_way)
+    }
+
+    /// Whether there is a directory that may be written to.
+    pub(super) fn is_held(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// Makes anew what has vanished, if anything has: the directory, and in it the lock and who the publisher is.
@@ -123,38 +138,6 @@ impl Directory {
         }
     }
 
-    /// Who the publisher is; decided here, once and for good, if nobody has yet, or if it cannot be read any more.
-    pub(super) fn identity(&self) -> Result<PublisherId, SpillError> {
-        match read_identity(&self.path) {
-            Ok(Some(id)) => Ok(id),
-            Ok(None) => self.renew_identity(),
-            Err(SpillError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
-                tracing::error!(target: "spillring", dir = %self.path.display(), "the publisher's id is damaged: going on under a new one");
-                self.renew_identity()
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes another id, synced to disk, if there is one.
-    pub(super) fn renew_identity(&self) -> Result<PublisherId, SpillError> {
-        let id = PublisherId(Uuid::now_v7());
-        if self.lock.is_some() {
-            self.write_identity(id)?;
-        }
-        Ok(id)
-    }
-
-    fn write_identity(&self, id: PublisherId) -> Result<(), SpillError> {
-        replace(
-            &self.path,
-            IDENTITY,
-            format!("{id}\n").as_bytes(),
-            Persist::Synced,
-        )
-        .map_err(io_error("write", self.path.join(IDENTITY)))
-    }
-
     /// Half of what the disk would have free without this spill: the same at every start, however full the spill is.
     pub(super) fn half_of_free_bytes(&self) -> Result<u64, SpillError> {
         let free =
@@ -165,20 +148,6 @@ impl Directory {
             .map(|file| file.len())
             .sum();
         Ok(free.saturating_add(own) / 2)
-    }
-}
-
-/// Who the publisher of a directory is, if that has been decided.
-pub(crate) fn read_identity(dir: &Path) -> Result<Option<PublisherId>, SpillError> {
-    let file = dir.join(IDENTITY);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Uuid::try_parse(text.trim())
-            .map(|id| Some(PublisherId(id)))
-            .map_err(|error| {
-                io_error("read", file)(io::Error::new(io::ErrorKind::InvalidData, error))
-            }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error("read", file)(error)),
     }
 }
 

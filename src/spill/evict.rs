@@ -11,7 +11,7 @@ use crate::event::{Key, Loss, LossReason, Record};
 
 use super::database::{Database, Work, database_error, int, uint};
 use super::fold::Fold;
-use super::read::record;
+use super::read::{Found, record};
 use super::rows::{self, Row};
 use super::runs::Runs;
 use super::{APPEND_ROWS_MAX, Spill};
@@ -155,7 +155,8 @@ fn doom(
         && doomed.entries < EVICT_ROWS_MAX
         && let Some(row) = rows.next()?
     {
-        let Some(record) = record(runs, fold, &Row::read(row)?) else {
+        let found = Found::new(Row::read(row)?.as_ref().map_err(|&key| key));
+        let Some(record) = record(runs, fold, found) else {
             continue;
         };
         doomed.see(&record);

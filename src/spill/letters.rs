@@ -11,9 +11,9 @@ use crate::dead_letters::DeadLetter;
 use crate::error::SpillError;
 use crate::event::{Key, Position, Record, Run, RunId, unix_ms};
 
-use super::database::{Database, Work, database_error, int, uint};
+use super::database::{Work, database_error, int, uint};
 use super::rows::Row;
-use super::{DeadLetterReason, Directory, Spill, runs};
+use super::{DeadLetterReason, Directory, Spill, runs, schema};
 
 /// How many bytes of them a transaction moves, unless a single one is larger.
 const PAGE_BYTES: u64 = 16 << 20;
@@ -34,7 +34,7 @@ const ONE: &str = "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, byt
 #[derive(Debug)]
 pub(crate) struct Letters {
     /// Closed before the directory is given up.
-    database: Database,
+    conn: Connection,
     _directory: Directory,
 }
 
@@ -62,19 +62,19 @@ impl Letters {
 
     pub(crate) fn open(directory: Directory) -> Result<Self, SpillError> {
         Ok(Self {
-            database: Database::open_existing(&directory.database())?,
+            conn: schema::open_to_read(&directory.database())?,
             _directory: directory,
         })
     }
 
     /// The oldest behind `after`, with the keys to go on from.
     pub(crate) fn page(&self, after: Option<Key>) -> Result<Vec<(Key, DeadLetter)>, SpillError> {
-        list(self.database.connection(), after, Self::PAGE_ROWS).map_err(database_error("read"))
+        list(&self.conn, after, Self::PAGE_ROWS).map_err(database_error("read"))
     }
 
     /// The letter of this number with its bytes, if there is one.
     pub(crate) fn get(&self, id: Position) -> Result<Option<(DeadLetter, Vec<u8>)>, SpillError> {
-        let conn = self.database.connection();
+        let conn = &self.conn;
         let found = || -> rusqlite::Result<_> {
             let Some(key) = Places::read(conn)?.key(conn, id)? else {
                 return Ok(None);

@@ -12,7 +12,7 @@ use crate::event::{Key, Loss, LossReason, PublisherId, Record, Run};
 use super::evict::Evictions;
 use super::runs::Runs;
 use super::store::Store;
-use super::{Directory, Spill, insert};
+use super::{Directory, Spill, rows};
 
 /// What is in memory while the database is opened anew.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +61,7 @@ impl Spill {
                     if let Some(key) = memory.settled {
                         work.remove_through(key)?;
                     }
-                    insert(work, records)
+                    rows::insert(work, records)
                 })
             })
         })?;

@@ -17,7 +17,7 @@ use crate::error::SpillError;
 
 const LOCK: &str = "lock";
 
-/// Lookers are in for milliseconds: how long a publisher that starts waits for them to leave, at the most.
+/// Lookers leave within milliseconds: how long a publisher that starts waits for that, at the most.
 const LOOKERS_MAX: Duration = Duration::from_secs(1);
 /// The longest wait between two tries of it: short, because between two lookers there may be no more than a moment.
 const LOOKERS_POLL: Duration = Duration::from_millis(1);
@@ -39,32 +39,57 @@ impl Drop for Lock {
 }
 
 impl Lock {
-    /// For a publisher, who makes the file if it is missing. Whoever can share the lock meets no other publisher, only
-    /// lookers, and they leave.
+    /// For a publisher, who makes the file if it is missing.
     pub(super) fn take(dir: &Path) -> Result<Self, SpillError> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let mut lock = Self::open(dir, &mut options)?;
-        let deadline = Instant::now() + LOOKERS_MAX;
-        while !lock.try_lock(FlockOperation::NonBlockingLockExclusive)? {
-            if !lock.try_lock(FlockOperation::NonBlockingLockShared)? {
-                return Err(lock.in_use());
-            }
-            if Instant::now() >= deadline {
-                return Err(SpillError::InUse {
-                    dir: dir.to_owned(),
-                    pid: None,
-                });
-            }
-            // Kept, the share would bar another publisher that waits in the same way.
-            lock.unlock();
-            thread::sleep(LOOKERS_POLL.mul_f64(fastrand::f64()));
+        if !lock.try_lock(FlockOperation::NonBlockingLockExclusive)? {
+            let folder = File::open(dir).map_err(io_error("open", dir.to_owned()))?;
+            let claimed = lock.claim_from_lookers(&folder);
+            rustix::fs::flock(&folder, FlockOperation::Unlock).unwrap_or_default();
+            claimed?;
         }
         // It is for messages only, and a full disk may not take it.
         if let Err(error) = lock.write_pid() {
             tracing::debug!(target: "spillring", %error, "the lock does not say whose it is");
         }
         Ok(lock)
+    }
+
+    /// Whoever can share the lock meets no other publisher, only lookers, and they leave: soon, or when they see that the
+    /// folder itself is locked.
+    fn claim_from_lookers(&mut self, folder: &File) -> Result<(), SpillError> {
+        let deadline = Instant::now() + LOOKERS_MAX;
+        while !self.try_lock(FlockOperation::NonBlockingLockExclusive)? {
+            if !self.try_lock(FlockOperation::NonBlockingLockShared)? {
+                return Err(self.in_use());
+            }
+            if Instant::now() >= deadline {
+                return Err(self.in_use_by(None));
+            }
+            // Kept, the share would bar another publisher that waits in the same way.
+            self.unlock();
+            // That another one has it already, or a file system has no such lock, does no harm.
+            rustix::fs::flock(folder, FlockOperation::NonBlockingLockExclusive).unwrap_or_default();
+            thread::sleep(LOOKERS_POLL.mul_f64(fastrand::f64()));
+        }
+        Ok(())
+    }
+
+    /// Says, to one who looks for long, that a publisher is waiting for the directory.
+    pub(super) fn give_way(&self) -> Result<(), SpillError> {
+        let awaited = File::open(&self.dir).is_ok_and(|folder| {
+            let free = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockShared);
+            if free.is_ok() {
+                rustix::fs::flock(&folder, FlockOperation::Unlock).unwrap_or_default();
+            }
+            free == Err(Errno::WOULDBLOCK)
+        });
+        if awaited {
+            return Err(self.in_use_by(None));
+        }
+        Ok(())
     }
 
     /// For a looker, beside others.
@@ -114,9 +139,14 @@ impl Lock {
     }
 
     fn in_use(&mut self) -> SpillError {
+        let pid = self.read_pid();
+        self.in_use_by(pid)
+    }
+
+    fn in_use_by(&self, pid: Option<u32>) -> SpillError {
         SpillError::InUse {
             dir: self.dir.clone(),
-            pid: self.read_pid(),
+            pid,
         }
     }
 

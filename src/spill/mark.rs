@@ -53,7 +53,7 @@ impl Mark {
         }
         let file = file.ok();
         Self {
-            level: file.as_ref().map_or_else(Level::default, read),
+            level: file.as_ref().and_then(read).unwrap_or_default(),
             file,
             dirty: false,
         }
@@ -70,6 +70,11 @@ impl Mark {
 
     pub(super) fn level(&self) -> Level {
         self.level
+    }
+
+    /// Reads the mark, and makes none. None if there is none that can be read.
+    pub(super) fn look(path: &Path) -> Option<Level> {
+        File::open(path).ok().as_ref().and_then(read)
     }
 
     /// Says how things stand after a commit. Not synced.
@@ -123,7 +128,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// The newer of the two slots that are sound.
-fn read(file: &File) -> Level {
+fn read(file: &File) -> Option<Level> {
     [0, STRIDE]
         .into_iter()
         .filter_map(|offset| {
@@ -132,7 +137,6 @@ fn read(file: &File) -> Level {
             decode(&slot)
         })
         .max_by_key(|level| level.commits)
-        .unwrap_or_default()
 }
 
 fn encode(level: Level) -> [u8; SLOT_BYTES] {

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::schema::log_of;
+
 /// Device and inode.
 type Id = (u64, u64);
 
@@ -18,10 +20,8 @@ pub(super) struct Places {
 impl Places {
     /// The log may come to be later.
     pub(super) fn of(database: &Path) -> Self {
-        let mut log = database.as_os_str().to_owned();
-        log.push("-wal");
         let mut places = Self {
-            files: [database.to_owned(), log.into()].map(|path| (path, None)),
+            files: [database.to_owned(), log_of(database)].map(|path| (path, None)),
         };
         places.moved();
         places

@@ -47,7 +47,12 @@ pub(super) fn set_aside(dir: &Path) -> Result<(), SpillError> {
 
 /// The database that waits to be salvaged for longest, if any.
 pub(super) fn waiting(dir: &Path) -> Result<Option<PathBuf>, SpillError> {
-    Ok(list(dir, SALVAGING)?.into_iter().next())
+    Ok(all_waiting(dir)?.into_iter().next())
+}
+
+/// The databases that wait to be salvaged, oldest first.
+pub(super) fn all_waiting(dir: &Path) -> Result<Vec<PathBuf>, SpillError> {
+    list(dir, SALVAGING)
 }
 
 /// Notes that a database has been salvaged, and removes the oldest ones beyond those that are kept.
@@ -65,7 +70,7 @@ pub(super) fn conclude(dir: &Path, folder: &Path) -> Result<PathBuf, SpillError>
 }
 
 /// The quarantined databases, oldest first.
-pub(super) fn quarantined(dir: &Path) -> Result<Vec<PathBuf>, SpillError> {
+pub(crate) fn quarantined(dir: &Path) -> Result<Vec<PathBuf>, SpillError> {
     list(dir, QUARANTINED)
 }
 

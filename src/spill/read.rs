@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::event::{Key, Record};
+use crate::event::{Key, Position, Record};
 
 use super::database::Database;
 use super::fold::{Content, Fold};
@@ -26,7 +26,8 @@ pub(super) fn read(
     let mut records = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let Some(record) = record(runs, fold, &Row::read(row)?) else {
+        let found = Found::new(Row::read(row)?.as_ref().map_err(|&key| key));
+        let Some(record) = record(runs, fold, found) else {
             continue;
         };
         bytes += record.size();
@@ -41,28 +42,60 @@ pub(super) fn read(
     Ok(records)
 }
 
-/// What a row makes of the fold: a record, if it is an entry that is wanted.
-pub(super) fn record(runs: &Runs, fold: &mut Fold, row: &Result<Row<'_>, Key>) -> Option<Record> {
-    let known = row
-        .as_ref()
-        .map_err(|&key| key)
-        .and_then(|row| Ok((row, runs.get(row.key.local_run()).ok_or(row.key)?)));
-    let (row, run) = match known {
-        Ok(known) => known,
-        Err(key) => {
-            fold.take(key, Content::Damaged);
-            return None;
+/// A row as it was found, out of the database.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) key: Key,
+    pub(super) content: Content,
+    popped_ms: u64,
+    requeued: Option<Position>,
+    subject: Box<str>,
+    bytes: Bytes,
+}
+
+impl Found {
+    pub(super) fn new(row: Result<&Row<'_>, Key>) -> Self {
+        match row {
+            Ok(row) => Self {
+                key: row.key,
+                content: row.content(),
+                popped_ms: row.popped_ms,
+                requeued: row.requeued,
+                subject: row.subject.into(),
+                bytes: Bytes::copy_from_slice(row.bytes),
+            },
+            Err(key) => Self::without_entry(key, Content::Damaged),
         }
+    }
+
+    pub(super) fn without_entry(key: Key, content: Content) -> Self {
+        Self {
+            key,
+            content,
+            popped_ms: 0,
+            requeued: None,
+            subject: Box::default(),
+            bytes: Bytes::new(),
+        }
+    }
+}
+
+/// What a row makes of the fold: a record, if it is an entry that is wanted. An entry of an unknown run is damage.
+pub(super) fn record(runs: &Runs, fold: &mut Fold, found: Found) -> Option<Record> {
+    let run = runs.get(found.key.local_run());
+    let content = match found.content {
+        Content::Entry if run.is_none() => Content::Damaged,
+        content => content,
     };
-    let losses = fold.take(row.key, row.content())?;
+    let losses = fold.take(found.key, content)?;
     Some(Record {
         since: Instant::now(),
-        run: Arc::clone(run),
-        n: row.key.n(),
+        run: Arc::clone(run?),
+        n: found.key.n(),
         losses,
-        popped_ms: row.popped_ms,
-        requeued: row.requeued,
-        subject: row.subject.into(),
-        bytes: Bytes::copy_from_slice(row.bytes),
+        popped_ms: found.popped_ms,
+        requeued: found.requeued,
+        subject: found.subject,
+        bytes: found.bytes,
     })
 }

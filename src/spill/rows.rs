@@ -13,12 +13,16 @@ use super::losses::{kind, reason};
 const ENTRY: i64 = 0;
 
 /// Prepared once for all rows of a transaction: looking it up for each costs some of the rate.
-pub(super) const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, requeued, subject, bytes) \
+const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, requeued, subject, bytes) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 
 /// From the row that holds the key, or the nearest before it: that one says whether what follows is gapless.
 pub(super) const SELECT_FROM: &str = "SELECT key, kind, count, popped_ms, checksum, requeued, subject, bytes FROM rows \
      WHERE key >= coalesce((SELECT max(key) FROM rows WHERE key <= ?1), ?1) ORDER BY key";
+
+/// As entries, whose checksums they have.
+pub(super) const SELECT_DEAD_LETTERS: &str =
+    "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes FROM dead_letters";
 
 /// Entries, their bytes and stretches of losses.
 const SUM: &str = "SELECT count(*) FILTER (WHERE kind = 0), \
@@ -140,6 +144,11 @@ impl<'r> Row<'r> {
         Ok(changed > 0)
     }
 
+    /// As [`Record::size`].
+    pub(super) fn size(&self) -> u64 {
+        (self.subject.len() + self.bytes.len()) as u64 + Record::OVERHEAD
+    }
+
     pub(super) fn content(&self) -> Content {
         match (self.kind, reason(self.kind)) {
             (ENTRY, _) => Content::Entry,
@@ -177,7 +186,7 @@ impl Work<'_> {
         }
         if row.kind == ENTRY {
             self.totals.entries += 1;
-            self.totals.bytes += (row.subject.len() + row.bytes.len()) as u64 + Record::OVERHEAD;
+            self.totals.bytes += row.size();
         } else {
             self.totals.losses += 1;
         }
@@ -274,6 +283,19 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// Answers how many of the records were not there yet.
+pub(super) fn insert<'r>(
+    work: &mut Work<'_>,
+    records: impl IntoIterator<Item = &'r Record>,
+) -> rusqlite::Result<u64> {
+    let mut statement = work.prepare(INSERT)?;
+    let mut new = 0;
+    for record in records {
+        new += u64::from(work.insert(&mut statement, record)?);
+    }
+    Ok(new)
 }
 
 pub(super) fn entries_through(conn: &Connection, key: Key) -> rusqlite::Result<u64> {

@@ -1,9 +1,11 @@
 //! The starts of this publisher: numbered here, identified by something random everywhere else.
 
+pub(super) mod rescue;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use crate::error::SpillError;
@@ -22,6 +24,9 @@ const RUNS_KEPT: u32 = 64;
 const PRUNE: &str = "DELETE FROM runs WHERE local < ?1 AND (NOT opened OR local < min( \
      ifnull((SELECT local FROM runs WHERE opened ORDER BY local DESC LIMIT 1 OFFSET ?2), 0), \
      ifnull((SELECT max(local) FROM runs WHERE heard), ?1)))";
+
+const SELECT_ALL: &str =
+    "SELECT local, id, previous_id, previous_last, killed_starts FROM runs ORDER BY local";
 
 /// What has been seen of the runs beside their own table.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +74,46 @@ impl Runs {
         };
         runs.insert(Arc::clone(run));
         runs
+    }
+
+    /// What can be read of the runs of databases that may be damaged; the first that knows of one counts.
+    pub(super) fn gather<'c>(
+        databases: impl Iterator<Item = &'c Connection>,
+        publisher: PublisherId,
+    ) -> Self {
+        let mut runs = Self {
+            by_local: BTreeMap::new(),
+            by_id: HashMap::new(),
+            opened: 0,
+        };
+        for conn in databases {
+            let mut found = Vec::new();
+            if let Ok(mut statement) = conn.prepare(SELECT_ALL)
+                && let Ok(mut rows) = statement.query(())
+            {
+                while let Ok(Some(row)) = rows.next() {
+                    found.extend(read(row, publisher));
+                }
+            }
+            found.extend(rescue::ids(conn).into_iter().map(|(local, id)| Run {
+                id,
+                publisher,
+                local,
+                previous: None,
+                killed_starts: 0,
+            }));
+            for run in found {
+                if runs.get(run.local).is_none() {
+                    runs.insert(Arc::new(run));
+                }
+            }
+        }
+        runs
+    }
+
+    /// The newest one.
+    pub(super) fn newest(&self) -> Option<RunId> {
+        self.by_local.values().next_back().map(|run| run.id)
     }
 
     pub(super) fn get(&self, local: u32) -> Option<&Arc<Run>> {
@@ -193,50 +238,17 @@ pub(super) fn hear(work: &Work<'_>, local: u32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The newest run with its id, for whoever only looks.
-pub(super) fn newest(conn: &Connection) -> rusqlite::Result<Option<RunId>> {
-    conn.query_row(
-        "SELECT id FROM runs ORDER BY local DESC LIMIT 1",
-        (),
-        |row| row.get(0).map(uuid).map(RunId),
-    )
-    .optional()
-}
-
 fn read_all(conn: &Connection, publisher: PublisherId) -> rusqlite::Result<Vec<Run>> {
-    let sql =
-        "SELECT local, id, previous_id, previous_last, killed_starts FROM runs ORDER BY local";
-    conn.prepare(sql)?
+    conn.prepare(SELECT_ALL)?
         .query_map((), |row| read(row, publisher))?
         .collect()
 }
 
-/// Looks whether the runs can be read.
+/// Looks whether the runs can be read, and written: there is an index.
 pub(super) fn check(conn: &Connection) -> rusqlite::Result<()> {
-    read_all(conn, PublisherId(Uuid::nil())).map(drop)
-}
-
-/// Copies the ids of runs, which stand in the index as well, so far as they are not there yet: rows mean nothing without
-/// them. Whether the stream has heard of these runs is no longer known: it may have.
-pub(super) fn copy_ids(work: &Work<'_>, source: &Connection) -> rusqlite::Result<()> {
-    let sql = "SELECT local, id FROM runs INDEXED BY sqlite_autoindex_runs_1";
-    let Ok(mut statement) = source.prepare(sql) else {
-        return Ok(());
-    };
-    let Ok(mut rows) = statement.query(()) else {
-        return Ok(());
-    };
-    while let Ok(Some(row)) = rows.next() {
-        let Ok((local, id)) = <(u32, [u8; 16])>::try_from(row) else {
-            continue;
-        };
-        work.execute(
-            "INSERT INTO runs (local, id, killed_starts, opened, started_ms) VALUES (?1, ?2, 0, 1, ?3) \
-             ON CONFLICT DO NOTHING",
-            (local, id, int(unix_ms())),
-        )?;
-    }
-    Ok(())
+    read_all(conn, PublisherId(Uuid::nil()))?;
+    let sql = "SELECT count(*) FROM runs INDEXED BY sqlite_autoindex_runs_1 WHERE id > x''";
+    conn.query_row(sql, (), |_| Ok(()))
 }
 
 fn newest_opened(conn: &Connection) -> rusqlite::Result<u32> {
@@ -320,6 +332,6 @@ fn prune(work: &Work<'_>, newest: u32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn uuid(bytes: [u8; 16]) -> Uuid {
+pub(super) fn uuid(bytes: [u8; 16]) -> Uuid {
     Uuid::from_bytes(bytes)
 }

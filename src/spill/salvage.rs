@@ -1,69 +1,34 @@
 //! Carrying rows over from a database that cannot be used any more into the one that has taken its place.
 //!
-//! In steps, so that the ring is watched meanwhile: first from the oldest row on as far as they can be read, then from
-//! the newest one back. What lies between is lost. Each step can be repeated, and rows go to the place that their keys
+//! In steps, so that the ring is watched meanwhile. Each step can be repeated, and rows go to the place that their keys
 //! give them, whatever has been appended in the meantime.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Rows, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason};
 
-use super::database::{Database, Work, database_error, read_commits};
+use super::database::{Database, Work};
 use super::fault::Fault;
+use super::fold::Content;
 use super::rows::Row;
-use super::{APPEND_ROWS_MAX, directory, first_page, quarantine, runs, schema};
-
-/// How many bytes of rows a step carries over at the most, but for a single larger row.
-const STEP_BYTES_MAX: usize = 4 << 20;
-
-/// How often a step is tried on a disk that fails, before what cannot be read counts as lost.
-const TRIES_MAX: u32 = 3;
+use super::runs::rescue;
+use super::source::{Source, Way};
+use super::{directory, first_page, quarantine, schema};
 
 /// A database that is being carried over.
 #[derive(Debug)]
 pub(super) struct Salvage {
     /// None if it cannot even be opened.
-    source: Option<Connection>,
+    source: Option<Source>,
     /// The folder that it was set aside in, if it is still there.
     pub(super) folder: Option<PathBuf>,
-    way: Way,
-    /// The last row read on the way up.
-    reached: Key,
-    /// The last row read on the way down.
-    down_to: Option<Key>,
-    tries: u32,
     /// Entries carried over so far.
     entries: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Up,
-    Down,
-    Done,
-}
-
-/// Why a step read no more rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// The step is full.
-    Full,
-    /// There are no more.
-    Last,
-    Unreadable(Fault),
-}
-
-/// What a step has carried over.
-#[derive(Debug, Default)]
-struct Carried {
-    rows: usize,
-    bytes: usize,
-    lowest: Option<Key>,
-    highest: Option<Key>,
 }
 
 impl Salvage {
@@ -84,19 +49,15 @@ impl Salvage {
 
     fn of(source: Option<Connection>, folder: Option<PathBuf>) -> Self {
         Self {
-            source,
+            source: source.map(Source::new),
             folder,
-            way: Way::Up,
-            reached: Key::default(),
-            down_to: None,
-            tries: 0,
             entries: 0,
         }
     }
 
     /// How many transactions the source has seen, if that can be read.
     pub(super) fn commits(&self) -> Option<u64> {
-        read_commits(self.source.as_ref()?).ok()
+        self.source.as_ref()?.commits()
     }
 
     /// Carries over the runs, without which rows mean nothing, and the dead letters.
@@ -105,43 +66,39 @@ impl Salvage {
             return Ok(());
         };
         database.transact("salvage into", |work| {
-            copy_table(work, source, "runs")?;
-            runs::copy_ids(work, source)?;
-            copy_table(work, source, "dead_letters")?;
+            copy_table(work, source.connection(), "runs")?;
+            rescue::remove_unfit(work)?;
+            rescue::copy_ids(work, source.connection())?;
+            copy_table(work, source.connection(), "dead_letters")?;
             work.count_dead_letters()
         })
     }
 
     /// One step; what lies up to `floor` has been delivered, and stays behind. Answers how many entries are new.
     pub(super) fn step(&mut self, database: &mut Database, floor: Key) -> Result<u64, SpillError> {
-        self.reached = self.reached.max(floor);
-        let Some(source) = &self.source else {
-            self.way = Way::Done;
+        let Some(source) = &mut self.source else {
             return Ok(0);
         };
-        let mut carried = Carried::default();
-        let (end, new) = database.transact("salvage into", |work| {
+        source.skip_to(floor);
+        let (step, new) = database.transact("salvage into", |work| {
             let before = work.totals.entries;
-            let end = self.carry(source, work, &mut carried)?;
-            Ok((end, work.totals.entries - before))
+            let known = rescue::known(work)?;
+            let step = source.read(&mut |row| carry(work, &known, row))?;
+            Ok((step, work.totals.entries - before))
         })?;
+        source.advance(&step);
         self.entries += new;
-        match self.way {
-            Way::Up => self.reached = carried.highest.unwrap_or(self.reached),
-            Way::Down => self.down_to = carried.lowest.or(self.down_to),
-            Way::Done => {}
-        }
-        self.turn(end);
         Ok(new)
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.way == Way::Done
+        let source = self.source.as_ref();
+        source.is_none_or(|source| source.way() == Way::Done)
     }
 
     /// What lies between these keys, the second one included, could not be read.
     pub(super) fn hole(&self) -> Option<(Key, Key)> {
-        self.down_to.map(|down_to| (self.reached, down_to.before()))
+        self.source.as_ref()?.hole()
     }
 
     /// Keeps what it came from, but not to be salvaged again.
@@ -156,110 +113,35 @@ impl Salvage {
         );
         Ok(())
     }
-
-    /// Errors are the destination's; the source's are an end.
-    fn carry(
-        &self,
-        source: &Connection,
-        work: &mut Work<'_>,
-        carried: &mut Carried,
-    ) -> rusqlite::Result<End> {
-        let (order, below) = match self.way {
-            Way::Up => ("ASC", i64::MAX),
-            Way::Down => ("DESC", self.down_to.map_or(i64::MAX, Key::row)),
-            Way::Done => return Ok(End::Last),
-        };
-        let mut statement = match source.prepare(&select(source, order)) {
-            Ok(statement) => statement,
-            Err(error) => return Ok(unreadable(error)),
-        };
-        match statement.query((self.reached.row(), below)) {
-            Ok(mut rows) => carry_rows(&mut rows, work, carried),
-            Err(error) => Ok(unreadable(error)),
-        }
-    }
-
-    /// Which way to go on.
-    fn turn(&mut self, end: End) {
-        let tries = std::mem::take(&mut self.tries);
-        self.way = match (self.way, end) {
-            (way, End::Full) => way,
-            // A disk that fails may yet answer.
-            (way, End::Unreadable(Fault::Unsure | Fault::Passing)) if tries + 1 < TRIES_MAX => {
-                self.tries = tries + 1;
-                way
-            }
-            (Way::Up, End::Unreadable(_)) => Way::Down,
-            _ => Way::Done,
-        };
-    }
 }
 
 /// A database whose first page is damaged gets another one: the others may be sound.
 fn open(folder: &Path) -> Result<Connection, SpillError> {
     let file = folder.join(directory::DATABASE);
-    match schema::open_aside(&file) {
+    match schema::open_to_read(&file) {
         Err(error) if Fault::of(&error) == Fault::Damaged => {
             first_page::replace(folder)?;
-            schema::open_aside(&file)
+            schema::open_to_read(&file)
         }
         opened => opened,
     }
 }
 
-impl Carried {
-    fn add(&mut self, key: Key, bytes: usize) {
-        self.rows += 1;
-        self.bytes += bytes;
-        self.lowest = Some(self.lowest.map_or(key, |lowest| lowest.min(key)));
-        self.highest = self.highest.max(Some(key));
-    }
-
-    fn is_full(&self) -> bool {
-        self.rows >= APPEND_ROWS_MAX || self.bytes >= STEP_BYTES_MAX
-    }
-}
-
-/// Databases of the first version do not know where entries were requeued from.
-fn select(source: &Connection, order: &str) -> String {
-    let known = source.prepare("SELECT requeued FROM rows").is_ok();
-    let requeued = if known { "requeued" } else { "NULL" };
-    format!(
-        "SELECT key, kind, count, popped_ms, checksum, {requeued}, subject, bytes FROM rows \
-         WHERE key > ?1 AND key < ?2 ORDER BY key {order}"
-    )
-}
-
-fn unreadable(error: rusqlite::Error) -> End {
-    End::Unreadable(Fault::of(&database_error("read")(error)))
-}
-
-/// Rows whose content is damaged become losses.
-fn carry_rows(
-    rows: &mut Rows<'_>,
+/// A row whose content is damaged, or an entry of which nobody knows the run, becomes a loss.
+fn carry(
     work: &mut Work<'_>,
-    carried: &mut Carried,
-) -> rusqlite::Result<End> {
-    while !carried.is_full() {
-        let read = match rows.next() {
-            Ok(Some(row)) => Row::read(row),
-            Ok(None) => return Ok(End::Last),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(Ok(row)) => {
-                work.insert_salvaged(&row)?;
-                carried.add(row.key, row.bytes.len());
-            }
-            Ok(Err(key)) => {
-                let reason = LossReason::Corrupt;
-                work.insert_loss(key, Loss { count: 1, reason })?;
-                carried.add(key, 0);
-            }
-            Err(error) => return Ok(unreadable(error)),
+    known: &HashSet<u32>,
+    row: Result<&Row<'_>, Key>,
+) -> rusqlite::Result<()> {
+    let lost = match row {
+        Ok(row) if row.content() != Content::Entry || known.contains(&row.key.local_run()) => {
+            return work.insert_salvaged(row);
         }
-    }
-    Ok(End::Full)
+        Ok(row) => row.key,
+        Err(key) => key,
+    };
+    let reason = LossReason::Corrupt;
+    work.insert_loss(lost, Loss { count: 1, reason })
 }
 
 /// Copies the rows of a table that can be read, with the columns that both sides know.

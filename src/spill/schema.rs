@@ -2,8 +2,9 @@
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use std::path::Path;
-use std::time::Duration;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::config::SpillDurability;
 use crate::error::SpillError;
@@ -20,8 +21,6 @@ pub(super) const PAGE_BYTES: i64 = 16_384;
 pub(super) const WAL_BYTES: u64 = 16 << 20;
 /// Memory for pages, in KiB, as `SQLite` wants it: negative.
 const CACHE: i64 = -8_192;
-/// How long one who looks at the database waits for another to recover it, or to tidy it up when leaving.
-const LOOKERS_MAX: Duration = Duration::from_secs(1);
 
 /// - `rows`: the backlog. `kind` 0 is an entry; any other is a stretch of `count` losses that begins at `key`, and says
 ///   their reason. `key` is `local run << 40 | n`. `requeued` is the number that an entry had before it was a dead letter:
@@ -91,36 +90,67 @@ pub(super) fn open(
     Ok(conn)
 }
 
-/// Opens a database that is set aside, to read what can be read, and changes nothing: neither is its log carried over,
-/// nor a file made beside it.
-pub(super) fn open_aside(file: &Path) -> Result<Connection, SpillError> {
-    let conn = connect(file)?;
+/// Opens a database that nobody writes to, to read what can be read, and changes nothing: neither is its log carried over,
+/// nor a file made or deleted beside it.
+///
+/// No locks are taken either: the directory's own keeps publishers out, and several who look do not disturb one another.
+/// A log is read into an index on the heap. Without one the database is opened as a file that never changes, because
+/// `SQLite` would make a log.
+pub(super) fn open_to_read(file: &Path) -> Result<Connection, SpillError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = if has_log(file) {
+        Connection::open_with_flags_and_vfs(file, flags, c"unix-none")
+    } else {
+        Connection::open_with_flags(immutable(file), flags | OpenFlags::SQLITE_OPEN_URI)
+    };
+    let conn = opened.map_err(database_error("open"))?;
     let configure = || {
         leave_log(&conn)?;
         conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         conn.pragma_update(None, "query_only", "ON")?;
         conn.pragma_update(None, "trusted_schema", "OFF")?;
         // Looks at the first page, and at what it says the others are.
-        conn.query_row("SELECT count(*) FROM rows WHERE key < 0", (), |_| Ok(()))
+        let look = || conn.query_row("SELECT count(*) FROM rows WHERE key < 0", (), |_| Ok(()));
+        look().or_else(|error| {
+            // A file that was cut is read as far as it goes.
+            conn.pragma_update(None, "writable_schema", "ON")?;
+            look().map_err(|_| error)
+        })
     };
     configure().map_err(database_error("open"))?;
     Ok(conn)
+}
+
+/// A log beside an empty file counts for nothing, and `SQLite` would delete it.
+fn has_log(file: &Path) -> bool {
+    let filled = |file: &Path| fs::metadata(file).is_ok_and(|file| file.len() > 0);
+    filled(file) && filled(&log_of(file))
+}
+
+/// Where the log of a database lies.
+pub(super) fn log_of(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// As `SQLite` wants such a file named.
+fn immutable(file: &Path) -> String {
+    let escaped = |&byte: &u8| {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    let path: String = file.as_os_str().as_bytes().iter().map(escaped).collect();
+    format!("file:{path}?immutable=1")
 }
 
 /// Closing will neither carry the log into the database nor delete it.
 pub(super) fn leave_log(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())
-}
-
-/// Opens the database of somebody who is not running, to look at it. Not exclusively, since others may look as well: two
-/// that both want it to themselves would wait for each other.
-pub(super) fn open_existing(file: &Path) -> Result<Connection, SpillError> {
-    let conn = connect(file)?;
-    conn.busy_timeout(LOOKERS_MAX)
-        .map_err(database_error("open"))?;
-    check_version(&conn)?;
-    Ok(conn)
 }
 
 /// How thoroughly a commit is synced.
@@ -140,13 +170,13 @@ fn connect(file: &Path) -> Result<Connection, SpillError> {
     Connection::open_with_flags(file, flags).map_err(database_error("open"))
 }
 
-fn is_empty(conn: &Connection) -> Result<bool, SpillError> {
+pub(super) fn is_empty(conn: &Connection) -> Result<bool, SpillError> {
     let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
     conn.query_row(sql, (), |row| row.get(0))
         .map_err(database_error("open"))
 }
 
-fn check_version(conn: &Connection) -> Result<(), SpillError> {
+pub(super) fn check_version(conn: &Connection) -> Result<(), SpillError> {
     let found = conn
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(database_error("open"))?;

@@ -23,8 +23,9 @@ fn a_running_publisher_then_its_backlog() {
     let status = bench.status_when(|status| status["stats"]["spilled"] == 2_000);
     assert_eq!(status["pid"], pid);
     let words = bench.run(&["status", "spill"]);
-    let words = &words.assert_code(0).out;
+    let words = &words.assert_code(5).out;
     for piece in [
+        "health        in use",
         &format!("running as process {pid}: spilling"),
         "2,000 entries",
         "2,000 accepted, 0 delivered",
@@ -37,6 +38,7 @@ fn a_running_publisher_then_its_backlog() {
     let words = bench.run(&["status", "spill"]);
     let words = &words.assert_code(0).out;
     for piece in [
+        "health        healthy",
         "no publisher is running",
         "2,000 entries",
         "the oldest has waited for",

@@ -209,7 +209,7 @@ fn a_copy_of_the_directory_takes_another_identity() {
     let publisher = |at: usize| stored[at].opens.as_ref().unwrap().publisher;
     assert_eq!(publisher(0), publisher(20));
     assert_ne!(publisher(20), publisher(50));
-    let identity = |dir: &std::path::Path| spillring::status(dir).unwrap().publisher;
+    let identity = |dir: &std::path::Path| spillring::status(dir).unwrap().publisher.unwrap();
     assert_eq!(identity(&bench.spill()), publisher(20));
     assert_eq!(identity(&copy), publisher(50));
 }

@@ -2,9 +2,11 @@
 
 mod dead_letters;
 mod demo;
+mod export;
 mod latency;
 mod logging;
 mod nats;
+mod repair;
 mod run;
 mod settings;
 mod signals;
@@ -31,6 +33,8 @@ struct Cli {
 enum Command {
     DeadLetters(dead_letters::Args),
     Demo(demo::Args),
+    Export(export::Args),
+    Repair(repair::Args),
     Run(run::Args),
     Status(status::Args),
     Verify(verify::Args),
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::DeadLetters(args) => dead_letters::main(&args),
         Command::Demo(args) => demo::main(&args),
+        Command::Export(args) => export::main(&args),
+        Command::Repair(args) => repair::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),
         Command::Verify(args) => verify::main(&args),

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use indicatif::{HumanBytes, HumanCount};
-use spillring::{State, Stats, Status};
+use spillring::{Health, State, Stats, Status};
 
 use crate::telling::{Exit, Problem, show};
 
 /// Say how things stand in a spill directory
 ///
-/// While a publisher is running this is what it said itself, a second ago at most; otherwise the spill is looked at.
+/// While a publisher is running this is what it said itself, a second ago at most; otherwise the whole spill is read, and
+/// nothing changed.
+///
+/// Exit code: 0 it is healthy; 1 it is damaged; 2 bad usage, or it cannot be read now; 5 it is in use by a publisher.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory that was given as `--spill`
@@ -29,16 +32,26 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     } else {
         show(&in_words(&status).map_err(Problem::new)?);
     }
-    Ok(Exit::Done)
+    Ok(match status.health {
+        Health::Healthy => Exit::Done,
+        Health::InUse => Exit::InUse,
+        _ => Exit::Broken,
+    })
 }
 
 fn in_words(status: &Status) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let mut row = |name: &str, text: String| writeln!(out, "{name:<13} {text}");
-    row("publisher", status.publisher.to_string())?;
+    let publisher = status.publisher.map(|id| id.to_string());
+    row(
+        "publisher",
+        publisher.unwrap_or_else(|| "unknown: the next start takes a new id".to_owned()),
+    )?;
+    row("health", health(status))?;
     row("state", state(status))?;
     row("spill", spill(&status.stats))?;
     row("dead letters", dead_letters(status))?;
+    row("quarantined", quarantined(&status.quarantined))?;
     if status.pid.is_some() && status.run.is_some() {
         row("this run", this_run(&status.stats))?;
         row("lost", lost(&status.stats))?;
@@ -46,8 +59,29 @@ fn in_words(status: &Status) -> Result<String, std::fmt::Error> {
     Ok(out)
 }
 
+fn health(status: &Status) -> String {
+    let damage = status.damage.as_deref();
+    match status.health {
+        Health::Healthy => "healthy".to_owned(),
+        Health::InUse => "in use".to_owned(),
+        _ => format!("damaged: {}", damage.unwrap_or("nobody knows how")),
+    }
+}
+
+fn quarantined(folders: &[PathBuf]) -> String {
+    let names: Vec<_> = folders
+        .iter()
+        .map(|folder| folder.display().to_string())
+        .collect();
+    match names.len() {
+        0 => "none".to_owned(),
+        count => format!("{count}: {}", names.join(", ")),
+    }
+}
+
 fn state(status: &Status) -> String {
     match (status.pid, status.run) {
+        (None, _) if status.health == Health::InUse => "a publisher is starting".to_owned(),
         (None, _) => "no publisher is running".to_owned(),
         (Some(pid), None) => {
             format!("running as process {pid}, which has not said yet how it goes")

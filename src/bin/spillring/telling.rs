@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use spillring::SpillError;
+
 /// Writes one line to stderr. A stderr that takes nothing is no reason to stop.
 macro_rules! tell {
     ($($message:tt)*) => {
@@ -17,7 +19,7 @@ pub(crate) use tell;
 pub(crate) enum Exit {
     /// All is well, and all is delivered.
     Done = 0,
-    /// The demo found a promise broken, or a trail is not complete or not intact.
+    /// The demo found a promise broken, a trail is not complete or not intact, or a spill is damaged.
     Broken = 1,
     /// It could not begin, or not read on: the sentence on stderr says how to mend it.
     Usage = 2,
@@ -25,6 +27,8 @@ pub(crate) enum Exit {
     Lost = 3,
     /// Nothing is lost, but a backlog or dead letters are left, or lines were no entries.
     Left = 4,
+    /// A publisher is running, and has the spill to itself.
+    InUse = 5,
     /// Ended by the user.
     Interrupted = 130,
 }
@@ -61,6 +65,21 @@ pub(crate) fn show_bytes(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         tell!("cannot write to standard output: {error}");
+    }
+}
+
+/// A publisher that runs is told with an exit code of its own, whatever else went wrong in a sentence.
+pub(crate) fn refused(error: &SpillError) -> Result<Exit, Problem> {
+    match error {
+        SpillError::InUse { dir, pid } => {
+            let by = pid.map_or_else(String::new, |pid| format!(" by process {pid}"));
+            tell!(
+                "error: the spill directory {} is in use{by}: stop the publisher first",
+                dir.display()
+            );
+            Ok(Exit::InUse)
+        }
+        error => Err(Problem::new(error)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::spill::schema;
-use crate::stats::{State, Stats, Status};
+use crate::stats::{Health, State, Stats, Status};
 use crate::status::{status, write_status};
 
 fn mode(path: &Path) -> std::io::Result<u32> {
@@ -121,7 +121,7 @@ fn status_at_rest_is_the_depth_of_the_spill() -> Outcome {
     let seen = status(dir.path())?;
     assert_eq!(
         (seen.publisher, seen.run, seen.pid),
-        (publisher, Some(run.id), None)
+        (Some(publisher), Some(run.id), None)
     );
     assert_eq!(
         (seen.stats.spilled, seen.stats.spill_bytes),
@@ -146,12 +146,15 @@ fn status_of_a_running_publisher_is_what_it_said() -> Outcome {
         "it has not said anything yet"
     );
     let mut said = Status {
-        publisher: spill.publisher(),
+        publisher: Some(spill.publisher()),
+        health: Health::InUse,
+        damage: None,
         run: Some(run.id),
         pid,
         at_ms: 5,
         dead_letters: 2,
         dead_letter_bytes: 0,
+        quarantined: Vec::new(),
         stats: Stats {
             accepted: 9,
             ..Stats::default()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::processes::Other;
 use super::*;
-use crate::spill::{Directory, depths};
+use crate::spill::{Directory, Look};
 use crate::status::status;
 
 /// Looks that each looker takes.
@@ -64,7 +64,7 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
                     continue;
                 };
                 inside.store(true, Ordering::Relaxed);
-                depths(&directory).map_err(|error| error.to_string())?;
+                Look::at(&directory).map_err(|error| error.to_string())?;
                 inside.store(false, Ordering::Relaxed);
                 drop(directory);
                 thread::yield_now();
@@ -80,6 +80,41 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
         stop.store(true, Ordering::Relaxed);
         started.map_err(|error| error.to_string())?;
         joined(looker)
+    })?;
+    Ok(())
+}
+
+/// A backlog may take longer to read than a publisher waits.
+#[test]
+fn whoever_reads_for_long_gives_way_to_a_publisher() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open(dir.path())?;
+    let run = spill.begin_run()?;
+    spill.append(&records(&run, 1..=5_000))?;
+    drop(spill);
+    let directory = Directory::take_existing(dir.path())?;
+    thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            open(dir.path())
+                .map(drop)
+                .map_err(|error| error.to_string())
+        });
+        let gone = loop {
+            let mut look = Look::at(&directory).map_err(|error| error.to_string())?;
+            let read =
+                std::iter::from_fn(|| look.next().transpose()).collect::<Result<Vec<_>, _>>();
+            match read {
+                Ok(records) => assert_eq!(records.len(), 5_000),
+                Err(error) => break error,
+            }
+            assert!(!publisher.is_finished(), "it did not wait");
+        };
+        assert!(
+            matches!(gone, SpillError::InUse { pid: None, .. }),
+            "{gone}"
+        );
+        drop(directory);
+        joined(publisher)
     })?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Key;
-use crate::spill::quarantine;
+use crate::spill::{quarantine, repair};
 
 const ENTRIES: u64 = 5_000;
 
@@ -65,6 +65,30 @@ fn salvaging_goes_on_where_it_was_interrupted() -> Outcome {
         assert_eq!(spill.inherited(), spill.totals().entries);
         audit(&spill)?;
         assert_eq!(quarantine::quarantined(dir.path())?.len(), 1);
+    }
+    Ok(())
+}
+
+/// A repair that is killed leaves what a start leaves that is killed while it carries rows over.
+#[test]
+fn a_repair_goes_on_where_it_was_interrupted() -> Outcome {
+    for interrupted_after in 0..7 {
+        let dir = tempfile::tempdir()?;
+        set_aside(dir.path())?;
+        let mut spill = open(dir.path())?;
+        steps(&mut spill, interrupted_after)?;
+        drop(spill);
+        let repaired = repair(dir.path())?;
+        assert_eq!((repaired.salvaged, repaired.missing), (ENTRIES - 1, 0));
+        let whole = interrupted_after < 5;
+        let kept = quarantine::quarantined(dir.path())?;
+        assert_eq!(kept.len(), if whole { 1 } else { 2 }, "{interrupted_after}");
+        assert_eq!(repaired.set_aside.len(), 1, "{interrupted_after}");
+        let mut spill = open(dir.path())?;
+        assert_eq!(all(&mut spill)?.len() as u64, ENTRIES - 1);
+        assert_eq!(spill.totals().dead_letters, 1);
+        assert_eq!((spill.corrupt(), spill.surplus()), (0, 0));
+        audit(&spill)?;
     }
     Ok(())
 }

@@ -1,0 +1,101 @@
+//! `spillring export`: the backlog as JSON lines.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use indicatif::HumanCount;
+use spillring::{ExportError, Exported};
+
+use crate::telling::{Exit, Problem, refused, tell};
+
+/// Write the backlog of a publisher that is not running as JSON lines
+///
+/// What comes out is what the next start would deliver, oldest first; of a damaged spill what can be read. Nothing in the
+/// directory changes. Each line has `run` and `n`, which the stream calls the Audit-Id; `lost`, how many numbers directly
+/// before it are not there; `subject`; `popped_ms`, in milliseconds since 1970; and `entry`, the bytes of the entry as
+/// they are, or, if they are not JSON in one line, `bytes`, the same in Base64.
+///
+/// Exit code: 0 everything was exported; 2 bad usage, or it cannot be read or written now; 3 something could not be read,
+/// which stderr tells; 5 a publisher is running.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The directory that was given as `--spill`
+    dir: PathBuf,
+    /// File that is made; one that exists is left as it is [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
+    let exported = match &args.output {
+        Some(path) => to_file(&args.dir, path)?,
+        None => {
+            let mut out = BufWriter::new(io::stdout().lock());
+            spillring::export(&args.dir, &mut out)
+        }
+    };
+    match exported {
+        Ok(exported) => {
+            tell_of(&exported);
+            Ok(if exported.is_complete() {
+                Exit::Done
+            } else {
+                Exit::Lost
+            })
+        }
+        Err(ExportError::Spill(error)) => refused(&error),
+        Err(error) => Err(Problem::new(error)),
+    }
+}
+
+/// A file that does not hold the whole export is removed.
+fn to_file(dir: &Path, path: &Path) -> Result<Result<Exported, ExportError>, Problem> {
+    let named = |error| Problem::new(format_args!("cannot make {}: {error}", path.display()));
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(named)?;
+    let exported = write_to(dir, &file);
+    if exported.is_err()
+        && let Err(error) = fs::remove_file(path)
+    {
+        tell!(
+            "{} is not complete, and cannot be removed: {error}",
+            path.display()
+        );
+    }
+    Ok(exported)
+}
+
+fn write_to(dir: &Path, file: &File) -> Result<Exported, ExportError> {
+    let mut out = BufWriter::new(file);
+    let exported = spillring::export(dir, &mut out)?;
+    out.flush()
+        .and_then(|()| file.sync_all())
+        .map_err(ExportError::Write)?;
+    Ok(exported)
+}
+
+fn tell_of(exported: &Exported) {
+    tell!("{} entries exported", HumanCount(exported.entries));
+    for (count, what) in [
+        (exported.damaged, "rows are damaged: not exported"),
+        (exported.missing, "entries are missing, at least"),
+        (exported.broken, "databases cannot be read to the end"),
+        (exported.dead_letters, "dead letters are not exported"),
+    ] {
+        if count > 0 {
+            tell!("{} {what}", HumanCount(count));
+        }
+    }
+    for folder in &exported.quarantined {
+        tell!(
+            "{} is not looked into: it was carried over earlier",
+            folder.display()
+        );
+    }
+}
