@@ -1,6 +1,6 @@
 //! Dead letters beside damage: of the database that they came from, and of one among them.
 
-use super::letters::{buried, ids, requeue_all};
+use super::letters::{alter, at, buried, ids, requeue_all};
 use super::*;
 use crate::dead_letters::{DeadLetters, Selection};
 use crate::spill::quarantine;
@@ -22,6 +22,28 @@ fn what_left_the_letters_while_rows_wait_to_be_carried_over_stays_gone() -> Outc
         }
         drop(open(dir.path())?);
         assert_eq!(ids(dir.path())?, [], "requeued: {requeued}");
+    }
+    Ok(())
+}
+
+/// One flipped bit in what is no entry's bytes.
+#[test]
+fn a_letter_whose_text_is_no_text_holds_up_no_other() -> Outcome {
+    for column in ["subject", "reason", "detail"] {
+        let dir = tempfile::tempdir()?;
+        let run = buried(dir.path(), 1..=3)?;
+        let sql = format!(
+            "UPDATE dead_letters SET {column} = CAST(x'ff' AS TEXT) WHERE key & 0xff = 2"
+        );
+        alter(dir.path(), &sql)?;
+        assert_eq!(ids(dir.path())?.len(), 3, "{column}");
+        // Only the subject is part of the entry.
+        let moved = requeue_all(dir.path());
+        assert_eq!(moved.is_err(), column == "subject", "{moved:?}");
+        let left = if column == "subject" { vec![at(&run, 2)] } else { vec![] };
+        assert_eq!(ids(dir.path())?, left, "{column}");
+        DeadLetters::open(dir.path())?.remove(&Selection::All, |_| ())?;
+        assert_eq!(ids(dir.path())?, [], "{column}");
     }
     Ok(())
 }
