@@ -361,3 +361,19 @@ fn a_backlog_beyond_a_lowered_cap_is_drained() {
     end(drainer, (accepted - 5_000) as u64 + returned);
     assert_eq!(bench.remote.texts(), texts(0..accepted));
 }
+
+/// The last run ended clean, and so left no log behind: opening the database writes to one.
+#[test]
+fn a_publisher_that_ended_clean_starts_on_a_full_disk() {
+    let test = "a_publisher_that_ended_clean_starts_on_a_full_disk";
+    let Some(disk) = small_disk(test) else { return };
+    let bench = bench(&disk);
+    bench.remote.set(Mode::Up);
+    end(bench.start(), 0);
+    fill(&disk);
+    let drainer = bench.start();
+    drainer.publisher().publish(Note::new(text(0)));
+    until_delivered(&drainer);
+    end(drainer, 1);
+    assert_eq!(bench.remote.texts(), texts(0..1));
+}
