@@ -88,7 +88,14 @@ impl Store {
     }
 
     pub(super) fn connect(&mut self) -> Result<(), SpillError> {
-        let opened = self.open_database();
+        let opened = match self.open_database() {
+            // Opening writes as well, if little.
+            Err(error) if Fault::of(&error) == Fault::Full => {
+                self.reserve.spend();
+                self.open_database()
+            }
+            opened => opened,
+        };
         let database = match opened {
             Err(error) if Fault::of(&error).sets_aside() => {
                 tracing::error!(target: "spillring", %error, "the spill database cannot be used");
