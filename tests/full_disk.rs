@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use spillring::{Drainer, LossReason, State};
+use spillring::{Drainer, LossReason, State, WhenSpillFull};
 
 use skipping::skipped;
 use support::bench::{
@@ -376,4 +376,59 @@ fn a_publisher_that_ended_clean_starts_on_a_full_disk() {
     until_delivered(&drainer);
     end(drainer, 1);
     assert_eq!(bench.remote.texts(), texts(0..1));
+}
+
+/// Somebody else's file took the disk just when the publisher started; it has gone since.
+#[test]
+fn a_start_on_a_full_disk_does_not_keep_the_spill_small() {
+    let test = "a_start_on_a_full_disk_does_not_keep_the_spill_small";
+    let Some(disk) = small_disk(test) else { return };
+    let bench = bench(&disk);
+    end(bench.start(), 0);
+    fill(&disk);
+    let drainer = bench.start();
+    empty(&disk);
+    // There is room for 48 MiB.
+    for n in 0..30_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, 30_000);
+    assert_eq!(bench.remote.texts(), texts(0..30_000));
+}
+
+/// Evicting makes no room on a disk that somebody else has filled: the backlog has its place already.
+#[test]
+fn a_start_on_a_full_disk_evicts_nothing_for_want_of_free_room() {
+    let test = "a_start_on_a_full_disk_evicts_nothing_for_want_of_free_room";
+    let Some(disk) = small_disk(test) else { return };
+    let mut bench = bench(&disk);
+    bench.config.when_spill_full = WhenSpillFull::EvictOldest;
+    let drainer = bench.start();
+    for n in 0..20_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    end_within(drainer, Duration::ZERO, 20_000);
+    fill(&disk);
+    bench.remote.set(Mode::Prefixes(0));
+    let drainer = bench.start();
+    for n in 20_000..20_500 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    let evicted = drainer.stats().discarded.spill_evicted;
+    drop(drainer);
+    assert!(evicted < 5_000, "{evicted} of 20,000 were given up for 500");
 }
