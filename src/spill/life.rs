@@ -32,6 +32,7 @@ impl Spill {
         let spill = Self {
             runs: Runs::of(&run),
             store: Store::absent(Directory::absent(dir)),
+            cap: u64::MAX,
             bytes_max: u64::MAX,
             publisher,
             corrupt: 0,
@@ -111,6 +112,16 @@ impl Spill {
     /// To be called once a second.
     pub(crate) fn tick(&mut self) {
         self.store.tick();
+        self.widen();
+    }
+
+    /// The disk may have had little room when this spill was opened, and has more now.
+    fn widen(&mut self) {
+        if self.bytes_max < self.cap
+            && let Ok(free) = self.store.directory.half_of_free_bytes()
+        {
+            self.bytes_max = self.bytes_max.max(self.cap.min(free));
+        }
     }
 
     /// To be called when there is nothing else to do: gives some of the room that a backlog took back to the disk. Says
