@@ -432,3 +432,55 @@ fn a_start_on_a_full_disk_evicts_nothing_for_want_of_free_room() {
     drop(drainer);
     assert!(evicted < 5_000, "{evicted} of 20,000 were given up for 500");
 }
+
+/// Takes whatever becomes free on the disk, as somebody else might.
+struct Greedy {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Greedy {
+    fn on(disk: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (disk, stop) = (disk.to_owned(), Arc::clone(&stop));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    fill(&disk);
+                }
+            }
+        });
+        Self { stop, thread }
+    }
+
+    fn leave(self, disk: &Path) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        empty(disk);
+    }
+}
+
+/// However often it is tried: a disk without room is not one that is away, and what is lost is lost for want of room.
+#[test]
+fn a_disk_that_stays_full_is_told_as_full() {
+    let Some(disk) = small_disk("a_disk_that_stays_full_is_told_as_full") else {
+        return;
+    };
+    let bench = bench(&disk);
+    let drainer = bench.start();
+    drainer.publisher().publish(Note::new(text(0)));
+    until_spilled(&drainer);
+    let greedy = Greedy::on(&disk);
+    let accepted = publish_until_refused(&drainer, 1);
+    let returned = drainer.stats().returned;
+    for _ in 0..100 {
+        drainer.publisher().publish(Note::new("lost"));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let lost = drainer.stats().lost;
+    assert_eq!((lost.spill_full, lost.queue_full), (100, 0));
+    greedy.leave(&disk);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, accepted as u64 + returned + 100);
+}
