@@ -484,3 +484,44 @@ fn a_disk_that_stays_full_is_told_as_full() {
     until_delivered(&drainer);
     end(drainer, accepted as u64 + returned + 100);
 }
+
+/// A row is damaged, and what would tell so on disk finds no room: the others come out all the same, and it is told and
+/// counted once.
+#[test]
+fn a_damaged_row_on_a_full_disk_holds_nothing_up() {
+    let test = "a_damaged_row_on_a_full_disk_holds_nothing_up";
+    let Some(disk) = small_disk(test) else { return };
+    let bench = bench(&disk);
+    let drainer = bench.start();
+    for n in 0..10_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    end_within(drainer, Duration::ZERO, 10_000);
+    damage(&bench.spill().join("db/spill.sqlite3"), &text(5_000));
+    let drainer = bench.start();
+    let greedy = Greedy::on(&disk);
+    std::thread::sleep(Duration::from_millis(200));
+    bench.remote.set(Mode::Up);
+    eventually("the others are delivered", || {
+        bench.remote.stored().len() >= 9_999
+    });
+    greedy.leave(&disk);
+    until_delivered(&drainer);
+    assert_eq!(drainer.stats().discarded.corrupt, 1);
+}
+
+/// Flips a bit in the text of an entry, where it stands in the database.
+fn damage(file: &Path, text: &str) {
+    let mut bytes = fs::read(file).unwrap();
+    let head = text.split(" x").next().unwrap().as_bytes();
+    let at = bytes
+        .windows(head.len() + 2)
+        .position(|window| window.starts_with(head) && window.ends_with(b" x"))
+        .unwrap();
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
