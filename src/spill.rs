@@ -221,8 +221,11 @@ impl Spill {
             read(database, runs, &mut fold, after, rows_max, bytes_max)
                 .map_err(database_error("read"))
         })?;
-        self.repair(&fold)?;
-        Ok(records)
+        match self.repair(&fold) {
+            // The disk takes nothing: the damage is turned into losses with the next reading, or removed with the rest.
+            Err(error) if records.is_empty() => Err(error),
+            _ => Ok(records),
+        }
     }
 
     /// Deletes everything up to and including the key. Returns how many of the rows were entries.
