@@ -212,7 +212,10 @@ impl Drainer {
             return;
         }
         match self.spill.remove_through(key) {
-            Ok(_) => self.counts.unremoved = 0,
+            Ok(removed) => {
+                let delivered = std::mem::take(&mut self.counts.unremoved);
+                self.spill.count_told(removed.saturating_sub(delivered));
+            }
             Err(error) => self.disk.failed(&error, now),
         }
     }

@@ -19,6 +19,8 @@ use super::{Directory, Spill, insert};
 pub(crate) struct Memory {
     /// What the sink has.
     pub(crate) settled: Option<Key>,
+    /// How many entries of that the spill still had.
+    pub(crate) unremoved: u64,
     /// How many entries more there will be than the spill had, once what is in memory has been written and what is
     /// settled removed.
     pub(crate) more: i64,
@@ -55,15 +57,21 @@ impl Spill {
     ) -> Result<(), SpillError> {
         self.store.reopen(self.publisher)?;
         let runs = &self.runs;
-        self.store.write_again(|database| {
+        let removed = self.store.write_again(|database| {
             database.transact("restore", |work| {
                 runs.restore(work)?;
-                if let Some(key) = memory.settled {
-                    work.remove_through(key)?;
-                }
-                insert(work, records.clone())
+                let removed = match memory.settled {
+                    Some(key) => work.remove_through(key)?,
+                    None => 0,
+                };
+                insert(work, records.clone())?;
+                Ok(removed)
             })
         })?;
+        // What the mark knows to be missing is counted by it.
+        if self.store.stock().level().is_none() {
+            self.count_told(removed.saturating_sub(memory.unremoved));
+        }
         self.store.removed(memory.settled.unwrap_or_default());
         self.store.trust(memory.more)?;
         let publisher = self.publisher;
@@ -138,6 +146,12 @@ impl Spill {
     /// Entries that were carried over and that nobody had known of.
     pub(crate) fn surplus(&self) -> u64 {
         self.store.stock().surplus()
+    }
+
+    /// So many entries were damaged, and told, but stayed as they were on a disk that took nothing, until they were
+    /// removed with the others.
+    pub(crate) fn count_told(&mut self, entries: u64) {
+        self.corrupt += entries;
     }
 
     /// Entries that were found damaged or missing since this spill was opened.
