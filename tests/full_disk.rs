@@ -525,3 +525,27 @@ fn damage(file: &Path, text: &str) {
     bytes[at] ^= 1;
     fs::write(file, bytes).unwrap();
 }
+
+/// Each try to delete costs no more because the one before has failed: what is delivered and stays grows long.
+#[test]
+fn a_long_backlog_drains_as_fast_from_a_disk_that_stays_full() {
+    let test = "a_long_backlog_drains_as_fast_from_a_disk_that_stays_full";
+    let Some(disk) = small_disk(test) else { return };
+    let mut bench = bench(&disk);
+    bench.config.batch_max = 200;
+    bench.config.backoff_max = Duration::from_secs(1);
+    let drainer = bench.start();
+    for n in 0..300_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(name(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    let greedy = Greedy::on(&disk);
+    std::thread::sleep(Duration::from_secs(1));
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    greedy.leave(&disk);
+    end(drainer, 300_000);
+}
