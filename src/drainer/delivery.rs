@@ -175,7 +175,7 @@ impl Drainer {
         if settled.records > 0 {
             Metrics::delivered(settled.records, took);
             self.requests.progress();
-            self.remove_settled(now);
+            self.tidy_settled(now);
         }
         match delivery.stopped {
             // Whatever it says of a next record: there is none.
@@ -199,6 +199,14 @@ impl Drainer {
                 }
                 self.sink_failed(error, now);
             }
+        }
+    }
+
+    /// As [`remove_settled`](Self::remove_settled), but not while the disk rests: on one that stays full each try looks
+    /// at all that has been delivered since.
+    pub(super) fn tidy_settled(&mut self, now: Instant) {
+        if self.disk.rests_until.is_none_or(|at| now >= at) {
+            self.remove_settled(now);
         }
     }
 
