@@ -164,3 +164,18 @@ impl Metrics {
 fn as_f64(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It no longer grows then, and has not all the time in the world.
+    #[test]
+    fn a_spill_at_its_cap_is_full_in_no_time() {
+        let mut metrics = Metrics::new();
+        for bytes in [10, 10, 11] {
+            let left = metrics.seconds_until_full(bytes, 10);
+            assert!(left <= 0.0, "{left}");
+        }
+    }
+}
