@@ -145,10 +145,13 @@ impl Metrics {
             .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());
     }
 
-    /// At the pace since the last call; infinite if the spill does not grow.
+    /// At the pace since the last call; infinite if the spill does not grow, and 0 once it is full.
     fn seconds_until_full(&mut self, bytes: u64, bytes_max: u64) -> f64 {
         let now = Instant::now();
         let last = self.last.replace((now, bytes));
+        if bytes >= bytes_max {
+            return 0.0;
+        }
         let Some((then, before)) = last else {
             return f64::INFINITY;
         };
