@@ -21,7 +21,10 @@ fn bury(spill: &mut Spill, record: &Record) -> Result<(), SpillError> {
 }
 
 /// A directory in which these numbers of a run, which ended clean, are dead letters; nothing else is in it.
-pub(super) fn buried(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Result<Arc<Run>, SpillError> {
+pub(super) fn buried(
+    dir: &Path,
+    numbers: impl IntoIterator<Item = u64>,
+) -> Result<Arc<Run>, SpillError> {
     let mut spill = open(dir)?;
     let run = spill.begin_run()?;
     let records = records(&run, numbers);

@@ -32,15 +32,18 @@ fn a_letter_whose_text_is_no_text_holds_up_no_other() -> Outcome {
     for column in ["subject", "reason", "detail"] {
         let dir = tempfile::tempdir()?;
         let run = buried(dir.path(), 1..=3)?;
-        let sql = format!(
-            "UPDATE dead_letters SET {column} = CAST(x'ff' AS TEXT) WHERE key & 0xff = 2"
-        );
+        let sql =
+            format!("UPDATE dead_letters SET {column} = CAST(x'ff' AS TEXT) WHERE key & 0xff = 2");
         alter(dir.path(), &sql)?;
         assert_eq!(ids(dir.path())?.len(), 3, "{column}");
         // Only the subject is part of the entry.
         let moved = requeue_all(dir.path());
         assert_eq!(moved.is_err(), column == "subject", "{moved:?}");
-        let left = if column == "subject" { vec![at(&run, 2)] } else { vec![] };
+        let left = if column == "subject" {
+            vec![at(&run, 2)]
+        } else {
+            vec![]
+        };
         assert_eq!(ids(dir.path())?, left, "{column}");
         DeadLetters::open(dir.path())?.remove(&Selection::All, |_| ())?;
         assert_eq!(ids(dir.path())?, [], "{column}");

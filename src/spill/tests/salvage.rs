@@ -128,6 +128,10 @@ fn what_is_buried_meanwhile_does_not_come_back() -> Outcome {
     }
     steps(&mut spill, 20)?;
     assert_eq!(numbers(&all(&mut spill)?), [1, 2, 3]);
-    assert_eq!(spill.newest(), Some(Key::new(1, 3)), "nothing stands behind");
+    assert_eq!(
+        spill.newest(),
+        Some(Key::new(1, 3)),
+        "nothing stands behind"
+    );
     audit(&spill)
 }
