@@ -88,14 +88,7 @@ impl Store {
     }
 
     pub(super) fn connect(&mut self) -> Result<(), SpillError> {
-        let opened = match self.open_database() {
-            // Opening writes as well, if little.
-            Err(error) if Fault::of(&error) == Fault::Full => {
-                self.reserve.spend();
-                self.open_database()
-            }
-            opened => opened,
-        };
+        let opened = self.open_database();
         let database = match opened {
             Err(error) if Fault::of(&error).sets_aside() => {
                 tracing::error!(target: "spillring", %error, "the spill database cannot be used");
@@ -110,10 +103,17 @@ impl Store {
         self.begin_salvage()
     }
 
-    fn open_database(&self) -> Result<Database, SpillError> {
+    /// Opening writes as well, if little: on a full disk with the reserve.
+    fn open_database(&mut self) -> Result<Database, SpillError> {
         self.directory.prepare_database()?;
         let file = self.directory.database();
-        Database::open(&file, self.durability, self.wal_bytes)
+        match Database::open(&file, self.durability, self.wal_bytes) {
+            Err(error) if Fault::of(&error) == Fault::Full => {
+                self.reserve.spend();
+                Database::open(&file, self.durability, self.wal_bytes)
+            }
+            opened => opened,
+        }
     }
 
     fn begin_salvage(&mut self) -> Result<(), SpillError> {
