@@ -59,8 +59,9 @@ pub struct Config {
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
     #[serde(default = "defaults::entry_bytes_max")]
     pub entry_bytes_max: u64,
-    /// How many bytes the backlog and the dead letters may take together, never more than half of what the disk has free
-    /// at the start: of each entry what is stored, its subject, and 32 more. Default 4 GiB.
+    /// How many bytes the backlog and the dead letters may take together: of each entry what is stored, its subject, and
+    /// 32 more. Never more than half of what the disk has free without them, or had at any time since the start; but
+    /// what is there already is never too much for the disk. Default 4 GiB.
     #[serde(default = "defaults::spill_bytes_max")]
     pub spill_bytes_max: u64,
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].

@@ -169,10 +169,15 @@ impl DeadLetters {
         Letters::open(Directory::take_existing(&self.dir)?)
     }
 
-    /// Takes the directory as a publisher does, but makes none.
+    /// Takes the directory as a publisher does, but makes none. A database that was set aside is carried over first:
+    /// as long as it waits for that, each start fetches its letters once more.
     fn take(&self) -> Result<Spill, SpillError> {
         drop(Directory::take_existing(&self.dir)?);
-        Spill::open(&self.dir, u64::MAX, SpillDurability::PowerLoss)
+        let mut spill = Spill::open(&self.dir, u64::MAX, SpillDurability::PowerLoss)?;
+        while spill.is_salvaging() {
+            spill.salvage_step()?;
+        }
+        Ok(spill)
     }
 
     fn each_page(

@@ -145,10 +145,13 @@ impl Metrics {
             .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());
     }
 
-    /// At the pace since the last call; infinite if the spill does not grow.
+    /// At the pace since the last call; infinite if the spill does not grow, and 0 once it is full.
     fn seconds_until_full(&mut self, bytes: u64, bytes_max: u64) -> f64 {
         let now = Instant::now();
         let last = self.last.replace((now, bytes));
+        if bytes >= bytes_max {
+            return 0.0;
+        }
         let Some((then, before)) = last else {
             return f64::INFINITY;
         };
@@ -163,4 +166,19 @@ impl Metrics {
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point")]
 fn as_f64(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It no longer grows then, and has not all the time in the world.
+    #[test]
+    fn a_spill_at_its_cap_is_full_in_no_time() {
+        let mut metrics = Metrics::new();
+        for bytes in [10, 10, 11] {
+            let left = metrics.seconds_until_full(bytes, 10);
+            assert!(left <= 0.0, "{left}");
+        }
+    }
 }

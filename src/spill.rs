@@ -103,6 +103,9 @@ pub(crate) struct Spill {
     store: Store,
     publisher: PublisherId,
     runs: Runs,
+    /// What was configured.
+    cap: u64,
+    /// That, as far as the disk has room.
     bytes_max: u64,
     corrupt: u64,
     evictions: Evictions,
@@ -148,29 +151,32 @@ impl DeadLetterReason {
 impl Spill {
     /// Takes the directory, and makes in it what is missing.
     ///
-    /// `bytes_max` is bounded to half of what the disk would have free without this spill.
+    /// `cap` is bounded to half of what the disk would have free without this spill, but not below what is in it: that
+    /// has its place.
     pub(crate) fn open(
         dir: &Path,
-        bytes_max: u64,
+        cap: u64,
         durability: SpillDurability,
     ) -> Result<Self, SpillError> {
         let directory = Directory::take(dir)?;
         let publisher = directory.identity()?;
-        Self::of(directory, publisher, bytes_max, durability)
+        Self::of(directory, publisher, cap, durability)
     }
 
     fn of(
         directory: Directory,
         publisher: PublisherId,
-        bytes_max: u64,
+        cap: u64,
         durability: SpillDurability,
     ) -> Result<Self, SpillError> {
-        let bytes_max = bytes_max.min(directory.half_of_free_bytes()?);
-        let mut store = Store::open(directory, durability, bytes_max)?;
+        let free = directory.half_of_free_bytes()?;
+        let mut store = Store::open(directory, durability, cap.min(free))?;
+        let totals = store.known().totals;
         Ok(Self {
             runs: store.read(|database| Runs::load(database.connection(), publisher))?,
             store,
-            bytes_max,
+            cap,
+            bytes_max: cap.min(free.max(totals.bytes + totals.dead_letter_bytes)),
             publisher,
             corrupt: 0,
             evictions: Evictions::default(),
@@ -246,8 +252,11 @@ impl Spill {
             read(database, runs, &mut fold, after, rows_max, bytes_max)
                 .map_err(database_error("read"))
         })?;
-        self.repair(&fold)?;
-        Ok(records)
+        match self.repair(&fold) {
+            // The disk takes nothing: the damage is turned into losses with the next reading, or removed with the rest.
+            Err(error) if records.is_empty() => Err(error),
+            _ => Ok(records),
+        }
     }
 
     /// Deletes everything up to and including the key. Returns how many of the rows were entries.

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use spillring::{LossReason, RunEnd, State, WhenSpillFull};
+use spillring::{Drainer, LossReason, RunEnd, State, WhenSpillFull};
 
 use support::bench::{
     Bench, LIMIT, Note, after_a_kill, assert_told, end, eventually, names, publish, told,
@@ -323,4 +323,80 @@ fn what_was_delivered_makes_room_before_anything_is_evicted() {
         "{stats:#?}"
     );
     assert_told(&bench.remote.stored());
+}
+
+/// A backlog one row of which is damaged, read while the disk takes nothing.
+fn with_damage_and_without_disk(damaged: usize) -> (Bench, Drainer<Note>) {
+    let bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..10);
+    until_spilled(&drainer);
+    support::bench::end_within(drainer, Duration::ZERO, 10);
+    let file = bench.spill().join("db/spill.sqlite3");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let text = support::bench::name(damaged).into_bytes();
+    let at = bytes.windows(text.len()).position(|window| window == text);
+    bytes[at.unwrap()] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let drainer = bench.start();
+    take_disk_away();
+    publish(&drainer.publisher(), 10..20);
+    eventually("the disk's absence shows", || {
+        drainer.stats().state == State::DiskAway
+    });
+    bench.remote.set(Mode::Up);
+    (bench, drainer)
+}
+
+fn end_of_damage(bench: &Bench, drainer: Drainer<Note>, damaged: usize) {
+    give_disk_back();
+    until_delivered(&drainer);
+    let stats = end(drainer, 10);
+    assert_eq!(stats.discarded.corrupt, 1);
+    assert_eq!(
+        bench.remote.texts(),
+        names((0..20).filter(|&n| n != damaged))
+    );
+}
+
+/// What is told as damaged while nothing can be written is counted once the disk is back.
+#[test]
+fn damage_that_is_told_without_the_disk_is_counted() {
+    if !is_child() {
+        return run_in_a_child("damage_that_is_told_without_the_disk_is_counted");
+    }
+    let (bench, drainer) = with_damage_and_without_disk(5);
+    eventually("all others are delivered", || {
+        bench.remote.stored().len() == 19
+    });
+    end_of_damage(&bench, drainer, 5);
+}
+
+/// No entry stands behind it that could tell: it is waited for, without a look at it at each turn.
+#[test]
+fn damage_at_the_end_of_the_backlog_is_waited_for_without_the_disk() {
+    if !is_child() {
+        return run_in_a_child("damage_at_the_end_of_the_backlog_is_waited_for_without_the_disk");
+    }
+    let (bench, drainer) = with_damage_and_without_disk(9);
+    eventually("those before it are delivered", || {
+        bench.remote.stored().len() >= 9
+    });
+    let used = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let times = tasks.map(|task| {
+            let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+            text.split(' ').next().unwrap().parse::<u64>().unwrap()
+        });
+        Duration::from_nanos(times.sum())
+    };
+    let watched = Duration::from_millis(300);
+    let least = (0..4).map(|_| {
+        let before = used();
+        std::thread::sleep(watched);
+        used().saturating_sub(before)
+    });
+    let least = least.min().unwrap();
+    assert!(least < watched / 3, "{least:?} in {watched:?}");
+    end_of_damage(&bench, drainer, 9);
 }

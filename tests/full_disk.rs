@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use spillring::{Drainer, LossReason, State};
+use spillring::{Drainer, LossReason, State, WhenSpillFull};
 
 use skipping::skipped;
 use support::bench::{
@@ -361,4 +361,220 @@ fn a_backlog_beyond_a_lowered_cap_is_drained() {
     let returned = drainer.stats().returned;
     end(drainer, (accepted - 5_000) as u64 + returned);
     assert_eq!(bench.remote.texts(), texts(0..accepted));
+}
+
+/// The last run ended clean, and so left no log behind: opening the database writes to one.
+#[test]
+fn a_publisher_that_ended_clean_starts_on_a_full_disk() {
+    let test = "a_publisher_that_ended_clean_starts_on_a_full_disk";
+    let Some(disk) = small_disk(test) else { return };
+    let bench = bench(&disk);
+    bench.remote.set(Mode::Up);
+    end(bench.start(), 0);
+    fill(&disk);
+    let drainer = bench.start();
+    drainer.publisher().publish(Note::new(text(0)));
+    until_delivered(&drainer);
+    end(drainer, 1);
+    assert_eq!(bench.remote.texts(), texts(0..1));
+}
+
+/// Somebody else's file took the disk just when the publisher started; it has gone since.
+#[test]
+fn a_start_on_a_full_disk_does_not_keep_the_spill_small() {
+    let test = "a_start_on_a_full_disk_does_not_keep_the_spill_small";
+    let Some(disk) = small_disk(test) else { return };
+    let bench = bench(&disk);
+    end(bench.start(), 0);
+    fill(&disk);
+    let drainer = bench.start();
+    empty(&disk);
+    // There is room for 48 MiB.
+    for n in 0..30_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, 30_000);
+    assert_eq!(bench.remote.texts(), texts(0..30_000));
+}
+
+/// Evicting makes no room on a disk that somebody else has filled: the backlog has its place already.
+#[test]
+fn a_start_on_a_full_disk_evicts_nothing_for_want_of_free_room() {
+    let test = "a_start_on_a_full_disk_evicts_nothing_for_want_of_free_room";
+    let Some(disk) = small_disk(test) else { return };
+    let mut bench = bench(&disk);
+    bench.config.when_spill_full = WhenSpillFull::EvictOldest;
+    let drainer = bench.start();
+    for n in 0..20_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    end_within(drainer, Duration::ZERO, 20_000);
+    fill(&disk);
+    bench.remote.set(Mode::Prefixes(0));
+    let drainer = bench.start();
+    for n in 20_000..20_500 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    let evicted = drainer.stats().discarded.spill_evicted;
+    drop(drainer);
+    assert!(evicted < 5_000, "{evicted} of 20,000 were given up for 500");
+}
+
+/// Takes whatever becomes free on the disk, as somebody else might.
+struct Greedy {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Greedy {
+    fn on(disk: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (disk, stop) = (disk.to_owned(), Arc::clone(&stop));
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    fill(&disk);
+                }
+            }
+        });
+        Self { stop, thread }
+    }
+
+    fn leave(self, disk: &Path) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        empty(disk);
+    }
+}
+
+/// However often it is tried: a disk without room is not one that is away, and what is lost is lost for want of room.
+#[test]
+fn a_disk_that_stays_full_is_told_as_full() {
+    let Some(disk) = small_disk("a_disk_that_stays_full_is_told_as_full") else {
+        return;
+    };
+    let bench = bench(&disk);
+    let drainer = bench.start();
+    drainer.publisher().publish(Note::new(text(0)));
+    until_spilled(&drainer);
+    let greedy = Greedy::on(&disk);
+    let accepted = publish_until_refused(&drainer, 1);
+    let returned = drainer.stats().returned;
+    for _ in 0..100 {
+        drainer.publisher().publish(Note::new("lost"));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let lost = drainer.stats().lost;
+    assert_eq!((lost.spill_full, lost.queue_full), (100, 0));
+    greedy.leave(&disk);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, accepted as u64 + returned + 100);
+}
+
+/// A row is damaged, and what would tell so on disk finds no room: the others come out all the same, and it is told and
+/// counted once.
+#[test]
+fn a_damaged_row_on_a_full_disk_holds_nothing_up() {
+    let test = "a_damaged_row_on_a_full_disk_holds_nothing_up";
+    let Some(disk) = small_disk(test) else { return };
+    let bench = bench(&disk);
+    let drainer = bench.start();
+    for n in 0..10_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    end_within(drainer, Duration::ZERO, 10_000);
+    damage(&bench.spill().join("db/spill.sqlite3"), &text(5_000));
+    let drainer = bench.start();
+    let greedy = Greedy::on(&disk);
+    std::thread::sleep(Duration::from_millis(200));
+    bench.remote.set(Mode::Up);
+    eventually("the others are delivered", || {
+        bench.remote.stored().len() >= 9_999
+    });
+    greedy.leave(&disk);
+    until_delivered(&drainer);
+    assert_eq!(drainer.stats().discarded.corrupt, 1);
+}
+
+/// Flips a bit in the text of an entry, where it stands in the database.
+fn damage(file: &Path, text: &str) {
+    let mut bytes = fs::read(file).unwrap();
+    let head = text.split(" x").next().unwrap().as_bytes();
+    let at = bytes
+        .windows(head.len() + 2)
+        .position(|window| window.starts_with(head) && window.ends_with(b" x"))
+        .unwrap();
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+/// Each try to delete costs no more because the one before has failed: what is delivered and stays grows long.
+#[test]
+fn a_long_backlog_drains_as_fast_from_a_disk_that_stays_full() {
+    let test = "a_long_backlog_drains_as_fast_from_a_disk_that_stays_full";
+    let Some(disk) = small_disk(test) else { return };
+    let mut bench = bench(&disk);
+    bench.config.batch_max = 200;
+    bench.config.backoff_max = Duration::from_secs(1);
+    let drainer = bench.start();
+    for n in 0..300_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(name(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    let greedy = Greedy::on(&disk);
+    std::thread::sleep(Duration::from_secs(1));
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    greedy.leave(&disk);
+    end(drainer, 300_000);
+}
+
+/// What is left of a damaged database has its place on the disk: it comes out although there is none to copy it to.
+#[test]
+fn a_damaged_database_drains_on_a_disk_that_stays_full() {
+    let test = "a_damaged_database_drains_on_a_disk_that_stays_full";
+    let Some(disk) = small_disk(test) else { return };
+    let bench = bench(&disk);
+    let drainer = bench.start();
+    for n in 0..20_000 {
+        drainer
+            .publisher()
+            .publish_timeout(Note::new(text(n)), LIMIT)
+            .unwrap();
+    }
+    until_spilled(&drainer);
+    end_within(drainer, Duration::ZERO, 20_000);
+    let file = bench.spill().join("db/spill.sqlite3");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[..64].fill(0xff);
+    fs::write(file, bytes).unwrap();
+    fill(&disk);
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    eventually("all is delivered", || bench.remote.stored().len() == 20_000);
+    empty(&disk);
+    until_delivered(&drainer);
+    end(drainer, 0);
 }

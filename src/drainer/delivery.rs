@@ -175,7 +175,7 @@ impl Drainer {
         if settled.records > 0 {
             Metrics::delivered(settled.records, took);
             self.requests.progress();
-            self.remove_settled(now);
+            self.tidy_settled(now);
         }
         match delivery.stopped {
             // Whatever it says of a next record: there is none.
@@ -202,6 +202,14 @@ impl Drainer {
         }
     }
 
+    /// As [`remove_settled`](Self::remove_settled), but not while the disk rests: on one that stays full each try looks
+    /// at all that has been delivered since.
+    pub(super) fn tidy_settled(&mut self, now: Instant) {
+        if self.disk.rests_until.is_none_or(|at| now >= at) {
+            self.remove_settled(now);
+        }
+    }
+
     /// Removes what the sink has from the spill; what cannot be removed now is removed with the next.
     pub(super) fn remove_settled(&mut self, now: Instant) {
         let totals = self.spill.totals();
@@ -212,7 +220,10 @@ impl Drainer {
             return;
         }
         match self.spill.remove_through(key) {
-            Ok(_) => self.counts.unremoved = 0,
+            Ok(removed) => {
+                let delivered = std::mem::take(&mut self.counts.unremoved);
+                self.spill.count_told(removed.saturating_sub(delivered));
+            }
             Err(error) => self.disk.failed(&error, now),
         }
     }

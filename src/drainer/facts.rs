@@ -117,9 +117,10 @@ impl Drainer {
 
     fn disk_hand(&self) -> Hand {
         match self.disk.rests_until {
+            // Deleting makes no room on a full disk, not before the file shrinks; and what the reserve has given back
+            // is not for what is new.
+            _ if self.spill.disk_is_full() => Hand::Busy,
             Some(at) => Hand::RestsUntil(at),
-            // Deleting makes no room on a full disk, not before the file shrinks.
-            None if self.spill.disk_is_full() => Hand::Busy,
             None if !self.spill_is_full() => Hand::Free,
             None if self.may_evict() => Hand::Full,
             None => Hand::Busy,

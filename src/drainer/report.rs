@@ -101,7 +101,7 @@ impl Drainer {
             self.reporter.next = facts.now + EVERY;
             self.spill.tick();
             if self.counts.unremoved > 0 {
-                self.remove_settled(facts.now);
+                self.tidy_settled(facts.now);
             }
             let stats = self.intake.stats();
             let pid = Some(std::process::id());

@@ -127,8 +127,7 @@ impl Spill {
 
     /// Turns the damage that was found on the way into losses.
     pub(super) fn repair(&mut self, fold: &Fold) -> Result<(), SpillError> {
-        // On a disk that takes nothing it is found, and turned, the next time.
-        if fold.damage.is_empty() || self.is_distrusted() {
+        if fold.damage.is_empty() {
             return Ok(());
         }
         let gone = self

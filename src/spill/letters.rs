@@ -314,16 +314,20 @@ fn list(
     let letters = statement.query_map((after, int(rows_max as u64)), |row| {
         let key = Key::from_row(row.get(0)?).unwrap_or_default();
         let requeued: Option<Vec<u8>> = row.get(6)?;
+        // What is damaged is shown as far as it is text: it must not keep the others from being seen.
+        let text = |column| -> rusqlite::Result<String> {
+            Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
+        };
         Ok((
             key,
             DeadLetter {
                 id: position(row, 1, key)?,
-                reason: row.get(2)?,
-                detail: row.get(3)?,
+                reason: text(2)?,
+                detail: text(3)?,
                 popped_ms: uint(row.get(4)?),
                 given_up_ms: uint(row.get(5)?),
                 requeued_from: requeued.as_deref().and_then(Position::from_bytes),
-                subject: row.get(7)?,
+                subject: text(7)?,
                 bytes: uint(row.get(8)?),
             },
         ))

@@ -19,6 +19,8 @@ use super::{Directory, Spill, rows};
 pub(crate) struct Memory {
     /// What the sink has.
     pub(crate) settled: Option<Key>,
+    /// How many entries of that the spill still had.
+    pub(crate) unremoved: u64,
     /// How many entries more there will be than the spill had, once what is in memory has been written and what is
     /// settled removed.
     pub(crate) more: i64,
@@ -32,6 +34,7 @@ impl Spill {
         let spill = Self {
             runs: Runs::of(&run),
             store: Store::absent(Directory::absent(dir)),
+            cap: u64::MAX,
             bytes_max: u64::MAX,
             publisher,
             corrupt: 0,
@@ -54,17 +57,23 @@ impl Spill {
     ) -> Result<(), SpillError> {
         self.store.reopen(self.publisher)?;
         let runs = &self.runs;
-        self.store.untrusted(|store| {
+        let removed = self.store.untrusted(|store| {
             store.append(|database| {
                 database.transact("restore", |work| {
                     runs.restore(work)?;
-                    if let Some(key) = memory.settled {
-                        work.remove_through(key)?;
-                    }
-                    rows::insert(work, records)
+                    let removed = match memory.settled {
+                        Some(key) => work.remove_through(key)?,
+                        None => 0,
+                    };
+                    rows::insert(work, records)?;
+                    Ok(removed)
                 })
             })
         })?;
+        // What the mark knows to be missing is counted by it.
+        if self.store.stock().level().is_none() {
+            self.count_told(removed.saturating_sub(memory.unremoved));
+        }
         self.store.removed(memory.settled.unwrap_or_default());
         self.store.trust(memory.more)?;
         let publisher = self.publisher;
@@ -113,6 +122,16 @@ impl Spill {
     /// To be called once a second.
     pub(crate) fn tick(&mut self) {
         self.store.tick();
+        self.widen();
+    }
+
+    /// The disk may have had little room when this spill was opened, and has more now.
+    fn widen(&mut self) {
+        if self.bytes_max < self.cap
+            && let Ok(free) = self.store.directory.half_of_free_bytes()
+        {
+            self.bytes_max = self.bytes_max.max(self.cap.min(free));
+        }
     }
 
     /// To be called when there is nothing else to do: gives some of the room that a backlog took back to the disk. Says
@@ -129,6 +148,12 @@ impl Spill {
     /// Entries that were carried over and that nobody had known of.
     pub(crate) fn surplus(&self) -> u64 {
         self.store.stock().surplus()
+    }
+
+    /// So many entries were damaged, and told, but stayed as they were on a disk that took nothing, until they were
+    /// removed with the others.
+    pub(crate) fn count_told(&mut self, entries: u64) {
+        self.corrupt += entries;
     }
 
     /// Entries that were found damaged or missing since this spill was opened.

@@ -66,7 +66,10 @@ impl Reserve {
     /// Takes the room if the disk has it and `spare` bytes beside, and says whether it is there.
     pub(super) fn take(&mut self, spare: u64) -> bool {
         if self.state == State::Held {
-            return true;
+            if self.path.exists() {
+                return true;
+            }
+            self.state = State::Lacking;
         }
         let taken = self.allocate(spare).unwrap_or_else(|error| {
             tracing::debug!(target: "spillring", %error, "the disk's reserve cannot be had");

@@ -179,9 +179,11 @@ impl Work<'_> {
         Ok(new)
     }
 
-    /// Writes a row as it was found elsewhere, unless there is one in its place.
+    /// Writes a row as it was found elsewhere, unless there is one in its place, or its number is told as lost.
     pub(super) fn insert_salvaged(&mut self, row: &Row<'_>) -> rusqlite::Result<()> {
-        if !self.insert_row(row)? {
+        let before = self.stretch_at_or_before(row.key)?;
+        let told = before.is_some_and(|(first, loss)| first.n() + loss.count > row.key.n());
+        if told && row.kind == ENTRY || !self.insert_row(row)? {
             return Ok(());
         }
         if row.kind == ENTRY {

@@ -7,6 +7,7 @@ mod evict;
 mod folder;
 mod full;
 mod letters;
+mod letters_astray;
 mod lookers;
 mod measure;
 mod model;

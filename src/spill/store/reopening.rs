@@ -105,10 +105,17 @@ impl Store {
         self.begin_salvage()
     }
 
-    fn open_database(&self) -> Result<Database, SpillError> {
+    /// Opening writes as well, if little: on a full disk with the reserve.
+    fn open_database(&mut self) -> Result<Database, SpillError> {
         self.directory.prepare_database()?;
         let file = self.directory.database();
-        Database::open(&file, self.durability, self.wal_bytes)
+        match Database::open(&file, self.durability, self.wal_bytes) {
+            Err(error) if Fault::of(&error) == Fault::Full => {
+                self.reserve.spend();
+                Database::open(&file, self.durability, self.wal_bytes)
+            }
+            opened => opened,
+        }
     }
 
     fn begin_salvage(&mut self) -> Result<(), SpillError> {

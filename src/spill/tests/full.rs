@@ -59,3 +59,14 @@ fn a_run_begins_and_ends_on_a_full_disk() -> Outcome {
     assert_eq!(next.previous.map(|previous| previous.last), Some(Some(200)));
     audit(&spill)
 }
+
+/// Somebody has deleted it, or the directory was made anew.
+#[test]
+fn a_reserve_that_has_vanished_is_made_anew() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open(dir.path())?;
+    std::fs::remove_file(dir.path().join("reserve"))?;
+    spill.tick();
+    assert!(dir.path().join("reserve").exists());
+    Ok(())
+}

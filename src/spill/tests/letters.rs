@@ -12,7 +12,7 @@ use crate::spill::{DeadLetterReason, Totals};
 use DeadLetterReason::{Oversize, Rejected};
 use LossReason::DeadLettered;
 
-fn at(run: &Run, n: u64) -> Position {
+pub(super) fn at(run: &Run, n: u64) -> Position {
     Position { run: run.id, n }
 }
 
@@ -21,7 +21,10 @@ fn bury(spill: &mut Spill, record: &Record) -> Result<(), SpillError> {
 }
 
 /// A directory in which these numbers of a run, which ended clean, are dead letters; nothing else is in it.
-fn buried(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Result<Arc<Run>, SpillError> {
+pub(super) fn buried(
+    dir: &Path,
+    numbers: impl IntoIterator<Item = u64>,
+) -> Result<Arc<Run>, SpillError> {
     let mut spill = open(dir)?;
     let run = spill.begin_run()?;
     let records = records(&run, numbers);
@@ -34,7 +37,7 @@ fn buried(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Result<Arc<Run>
     Ok(run)
 }
 
-fn requeue_all(dir: &Path) -> Result<Vec<(Position, Position)>, SpillError> {
+pub(super) fn requeue_all(dir: &Path) -> Result<Vec<(Position, Position)>, SpillError> {
     let mut told = Vec::new();
     let count = DeadLetters::open(dir)?.requeue(&Selection::All, |old, new| {
         told.push((old, new));
@@ -43,12 +46,12 @@ fn requeue_all(dir: &Path) -> Result<Vec<(Position, Position)>, SpillError> {
     Ok(told)
 }
 
-fn ids(dir: &Path) -> Result<Vec<Position>, SpillError> {
+pub(super) fn ids(dir: &Path) -> Result<Vec<Position>, SpillError> {
     let letters = DeadLetters::open(dir)?;
     letters.iter().map(|letter| Ok(letter?.id)).collect()
 }
 
-fn alter(dir: &Path, sql: &str) -> Outcome {
+pub(super) fn alter(dir: &Path, sql: &str) -> Outcome {
     Ok(open(dir)?.store.connection().execute_batch(sql)?)
 }
 

@@ -131,3 +131,31 @@ fn a_folder_that_cannot_be_renamed_keeps_what_was_set_aside() -> Outcome {
     );
     audit(&spill)
 }
+
+/// Neighbours that were in memory become dead letters while rows are carried over: their losses are one stretch, and
+/// no row comes back into it.
+#[test]
+fn what_is_buried_meanwhile_does_not_come_back() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open(dir.path())?;
+    let run = spill.begin_run()?;
+    let batch = records(&run, 1..=5);
+    spill.append(&batch)?;
+    drop(spill);
+    quarantine::set_aside(dir.path())?;
+    let mut spill = open(dir.path())?;
+    assert!(spill.is_salvaging());
+    // As a mend does.
+    spill.append(&batch[3..])?;
+    for record in &batch[3..] {
+        spill.dead_letter(record, DeadLetterReason::Rejected, "")?;
+    }
+    steps(&mut spill, 20)?;
+    assert_eq!(numbers(&all(&mut spill)?), [1, 2, 3]);
+    assert_eq!(
+        spill.newest(),
+        Some(Key::new(1, 3)),
+        "nothing stands behind"
+    );
+    audit(&spill)
+}
