@@ -11,6 +11,7 @@ mod lookers;
 mod measure;
 mod model;
 mod processes;
+mod reopening;
 mod run_chain;
 mod salvage;
 

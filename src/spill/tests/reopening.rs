@@ -1,0 +1,60 @@
+//! A database that is opened anew, or set aside, while it is being carried over, told of, or settled.
+
+use super::*;
+use crate::event::Key;
+use crate::spill::{Memory, quarantine};
+
+const ENTRIES: u64 = 5_000;
+const NOTHING: Memory = Memory {
+    settled: None,
+    more: 0,
+};
+
+fn filled(dir: &Path) -> Result<(Spill, Arc<Run>), SpillError> {
+    let mut spill = open(dir)?;
+    let run = spill.begin_run()?;
+    for chunk in records(&run, 1..=ENTRIES).chunks(1_000) {
+        spill.append(chunk)?;
+    }
+    Ok((spill, run))
+}
+
+fn finish(spill: &mut Spill) -> Outcome {
+    for _ in 0..50 {
+        if spill.is_salvaging() {
+            spill.salvage_step()?;
+        }
+    }
+    assert!(!spill.is_salvaging());
+    Ok(())
+}
+
+/// The folder of the database is moved away, and it is made anew.
+fn take_away(spill: &mut Spill, dir: &Path, to: &str) -> Outcome {
+    std::fs::rename(dir.join("db"), dir.join(to))?;
+    spill.tick();
+    assert!(spill.is_distrusted());
+    spill.mend(&NOTHING, [])?;
+    Ok(())
+}
+
+#[test]
+fn a_database_that_vanishes_while_another_is_carried_over_costs_nothing() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = filled(dir.path())?;
+    take_away(&mut spill, dir.path(), "first")?;
+    spill.salvage_step()?;
+    spill.append(&records(&run, ENTRIES + 1..=ENTRIES + 10))?;
+    take_away(&mut spill, dir.path(), "second")?;
+    finish(&mut spill)?;
+    let expected: Vec<u64> = (1..=ENTRIES + 10).collect();
+    let found = numbers(&all(&mut spill)?);
+    assert!(
+        found == expected,
+        "{} from {:?}",
+        found.len(),
+        found.first()
+    );
+    assert_eq!((spill.corrupt(), spill.surplus()), (0, 0));
+    audit(&spill)
+}
