@@ -58,3 +58,22 @@ fn a_database_that_vanishes_while_another_is_carried_over_costs_nothing() -> Out
     assert_eq!((spill.corrupt(), spill.surplus()), (0, 0));
     audit(&spill)
 }
+
+#[test]
+fn what_was_set_aside_may_vanish_while_it_is_carried_over() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (spill, _) = filled(dir.path())?;
+    drop(spill);
+    quarantine::set_aside(dir.path())?;
+    let mut spill = open(dir.path())?;
+    spill.salvage_step()?;
+    let aside = quarantine::waiting(dir.path())?.expect("it was set aside");
+    std::fs::remove_dir_all(aside)?;
+    for _ in 0..50 {
+        if let Err(error) = spill.salvage_step() {
+            tracing::debug!(%error, "as it may");
+        }
+    }
+    assert!(!spill.is_salvaging(), "the backlog is never read again");
+    Ok(())
+}
