@@ -77,3 +77,17 @@ fn what_was_set_aside_may_vanish_while_it_is_carried_over() -> Outcome {
     assert!(!spill.is_salvaging(), "the backlog is never read again");
     Ok(())
 }
+
+#[test]
+fn what_the_sink_has_is_not_counted_as_missing_after_carrying_over() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (spill, _) = filled(dir.path())?;
+    drop(spill);
+    quarantine::set_aside(dir.path())?;
+    let mut spill = open(dir.path())?;
+    spill.settle_through(Key::new(1, 2_500))?;
+    finish(&mut spill)?;
+    assert_eq!(spill.totals().entries, ENTRIES - 2_500);
+    assert_eq!(spill.corrupt(), 0);
+    Ok(())
+}
