@@ -91,3 +91,21 @@ fn what_the_sink_has_is_not_counted_as_missing_after_carrying_over() -> Outcome 
     assert_eq!(spill.corrupt(), 0);
     Ok(())
 }
+
+#[test]
+fn losses_of_earlier_runs_are_told_by_whoever_repeats_it() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, _) = filled(dir.path())?;
+    let rotten = "UPDATE rows SET bytes = zeroblob(9) WHERE key = (SELECT max(key) FROM rows)";
+    spill.store.connection().execute_batch(rotten)?;
+    all(&mut spill)?;
+    let run = spill.begin_run()?;
+    assert_eq!(spill.tell_untold(&run, 1)?, 1);
+    // A commit whose sync failed has happened all the same.
+    assert_eq!(spill.tell_untold(&run, 1)?, 1);
+    assert_eq!(
+        spill.append(&[record_after(&run, 2, &[loss(1, LossReason::Corrupt)])])?,
+        1
+    );
+    Ok(())
+}
