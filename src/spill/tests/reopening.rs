@@ -109,3 +109,22 @@ fn losses_of_earlier_runs_are_told_by_whoever_repeats_it() -> Outcome {
     );
     Ok(())
 }
+
+#[test]
+fn losses_of_earlier_runs_are_told_once_whenever_the_process_is_killed() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, _) = filled(dir.path())?;
+    let rotten = "UPDATE rows SET bytes = zeroblob(9) WHERE key = (SELECT max(key) FROM rows)";
+    spill.store.connection().execute_batch(rotten)?;
+    all(&mut spill)?;
+    let run = spill.begin_run()?;
+    assert_eq!(spill.tell_untold(&run, 1)?, 1);
+    // Delivered, and killed before it is removed.
+    spill.open_runs(&[record_after(&run, 2, &[loss(1, LossReason::Corrupt)])])?;
+    drop(spill);
+    let mut spill = open(dir.path())?;
+    let next = spill.begin_run()?;
+    let told = spill.tell_untold(&next, 1)?;
+    assert_eq!(told, 0, "told by entry 2 of the run before");
+    Ok(())
+}
