@@ -128,3 +128,23 @@ fn losses_of_earlier_runs_are_told_once_whenever_the_process_is_killed() -> Outc
     assert_eq!(told, 0, "told by entry 2 of the run before");
     Ok(())
 }
+
+#[test]
+fn a_database_set_aside_that_cannot_be_opened_for_now_is_not_given_up() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (spill, _) = filled(dir.path())?;
+    drop(spill);
+    quarantine::set_aside(dir.path())?;
+    let aside = quarantine::waiting(dir.path())?.expect("it was set aside");
+    let other = rusqlite::Connection::open(aside.join("spill.sqlite3"))?;
+    other.execute_batch("BEGIN EXCLUSIVE")?;
+    if let Ok(mut spill) = open(dir.path()) {
+        finish(&mut spill)?;
+    }
+    other.execute_batch("ROLLBACK")?;
+    drop(other);
+    let mut spill = open(dir.path())?;
+    finish(&mut spill)?;
+    assert_eq!(spill.totals().entries, ENTRIES);
+    audit(&spill)
+}
