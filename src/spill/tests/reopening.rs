@@ -148,3 +148,22 @@ fn a_database_set_aside_that_cannot_be_opened_for_now_is_not_given_up() -> Outco
     assert_eq!(spill.totals().entries, ENTRIES);
     audit(&spill)
 }
+
+#[test]
+fn the_database_of_another_publisher_is_not_set_aside() -> Outcome {
+    let home = tempfile::tempdir()?;
+    let dir = home.path().join("spill");
+    let (mut spill, _) = filled(&dir)?;
+    std::fs::rename(&dir, home.path().join("moved"))?;
+    drop(filled(&dir)?);
+    let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    let damage = rusqlite::Error::SqliteFailure(corrupt, None);
+    let read = spill
+        .store
+        .read::<()>(|_| Err(crate::spill::database_error("read")(damage)));
+    assert!(read.is_err());
+    assert!(spill.mend(&NOTHING, []).is_err());
+    assert!(quarantine::waiting(&dir)?.is_none(), "it is not ours");
+    assert!(dir.join("db/spill.sqlite3").exists());
+    Ok(())
+}
