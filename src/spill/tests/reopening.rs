@@ -167,3 +167,27 @@ fn the_database_of_another_publisher_is_not_set_aside() -> Outcome {
     assert!(dir.join("db/spill.sqlite3").exists());
     Ok(())
 }
+
+#[test]
+fn a_mark_that_is_a_little_old_hides_no_damage() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = filled(dir.path())?;
+    let mark = std::fs::read(dir.path().join("mark"))?;
+    spill.append(&records(&run, ENTRIES + 1..=ENTRIES + 10))?;
+    drop(spill);
+    std::fs::write(dir.path().join("mark"), mark)?;
+    let file = std::fs::File::options()
+        .write(true)
+        .open(dir.path().join("db/spill.sqlite3"))?;
+    file.set_len(file.metadata()?.len() / 32_768 * 16_384)?;
+    let mut spill = open(dir.path())?;
+    finish(&mut spill)?;
+    let found = spill.totals().entries;
+    assert!(found < ENTRIES, "{found}");
+    assert!(
+        spill.corrupt() >= ENTRIES - found,
+        "{} told of, {found} found",
+        spill.corrupt()
+    );
+    Ok(())
+}
