@@ -351,6 +351,24 @@ fn a_row_that_rots_costs_itself_only() {
     assert_goes_on(&bench, &case);
 }
 
+/// The last entry of a run has none behind it that could tell of it.
+#[test]
+fn the_last_row_of_a_run_that_rots_is_told_by_the_next_run() {
+    let bench = spilled(Ended::Killed);
+    sql(
+        &database(&bench),
+        "UPDATE rows SET bytes = zeroblob(9) WHERE key = (SELECT max(key) FROM rows)",
+    );
+    let case = case(
+        "the last row is rotten",
+        Ended::Killed,
+        |_| {},
+        Survives::AtMost(ENTRIES - 1),
+        Fate::Used,
+    );
+    assert_goes_on(&bench, &case);
+}
+
 /// Without the mark nobody knows what has vanished, but what is there comes out.
 #[test]
 fn a_mark_that_is_gone_or_damaged_is_done_without() {
