@@ -29,6 +29,8 @@ impl Store {
                 self.close();
             }
             Some(Distrust::Damaged) => {
+                // What stands there now may be somebody else's.
+                self.directory.restore(publisher)?;
                 self.close();
                 self.set_aside()?;
             }
