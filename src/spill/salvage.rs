@@ -4,6 +4,7 @@
 //! the newest one back. What lies between is lost. Each step can be repeated, and rows go to the place that their keys
 //! give them, whatever has been appended in the meantime.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -67,14 +68,17 @@ struct Carried {
 }
 
 impl Salvage {
-    /// From a folder that the database was set aside in.
-    pub(super) fn of_folder(folder: PathBuf) -> Self {
-        let source = open(&folder)
-            .inspect_err(|error| {
+    /// From a folder that the database was set aside in. An error passes, or somebody mends it: nothing is given up yet.
+    pub(super) fn of_folder(folder: PathBuf) -> Result<Self, SpillError> {
+        let source = match open(&folder) {
+            Err(error) if passes(&error, &folder) => return Err(error),
+            Err(error) => {
                 tracing::error!(target: "spillring", %error, folder = %folder.display(), "nothing of the spill can be read any more");
-            })
-            .ok();
-        Self::of(source, Some(folder))
+                None
+            }
+            Ok(source) => Some(source),
+        };
+        Ok(Self::of(source, Some(folder)))
     }
 
     /// From a database whose files are no longer where they were, through the connection that still holds them.
@@ -204,6 +208,13 @@ fn open(folder: &Path) -> Result<Connection, SpillError> {
         }
         opened => opened,
     }
+}
+
+/// Whether a database that could not be opened may be opened later. One without a file, or shorter than a page, never is.
+fn passes(error: &SpillError, folder: &Path) -> bool {
+    let cut_short = matches!(error, SpillError::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof);
+    let open_to_change = matches!(Fault::of(error), Fault::Passing | Fault::Full);
+    open_to_change && !cut_short && folder.join(directory::DATABASE).is_file()
 }
 
 impl Carried {

@@ -116,7 +116,7 @@ impl Store {
             let folder = quarantine::waiting(self.directory.path())?;
             self.salvage = match (self.moved.take(), folder) {
                 (Some(moved), folder) => Some(Salvage::of_open(moved, folder)),
-                (None, folder) => folder.map(Salvage::of_folder),
+                (None, folder) => folder.map(Salvage::of_folder).transpose()?,
             };
             let salvaged = self.salvage.as_ref().map(Salvage::commits);
             self.stock.compare(self.known.commits, salvaged);
