@@ -135,15 +135,16 @@ impl Spill {
         let directory = Directory::take(dir)?;
         let publisher = directory.identity()?;
         let bytes_max = bytes_max.min(directory.half_of_free_bytes()?);
-        let mut store = Store::open(directory, durability, bytes_max)?;
-        Ok(Self {
-            runs: store.read(|database| Runs::load(database.connection(), publisher))?,
-            store,
+        let mut spill = Self {
+            runs: Runs::default(),
+            store: Store::open(directory, durability, bytes_max)?,
             bytes_max,
             publisher,
             corrupt: 0,
             evictions: Evictions::default(),
-        })
+        };
+        spill.past_damage(Self::load_runs)?;
+        Ok(spill)
     }
 
     /// Begins a run. Survives a power cut once it has returned. It may have to begin with losses; see

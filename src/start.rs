@@ -110,8 +110,7 @@ fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), SpillError> {
         config.spill_bytes_max,
         config.spill_durability,
     )?;
-    let run = spill.begin_run()?;
-    let untold = spill.tell_untold(&run, 1)?;
+    let (run, untold) = spill.start()?;
     Ok((spill, run, untold))
 }
 

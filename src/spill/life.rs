@@ -65,11 +65,42 @@ impl Spill {
         })?;
         self.store.removed(memory.settled.unwrap_or_default());
         self.store.trust(memory.more)?;
+        self.load_runs()
+    }
+
+    pub(super) fn load_runs(&mut self) -> Result<(), SpillError> {
         let publisher = self.publisher;
         self.runs = self
             .store
             .read(|database| Runs::load(database.connection(), publisher))?;
         Ok(())
+    }
+
+    /// Begins a run at a start, and answers how many losses it has to begin with.
+    pub(crate) fn start(&mut self) -> Result<(Arc<Run>, u64), SpillError> {
+        self.past_damage(|spill| {
+            let run = spill.begin_run()?;
+            let untold = spill.tell_untold(&run, 1)?;
+            Ok((run, untold))
+        })
+    }
+
+    /// A database that turns out to be damaged at a start is set aside, and the same is tried once more.
+    pub(super) fn past_damage<T>(
+        &mut self,
+        mut action: impl FnMut(&mut Self) -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        match action(self) {
+            Err(_) if self.store.is_damaged() => {
+                let memory = Memory {
+                    settled: None,
+                    more: 0,
+                };
+                self.mend(&memory, [])?;
+                action(self)
+            }
+            done => done,
+        }
     }
 
     /// The database has to be opened anew, with [`mend`](Self::mend), before anything is written.
