@@ -134,6 +134,23 @@ impl Spill {
         })
     }
 
+    /// What is lost of this run up to the number `last_n`, with nothing behind it.
+    pub(crate) fn lost_before(
+        &mut self,
+        run: &Run,
+        last_n: u64,
+    ) -> Result<Option<Loss>, SpillError> {
+        let found = self.store.write(|database| {
+            database.transact("read", |work| {
+                work.stretch_at_or_before(Key::new(run.local, Key::N_MAX))
+            })
+        })?;
+        let lost = found.filter(|&(first, loss)| {
+            loss.reason == LossReason::Corrupt && first.n() + loss.count == last_n + 1
+        });
+        Ok(lost.map(|(_, loss)| loss))
+    }
+
     /// Nothing more is to be appended before the disk has room again.
     pub(crate) fn disk_is_full(&self) -> bool {
         self.store.disk_is_full()
