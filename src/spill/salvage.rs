@@ -98,6 +98,15 @@ impl Salvage {
         }
     }
 
+    /// The database that rows were carried over into is gone, too: they are carried over once more.
+    pub(super) fn restart(&mut self) {
+        self.way = Way::Up;
+        self.reached = Key::default();
+        self.down_to = None;
+        self.tries = 0;
+        self.entries = 0;
+    }
+
     /// How many transactions the source has seen, if that can be read.
     pub(super) fn commits(&self) -> Option<u64> {
         read_commits(self.source.as_ref()?).ok()

@@ -19,6 +19,8 @@ pub(super) struct Stock {
     removed: Key,
     /// How many entries there should be more than there are; negative if there are more.
     missing: i64,
+    /// How many there ought to have been in a database that was given up while another was carried over into it.
+    owed: Option<i64>,
     /// Entries that were missing in the end.
     corrupt: u64,
     /// Entries that nobody had known of.
@@ -32,6 +34,7 @@ impl Stock {
             holds: false,
             removed: Key::default(),
             missing: 0,
+            owed: None,
             corrupt: 0,
             surplus: 0,
         }
@@ -83,9 +86,16 @@ impl Stock {
 
     /// Counts what is missing. `adjustment` is how many entries more there must be than the mark says.
     pub(super) fn count(&mut self, known: &Summary, adjustment: i64) {
-        self.missing = self.level().map_or(0, |level| {
-            signed(level.entries) + adjustment - signed(known.totals.entries)
+        let level = self.level().map(|level| signed(level.entries));
+        self.missing = self.owed.take().or(level).map_or(0, |entries| {
+            entries + adjustment - signed(known.totals.entries)
         });
+    }
+
+    /// A database is given up that not all has been carried over into yet: the mark does not know what it holds.
+    pub(super) fn owe(&mut self, known: &Summary) {
+        let owed = signed(known.totals.entries) + self.missing;
+        self.owed = self.owed.or(Some(owed));
     }
 
     /// Some of what was missing has been carried over.

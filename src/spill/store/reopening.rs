@@ -33,11 +33,13 @@ impl Store {
                 self.directory.restore(publisher)?;
                 self.close();
                 self.set_aside()?;
+                self.carry_over_again();
             }
             Some(Distrust::Moved) => {
                 self.directory.restore(publisher)?;
                 self.set_aside()?;
                 self.moved = self.database.take();
+                self.carry_over_again();
             }
         }
         self.distrust = Some(Distrust::Closed);
@@ -128,6 +130,14 @@ impl Store {
         Ok(())
     }
 
+    /// What has been carried over so far was lost with the database, or waits behind the rest of it.
+    fn carry_over_again(&mut self) {
+        if let Some(salvage) = &mut self.salvage {
+            salvage.restart();
+            self.stock.owe(&self.known);
+        }
+    }
+
     fn set_aside(&self) -> Result<(), SpillError> {
         quarantine::set_aside(self.directory.path())?;
         Metrics::quarantined();
@@ -147,12 +157,17 @@ impl Store {
             salvage.conclude(self.directory.path())?;
         }
         self.salvage = None;
+        let waiting = quarantine::waiting(self.directory.path())?;
+        if self.moved.is_some() || waiting.is_some() {
+            // What is still missing may be in there.
+            return self.begin_salvage();
+        }
         let missing = self.stock.close();
         if missing > 0 {
             tracing::error!(target: "spillring", entries = missing, "entries have vanished from the spill");
         }
         self.stock.note(&self.known);
-        self.begin_salvage()
+        Ok(())
     }
 
     /// A distrusted database is closed without another look at its files.
