@@ -230,7 +230,9 @@ impl Spill {
     }
 
     /// The same, because the sink's cursor stands there: its run is not forgotten before the cursor has moved on.
+    /// What has still to be carried over is removed with the rest.
     pub(crate) fn settle_through(&mut self, key: Key) -> Result<u64, SpillError> {
+        let left = self.store.left_through(key)?;
         let removed = self.store.write(|database| {
             database.transact("remove from", |work| {
                 runs::hear(work, key.local_run())?;
@@ -238,7 +240,8 @@ impl Spill {
             })
         })?;
         self.store.removed(key);
-        Ok(removed)
+        self.store.passed_over(left);
+        Ok(removed + left)
     }
 
     /// How many entries there are up to and including the key. Counts them.

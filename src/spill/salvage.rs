@@ -147,6 +147,32 @@ impl Salvage {
         Ok(new)
     }
 
+    /// How many entries behind `floor`, up to `key`, have still to be carried over, and are not in the database anyway.
+    pub(super) fn left_through(
+        &self,
+        database: &Database,
+        floor: Key,
+        key: Key,
+    ) -> rusqlite::Result<u64> {
+        let end = self.down_to.map_or(key, |down| down.before().min(key));
+        let range = (self.reached.max(floor).row(), end.row());
+        let sql = "SELECT key FROM rows WHERE kind = 0 AND key > ?1 AND key <= ?2";
+        let Some(Ok(mut source)) = self.source.as_ref().map(|source| source.prepare(sql)) else {
+            return Ok(0);
+        };
+        let Ok(keys) = source.query_map(range, |row| row.get::<_, i64>(0)) else {
+            return Ok(0);
+        };
+        let sql = "SELECT 1 FROM rows WHERE key = ?1 AND kind = 0";
+        let mut here = database.connection().prepare_cached(sql)?;
+        let mut left = 0;
+        // What cannot be read counts as lost in the end.
+        for key in keys.map_while(Result::ok) {
+            left += u64::from(!here.exists([key])?);
+        }
+        Ok(left)
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.way == Way::Done
     }

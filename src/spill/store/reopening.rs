@@ -3,13 +3,13 @@
 
 use super::{Distrust, Store};
 use crate::error::SpillError;
-use crate::event::PublisherId;
+use crate::event::{Key, PublisherId};
 use crate::metrics::Metrics;
 use crate::spill::database::Database;
 use crate::spill::fault::Fault;
 use crate::spill::places::Places;
 use crate::spill::salvage::Salvage;
-use crate::spill::{io_error, quarantine, stock};
+use crate::spill::{database_error, io_error, quarantine, stock};
 
 impl Store {
     /// Opens the database of this publisher anew, if it is distrusted. Before it is trusted again, what is in memory has
@@ -89,6 +89,26 @@ impl Store {
         self.salvage = Some(salvage);
         self.stock.found(stepped?);
         if done { self.settle() } else { Ok(()) }
+    }
+
+    /// How many entries up to the key have still to be carried over.
+    pub(in crate::spill) fn left_through(&mut self, key: Key) -> Result<u64, SpillError> {
+        let Some(salvage) = self.salvage.take() else {
+            return Ok(0);
+        };
+        let floor = self.stock.floor();
+        let left = self.read(|database| {
+            salvage
+                .left_through(database, floor, key)
+                .map_err(database_error("read"))
+        });
+        self.salvage = Some(salvage);
+        left
+    }
+
+    /// Everything up to the key was removed, and that many entries need not be carried over any more.
+    pub(in crate::spill) fn passed_over(&mut self, entries: u64) {
+        self.stock.found(entries);
     }
 
     pub(super) fn connect(&mut self) -> Result<(), SpillError> {
