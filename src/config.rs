@@ -93,9 +93,8 @@ pub enum SpillDurability {
 #[non_exhaustive]
 pub enum WhenSpillFull {
     /// The ring is no longer emptied into the spill, and once it is full, new entries are refused with the reason
-    /// `spill_full`. If it is dead letters that fill the spill, entries still go to the sink, but the next one that it
-    /// refuses for good holds up those behind it: there is no room to keep it. End the publisher then, and remove or
-    /// requeue dead letters ([`DeadLetters`](crate::DeadLetters)).
+    /// `spill_full`. If it is dead letters that fill the spill, entries still go to the sink, but what it refuses for good
+    /// is no longer kept, until dead letters are removed or requeued ([`DeadLetters`](crate::DeadLetters)).
     #[default]
     RefuseNew,
     /// The oldest entries of the backlog are evicted, but for what the sink may already have and the newest of each run:

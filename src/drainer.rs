@@ -62,6 +62,8 @@ pub(crate) struct Drainer {
     /// How often the ring was relieved since anything was staged.
     reliefs: u32,
     closing: Closing,
+    /// Losses of earlier runs that have numbers of this one, the first and how many, and are not written down as such.
+    retell: Option<(u64, u64)>,
 }
 
 /// Whether the sink has been told of losses behind the last entry.
@@ -147,6 +149,7 @@ impl Drainer {
             ring_age: RingAge::default(),
             reliefs: 0,
             closing: Closing::Due,
+            retell: None,
             config,
             control,
             intake,

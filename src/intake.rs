@@ -52,6 +52,9 @@ pub(crate) trait Intake: Send {
     /// The last number given, losses included.
     fn last_n(&self) -> u64;
 
+    /// The last number given, but for losses that wait for the next entry.
+    fn last_told(&self) -> u64;
+
     /// Entries that could not be encoded.
     fn encode_errors(&self) -> u64;
 
@@ -236,6 +239,11 @@ impl<E: Event> Intake for RingIntake<E> {
 
     fn last_n(&self) -> u64 {
         self.last_n
+    }
+
+    fn last_told(&self) -> u64 {
+        let carried: u64 = self.carried.iter().map(|loss| loss.count).sum();
+        self.last_n.saturating_sub(carried)
     }
 
     fn encode_errors(&self) -> u64 {

@@ -74,13 +74,14 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tidy;
+mod totals;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::SpillDurability;
 use crate::error::SpillError;
-use crate::event::{Key, Loss, LossReason, Position, PublisherId, Record, Run};
+use crate::event::{Key, Loss, Position, PublisherId, Record, Run};
 
 use database::database_error;
 pub(crate) use directory::{Directory, Persist, io_error, missing, replace};
@@ -96,6 +97,7 @@ use read::read;
 pub use repair::{Repaired, repair};
 use runs::Runs;
 use store::Store;
+pub(crate) use totals::Totals;
 
 /// The backlog of one publisher.
 #[derive(Debug)]
@@ -109,21 +111,6 @@ pub(crate) struct Spill {
     bytes_max: u64,
     corrupt: u64,
     evictions: Evictions,
-}
-
-/// How much is in the spill.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    /// Entries of the backlog.
-    pub(crate) entries: u64,
-    /// What they count for, as [`Record::size`] has it.
-    pub(crate) bytes: u64,
-    /// Dead letters that are kept.
-    pub(crate) dead_letters: u64,
-    /// What they count for.
-    pub(crate) dead_letter_bytes: u64,
-    /// Stretches of losses between the entries, not single losses.
-    pub(crate) losses: u64,
 }
 
 /// Why an entry was given up.
@@ -170,17 +157,19 @@ impl Spill {
         durability: SpillDurability,
     ) -> Result<Self, SpillError> {
         let free = directory.half_of_free_bytes()?;
-        let mut store = Store::open(directory, durability, cap.min(free))?;
+        let store = Store::open(directory, durability, cap.min(free))?;
         let totals = store.known().totals;
-        Ok(Self {
-            runs: store.read(|database| Runs::load(database.connection(), publisher))?,
+        let mut spill = Self {
+            runs: Runs::default(),
             store,
             cap,
             bytes_max: cap.min(free.max(totals.bytes + totals.dead_letter_bytes)),
             publisher,
             corrupt: 0,
             evictions: Evictions::default(),
-        })
+        };
+        spill.past_damage(Self::load_runs)?;
+        Ok(spill)
     }
 
     /// Begins a run. Survives a power cut once it has returned. It may have to begin with losses; see
@@ -269,7 +258,9 @@ impl Spill {
     }
 
     /// The same, because the sink's cursor stands there: its run is not forgotten before the cursor has moved on.
+    /// What has still to be carried over is removed with the rest.
     pub(crate) fn settle_through(&mut self, key: Key) -> Result<u64, SpillError> {
+        let left = self.store.left_through(key)?;
         let removed = self.store.write(|database| {
             database.transact("remove from", |work| {
                 runs::hear(work, key.local_run())?;
@@ -277,7 +268,8 @@ impl Spill {
             })
         })?;
         self.store.removed(key);
-        Ok(removed)
+        self.store.passed_over(left);
+        Ok(removed + left)
     }
 
     /// How many entries there are up to and including the key. Counts them.
@@ -294,21 +286,21 @@ impl Spill {
         reason: DeadLetterReason,
         detail: &str,
     ) -> Result<(), SpillError> {
-        let loss = Loss {
-            count: 1,
-            reason: LossReason::DeadLettered,
-        };
         self.store.write(|database| {
             database.transact("add a dead letter to", |work| {
                 if work.insert_dead_letter(record, reason, detail)? {
                     work.totals.dead_letters += 1;
                     work.totals.dead_letter_bytes += record.size();
                 }
-                work.remove_entry(record.key())?;
-                work.insert_losses_before(record)?;
-                work.insert_loss(record.key(), loss)
+                work.give_up(record)
             })
         })
+    }
+
+    /// A loss takes the place of a record, which is not kept.
+    pub(crate) fn give_up(&mut self, record: &Record) -> Result<(), SpillError> {
+        self.store
+            .write(|database| database.transact("give up an entry of", |work| work.give_up(record)))
     }
 
     /// Takes another publisher id, because a clone of this directory goes by the old one. Survives a power cut.

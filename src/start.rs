@@ -15,7 +15,7 @@ use crate::intake::{Intake, RingIntake};
 use crate::publisher::{Publisher, Refusals, Shared};
 use crate::ring::Ring;
 use crate::sink::Sink;
-use crate::spill::{Memory, Spill};
+use crate::spill::Spill;
 use crate::stats::Stats;
 use crate::ticket::Ticket;
 
@@ -110,15 +110,7 @@ fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), SpillError> {
         config.spill_bytes_max,
         config.spill_durability,
     )?;
-    let run = match spill.begin_run() {
-        // Damage that shows only now.
-        Err(_) if spill.is_distrusted() => {
-            spill.mend(&Memory::default(), [])?;
-            spill.begin_run()?
-        }
-        begun => begun?,
-    };
-    let untold = spill.tell_untold(&run, 1)?;
+    let (run, untold) = spill.start()?;
     Ok((spill, run, untold))
 }
 

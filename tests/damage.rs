@@ -19,7 +19,7 @@ use rusqlite::Connection;
 use spillring::{Drainer, LossReason};
 
 use damages::{
-    CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, MENDED, Survives, case, database,
+    CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, MENDED, PAGE, Survives, case, database,
     end_without_sink, folders, length, overwrite, publish, spilled, sql, text, texts,
 };
 use support::bench::{Bench, Note, assert_told, end, told, until_delivered, until_spilled};
@@ -117,6 +117,51 @@ fn a_row_that_rots_costs_itself_only() {
         Fate::Used,
     );
     assert_goes_on(&bench, &case);
+}
+
+/// The last entry of a run has none behind it that could tell of it.
+#[test]
+fn the_last_row_of_a_run_that_rots_is_told_by_the_next_run() {
+    let bench = spilled(Ended::Killed);
+    sql(
+        &database(&bench),
+        "UPDATE rows SET bytes = zeroblob(9) WHERE key = (SELECT max(key) FROM rows)",
+    );
+    assert_eq!(told_afterwards(&bench, "the last row"), 1);
+}
+
+/// Whatever is missing is told by the first entry that is published once the backlog has gone. Answers how many are.
+fn told_afterwards(bench: &Bench, context: &str) -> u64 {
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    until_delivered(&drainer);
+    let missing = ENTRIES - bench.remote.texts().len();
+    publish(&drainer, ENTRIES..=ENTRIES);
+    until_delivered(&drainer);
+    let stats = end(drainer, 1);
+    assert_eq!(stats.discarded.corrupt, missing as u64, "{context}");
+    assert_told(&bench.remote.stored());
+    let told = told(&bench.remote.stored(), LossReason::Corrupt);
+    assert_eq!(told, missing as u64, "{context}");
+    told
+}
+
+/// What only a start reads: the runs, and where the rows of an earlier run end.
+#[test]
+fn damage_that_only_a_start_meets_does_not_stop_it() {
+    for pages in [
+        "SELECT rootpage FROM sqlite_schema WHERE name = 'runs'",
+        "SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'runs' AND type = 'index'",
+    ] {
+        let bench = spilled(Ended::Clean);
+        let page: u32 = Connection::open(database(&bench))
+            .unwrap()
+            .query_row(pages, (), |row| row.get(0))
+            .unwrap();
+        overwrite(&database(&bench), u64::from(page - 1) * PAGE, PAGE);
+        told_afterwards(&bench, pages);
+        assert_eq!(folders(&bench.spill(), "db.quarantined.").len(), 1);
+    }
 }
 
 /// Without the mark nobody knows what has vanished, but what is there comes out.

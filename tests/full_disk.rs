@@ -550,31 +550,3 @@ fn a_long_backlog_drains_as_fast_from_a_disk_that_stays_full() {
     greedy.leave(&disk);
     end(drainer, 300_000);
 }
-
-/// What is left of a damaged database has its place on the disk: it comes out although there is none to copy it to.
-#[test]
-fn a_damaged_database_drains_on_a_disk_that_stays_full() {
-    let test = "a_damaged_database_drains_on_a_disk_that_stays_full";
-    let Some(disk) = small_disk(test) else { return };
-    let bench = bench(&disk);
-    let drainer = bench.start();
-    for n in 0..20_000 {
-        drainer
-            .publisher()
-            .publish_timeout(Note::new(text(n)), LIMIT)
-            .unwrap();
-    }
-    until_spilled(&drainer);
-    end_within(drainer, Duration::ZERO, 20_000);
-    let file = bench.spill().join("db/spill.sqlite3");
-    let mut bytes = fs::read(&file).unwrap();
-    bytes[..64].fill(0xff);
-    fs::write(file, bytes).unwrap();
-    fill(&disk);
-    bench.remote.set(Mode::Up);
-    let drainer = bench.start();
-    eventually("all is delivered", || bench.remote.stored().len() == 20_000);
-    empty(&disk);
-    until_delivered(&drainer);
-    end(drainer, 0);
-}

@@ -170,6 +170,36 @@ fn damage_under_a_publisher_costs_what_cannot_be_read() {
     assert_told(&bench.remote.stored());
 }
 
+/// The newest entries go with the log, and what comes next never sees the disk.
+#[test]
+fn losses_at_the_end_of_the_present_run_are_told_by_its_next_entry() {
+    let bench = Bench::down();
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    for n in 0..8_000 {
+        let text = format!("{} {}", name(n), "x".repeat(5_000));
+        publisher.publish_timeout(Note::new(text), LIMIT).unwrap();
+    }
+    until_spilled(&drainer);
+    let file = |name: &str| {
+        let path = bench.spill().join("db").join(name);
+        OpenOptions::new().write(true).open(path).unwrap()
+    };
+    file("spill.sqlite3")
+        .write_all_at(&vec![0xff; 3 * 16_384], 500 * 16_384)
+        .unwrap();
+    file("spill.sqlite3-wal")
+        .write_all_at(&vec![0xff; 3 * 16_384], 1_000_000)
+        .unwrap();
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    publisher.publish(Note::new("afterwards"));
+    until_delivered(&drainer);
+    end(drainer, 8_001);
+    assert_eq!(bench.remote.texts().pop().as_deref(), Some("afterwards"));
+    assert_told(&bench.remote.stored());
+}
+
 fn take_away_if_there(dir: &Path, take_away: fn(&Path)) {
     eventually("the log is there", || {
         dir.join("db/spill.sqlite3-wal").exists()

@@ -245,10 +245,20 @@ impl Drainer {
 
     /// Moves the next record to the dead letters.
     fn bury(&mut self, reason: DeadLetterReason, detail: &str, now: Instant) {
+        let kept = !self.lacks_room_for_letter();
         let Some(record) = self.pipeline.pop_front() else {
             return;
         };
-        match self.spill.dead_letter(&record, reason, detail) {
+        let buried = if kept {
+            self.spill.dead_letter(&record, reason, detail)
+        } else {
+            self.spill.give_up(&record)
+        };
+        match buried {
+            Ok(()) if !kept => {
+                tracing::error!(target: "spillring", id = %record.id(), ?reason, detail, "an entry is given up: the spill is at its cap and cannot keep it as a dead letter");
+                self.disk.works();
+            }
             Ok(()) => {
                 tracing::warn!(target: "spillring", id = %record.id(), ?reason, detail, "an entry is now a dead letter");
                 self.disk.works();

@@ -101,9 +101,6 @@ impl Drainer {
         if self.sink.asked || self.pipeline.in_flight() {
             return Hand::Busy;
         }
-        if self.burial_waits() {
-            return Hand::Busy;
-        }
         // A record to be buried needs the disk before it needs the sink.
         let keeps = !self.spill.is_absent();
         let burial = self
@@ -127,9 +124,9 @@ impl Drainer {
         }
     }
 
-    /// The next record is to be buried, and the cap leaves no room for it: one that is in the spill has its room already.
-    pub(super) fn burial_waits(&self) -> bool {
-        self.spill_is_full() && !self.pipeline.front_is_spilled() && self.sentence().is_some()
+    /// The cap leaves no room to keep the next record as a dead letter; one that is in the spill has its room already.
+    pub(super) fn lacks_room_for_letter(&self) -> bool {
+        self.spill_is_full() && !self.pipeline.front_is_spilled()
     }
 
     /// Backlog and dead letters together are at the cap.

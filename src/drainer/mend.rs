@@ -47,15 +47,42 @@ impl Drainer {
         }
     }
 
+    /// What has vanished at the end of this run is told by its next entry, which may never see the disk. It stays there for
+    /// the next start until then.
+    fn carry_lost(&mut self, now: Instant) {
+        match self.spill.lost_before(&self.run, self.intake.last_told()) {
+            Ok(Some(loss)) => self.intake.carry(vec![loss]),
+            Ok(None) => {}
+            Err(error) => self.disk.failed(&error, now),
+        }
+    }
+
     /// What has vanished of earlier runs, and is told by no entry of theirs, is told by the next one of this run.
     pub(super) fn tell_untold(&mut self, now: Instant) {
         if self.spill.is_salvaging() {
             return;
         }
-        let first_n = self.intake.last_n() + 1;
-        match self.spill.tell_untold(&self.run, first_n) {
-            Ok(count) => self.intake.lose(count, LossReason::Corrupt),
+        if let Some((first_n, count)) = self.retell {
+            self.write_untold(first_n, count, now);
+            return;
+        }
+        self.carry_lost(now);
+        match self.spill.untold(&self.run) {
+            Ok(0) => {}
+            Ok(count) => {
+                let first_n = self.intake.last_n() + 1;
+                self.intake.lose(count, LossReason::Corrupt);
+                self.write_untold(first_n, count, now);
+            }
             Err(error) => self.disk.failed(&error, now),
+        }
+    }
+
+    fn write_untold(&mut self, first_n: u64, count: u64, now: Instant) {
+        self.retell = None;
+        if let Err(error) = self.spill.tell_untold(&self.run, first_n, count) {
+            self.retell = Some((first_n, count));
+            self.disk.failed(&error, now);
         }
     }
 }

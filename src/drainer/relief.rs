@@ -13,11 +13,16 @@ impl Drainer {
     pub(super) fn stage_spill(&mut self, now: Instant) {
         let (room, bytes) = self.room();
         let room = room.min(self.replay_room(now));
+        let corrupt = self.spill.corrupt();
         match self.spill.oldest(self.pipeline.read_after(), room, bytes) {
             Ok(records) => {
                 self.backlog.works();
                 self.pipeline.inherit(records.last().map(Record::key));
                 self.pipeline.stage(records);
+                // The last entry of an earlier run may be among what was damaged.
+                if self.spill.corrupt() > corrupt {
+                    self.tell_untold(now);
+                }
             }
             Err(error) => self.backlog.failed(&error, now),
         }
@@ -98,6 +103,7 @@ impl Drainer {
             Ok(run) => {
                 self.run = Arc::clone(&run);
                 self.intake.begin(run);
+                self.retell = None;
                 self.tell_untold(now);
                 true
             }

@@ -147,11 +147,7 @@ impl Drainer {
         match (facts.stopping, facts.disk, backlog) {
             (Some(_), _, _) => State::Stopping,
             // At a cap that dead letters alone have reached, entries may still go to the sink.
-            (None, Hand::Busy, _)
-                if backlog || self.sink.trouble.is_some() || self.burial_waits() =>
-            {
-                State::SpillFull
-            }
+            (None, Hand::Busy, _) if backlog || self.sink.trouble.is_some() => State::SpillFull,
             (None, Hand::RestsUntil(_), _) if self.sink.trouble.is_some() => State::DiskAway,
             (None, _, true) if self.sink.trouble.is_some() => State::Spilling,
             (None, _, true) => State::Replaying,

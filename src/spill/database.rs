@@ -273,6 +273,11 @@ pub(super) fn read_commits(conn: &Connection) -> rusqlite::Result<u64> {
     read_meta(conn, COMMITS)
 }
 
+/// How many entries its totals tell of.
+pub(super) fn read_entries(conn: &Connection) -> rusqlite::Result<u64> {
+    read_meta(conn, "entries")
+}
+
 fn read_meta(conn: &Connection, name: &str) -> rusqlite::Result<u64> {
     conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?
         .query_row([name], |row| row.get(0).map(uint))

@@ -76,11 +76,41 @@ impl Spill {
         }
         self.store.removed(memory.settled.unwrap_or_default());
         self.store.trust(memory.more)?;
+        self.load_runs()
+    }
+
+    pub(super) fn load_runs(&mut self) -> Result<(), SpillError> {
         let publisher = self.publisher;
         self.runs = self
             .store
             .read(|database| Runs::load(database.connection(), publisher))?;
         Ok(())
+    }
+
+    /// Begins a run at a start, and answers how many losses it has to begin with.
+    pub(crate) fn start(&mut self) -> Result<(Arc<Run>, u64), SpillError> {
+        self.past_damage(|spill| {
+            let run = spill.begin_run()?;
+            let untold = spill.untold(&run)?;
+            if untold > 0 {
+                spill.tell_untold(&run, 1, untold)?;
+            }
+            Ok((run, untold))
+        })
+    }
+
+    /// A database that turns out to be damaged at a start is set aside, and the same is tried once more.
+    pub(super) fn past_damage<T>(
+        &mut self,
+        mut action: impl FnMut(&mut Self) -> Result<T, SpillError>,
+    ) -> Result<T, SpillError> {
+        match action(self) {
+            Err(_) if self.store.is_damaged() => {
+                self.mend(&Memory::default(), [])?;
+                action(self)
+            }
+            done => done,
+        }
     }
 
     /// The database has to be opened anew, with [`mend`](Self::mend), before anything is written.
@@ -98,20 +128,63 @@ impl Spill {
         self.store.salvage_step()
     }
 
-    /// Entries of runs before this one that have vanished, and that no later entry of their run can tell of, become losses
-    /// of this one, from the number `first_n` on. Answers how many.
-    pub(crate) fn tell_untold(&mut self, run: &Run, first_n: u64) -> Result<u64, SpillError> {
-        let mut earlier = self.runs.before(run.local);
-        // A run whose row is gone as well.
-        earlier.extend(Some(self.store.seen().newest).filter(|&newest| newest < run.local));
+    /// How many entries of runs before this one have vanished that no later entry of their run can tell of: they have to
+    /// become losses of this one.
+    pub(crate) fn untold(&mut self, run: &Run) -> Result<u64, SpillError> {
+        let earlier = self.earlier(run);
         self.store.write(|database| {
-            database.transact("append losses to", |work| {
-                let count = work.take_untold(earlier.iter().copied())?;
-                let reason = LossReason::Corrupt;
-                work.insert_losses(Key::new(run.local, first_n), &[Loss { count, reason }])?;
-                Ok(count)
+            database.transact("read", |work| {
+                let found = work.untold(&earlier)?;
+                Ok(found.iter().map(|(_, loss)| loss.count).sum())
             })
         })
+    }
+
+    /// Makes them losses of this run, from the number `first_n` on. After an error it is to be repeated with the same
+    /// numbers, whatever has become of it.
+    pub(crate) fn tell_untold(
+        &mut self,
+        run: &Run,
+        first_n: u64,
+        count: u64,
+    ) -> Result<(), SpillError> {
+        let earlier = self.earlier(run);
+        self.store.write(|database| {
+            database.transact("append losses to", |work| {
+                for (first, _) in work.untold(&earlier)? {
+                    work.remove_rows(first, first)?;
+                }
+                let reason = LossReason::Corrupt;
+                work.insert_losses(Key::new(run.local, first_n), &[Loss { count, reason }])
+            })
+        })
+    }
+
+    fn earlier(&self, run: &Run) -> Vec<u32> {
+        let mut earlier = self.runs.before(run.local);
+        // A run whose row is gone as well.
+        let newest = self.store.seen().newest;
+        if newest < run.local && earlier.last() != Some(&newest) {
+            earlier.push(newest);
+        }
+        earlier
+    }
+
+    /// What is lost of this run up to the number `last_n`, with nothing behind it.
+    pub(crate) fn lost_before(
+        &mut self,
+        run: &Run,
+        last_n: u64,
+    ) -> Result<Option<Loss>, SpillError> {
+        let found = self.store.write(|database| {
+            database.transact("read", |work| {
+                work.stretch_at_or_before(Key::new(run.local, Key::N_MAX))
+            })
+        })?;
+        let lost = found.filter(|&(first, loss)| {
+            loss.reason == LossReason::Corrupt && first.n() + loss.count == last_n + 1
+        });
+        Ok(lost.map(|(_, loss)| loss))
     }
 
     /// Nothing more is to be appended before the disk has room again.

@@ -9,20 +9,23 @@ use super::fold::Content;
 use super::rows::Row;
 
 impl Work<'_> {
-    /// The losses of earlier runs that were found only when nothing came behind them any more: no entry of their run can
-    /// tell them. Takes them out, and answers how many they are.
-    pub(super) fn take_untold(&mut self, runs: impl Iterator<Item = u32>) -> rusqlite::Result<u64> {
-        let mut count = 0;
-        for run in runs {
-            if let Some((first, loss)) = self.stretch_at_or_before(Key::new(run, Key::N_MAX))?
-                && loss.reason == LossReason::Corrupt
-                && first.local_run() == run
-            {
-                self.remove_rows(first, first)?;
-                count += loss.count;
-            }
+    /// The losses of these runs that were found only when nothing came behind them any more: no entry of their run can
+    /// tell them.
+    pub(super) fn untold(&self, runs: &[u32]) -> rusqlite::Result<Vec<(Key, Loss)>> {
+        let mut found = Vec::new();
+        for &run in runs {
+            let last = self.stretch_at_or_before(Key::new(run, Key::N_MAX))?;
+            found.extend(last.filter(|(_, loss)| loss.reason == LossReason::Corrupt));
         }
-        Ok(count)
+        Ok(found)
+    }
+
+    /// An entry goes, spilled or not, and a loss takes its place.
+    pub(super) fn give_up(&mut self, record: &Record) -> rusqlite::Result<()> {
+        self.remove_entry(record.key())?;
+        self.insert_losses_before(record)?;
+        let reason = LossReason::DeadLettered;
+        self.insert_loss(record.key(), Loss { count: 1, reason })
     }
 
     pub(super) fn insert_losses_before(&mut self, record: &Record) -> rusqlite::Result<()> {

@@ -59,12 +59,19 @@ pub(super) fn all_waiting(dir: &Path) -> Result<Vec<PathBuf>, SpillError> {
 pub(super) fn conclude(dir: &Path, folder: &Path) -> Result<PathBuf, SpillError> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let done = folder.with_file_name(name.replacen(SALVAGING, QUARANTINED, 1));
-    fs::rename(folder, &done).map_err(io_error("rename", folder.to_owned()))?;
+    match fs::rename(folder, &done) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::warn!(target: "spillring", folder = %folder.display(), "what was set aside has been taken away");
+        }
+        renamed => renamed.map_err(io_error("rename", folder.to_owned()))?,
+    }
     let mut kept = quarantined(dir)?;
     let excess = kept.len().saturating_sub(QUARANTINES_MAX);
     for oldest in kept.drain(..excess) {
         tracing::warn!(target: "spillring", folder = %oldest.display(), "removing the oldest quarantined database");
-        fs::remove_dir_all(&oldest).map_err(io_error("remove", oldest))?;
+        if let Err(error) = fs::remove_dir_all(&oldest) {
+            tracing::warn!(target: "spillring", %error, folder = %oldest.display(), "it could not be removed");
+        }
     }
     Ok(done)
 }

@@ -45,7 +45,7 @@ pub(super) enum Rows {
 }
 
 /// The runs that this directory knows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Runs {
     by_local: BTreeMap<u32, Arc<Run>>,
     by_id: HashMap<RunId, u32>,

@@ -4,6 +4,7 @@
 //! give them, whatever has been appended in the meantime.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -32,14 +33,17 @@ pub(super) struct Salvage {
 }
 
 impl Salvage {
-    /// From a folder that the database was set aside in.
-    pub(super) fn of_folder(folder: PathBuf) -> Self {
-        let source = open(&folder)
-            .inspect_err(|error| {
+    /// From a folder that the database was set aside in. An error passes, or somebody mends it: nothing is given up yet.
+    pub(super) fn of_folder(folder: PathBuf) -> Result<Self, SpillError> {
+        let source = match open(&folder) {
+            Err(error) if passes(&error, &folder) => return Err(error),
+            Err(error) => {
                 tracing::error!(target: "spillring", %error, folder = %folder.display(), "nothing of the spill can be read any more");
-            })
-            .ok();
-        Self::of(source, Some(folder))
+                None
+            }
+            Ok(source) => Some(source),
+        };
+        Ok(Self::of(source, Some(folder)))
     }
 
     /// From a database whose files are no longer where they were, through the connection that still holds them.
@@ -55,9 +59,22 @@ impl Salvage {
         }
     }
 
+    /// The database that rows were carried over into is gone, too: they are carried over once more.
+    pub(super) fn restart(&mut self) {
+        if let Some(source) = &mut self.source {
+            source.restart();
+        }
+        self.entries = 0;
+    }
+
     /// How many transactions the source has seen, if that can be read.
     pub(super) fn commits(&self) -> Option<u64> {
         self.source.as_ref()?.commits()
+    }
+
+    /// How many entries the source says it has, if that can be read.
+    pub(super) fn told(&self) -> Option<u64> {
+        self.source.as_ref()?.entries()
     }
 
     /// Carries over the runs, without which rows mean nothing, and the dead letters.
@@ -89,6 +106,35 @@ impl Salvage {
         source.advance(&step);
         self.entries += new;
         Ok(new)
+    }
+
+    /// How many entries behind `floor`, up to `key`, have still to be carried over, and are not in the database anyway.
+    pub(super) fn left_through(
+        &self,
+        database: &Database,
+        floor: Key,
+        key: Key,
+    ) -> rusqlite::Result<u64> {
+        let Some(source) = &self.source else {
+            return Ok(0);
+        };
+        let (reached, end) = source.unread_through(key);
+        let range = (reached.max(floor).row(), end.row());
+        let sql = "SELECT key FROM rows WHERE kind = 0 AND key > ?1 AND key <= ?2";
+        let Ok(mut source) = source.connection().prepare(sql) else {
+            return Ok(0);
+        };
+        let Ok(keys) = source.query_map(range, |row| row.get::<_, i64>(0)) else {
+            return Ok(0);
+        };
+        let sql = "SELECT 1 FROM rows WHERE key = ?1 AND kind = 0";
+        let mut here = database.connection().prepare_cached(sql)?;
+        let mut left = 0;
+        // What cannot be read counts as lost in the end.
+        for key in keys.map_while(Result::ok) {
+            left += u64::from(!here.exists([key])?);
+        }
+        Ok(left)
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -125,6 +171,13 @@ fn open(folder: &Path) -> Result<Connection, SpillError> {
         }
         opened => opened,
     }
+}
+
+/// Whether a database that could not be opened may be opened later. One without a file, or shorter than a page, never is.
+fn passes(error: &SpillError, folder: &Path) -> bool {
+    let cut_short = matches!(error, SpillError::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof);
+    let open_to_change = matches!(Fault::of(error), Fault::Passing | Fault::Full);
+    open_to_change && !cut_short && folder.join(directory::DATABASE).is_file()
 }
 
 /// A row whose content is damaged, or an entry of which nobody knows the run, becomes a loss.

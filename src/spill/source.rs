@@ -8,7 +8,7 @@ use rusqlite::{Connection, Rows};
 use crate::event::Key;
 
 use super::APPEND_ROWS_MAX;
-use super::database::{database_error, read_commits};
+use super::database::{database_error, read_commits, read_entries};
 use super::fault::Fault;
 use super::rows::Row;
 
@@ -78,6 +78,11 @@ impl Source {
         read_commits(&self.conn).ok()
     }
 
+    /// How many entries it says it has, if that can be read.
+    pub(super) fn entries(&self) -> Option<u64> {
+        read_entries(&self.conn).ok()
+    }
+
     pub(super) fn way(&self) -> Way {
         self.way
     }
@@ -94,6 +99,20 @@ impl Source {
     /// Leaves out what lies up to the key.
     pub(super) fn skip_to(&mut self, key: Key) {
         self.reached = self.reached.max(key);
+    }
+
+    /// Begins anew.
+    pub(super) fn restart(&mut self) {
+        self.way = Way::Up;
+        self.reached = Key::default();
+        self.down_to = None;
+        self.tries = 0;
+    }
+
+    /// Behind the one, and up to the other, lies what has still to be read up to this key.
+    pub(super) fn unread_through(&self, key: Key) -> (Key, Key) {
+        let end = self.down_to.map_or(key, |down| down.before().min(key));
+        (self.reached, end)
     }
 
     /// Goes up again, behind the hole.

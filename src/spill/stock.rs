@@ -19,6 +19,8 @@ pub(super) struct Stock {
     removed: Key,
     /// How many entries there should be more than there are; negative if there are more.
     missing: i64,
+    /// How many there ought to have been in a database that was given up while another was carried over into it.
+    owed: Option<i64>,
     /// Entries that were missing in the end.
     corrupt: u64,
     /// Entries that nobody had known of.
@@ -32,6 +34,7 @@ impl Stock {
             holds: false,
             removed: Key::default(),
             missing: 0,
+            owed: None,
             corrupt: 0,
             surplus: 0,
         }
@@ -72,9 +75,13 @@ impl Stock {
     }
 
     /// Compares the mark with a database that is to be salvaged, and has seen so many commits, if that can be read.
-    pub(super) fn compare_salvaged(&mut self, seen: Option<u64>) {
+    /// One that has seen more knows itself how many entries it had.
+    pub(super) fn compare_salvaged(&mut self, seen: Option<u64>, entries: Option<u64>) {
         let commits = self.mark.level().commits;
         self.holds = seen.is_none_or(|seen| seen <= commits);
+        if !self.holds {
+            self.owed = self.owed.or(entries.map(signed));
+        }
     }
 
     /// What the mark says, if it knows more than the database.
@@ -84,9 +91,16 @@ impl Stock {
 
     /// Counts what is missing. `adjustment` is how many entries more there must be than the mark says.
     pub(super) fn count(&mut self, known: &Summary, adjustment: i64) {
-        self.missing = self.level().map_or(0, |level| {
-            signed(level.entries) + adjustment - signed(known.totals.entries)
+        let level = self.level().map(|level| signed(level.entries));
+        self.missing = self.owed.take().or(level).map_or(0, |entries| {
+            entries + adjustment - signed(known.totals.entries)
         });
+    }
+
+    /// A database is given up that not all has been carried over into yet: the mark does not know what it holds.
+    pub(super) fn owe(&mut self, known: &Summary) {
+        let owed = signed(known.totals.entries) + self.missing;
+        self.owed = self.owed.or(Some(owed));
     }
 
     /// Some of what was missing has been carried over.
@@ -140,9 +154,9 @@ impl Stock {
 pub(super) fn tell_missing(
     work: &mut Work<'_>,
     level: Option<Level>,
-    hole: Option<(Key, Key)>,
+    holes: &[(Key, Key)],
 ) -> rusqlite::Result<()> {
-    if let Some((low, high)) = hole {
+    for &(low, high) in holes {
         tell_gaps(work, low, high)?;
     }
     if let Some(level) = level {

@@ -111,6 +111,10 @@ impl Store {
         self.distrust.is_some()
     }
 
+    pub(super) fn is_damaged(&self) -> bool {
+        self.distrust == Some(Distrust::Damaged)
+    }
+
     pub(super) fn is_absent(&self) -> bool {
         self.distrust == Some(Distrust::Absent)
     }

@@ -12,6 +12,7 @@ mod lookers;
 mod measure;
 mod model;
 mod processes;
+mod reopening;
 mod run_chain;
 mod salvage;
 

@@ -29,12 +29,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
-    let exported = match &args.output {
-        Some(path) => to_file(&args.dir, path)?,
-        None => {
-            let mut out = BufWriter::new(io::stdout().lock());
-            spillring::export(&args.dir, &mut out)
-        }
+    let exported = if let Some(path) = &args.output {
+        to_file(&args.dir, path)?
+    } else {
+        spillring::export(&args.dir, &mut BufWriter::new(io::stdout().lock()))
     };
     match exported {
         Ok(exported) => {

@@ -3,13 +3,13 @@
 
 use super::{Distrust, Store};
 use crate::error::SpillError;
-use crate::event::PublisherId;
+use crate::event::{Key, PublisherId};
 use crate::metrics::Metrics;
 use crate::spill::database::Database;
 use crate::spill::fault::Fault;
 use crate::spill::places::Places;
 use crate::spill::salvage::Salvage;
-use crate::spill::{io_error, quarantine, stock};
+use crate::spill::{database_error, io_error, quarantine, stock};
 
 impl Store {
     /// Opens the database of this publisher anew, if it is distrusted. Before it is trusted again, what is in memory has
@@ -29,13 +29,17 @@ impl Store {
                 self.close();
             }
             Some(Distrust::Damaged) => {
+                // What stands there now may be somebody else's.
+                self.directory.restore(publisher)?;
                 self.close();
                 self.set_aside()?;
+                self.carry_over_again();
             }
             Some(Distrust::Moved) => {
                 self.directory.restore(publisher)?;
                 self.set_aside()?;
                 self.moved = self.database.take().map(Database::give_up);
+                self.carry_over_again();
             }
         }
         self.distrust = Some(Distrust::Closed);
@@ -89,6 +93,26 @@ impl Store {
         if done { self.settle() } else { Ok(()) }
     }
 
+    /// How many entries up to the key have still to be carried over.
+    pub(in crate::spill) fn left_through(&mut self, key: Key) -> Result<u64, SpillError> {
+        let Some(salvage) = self.salvage.take() else {
+            return Ok(0);
+        };
+        let floor = self.stock.floor();
+        let left = self.read(|database| {
+            salvage
+                .left_through(database, floor, key)
+                .map_err(database_error("read"))
+        });
+        self.salvage = Some(salvage);
+        left
+    }
+
+    /// Everything up to the key was removed, and that many entries need not be carried over any more.
+    pub(in crate::spill) fn passed_over(&mut self, entries: u64) {
+        self.stock.found(entries);
+    }
+
     pub(super) fn connect(&mut self) -> Result<(), SpillError> {
         let opened = self.open_database();
         let database = match opened {
@@ -123,10 +147,12 @@ impl Store {
             let folder = quarantine::waiting(self.directory.path())?;
             self.salvage = match (self.moved.take(), folder) {
                 (Some(moved), folder) => Some(Salvage::of_open(moved, folder)),
-                (None, folder) => folder.map(Salvage::of_folder),
+                (None, folder) => folder.map(Salvage::of_folder).transpose()?,
             };
             match &self.salvage {
-                Some(salvage) => self.stock.compare_salvaged(salvage.commits()),
+                Some(salvage) => self
+                    .stock
+                    .compare_salvaged(salvage.commits(), salvage.told()),
                 None => self.stock.compare(self.known.commits),
             }
         }
@@ -135,6 +161,14 @@ impl Store {
             self.known = *database.summary();
         }
         Ok(())
+    }
+
+    /// What has been carried over so far was lost with the database, or waits behind the rest of it.
+    fn carry_over_again(&mut self) {
+        if let Some(salvage) = &mut self.salvage {
+            salvage.restart();
+            self.stock.owe(&self.known);
+        }
     }
 
     fn set_aside(&self) -> Result<(), SpillError> {
@@ -147,21 +181,30 @@ impl Store {
     fn settle(&mut self) -> Result<(), SpillError> {
         let level = self.stock.level();
         let hole = self.salvage.as_ref().and_then(Salvage::hole);
-        if level.is_some() || hole.is_some() {
+        // A mark that is older than what was set aside says how far that went, at least.
+        let newest = self.known.newest.filter(|_| self.salvage.is_some());
+        let tail = newest.map(|newest| (newest, self.stock.newest()));
+        let holes: Vec<_> = hole.into_iter().chain(tail).collect();
+        if level.is_some() || !holes.is_empty() {
             self.write(|database| {
-                database.transact("reconcile", |work| stock::tell_missing(work, level, hole))
+                database.transact("reconcile", |work| stock::tell_missing(work, level, &holes))
             })?;
         }
         if let Some(salvage) = &self.salvage {
             salvage.conclude(self.directory.path())?;
         }
         self.salvage = None;
+        let waiting = quarantine::waiting(self.directory.path())?;
+        if self.moved.is_some() || waiting.is_some() {
+            // What is still missing may be in there.
+            return self.begin_salvage();
+        }
         let missing = self.stock.close();
         if missing > 0 {
             tracing::error!(target: "spillring", entries = missing, "entries have vanished from the spill");
         }
         self.stock.note(&self.known);
-        self.begin_salvage()
+        Ok(())
     }
 
     /// A distrusted database is closed without another look at its files.
