@@ -22,7 +22,8 @@ impl Store {
         match distrust {
             None => return Ok(()),
             Some(Distrust::Absent) => return Err(SpillError::GivenUp),
-            Some(Distrust::Closed) => {}
+            // It may have been opened since, and failed before it was trusted: two connections would shut each other out.
+            Some(Distrust::Closed) => self.close(),
             Some(Distrust::Unsure) => {
                 let mark = self.directory.mark();
                 self.stock.probe().map_err(io_error("write", mark))?;
