@@ -109,6 +109,28 @@ fn files_that_cannot_be_opened_again_for_a_while_lose_nothing() {
     ]);
 }
 
+/// The entries of a commit that failed, and has happened all the same, reach the sink from memory before the spill is
+/// opened again.
+#[test]
+fn a_commit_that_failed_is_overtaken_by_the_sink() {
+    let told = scenario(|story, drainer| {
+        story.remote.set(Mode::Up);
+        until_delivered(drainer);
+        story.remote.set(Mode::Stalled);
+        // The first commit of a log syncs its header as well.
+        story.publish(drainer, 5);
+        drainer.publisher().flush().wait(LIMIT).unwrap();
+        story.publish(drainer, 15);
+        story.failing.once(SYNC, 0);
+        story.failing.always(OPEN);
+        drainer.publisher().flush().wait(STRETCH).unwrap_err();
+        story.remote.set(Mode::Up);
+        until_delivered(drainer);
+        story.failing.none();
+    });
+    assert!(told.hits > 1 && told.reopened > 0, "{told:?}");
+}
+
 fn once(fault: Fault, after: &[u64]) {
     let scenarios = after.iter().map(|&after| (vec![fault], When::After(after)));
     all(&scenarios.collect::<Vec<_>>());
@@ -126,7 +148,9 @@ fn all(scenarios: &[(Vec<Fault>, When)]) {
             scope.spawn(|| {
                 while let Some((((faults, when), hits), weather)) = next() {
                     let label = Label(format!("{faults:?} {when:?}, sink {weather:?}"));
-                    let told = scenario(faults, *when, weather);
+                    let told = scenario(|story, drainer| {
+                        story.suffer(drainer, faults, *when, weather);
+                    });
                     hits.fetch_add(told.hits, Ordering::Relaxed);
                     reopened.fetch_add(told.reopened, Ordering::Relaxed);
                     drop(label);
@@ -151,6 +175,7 @@ fn all(scenarios: &[(Vec<Fault>, When)]) {
 }
 
 /// What a scenario has come to.
+#[derive(Debug)]
 struct Told {
     /// Calls that have failed.
     hits: u64,
@@ -158,7 +183,7 @@ struct Told {
     reopened: u64,
 }
 
-fn scenario(faults: &[Fault], when: When, weather: Weather) -> Told {
+fn scenario(suffer: impl FnOnce(&mut Story, &Drainer<Note>)) -> Told {
     let dir = tempfile::tempdir().unwrap();
     let failing = Faults::new();
     let _watching = vfs::watch(dir.path(), Arc::clone(&failing) as _);
@@ -179,7 +204,7 @@ fn scenario(faults: &[Fault], when: When, weather: Weather) -> Told {
     story.publish(&drainer, 10);
     drainer.publisher().flush().wait(LIMIT).unwrap();
     let opened = story.failing.opened();
-    story.suffer(&drainer, faults, when, weather);
+    suffer(&mut story, &drainer);
     story.remote.set(Mode::Up);
     until_delivered(&drainer);
     // What comes now is as if nothing had been.

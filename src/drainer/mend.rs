@@ -20,6 +20,7 @@ impl Drainer {
         let more = i64::try_from(unspilled).unwrap_or(i64::MAX);
         let memory = Memory {
             settled: self.pipeline.settled(),
+            spilled: self.pipeline.spilled_through(),
             unremoved: self.counts.unremoved,
             more: more.saturating_sub_unsigned(self.counts.unremoved),
         };

@@ -256,6 +256,11 @@ impl Pipeline {
         self.spilled_through = self.spilled_through.max(key);
     }
 
+    /// The last record that the spill has ever had.
+    pub(crate) fn spilled_through(&self) -> Option<Key> {
+        self.spilled_through
+    }
+
     /// Where reading the spill goes on.
     pub(crate) fn read_after(&self) -> Option<Key> {
         self.last_staged().or(self.settled)

@@ -19,6 +19,9 @@ use super::{Directory, Spill, rows};
 pub(crate) struct Memory {
     /// What the sink has.
     pub(crate) settled: Option<Key>,
+    /// What the spill has for certain. Behind that there may be entries of a commit that failed, which the sink has got
+    /// from memory since.
+    pub(crate) spilled: Option<Key>,
     /// How many entries of that the spill still had.
     pub(crate) unremoved: u64,
     /// How many entries more there will be than the spill had, once what is in memory has been written and what is
@@ -61,10 +64,9 @@ impl Spill {
             store.append(|database| {
                 database.transact("restore", |work| {
                     runs.restore(work)?;
-                    let removed = match memory.settled {
-                        Some(key) => work.remove_through(key)?,
-                        None => 0,
-                    };
+                    let certain = memory.settled.min(memory.spilled);
+                    let removed = work.remove_through(certain.unwrap_or_default())?;
+                    work.remove_through(memory.settled.unwrap_or_default())?;
                     rows::insert(work, records)?;
                     Ok(removed)
                 })

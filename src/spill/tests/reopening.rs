@@ -8,6 +8,7 @@ const ENTRIES: u64 = 5_000;
 const NOTHING: Memory = Memory {
     settled: None,
     more: 0,
+    spilled: None,
     unremoved: 0,
 };
 
