@@ -35,6 +35,10 @@ use ring_age::RingAge;
 /// The shortest wait between two looks at an empty ring; it doubles up to `poll_max`.
 const POLL_MIN: Duration = Duration::from_micros(50);
 
+/// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them. Each
+/// pop takes cache lines from the publishers that they are about to write.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// How long a sink that does not stop is waited for at the end.
 const SINK_STOP_MAX: Duration = Duration::from_millis(250);
 
@@ -59,6 +63,7 @@ pub(crate) struct Drainer {
     pace: Option<Pace>,
     poll: Duration,
     ring_age: RingAge,
+    popped_at: Option<Instant>,
     /// How often the ring was relieved since anything was staged.
     reliefs: u32,
     closing: Closing,
@@ -147,6 +152,7 @@ impl Drainer {
                 .map(|rate| Pace::new(rate, config.batch_max)),
             poll: POLL_MIN,
             ring_age: RingAge::default(),
+            popped_at: None,
             reliefs: 0,
             closing: Closing::Due,
             retell: None,

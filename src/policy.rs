@@ -113,6 +113,8 @@ pub(crate) enum Untold {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RingFacts {
     Empty,
+    /// A few entries came since the last pop, and more may come until then.
+    Gathering(Instant),
     Some,
     /// Enough for a whole transaction of the spill.
     Chunk,
@@ -206,7 +208,7 @@ impl Facts {
             (_, Unread::Salvaging, _) => Some(Step::Salvage),
             (Staged::Full, _, _)
             | (_, Unread::Resting, _)
-            | (_, Unread::None, RingFacts::Empty) => None,
+            | (_, Unread::None, RingFacts::Empty | RingFacts::Gathering(_)) => None,
             (_, Unread::Rows, _) => Some(Step::StageSpill),
             (_, Unread::None, _) => Some(Step::StageRing),
         }
@@ -258,7 +260,12 @@ impl Facts {
             Hand::RestsUntil(at) => Some(at),
             Hand::Free | Hand::Busy | Hand::Full => None,
         };
+        let gathered = match self.ring {
+            RingFacts::Gathering(until) => Some(until),
+            _ => None,
+        };
         let events = [
+            gathered,
             rest(self.sink),
             rest(self.disk),
             self.stopping.map(|stopping| stopping.deadline),

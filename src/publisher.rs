@@ -10,6 +10,7 @@ use crate::error::{PublishTimeoutError, TryPublishError};
 use crate::event::Event;
 use crate::ring::{Refused, Ring};
 use crate::stats::{Lost, Stats};
+use crate::sync::CachePadded;
 use crate::ticket::Ticket;
 
 /// The handle through which any thread publishes. Cloning it is cheap; all clones feed the same ring.
@@ -22,9 +23,10 @@ pub struct Publisher<E> {
 pub(crate) struct Shared<E> {
     pub(crate) ring: Ring<E>,
     pub(crate) control: Arc<Control>,
-    pub(crate) refusals: Refusals,
+    /// Padded, as is what follows: the drainer writes them at every turn, and publishers read what stands beside them.
+    pub(crate) refusals: CachePadded<Refusals>,
     /// Entries that have left the ring; counted before their room is given back.
-    pub(crate) popped: AtomicU64,
+    pub(crate) popped: CachePadded<AtomicU64>,
 }
 
 /// Counts of entries that were not let in. One that is lost for another reason than a full ring is counted here before

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::config::{Config, WhenSpillUnusable};
@@ -12,11 +11,12 @@ use crate::drainer;
 use crate::error::{SpillError, StartError};
 use crate::event::{Event, LossReason, Run};
 use crate::intake::{Intake, RingIntake};
-use crate::publisher::{Publisher, Refusals, Shared};
+use crate::publisher::{Publisher, Shared};
 use crate::ring::Ring;
 use crate::sink::Sink;
 use crate::spill::Spill;
 use crate::stats::Stats;
+use crate::sync::CachePadded;
 use crate::ticket::Ticket;
 
 /// How long a drainer that is dropped without [`shutdown`](Drainer::shutdown) is waited for.
@@ -77,8 +77,8 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
     let shared = Arc::new(Shared {
         ring: Ring::new(config.ring_capacity, bytes_max),
         control: Arc::clone(&control),
-        refusals: Refusals::default(),
-        popped: AtomicU64::new(0),
+        refusals: CachePadded::default(),
+        popped: CachePadded::default(),
     });
     let courier = Courier::start(sink, Arc::clone(&control))?;
     let mut intake = Box::new(RingIntake::new(Arc::clone(&shared), Arc::clone(&run)));

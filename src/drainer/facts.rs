@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{BATCH_BYTES_MAX, Closing, Drainer};
+use super::{BATCH_BYTES_MAX, Closing, Drainer, GATHER};
 use crate::policy::{Facts, Flush, Hand, RingFacts, Staged, Unread, Untold};
 use crate::spill::APPEND_ROWS_MAX;
 
@@ -92,9 +92,17 @@ impl Drainer {
             RingFacts::High
         } else if inside.entries >= APPEND_ROWS_MAX as u64 {
             RingFacts::Chunk
+        } else if let Some(until) = self.gathering_until(now) {
+            RingFacts::Gathering(until)
         } else {
             RingFacts::Some
         }
+    }
+
+    fn gathering_until(&self, now: Instant) -> Option<Instant> {
+        let until = self.popped_at? + GATHER;
+        let may = !self.requests.pending() && self.pipeline.drawn() == 0;
+        (may && until > now).then_some(until)
     }
 
     fn sink_hand(&self) -> Hand {

@@ -84,6 +84,7 @@ impl Drainer {
         self.counts.popped += popped as u64;
         if popped > 0 {
             self.poll = POLL_MIN;
+            self.popped_at = Some(now);
             self.requests.progress();
         } else if entries_max > 0 && bytes_max > 0 {
             // A publisher is inside and has not pushed yet.

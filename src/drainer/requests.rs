@@ -65,6 +65,11 @@ impl Requests {
         !self.flushes.is_empty()
     }
 
+    /// Whether anything is asked for.
+    pub(crate) fn pending(&self) -> bool {
+        self.flushing() || self.stopping.is_some()
+    }
+
     /// The time that a disk is given at the end counts from the first turn that can use it: the process may have stood
     /// still, or a commit taken long, until after the deadline.
     pub(crate) fn stopping(&mut self, now: Instant) -> Option<Stopping> {

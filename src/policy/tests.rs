@@ -1,6 +1,7 @@
 //! The decision as a table: each row changes a quiet moment in one or two ways and names the step.
 
 mod eviction;
+mod gathering;
 
 use super::*;
 

@@ -1,0 +1,27 @@
+//! A few entries are left to become more.
+
+use super::*;
+
+const GATHER: Duration = Duration::from_millis(1);
+
+fn gathering(change: impl FnOnce(&mut Facts)) -> Step {
+    step(|f| {
+        f.ring = RingFacts::Gathering(f.now + GATHER);
+        f.memory_since = Some(f.now);
+        change(f);
+    })
+}
+
+#[test]
+fn what_gathers_stays_in_the_ring_and_holds_up_nothing() {
+    assert_eq!(gathering(|_| {}), Step::Wait(GATHER));
+    assert_eq!(gathering(|f| f.staged = Staged::Some), Step::Deliver);
+    assert_eq!(gathering(|f| f.unread = Unread::Rows), Step::StageSpill);
+    assert_eq!(gathering(|f| f.doubt = Doubt::Ask), Step::Ask);
+}
+
+#[test]
+fn what_gathers_is_not_waited_for_longer_than_anything_else() {
+    let sooner = GATHER / 2;
+    assert_eq!(gathering(|f| f.poll = sooner), Step::Wait(sooner));
+}
