@@ -47,7 +47,7 @@ fn main() {
     {
         return cases::run();
     }
-    let counted = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../gungraun/spillring/instructions");
+    let counted = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../gungraun/instructions");
     // What an earlier run has counted must not be taken for this one's.
     fs::remove_dir_all(&counted).ok();
     cases::run();
@@ -71,7 +71,7 @@ fn main() {
 
 /// What callgrind has counted in the benched function, in whatever thread it ran, a call.
 fn a_call(counted: &Path, case: &str) -> f64 {
-    let outputs = files(&counted.join("cases").join(case));
+    let outputs = files(&counted.join("cases/cases").join(format!("{case}.case")));
     let totals: Vec<u64> = outputs.iter().filter_map(|path| total(path)).collect();
     let sum: u64 = totals.iter().sum();
     assert!(

@@ -155,7 +155,7 @@ impl<E> Shared<E> {
 }
 
 impl<E: Event> Shared<E> {
-    #[inline]
+    #[inline(always)]
     fn push(&self, entry: E) -> Result<(), Refused<E>> {
         let weight = entry.weight();
         self.ring.push(entry, weight)

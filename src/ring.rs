@@ -97,23 +97,24 @@ impl<T> Ring<T> {
 
     /// Lets the entry in, or hands it back. An entry heavier than the whole bound weighs as much as the bound: it
     /// enters an empty ring.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&self, value: T, weight: usize) -> Result<(), Refused<T>> {
         let weight = (weight as u64).min(self.bytes_max);
-        match self.enter(weight) {
-            Ok(()) => {}
-            Err(Refusal::Full) => return Err(Refused::Full(value)),
-            Err(Refusal::Closed) => return Err(Refused::Closed(value)),
-        }
+        // Made first: what is moved behind the gate is copied once more.
         #[expect(
             clippy::cast_possible_truncation,
             reason = "bounded by bytes_max, a u32"
         )]
-        let slot = Slot {
+        let mut slot = Slot {
             value,
-            lost: self.lost.load(order::COUNT),
+            lost: 0,
             weight: weight as u32,
         };
+        match self.enter(weight) {
+            Ok(()) => slot.lost = self.lost.load(order::COUNT),
+            Err(Refusal::Full) => return Err(Refused::Full(slot.value)),
+            Err(Refusal::Closed) => return Err(Refused::Closed(slot.value)),
+        }
         self.queue.push(slot).map_err(|slot| {
             debug_assert!(false, "the gate let in more than the queue holds");
             self.gate.fetch_sub(ENTRY + weight, order::COUNT);

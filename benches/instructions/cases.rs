@@ -1,9 +1,9 @@
 //! What is counted: the same loop over the same entries, around one call each.
 
-use std::hint::black_box;
-
 use crossbeam_queue::ArrayQueue;
-use gungraun::{library_benchmark, library_benchmark_group, main};
+use gungraun::{
+    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
 use spillring::{AuditEntry, Drainer, Publisher};
 use tempfile::TempDir;
 
@@ -18,7 +18,7 @@ const CAPACITY: usize = 65_536;
 #[inline(always)]
 fn each(entries: Vec<AuditEntry>, mut call: impl FnMut(AuditEntry)) {
     for entry in entries {
-        call(black_box(entry));
+        call(entry);
     }
 }
 
@@ -34,7 +34,8 @@ struct Ours {
     publisher: Publisher<AuditEntry>,
     entries: Vec<AuditEntry>,
     returned: Vec<AuditEntry>,
-    drainer: Drainer<AuditEntry>,
+    lost_before: u64,
+    _drainer: Drainer<AuditEntry>,
     _dir: TempDir,
 }
 
@@ -58,13 +59,14 @@ fn idle() -> Ours {
 
 /// Neither sink nor spill takes anything.
 fn stuck() -> Ours {
-    let ours = ours(start_with(Stalled, |config| {
+    let mut ours = ours(start_with(Stalled, |config| {
         config.ring_capacity = 64;
         config.spill_bytes_max = 1 << 20;
     }));
     for entry in entries().iter().cycle().take(20_000) {
         ours.publisher.publish(entry.clone());
     }
+    ours.lost_before = ours.publisher.stats().lost.total();
     ours
 }
 
@@ -73,13 +75,38 @@ fn ours((drainer, dir): (Drainer<AuditEntry>, TempDir)) -> Ours {
         publisher: drainer.publisher(),
         entries: entries(),
         returned: Vec::with_capacity(CALLS),
-        drainer,
+        lost_before: 0,
+        _drainer: drainer,
         _dir: dir,
     }
 }
 
+fn all_pushed(bare: Bare) {
+    assert_eq!(bare.queue.len(), CALLS);
+}
+
+fn all_handed_back(bare: Bare) {
+    assert_eq!(bare.returned.len(), CALLS);
+}
+
+fn all_accepted(ours: Ours) {
+    assert_eq!(ours.publisher.stats().accepted, CALLS as u64);
+    assert_eq!(ours.publisher.stats().lost.total(), 0);
+}
+
+fn all_lost(ours: Ours) {
+    assert_eq!(
+        ours.publisher.stats().lost.total(),
+        ours.lost_before + CALLS as u64
+    );
+}
+
+fn all_returned(ours: Ours) {
+    assert_eq!(ours.returned.len(), CALLS);
+}
+
 #[library_benchmark]
-#[bench::case(setup = empty)]
+#[bench::case(setup = empty, teardown = all_pushed)]
 fn push_accepted(bare: Bare) -> Bare {
     let Bare {
         queue,
@@ -119,7 +146,7 @@ fn push_refused(bare: Bare) -> Bare {
 }
 
 #[library_benchmark]
-#[bench::case(setup = full)]
+#[bench::case(setup = full, teardown = all_handed_back)]
 fn try_push_refused(bare: Bare) -> Bare {
     let Bare {
         queue,
@@ -139,7 +166,7 @@ fn try_push_refused(bare: Bare) -> Bare {
 }
 
 #[library_benchmark]
-#[bench::case(setup = idle)]
+#[bench::case(setup = idle, teardown = all_accepted)]
 fn publish_accepted(mut ours: Ours) -> Ours {
     let publisher = &ours.publisher;
     each(std::mem::take(&mut ours.entries), |entry| {
@@ -149,7 +176,7 @@ fn publish_accepted(mut ours: Ours) -> Ours {
 }
 
 #[library_benchmark]
-#[bench::case(setup = stuck)]
+#[bench::case(setup = stuck, teardown = all_lost)]
 fn publish_refused(mut ours: Ours) -> Ours {
     let publisher = &ours.publisher;
     each(std::mem::take(&mut ours.entries), |entry| {
@@ -159,7 +186,7 @@ fn publish_refused(mut ours: Ours) -> Ours {
 }
 
 #[library_benchmark]
-#[bench::case(setup = stuck)]
+#[bench::case(setup = stuck, teardown = all_returned)]
 fn try_publish_refused(mut ours: Ours) -> Ours {
     let publisher = &ours.publisher;
     let returned = &mut ours.returned;
@@ -183,7 +210,10 @@ library_benchmark_group!(
     ]
 );
 
-main!(library_benchmark_groups = cases);
+main!(
+    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
+    library_benchmark_groups = cases
+);
 
 pub(crate) fn run() {
     main();
