@@ -12,6 +12,9 @@
     reason = "a bench may panic, and prints"
 )]
 
+#[path = "support/streams.rs"]
+#[allow(dead_code, reason = "each bench uses its part of it")]
+mod streams;
 mod support;
 #[path = "../tests/support/mod.rs"]
 mod test_support;
@@ -21,10 +24,12 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::{self, Context, stream};
+use async_nats::jetstream::{self, Context};
 use spillring::{AuditEntry, Drainer, Event, JetStreamSink, NatsConfig};
+use streams::make;
+use support::usage::memory;
 use support::{entries, start_with};
-use test_support::nats::{Cluster, NatsServer, block_on, client};
+use test_support::nats::{Cluster, NatsServer, client};
 use tokio::runtime::Runtime;
 
 /// How many messages the plain loop has under way.
@@ -216,14 +221,14 @@ fn replay(length: Length) {
         publisher.publish_timeout(entry, LIMIT).expect("room");
     }
     publisher.flush().wait(LIMIT).expect("all is on disk");
-    let (backlog, memory) = (drainer.stats().spilled, resident());
+    let (backlog, resident) = (drainer.stats().spilled, memory("VmRSS"));
     let goal = drainer.stats().delivered + backlog;
     server.restart();
     let begin = Instant::now();
-    let mut most = memory;
+    let mut most = resident;
     while drainer.stats().delivered < goal {
         assert!(begin.elapsed() < LIMIT, "nothing is delivered");
-        most = most.max(resident());
+        most = most.max(memory("VmRSS"));
         std::thread::sleep(Duration::from_millis(1));
     }
     let rate = backlog as f64 / begin.elapsed().as_secs_f64();
@@ -234,34 +239,9 @@ fn replay(length: Length) {
         rate / before.max(after)
     );
     println!(
-        "  memory {} MiB with the backlog on disk, at most {} MiB while it left",
-        memory >> 20,
-        most >> 20
+        "  memory {resident:.0} MiB with the backlog on disk, at most {most:.0} MiB while it left"
     );
     drainer.shutdown(LIMIT).wait(LIMIT * 2).expect("an account");
-}
-
-/// Bytes of memory that this process holds.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm
-        .split_whitespace()
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
-}
-
-fn make(url: &str, name: &str, subjects: &str, replicas: usize) {
-    block_on(async {
-        let context = jetstream::new(client(url).await);
-        let config = stream::Config {
-            name: name.to_owned(),
-            subjects: vec![subjects.to_owned()],
-            num_replicas: replicas,
-            ..Default::default()
-        };
-        context.create_stream(config).await.expect("a stream");
-    });
 }
 
 fn median(rates: &mut [f64]) -> f64 {

@@ -60,6 +60,8 @@ pub struct AuditEntry {
     payload: String,
     previous_hash: [u8; 32],
     entry_hash: [u8; 32],
+    /// What [`Event::weight`](crate::Event::weight) answers: an entry is weighed once, not by each attempt to publish it.
+    weight: u32,
     /// `None` if and only if nothing in it is set: then equality is that of the fields, and no memory is held.
     rare: Option<Box<Rare>>,
 }
@@ -89,6 +91,7 @@ impl AuditEntry {
             event_type,
             agent_id,
             session_id,
+            weight: event::weight_of(&payload, None),
             payload,
             previous_hash,
             entry_hash: [0; 32],
@@ -170,22 +173,24 @@ impl AuditEntry {
         policy_doc_id: Option<String>,
         decision_id: Option<String>,
     ) -> Self {
+        let rare = Rare {
+            lineage,
+            redaction,
+            policy_doc_id,
+            decision_id,
+        }
+        .boxed();
         Self {
             seq,
             timestamp_ns,
             event_type,
             agent_id,
             session_id,
+            weight: event::weight_of(&payload, rare.as_deref()),
             payload,
             previous_hash,
             entry_hash: [0; 32],
-            rare: Rare {
-                lineage,
-                redaction,
-                policy_doc_id,
-                decision_id,
-            }
-            .boxed(),
+            rare,
         }
         .sealed()
     }

@@ -71,8 +71,8 @@ impl<E: Event> Publisher<E> {
         self.shared.push(entry).map_err(|refused| {
             self.shared.refusals.count_return();
             match refused {
-                Refused::Full(entry) => TryPublishError::Full(entry),
-                Refused::Closed(entry) => TryPublishError::Closed(entry),
+                Refused::Full(_) => TryPublishError::Full(refused.into_value()),
+                Refused::Closed(_) => TryPublishError::Closed(refused.into_value()),
             }
         })
     }
@@ -91,8 +91,10 @@ impl<E: Event> Publisher<E> {
         let refusal = loop {
             waiting = match self.shared.push(waiting) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Closed(entry)) => break PublishTimeoutError::Closed(entry),
-                Err(Refused::Full(entry)) => entry,
+                Err(refused @ Refused::Closed(_)) => {
+                    break PublishTimeoutError::Closed(refused.into_value());
+                }
+                Err(refused @ Refused::Full(_)) => refused.into_value(),
             };
             let left = limit.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -157,7 +159,11 @@ impl<E> Shared<E> {
 }
 
 impl<E: Event> Shared<E> {
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, it would be handed a copy of the entry"
+    )]
     fn push(&self, entry: E) -> Result<(), Refused<E>> {
         let weight = entry.weight();
         self.ring.push(entry, weight)
@@ -167,7 +173,7 @@ impl<E: Event> Shared<E> {
     fn lose(&self, refused: Refused<E>) {
         self.refusals.count_loss(&refused);
         self.ring.lose();
-        drop(refused);
+        drop(refused.into_value());
     }
 }
 

@@ -9,6 +9,10 @@
 //!  closed   entries (23 b)   bytes (40 b)
 //! ```
 //!
+//! Neither count begins at zero, but as far below the highest bit of its field as its bound is: that bit of entries says
+//! that there is no room for one more, and that of bytes, once a weight is added, that there is none for that weight. So
+//! one look at three bits admits or refuses.
+//!
 //! **Enter.** A publisher first looks, and is refused without touching the word if there is no room or the ring is
 //! closed. Else it adds one entry and its weight in one step. If the value before that step had no room after all, or
 //! was closed, it subtracts the same again and is refused; else it is inside, and pushes onto the queue.
@@ -33,25 +37,41 @@
 //! away.
 //!
 //! Overshoot is bounded: each thread overshoots by one entry of at most `bytes_max`, which is below 2³², so the fields
-//! hold more than two hundred of the heaviest at once. Beyond that the carry makes the ring look fuller in entries and
+//! hold more than a hundred of the heaviest at once. Beyond that the carry makes the ring look fuller in entries and
 //! emptier in bytes, until the undoing: the bound on bytes may be passed by then, the one on entries never. A thread that
 //! is stopped between its adding and its undoing takes up room for as long.
+//!
+//! # Moves
+//!
+//! Moving an entry costs more than the gate, and the compiler leaves out no move across an atomic access. So an entry is
+//! put into its slot before the gate, the slot is what is pushed or handed back, and the queue holds what has no
+//! destructor ([`Kept`]), which would ask for a copy of its own. `benches/instructions.rs` counts.
+
+use std::mem::ManuallyDrop;
 
 use super::sync::{ArrayQueue, AtomicU64, CachePadded, order};
 
 const CLOSED: u64 = 1 << 63;
+/// No room for one more entry.
+const FULL: u64 = 1 << 62;
 const ENTRY: u64 = 1 << 40;
 const BYTES: u64 = ENTRY - 1;
+/// With a weight added: no room for that weight.
+const HEAVY: u64 = 1 << 39;
 
 /// A bounded queue of entries with many publishers and one drainer.
 #[derive(Debug)]
 pub(crate) struct Ring<T> {
-    queue: ArrayQueue<Slot<T>>,
+    queue: ArrayQueue<Kept<T>>,
     gate: CachePadded<AtomicU64>,
     lost: CachePadded<AtomicU64>,
-    capacity: u64,
+    /// The gate with nothing inside.
+    empty: u64,
     bytes_max: u64,
 }
+
+/// An entry in the queue, or handed back, which whoever has it must open: dropping it would leak the value.
+pub(crate) type Kept<T> = Slot<ManuallyDrop<T>>;
 
 /// An entry on its way through the ring.
 #[derive(Debug)]
@@ -64,11 +84,12 @@ pub(crate) struct Slot<T> {
 
 /// An entry that was not let in.
 #[derive(Debug)]
+#[must_use]
 pub(crate) enum Refused<T> {
     /// There is no room.
-    Full(T),
+    Full(Kept<T>),
     /// The ring is closed.
-    Closed(T),
+    Closed(Kept<T>),
 }
 
 /// What the gate says.
@@ -86,38 +107,44 @@ enum Refusal {
 
 impl<T> Ring<T> {
     pub(crate) fn new(capacity: usize, bytes_max: u32) -> Self {
+        let bytes_max = u64::from(bytes_max);
+        let empty = (FULL - capacity as u64 * ENTRY) + (HEAVY - 1 - bytes_max);
         Self {
             queue: ArrayQueue::new(capacity),
-            gate: CachePadded::new(AtomicU64::new(0)),
+            gate: CachePadded::new(AtomicU64::new(empty)),
             lost: CachePadded::new(AtomicU64::new(0)),
-            capacity: capacity as u64,
-            bytes_max: u64::from(bytes_max),
+            empty,
+            bytes_max,
         }
     }
 
     /// Lets the entry in, or hands it back. An entry heavier than the whole bound weighs as much as the bound: it
     /// enters an empty ring.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, it would be handed a copy of the entry"
+    )]
     pub(crate) fn push(&self, value: T, weight: usize) -> Result<(), Refused<T>> {
         let weight = (weight as u64).min(self.bytes_max);
-        match self.enter(weight) {
-            Ok(()) => {}
-            Err(Refusal::Full) => return Err(Refused::Full(value)),
-            Err(Refusal::Closed) => return Err(Refused::Closed(value)),
-        }
         #[expect(
             clippy::cast_possible_truncation,
             reason = "bounded by bytes_max, a u32"
         )]
-        let slot = Slot {
-            value,
-            lost: self.lost.load(order::COUNT),
+        let mut slot = Slot {
+            value: ManuallyDrop::new(value),
+            lost: 0,
             weight: weight as u32,
         };
+        match self.enter(weight) {
+            Ok(()) => slot.lost = self.lost.load(order::COUNT),
+            Err(Refusal::Full) => return Err(Refused::Full(slot)),
+            Err(Refusal::Closed) => return Err(Refused::Closed(slot)),
+        }
         self.queue.push(slot).map_err(|slot| {
             debug_assert!(false, "the gate let in more than the queue holds");
             self.gate.fetch_sub(ENTRY + weight, order::COUNT);
-            Refused::Full(slot.value)
+            Refused::Full(slot)
         })
     }
 
@@ -138,10 +165,11 @@ impl<T> Ring<T> {
 
     pub(crate) fn inside(&self) -> Inside {
         let word = self.gate.load(order::COUNT);
+        let sum = (word & !CLOSED).wrapping_sub(self.empty);
         Inside {
             closed: word & CLOSED != 0,
-            entries: (word & !CLOSED) / ENTRY,
-            bytes: word & BYTES,
+            entries: sum / ENTRY,
+            bytes: sum & BYTES,
         }
     }
 
@@ -160,22 +188,48 @@ impl<T> Ring<T> {
 
     #[inline]
     fn enter(&self, weight: u64) -> Result<(), Refusal> {
-        self.admit(self.gate.load(order::COUNT), weight)?;
+        admit(self.gate.load(order::COUNT), weight)?;
         let before = self.gate.fetch_add(ENTRY + weight, order::ENTER);
-        self.admit(before, weight).inspect_err(|_| {
+        admit(before, weight).inspect_err(|_| {
             self.gate.fetch_sub(ENTRY + weight, order::COUNT);
         })
     }
+}
 
-    #[inline]
-    fn admit(&self, word: u64, weight: u64) -> Result<(), Refusal> {
-        if word & CLOSED != 0 {
-            Err(Refusal::Closed)
-        } else if word / ENTRY >= self.capacity || (word & BYTES) + weight > self.bytes_max {
-            Err(Refusal::Full)
-        } else {
-            Ok(())
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        while let Some(slot) = self.queue.pop() {
+            drop(slot.open());
         }
+    }
+}
+
+impl<T> Kept<T> {
+    fn open(self) -> Slot<T> {
+        Slot {
+            value: ManuallyDrop::into_inner(self.value),
+            lost: self.lost,
+            weight: self.weight,
+        }
+    }
+}
+
+impl<T> Refused<T> {
+    pub(crate) fn into_value(self) -> T {
+        match self {
+            Self::Full(slot) | Self::Closed(slot) => slot.open().value,
+        }
+    }
+}
+
+#[inline]
+fn admit(word: u64, weight: u64) -> Result<(), Refusal> {
+    if (word + weight) & (CLOSED | FULL | HEAVY) == 0 {
+        Ok(())
+    } else if word & CLOSED != 0 {
+        Err(Refusal::Closed)
+    } else {
+        Err(Refusal::Full)
     }
 }
 
@@ -190,7 +244,7 @@ impl<T> Iterator for Drain<'_, T> {
     type Item = Slot<T>;
 
     fn next(&mut self) -> Option<Slot<T>> {
-        let slot = self.ring.queue.pop()?;
+        let slot = self.ring.queue.pop()?.open();
         self.popped += ENTRY + u64::from(slot.weight);
         Some(slot)
     }

@@ -8,10 +8,9 @@ use tempfile::TempDir;
 
 use crate::door::Door;
 use crate::ear::Appends;
-use crate::measure::{
-    LIMIT, Note, forget_peak, median, memory, mib, notes, publish, room_for, shuffled, watching_wal,
-};
+use crate::measure::{LIMIT, Note, median, mib, notes, publish, room_for, shuffled, watching_wal};
 use crate::support::args::Args;
+use crate::support::usage::{forget_peak, memory};
 
 /// A backlog, and what was measured at its depth.
 struct Backlog {

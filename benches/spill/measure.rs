@@ -105,18 +105,6 @@ pub(crate) fn watching_wal<T>(spill: &Path, work: impl FnOnce() -> T) -> (T, u64
     })
 }
 
-/// Memory of this process in MiB: `VmRSS`, or `VmHWM`, the most since [`forget_peak`].
-pub(crate) fn memory(field: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with(field));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
-    kib.unwrap_or(f64::NAN) / 1024.0
-}
-
-pub(crate) fn forget_peak() {
-    std::fs::write("/proc/self/clear_refs", "5").expect("Linux lets a process forget its peak");
-}
-
 pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

@@ -1,4 +1,7 @@
-//! What the benches with a harness of their own are told on the command line: the names of parts, `--test`, `--rows N`.
+//! What the benches with a harness of their own are told on the command line: the names of parts, `--test`, `--rows N`,
+//! `--seconds N`, `--publishers N,N`.
+
+use std::str::FromStr;
 
 /// How thoroughly a part measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,10 @@ pub(crate) struct Args {
     pub(crate) length: Length,
     /// How many rows the parts that ask for it are to use.
     pub(crate) rows: Option<u64>,
+    /// How long the parts that ask for it are to measure.
+    pub(crate) seconds: Option<u64>,
+    /// With how many publishers, one after the other; none is named if it is empty.
+    pub(crate) publishers: Vec<usize>,
 }
 
 impl Args {
@@ -23,15 +30,16 @@ impl Args {
             names: Vec::new(),
             length: Length::Full,
             rows: None,
+            seconds: None,
+            publishers: Vec::new(),
         };
         let mut given = std::env::args().skip(1);
         while let Some(arg) = given.next() {
             match arg.as_str() {
                 "--test" => args.length = Length::Short,
-                "--rows" => {
-                    let rows = given.next().and_then(|rows| rows.parse().ok());
-                    args.rows = Some(rows.expect("--rows takes a number"));
-                }
+                "--rows" => args.rows = numbers(given.next()).pop(),
+                "--seconds" => args.seconds = numbers(given.next()).pop(),
+                "--publishers" => args.publishers = numbers(given.next()),
                 flag if flag.starts_with("--") => {}
                 name => args.names.push(name.to_owned()),
             }
@@ -51,4 +59,11 @@ impl Args {
             Length::Short => short,
         }
     }
+}
+
+/// Numbers with commas between them.
+fn numbers<N: FromStr>(given: Option<String>) -> Vec<N> {
+    let given = given.expect("a number behind the flag");
+    let number = |word: &str| word.parse().ok().expect("a number");
+    given.split(',').map(number).collect()
 }

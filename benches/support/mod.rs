@@ -4,6 +4,7 @@
 
 pub(crate) mod args;
 pub(crate) mod latency;
+pub(crate) mod usage;
 
 use spillring::{
     AuditEntry, Batch, BoxFuture, Config, Delivery, Drainer, Event, Position, PublisherId, Sink,

@@ -157,7 +157,7 @@ pub fn close_against_push() {
         let ring = ring(2);
         let publisher = publisher(&ring, &[1, 2]);
         ring.close();
-        assert!(matches!(ring.push(9, LIGHT), Err(Refused::Closed(9))));
+        assert!(matches!(ring.push(9, LIGHT), Err(Refused::Closed(_))));
         let popped = values(&drain_to_the_end(&ring));
         assert_eq!(popped, join(publisher));
         assert_empty(&ring);

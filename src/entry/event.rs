@@ -47,8 +47,9 @@ impl Event for AuditEntry {
         json::encode(self, out).map_err(|error| EncodeError(error.into()))
     }
 
+    #[inline]
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.payload.len() + self.rare().map_or(0, weight_of)
+        self.weight as usize
     }
 }
 
@@ -59,7 +60,13 @@ fn allowed(character: char) -> char {
     }
 }
 
-fn weight_of(rare: &Rare) -> usize {
+/// Of an entry with these parts.
+pub(super) fn weight_of(payload: &str, rare: Option<&Rare>) -> u32 {
+    let weight = size_of::<AuditEntry>() + payload.len() + rare.map_or(0, weight_of_rare);
+    u32::try_from(weight).unwrap_or(u32::MAX)
+}
+
+fn weight_of_rare(rare: &Rare) -> usize {
     let texts = [
         &rare.lineage.team_id,
         &rare.lineage.org_id,

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::event::weight_of;
 use super::parts::{Lineage, Rare, Redaction};
 use super::{AgentId, AuditEntry, AuditEventType, CredentialFinding, SessionId};
 
@@ -103,17 +104,19 @@ impl From<Flat<'_>> for AuditEntry {
             },
             policy_doc_id: owned(flat.policy_doc_id),
             decision_id: owned(flat.decision_id),
-        };
+        }
+        .boxed();
         Self {
             seq: flat.seq,
             timestamp_ns: flat.timestamp_ns,
             event_type: flat.event_type,
             agent_id: flat.agent_id,
             session_id: flat.session_id,
+            weight: weight_of(&flat.payload, rare.as_deref()),
             payload: flat.payload.into_owned(),
             previous_hash: flat.previous_hash,
             entry_hash: flat.entry_hash,
-            rare: rare.boxed(),
+            rare,
         }
     }
 }
