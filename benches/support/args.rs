@@ -1,4 +1,5 @@
-//! What the benches with a harness of their own are told on the command line: the names of parts, `--test`, `--rows N`.
+//! What the benches with a harness of their own are told on the command line: the names of parts, `--test`, `--rows N`,
+//! `--samples N`.
 
 /// How thoroughly a part measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(crate) struct Args {
     pub(crate) length: Length,
     /// How many rows the parts that ask for it are to use.
     pub(crate) rows: Option<u64>,
+    /// How many samples the parts that ask for it are to take of each candidate.
+    pub(crate) samples: Option<usize>,
 }
 
 impl Args {
@@ -23,6 +26,7 @@ impl Args {
             names: Vec::new(),
             length: Length::Full,
             rows: None,
+            samples: None,
         };
         let mut given = std::env::args().skip(1);
         while let Some(arg) = given.next() {
@@ -31,6 +35,10 @@ impl Args {
                 "--rows" => {
                     let rows = given.next().and_then(|rows| rows.parse().ok());
                     args.rows = Some(rows.expect("--rows takes a number"));
+                }
+                "--samples" => {
+                    let samples = given.next().and_then(|samples| samples.parse().ok());
+                    args.samples = Some(samples.expect("--samples takes a number"));
                 }
                 flag if flag.starts_with("--") => {}
                 name => args.names.push(name.to_owned()),
