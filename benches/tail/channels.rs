@@ -29,6 +29,7 @@ pub(crate) fn channels(
     mut lanes: Vec<Box<dyn Lane>>,
 ) {
     let mut part = Part::new(name, machine);
+    context.warm_up(&mut lanes);
     let shapes = [
         Shape::Saturated,
         Shape::Paced(Duration::from_micros(1)),

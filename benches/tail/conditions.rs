@@ -49,6 +49,7 @@ fn with(context: &Context, part: &mut Part, name: &str, sink: impl Sink, gets: G
             config.spill_bytes_max = 64 << 30;
         })),
     ];
+    context.warm_up(&mut lanes);
     let rows = context.blocks(&mut lanes, PACE);
     let title = format!("{name}, {}", PACE.title());
     part.figure(&title, &name.replace(' ', "-"), &rows);
@@ -137,6 +138,7 @@ fn asleep(context: &Context, part: &mut Part) {
         Box::new(bare()),
         Box::new(ours("spillring", Free, Gets::Everything, |_| {})),
     ];
+    context.warm_up(&mut lanes);
     let (rows, noise) = context.in_turns(&mut lanes, SILENCE, context.samples(3_000, 20));
     let title = format!("drainer asleep, {}", Shape::Paced(SILENCE).title());
     part.figure(&title, "drainer-asleep", &rows);

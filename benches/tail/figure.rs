@@ -186,7 +186,7 @@ fn service_table(rows: &[Row]) -> Table {
     head.extend(QUANTILES.map(|(name, _)| name.to_owned()));
     for (other, name) in [(bare, "bare"), (ours, "ours")] {
         if other.is_some() {
-            head.extend(["p50", "p99", "p99.9"].map(|quantile| format!("{quantile} / {name}")));
+            head.push(format!("p50, p99, p99.9 / {name}"));
         }
     }
     let mut table = vec![head];
@@ -194,14 +194,14 @@ fn service_table(rows: &[Row]) -> Table {
         let mut cells = vec![row.name.clone(), grouped(row.service.len())];
         cells.extend(QUANTILES.map(|(_, quantile)| ns(row.service.value_at_quantile(quantile))));
         for other in [bare, ours].into_iter().flatten() {
-            cells.extend([0.5, 0.99, 0.999].map(|quantile| {
+            let ratio = |quantile| {
                 let [its, others] = [row, other].map(|row| row.service.value_at_quantile(quantile));
-                if row.role == Role::Floor {
-                    String::new()
-                } else {
-                    format!("{:.2}", its as f64 / others.max(1) as f64)
-                }
-            }));
+                format!("{:.2}", its as f64 / others.max(1) as f64)
+            };
+            cells.push(match row.role {
+                Role::Floor => String::new(),
+                _ => [0.5, 0.99, 0.999].map(ratio).join(", "),
+            });
         }
         table.push(cells);
     }

@@ -71,11 +71,11 @@ impl Receipts {
         })
     }
 
-    /// Notes that so many were received now. For the receiver alone.
+    /// Notes that so many were received now; those beyond the capacity only count. For the receiver alone.
     #[inline]
     pub(crate) fn stamp(&self, entries: usize) {
         let (now, count) = (self.clock.raw(), self.count.load(Ordering::Relaxed));
-        for time in &self.times[count..count + entries] {
+        for time in self.times.iter().skip(count).take(entries) {
             time.store(now, Ordering::Relaxed);
         }
         self.count.store(count + entries, Ordering::Release);
@@ -83,8 +83,9 @@ impl Receipts {
 
     pub(crate) fn times(&self) -> impl Iterator<Item = u64> {
         let count = self.count.load(Ordering::Acquire);
-        self.times[..count]
+        self.times
             .iter()
+            .take(count)
             .map(|time| time.load(Ordering::Relaxed))
     }
 

@@ -59,13 +59,15 @@ pub(crate) fn plot(path: &Path, title: &str, rows: &[Row]) {
 }
 
 fn draw(path: &Path, title: &str, rows: &[Row]) -> Result<(), Box<dyn std::error::Error>> {
-    let area = SVGBackend::new(path, (900, 520)).into_drawing_area();
+    let area = SVGBackend::new(path, (1_080, 500)).into_drawing_area();
     area.fill(&WHITE)?;
+    let (curves, legend) = area.split_horizontally(820);
     let highest = rows.iter().map(|row| row.service.max()).max().unwrap_or(0);
     let top = 10_f64.powf((highest.max(100) as f64).log10().ceil());
-    let mut chart = ChartBuilder::on(&area)
+    let mut chart = ChartBuilder::on(&curves)
         .caption(title, ("sans-serif", 20))
         .margin(12)
+        .margin_right(26)
         .x_label_area_size(44)
         .y_label_area_size(76)
         .build_cartesian_2d(Nines, (1.0..top).log_scale())?;
@@ -80,32 +82,24 @@ fn draw(path: &Path, title: &str, rows: &[Row]) -> Result<(), Box<dyn std::error
         .bold_line_style(RGBColor(205, 205, 205))
         .draw()?;
     let mut families = Vec::new();
-    for row in rows {
+    for (y, row) in (50..).step_by(22).zip(rows) {
         let (colour, dashes) = look(row, &mut families);
-        let style = colour.stroke_width(2);
-        let points = curve(row);
-        let line = |x, y| vec![(x, y), (x + 30, y)];
+        let (points, style) = (curve(row), colour.stroke_width(2));
+        let sample = vec![(4, y), (40, y)];
         match dashes {
-            Some(size) => chart
-                .draw_series(DashedLineSeries::new(points, size, size / 2, style))?
-                .label(&row.name)
-                .legend(move |(x, y)| {
-                    DashedPathElement::new(line(x, y).into_iter(), size, size / 2, style)
-                }),
-            None => chart
-                .draw_series(LineSeries::new(points, style))?
-                .label(&row.name)
-                .legend(move |(x, y)| PathElement::new(line(x, y), style)),
-        };
+            Some(dash) => {
+                chart.draw_series(DashedLineSeries::new(points, dash, dash / 2, style))?;
+                let sample = sample.into_iter();
+                legend.draw(&DashedPathElement::new(sample, dash, dash / 2, style))?;
+            }
+            None => {
+                chart.draw_series(LineSeries::new(points, style))?;
+                legend.draw(&PathElement::new(sample, style))?;
+            }
+        }
+        let name = row.name.clone();
+        legend.draw(&Text::new(name, (50, y - 7), ("sans-serif", 14)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .legend_area_size(38)
-        .label_font(("sans-serif", 14))
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(205, 205, 205))
-        .draw()?;
     area.present()?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use quanta::Clock;
 use spillring::AuditEntry;
 
 use crate::figure::Row;
-use crate::lane::{BLOCK, Lane};
+use crate::lane::{BLOCK, CAPACITY, Lane};
 use crate::machine::Noise;
 use crate::support::args::Args;
 use crate::times::{Shape, Times, nanos};
@@ -60,6 +60,23 @@ impl Context {
     /// How many samples are asked for.
     pub(crate) fn samples(&self, full: usize, short: usize) -> usize {
         self.args.samples.unwrap_or(self.args.choose(full, short))
+    }
+
+    /// Sends more through each lane than its queue holds: none is measured while the system finds it memory.
+    pub(crate) fn warm_up(&self, lanes: &mut [Box<dyn Lane>]) {
+        let mut times = Times::default();
+        for _ in 0..=CAPACITY / BLOCK {
+            for lane in &mut *lanes {
+                lane.wake();
+                if let Some(receipts) = lane.receipts() {
+                    receipts.clear();
+                }
+                let entries = self.entries(BLOCK);
+                lane.run(&self.clock, Shape::Saturated, entries, &mut times);
+                lane.settle(BLOCK);
+                lane.rest();
+            }
+        }
     }
 
     /// Blocks of all lanes in turns. Each begins with the queue empty and the receiver idle for as long as any other's;
