@@ -12,7 +12,7 @@ use crate::lane::{CAPACITY, LIMIT, Lane, Rig, Role};
 use crate::machine::Machine;
 use crate::ours::{Gets, Publish, TryPublish, ours};
 use crate::rounds::Context;
-use crate::shipped::{Queue, bare, nothing};
+use crate::shipped::{Queue, bare, nothing, sends_entries};
 use crate::support::{Away, Free, Stalled, start_with};
 use crate::test_support::nats::NatsServer;
 use crate::times::{Sender, Shape};
@@ -55,40 +55,14 @@ fn with(context: &Context, part: &mut Part, name: &str, sink: impl Sink, gets: G
     part.figure(&title, &name.replace(' ', "-"), &rows);
 }
 
-/// A bare queue that is full: the entry is handed back.
-#[derive(Debug)]
-struct Returns(Queue);
-
-impl Sender for Returns {
-    type Item = AuditEntry;
-
-    fn prepare(entry: AuditEntry) -> AuditEntry {
-        entry
-    }
-
-    #[inline]
-    fn send(&mut self, entry: AuditEntry) -> Option<AuditEntry> {
-        self.0.push(entry).err()
-    }
-}
-
-/// The same, and the entry is dropped in the call, as `publish` does.
+/// A bare queue from which a refused entry is dropped in the call, as `publish` does.
 #[derive(Debug)]
 struct Drops(Queue);
 
-impl Sender for Drops {
-    type Item = AuditEntry;
-
-    fn prepare(entry: AuditEntry) -> AuditEntry {
-        entry
-    }
-
-    #[inline]
-    fn send(&mut self, entry: AuditEntry) -> Option<AuditEntry> {
-        drop(self.0.push(entry));
-        None
-    }
-}
+sends_entries!(Drops, |queue, entry| {
+    drop(queue.0.push(entry));
+    None
+});
 
 /// Every call is refused: the sink never answers and the spill is at its cap, so nothing leaves the ring. Nothing leaves
 /// the bare queue either.
@@ -113,7 +87,7 @@ fn full(context: &Context, part: &mut Part) {
         Box::new(Rig::alone(
             "ArrayQueue, handed back",
             Role::Bare,
-            Returns(Arc::clone(&queue)),
+            Arc::clone(&queue),
         )),
         Box::new(Rig::alone("ArrayQueue, dropped", Role::Other, Drops(queue))),
         Box::new(Rig::alone(

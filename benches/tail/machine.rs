@@ -166,6 +166,8 @@ pub(crate) fn cores() -> Vec<usize> {
 /// Lets the thread, or the calling one if none is named, run on these cores only.
 pub(crate) fn pin(thread: Option<Pid>, cores: &[usize]) {
     let mut set = CpuSet::new();
-    cores.iter().for_each(|core| set.set(*core));
+    for core in cores {
+        set.set(*core);
+    }
     sched_setaffinity(thread, &set).expect("a thread of this process");
 }

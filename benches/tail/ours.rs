@@ -9,6 +9,7 @@ use spillring::{
 
 use crate::lane::{LIMIT, Receipts, Rig, Role};
 use crate::machine::Threads;
+use crate::shipped::sends_entries;
 use crate::support::start_with;
 use crate::times::Sender;
 
@@ -16,37 +17,19 @@ use crate::times::Sender;
 #[derive(Debug, Clone)]
 pub(crate) struct Publish(pub(crate) Publisher<AuditEntry>);
 
-impl Sender for Publish {
-    type Item = AuditEntry;
-
-    fn prepare(entry: AuditEntry) -> AuditEntry {
-        entry
-    }
-
-    #[inline]
-    fn send(&mut self, entry: AuditEntry) -> Option<AuditEntry> {
-        self.0.publish(entry);
-        None
-    }
-}
+sends_entries!(Publish, |publisher, entry| {
+    publisher.0.publish(entry);
+    None
+});
 
 /// `try_publish`: a refused entry is handed back.
 #[derive(Debug, Clone)]
 pub(crate) struct TryPublish(pub(crate) Publisher<AuditEntry>);
 
-impl Sender for TryPublish {
-    type Item = AuditEntry;
-
-    fn prepare(entry: AuditEntry) -> AuditEntry {
-        entry
-    }
-
-    #[inline]
-    fn send(&mut self, entry: AuditEntry) -> Option<AuditEntry> {
-        let refused = self.0.try_publish(entry).err();
-        refused.map(TryPublishError::into_entry)
-    }
-}
+sends_entries!(TryPublish, |publisher, entry| {
+    let refused = publisher.0.try_publish(entry).err();
+    refused.map(TryPublishError::into_entry)
+});
 
 /// Whether the sink ever gets anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -86,16 +86,13 @@ fn draw(path: &Path, title: &str, rows: &[Row]) -> Result<(), Box<dyn std::error
         let (colour, dashes) = look(row, &mut families);
         let (points, style) = (curve(row), colour.stroke_width(2));
         let sample = vec![(4, y), (40, y)];
-        match dashes {
-            Some(dash) => {
-                chart.draw_series(DashedLineSeries::new(points, dash, dash / 2, style))?;
-                let sample = sample.into_iter();
-                legend.draw(&DashedPathElement::new(sample, dash, dash / 2, style))?;
-            }
-            None => {
-                chart.draw_series(LineSeries::new(points, style))?;
-                legend.draw(&PathElement::new(sample, style))?;
-            }
+        if let Some(dash) = dashes {
+            chart.draw_series(DashedLineSeries::new(points, dash, dash / 2, style))?;
+            let sample = sample.into_iter();
+            legend.draw(&DashedPathElement::new(sample, dash, dash / 2, style))?;
+        } else {
+            chart.draw_series(LineSeries::new(points, style))?;
+            legend.draw(&PathElement::new(sample, style))?;
         }
         let name = row.name.clone();
         legend.draw(&Text::new(name, (50, y - 7), ("sans-serif", 14)))?;

@@ -88,11 +88,11 @@ fn pairs(context: &Context, part: &mut Part, threads: usize, shape: Shape) {
         ("ArrayQueue again / ArrayQueue", 1, 0),
         ("spillring again / spillring", 3, 2),
     ] {
-        let mut cells = vec![name.to_owned()];
-        cells.extend(
+        let mut line = vec![name.to_owned()];
+        line.extend(
             [0.5, 0.99, 0.999].map(|quantile| ratios(&runs[above], &runs[below], quantile)),
         );
-        table.push(cells);
+        table.push(line);
     }
     print_table(&table);
 }
@@ -118,9 +118,9 @@ where
         service: latencies(),
         noise: Noise::default(),
     };
-    let share = context.block() / threads;
+    let each = context.block() / threads;
     for _ in 0..blocks {
-        let shares: Vec<_> = (0..threads).map(|_| context.entries(share)).collect();
+        let shares: Vec<_> = (0..threads).map(|_| context.entries(each)).collect();
         rig.wake();
         if let Some(receipts) = rig.receipts() {
             receipts.clear();
@@ -143,7 +143,7 @@ where
             }
         });
         run.noise.steal_ms += steal_ms;
-        rig.settle(share * threads);
+        rig.settle(each * threads);
         rig.rest();
     }
     run

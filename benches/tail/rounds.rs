@@ -125,17 +125,18 @@ impl Context {
         let stretch = usize::try_from(STRETCH_MAX.as_nanos() / period.as_nanos());
         let stretch = stretch.unwrap_or(STRETCH).clamp(1, STRETCH);
         let (mut rows, mut noise) = (rows(lanes), Noise::default());
-        lanes.iter().for_each(|lane| lane.wake());
+        for lane in lanes.iter() {
+            lane.wake();
+        }
         let warm_up = stretch.min(100);
         let mut left = periods + warm_up;
         while left > 0 {
             let warming = left > periods;
             let count = if warming { warm_up } else { left.min(stretch) };
             left -= count;
-            lanes
-                .iter()
-                .filter_map(|lane| lane.receipts())
-                .for_each(|receipts| receipts.clear());
+            for receipts in lanes.iter().filter_map(|lane| lane.receipts()) {
+                receipts.clear();
+            }
             thread::sleep(IDLE);
             let cpu: Vec<_> = lanes.iter().map(|lane| lane.threads().cpu()).collect();
             let before = Noise::now();
@@ -153,7 +154,9 @@ impl Context {
                 }
             }
         }
-        lanes.iter().for_each(|lane| lane.rest());
+        for lane in lanes.iter() {
+            lane.rest();
+        }
         (rows, noise)
     }
 

@@ -33,7 +33,6 @@ macro_rules! sends_entries {
         }
     };
 }
-#[allow(unused_imports, reason = "for candidates outside the workspace")]
 pub(crate) use sends_entries;
 
 /// The empty region: the entry stays with the caller.
@@ -64,7 +63,7 @@ sends_entries!(mpsc::Sender<AuditEntry>, |sender, entry| {
     sender
         .try_send(entry)
         .err()
-        .map(|refused| refused.into_inner())
+        .map(mpsc::error::TrySendError::into_inner)
 });
 
 sends_entries!(SyncSender<AuditEntry>, |sender, entry| {
