@@ -1,6 +1,6 @@
 //! What `publish` costs its caller: alone, contended, with the ring full, with the sink away, beside a bare queue.
 //!
-//! Criterion gives means of long loops; the tail is the business of `figures`.
+//! Criterion gives means of long loops; the tail is the business of `tail`.
 
 #![allow(
     missing_docs,

@@ -1,5 +1,5 @@
 //! What the benches with a harness of their own are told on the command line: the names of parts, `--test`, `--rows N`,
-//! `--seconds N`, `--publishers N,N`.
+//! `--seconds N`, `--publishers N,N`, `--samples N`.
 
 use std::str::FromStr;
 
@@ -21,6 +21,8 @@ pub(crate) struct Args {
     pub(crate) seconds: Option<u64>,
     /// With how many publishers, one after the other; none is named if it is empty.
     pub(crate) publishers: Vec<usize>,
+    /// How many samples the parts that ask for it are to take of each candidate.
+    pub(crate) samples: Option<usize>,
 }
 
 impl Args {
@@ -32,6 +34,7 @@ impl Args {
             rows: None,
             seconds: None,
             publishers: Vec::new(),
+            samples: None,
         };
         let mut given = std::env::args().skip(1);
         while let Some(arg) = given.next() {
@@ -40,6 +43,7 @@ impl Args {
                 "--rows" => args.rows = numbers(given.next()).pop(),
                 "--seconds" => args.seconds = numbers(given.next()).pop(),
                 "--publishers" => args.publishers = numbers(given.next()),
+                "--samples" => args.samples = numbers(given.next()).pop(),
                 flag if flag.starts_with("--") => {}
                 name => args.names.push(name.to_owned()),
             }

@@ -13,9 +13,8 @@ use spillring::{
 
 /// The 2,000 entries of `tests/data/sessions.jsonl`, 843 bytes at the median.
 pub(crate) fn entries() -> Vec<AuditEntry> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sessions.jsonl");
-    let text = std::fs::read_to_string(path).expect("the data of the tests");
-    text.lines()
+    include_str!("../../tests/data/sessions.jsonl")
+        .lines()
         .map(|line| serde_json::from_str(line).expect("an entry"))
         .collect()
 }
