@@ -33,6 +33,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use args::Args;
+use line::grouped;
 use support::nats::{NatsServer, block_on, client, visit_stream};
 
 /// How long anything may take.
@@ -75,6 +76,11 @@ impl Sizes {
     pub(crate) fn deepest(&self) -> u64 {
         self.depths[self.depths.len() - 1]
     }
+
+    /// How deep the backlog is that goes to a server that is back: what stands there after the last window.
+    pub(crate) fn replayed(&self) -> u64 {
+        self.deepest() + self.window as u64
+    }
 }
 
 /// How often `publish` is called while the server is up.
@@ -87,9 +93,9 @@ pub(crate) const PACES: [(&str, Option<Duration>); 3] = [
 /// What is said of a depth.
 pub(crate) fn down(depth: u64, window: usize) -> String {
     if depth == 0 {
-        format!("NATS down, first {window}")
+        format!("NATS down, first {}", grouped(window as u64))
     } else {
-        format!("NATS down, {depth} in the backlog")
+        format!("NATS down, {} in the backlog", grouped(depth))
     }
 }
 

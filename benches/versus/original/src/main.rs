@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use common::args::Args;
-use common::line::{Figures, Line, Side, rate};
+use common::line::{Figures, Line, Side, grouped, rate};
 use common::meter::Meter;
 use common::support::eventually::eventually;
 use common::support::nats::NatsServer;
@@ -197,7 +197,7 @@ fn down(runtime: &Runtime, sizes: Sizes) {
         );
         if depth == sizes.deepest() {
             tell(
-                &format!("spilling at {depth} in the backlog"),
+                &format!("spilling at {} in the backlog", grouped(depth)),
                 "publish awaited; survives a kill",
                 rate(sizes.window as u64, seconds),
             );
@@ -219,8 +219,9 @@ fn replay(runtime: &Runtime, server: &mut NatsServer, connected: &Connected, siz
     let seconds = begin.elapsed().as_secs_f64();
     runtime.block_on(connected.client.flush()).expect("a flush");
     assert_eq!(flushed as u64, backlog, "the backlog did not leave at once");
+    assert_eq!(backlog, sizes.replayed());
     tell(
-        &format!("replay of about {} to NATS", sizes.deepest()),
+        &format!("replay of {} to NATS", grouped(backlog)),
         "core NATS, unacknowledged",
         rate(backlog, seconds),
     );
@@ -241,7 +242,10 @@ fn free(runtime: &Runtime, sizes: Sizes) {
         let flushed = open.flush_pending().await.expect("a flush");
         let seconds = begin.elapsed().as_secs_f64();
         tell(
-            &format!("replay of {count} into a sink that costs nothing"),
+            &format!(
+                "replay of {} into a sink that costs nothing",
+                grouped(sizes.free)
+            ),
             "one by one",
             rate(sizes.free, seconds),
         );

@@ -135,11 +135,16 @@ impl Row {
     }
 
     pub(crate) fn name(&self) -> String {
-        let side = match self.side {
-            Side::Original => "original",
-            Side::Spillring => "spillring",
-        };
-        format!("{side}, {}", self.how)
+        format!("{}, {}", self.side.name(), self.how)
+    }
+}
+
+impl Side {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Original => "original",
+            Self::Spillring => "spillring",
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{Row, Times};
 
 const WIDTH: u32 = 1_100;
 const LINE: u32 = 26;
-const LABELS: u32 = 520;
+const LABELS: u32 = 480;
 const ORIGINAL: RGBColor = RGBColor(200, 80, 40);
 const SPILLRING: RGBColor = RGBColor(30, 100, 180);
 
@@ -33,6 +33,7 @@ pub(crate) fn draw(rows: &[Row], path: &Path) {
             ("sans-serif", 18),
         )
         .margin(12)
+        .margin_right(40)
         .x_label_area_size(36)
         .y_label_area_size(LABELS)
         .build_cartesian_2d(scale(&found).log_scale(), -0.5..found.len() as f64 - 0.5)
@@ -63,7 +64,7 @@ pub(crate) fn draw(rows: &[Row], path: &Path) {
             .draw_series([Circle::new((p50, y), 5, colour.filled())])
             .expect("it can be drawn");
         chart
-            .draw_series([Circle::new((p99, y), 5, &colour)])
+            .draw_series([Circle::new((p99, y), 5, colour)])
             .expect("it can be drawn");
         chart
             .draw_series(LineSeries::new(
