@@ -9,8 +9,9 @@ The same 2,000 real entries over and over, the same server, the stream that Agen
 turns. Service time: from before the call to after it, the cost of reading the clock included; p99.9 of a thousand calls
 is the worst but one. The original has its own sink and buffer (`synchronous = NORMAL`) and, to its advantage, neither its
 recorder of metrics nor its loop that looks at the backlog. With NATS down its next call comes as soon as the last
-has returned: it cannot be called more often. spillring has its default settings; below the first thousand it is at the
-same time writing up to 8,000 of the backlog to disk. Spilling: until `publish` has returned, or until all are flushed.
+has returned: it cannot be called more often. spillring has its default settings; beyond the first thousand it is at the
+same time writing up to 8,000 of the backlog to disk. Ratios are those to each row of the original, in their order.
+Spilling: until `publish` has returned, or until all are flushed.
 Replay: the original hands over without acknowledgement, spillring is timed from the first acknowledgement to the last.
 Each figure is the median of the rounds, with the least and the most of them.";
 
