@@ -1,5 +1,10 @@
 //! What is counted: the same loop over the same entries, around one call each.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "gungraun hands over what a case has left behind"
+)]
+
 use crossbeam_queue::ArrayQueue;
 use gungraun::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
@@ -16,6 +21,10 @@ const CAPACITY: usize = 65_536;
 
 /// Calls `call` with each entry; in all cases the same code around it.
 #[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "the same code in each case, whatever the compiler thinks of it"
+)]
 fn each(entries: Vec<AuditEntry>, mut call: impl FnMut(AuditEntry)) {
     for entry in entries {
         call(entry);
@@ -115,7 +124,7 @@ fn push_accepted(bare: Bare) -> Bare {
     } = bare;
     each(entries, |entry| {
         if let Err(entry) = queue.push(entry) {
-            drop(entry)
+            drop(entry);
         }
     });
     Bare {
@@ -135,7 +144,7 @@ fn push_refused(bare: Bare) -> Bare {
     } = bare;
     each(entries, |entry| {
         if let Err(entry) = queue.push(entry) {
-            drop(entry)
+            drop(entry);
         }
     });
     Bare {
@@ -155,7 +164,7 @@ fn try_push_refused(bare: Bare) -> Bare {
     } = bare;
     each(entries, |entry| {
         if let Err(entry) = queue.push(entry) {
-            returned.push(entry)
+            returned.push(entry);
         }
     });
     Bare {
@@ -170,7 +179,7 @@ fn try_push_refused(bare: Bare) -> Bare {
 fn publish_accepted(mut ours: Ours) -> Ours {
     let publisher = &ours.publisher;
     each(std::mem::take(&mut ours.entries), |entry| {
-        publisher.publish(entry)
+        publisher.publish(entry);
     });
     ours
 }
@@ -180,7 +189,7 @@ fn publish_accepted(mut ours: Ours) -> Ours {
 fn publish_refused(mut ours: Ours) -> Ours {
     let publisher = &ours.publisher;
     each(std::mem::take(&mut ours.entries), |entry| {
-        publisher.publish(entry)
+        publisher.publish(entry);
     });
     ours
 }

@@ -72,7 +72,8 @@ pub(crate) fn process_runtime(pid: u32) -> Duration {
 
 /// Memory of this process in MiB: `VmRSS`, `RssAnon`, or `VmHWM`, the most since [`forget_peak`].
 pub(crate) fn memory(field: &str) -> f64 {
-    number(Path::new("/proc/self/status"), field) as f64 / 1024.0
+    let kib = number(Path::new("/proc/self/status"), field);
+    f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
 }
 
 pub(crate) fn forget_peak() {

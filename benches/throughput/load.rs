@@ -63,7 +63,7 @@ fn one(
     span: Duration,
 ) -> (u64, Instant, Duration) {
     let mut entries = entries.iter().cycle();
-    let mut published = 0;
+    let mut done = 0;
     loop {
         let elapsed = begin.elapsed().min(span);
         #[expect(
@@ -72,13 +72,13 @@ fn one(
             reason = "a number of entries"
         )]
         let due = (rate * elapsed.as_secs_f64()) as u64;
-        while published < due {
+        while done < due {
             let entry = entries.next().expect("a cycle has no end");
             publisher.publish(entry.clone());
-            published += 1;
+            done += 1;
         }
         if elapsed == span {
-            return (published, Instant::now(), own_runtime());
+            return (done, Instant::now(), own_runtime());
         }
         thread::sleep(PAUSE);
     }

@@ -118,8 +118,8 @@ pub(crate) fn trial(
     let behind_end = behind(&drainer);
     until_delivered(&drainer, LIMIT);
     let done = Instant::now();
-    let [drainer_ran, sink_ran] = [0, 1].map(|at| threads[at].runtime() - before[at]);
-    let server_ran = process_runtime(server.pid()) - server_before;
+    let [drainer_ran, sink_ran] = [0, 1].map(|at| threads[at].runtime().saturating_sub(before[at]));
+    let server_ran = process_runtime(server.pid()).saturating_sub(server_before);
     let stats = drainer.stats();
     let stored = match judge {
         Judge::Stats => stats.delivered,
