@@ -35,9 +35,11 @@ use ring_age::RingAge;
 /// The shortest wait between two looks at an empty ring; it doubles up to `poll_max`.
 const POLL_MIN: Duration = Duration::from_micros(50);
 
-/// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them. Each
-/// pop takes cache lines from the publishers that they are about to write.
-const GATHER: Duration = Duration::from_millis(1);
+/// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them: each
+/// pop takes cache lines from the publishers that they are about to write. At the most, and for each slot of the ring: a
+/// small one must not fill meanwhile.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+const GATHER_PER_SLOT: Duration = Duration::from_nanos(16);
 
 /// How long a sink that does not stop is waited for at the end.
 const SINK_STOP_MAX: Duration = Duration::from_millis(250);
@@ -64,6 +66,7 @@ pub(crate) struct Drainer {
     poll: Duration,
     ring_age: RingAge,
     popped_at: Option<Instant>,
+    gather: Duration,
     /// How often the ring was relieved since anything was staged.
     reliefs: u32,
     closing: Closing,
@@ -153,6 +156,8 @@ impl Drainer {
             poll: POLL_MIN,
             ring_age: RingAge::default(),
             popped_at: None,
+            gather: u32::try_from(config.ring_capacity)
+                .map_or(GATHER_MAX, |slots| GATHER_MAX.min(GATHER_PER_SLOT * slots)),
             reliefs: 0,
             closing: Closing::Due,
             retell: None,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{BATCH_BYTES_MAX, Closing, Drainer, GATHER};
+use super::{BATCH_BYTES_MAX, Closing, Drainer};
 use crate::policy::{Facts, Flush, Hand, RingFacts, Staged, Unread, Untold};
 use crate::spill::APPEND_ROWS_MAX;
 
@@ -100,7 +100,7 @@ impl Drainer {
     }
 
     fn gathering_until(&self, now: Instant) -> Option<Instant> {
-        let until = self.popped_at? + GATHER;
+        let until = self.popped_at? + self.gather;
         let may = !self.requests.pending() && self.pipeline.drawn() == 0;
         (may && until > now).then_some(until)
     }
