@@ -54,7 +54,12 @@ fn main() {
         // Each case once, uncounted.
         return cases::run();
     }
-    let counted = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../gungraun/instructions");
+    // Where the runner writes: what it makes of the same variable.
+    let package = std::env::var_os("CARGO_PKG_NAME").unwrap_or_default();
+    let counted = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("../gungraun")
+        .join(package)
+        .join("instructions");
     // What an earlier run has counted must not be taken for this one's.
     fs::remove_dir_all(&counted).ok();
     cases::run();

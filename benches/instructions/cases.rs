@@ -5,11 +5,13 @@
     reason = "gungraun hands over what a case has left behind"
 )]
 
+use std::time::Duration;
+
 use crossbeam_queue::ArrayQueue;
 use gungraun::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use spillring::{AuditEntry, Drainer, Publisher};
+use spillring::{AuditEntry, Drainer, Publisher, State};
 use tempfile::TempDir;
 
 use crate::support::{Free, Stalled, entries, start, start_with};
@@ -72,8 +74,20 @@ fn stuck() -> Ours {
         config.ring_capacity = 64;
         config.spill_bytes_max = 1 << 20;
     }));
-    for entry in entries().iter().cycle().take(20_000) {
-        ours.publisher.publish(entry.clone());
+    let real = entries();
+    let mut more = real.iter().cycle().cloned();
+    loop {
+        let accepted = ours.publisher.stats().accepted;
+        while more
+            .next()
+            .is_some_and(|entry| ours.publisher.try_publish(entry).is_ok())
+        {}
+        let stats = ours.publisher.stats();
+        if stats.state == State::SpillFull && stats.accepted == accepted {
+            break;
+        }
+        // What the drainer can still take, it takes by then.
+        std::thread::sleep(Duration::from_millis(200));
     }
     ours.lost_before = ours.publisher.stats().lost.total();
     ours
