@@ -20,7 +20,10 @@
     clippy::cast_precision_loss,
     reason = "a bench may panic, and prints"
 )]
-#![allow(dead_code, reason = "a part of the rooms is for other parts of the tail bench")]
+#![allow(
+    dead_code,
+    reason = "a part of the rooms is for other parts of the tail bench"
+)]
 
 #[path = "../../tail/channels.rs"]
 mod channels;

@@ -21,7 +21,10 @@ pub(crate) fn more() -> Vec<Box<dyn Lane>> {
 }
 
 sends_entries!(crossbeam_channel::Sender<AuditEntry>, |sender, entry| {
-    sender.try_send(entry).err().map(crossbeam_channel::TrySendError::into_inner)
+    sender
+        .try_send(entry)
+        .err()
+        .map(crossbeam_channel::TrySendError::into_inner)
 });
 
 fn crossbeam() -> Vec<Box<dyn Lane>> {
@@ -33,7 +36,9 @@ fn crossbeam() -> Vec<Box<dyn Lane>> {
         }
     });
     let (sender, receiver) = crossbeam_channel::bounded(CAPACITY);
-    let polled = Rig::polled("crossbeam-channel, polled", sender, move || receiver.try_recv().ok());
+    let polled = Rig::polled("crossbeam-channel, polled", sender, move || {
+        receiver.try_recv().ok()
+    });
     vec![Box::new(shipped), Box::new(polled)]
 }
 
@@ -41,7 +46,10 @@ fn crossbeam() -> Vec<Box<dyn Lane>> {
 struct Kanal(kanal::Sender<AuditEntry>);
 
 sends_entries!(Kanal, |sender, entry| {
-    assert!(sender.0.try_send(entry).is_ok_and(|sent| sent), "the queue was full");
+    assert!(
+        sender.0.try_send(entry).is_ok_and(|sent| sent),
+        "the queue was full"
+    );
     None
 });
 
@@ -72,7 +80,9 @@ impl Sender for thingbuf::mpsc::blocking::Sender<Slot> {
 
     #[inline]
     fn send(&mut self, entry: Slot) -> Option<Slot> {
-        self.try_send(entry).err().map(thingbuf::mpsc::errors::TrySendError::into_inner)
+        self.try_send(entry)
+            .err()
+            .map(thingbuf::mpsc::errors::TrySendError::into_inner)
     }
 }
 
@@ -90,12 +100,17 @@ fn thingbuf() -> Vec<Box<dyn Lane>> {
 }
 
 sends_entries!(rtrb::Producer<AuditEntry>, |producer, entry| {
-    producer.push(entry).err().map(|rtrb::PushError::Full(entry)| entry)
+    producer
+        .push(entry)
+        .err()
+        .map(|rtrb::PushError::Full(entry)| entry)
 });
 
 fn rtrb() -> Box<dyn Lane> {
     let (producer, mut consumer) = rtrb::RingBuffer::new(CAPACITY);
-    Box::new(Rig::polled("rtrb, polled", producer, move || consumer.pop().ok()))
+    Box::new(Rig::polled("rtrb, polled", producer, move || {
+        consumer.pop().ok()
+    }))
 }
 
 impl Sender for NonBlocking {
