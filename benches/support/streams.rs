@@ -38,12 +38,12 @@ pub(crate) fn count_in_order(url: &str) -> u64 {
             let message = messages.next().await.expect("more").expect("a message");
             let header = |name| Some(message.headers.as_ref()?.get(name)?.as_str());
             let id = header("Audit-Id").expect("each entry has an id");
-            let lost = header("Audit-Lost").map_or(0, |lost| lost.parse().expect("a number"));
+            let gone = header("Audit-Lost").map_or(0, |gone| gone.parse().expect("a number"));
             let (run, number) = id.rsplit_once('.').expect("run and number");
-            assert_eq!(number.parse(), Ok(n + 1 + lost), "{id} behind {n}");
+            assert_eq!(number.parse(), Ok(n + 1 + gone), "{id} behind {n}");
             assert!(count == 0 || last == run, "one run");
             run.clone_into(&mut last);
-            (n, count) = (n + 1 + lost, count + 1);
+            (n, count) = (n + 1 + gone, count + 1);
             if message.info().expect("a JetStream message").pending == 0 {
                 return count;
             }

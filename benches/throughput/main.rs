@@ -39,7 +39,7 @@ const MINUTES_MAX: u32 = 8;
 /// Below that something is broken.
 const LEAST: f64 = 1_000.0;
 /// What a second of it may put on the disk, stream and spill together.
-const BYTES_PER_SECOND: u64 = 300 << 20;
+const BYTES_PER_SECOND: u64 = 200 << 20;
 
 fn main() {
     let args = Args::read();
