@@ -211,3 +211,23 @@ impl Refusals {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ring's slots have no destructors.
+    #[test]
+    fn a_ring_frees_what_is_left_in_it_and_what_it_refuses() {
+        let value = Arc::new(());
+        let ring = Ring::new(2, 100);
+        for _ in 0..2 {
+            assert!(ring.push(Arc::clone(&value), 1).is_ok());
+        }
+        let refused = ring.push(Arc::clone(&value), 1);
+        drop(refused.map_err(Refused::into_value));
+        assert_eq!(Arc::strong_count(&value), 3);
+        drop(ring);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+}

@@ -20,7 +20,7 @@ pub(crate) fn make(url: &str, name: &str, subjects: &str, replicas: usize) {
 }
 
 /// Reads the headers of all entries in the stream `AUDIT`, and answers how many there are, once it is certain that they
-/// are those of one run from the first to the last, each once and in order.
+/// are those of one run, each once, in order, and none missing but those that are announced as lost.
 pub(crate) fn count_in_order(url: &str) -> u64 {
     block_on(async {
         let context = jetstream::new(client(url).await);
@@ -33,18 +33,19 @@ pub(crate) fn count_in_order(url: &str) -> u64 {
         let consumer = stream.create_consumer(config).await.expect("a consumer");
         let mut messages = consumer.messages().await.expect("messages");
         let mut last = String::new();
-        let mut n = 0;
+        let (mut n, mut count) = (0, 0);
         loop {
             let message = messages.next().await.expect("more").expect("a message");
-            let id = message.headers.as_ref().and_then(|all| all.get("Audit-Id"));
-            let id = id.expect("each entry has an id").as_str();
+            let header = |name| Some(message.headers.as_ref()?.get(name)?.as_str());
+            let id = header("Audit-Id").expect("each entry has an id");
+            let gone = header("Audit-Lost").map_or(0, |gone| gone.parse().expect("a number"));
             let (run, number) = id.rsplit_once('.').expect("run and number");
-            n += 1;
-            assert_eq!(number.parse(), Ok(n), "behind {last}: {id}");
-            assert!(n == 1 || last == run, "one run");
+            assert_eq!(number.parse(), Ok(n + 1 + gone), "{id} behind {n}");
+            assert!(count == 0 || last == run, "one run");
             run.clone_into(&mut last);
+            (n, count) = (n + 1 + gone, count + 1);
             if message.info().expect("a JetStream message").pending == 0 {
-                return n;
+                return count;
             }
         }
     })

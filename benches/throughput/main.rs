@@ -34,12 +34,12 @@ const STEP: f64 = 1.25;
 /// How often the last step is halved: what is found is within 6 % of the highest.
 const HALVINGS: u32 = 2;
 /// How much slower the minute is tried again, and how often.
-const SLOWER: f64 = 0.95;
-const MINUTES_MAX: u32 = 4;
+const SLOWER: f64 = 0.9;
+const MINUTES_MAX: u32 = 8;
 /// Below that something is broken.
 const LEAST: f64 = 1_000.0;
 /// What a second of it may put on the disk, stream and spill together.
-const BYTES_PER_SECOND: u64 = 300 << 20;
+const BYTES_PER_SECOND: u64 = 200 << 20;
 
 fn main() {
     let args = Args::read();
@@ -58,8 +58,9 @@ fn main() {
         if !args.wants(part) {
             continue;
         }
-        head(part, seconds);
+        println!("\n{part}: the search");
         let mut rate = FIRST;
+        let mut rows = Vec::new();
         for &publishers in &publishers {
             let span = Duration::from_secs(seconds);
             let outcome = if args.length == Length::Short {
@@ -70,7 +71,11 @@ fn main() {
                 rate = outcome.offered;
                 outcome
             };
-            row(publishers, &outcome);
+            rows.push((publishers, outcome));
+        }
+        head(part, seconds);
+        for (publishers, outcome) in &rows {
+            row(*publishers, outcome);
         }
     }
 }

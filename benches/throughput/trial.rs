@@ -14,7 +14,7 @@ use crate::test_support::nats::NatsServer;
 
 /// How long the last acknowledgement may come behind the last publish: a share of the time, and no less than this.
 const LATE_SHARE: f64 = 0.05;
-const LATE_MIN: Duration = Duration::from_secs(1);
+const LATE_MIN: Duration = Duration::from_millis(500);
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_mins(5);
 /// What is published before: to connect, and to have everything at work once.
