@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -293,15 +293,12 @@ impl Sink for Double {
 }
 
 impl Storage {
-    /// A line that a kill has torn is none, as with any journal.
     fn read(&self) -> Vec<Stored> {
         match self {
             Self::Memory(stored) => stored.clone(),
-            Self::File(path) => fs::read_to_string(path)
-                .unwrap_or_default()
-                .split_inclusive('\n')
-                .filter(|line| line.ends_with('\n'))
-                .map(|line| serde_json::from_str(line).expect("a line of the journal"))
+            Self::File(path) => serde_json::Deserializer::from_slice(&whole_lines(path))
+                .into_iter()
+                .map(|row| row.expect("a line of the journal"))
                 .collect(),
         }
     }
@@ -310,15 +307,13 @@ impl Storage {
         match self {
             Self::Memory(stored) => stored.extend_from_slice(rows),
             Self::File(path) => {
-                let text = fs::read(&*path).unwrap_or_default();
-                let whole = text.iter().rposition(|&byte| byte == b'\n');
+                let whole = whole_lines(path).len();
                 let mut file = OpenOptions::new()
                     .create(true)
                     .append(true)
                     .open(&*path)
                     .expect("the journal");
-                file.set_len(whole.map_or(0, |at| at as u64 + 1))
-                    .expect("the journal cut back");
+                file.set_len(whole as u64).expect("the journal cut back");
                 let lines: String = rows
                     .iter()
                     .map(|row| serde_json::to_string(row).expect("a line") + "\n")
@@ -327,6 +322,17 @@ impl Storage {
             }
         }
     }
+}
+
+/// A line that a kill has torn is none, as with any journal; the tear may be within a character.
+fn whole_lines(path: &Path) -> Vec<u8> {
+    let mut text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read.expect("the journal"),
+    };
+    let whole = text.iter().rposition(|&byte| byte == b'\n');
+    text.truncate(whole.map_or(0, |at| at + 1));
+    text
 }
 
 impl Stored {
