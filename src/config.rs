@@ -40,7 +40,7 @@ pub struct Config {
     /// its cursor a transaction of the 1,000 messages that a NATS server takes.
     #[serde(default = "defaults::batch_max")]
     pub batch_max: usize,
-    /// The longest wait between two looks at an empty ring. Default 5 ms.
+    /// The longest wait between two looks at an empty ring. Default 8 ms.
     #[serde(default = "defaults::poll_max", with = "humantime_serde")]
     pub poll_max: Duration,
     /// How long a sink may take over a batch before the outcome counts as unknown. Default 5 s.
@@ -260,7 +260,7 @@ mod defaults {
         999
     }
     pub(super) const fn poll_max() -> Duration {
-        Duration::from_millis(5)
+        Duration::from_millis(8)
     }
     pub(super) const fn ack_timeout() -> Duration {
         Duration::from_secs(5)

@@ -65,6 +65,9 @@ pub(crate) struct Drainer {
     pace: Option<Pace>,
     poll: Duration,
     ring_age: RingAge,
+    /// How many entries the last look at the ring saw.
+    seen: u64,
+    /// When so much was popped that what is left is no chunk.
     popped_at: Option<Instant>,
     gather: Duration,
     /// How often the ring was relieved since anything was staged.
@@ -155,6 +158,7 @@ impl Drainer {
                 .map(|rate| Pace::new(rate, config.batch_max)),
             poll: POLL_MIN,
             ring_age: RingAge::default(),
+            seen: 0,
             popped_at: None,
             gather: u32::try_from(config.ring_capacity)
                 .map_or(GATHER_MAX, |slots| GATHER_MAX.min(GATHER_PER_SLOT * slots)),

@@ -260,22 +260,19 @@ impl Facts {
             Hand::RestsUntil(at) => Some(at),
             Hand::Free | Hand::Busy | Hand::Full => None,
         };
-        let gathered = match self.ring {
-            RingFacts::Gathering(until) => Some(until),
-            _ => None,
+        // Of what ends the gathering otherwise, whoever brings it about wakes the drainer.
+        let look = match self.ring {
+            RingFacts::Gathering(until) => until.saturating_duration_since(self.now),
+            _ => self.poll,
         };
         let events = [
-            gathered,
             rest(self.sink),
             rest(self.disk),
             self.stopping.map(|stopping| stopping.deadline),
             self.memory_since.map(|since| since + self.pending_max),
         ];
         let next = events.into_iter().flatten().filter(|at| *at > self.now);
-        Step::Wait(
-            next.min()
-                .map_or(self.poll, |at| self.poll.min(at - self.now)),
-        )
+        Step::Wait(next.min().map_or(look, |at| look.min(at - self.now)))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::times::{Sender, Shape};
 
 const PACE: Shape = Shape::Paced(Duration::from_micros(1));
 /// How long nobody has published anything when a call finds the drainer asleep: twice its longest pause.
-const SILENCE: Duration = Duration::from_millis(10);
+const SILENCE: Duration = Duration::from_millis(16);
 
 pub(crate) fn conditions(context: &Context, machine: &Machine) {
     let mut part = Part::new("conditions", machine);

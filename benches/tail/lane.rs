@@ -23,7 +23,7 @@ pub(crate) const BLOCK: usize = 32_000;
 pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 /// How a receiver that polls backs off: as spillring's drainer does.
 const POLL_MIN: Duration = Duration::from_micros(50);
-const POLL_MAX: Duration = Duration::from_millis(5);
+const POLL_MAX: Duration = Duration::from_millis(8);
 
 /// What a candidate is to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +155,7 @@ impl<S: Sender> Rig<S> {
     }
 
     /// With a receiver that polls as spillring's does: it takes what there is, then sleeps for 50 µs, and for twice as
-    /// long each time it finds nothing, up to 5 ms.
+    /// long each time it finds nothing, up to 8 ms.
     pub(crate) fn polled<T>(
         name: &'static str,
         sender: S,

@@ -24,7 +24,7 @@
 //! All go through the same loop, compiled for each; all queues hold 65,536 entries of the same type, and are never full
 //! but where it is said. They take turns in an order by chance, in blocks that begin with every receiver idle for 20 ms.
 //! While others have their turn, receivers that poll are stopped, but for spillring's drainer, which goes on looking at
-//! its ring every 5 ms: what that takes strikes the others too, and them only. Notes go to memory of the publisher's, or
+//! its ring every 8 ms: what that takes strikes the others too, and them only. Notes go to memory of the publisher's, or
 //! of the receiver's, own.
 
 #![allow(

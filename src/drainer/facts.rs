@@ -77,7 +77,12 @@ impl Drainer {
         reason = "a share of a bound needs no 53 bits"
     )]
     fn ring_facts(&mut self, now: Instant) -> RingFacts {
+        // Not even looked at: the look takes the gate's line from whoever publishes next.
+        if let Some(until) = self.gathering_until(now) {
+            return RingFacts::Gathering(until);
+        }
         let inside = self.intake.inside();
+        self.seen = inside.entries;
         self.ring_age.look(self.counts.popped, inside.entries, now);
         if inside.entries == 0 {
             return if self.pipeline.drawn() == 0 {
@@ -92,8 +97,6 @@ impl Drainer {
             RingFacts::High
         } else if inside.entries >= APPEND_ROWS_MAX as u64 {
             RingFacts::Chunk
-        } else if let Some(until) = self.gathering_until(now) {
-            RingFacts::Gathering(until)
         } else {
             RingFacts::Some
         }

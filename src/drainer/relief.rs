@@ -77,6 +77,9 @@ impl Drainer {
         if self.intake.last_n() + entries_max as u64 > Key::N_MAX && !self.turn_over(now) {
             return records;
         }
+        // No more than was seen: a pop from an empty queue looks at what publishers write.
+        let entries_max =
+            usize::try_from(self.seen).map_or(entries_max, |seen| entries_max.min(seen));
         let since = self.ring_age.since().unwrap_or(now);
         let popped = self
             .intake
@@ -84,7 +87,9 @@ impl Drainer {
         self.counts.popped += popped as u64;
         if popped > 0 {
             self.poll = POLL_MIN;
-            self.popped_at = Some(now);
+            let left = self.seen.saturating_sub(popped as u64);
+            self.ring_age.look(self.counts.popped, left, now);
+            self.popped_at = (left < APPEND_ROWS_MAX as u64).then_some(now);
             self.requests.progress();
         } else if entries_max > 0 && bytes_max > 0 {
             // A publisher is inside and has not pushed yet.
