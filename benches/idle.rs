@@ -1,5 +1,5 @@
 //! What spillring costs while nothing is published, how long the first entry after a silence waits, and how much memory
-//! it holds: `cargo bench --all-features --bench idle -- nats|lines`; without a name both run. `--seconds N` sets how
+//! it holds: `cargo bench --bench idle -- nats|lines`; without a name both run. `--seconds N` sets how
 //! long the silence is watched; with `--test` each runs short.
 //!
 //! Each part runs in a process of its own, which holds nothing but it.

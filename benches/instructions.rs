@@ -2,7 +2,7 @@
 //! callgrind. Fails where one costs more than [`MORE_MAX`] over its bare twin.
 //!
 //! `.ci/instructions` sees to valgrind and to gungraun's runner; where both are on the `PATH`,
-//! `cargo bench --all-features --bench instructions` does.
+//! `cargo bench --bench instructions` does.
 
 #![allow(
     missing_docs,

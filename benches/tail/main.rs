@@ -1,5 +1,5 @@
 //! The tail of `publish` beside other queues, and under every condition: service times by percentile, in tables, JSON and
-//! plots. `cargo bench --all-features --bench tail -- channels|conditions|publishers|preempted|stall`; without a name all
+//! plots. `cargo bench --bench tail -- channels|conditions|publishers|preempted|stall`; without a name all
 //! of them run; with `--test` each runs short; `--samples N` sets how many each candidate has.
 //!
 //! # What is timed
