@@ -30,6 +30,14 @@ fn an_unknown_key_is_told() {
 }
 
 #[test]
+fn a_key_that_has_no_default_is_known() {
+    let bench = Bench::new();
+    bench.write("audit.toml", "[spillring]\nreplay_rate_max = 50000\n");
+    let said = bench.run(&["run", "--spill", "spill", "--config", "audit.toml"]);
+    said.assert_code(0);
+}
+
+#[test]
 fn a_file_without_our_table_is_told() {
     for config in [
         "",
