@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::ConfigError;
 
 #[cfg(feature = "nats")]
+mod assembly;
+#[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "nats")]
+pub use assembly::AssemblyConfig;
 #[cfg(feature = "nats")]
 pub use nats::{
     DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
@@ -24,6 +28,13 @@ pub use nats::{
 pub struct Config {
     /// Where the spill lives; made if missing. One directory per publisher.
     pub spill_dir: PathBuf,
+    /// An event buffer of Agent Assembly whose backlog is taken over at the start, before anything else, as [`import`] does
+    /// it; one that is not there has none. A buffer that cannot be read, or that Agent Assembly has open, is an error.
+    /// Default: none.
+    ///
+    /// [`import`]: crate::import()
+    #[serde(default)]
+    pub import: Option<PathBuf>,
     /// How many entries the ring holds, from 2 to 1,048,576. Default 65,536.
     #[serde(default = "defaults::ring_capacity")]
     pub ring_capacity: usize,
@@ -124,6 +135,7 @@ impl Config {
     pub fn new(spill_dir: impl Into<PathBuf>) -> Self {
         Self {
             spill_dir: spill_dir.into(),
+            import: None,
             ring_capacity: defaults::ring_capacity(),
             ring_bytes_max: defaults::ring_bytes_max(),
             ring_high_water: defaults::ring_high_water(),

@@ -35,7 +35,8 @@ pub struct DeadLetters {
 pub struct DeadLetter {
     /// The number that the entry had: one that the stream tells as lost.
     pub id: Position,
-    /// Why it was given up: `oversize` (larger than [`entry_bytes_max`](crate::Config::entry_bytes_max)) or `rejected`.
+    /// Why it was given up: `oversize` (larger than [`entry_bytes_max`](crate::Config::entry_bytes_max)), `rejected`, or
+    /// `undecodable` (imported, and no entry: it can only be removed).
     pub reason: String,
     /// The same in words, such as the sink's.
     pub detail: String,
@@ -136,7 +137,7 @@ impl DeadLetters {
     /// # Errors
     ///
     /// [`SpillError::NoSuchDeadLetters`], and then nothing is moved; [`SpillError::DamagedDeadLetters`] if some can no
-    /// longer be read: they stay, and the others are moved. Else as [`open`](Self::open).
+    /// longer be read, or are no entries: they stay, and the others are moved. Else as [`open`](Self::open).
     pub fn requeue(
         &self,
         which: &Selection,
@@ -147,7 +148,7 @@ impl DeadLetters {
         self.each_page(which, |spill, mut keys| {
             let run = match &mut run {
                 Some(run) => run,
-                none => none.insert(spill.begin_requeueing()?),
+                none => none.insert(spill.begin_ended_run()?),
             };
             while !keys.is_empty() {
                 let done = spill.requeue(keys, run, last_n)?;

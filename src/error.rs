@@ -91,6 +91,9 @@ pub enum StartError {
     /// The spill cannot be used.
     #[error(transparent)]
     Spill(#[from] SpillError),
+    /// The event buffer of the setting `import` cannot be used.
+    #[error("cannot start with `import`: {0}")]
+    Import(ImportError),
     /// The system would not start a thread or a runtime.
     #[error("cannot start the {what}: {source}")]
     Thread {
@@ -164,9 +167,10 @@ pub enum SpillError {
         /// The numbers.
         ids: Vec<Position>,
     },
-    /// Dead letters do not fit their checksums: they stay where they are, and can only be removed.
+    /// Dead letters do not fit their checksums, or were imported and are no entries: they stay where they are, and can
+    /// only be removed.
     #[error(
-        "dead letters are damaged and stay where they are, until they are removed: {}",
+        "dead letters are damaged, or no entries, and stay where they are until they are removed: {}",
         named(ids)
     )]
     DamagedDeadLetters {
@@ -181,6 +185,41 @@ pub enum SpillError {
         /// How many.
         runs: u32,
     },
+}
+
+/// The backlog of an event buffer of Agent Assembly could not be imported. What was taken over until then is in the spill.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// Agent Assembly has it open.
+    #[error(
+        "the event buffer {file} is in use: stop the Agent Assembly that writes to it, then import again"
+    )]
+    InUse {
+        /// The buffer.
+        file: PathBuf,
+    },
+    /// The file is something else.
+    #[error(
+        "{file} is no event buffer of Agent Assembly, which has a table `events`: give the path of its `buffer.db`"
+    )]
+    NoBuffer {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The buffer cannot be used.
+    #[error("cannot {action} the event buffer {file}: {source}")]
+    Buffer {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The buffer.
+        file: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The spill cannot be used.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
 }
 
 /// The backlog could not be exported.

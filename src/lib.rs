@@ -109,8 +109,11 @@ mod entry;
 mod error;
 mod event;
 mod export;
+mod import;
 mod intake;
 mod metrics;
+#[cfg(feature = "nats")]
+pub mod moving;
 mod policy;
 mod publisher;
 mod ring;
@@ -128,7 +131,11 @@ pub use entry::*;
 pub use error::*;
 pub use event::*;
 pub use export::{Exported, export};
+pub use import::{Imported, import};
 pub use publisher::Publisher;
+#[cfg(feature = "nats")]
+pub use sink::core_nats::AtMostOnceNatsSink;
+pub use sink::emit::EmitSink;
 #[cfg(feature = "nats")]
 pub use sink::jetstream::JetStreamSink;
 pub use sink::json_lines::JsonLinesSink;

@@ -2,6 +2,9 @@
 
 pub mod conformance;
 #[cfg(feature = "nats")]
+pub(crate) mod core_nats;
+pub(crate) mod emit;
+#[cfg(feature = "nats")]
 pub(crate) mod jetstream;
 pub(crate) mod json_lines;
 

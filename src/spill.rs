@@ -36,7 +36,7 @@
 //! - `directory` knows the files, `lock` who may be there, `identity` who the publisher is, `schema` the tables and pragmas,
 //!   `database` transactions and totals;
 //! - `rows` are the statements on the backlog, `losses` those on what stands between entries, `letters` those on the dead
-//!   letters, `read` and `fold` how rows become records, `evict` how the cap is kept, `runs` the starts;
+//!   letters, `imports` those on what comes from elsewhere, `read` and `fold` how rows become records, `evict` how the cap is kept, `runs` the starts;
 //! - `store` is the database through its life: `fault` says what an error means, `places` whether files have moved,
 //!   `quarantine` sets aside, `source` reads what may be damaged, `salvage` carries it over (`first_page` helps it), `stock`,
 //!   `mark` and `reconcile` find out what is missing, `reserve` and `tidy` see to the room on the disk;
@@ -51,6 +51,7 @@ mod first_page;
 mod fold;
 mod gaps;
 mod identity;
+mod imports;
 mod letters;
 mod life;
 mod lock;
@@ -89,6 +90,7 @@ pub(crate) use evict::Evictable;
 use evict::Evictions;
 use fold::Fold;
 pub(crate) use identity::read_identity;
+pub(crate) use imports::Foreign;
 pub(crate) use letters::Letters;
 pub(crate) use life::Memory;
 pub(crate) use look::Look;
@@ -288,11 +290,7 @@ impl Spill {
     ) -> Result<(), SpillError> {
         self.store.write(|database| {
             database.transact("add a dead letter to", |work| {
-                if work.insert_dead_letter(record, reason, detail)? {
-                    work.totals.dead_letters += 1;
-                    work.totals.dead_letter_bytes += record.size();
-                }
-                work.give_up(record)
+                work.bury(record, reason.as_str(), detail)
             })
         })
     }

@@ -8,8 +8,9 @@ use crate::config::{Config, WhenSpillUnusable};
 use crate::control::Control;
 use crate::courier::Courier;
 use crate::drainer;
-use crate::error::{SpillError, StartError};
+use crate::error::{ImportError, SpillError, StartError};
 use crate::event::{Event, LossReason, Run};
+use crate::import::import_if_there;
 use crate::intake::{Intake, RingIntake};
 use crate::publisher::{Publisher, Shared};
 use crate::ring::Ring;
@@ -65,7 +66,7 @@ enum Ending {
 pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, StartError> {
     config.validate()?;
     let (spill, run, untold) = match open_spill(&config) {
-        Err(error) if may_go_without(&config, &error) => {
+        Err(StartError::Spill(error)) if may_go_without(&config, &error) => {
             tracing::error!(target: "spillring", %error, "starting WITHOUT a spill: what the sink does not take stays in memory, and is lost with it");
             let (spill, run) = Spill::absent(&config.spill_dir);
             (spill, run, 0)
@@ -104,12 +105,18 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
 }
 
 /// Also begins a run, and answers how many losses that begins with.
-fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), SpillError> {
+fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), StartError> {
     let mut spill = Spill::open(
         &config.spill_dir,
         config.spill_bytes_max,
         config.spill_durability,
     )?;
+    if let Some(buffer) = &config.import {
+        import_if_there(buffer, &mut spill).map_err(|error| match error {
+            ImportError::Spill(error) => StartError::Spill(error),
+            error => StartError::Import(error),
+        })?;
+    }
     let (run, untold) = spill.start()?;
     Ok((spill, run, untold))
 }

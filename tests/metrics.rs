@@ -8,109 +8,24 @@
     reason = "a failed expectation fails the test; its counts are small"
 )]
 
+#[path = "support/ear.rs"]
+mod ear;
 #[path = "support/core.rs"]
 mod support;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use metrics::{
-    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
-    SharedString, Unit,
-};
 use parking_lot::Mutex;
 use spillring::{LossReason, State, WhenSpillFull};
 
+use ear::Ear;
 use support::bench::{
     Bench, Flaw, LIMIT, Note, end, end_within, eventually, name, publish, until_delivered,
     until_spilled,
 };
 use support::sinks::Mode;
-
-/// The last value of each metric by name and labels; of histograms how often one was recorded.
-#[derive(Debug, Clone, Default)]
-struct Ear(Arc<Mutex<BTreeMap<String, f64>>>);
-
-struct Slot(Ear, String);
-
-impl Ear {
-    fn slot(&self, key: &Key) -> Arc<Slot> {
-        let labels: Vec<_> = key
-            .labels()
-            .map(|label| format!("{}={}", label.key(), label.value()))
-            .collect();
-        let name = [&[key.name().to_owned()], labels.as_slice()]
-            .concat()
-            .join(" ");
-        Arc::new(Slot(self.clone(), name))
-    }
-
-    #[track_caller]
-    fn heard(&self, name: &str) -> f64 {
-        let heard = self.0.lock().get(name).copied();
-        heard.unwrap_or_else(|| panic!("nothing was heard of {name}"))
-    }
-}
-
-impl CounterFn for Slot {
-    fn increment(&self, value: u64) {
-        panic!(
-            "{} is incremented by {value}: it is told as a total",
-            self.1
-        );
-    }
-
-    fn absolute(&self, value: u64) {
-        let before = self.0.0.lock().insert(self.1.clone(), value as f64);
-        assert!(
-            before.is_none_or(|before| before <= value as f64),
-            "{} steps back",
-            self.1
-        );
-    }
-}
-
-impl GaugeFn for Slot {
-    fn increment(&self, value: f64) {
-        panic!("{} is incremented by {value}", self.1);
-    }
-
-    fn decrement(&self, value: f64) {
-        panic!("{} is decremented by {value}", self.1);
-    }
-
-    fn set(&self, value: f64) {
-        self.0.0.lock().insert(self.1.clone(), value);
-    }
-}
-
-impl HistogramFn for Slot {
-    fn record(&self, _: f64) {
-        *self.0.0.lock().entry(self.1.clone()).or_default() += 1.0;
-    }
-}
-
-impl Recorder for Ear {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.slot(key))
-    }
-
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.slot(key))
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.slot(key))
-    }
-}
 
 #[test]
 fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {

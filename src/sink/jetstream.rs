@@ -32,12 +32,12 @@
 //! An acknowledgement says that the server has the message, not that it has synced it: what a power cut of the servers
 //! takes is said by their `sync_interval`.
 
-mod connection;
+pub(in crate::sink) mod connection;
 mod credentials;
 mod cursor;
 mod failure;
 mod memory;
-mod message;
+pub(in crate::sink) mod message;
 mod permissions;
 mod stream;
 mod transaction;

@@ -2,7 +2,6 @@
 //! under new numbers.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use uuid::Uuid;
@@ -13,7 +12,7 @@ use crate::event::{Key, Position, Record, Run, RunId, unix_ms};
 
 use super::database::{Work, database_error, int, uint};
 use super::rows::Row;
-use super::{DeadLetterReason, Directory, Spill, runs, schema};
+use super::{Directory, Spill, imports, runs, schema};
 
 /// How many bytes of them a transaction moves, unless a single one is larger.
 const PAGE_BYTES: u64 = 16 << 20;
@@ -26,8 +25,8 @@ const INSERT: &str = "INSERT INTO dead_letters \
 const LIST: &str = "SELECT key, run, reason, detail, popped_ms, at_ms, requeued, subject, length(bytes) \
      FROM dead_letters WHERE key > ?1 ORDER BY key LIMIT ?2";
 
-/// The columns of a row of the backlog, and the run.
-const ONE: &str = "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes, run \
+/// The columns of a row of the backlog, the run, and the reason.
+const ONE: &str = "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes, run, reason \
      FROM dead_letters WHERE key = ?1";
 
 /// The dead letters of a publisher that is not running, for whoever only looks. The directory stays taken meanwhile.
@@ -115,14 +114,6 @@ impl Spill {
         Ok(letters.into_iter().map(|(key, _)| key).collect())
     }
 
-    /// Begins a run for dead letters. It counts as ended from the beginning, and again with each page of them: whenever
-    /// whoever requeues is killed, the run has ended clean with what is in it.
-    pub(crate) fn begin_requeueing(&mut self) -> Result<Arc<Run>, SpillError> {
-        let run = self.begin_run()?;
-        self.end_run(&run, 0)?;
-        Ok(run)
-    }
-
     /// Puts dead letters back into the backlog behind number `last_n` of the run, in one transaction: at the most a
     /// page of them.
     pub(crate) fn requeue(
@@ -196,14 +187,14 @@ impl Work<'_> {
     pub(super) fn insert_dead_letter(
         &self,
         record: &Record,
-        reason: DeadLetterReason,
+        reason: &str,
         detail: &str,
     ) -> rusqlite::Result<bool> {
         let row = Row::entry(record);
         let changed = self.prepare(INSERT)?.execute((
             row.key.row(),
             record.run.id.0.into_bytes(),
-            reason.as_str(),
+            reason,
             detail,
             int(row.popped_ms),
             int(unix_ms()),
@@ -224,7 +215,9 @@ impl Work<'_> {
                 return Ok(Outcome::Gone);
             };
             let old = position(row, 8, from)?;
-            let Ok(letter) = Row::read(row)? else {
+            // What is no entry can only be removed.
+            let is_entry = row.get_ref(9)?.as_str()? != imports::UNDECODABLE;
+            let (Ok(letter), true) = (Row::read(row)?, is_entry) else {
                 return Ok(Outcome::Damaged(old));
             };
             let size = size(letter.subject.len() + letter.bytes.len());

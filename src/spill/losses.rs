@@ -20,6 +20,20 @@ impl Work<'_> {
         Ok(found)
     }
 
+    /// Moves a record to the dead letters; a loss takes its place.
+    pub(super) fn bury(
+        &mut self,
+        record: &Record,
+        reason: &str,
+        detail: &str,
+    ) -> rusqlite::Result<()> {
+        if self.insert_dead_letter(record, reason, detail)? {
+            self.totals.dead_letters += 1;
+            self.totals.dead_letter_bytes += record.size();
+        }
+        self.give_up(record)
+    }
+
     /// An entry goes, spilled or not, and a loss takes its place.
     pub(super) fn give_up(&mut self, record: &Record) -> rusqlite::Result<()> {
         self.remove_entry(record.key())?;

@@ -19,7 +19,7 @@ use super::fold::Content;
 use super::rows::Row;
 use super::runs::rescue;
 use super::source::{Source, Way};
-use super::{directory, first_page, quarantine, schema};
+use super::{directory, first_page, imports, quarantine, schema};
 
 /// A database that is being carried over.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Salvage {
         self.source.as_ref()?.entries()
     }
 
-    /// Carries over the runs, without which rows mean nothing, and the dead letters.
+    /// Carries over the runs, without which rows mean nothing, the dead letters, and what is remembered of imports.
     pub(super) fn begin(&self, database: &mut Database) -> Result<(), SpillError> {
         let Some(source) = &self.source else {
             return Ok(());
@@ -87,6 +87,8 @@ impl Salvage {
             rescue::remove_unfit(work)?;
             rescue::copy_ids(work, source.connection())?;
             copy_table(work, source.connection(), "dead_letters")?;
+            imports::make(work)?;
+            copy_table(work, source.connection(), imports::TABLE)?;
             work.count_dead_letters()
         })
     }

@@ -30,9 +30,12 @@ fn an_unknown_key_is_told() {
 }
 
 #[test]
-fn a_key_that_has_no_default_is_known() {
+fn keys_that_have_no_default_are_known() {
     let bench = Bench::new();
-    bench.write("audit.toml", "[spillring]\nreplay_rate_max = 50000\n");
+    bench.write(
+        "audit.toml",
+        "[spillring]\nreplay_rate_max = 50000\nimport = \"buffer.db\"\n",
+    );
     let said = bench.run(&["run", "--spill", "spill", "--config", "audit.toml"]);
     said.assert_code(0);
 }

@@ -211,3 +211,34 @@ fn an_output_that_takes_nothing_is_told() {
     let err = String::from_utf8(output.stderr).unwrap();
     assert_says(&err, &["error: cannot write what is exported"]);
 }
+
+/// The buffer of Agent Assembly that the library's tests import, too.
+#[test]
+fn a_buffer_is_imported_and_the_next_run_delivers_it() {
+    let bench = Bench::new();
+    let buffer = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/buffer_alpha8.db");
+    fs::copy(buffer, bench.path("buffer.db")).unwrap();
+    let conn = rusqlite::Connection::open(bench.path("buffer.db")).unwrap();
+    conn.execute("UPDATE events SET payload = x'00' WHERE id = 7", ())
+        .unwrap();
+    drop(conn);
+    let said = bench.run(&["import", "buffer.db", "spill"]);
+    assert_says(
+        &said.assert_code(4).out,
+        &[
+            "imported      39 entries",
+            "dead letters  1, which",
+            "dead-letters spill list",
+        ],
+    );
+    let again = bench.run(&["import", "buffer.db", "spill"]);
+    assert_eq!(again.assert_code(0).out, "imported      0 entries\n");
+    let said = bench.run(&["run", "--sink", "jsonl:out", "--spill", "spill"]);
+    said.assert_code(4);
+    assert_eq!(bench.read("out").lines().count(), 39);
+    let missing = bench.run(&["import", "nothing.db", "spill"]);
+    assert_says(
+        &missing.assert_code(2).err,
+        &["cannot open the event buffer nothing.db"],
+    );
+}

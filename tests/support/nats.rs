@@ -29,7 +29,10 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
-/// A running, stopped or killed nats-server, with `JetStream` on.
+/// What switches `JetStream` off.
+const NO_JETSTREAM: &str = "enabled: false";
+
+/// A running, stopped or killed nats-server, with `JetStream` on unless said otherwise.
 #[derive(Debug)]
 pub struct NatsServer {
     dir: TempDir,
@@ -60,6 +63,11 @@ impl NatsServer {
     /// A server that syncs each message before it acknowledges it.
     pub fn start_synced() -> Self {
         Self::start_until_up(|| Self::new(&Self::current(), "sync_interval: always", ""))
+    }
+
+    /// A server that is only core NATS.
+    pub fn start_without_jetstream() -> Self {
+        Self::start_until_up(|| Self::new(&Self::current(), NO_JETSTREAM, ""))
     }
 
     /// A server of another release; none where it cannot be had.
@@ -257,7 +265,7 @@ impl NatsServer {
         }
         let greeting = String::from_utf8_lossy(&greeting).into_owned();
         greeting.contains(&format!("\"server_name\":\"{}\"", self.name))
-            && greeting.contains("\"jetstream\":true")
+            && (self.jetstream == NO_JETSTREAM || greeting.contains("\"jetstream\":true"))
     }
 }
 

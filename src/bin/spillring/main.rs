@@ -3,6 +3,7 @@
 mod dead_letters;
 mod demo;
 mod export;
+mod import;
 mod latency;
 mod logging;
 mod nats;
@@ -34,6 +35,7 @@ enum Command {
     DeadLetters(dead_letters::Args),
     Demo(demo::Args),
     Export(export::Args),
+    Import(import::Args),
     Repair(repair::Args),
     Run(run::Args),
     Status(status::Args),
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::DeadLetters(args) => dead_letters::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Export(args) => export::main(&args),
+        Command::Import(args) => import::main(&args),
         Command::Repair(args) => repair::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),

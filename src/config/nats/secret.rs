@@ -96,6 +96,12 @@ impl NatsUrl {
         Self(format!("{scheme}{host}"))
     }
 
+    /// The same server, over TLS.
+    pub(in crate::config) fn with_tls(&self) -> Self {
+        let (_, who, host) = self.parts();
+        Self(format!("tls://{who}{host}"))
+    }
+
     /// What stands up to `://`, from there up to `@`, and behind it.
     fn parts(&self) -> (&str, &str, &str) {
         let (scheme, rest) = self.0.split_at(self.0.find("://").map_or(0, |at| at + 3));
@@ -105,6 +111,13 @@ impl NatsUrl {
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.address().map(drop)
+    }
+}
+
+impl Default for NatsUrl {
+    /// A server on this machine.
+    fn default() -> Self {
+        Self("nats://127.0.0.1:4222".to_owned())
     }
 }
 

@@ -37,7 +37,7 @@ const LAST_WORDS_MAX: Duration = Duration::from_millis(250);
 const DENIED_GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::sink) struct Connection {
     client: Client,
     context: jetstream::Context,
     heard: watch::Receiver<Heard>,
@@ -61,7 +61,7 @@ struct Heard {
 
 /// An answer did not come.
 #[derive(Debug)]
-pub(super) enum NoAnswer {
+pub(in crate::sink) enum NoAnswer {
     /// The server does not permit what was asked: what it said, and what to do.
     Denied(String),
     /// It was silent.
@@ -70,7 +70,7 @@ pub(super) enum NoAnswer {
 
 impl Connection {
     /// Connects to one of the servers, each tried once.
-    pub(super) async fn open(
+    pub(in crate::sink) async fn open(
         config: &NatsConfig,
         discovered: &[NatsUrl],
         until: Instant,
@@ -124,14 +124,16 @@ impl Connection {
     }
 
     /// Still up, and not about to be ended by the server.
-    pub(super) fn is_usable(&self) -> bool {
+    pub(in crate::sink) fn is_usable(&self) -> bool {
         let heard = self.heard.borrow();
-        self.client.connection_state() == State::Connected
-            && !heard.lame_duck
-            && heard.denied.is_none()
+        self.is_up() && !heard.lame_duck && heard.denied.is_none()
     }
 
-    pub(super) fn server(&self) -> &str {
+    pub(in crate::sink) fn is_up(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    pub(in crate::sink) fn server(&self) -> &str {
         &self.server
     }
 
@@ -142,17 +144,17 @@ impl Connection {
         context
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(in crate::sink) fn client(&self) -> &Client {
         &self.client
     }
 
     /// The largest payload, headers included, that the server takes. A server may change it at any time.
-    pub(super) fn payload_max(&self) -> usize {
+    pub(in crate::sink) fn payload_max(&self) -> usize {
         self.client.server_info().max_payload
     }
 
     /// The servers that this one has told of.
-    pub(super) fn discovered(&self, policy: DiscoveredServers) -> Vec<NatsUrl> {
+    pub(in crate::sink) fn discovered(&self, policy: DiscoveredServers) -> Vec<NatsUrl> {
         match policy {
             DiscoveredServers::Ignore => Vec::new(),
             DiscoveredServers::Use => {
@@ -164,7 +166,7 @@ impl Connection {
 
     /// Waits for an answer, but no longer than `until`, and only shortly once the server has said that something is
     /// not permitted: such a request is never answered.
-    pub(super) async fn answer<F: Future>(
+    pub(in crate::sink) async fn answer<F: Future>(
         &mut self,
         until: Instant,
         answer: F,
@@ -192,7 +194,7 @@ impl Connection {
     }
 
     /// What the server has said that it does not permit, and what to do.
-    pub(super) fn denied(&self) -> Option<String> {
+    pub(in crate::sink) fn denied(&self) -> Option<String> {
         let heard = self.heard.borrow();
         heard
             .denied

@@ -8,12 +8,15 @@ use super::stream::{Found, covers};
 use crate::config::NatsConfig;
 use crate::event::Record;
 
+/// What a record that begins a run tells of it.
+const RUN: &str = "Audit-Run";
+
 /// A message, ready to be published.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) subject: String,
-    pub(super) headers: HeaderMap,
-    pub(super) payload: Bytes,
+pub(in crate::sink) struct Message {
+    pub(in crate::sink) subject: String,
+    pub(in crate::sink) headers: HeaderMap,
+    pub(in crate::sink) payload: Bytes,
 }
 
 /// What a stream and its server take.
@@ -25,9 +28,8 @@ pub(super) struct Limits<'a> {
 }
 
 impl Message {
-    /// The message of a record. `after` is how far the publisher had come in the stream before; it is told at the
-    /// beginning of a run.
-    pub(super) fn new(config: &NatsConfig, record: &Record, after: Option<Cursor>) -> Self {
+    /// The message of a record.
+    pub(in crate::sink) fn new(config: &NatsConfig, record: &Record) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert("Audit-Id", record.id().to_string());
         if record.lost_before() > 0 {
@@ -37,10 +39,7 @@ impl Message {
             headers.insert("Audit-Requeued", old.to_string());
         }
         if let Some(run) = record.opens_run() {
-            headers.insert("Audit-Run", run.to_string());
-            if let Some(after) = after {
-                headers.insert("Audit-After", after.to_string());
-            }
+            headers.insert(RUN, run.to_string());
         }
         Self {
             subject: format!("{}.{}", config.subject_prefix, record.subject()),
@@ -49,36 +48,59 @@ impl Message {
         }
     }
 
+    /// At the beginning of a run it also tells how far the publisher had come in the stream before.
+    pub(super) fn after(mut self, cursor: Option<Cursor>) -> Self {
+        if let Some(cursor) = cursor
+            && self.headers.get(RUN).is_some()
+        {
+            self.headers.insert("Audit-After", cursor.to_string());
+        }
+        self
+    }
+
     /// Looks whether it will be taken with so many more bytes of headers; if not, says why.
     pub(super) fn check(&self, limits: &Limits<'_>, more: usize) -> Result<(), String> {
-        let Self {
-            subject, payload, ..
-        } = self;
-        if !can_be_published(subject) {
-            return Err(format!(
-                "{subject:?} is no subject that can be published on"
-            ));
-        }
+        self.check_alone(limits.payload_max, more)?;
         let theirs = &limits.found.subjects;
-        if !theirs.iter().any(|pattern| covers(pattern, subject)) {
+        if !theirs.iter().any(|pattern| covers(pattern, &self.subject)) {
             return Err(format!(
-                "the stream takes the subjects [{}], not {subject}: add it to them",
-                theirs.join(", ")
+                "the stream takes the subjects [{}], not {}: add it to them",
+                theirs.join(", "),
+                self.subject
             ));
         }
-        let size = wire_len(&self.headers) + more + payload.len();
-        if size > limits.payload_max {
-            return Err(format!(
-                "it has {size} bytes with its headers, the NATS server takes {}: raise its `max_payload`",
-                limits.payload_max
-            ));
-        }
+        let size = self.wire_len() + more;
         match limits.found.message_max.filter(|max| size > *max) {
             Some(max) => Err(format!(
                 "it has {size} bytes with its headers, the stream takes {max}: raise its `max_msg_size`"
             )),
             None => Ok(()),
         }
+    }
+
+    /// The same of a server, whatever its streams.
+    pub(in crate::sink) fn check_alone(
+        &self,
+        payload_max: usize,
+        more: usize,
+    ) -> Result<(), String> {
+        let subject = &self.subject;
+        if !can_be_published(subject) {
+            return Err(format!(
+                "{subject:?} is no subject that can be published on"
+            ));
+        }
+        let size = self.wire_len() + more;
+        if size > payload_max {
+            return Err(format!(
+                "it has {size} bytes with its headers, the NATS server takes {payload_max}: raise its `max_payload`"
+            ));
+        }
+        Ok(())
+    }
+
+    fn wire_len(&self) -> usize {
+        wire_len(&self.headers) + self.payload.len()
     }
 }
 

@@ -149,7 +149,7 @@ impl Transactions<'_> {
         let mut messages = Vec::with_capacity(records.len());
         let mut refused = None;
         for record in records {
-            let message = Message::new(self.config, record, cursor);
+            let message = Message::new(self.config, record).after(cursor);
             if let Err(why) = message.check(&limits, ENVELOPE) {
                 refused = Some(failure::rejected(why));
                 break;

@@ -95,7 +95,7 @@ impl Window<'_> {
     }
 
     async fn send(&self, record: &Record) -> Result<PublishAckFuture, Failure> {
-        let mut message = Message::new(self.config, record, None);
+        let mut message = Message::new(self.config, record);
         message
             .headers
             .insert("Nats-Msg-Id", record.id().to_string());

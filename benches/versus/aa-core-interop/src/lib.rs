@@ -2,6 +2,10 @@
 //! with what spillring's own type becomes: `cargo test --manifest-path benches/versus/aa-core-interop/Cargo.toml`.
 #![cfg(test)]
 
+#[path = "../../../../tests/support/ear.rs"]
+mod ear;
+mod publisher;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,68 @@
+//! `spillring import`: the backlog of Agent Assembly's event buffer.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use indicatif::HumanCount;
+use spillring::{ImportError, Imported};
+
+use crate::telling::{Exit, Problem, refused, show, tell};
+
+/// Take over the backlog of an event buffer of Agent Assembly, in order, into a spill directory
+///
+/// The next run with the directory delivers it, behind the backlog that is there already. The entries keep their bytes and
+/// get new numbers. A row that is no entry becomes a dead letter and blocks none behind it. A row is removed from the
+/// buffer once it is safe in the spill; cut off at any moment, the next import goes on from there, and none is taken over
+/// twice, not even from a copy of the file. Stop Agent Assembly first.
+///
+/// Exit code: 0 all of it was imported; 2 bad usage, or a file cannot be read or written: nothing is lost, import again;
+/// 4 some rows are dead letters; 5 Agent Assembly, or a publisher, is running.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The buffer, such as ~/.local/share/agent-assembly/buffer.db
+    file: PathBuf,
+    /// The directory to be given as `--spill`; made if missing
+    dir: PathBuf,
+}
+
+pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
+    match spillring::import(&args.file, &args.dir) {
+        Ok(done) => {
+            show(&in_words(&done, args).map_err(Problem::new)?);
+            Ok(if done.dead_letters == 0 {
+                Exit::Done
+            } else {
+                Exit::Left
+            })
+        }
+        Err(ImportError::Spill(error)) => refused(&error),
+        Err(error @ ImportError::InUse { .. }) => {
+            tell!("error: {error}");
+            Ok(Exit::InUse)
+        }
+        Err(error) => Err(Problem::new(error)),
+    }
+}
+
+fn in_words(done: &Imported, args: &Args) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    let mut row = |name: &str, text: String| writeln!(out, "{name:<13} {text}");
+    row("imported", format!("{} entries", HumanCount(done.entries)))?;
+    if done.dead_letters > 0 {
+        row(
+            "dead letters",
+            format!(
+                "{}, which are no entries: `spillring dead-letters {} list` shows them",
+                HumanCount(done.dead_letters),
+                args.dir.display()
+            ),
+        )?;
+    }
+    if done.known > 0 {
+        row(
+            "passed over",
+            format!("{}, imported before", HumanCount(done.known)),
+        )?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,176 @@
+//! The sink for NATS without its `JetStream`.
+
+use std::future::{pending, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::jetstream::connection::{Connection, NoAnswer};
+use super::jetstream::message::Message;
+use super::{BoxFuture, Delivery, Sink};
+use crate::config::{NatsConfig, NatsUrl};
+use crate::error::{ConfigError, SinkError};
+use crate::event::{Batch, Position, PublisherId, Record};
+
+/// Publishes entries to a NATS server **at most once**, as Agent Assembly's own sink does, for servers without
+/// `JetStream`. Where there is one, use [`JetStreamSink`](crate::JetStreamSink).
+///
+/// No server acknowledges such a message, so nobody knows what has become of it: an entry is lost if no one subscribes
+/// to it at that moment, if the connection breaks before the server has read it, or if the server is killed. It counts as
+/// delivered once the client has it. While there is no connection, entries go into the spill as with any sink. None is
+/// sent twice, unless the process ends, by a kill or at the limit of a shutdown, before it has noted what it sent.
+///
+/// What a server does not permit it says afterwards, and of no message. So the first message of a connection is sent alone,
+/// and it is waited whether it is denied; if so, nothing is lost. A denial of a later subject is found out with the next
+/// batch, and told; what was sent there is lost.
+///
+/// Each entry becomes a message on `<subject_prefix>.<subject of the entry>` with the headers that `JetStreamSink` gives
+/// it, so that a subscriber sees from their numbers what he has missed. Of the settings those on servers, credentials, TLS
+/// and `subject_prefix` count.
+#[derive(Debug)]
+pub struct AtMostOnceNatsSink {
+    config: NatsConfig,
+    /// Servers that earlier ones have told of.
+    discovered: Vec<NatsUrl>,
+    connection: Option<Connection>,
+    told: Told,
+}
+
+/// How long it is waited whether the server permits the first message of a connection: a denial is all that it ever says.
+const DENIAL_MAX: Duration = Duration::from_millis(100);
+
+/// Whether the log says what this sink cannot promise.
+#[derive(Debug, PartialEq)]
+enum Told {
+    NotYet,
+    Already,
+}
+
+impl AtMostOnceNatsSink {
+    /// A sink with these settings, and their context's. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// A setting that cannot be used, or a context that cannot be read.
+    pub fn new(config: NatsConfig) -> Result<Self, ConfigError> {
+        let config = config.with_context()?;
+        config.validate()?;
+        Ok(Self {
+            config,
+            discovered: Vec::new(),
+            connection: None,
+            told: Told::NotYet,
+        })
+    }
+
+    /// Takes the connection out: a call that is dropped half-way takes it along.
+    async fn connected(&mut self, until: Instant) -> Result<(Connection, Age), SinkError> {
+        if let Some(connection) = self.connection.take() {
+            if let Some(why) = connection.denied() {
+                return Err(SinkError::Misconfigured(why));
+            }
+            if connection.is_usable() {
+                return Ok((connection, Age::Tried));
+            }
+        }
+        let connection = Connection::open(&self.config, &self.discovered, until).await?;
+        self.discovered = connection.discovered(self.config.discovered_servers);
+        if self.told == Told::NotYet {
+            tracing::warn!(
+                target: "spillring", server = connection.server(),
+                "NATS takes entries without JetStream: each is sent at most once, no one acknowledges it, and what \
+                 nobody subscribes to is lost"
+            );
+            self.told = Told::Already;
+        }
+        Ok((connection, Age::New))
+    }
+
+    /// What was handed over counts as stored, also when the connection breaks behind it: nothing is sent twice.
+    async fn send(&mut self, batch: &Batch) -> Delivery {
+        let until = Instant::now() + batch.limit();
+        let (mut connection, age) = match self.connected(until).await {
+            Ok(connected) => connected,
+            Err(why) => return Delivery::stopped(0, why),
+        };
+        for (sent, record) in batch.records().iter().enumerate() {
+            if let Err(why) = self.publish(&connection, record, until).await {
+                if matches!(why, SinkError::Rejected(_)) {
+                    self.connection = Some(connection);
+                }
+                return Delivery::stopped(sent, why);
+            }
+            if (age, sent) == (Age::New, 0)
+                && let Err(why) = permitted(&mut connection).await
+            {
+                return Delivery::stopped(0, why);
+            }
+        }
+        let written = timeout_at(until, connection.client().flush()).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::warn!(target: "spillring", "the connection to the NATS server broke: what was written to it may be lost");
+        }
+        self.connection = Some(connection);
+        Delivery::all(batch)
+    }
+
+    async fn publish(
+        &self,
+        connection: &Connection,
+        record: &Record,
+        until: Instant,
+    ) -> Result<(), SinkError> {
+        let message = Message::new(&self.config, record);
+        message
+            .check_alone(connection.payload_max(), 0)
+            .map_err(SinkError::Rejected)?;
+        let Message {
+            subject,
+            headers,
+            payload,
+        } = message;
+        let publish = connection
+            .client()
+            .publish_with_headers(subject, headers, payload);
+        let broken = |why: String| {
+            SinkError::Disconnected(format!("the connection to the NATS server broke: {why}"))
+        };
+        match timeout_at(until, publish).await {
+            Ok(Ok(())) if connection.is_up() => Ok(()),
+            Ok(Ok(())) => Err(broken("it was ended".to_owned())),
+            Ok(Err(error)) => Err(broken(error.to_string())),
+            Err(_elapsed) => Err(broken("the server reads nothing".to_owned())),
+        }
+    }
+}
+
+/// Whether anything was sent on a connection before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    New,
+    Tried,
+}
+
+/// Waits whether the server denies what was sent.
+async fn permitted(connection: &mut Connection) -> Result<(), SinkError> {
+    let until = Instant::now() + DENIAL_MAX;
+    // Where it cannot be written, the connection breaks, and that shows with the next message.
+    drop(timeout_at(until, connection.client().flush()).await);
+    match connection.answer(until, pending::<()>()).await {
+        Err(NoAnswer::Denied(why)) => Err(SinkError::Misconfigured(why)),
+        Ok(()) | Err(NoAnswer::Late) => Ok(()),
+    }
+}
+
+impl Sink for AtMostOnceNatsSink {
+    fn position<'a>(
+        &'a mut self,
+        _of: &'a PublisherId,
+    ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        Box::pin(self.send(batch))
+    }
+}

@@ -1,0 +1,104 @@
+//! A recorder of the `metrics` facade that keeps what it last heard.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+#![allow(clippy::cast_precision_loss, reason = "its counts are small")]
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "docs for users of a library, which this is not"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+use parking_lot::Mutex;
+
+/// The last value of each metric by name and labels; of histograms how often one was recorded.
+#[derive(Debug, Clone, Default)]
+pub struct Ear(pub Arc<Mutex<BTreeMap<String, f64>>>);
+
+struct Slot(Ear, String);
+
+impl Ear {
+    fn slot(&self, key: &Key) -> Arc<Slot> {
+        let labels: Vec<_> = key
+            .labels()
+            .map(|label| format!("{}={}", label.key(), label.value()))
+            .collect();
+        let name = [&[key.name().to_owned()], labels.as_slice()]
+            .concat()
+            .join(" ");
+        Arc::new(Slot(self.clone(), name))
+    }
+
+    #[track_caller]
+    pub fn heard(&self, name: &str) -> f64 {
+        let heard = self.0.lock().get(name).copied();
+        heard.unwrap_or_else(|| panic!("nothing was heard of {name}"))
+    }
+}
+
+impl CounterFn for Slot {
+    fn increment(&self, value: u64) {
+        panic!(
+            "{} is incremented by {value}: it is told as a total",
+            self.1
+        );
+    }
+
+    fn absolute(&self, value: u64) {
+        let before = self.0.0.lock().insert(self.1.clone(), value as f64);
+        assert!(
+            before.is_none_or(|before| before <= value as f64),
+            "{} steps back",
+            self.1
+        );
+    }
+}
+
+impl GaugeFn for Slot {
+    fn increment(&self, value: f64) {
+        panic!("{} is incremented by {value}", self.1);
+    }
+
+    fn decrement(&self, value: f64) {
+        panic!("{} is decremented by {value}", self.1);
+    }
+
+    fn set(&self, value: f64) {
+        self.0.0.lock().insert(self.1.clone(), value);
+    }
+}
+
+impl HistogramFn for Slot {
+    fn record(&self, _: f64) {
+        *self.0.0.lock().entry(self.1.clone()).or_default() += 1.0;
+    }
+}
+
+impl Recorder for Ear {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.slot(key))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.slot(key))
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.slot(key))
+    }
+}
