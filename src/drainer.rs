@@ -10,6 +10,7 @@ mod relief;
 mod report;
 mod requests;
 mod ring_age;
+mod watch;
 
 use std::sync::Arc;
 use std::thread;
@@ -30,16 +31,10 @@ use pace::Pace;
 use pipeline::{BATCH_BYTES_MAX, Pipeline};
 use report::Reporter;
 use requests::Requests;
-use ring_age::RingAge;
+use watch::RingWatch;
 
 /// The shortest wait between two looks at an empty ring; it doubles up to `poll_max`.
 const POLL_MIN: Duration = Duration::from_micros(50);
-
-/// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them: each
-/// pop takes cache lines from the publishers that they are about to write. At the most, and for each slot of the ring: a
-/// small one must not fill meanwhile.
-const GATHER_MAX: Duration = Duration::from_millis(1);
-const GATHER_PER_SLOT: Duration = Duration::from_nanos(16);
 
 /// How long a sink that does not stop is waited for at the end.
 const SINK_STOP_MAX: Duration = Duration::from_millis(250);
@@ -64,12 +59,7 @@ pub(crate) struct Drainer {
     eviction: Eviction,
     pace: Option<Pace>,
     poll: Duration,
-    ring_age: RingAge,
-    /// How many entries the last look at the ring saw.
-    seen: u64,
-    /// When so much was popped that what is left is no chunk.
-    popped_at: Option<Instant>,
-    gather: Duration,
+    watch: RingWatch,
     /// How often the ring was relieved since anything was staged.
     reliefs: u32,
     closing: Closing,
@@ -157,11 +147,7 @@ impl Drainer {
                 .replay_rate_max
                 .map(|rate| Pace::new(rate, config.batch_max)),
             poll: POLL_MIN,
-            ring_age: RingAge::default(),
-            seen: 0,
-            popped_at: None,
-            gather: u32::try_from(config.ring_capacity)
-                .map_or(GATHER_MAX, |slots| GATHER_MAX.min(GATHER_PER_SLOT * slots)),
+            watch: RingWatch::new(config.ring_capacity),
             reliefs: 0,
             closing: Closing::Due,
             retell: None,

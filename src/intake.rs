@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::event::{Event, Key, Loss, LossReason, Record, Run, unix_ms};
 use crate::publisher::Shared;
-use crate::ring::Inside;
+pub(crate) use crate::ring::Inside;
 use crate::stats::Stats;
 
 /// The drainer's end of the ring, for any type of entry.

@@ -260,7 +260,7 @@ impl Facts {
             Hand::RestsUntil(at) => Some(at),
             Hand::Free | Hand::Busy | Hand::Full => None,
         };
-        // Of what ends the gathering otherwise, whoever brings it about wakes the drainer.
+        // While entries gather nobody looks at the ring; an outcome or a request wakes the drainer.
         let look = match self.ring {
             RingFacts::Gathering(until) => until.saturating_duration_since(self.now),
             _ => self.poll,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::watch::Seen;
 use super::{BATCH_BYTES_MAX, Closing, Drainer};
 use crate::policy::{Facts, Flush, Hand, RingFacts, Staged, Unread, Untold};
 use crate::spill::APPEND_ROWS_MAX;
@@ -27,7 +28,7 @@ impl Drainer {
                 .pipeline
                 .memory_since()
                 .into_iter()
-                .chain(self.ring_age.since())
+                .chain(self.watch.since())
                 .min(),
             disk: self.disk_hand(),
             reliefs: self.reliefs,
@@ -77,13 +78,12 @@ impl Drainer {
         reason = "a share of a bound needs no 53 bits"
     )]
     fn ring_facts(&mut self, now: Instant) -> RingFacts {
-        // Not even looked at: the look takes the gate's line from whoever publishes next.
-        if let Some(until) = self.gathering_until(now) {
-            return RingFacts::Gathering(until);
-        }
-        let inside = self.intake.inside();
-        self.seen = inside.entries;
-        self.ring_age.look(self.counts.popped, inside.entries, now);
+        let may_gather = !self.requests.pending() && self.pipeline.drawn() == 0;
+        let look = || self.intake.inside();
+        let inside = match self.watch.look(may_gather, self.counts.popped, now, look) {
+            Seen::Gathering(until) => return RingFacts::Gathering(until),
+            Seen::Inside(inside) => inside,
+        };
         if inside.entries == 0 {
             return if self.pipeline.drawn() == 0 {
                 RingFacts::Empty
@@ -100,12 +100,6 @@ impl Drainer {
         } else {
             RingFacts::Some
         }
-    }
-
-    fn gathering_until(&self, now: Instant) -> Option<Instant> {
-        let until = self.popped_at? + self.gather;
-        let may = !self.requests.pending() && self.pipeline.drawn() == 0;
-        (may && until > now).then_some(until)
     }
 
     fn sink_hand(&self) -> Hand {

@@ -77,19 +77,15 @@ impl Drainer {
         if self.intake.last_n() + entries_max as u64 > Key::N_MAX && !self.turn_over(now) {
             return records;
         }
-        // No more than was seen: a pop from an empty queue looks at what publishers write.
-        let entries_max =
-            usize::try_from(self.seen).map_or(entries_max, |seen| entries_max.min(seen));
-        let since = self.ring_age.since().unwrap_or(now);
+        let entries_max = self.watch.room(entries_max);
+        let since = self.watch.since().unwrap_or(now);
         let popped = self
             .intake
             .take(entries_max, bytes_max, since, &mut records);
         self.counts.popped += popped as u64;
         if popped > 0 {
             self.poll = POLL_MIN;
-            let left = self.seen.saturating_sub(popped as u64);
-            self.ring_age.look(self.counts.popped, left, now);
-            self.popped_at = (left < APPEND_ROWS_MAX as u64).then_some(now);
+            self.watch.popped(popped as u64, self.counts.popped, now);
             self.requests.progress();
         } else if entries_max > 0 && bytes_max > 0 {
             // A publisher is inside and has not pushed yet.

@@ -1,0 +1,168 @@
+//! When the drainer looks at the ring, and what it knows of it in between.
+
+use std::time::{Duration, Instant};
+
+use super::ring_age::RingAge;
+use crate::intake::Inside;
+use crate::spill::APPEND_ROWS_MAX;
+
+/// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them: each
+/// look and each pop takes cache lines from the publishers that they are about to write. At the most, and for each slot of
+/// the ring: a small one must not fill meanwhile.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+const GATHER_PER_SLOT: Duration = Duration::from_nanos(16);
+
+/// Looks at the ring as seldom as can be.
+#[derive(Debug)]
+pub(super) struct RingWatch {
+    gather: Duration,
+    /// How many entries the last look saw, without those popped since.
+    seen: u64,
+    /// When so much was popped that what is left is no chunk.
+    popped_at: Option<Instant>,
+    age: RingAge,
+}
+
+/// What is known of the ring.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It was not looked at, and need not be until then.
+    Gathering(Instant),
+    Inside(Inside),
+}
+
+impl RingWatch {
+    pub(super) fn new(ring_capacity: usize) -> Self {
+        Self {
+            gather: u32::try_from(ring_capacity)
+                .map_or(GATHER_MAX, |slots| GATHER_MAX.min(GATHER_PER_SLOT * slots)),
+            seen: 0,
+            popped_at: None,
+            age: RingAge::default(),
+        }
+    }
+
+    /// Looks, unless entries may gather and do. `popped` is how many have been popped so far.
+    pub(super) fn look(
+        &mut self,
+        may_gather: bool,
+        popped: u64,
+        now: Instant,
+        inside: impl FnOnce() -> Inside,
+    ) -> Seen {
+        let until = self.popped_at.map(|at| at + self.gather);
+        if let Some(until) = until.filter(|until| may_gather && *until > now) {
+            return Seen::Gathering(until);
+        }
+        let inside = inside();
+        self.seen = inside.entries;
+        self.age.look(popped, inside.entries, now);
+        Seen::Inside(inside)
+    }
+
+    /// How many entries may be popped, of so many: no more than were seen, since a pop from an empty queue looks at what
+    /// publishers write.
+    pub(super) fn room(&self, entries_max: usize) -> usize {
+        usize::try_from(self.seen).map_or(entries_max, |seen| entries_max.min(seen))
+    }
+
+    /// So many entries were popped, `all` of them so far.
+    pub(super) fn popped(&mut self, entries: u64, all: u64, now: Instant) {
+        self.seen = self.seen.saturating_sub(entries);
+        self.age.look(all, self.seen, now);
+        self.popped_at = (self.seen < APPEND_ROWS_MAX as u64).then_some(now);
+    }
+
+    /// Nothing in the ring is older; none if it was empty.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.age.since()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: u64 = APPEND_ROWS_MAX as u64;
+
+    fn inside(entries: u64) -> Inside {
+        Inside {
+            closed: false,
+            entries,
+            bytes: 0,
+        }
+    }
+
+    fn unasked() -> Inside {
+        panic!("the gate is not asked while entries gather")
+    }
+
+    #[test]
+    fn the_gate_is_left_alone_after_a_pop_until_entries_have_gathered() {
+        let (mut watch, start) = (RingWatch::new(1 << 20), Instant::now());
+        assert_eq!(
+            watch.look(true, 0, start, || inside(7)),
+            Seen::Inside(inside(7))
+        );
+        watch.popped(7, 7, start);
+        let until = start + GATHER_MAX;
+        let before = until.checked_sub(Duration::from_nanos(1)).unwrap();
+        assert_eq!(watch.look(true, 7, before, unasked), Seen::Gathering(until));
+        assert_eq!(
+            watch.look(true, 7, until, || inside(2)),
+            Seen::Inside(inside(2))
+        );
+    }
+
+    #[test]
+    fn somebody_who_waits_ends_the_gathering() {
+        let (mut watch, now) = (RingWatch::new(1 << 20), Instant::now());
+        watch.popped(1, 1, now);
+        assert_eq!(
+            watch.look(false, 1, now, || inside(0)),
+            Seen::Inside(inside(0))
+        );
+    }
+
+    #[test]
+    fn no_more_is_popped_than_was_seen_and_not_yet_popped() {
+        let (mut watch, now) = (RingWatch::new(64), Instant::now());
+        assert_eq!(watch.room(50), 0);
+        watch.look(true, 0, now, || inside(40));
+        assert_eq!((watch.room(50), watch.room(30)), (40, 30));
+        watch.popped(30, 30, now);
+        assert_eq!(watch.room(50), 10);
+    }
+
+    #[test]
+    fn a_chunk_that_is_left_does_not_gather() {
+        let (mut watch, now) = (RingWatch::new(1 << 20), Instant::now());
+        watch.look(true, 0, now, || inside(CHUNK + 1));
+        watch.popped(1, 1, now);
+        assert_eq!(
+            watch.look(true, 1, now, || inside(CHUNK)),
+            Seen::Inside(inside(CHUNK))
+        );
+        watch.popped(1, 2, now);
+        assert_eq!(
+            watch.look(true, 2, now, unasked),
+            Seen::Gathering(now + GATHER_MAX)
+        );
+    }
+
+    #[test]
+    fn a_small_ring_does_not_fill_while_entries_gather() {
+        assert_eq!(RingWatch::new(64).gather, 64 * GATHER_PER_SLOT);
+        assert_eq!(RingWatch::new(1 << 20).gather, GATHER_MAX);
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_was_seen_once_it_was_popped() {
+        let (mut watch, now) = (RingWatch::new(64), Instant::now());
+        watch.look(true, 0, now, || inside(2));
+        watch.popped(1, 1, now);
+        assert_eq!(watch.since(), Some(now));
+        watch.popped(1, 2, now);
+        assert_eq!(watch.since(), None);
+    }
+}
