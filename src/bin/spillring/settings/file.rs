@@ -147,3 +147,24 @@ fn table_of(table: &mut Table, key: &str, name: &str) -> Result<Option<Table>, P
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A setting that has no default is not written, and so is easily forgotten.
+    #[test]
+    fn every_key_of_the_library_is_known() {
+        let error = toml::from_str::<Config>("no_such_key = 1").expect_err("an unknown key");
+        let error = error.message();
+        let (_, expected) = error.split_once("expected one of ").expect("a list");
+        let mut expected: Vec<_> = expected
+            .split(", ")
+            .map(|key| key.trim_matches('`'))
+            .collect();
+        expected.sort_unstable();
+        let mut known = keys_of_library().expect("they can be written");
+        known.sort_unstable();
+        assert_eq!(known, expected);
+    }
+}
