@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::{ControlFlow, Range};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, Portion};
@@ -140,7 +140,7 @@ impl Disks {
                     .iter()
                     .any(|&(_, _, bound)| bound == Some(node))
                 {
-                    self.sync_folder();
+                    self.sync_folder_of(&file);
                 }
             }
             Step::SyncFailed { file } => {
@@ -153,9 +153,9 @@ impl Disks {
             }
             Step::Delete { file, synced } => {
                 self.open.remove(&file);
-                self.bindings.push((event, file, None));
+                self.bindings.push((event, file.clone(), None));
                 if synced {
-                    self.sync_folder();
+                    self.sync_folder_of(&file);
                 }
             }
             Step::Mark(Mark::Flushed(count)) => self.flushed = count,
@@ -197,8 +197,10 @@ impl Disks {
         self.nodes[node].calls = calls;
     }
 
-    fn sync_folder(&mut self) {
-        for (_, file, node) in self.bindings.drain(..) {
+    fn sync_folder_of(&mut self, file: &Path) {
+        let folder = file.parent();
+        let there = |(_, file, _): &mut (_, PathBuf, _)| file.parent() == folder;
+        for (_, file, node) in self.bindings.extract_if(.., there) {
             bind(&mut self.names, file, node);
         }
     }

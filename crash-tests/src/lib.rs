@@ -44,6 +44,7 @@ mod disk;
 mod disks;
 mod faults;
 mod killer;
+mod parallel;
 mod trace;
 #[allow(unsafe_code, reason = "SQLite's interface for a VFS is one of C")]
 pub mod vfs;
@@ -53,6 +54,7 @@ pub use disk::{Disk, Portion};
 pub use disks::Disks;
 pub use faults::{ActKind, Fault, Faults};
 pub use killer::{Killer, Landing, Phase};
+pub use parallel::{check_each, memory};
 pub use trace::{Event, Mark, Step, Trace};
 
 /// The pragmas that bound the WAL, scaled down: a checkpoint at 24 pages, and what is longer than 20 is cut off.

@@ -18,8 +18,9 @@ pub(crate) type Small = BTreeMap<String, Vec<u8>>;
 /// Files of the spill directory up to this length are kept with each event.
 const SMALL_MAX: u64 = 64 << 10;
 
-/// The folder of the database, which only `SQLite` may open: closing another handle drops its locks.
-const DATABASE_FOLDER: &str = "db";
+/// The folders of databases, the spill's and whatever a test puts there, which only `SQLite` may open: closing another
+/// handle drops its locks.
+const DATABASE_FOLDERS: [&str; 2] = ["db", "theirs"];
 
 /// Records the calls on a spill directory.
 #[derive(Debug)]
@@ -198,14 +199,16 @@ impl Watch for Trace {
     }
 }
 
-/// All but the database's. One that is being renamed at this moment is missing.
+/// All but those of databases. One that is being renamed at this moment is missing.
 fn small_files(dir: &Path) -> Small {
     let mut small = Small::new();
     let folders = [dir.to_owned()].into_iter().chain(
         fs::read_dir(dir)
             .expect("the directory")
             .map(|entry| entry.expect("an entry").path())
-            .filter(|path| path.is_dir() && path.file_name() != Some(DATABASE_FOLDER.as_ref())),
+            .filter(|path| {
+                path.is_dir() && !DATABASE_FOLDERS.iter().any(|name| path.ends_with(name))
+            }),
     );
     for folder in folders {
         for entry in fs::read_dir(folder).expect("a folder") {

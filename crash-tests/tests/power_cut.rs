@@ -10,23 +10,18 @@
     clippy::expect_used,
     reason = "a failed expectation fails the test"
 )]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "said by the test itself"
-)]
+#![allow(clippy::print_stdout, reason = "said by the test itself")]
 
 #[path = "../../tests/support/core.rs"]
 mod support;
 
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crash_tests::{ActKind, Disk, Disks, Event, Fault, FileKind, Mark, Step, Trace, vfs};
+use crash_tests::{
+    ActKind, Disk, Event, Fault, FileKind, Mark, Step, Trace, check_each, memory, vfs,
+};
 use rusqlite::ffi;
 use spillring::{
     Batch, BoxFuture, Config, Delivery, Drainer, Position, PublisherId, Sink, SinkError,
@@ -35,9 +30,6 @@ use spillring::{
 
 use support::bench::{LIMIT, Note, assert_told, end, name, quick, until_delivered};
 use support::sinks::{Double, Mode, Remote, Stored};
-
-/// Disks checked at the same time: most of it is waiting.
-const WORKERS: usize = 8;
 
 /// A run as it was recorded.
 struct Recorded {
@@ -173,36 +165,10 @@ fn assert_eventful(events: &[Event], times: usize) {
 }
 
 fn check_all(recorded: &Recorded) {
-    let checked = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let (to_workers, disks) = sync_channel::<Disk>(WORKERS);
-    // Gone with the last worker, so that nobody waits for one then.
-    let disks = Arc::new(Mutex::new(disks));
-    std::thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            let (disks, checked, failed) = (Arc::clone(&disks), &checked, &failed);
-            scope.spawn(move || {
-                let next = || disks.lock().unwrap().recv().ok();
-                while let (false, Some(disk)) = (failed.load(Ordering::Relaxed), next()) {
-                    let label = Label(disk.to_string(), failed);
-                    check(&disk, recorded);
-                    drop(label);
-                    checked.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        drop(disks);
-        let seed = recorded.events.len() as u64;
-        Disks::of(recorded.events.clone(), seed).each(|disk| match to_workers.send(disk) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        });
-        drop(to_workers);
-    });
+    let disks = check_each(&recorded.events, |disk| check(disk, recorded));
     println!(
-        "{:?}: {} disks rebuilt, of {} events",
+        "{:?}: {disks} disks rebuilt, of {} events",
         recorded.durability,
-        checked.into_inner(),
         recorded.events.len(),
     );
 }
@@ -243,28 +209,6 @@ fn config(spill: &Path, durability: SpillDurability) -> Config {
     // Its reserve is a part of this, and made anew on each of the disks.
     config.spill_bytes_max = 8 << 20;
     config
-}
-
-/// A folder in memory, where there is one: what is tested is not the disk.
-fn memory() -> PathBuf {
-    let shm = PathBuf::from("/dev/shm");
-    if shm.is_dir() {
-        shm
-    } else {
-        std::env::temp_dir()
-    }
-}
-
-/// Says which disk it was, if its check panics.
-struct Label<'t>(String, &'t AtomicBool);
-
-impl Drop for Label<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.1.store(true, Ordering::Relaxed);
-            eprintln!("failed on {}", self.0);
-        }
-    }
 }
 
 /// A sink that puts into the trace what it has stored, before anybody hears of it.
