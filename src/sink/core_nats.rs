@@ -17,8 +17,10 @@ use crate::event::{Batch, Position, PublisherId, Record};
 ///
 /// No server acknowledges such a message, so nobody knows what has become of it: an entry is lost if no one subscribes
 /// to it at that moment, if the connection breaks before the server has read it, or if the server is killed. It counts as
-/// delivered once the client has it. While there is no connection, entries go into the spill as with any sink. None is
-/// sent twice, unless the process ends, by a kill or at the limit of a shutdown, before it has noted what it sent.
+/// delivered once the client has it. While there is no connection, or the server does not read, entries go into the spill
+/// as with any sink. None is sent twice, unless the process ends, by a kill or at the limit of a shutdown, before it has
+/// noted what it sent. They arrive in order; only what a server still reads of a connection that had been given up, since
+/// it answered no ping (`ping_interval`), may come behind newer ones.
 ///
 /// What a server does not permit it says afterwards, and of no message. So the first message of a connection is sent alone,
 /// and it is waited whether it is denied; if so, nothing is lost. A denial of a later subject is found out with the next
@@ -95,9 +97,8 @@ impl AtMostOnceNatsSink {
         };
         for (sent, record) in batch.records().iter().enumerate() {
             if let Err(why) = self.publish(&connection, record, until).await {
-                if matches!(why, SinkError::Rejected(_)) {
-                    self.connection = Some(connection);
-                }
+                // If it is still up, what it holds goes out when the server reads again: another one would overtake it.
+                self.connection = Some(connection);
                 return Delivery::stopped(sent, why);
             }
             if (age, sent) == (Age::New, 0)
@@ -108,7 +109,7 @@ impl AtMostOnceNatsSink {
         }
         let written = timeout_at(until, connection.client().flush()).await;
         if !matches!(written, Ok(Ok(()))) {
-            tracing::warn!(target: "spillring", "the connection to the NATS server broke: what was written to it may be lost");
+            tracing::warn!(target: "spillring", "the NATS server reads nothing, or is gone: what it was sent last may be lost");
         }
         self.connection = Some(connection);
         Delivery::all(batch)
@@ -132,14 +133,19 @@ impl AtMostOnceNatsSink {
         let publish = connection
             .client()
             .publish_with_headers(subject, headers, payload);
-        let broken = |why: String| {
+        let broken = |why: &str| {
             SinkError::Disconnected(format!("the connection to the NATS server broke: {why}"))
         };
+        if !connection.is_up() {
+            return Err(broken("it was ended"));
+        }
         match timeout_at(until, publish).await {
-            Ok(Ok(())) if connection.is_up() => Ok(()),
-            Ok(Ok(())) => Err(broken("it was ended".to_owned())),
-            Ok(Err(error)) => Err(broken(error.to_string())),
-            Err(_elapsed) => Err(broken("the server reads nothing".to_owned())),
+            // Whether or not it has gone out: if it were sent again, it might be there twice.
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(broken(&error.to_string())),
+            Err(_elapsed) => Err(SinkError::Unavailable(
+                "the NATS server reads nothing".to_owned(),
+            )),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Core NATS, as Agent Assembly publishes: at most once, and nothing lost that was never sent.
 
+use std::io;
+use std::thread;
 use std::time::Duration;
 
 use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use spillring::{AtMostOnceNatsSink, AuditEntry, Config, Drainer, Event, NatsConfig, State};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -17,13 +20,15 @@ const SILENCE: Duration = Duration::from_millis(300);
 
 struct Listener {
     runtime: Runtime,
-    client: Client,
+    /// Reconnects, and subscribes again, by itself.
+    _client: Client,
     subscriber: Subscriber,
 }
 
 impl Listener {
     fn new(url: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
@@ -35,13 +40,12 @@ impl Listener {
         });
         Self {
             runtime,
-            client,
+            _client: client,
             subscriber,
         }
     }
 
     fn next(&mut self) -> Option<Message> {
-        assert!(self.client.server_info().max_payload > 0);
         let subscriber = &mut self.subscriber;
         let next = async { timeout(SILENCE, subscriber.next()).await };
         self.runtime.block_on(next).ok().flatten()
@@ -109,6 +113,107 @@ fn what_is_published_while_the_server_is_away_arrives_behind_it_in_order() {
     until_settled(&drainer);
     end(drainer, 0);
     assert_eq!(listener.seqs(), (1..=50).collect::<Vec<_>>());
+}
+
+/// What the subscriber misses is gone, but nothing comes twice, and nothing overtakes.
+#[test]
+fn nothing_is_sent_twice_to_a_server_that_is_killed_again_and_again() {
+    let mut server = NatsServer::start_without_jetstream();
+    let mut listener = Listener::new(&server.url());
+    let dir = TempDir::new().unwrap();
+    let drainer = start(config(dir.path()), nats(&server.url()));
+    let mut next = 0;
+    let mut publish = |count| {
+        for _ in 0..count {
+            next += 1;
+            drainer.publisher().publish(entry(next));
+            thread::sleep(Duration::from_micros(100));
+        }
+    };
+    for _ in 0..3 {
+        publish(500);
+        server.kill();
+        publish(500);
+        server.restart();
+    }
+    publish(1);
+    until_settled(&drainer);
+    let stats = end(drainer, 3_001);
+    assert_eq!(stats.delivered, 3_001);
+    assert_increasing(&listener.seqs(), 100);
+}
+
+/// Its connections stay open, and hold a part of a batch when the batch's time is up.
+#[test]
+fn a_server_that_hangs_gets_all_of_it_once_and_in_order() {
+    let server = NatsServer::start_without_jetstream();
+    let mut listener = Listener::new(&server.url());
+    let dir = TempDir::new().unwrap();
+    let mut config = config(dir.path());
+    config.ack_timeout = Duration::from_millis(200);
+    // So that a batch's time is up with all of it in the client, and the next one's with a part of it.
+    config.batch_max = 100;
+    let drainer = start(config, nats(&server.url()));
+    drainer.publisher().publish(entry(1));
+    until_settled(&drainer);
+    server.stop_signal();
+    // More than the sockets between the two hold.
+    for seq in 2..=MANY.into() {
+        drainer.publisher().publish(entry(seq));
+    }
+    eventually("it is found out", || drainer.stats().delivery_errors > 0);
+    server.cont_signal();
+    until_settled(&drainer);
+    end(drainer, MANY.into());
+    assert_increasing(&listener.seqs(), MANY.try_into().unwrap());
+}
+
+const MANY: u32 = 40_000;
+
+fn assert_increasing(seqs: &[u64], least: usize) {
+    let mut pairs = seqs.windows(2);
+    let stray = pairs.find(|pair| pair[0] >= pair[1]);
+    assert_eq!(stray, None, "twice, or out of order");
+    assert!(seqs.len() >= least, "{} have arrived", seqs.len());
+}
+
+/// What is logged in this process.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_log_says_once_what_it_cannot_promise() {
+    let subscriber = tracing_subscriber::fmt().with_writer(|| Log).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let mut server = NatsServer::start_without_jetstream();
+    let dir = TempDir::new().unwrap();
+    let drainer = start(config(dir.path()), nats(&server.url()));
+    drainer.publisher().publish(entry(1));
+    until_settled(&drainer);
+    server.restart();
+    drainer.publisher().publish(entry(2));
+    until_settled(&drainer);
+    end(drainer, 2);
+    let log = String::from_utf8(LOG.lock().clone()).unwrap();
+    let of_this_server = server.url().trim_start_matches("nats://").to_owned();
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("at most once") && line.contains(&of_this_server))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(told[0].contains("WARN"), "{}", told[0]);
 }
 
 /// The server says only afterwards, and of no message, that it does not permit them.

@@ -81,6 +81,34 @@ fn a_call_that_hangs_is_cut_off_and_repeated() {
     assert_eq!(*calls.lock(), [1, 2, 3, 3, 4, 5]);
 }
 
+/// The sink lives on, and the entry is tried again before those behind it.
+#[test]
+fn a_function_that_panics_is_called_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let theirs = Arc::clone(&calls);
+    let sink = EmitSink::new(move |record: Record| {
+        let n = record.id().n;
+        let mut calls = theirs.lock();
+        let turns = calls.iter().filter(|call| **call == n).count();
+        calls.push(n);
+        drop(calls);
+        assert!((n, turns) != (2, 0), "before anything is awaited");
+        async move {
+            tokio::task::yield_now().await;
+            assert!((n, turns) != (2, 1), "while it is awaited");
+            Ok(())
+        }
+    });
+    let drainer = spillring::start(config(dir.path()), sink).unwrap();
+    for seq in 1..=3 {
+        drainer.publisher().publish(entry(seq));
+    }
+    until_settled(&drainer);
+    assert_eq!(end(drainer, 3).delivered, 3);
+    assert_eq!(*calls.lock(), [1, 2, 2, 2, 3]);
+}
+
 /// What takes longer than a batch may is not repeated from its beginning.
 #[test]
 fn a_slow_function_gets_each_entry_once() {
