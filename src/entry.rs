@@ -9,7 +9,7 @@ mod parts;
 
 use std::fmt;
 
-pub use event::subject_for;
+pub use event::{subject_for, subject_of};
 pub use kinds::{AuditEventType, CredentialKind};
 pub use log::{AuditLog, AuditLogError, ChainVerifier};
 pub use parts::{AgentId, CredentialFinding, Lineage, Redaction, SessionId};

@@ -78,7 +78,7 @@ pub(crate) fn import_if_there(buffer: &Path, spill: &mut Spill) -> Result<(), Im
     })?;
     let opened = if there { Buffer::open(buffer)? } else { None };
     let Some(mut opened) = opened else {
-        tracing::debug!(target: "spillring", buffer = %buffer.display(), "there is no event buffer to import");
+        tracing::info!(target: "spillring", buffer = %buffer.display(), "there is no event buffer to import");
         return Ok(());
     };
     let done = take_over(&mut opened, spill)?;

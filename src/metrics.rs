@@ -17,7 +17,7 @@ type Counter = (
     fn(&Stats) -> u64,
 );
 
-const COUNTERS: [Counter; 17] = [
+const COUNTERS: [Counter; 18] = [
     ("aa_audit_accepted_total", None, |stats| stats.accepted),
     ("aa_audit_delivered_total", None, |stats| stats.delivered),
     ("aa_audit_published_total", None, |stats| {
@@ -27,6 +27,7 @@ const COUNTERS: [Counter; 17] = [
         stats.delivery_errors
     }),
     ("aa_audit_buffered_total", None, |stats| stats.appended),
+    ("aa_events_buffered", None, |stats| stats.appended),
     ("aa_audit_flushed_total", None, |stats| stats.replayed),
     ("aa_events_flushed_total", None, |stats| stats.replayed),
     ("aa_events_dropped_total", None, |stats| {
@@ -139,7 +140,6 @@ impl Metrics {
         gauge!("aa_audit_ring_entries").set(as_f64(stats.in_ring));
         gauge!("aa_audit_ring_bytes").set(as_f64(stats.ring_bytes));
         gauge!("aa_audit_spill_entries").set(as_f64(stats.spilled));
-        gauge!("aa_events_buffered").set(as_f64(stats.spilled));
         gauge!("aa_audit_spill_bytes").set(as_f64(stats.spill_bytes));
         gauge!("aa_audit_oldest_entry_age_seconds")
             .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());

@@ -7,40 +7,90 @@
 //!
 //! 1. Read their file: [`AssemblyConfig`] takes an `agent-assembly.toml` as it is.
 //! 2. [`start`](crate::start()) with [`JetStreamSink`], or, where there is no `JetStream`, with [`AtMostOnceNatsSink`]; the old
-//!    buffer is taken over at the start, if [`Config::import`] names it, or by hand ([`import`], `spillring import`).
-//! 3. Replace `publisher.publish(entry).await` by `publisher.publish(entry)`. [`AuditEntry`] reads and writes theirs byte for
-//!    byte; who keeps `aa_core::AuditEntry` writes the few lines of [`Event`] for a newtype of it.
-//!
-//! `aa-runtime` and `aa-storage-sqlite-buffer` themselves cannot stay in the same binary: each links a SQLite of its own,
-//! which cargo refuses. `aa-core` can.
+//!    buffer is taken over at the start, if [`Config::import`] names it, or by hand ([`import`], `spillring import`). The
+//!    first needs more permissions than to publish on `assembly.audit.>`: the README names them, and so does the error.
+//! 3. Replace `publisher.publish(entry).await` by `publisher.publish(entry)`.
 //!
 //! ```no_run
+//! use std::path::PathBuf;
 //! use std::time::Duration;
 //! use spillring::{AssemblyConfig, AuditEntry, JetStreamSink};
 //!
-//! let file = std::fs::read_to_string("agent-assembly.toml")?;
-//! let assembly: AssemblyConfig = toml::from_str(&file)?;
+//! // As aa-runtime's environment has it, where an empty variable is none.
+//! let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+//! let file = set("AA_NATS_CONFIG_PATH").ok_or("without it aa-runtime has no audit publisher")?;
+//! let agent = std::env::var("AA_AGENT_ID")?;
+//! let buffer = std::env::temp_dir().join(format!("aa-audit-buffer-{agent}.db"));
+//!
+//! let assembly = AssemblyConfig::from_toml_str(&std::fs::read_to_string(file)?)?;
 //! let sink = JetStreamSink::new(assembly.nats()?)?;
-//! let mut config = assembly.config("/var/lib/agent/spill");
-//! config.import = std::env::var_os("AA_AUDIT_BUFFER_PATH").map(Into::into);    // where aa-runtime has its buffer
+//! let mut config = assembly.config(format!("/var/lib/agent/{agent}/spill"));   // a directory for each publisher
+//! config.import = Some(set("AA_AUDIT_BUFFER_PATH").unwrap_or(buffer));
 //! let drainer = spillring::start::<AuditEntry>(config, sink)?;
 //! let publisher = drainer.publisher();       // Clone + Send + Sync: no Arc needed
 //! // …
-//! drainer.shutdown(Duration::from_secs(5)).wait(Duration::from_secs(10))?;
+//! let account = drainer.shutdown(Duration::from_secs(5)).wait(Duration::from_secs(10))?;
+//! println!("{} wait for the next start, {} lost", account.spilled, account.lost.total());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`AuditEntry`] reads and writes theirs byte for byte. Whoever keeps `aa_core::AuditEntry` publishes a newtype of it:
+//!
+//! ```
+//! # mod aa_core {
+//! #     pub struct Id([u8; 16]);
+//! #     impl Id { pub fn as_bytes(&self) -> &[u8; 16] { &self.0 } }
+//! #     #[derive(serde::Serialize)] pub struct AuditEntry { payload: String }
+//! #     impl AuditEntry {
+//! #         pub fn org_id(&self) -> Option<&str> { None }
+//! #         pub fn team_id(&self) -> Option<&str> { None }
+//! #         pub fn agent_id(&self) -> Id { Id([0; 16]) }
+//! #         pub fn payload(&self) -> &str { &self.payload }
+//! #     }
+//! # }
+//! use spillring::{AgentId, EncodeError, Event, subject_of};
+//!
+//! struct Theirs(aa_core::AuditEntry);
+//!
+//! impl Event for Theirs {
+//!     fn subject(&self) -> String {
+//!         let tenant = self.0.org_id().or(self.0.team_id());
+//!         subject_of(tenant, AgentId::from_bytes(*self.0.agent_id().as_bytes()))
+//!     }
+//!
+//!     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+//!         serde_json::to_writer(out, &self.0).map_err(|error| EncodeError(error.into()))
+//!     }
+//!
+//!     fn weight(&self) -> usize {
+//!         size_of::<Self>() + self.0.payload().len()
+//!     }
+//! }
+//! ```
+//!
+//! `aa-runtime` and `aa-storage-sqlite-buffer` themselves cannot stay in the same binary, nor can anything else that links a
+//! SQLite of its own, such as another rusqlite or `sqlx-sqlite`: cargo refuses it. `aa-core` can. In a fork of `aa-runtime`
+//! these places of `runtime.rs` change: `build_audit_publisher`, which becomes the code above; `spawn_audit_drain` and
+//! `spawn_pipeline_audit_publisher` (rc.7), which lose an `await`; and `run`, where the flush loop goes, and `flush_pending`
+//! at its end becomes `shutdown`.
+//!
+//! Agent Assembly's gateway reads all of the stream `AUDIT`. On a stream that spillring makes or upgrades it would also read
+//! the cursors on `assembly.cursor.>`, and take each for an entry. So let the gateway make the stream, and leave it as it
+//! is ([`StreamCare::Verify`]): entries then arrive at least once, in order. Or give its consumer
+//! (`aa-gateway-audit-consumer`) the filter subject `assembly.audit.>` first; then they arrive once.
 //!
 //! # What you gain
 //!
 //! | | `aa-runtime` | spillring |
 //! | --- | --- | --- |
 //! | `publish` | awaits the sink, and writes to SQLite in the caller while it is down | a push onto a ring: no await, no lock, no allocation, no system call |
-//! | NATS | core: nobody acknowledges | `JetStream`, acknowledged; in transactions each entry once and in order |
+//! | NATS | core: nobody acknowledges | `JetStream`, acknowledged: at least once and in order on a stream that the gateway made, once on one with transactions |
 //! | NATS down at the start | no audit publisher at all | it starts, and spills until NATS is there |
+//! | a wrong setting, a buffer that cannot be opened | a warning, and no audit publisher | an error of `start`; whoever would rather run without says so: `spillring::start(config, sink).inspect_err(\|why\| tracing::error!(%why, "no audit")).ok()` |
 //! | order | a live entry overtakes the backlog | a live entry never overtakes the backlog |
-//! | a row that cannot be read | blocks all behind it, for ever | becomes a dead letter |
+//! | a row that cannot be read | blocks all behind it, until the cap evicts it | becomes a dead letter |
 //! | the cap | 100,000 rows; then the oldest vanish, counted | bytes; then new ones are refused or the oldest evicted, counted and told in the stream |
-//! | a full or failing disk | the entry is lost without a word | it stays in the ring, which refuses once it is full, counted by reason |
+//! | a full or failing disk | the entry is lost without a word in the log | it stays in the ring, which refuses once it is full, counted by reason |
 //! | the end of the process | what was in the client's memory is gone | [`shutdown`](crate::Drainer::shutdown) delivers, spills the rest, and accounts |
 //!
 //! # `AuditPublisher`
@@ -50,12 +100,13 @@
 //! | `AuditPublisher::new(sink, buffer)` | [`start(config, sink)`](crate::start()), which opens the buffer itself: [`Config::spill_dir`] |
 //! | `publish(entry).await` | [`publish(entry)`](crate::Publisher::publish), or [`try_publish`](crate::Publisher::try_publish), which hands back what there is no room for |
 //! | `buffered_len()` | [`spilled`](crate::Stats::spilled) of [`stats()`](crate::Publisher::stats); with `in_ring` and `in_memory` all that is not delivered yet |
-//! | `flush_pending().await` | not to be called: the drainer replays as soon as the sink is back. Whoever wants to know that all is safe awaits [`flush`](crate::Publisher::flush) |
-//! | `spawn_reconnect_flush_loop(interval)` | the same; a sink that cannot be reached is tried again every 500 ms or sooner, one that takes nothing after [`backoff_max`](Config::backoff_max) at the latest |
+//! | `flush_pending().await` | nobody has to call it: the drainer replays as soon as the sink is back. That all is safe is told by [`flush`](crate::Publisher::flush), that the sink has the backlog by `stats().spilled == 0`, and how many it got from there by [`replayed`](crate::Stats::replayed) |
+//! | `spawn_reconnect_flush_loop(interval)` | nobody has to call it: the drainer is that loop. A sink that cannot be reached is tried again every 500 ms or sooner (`aa-runtime`: 5 s), one that takes nothing after [`backoff_max`](Config::backoff_max) at the latest; [`replay_rate_max`](Config::replay_rate_max) slows the replay |
 //! | `enriched_to_audit_entry` (rc.7) | none: it reads their pipeline's own types. What it makes is published as any other entry |
-//! | `AA_NATS_CONFIG_PATH` | the host's to read: [`AssemblyConfig`] takes the text of the file |
+//! | `AA_NATS_CONFIG_PATH`; unset: no audit | the host's to read: [`AssemblyConfig`] takes the text of the file |
 //! | `AA_AUDIT_BUFFER_PATH`, else `aa-audit-buffer-<agent>.db` in the temporary directory | [`Config::import`] for what is in it, [`Config::spill_dir`] from then on |
-//! | `subject_for(&entry)` | [`subject_for`] |
+//! | `subject_for(&entry)` | [`subject_for`], and [`subject_of`] for [`Event::subject`], which has no prefix |
+//! | log lines ("audit publisher enabled", "audit buffer flush failed", …) | `tracing` with the target `spillring`: a line when the sink goes or comes back, not one an entry |
 //!
 //! ```
 //! # use std::time::Duration;
@@ -91,6 +142,7 @@
 //! | `StorageError::Conflict` | `Ok(())` where it means that the entry is there already, else [`SinkError::Rejected`] | |
 //! | `StorageError::NotFound` | [`SinkError::Misconfigured`]: a table or bucket is missing | tried again slowly, told loudly |
 //! | `Result<T>` of the storage traits | each call has its own error, such as [`StartError`](crate::StartError) and [`SpillError`](crate::SpillError) | |
+//! | `conformance::assert_audit_sink_conformance` | [`conformance`](crate::conformance), whose rules a sink of one's own is run against | |
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -127,9 +179,9 @@
 //! | `journal_mode()`, `synchronous()` | always WAL; [`Config::spill_durability`]: `ProcessCrash` is their `synchronous = NORMAL`, `PowerLoss`, the default, is `FULL` |
 //! | `len()`, `is_empty()` | [`spilled`](crate::Stats::spilled) of the stats, or [`status(dir)`](crate::status()) from another process |
 //! | `enqueue(&entry)` | [`publish`](crate::Publisher::publish): it is spilled when the sink does not take it |
-//! | `drain_and_send(&sink)` | the drainer's own work; without a publisher, [`export`](crate::export()) writes the backlog as JSON lines |
-//! | `SqliteBufferConfig` | [`AssemblyConfig::config`] |
-//! | `DEFAULT_CAP`, 10,000 rows | 4 GiB, and never more than half of what the disk has free |
+//! | `drain_and_send(&sink)` | the drainer's own work: `start`, and then `shutdown(limit)`, which delivers until the limit; [`export`](crate::export()) only writes the backlog as JSON lines |
+//! | `SqliteBufferConfig`, which `aa-runtime` itself does not read | [`AssemblyConfig::config`] |
+//! | `DEFAULT_CAP`, 10,000 rows (`aa-runtime`: 100,000) | 4 GiB, and never more than half of what the disk has free |
 //! | `default_path()`, `agent-assembly/buffer.db` in the user's data directory | none: each publisher is given a directory of its own; a default would be shared by two |
 //! | a file with a backlog | [`import`], `spillring import FILE DIR`, or [`Config::import`] |
 //!
@@ -150,25 +202,40 @@
 //! | theirs | here |
 //! | --- | --- |
 //! | `NatsAuditSink::connect(&config).await` | [`JetStreamSink::new(config)`](JetStreamSink::new): it connects on its own thread, when it is first used, and again when it must |
-//! | `NatsAuditSink::new(client)` | none: a client that reconnects by itself drops what it was writing. As they publish, without `JetStream`: [`AtMostOnceNatsSink`] |
+//! | `NatsAuditSink::new(client)` | for `JetStream` none: a client that reconnects by itself drops what it was writing. As they publish: [`AtMostOnceNatsSink`], or [`EmitSink`] around a client of one's own, as below |
 //! | `is_connected()` | none: a connection that is up may take nothing. What counts is [`oldest_entry_age`](crate::Stats::oldest_entry_age), and the [`state`](crate::Stats::state), which is `Spilling` once something waits for a sink that is away |
 //! | `NatsConfig`, `NatsTlsConfig` | [`NatsConfig`], [`NatsTls`]; a certificate without its key is an error instead of being passed over |
-//! | `NatsConfig::from_toml_str` | `toml::from_str::<`[`AssemblyConfig`]`>(text)?.`[`nats()`](AssemblyConfig::nats) |
+//! | `NatsConfig::from_toml_str` | [`AssemblyConfig::from_toml_str`], then [`nats()`](AssemblyConfig::nats) |
 //! | `DEFAULT_URL` | the same, `nats://127.0.0.1:4222` |
-//! | `DEFAULT_MAX_INFLIGHT`, `max_inflight` | [`Config::batch_max`], 999: one transaction is under way at a time |
+//! | `ws://`, `wss://` | none: `nats://` and `tls://` |
+//! | `DEFAULT_MAX_INFLIGHT`, `max_inflight`, the client's queue | [`Config::batch_max`], 999: one batch is under way at a time, and acknowledged. A small value, which costs theirs nothing, makes ours slow |
 //! | `connect_options()`, `connect()` | none: the connection is the sink's |
 //!
 //! ```
-//! # use spillring::{AssemblyConfig, JetStreamSink, NatsConfig};
+//! # use spillring::{AssemblyConfig, AuditEntry, EmitSink, JetStreamSink, NatsConfig, Publisher, Record, SinkError, State};
 //! let text = "[gateway.nats]\nurl = \"nats://nats.example.org:4222\"\nmax_inflight = 256";
-//! let assembly: AssemblyConfig = toml::from_str(text)?;
+//! let assembly = AssemblyConfig::from_toml_str(text)?;
 //! assert_eq!(assembly.config("spill").batch_max, 256);
 //! let sink = JetStreamSink::new(assembly.nats()?)?;          // connects when it is first used
 //!
 //! let mut nats = NatsConfig::default();                      // or without their file
 //! nats.urls = vec!["tls://nats.example.org".into()];
 //! nats.tls.ca = Some("/etc/aa/ca.pem".into());
-//! # drop((sink, nats));
+//!
+//! fn is_behind(publisher: &Publisher<AuditEntry>) -> bool {  // instead of is_connected()
+//!     publisher.stats().state == State::Spilling
+//! }
+//!
+//! // With a client that the host has already: at most once, as theirs.
+//! let own = |client: async_nats::Client| EmitSink::new(move |record: Record| {
+//!     let client = client.clone();
+//!     async move {
+//!         let subject = format!("assembly.audit.{}", record.subject());
+//!         let published = client.publish(subject, record.bytes().clone()).await;
+//!         published.map_err(|error| SinkError::Unavailable(error.to_string()))
+//!     }
+//! });
+//! # drop((sink, nats, own)); let _ = is_behind;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -178,15 +245,14 @@
 //! | --- | --- |
 //! | `aa_audit_published_total` | the same: taken by the sink without having been spilled |
 //! | `aa_audit_publish_errors_total` | the same, once a failed delivery instead of once an entry |
-//! | `aa_audit_buffered_total`, `aa_events_buffered` | the same: spilled |
+//! | `aa_audit_buffered_total`, `aa_events_buffered` | the same, both counters: spilled. How many wait is the gauge `aa_audit_spill_entries` |
 //! | `aa_audit_flushed_total`, `aa_events_flushed_total` | the same: replayed from the spill |
-//! | `aa_events_dropped_total` | the same: evicted at the cap. What the ring refuses is in `aa_audit_dropped_total{reason}` |
+//! | `aa_events_dropped_total` | the same: evicted at the cap, which happens only with `EvictOldest`. An alert looks at the sum of `aa_audit_dropped_total{reason}`, which has all losses |
 //!
-//! The names are plain text: there are no constants for them such as `METRIC_PUBLISHED`. The README lists those that theirs
-//! has not.
+//! The names are plain text: there are no constants for them such as `METRIC_PUBLISHED`. The README has a table of all.
 
 #[cfg(doc)]
 use crate::{
     AssemblyConfig, AtMostOnceNatsSink, AuditEntry, Config, EmitSink, Event, JetStreamSink,
-    NatsConfig, NatsTls, Sink, SinkError, import, subject_for,
+    NatsConfig, NatsTls, Sink, SinkError, StreamCare, import, subject_for, subject_of,
 };

@@ -8,10 +8,9 @@ use super::{Config, NatsConfig, NatsTls, NatsUrl, Secret, WhenSpillFull};
 use crate::error::ConfigError;
 
 /// What an `agent-assembly.toml` says of the audit publisher, in its tables `[gateway.nats]` (`url`, `token`,
-/// `max_inflight`, and `ca`, `cert` and `key` below `tls`) and `[storage.sqlite_buffer]` (`path`, `cap`). Other tables and
-/// keys are passed over, as Agent Assembly does; what is not said is spillring's default.
-///
-/// Read by serde from the whole file:
+/// `max_inflight`, and `ca`, `cert` and `key` below `tls`), which `aa-runtime` reads, and `[storage.sqlite_buffer]` (`path`,
+/// `cap`), which hosts of `EventBuffer::from_config` read. Other tables and keys are passed over, as Agent Assembly does;
+/// what is not said is spillring's default.
 ///
 /// ```
 /// use spillring::{AssemblyConfig, JetStreamSink};
@@ -24,7 +23,7 @@ use crate::error::ConfigError;
 ///     [storage.sqlite_buffer]
 ///     path = "/var/lib/agent-assembly/buffer.db"
 /// "#;
-/// let assembly: AssemblyConfig = toml::from_str(text)?;
+/// let assembly = AssemblyConfig::from_toml_str(text)?;
 /// let sink = JetStreamSink::new(assembly.nats()?)?;
 /// let config = assembly.config("/var/lib/agent/spill"); // imports the old buffer at the start
 /// assert_eq!(config.import.as_deref(), Some("/var/lib/agent-assembly/buffer.db".as_ref()));
@@ -82,7 +81,27 @@ const SPILL_BYTES_MIN: u64 = 1 << 20;
 const BATCH_MAX: usize = 999;
 
 impl AssemblyConfig {
-    /// The settings of NATS. A table `tls`, even an empty one, requires TLS.
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    ///
+    /// It is no TOML, or a setting is of the wrong type. The line is told, and no value: it may be a secret.
+    pub fn from_toml_str(text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.unwrap_or_default().split('\n').count();
+            ConfigError {
+                key: "agent-assembly.toml",
+                problem: format!(
+                    "cannot be read: line {line}: {}",
+                    without_value(error.message())
+                ),
+            }
+        })
+    }
+
+    /// The settings of NATS. A table `tls`, even an empty one, requires TLS. Where there is a `token`, it counts, and not what
+    /// stands before the `@` of the URL; without one that counts, which Agent Assembly passes over.
     ///
     /// # Errors
     ///
@@ -94,8 +113,10 @@ impl AssemblyConfig {
         } = &self.gateway.nats;
         let mut nats = NatsConfig::default();
         nats.token.clone_from(token);
-        if let Some(url) = url {
-            nats.urls = vec![url.clone()];
+        let mut url = url.clone().unwrap_or_default();
+        url.check()?;
+        if token.is_some() {
+            url = url.bare();
         }
         if let Some(Tls { ca, cert, key }) = tls {
             nats.tls = NatsTls {
@@ -104,7 +125,10 @@ impl AssemblyConfig {
                 key: key.clone(),
                 ..NatsTls::default()
             };
-            nats.urls = vec![url.clone().unwrap_or_default().with_tls()];
+            url = url.with_tls();
+        }
+        if url != NatsUrl::default() {
+            nats.urls = vec![url];
         }
         nats.validate()?;
         Ok(nats)
@@ -112,10 +136,16 @@ impl AssemblyConfig {
 
     /// The settings of the publisher, with this spill directory.
     ///
-    /// The buffer at `path` is [imported](Config::import) at the start. `cap` rows become 4 KiB each of
-    /// [`spill_bytes_max`](Config::spill_bytes_max), at which the oldest entries are evicted, as Agent Assembly does, but
-    /// announced; without it the spill has its own defaults. `max_inflight` bounds a batch, up to the 999 entries of a
-    /// transaction; 0 counts as 1.
+    /// The buffer at `path` is [imported](Config::import) at the start; without it none is, not even one at the place that
+    /// `EventBuffer::from_config` defaults to, `agent-assembly/buffer.db` in the user's data directory.
+    ///
+    /// `cap` rows become 4 KiB each of [`spill_bytes_max`](Config::spill_bytes_max), at least 1 MiB in all, at which the
+    /// oldest entries are evicted, as Agent Assembly does, but announced. Without it the spill has its own defaults: 4 GiB,
+    /// and then new entries are refused; see [`when_spill_full`](Config::when_spill_full).
+    ///
+    /// `max_inflight` bounds [`batch_max`](Config::batch_max), up to the 999 entries of a transaction; 0 counts as 1. A small
+    /// value costs Agent Assembly nothing, since nobody acknowledges what it sends; here each batch waits for its
+    /// acknowledgement, so that a handful of entries makes some thousand a second. Leave it out, unless you mean that.
     #[must_use]
     pub fn config(&self, spill_dir: impl Into<PathBuf>) -> Config {
         let mut config = Config::new(spill_dir);
@@ -132,12 +162,70 @@ impl AssemblyConfig {
     }
 }
 
+/// What is wrong, without the value that is.
+fn without_value(message: &str) -> String {
+    match (message.find(['`', '"']), message.rfind(", expected")) {
+        (Some(from), Some(to)) if from < to => {
+            message[..from].trim_end().to_owned() + &message[to..]
+        }
+        _ => message.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(text: &str) -> AssemblyConfig {
-        toml::from_str(text).expect("it can be read")
+        AssemblyConfig::from_toml_str(text).expect("it can be read")
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_by_its_line_and_without_a_secret() {
+        for (text, line, what) in [
+            (
+                "[gateway.nats]\ntoken = \"s3cr3t\"\nurl = 7",
+                3,
+                "invalid type: integer, expected a string",
+            ),
+            (
+                "[gateway.nats]\ntoken = 5309",
+                2,
+                "a secret must be a string",
+            ),
+            (
+                "[gateway.nats]\nmax_inflight = \"s3cr3t\"",
+                2,
+                "invalid type: string, expected usize",
+            ),
+            ("[gateway.nats]\ntoken = \"s3cr3t", 2, "basic string"),
+        ] {
+            let error = AssemblyConfig::from_toml_str(text).expect_err(text);
+            let told = format!("{error} {error:?}");
+            assert!(told.contains(&format!("line {line}: ")), "{told}");
+            assert!(told.contains(what), "{told}");
+            assert!(!told.contains("s3cr3t") && !told.contains("5309"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_token_counts_before_the_user_of_the_url() {
+        let text = "[gateway.nats]\nurl = \"nats://bob:pw@nats.example.org\"\ntoken = \"s3cr3t\"";
+        let nats = read(text).nats().expect("sound settings");
+        assert_eq!(nats.urls, ["nats://nats.example.org".into()]);
+        assert_eq!(nats.token, Some("s3cr3t".into()));
+        let nats = read(&text[..text.find("\ntoken").expect("a token")])
+            .nats()
+            .expect("sound settings");
+        assert_eq!(nats.urls, ["nats://bob:pw@nats.example.org".into()]);
+    }
+
+    #[test]
+    fn a_scheme_that_is_not_spoken_is_an_error_even_with_tls() {
+        for tls in ["", "[gateway.nats.tls]"] {
+            let text = format!("[gateway.nats]\nurl = \"wss://nats.example.org\"\n{tls}");
+            assert!(read(&text).nats().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How an entry is published: its subject, its bytes, its weight.
 
 use super::parts::{CredentialFinding, Rare};
-use super::{AuditEntry, json};
+use super::{AgentId, AuditEntry, json};
 use crate::error::EncodeError;
 use crate::event::Event;
 
@@ -31,15 +31,21 @@ pub fn subject_for(entry: &AuditEntry) -> String {
     format!("assembly.audit.{}", entry.subject())
 }
 
+/// The same without its prefix, for the [`Event::subject`] of an entry type of Agent Assembly's that is kept: its
+/// organisation, else its team, and its agent.
+#[must_use]
+pub fn subject_of(tenant: Option<&str>, agent: AgentId) -> String {
+    let tenant = tenant.filter(|tenant| !tenant.is_empty());
+    let mut subject: String = tenant.unwrap_or(NO_TENANT).chars().map(allowed).collect();
+    subject.push('.');
+    subject.push_str(agent.uuid().hyphenated().encode_lower(&mut [0; 36]));
+    subject
+}
+
 impl Event for AuditEntry {
     /// `<tenant>.<agent>`, as [`subject_for`] tells.
     fn subject(&self) -> String {
-        let tenant = self.org_id().or(self.team_id()).unwrap_or_default();
-        let tenant = if tenant.is_empty() { NO_TENANT } else { tenant };
-        let mut subject: String = tenant.chars().map(allowed).collect();
-        subject.push('.');
-        subject.push_str(self.agent_id.uuid().hyphenated().encode_lower(&mut [0; 36]));
-        subject
+        subject_of(self.org_id().or(self.team_id()), self.agent_id)
     }
 
     /// The JSON that [`AuditEntry`] describes, without a line feed.

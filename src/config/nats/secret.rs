@@ -91,7 +91,7 @@ impl NatsUrl {
     }
 
     /// The same server, without what stands before its `@`.
-    pub(super) fn bare(&self) -> Self {
+    pub(in crate::config) fn bare(&self) -> Self {
         let (scheme, _, host) = self.parts();
         Self(format!("{scheme}{host}"))
     }
@@ -109,7 +109,7 @@ impl NatsUrl {
         (scheme, who, host)
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(in crate::config) fn check(&self) -> Result<(), ConfigError> {
         self.address().map(drop)
     }
 }
