@@ -147,7 +147,7 @@ impl Drainer {
                 .replay_rate_max
                 .map(|rate| Pace::new(rate, config.batch_max)),
             poll: POLL_MIN,
-            watch: RingWatch::new(config.ring_capacity),
+            watch: RingWatch::new(config.ring_capacity, config.ring_bytes_max),
             reliefs: 0,
             closing: Closing::Due,
             retell: None,

@@ -207,6 +207,18 @@ pub enum ImportError {
         /// The file.
         file: PathBuf,
     },
+    /// The file is damaged. What stands before the damage was taken over; what was copied from behind it can be imported
+    /// from the copy, and what is in both is taken over once.
+    #[error(
+        "the event buffer {file} is damaged: {source}; copy what can be read (`sqlite3 {file} '.recover --ignore-freelist' \
+         | sqlite3 copy.db`), import the copy, and move this file away"
+    )]
+    Damaged {
+        /// The buffer.
+        file: PathBuf,
+        /// How that was found out.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The buffer cannot be used.
     #[error("cannot {action} the event buffer {file}: {source}")]
     Buffer {

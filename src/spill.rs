@@ -33,10 +33,10 @@
 //!
 //! # Rooms
 //!
-//! - `directory` knows the files, `lock` who may be there, `identity` who the publisher is, `schema` the tables and pragmas,
+//! - `directory` knows the files, `lock` who may be there, `identity` who the publisher is, `schema` tables and pragmas,
 //!   `database` transactions and totals;
-//! - `rows` are the statements on the backlog, `losses` those on what stands between entries, `letters` those on the dead
-//!   letters, `imports` those on what comes from elsewhere, `read` and `fold` how rows become records, `evict` how the cap is kept, `runs` the starts;
+//! - `rows` are the statements on the backlog, `losses` on what stands between entries, `letters` on the dead letters,
+//!   `imports` on what comes from elsewhere; `read` and `fold` make rows records, `evict` keeps the cap, `runs` are the starts;
 //! - `store` is the database through its life: `fault` says what an error means, `places` whether files have moved,
 //!   `quarantine` sets aside, `source` reads what may be damaged, `salvage` carries it over (`first_page` helps it), `stock`,
 //!   `mark` and `reconcile` find out what is missing, `reserve` and `tidy` see to the room on the disk;
@@ -177,10 +177,13 @@ impl Spill {
     /// Begins a run. Survives a power cut once it has returned. It may have to begin with losses; see
     /// [`tell_untold`](Self::tell_untold).
     pub(crate) fn begin_run(&mut self) -> Result<Arc<Run>, SpillError> {
-        let (runs, publisher) = (&mut self.runs, self.publisher);
-        let seen = self.store.seen();
+        self.begin(None)
+    }
+
+    fn begin(&mut self, last_n: Option<u64>) -> Result<Arc<Run>, SpillError> {
+        let (runs, publisher, seen) = (&mut self.runs, self.publisher, self.store.seen());
         self.store
-            .write(|database| runs.begin(database, publisher, seen))
+            .write(|database| runs.begin(database, publisher, seen, last_n))
     }
 
     /// Notes that entries of these runs may be in the stream from now on, which survives a power cut. To be called before

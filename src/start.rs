@@ -8,9 +8,9 @@ use crate::config::{Config, WhenSpillUnusable};
 use crate::control::Control;
 use crate::courier::Courier;
 use crate::drainer;
-use crate::error::{ImportError, SpillError, StartError};
+use crate::error::{SpillError, StartError};
 use crate::event::{Event, LossReason, Run};
-use crate::import::import_if_there;
+use crate::import::import_at_start;
 use crate::intake::{Intake, RingIntake};
 use crate::publisher::{Publisher, Shared};
 use crate::ring::Ring;
@@ -112,10 +112,7 @@ fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), StartError> {
         config.spill_durability,
     )?;
     if let Some(buffer) = &config.import {
-        import_if_there(buffer, &mut spill).map_err(|error| match error {
-            ImportError::Spill(error) => StartError::Spill(error),
-            error => StartError::Import(error),
-        })?;
+        import_at_start(buffer, &mut spill).map_err(StartError::Import)?;
     }
     let (run, untold) = spill.start()?;
     Ok((spill, run, untold))

@@ -24,7 +24,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use spillring::{Drainer, LossReason, State, WhenSpillFull};
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use spillring::{
+    AgentId, AuditEntry, AuditEventType, Config, Drainer, EmitSink, LossReason, SessionId, Sink,
+    SinkError, State, WhenSpillFull, WhenSpillUnusable,
+};
 
 use skipping::skipped;
 use support::bench::{
@@ -432,6 +437,87 @@ fn a_start_on_a_full_disk_evicts_nothing_for_want_of_free_room() {
     let evicted = drainer.stats().discarded.spill_evicted;
     drop(drainer);
     assert!(evicted < 5_000, "{evicted} of 20,000 were given up for 500");
+}
+
+/// A start goes on without the rest of an import that finds no room, and the backlog that is there comes first.
+#[test]
+fn an_import_that_finds_no_room_keeps_nobody_from_starting() {
+    let test = "an_import_that_finds_no_room_keeps_nobody_from_starting";
+    let Some(disk) = small_disk(test) else { return };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let buffer = elsewhere.path().join("buffer.db");
+    fill_buffer(&buffer, 1_000..21_000);
+    let mut config = Config::new(disk.join("spill"));
+    let drainer = spillring::start(config.clone(), numbers_to(None)).unwrap();
+    for seq in 0..1_000 {
+        drainer.publisher().publish(audit_entry(seq));
+    }
+    drainer.publisher().flush().wait(LIMIT).unwrap();
+    drainer.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
+    fill(&disk);
+    let filler = File::options()
+        .write(true)
+        .open(disk.join("filler"))
+        .unwrap();
+    filler
+        .set_len(filler.metadata().unwrap().len() - (6 << 20))
+        .unwrap();
+    drop(filler);
+    config.import = Some(buffer.clone());
+    config.when_spill_unusable = WhenSpillUnusable::StartWithout;
+    let delivered = Arc::new(Mutex::new(Vec::new()));
+    for room in [false, true] {
+        if room {
+            empty(&disk);
+        }
+        let sink = numbers_to(Some(Arc::clone(&delivered)));
+        let drainer = spillring::start::<AuditEntry>(config.clone(), sink).unwrap();
+        eventually("all is delivered", || drainer.stats().spilled == 0);
+        drainer.shutdown(LIMIT).wait(LIMIT).unwrap();
+        let count = delivered.lock().len();
+
+        assert_eq!(count == 21_000, room, "{count}");
+        assert!(count > 1_000);
+    }
+    assert!(delivered.lock().iter().copied().eq(0..21_000));
+}
+
+fn fill_buffer(buffer: &Path, seqs: std::ops::Range<u64>) {
+    let conn = Connection::open(buffer).unwrap();
+    conn.execute_batch(
+        "CREATE TABLE events (id INTEGER PRIMARY KEY, payload BLOB, enqueued_at INTEGER)",
+    )
+    .unwrap();
+    let work = conn.unchecked_transaction().unwrap();
+    for seq in seqs {
+        let payload = serde_json::to_vec(&audit_entry(seq)).unwrap();
+        work.execute(
+            "INSERT INTO events (payload, enqueued_at) VALUES (?1, 7)",
+            [payload],
+        )
+        .unwrap();
+    }
+    work.commit().unwrap();
+}
+
+fn audit_entry(seq: u64) -> AuditEntry {
+    let (agent, session) = (AgentId::from_bytes([0; 16]), SessionId::from_bytes([0; 16]));
+    let event = AuditEventType::ToolCallIntercepted;
+    AuditEntry::new(seq, seq, event, agent, session, "x".repeat(800), [0; 32])
+}
+
+/// A sink that keeps the numbers; without a place for them it is away.
+fn numbers_to(place: Option<Arc<Mutex<Vec<u64>>>>) -> impl Sink {
+    EmitSink::entries(move |entry: AuditEntry| {
+        let taken = match &place {
+            Some(place) => {
+                place.lock().push(entry.seq());
+                Ok(())
+            }
+            None => Err(SinkError::Unavailable("away".to_owned())),
+        };
+        async { taken }
+    })
 }
 
 /// Takes whatever becomes free on the disk, as somebody else might.

@@ -8,7 +8,7 @@ use crate::spill::APPEND_ROWS_MAX;
 
 /// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them: each
 /// look and each pop takes cache lines from the publishers that they are about to write. At the most, and for each slot of
-/// the ring: a small one must not fill meanwhile.
+/// the ring and each KiB that it may hold: a small one must not fill meanwhile.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PER_SLOT: Duration = Duration::from_nanos(16);
 
@@ -32,10 +32,11 @@ pub(super) enum Seen {
 }
 
 impl RingWatch {
-    pub(super) fn new(ring_capacity: usize) -> Self {
+    pub(super) fn new(ring_capacity: usize, ring_bytes_max: u64) -> Self {
+        let slots = u32::try_from(ring_capacity).unwrap_or(u32::MAX);
+        let kib = u32::try_from(ring_bytes_max >> 10).unwrap_or(u32::MAX);
         Self {
-            gather: u32::try_from(ring_capacity)
-                .map_or(GATHER_MAX, |slots| GATHER_MAX.min(GATHER_PER_SLOT * slots)),
+            gather: GATHER_MAX.min(GATHER_PER_SLOT * slots.min(kib)),
             seen: 0,
             popped_at: None,
             age: RingAge::default(),
@@ -84,6 +85,7 @@ mod tests {
     use super::*;
 
     const CHUNK: u64 = APPEND_ROWS_MAX as u64;
+    const AMPLE: u64 = 1 << 30;
 
     fn inside(entries: u64) -> Inside {
         Inside {
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_gate_is_left_alone_after_a_pop_until_entries_have_gathered() {
-        let (mut watch, start) = (RingWatch::new(1 << 20), Instant::now());
+        let (mut watch, start) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         assert_eq!(
             watch.look(true, 0, start, || inside(7)),
             Seen::Inside(inside(7))
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn somebody_who_waits_ends_the_gathering() {
-        let (mut watch, now) = (RingWatch::new(1 << 20), Instant::now());
+        let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         watch.popped(1, 1, now);
         assert_eq!(
             watch.look(false, 1, now, || inside(0)),
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn no_more_is_popped_than_was_seen_and_not_yet_popped() {
-        let (mut watch, now) = (RingWatch::new(64), Instant::now());
+        let (mut watch, now) = (RingWatch::new(64, AMPLE), Instant::now());
         assert_eq!(watch.room(50), 0);
         watch.look(true, 0, now, || inside(40));
         assert_eq!((watch.room(50), watch.room(30)), (40, 30));
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_chunk_that_is_left_does_not_gather() {
-        let (mut watch, now) = (RingWatch::new(1 << 20), Instant::now());
+        let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         watch.look(true, 0, now, || inside(CHUNK + 1));
         watch.popped(1, 1, now);
         assert_eq!(
@@ -152,13 +154,17 @@ mod tests {
 
     #[test]
     fn a_small_ring_does_not_fill_while_entries_gather() {
-        assert_eq!(RingWatch::new(64).gather, 64 * GATHER_PER_SLOT);
-        assert_eq!(RingWatch::new(1 << 20).gather, GATHER_MAX);
+        assert_eq!(RingWatch::new(64, AMPLE).gather, 64 * GATHER_PER_SLOT);
+        assert_eq!(
+            RingWatch::new(1 << 20, 40 << 10).gather,
+            40 * GATHER_PER_SLOT
+        );
+        assert_eq!(RingWatch::new(1 << 20, AMPLE).gather, GATHER_MAX);
     }
 
     #[test]
     fn nothing_is_left_of_what_was_seen_once_it_was_popped() {
-        let (mut watch, now) = (RingWatch::new(64), Instant::now());
+        let (mut watch, now) = (RingWatch::new(64, AMPLE), Instant::now());
         watch.look(true, 0, now, || inside(2));
         watch.popped(1, 1, now);
         assert_eq!(watch.since(), Some(now));

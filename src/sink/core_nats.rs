@@ -19,8 +19,8 @@ use crate::event::{Batch, Position, PublisherId, Record};
 /// to it at that moment, if the connection breaks before the server has read it, or if the server is killed. It counts as
 /// delivered once the client has it. While there is no connection, or the server does not read, entries go into the spill
 /// as with any sink. None is sent twice, unless the process ends, by a kill or at the limit of a shutdown, before it has
-/// noted what it sent. They arrive in order; only what a server still reads of a connection that had been given up, since
-/// it answered no ping (`ping_interval`), may come behind newer ones.
+/// noted what it sent. They arrive in order; only what a server still reads of a connection that had been given up, because
+/// it answered no ping (`ping_interval`), permitted something not, or was about to go, may come behind newer ones.
 ///
 /// What a server does not permit it says afterwards, and of no message. So the first message of a connection is sent alone,
 /// and it is waited whether it is denied; if so, nothing is lost. A denial of a later subject is found out with the next
@@ -34,12 +34,20 @@ pub struct AtMostOnceNatsSink {
     config: NatsConfig,
     /// Servers that earlier ones have told of.
     discovered: Vec<NatsUrl>,
-    connection: Option<Connection>,
+    link: Option<Link>,
     told: Told,
 }
 
-/// How long it is waited whether the server permits the first message of a connection: a denial is all that it ever says.
-const DENIAL_MAX: Duration = Duration::from_millis(100);
+#[derive(Debug)]
+struct Link {
+    connection: Connection,
+    /// How long it is waited whether the first message is permitted; none once one was.
+    trial: Option<Duration>,
+}
+
+/// How long it is waited at least whether the server permits the first message of a connection, which it never says. The
+/// greeting takes two round trips or three, a denial one: as long as the greeting took is long enough.
+const DENIAL_MIN: Duration = Duration::from_millis(100);
 
 /// Whether the log says what this sink cannot promise.
 #[derive(Debug, PartialEq)]
@@ -60,21 +68,22 @@ impl AtMostOnceNatsSink {
         Ok(Self {
             config,
             discovered: Vec::new(),
-            connection: None,
+            link: None,
             told: Told::NotYet,
         })
     }
 
     /// Takes the connection out: a call that is dropped half-way takes it along.
-    async fn connected(&mut self, until: Instant) -> Result<(Connection, Age), SinkError> {
-        if let Some(connection) = self.connection.take() {
-            if let Some(why) = connection.denied() {
+    async fn connected(&mut self, until: Instant) -> Result<Link, SinkError> {
+        if let Some(link) = self.link.take() {
+            if let Some(why) = link.connection.denied() {
                 return Err(SinkError::Misconfigured(why));
             }
-            if connection.is_usable() {
-                return Ok((connection, Age::Tried));
+            if link.connection.is_usable() {
+                return Ok(link);
             }
         }
+        let begun = Instant::now();
         let connection = Connection::open(&self.config, &self.discovered, until).await?;
         self.discovered = connection.discovered(self.config.discovered_servers);
         if self.told == Told::NotYet {
@@ -85,33 +94,37 @@ impl AtMostOnceNatsSink {
             );
             self.told = Told::Already;
         }
-        Ok((connection, Age::New))
+        Ok(Link {
+            connection,
+            trial: Some(begun.elapsed().max(DENIAL_MIN)),
+        })
     }
 
     /// What was handed over counts as stored, also when the connection breaks behind it: nothing is sent twice.
     async fn send(&mut self, batch: &Batch) -> Delivery {
         let until = Instant::now() + batch.limit();
-        let (mut connection, age) = match self.connected(until).await {
-            Ok(connected) => connected,
+        let mut link = match self.connected(until).await {
+            Ok(link) => link,
             Err(why) => return Delivery::stopped(0, why),
         };
         for (sent, record) in batch.records().iter().enumerate() {
-            if let Err(why) = self.publish(&connection, record, until).await {
+            if let Err(why) = self.publish(&link.connection, record, until).await {
                 // If it is still up, what it holds goes out when the server reads again: another one would overtake it.
-                self.connection = Some(connection);
+                self.link = Some(link);
                 return Delivery::stopped(sent, why);
             }
-            if (age, sent) == (Age::New, 0)
-                && let Err(why) = permitted(&mut connection).await
+            if let Some(limit) = link.trial.take()
+                && let Err(why) =
+                    permitted(&mut link.connection, until.min(Instant::now() + limit)).await
             {
-                return Delivery::stopped(0, why);
+                return Delivery::stopped(sent, why);
             }
         }
-        let written = timeout_at(until, connection.client().flush()).await;
+        let written = timeout_at(until, link.connection.client().flush()).await;
         if !matches!(written, Ok(Ok(()))) {
             tracing::warn!(target: "spillring", "the NATS server reads nothing, or is gone: what it was sent last may be lost");
         }
-        self.connection = Some(connection);
+        self.link = Some(link);
         Delivery::all(batch)
     }
 
@@ -150,16 +163,8 @@ impl AtMostOnceNatsSink {
     }
 }
 
-/// Whether anything was sent on a connection before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Age {
-    New,
-    Tried,
-}
-
 /// Waits whether the server denies what was sent.
-async fn permitted(connection: &mut Connection) -> Result<(), SinkError> {
-    let until = Instant::now() + DENIAL_MAX;
+async fn permitted(connection: &mut Connection, until: Instant) -> Result<(), SinkError> {
     // Where it cannot be written, the connection breaks, and that shows with the next message.
     drop(timeout_at(until, connection.client().flush()).await);
     match connection.answer(until, pending::<()>()).await {

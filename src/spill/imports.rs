@@ -15,17 +15,12 @@ use crate::event::{Record, Run};
 use super::database::{Work, int};
 use super::{Spill, rows, runs};
 
-/// How many rows are remembered. A buffer holds 100,000 where Agent Assembly makes it; beyond, the oldest are forgotten.
-const REMEMBERED_MAX: u64 = 1_000_000;
+/// How many rows of earlier imports an import remembers: a buffer holds 100,000 where Agent Assembly makes it. Older ones
+/// are forgotten before the first row of an import, so that those it finds to be known are not forgotten meanwhile.
+const REMEMBERED_MAX: u64 = 250_000;
 
 /// The reason of a dead letter that is no entry.
 pub(super) const UNDECODABLE: &str = "undecodable";
-
-/// Where they are remembered.
-pub(super) const TABLE: &str = "imported";
-
-/// It is made when it is first needed: a spill that never imported anything has none.
-const MAKE: &str = "CREATE TABLE IF NOT EXISTS imported (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE) STRICT";
 
 /// A row of the buffer.
 #[derive(Debug)]
@@ -66,18 +61,15 @@ impl Spill {
     }
 }
 
-/// So that rows may be remembered.
-pub(super) fn make(work: &Work<'_>) -> rusqlite::Result<()> {
-    work.execute(MAKE, ()).map(drop)
-}
-
 fn take_over(
     work: &mut Work<'_>,
     rows: &[Foreign],
     run: &Arc<Run>,
     last_n: u64,
 ) -> rusqlite::Result<TakenOver> {
-    make(work)?;
+    if last_n == 0 {
+        work.forget()?;
+    }
     let mut done = TakenOver::default();
     for row in rows {
         if !work.remember(row.digest)? {
@@ -98,7 +90,6 @@ fn take_over(
         }
     }
     runs::end(work, run, last_n + done.entries + done.dead_letters)?;
-    work.forget()?;
     Ok(done)
 }
 

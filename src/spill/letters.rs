@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use uuid::Uuid;
 
@@ -216,7 +217,7 @@ impl Work<'_> {
             };
             let old = position(row, 8, from)?;
             // What is no entry can only be removed.
-            let is_entry = row.get_ref(9)?.as_str()? != imports::UNDECODABLE;
+            let is_entry = row.get_ref(9)? != ValueRef::Text(imports::UNDECODABLE.as_bytes());
             let (Ok(letter), true) = (Row::read(row)?, is_entry) else {
                 return Ok(Outcome::Damaged(old));
             };

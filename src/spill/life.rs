@@ -104,11 +104,7 @@ impl Spill {
     /// Begins a run for entries that come from no ring. It counts as ended from the beginning, and again with each page of
     /// them: whenever whoever appends them is killed, the run has ended clean with what is in it.
     pub(crate) fn begin_ended_run(&mut self) -> Result<Arc<Run>, SpillError> {
-        self.past_damage(|spill| {
-            let run = spill.begin_run()?;
-            spill.end_run(&run, 0)?;
-            Ok(run)
-        })
+        self.past_damage(|spill| spill.begin(Some(0)))
     }
 
     /// A database that turns out to be damaged at a start is set aside, and the same is tried once more.

@@ -152,11 +152,13 @@ impl Runs {
     }
 
     /// Adds a run behind all others, synced to disk before it returns, and forgets those that nothing refers to any more.
+    /// One with a last number has ended.
     pub(super) fn begin(
         &mut self,
         database: &mut Database,
         publisher: PublisherId,
         seen: Seen,
+        last_n: Option<u64>,
     ) -> Result<Arc<Run>, SpillError> {
         let before = self.by_local.values().next_back();
         let newest = before.map_or(0, |run| run.local).max(seen.newest);
@@ -175,6 +177,9 @@ impl Runs {
                 killed_starts,
             };
             insert(work, &run)?;
+            if let Some(last_n) = last_n {
+                end(work, &run, last_n)?;
+            }
             if seen.rows == Rows::There {
                 prune(work, local)?;
             }

@@ -19,7 +19,7 @@ use super::fold::Content;
 use super::rows::Row;
 use super::runs::rescue;
 use super::source::{Source, Way};
-use super::{directory, first_page, imports, quarantine, schema};
+use super::{directory, first_page, quarantine, schema};
 
 /// A database that is being carried over.
 #[derive(Debug)]
@@ -87,8 +87,7 @@ impl Salvage {
             rescue::remove_unfit(work)?;
             rescue::copy_ids(work, source.connection())?;
             copy_table(work, source.connection(), "dead_letters")?;
-            imports::make(work)?;
-            copy_table(work, source.connection(), imports::TABLE)?;
+            copy_table(work, source.connection(), "imported")?;
             work.count_dead_letters()
         })
     }
@@ -199,14 +198,29 @@ fn carry(
     work.insert_loss(lost, Loss { count: 1, reason })
 }
 
-/// Copies the rows of a table that can be read, with the columns that both sides know.
+/// Copies the rows of a table that can be read, with the columns that both sides know: from its beginning, and if there
+/// is damage, from its end.
 fn copy_table(work: &Work<'_>, source: &Connection, table: &str) -> rusqlite::Result<()> {
+    if !copy_rows(work, source, table, "ASC")? {
+        copy_rows(work, source, table, "DESC")?;
+    }
+    Ok(())
+}
+
+/// Says whether that was all of them.
+fn copy_rows(
+    work: &Work<'_>,
+    source: &Connection,
+    table: &str,
+    order: &str,
+) -> rusqlite::Result<bool> {
     let known: Vec<String> = work
         .prepare("SELECT name FROM pragma_table_info(?1)")?
         .query_map([table], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    let Ok(mut statement) = source.prepare(&format!("SELECT * FROM {table}")) else {
-        return Ok(());
+    let sql = format!("SELECT * FROM {table} ORDER BY rowid {order}");
+    let Ok(mut statement) = source.prepare(&sql) else {
+        return Ok(false);
     };
     let (at, names): (Vec<usize>, Vec<String>) = statement
         .column_names()
@@ -218,9 +232,13 @@ fn copy_table(work: &Work<'_>, source: &Connection, table: &str) -> rusqlite::Re
     let names = names.join(", ");
     let sql = format!("INSERT INTO {table} ({names}) VALUES ({holes}) ON CONFLICT DO NOTHING");
     let Ok(mut rows) = statement.query(()) else {
-        return Ok(());
+        return Ok(false);
     };
-    while let Ok(Some(row)) = rows.next() {
+    loop {
+        let row = match rows.next() {
+            Ok(Some(row)) => row,
+            ended => return Ok(ended.is_ok()),
+        };
         let values: Vec<Value> = at
             .iter()
             .map(|&at| row.get(at).unwrap_or(Value::Null))
@@ -230,5 +248,4 @@ fn copy_table(work: &Work<'_>, source: &Connection, table: &str) -> rusqlite::Re
             tracing::debug!(target: "spillring", %error, table, "a row could not be salvaged");
         }
     }
-    Ok(())
 }

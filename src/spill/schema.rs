@@ -12,7 +12,7 @@ use crate::error::SpillError;
 use super::database::{database_error, int};
 
 /// The schema's number, kept in `user_version`.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Bytes of a page. Seventeen entries of 850 bytes fit into one; smaller pages took a tenth to a fifth fewer a second.
 pub(super) const PAGE_BYTES: i64 = 16_384;
@@ -28,6 +28,7 @@ const CACHE: i64 = -8_192;
 /// - `dead_letters`: entries that were given up but kept; they outlive their run's row, hence the run's id.
 /// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it
 ///   may be in the stream, `heard` once the sink's cursor has been seen in it.
+/// - `imported`: digests of rows that were taken over from elsewhere; see `imports`.
 /// - `meta`: totals, kept in each transaction, so that nothing is ever counted by scanning.
 const TABLES: &str = "
 CREATE TABLE rows (
@@ -63,6 +64,10 @@ CREATE TABLE runs (
     started_ms INTEGER NOT NULL,
     ended_ms INTEGER,
     last_n INTEGER
+) STRICT;
+CREATE TABLE imported (
+    id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,

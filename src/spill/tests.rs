@@ -6,6 +6,7 @@ mod damage;
 mod evict;
 mod folder;
 mod full;
+mod imports;
 mod letters;
 mod letters_astray;
 mod lookers;

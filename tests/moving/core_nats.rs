@@ -1,13 +1,18 @@
 //! Core NATS, as Agent Assembly publishes: at most once, and nothing lost that was never sent.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use spillring::{AtMostOnceNatsSink, AuditEntry, Config, Drainer, Event, NatsConfig, State};
+use spillring::{
+    AgentId, AtMostOnceNatsSink, AuditEntry, AuditEventType, Config, Drainer, Event, NatsConfig,
+    SessionId, State,
+};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -237,6 +242,90 @@ fn nothing_is_lost_to_a_server_that_permits_nothing() {
     until_settled(&drainer);
     end(drainer, 0);
     assert_eq!(listener.seqs(), (1..=50).collect::<Vec<_>>());
+}
+
+/// The first message that is sent alone is one that goes out.
+#[test]
+fn a_first_message_that_is_too_large_does_not_hide_a_denial() {
+    let server = NatsServer::start_with(&format!("max_payload: 2000\n{DENIED}"));
+    let dir = TempDir::new().unwrap();
+    let drainer = start(config(dir.path()), nats(&server.url()));
+    drainer.publisher().publish(padded(4_000));
+    eventually("it is refused", || drainer.stats().rejected == 1);
+    for seq in 2..=51 {
+        drainer.publisher().publish(entry(seq));
+    }
+    eventually("it is found out", || drainer.stats().delivery_errors > 0);
+    assert_eq!(drainer.stats().delivered, 0);
+    drainer.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
+}
+
+fn padded(bytes: usize) -> AuditEntry {
+    let (agent, session) = (AgentId::from_bytes([0; 16]), SessionId::from_bytes([0; 16]));
+    let event = AuditEventType::ToolCallIntercepted;
+    AuditEntry::new(1, 1, event, agent, session, "x".repeat(bytes), [0; 32])
+}
+
+/// The denial comes after a tenth of a second and more.
+#[test]
+fn nothing_is_lost_to_a_server_far_away_that_permits_nothing() {
+    let server = NatsServer::start_with(DENIED);
+    let port = far_away(server.port(), Duration::from_millis(70));
+    let dir = TempDir::new().unwrap();
+    let drainer = start(
+        config(dir.path()),
+        nats(&format!("nats://127.0.0.1:{port}")),
+    );
+    for seq in 1..=2_000 {
+        drainer.publisher().publish(entry(seq));
+    }
+    eventually("it is found out, again and again", || {
+        drainer.stats().delivery_errors > 2
+    });
+    assert_eq!(drainer.stats().delivered, 0);
+    drainer.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
+}
+
+/// A port from which everything takes this long to get there, and back. Its threads end with the connections.
+fn far_away(port: u16, delay: Duration) -> u16 {
+    let near = TcpListener::bind("127.0.0.1:0").unwrap();
+    let its_port = near.local_addr().unwrap().port();
+    thread::spawn(move || {
+        while let Ok((client, _)) = near.accept() {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {
+                continue;
+            };
+            let (client_too, server_too) =
+                (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || carry(client, server, delay));
+            thread::spawn(move || carry(server_too, client_too, delay));
+        }
+    });
+    its_port
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let (tell, told) = mpsc::channel::<(Instant, Vec<u8>)>();
+    let writer = thread::spawn(move || {
+        for (at, bytes) in told {
+            thread::sleep(at.saturating_duration_since(Instant::now()));
+            if to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        to.shutdown(Shutdown::Both).ok();
+    });
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if tell
+            .send((Instant::now() + delay, buffer[..count].to_vec()))
+            .is_err()
+        {
+            break;
+        }
+    }
+    drop(tell);
+    writer.join().unwrap();
 }
 
 const DENIED: &str = "authorization { users: [{ user: agent, password: secret, permissions: { publish: \"other.>\" } }] }\nno_auth_user: agent";

@@ -204,6 +204,22 @@ fn what_was_taken_over_is_remembered_by_a_repaired_spill() {
     assert_same(&place.delivered(), &rows());
 }
 
+/// The same with the page of the spill's database from which all others are found.
+#[test]
+fn what_was_taken_over_is_remembered_by_a_spill_without_its_first_page() {
+    let place = Place::new();
+    let before = place.path("before.db");
+    fs::copy(place.buffer(), &before).unwrap();
+    place.import();
+    let database = place.spill().join("db/spill.sqlite3");
+    let mut bytes = fs::read(&database).unwrap();
+    bytes[..100].fill(0xAA);
+    fs::write(&database, bytes).unwrap();
+    let again = spillring::import(&before, place.spill()).unwrap();
+    assert_eq!(counts(again), done(0, 0, ROWS));
+    assert_same(&place.delivered(), &rows());
+}
+
 /// A buffer of 4,000 rows.
 fn grow(place: &Place) {
     let more = "INSERT INTO events (payload, enqueued_at) SELECT payload, enqueued_at + ?1 FROM events WHERE id <= 40";

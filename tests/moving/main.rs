@@ -18,3 +18,4 @@ mod bench;
 mod core_nats;
 mod emit;
 mod import;
+mod odd_buffers;
