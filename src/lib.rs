@@ -96,6 +96,8 @@
 //! running, [`status`] says whether its spill is healthy, [`export`] writes its backlog as JSON lines, and [`repair`]
 //! makes its database anew of what can be read. The first two change nothing.
 //!
+//! [`import`] takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of what.
+//!
 //! A publisher cannot be used across a fork: the child has no drainer.
 
 #![forbid(unsafe_code)]

@@ -67,6 +67,7 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
     end_within(drainer, LIMIT, 51);
     publisher.publish(Note::new("late"));
     let evicted = evict_and_log();
+    assert_documented(&ear);
 
     for (name, value) in [
         ("aa_audit_accepted_total", 92 + 400),
@@ -143,6 +144,18 @@ fn evict_and_log() -> u32 {
     assert_eq!(told.iter().sum::<u32>(), evicted, "{said}");
     assert!(told.len() as u64 <= lines_max, "{said}");
     evicted
+}
+
+/// Under its name without labels.
+fn assert_documented(ear: &Ear) {
+    let readme = include_str!("../README.md");
+    for key in ear.0.lock().keys() {
+        let name = key.split(' ').next().unwrap();
+        assert!(
+            readme.contains(&format!("`{name}")),
+            "the README does not tell of {name}"
+        );
+    }
 }
 
 /// A third publisher, at the cap: of 400 entries that many are evicted.
