@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aa_core::{AuditEntry, AuditLog};
-use spillring::{Config, EncodeError, Event, JsonLinesSink};
+use spillring::{AgentId, Config, EncodeError, Event, JsonLinesSink, subject_of};
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -23,8 +23,8 @@ struct Theirs(AuditEntry);
 
 impl Event for Theirs {
     fn subject(&self) -> String {
-        // JSON lines have none.
-        String::new()
+        let tenant = self.0.org_id().or(self.0.team_id());
+        subject_of(tenant, AgentId::from_bytes(*self.0.agent_id().as_bytes()))
     }
 
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
@@ -41,6 +41,15 @@ fn entries_of_the_original_arrive_as_it_writes_them() {
     let lines = lines();
     let entries = lines.iter().map(|line| Theirs(read(line)));
     assert_eq!(through(entries.collect()), lines);
+}
+
+/// What `aa_runtime`'s `subject_for` makes of them, less its prefix.
+#[test]
+fn a_newtype_has_the_subject_that_our_own_entry_has() {
+    for line in lines() {
+        let ours: spillring::AuditEntry = serde_json::from_str(&line).expect("an entry");
+        assert_eq!(Theirs(read(&line)).subject(), ours.subject());
+    }
 }
 
 #[test]
