@@ -76,6 +76,7 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
         ("aa_audit_flushed_total", 50 + 400 - evicted),
         ("aa_events_flushed_total", 50 + 400 - evicted),
         ("aa_audit_buffered_total", 51 + 400),
+        ("aa_events_buffered", 51 + 400),
         ("aa_events_dropped_total", evicted),
         ("aa_audit_dropped_total reason=spill_evicted", evicted),
         ("aa_audit_dropped_total reason=spill_full", 0),
