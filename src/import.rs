@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::config::SpillDurability;
 use crate::error::ImportError;
 use crate::spill::Spill;
-use buffer::Buffer;
+use buffer::{Buffer, unusable};
 
 /// What [`import`] has taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,11 +58,7 @@ pub fn import(buffer: impl AsRef<Path>, dir: impl AsRef<Path>) -> Result<Importe
 /// The same at a start, where a buffer that is gone has no backlog, and a spill that takes no more leaves the rest of it for
 /// the next start.
 pub(crate) fn import_at_start(file: &Path, spill: &mut Spill) -> Result<(), ImportError> {
-    let there = file.try_exists().map_err(|error| ImportError::Buffer {
-        action: "look for",
-        file: file.to_owned(),
-        source: Box::new(error),
-    })?;
+    let there = file.try_exists().map_err(unusable("look for", file))?;
     let opened = if there { Buffer::open(file)? } else { None };
     let Some(mut buffer) = opened else {
         tracing::info!(target: "spillring", buffer = %file.display(), "there is no event buffer to import");

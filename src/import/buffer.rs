@@ -29,6 +29,8 @@ const PAGE: &str = "SELECT id, enqueued_at, octet_length(payload), \
      CASE WHEN octet_length(payload) <= ?3 THEN payload ELSE substr(payload, 1, ?4) END \
      FROM events WHERE id >= ?1 ORDER BY id LIMIT ?2";
 
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// The buffer, taken for this process alone.
 pub(super) struct Buffer {
     conn: Connection,
@@ -55,23 +57,12 @@ impl Buffer {
 
     /// None if the file has nothing in it yet.
     pub(super) fn open(file: &Path) -> Result<Option<Self>, ImportError> {
-        let failed_open = |error: std::io::Error| ImportError::Buffer {
-            action: "open",
-            file: file.to_owned(),
-            source: Box::new(error),
-        };
         // Neither "" nor ":memory:" is a file to SQLite.
-        let path = std::path::absolute(file).map_err(failed_open)?;
-        let read_only = || ImportError::Buffer {
-            action: "write to",
-            file: file.to_owned(),
-            source: "it is read-only".into(),
-        };
-        if fs::metadata(&path).map_err(failed_open)?.len() == 0 && has_log(&path) {
-            return Err(ImportError::Damaged {
-                file: file.to_owned(),
-                source: "it is empty, but there is a log beside it, which would be deleted".into(),
-            });
+        let path = std::path::absolute(file).map_err(unusable("open", file))?;
+        let len = fs::metadata(&path).map_err(unusable("open", file))?.len();
+        if len == 0 && has_log(&path) {
+            let why = "it is empty, but there is a log beside it, which would be deleted";
+            return Err(damaged(file, why));
         }
         let opened = || {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -85,13 +76,14 @@ impl Buffer {
             let found = conn.query_row(sql, (), |row| <(i64, i64)>::try_from(row))?;
             Ok((conn.is_readonly("main")?, conn, found))
         };
+        let (read_only, conn, found) = opened().map_err(failed("open", file))?;
         let file = file.to_owned();
-        match opened().map_err(failed("open", &file))? {
-            (_, _, (0, _)) => Ok(None),
-            (_, _, (_, 0)) => Err(ImportError::NoBuffer { file }),
+        match found {
+            (0, _) => Ok(None),
+            (_, 0) => Err(ImportError::NoBuffer { file }),
             // Then it could be taken by nobody, and nothing could be removed from it.
-            (true, ..) => Err(read_only()),
-            (false, conn, _) => Ok(Some(Self { conn, file })),
+            _ if read_only => Err(unusable("write to", &file)("it is read-only")),
+            _ => Ok(Some(Self { conn, file })),
         }
     }
 
@@ -121,7 +113,7 @@ impl Buffer {
         {
             let id = row.get(0).map_err(failed())?;
             if !page.rows.is_empty() && id <= page.last {
-                return Err(self.damaged("its ids do not increase"));
+                return Err(damaged(&self.file, "its ids do not increase"));
             }
             let row = foreign(id, row).map_err(failed())?;
             bytes += row.bytes.len();
@@ -142,14 +134,8 @@ impl Buffer {
         if removed == page.rows.len() {
             work.commit().map_err(failed())
         } else {
-            Err(self.damaged("between rows that can be read are others that cannot"))
-        }
-    }
-
-    fn damaged(&self, why: &str) -> ImportError {
-        ImportError::Damaged {
-            file: self.file.clone(),
-            source: why.into(),
+            let why = "between rows that can be read are others that cannot";
+            Err(damaged(&self.file, why))
         }
     }
 }
@@ -202,14 +188,27 @@ fn failed(action: &'static str, file: &Path) -> impl FnOnce(rusqlite::Error) -> 
     move |error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ImportError::InUse { file },
         Some(ErrorCode::NotADatabase) => ImportError::NoBuffer { file },
-        Some(ErrorCode::DatabaseCorrupt) => ImportError::Damaged {
-            file,
-            source: Box::new(error),
-        },
-        _ => ImportError::Buffer {
-            action,
-            file,
-            source: Box::new(error),
-        },
+        Some(ErrorCode::DatabaseCorrupt) => damaged(&file, error),
+        _ => unusable(action, &file)(error),
+    }
+}
+
+/// `action` is a verb.
+pub(super) fn unusable<E: Into<Cause>>(
+    action: &'static str,
+    file: &Path,
+) -> impl FnOnce(E) -> ImportError {
+    let file = file.to_owned();
+    move |error| ImportError::Buffer {
+        action,
+        file,
+        source: error.into(),
+    }
+}
+
+fn damaged(file: &Path, why: impl Into<Cause>) -> ImportError {
+    ImportError::Damaged {
+        file: file.to_owned(),
+        source: why.into(),
     }
 }

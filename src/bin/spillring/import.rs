@@ -16,8 +16,8 @@ use crate::telling::{Exit, Problem, refused, show, tell};
 /// buffer once it is safe in the spill; cut off at any moment, the next import goes on from there, and none is taken over
 /// twice, not even from a copy of the file. Stop Agent Assembly first.
 ///
-/// Exit code: 0 all of it was imported; 2 bad usage, or a file cannot be read or written: nothing is lost, import again;
-/// 4 some rows are dead letters; 5 Agent Assembly, or a publisher, is running.
+/// Exit code: 0 all of it was imported; 2 bad usage, or a file cannot be read or written: nothing is lost, and the
+/// error says what to do; 4 some rows are dead letters; 5 Agent Assembly, or a publisher, is running.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The buffer, such as ~/.local/share/agent-assembly/buffer.db
