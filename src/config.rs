@@ -30,7 +30,7 @@ pub struct Config {
     pub spill_dir: PathBuf,
     /// An event buffer of Agent Assembly whose backlog is taken over at the start, before anything else, as [`import`] does
     /// it; one that is not there has none. A buffer that cannot be read, or that Agent Assembly has open, is an error;
-    /// what the spill has no room for waits in the buffer for the next start. Default: none.
+    /// what the spill has no room for, or the disk, waits in the buffer for the next start. Default: none.
     ///
     /// [`import`]: crate::import()
     #[serde(default)]

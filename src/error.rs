@@ -201,7 +201,8 @@ pub enum ImportError {
     },
     /// The file is something else.
     #[error(
-        "{file} is no event buffer of Agent Assembly, which has a table `events`: give the path of its `buffer.db`"
+        "{file} is no event buffer of Agent Assembly, which has a table `events`, or its first page is damaged: give the path \
+         of its `buffer.db`, or a copy made with `sqlite3 {file} '.recover --ignore-freelist' | sqlite3 copy.db`"
     )]
     NoBuffer {
         /// The file.

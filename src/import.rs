@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::config::SpillDurability;
 use crate::error::ImportError;
+use crate::metrics::Metrics;
 use crate::spill::Spill;
 use buffer::{Buffer, unusable};
 
@@ -22,16 +23,17 @@ pub struct Imported {
 }
 
 /// Takes over the backlog of an event buffer of Agent Assembly (`aa-storage-sqlite-buffer`), in its order, behind the
-/// backlog of the spill directory `dir`, which is made if it is missing. The next start delivers it.
+/// backlog of the spill directory `dir`, which is made if there is anything to import. The next start delivers it.
 ///
 /// The entries keep their bytes and get numbers in a run of their own. A row that is no entry becomes a dead letter and
 /// blocks none behind it. Each page of rows is in the spill, synced, before it is removed from the buffer. The directory
-/// remembers the last 250,000 rows that it took over, so whenever this is cut off, the next import goes on from there, and
-/// nothing is taken over twice, not even from a copy of the buffer. The buffer itself stays, empty, and can be used again.
+/// remembers the last 250,000 rows that it took over: whenever this is cut off, the next import goes on from there, and
+/// none of them is taken over twice, not even from a copy of the buffer. The buffer itself stays, empty, and can be used
+/// again.
 ///
-/// The cap of the spill does not count here: what is beyond it drains, and until then
-/// [`when_spill_full`](crate::Config::when_spill_full) holds. Dead letters do not drain: they count towards the cap until
-/// they are removed.
+/// No cap is known here: what is beyond that of the next start drains, and until then
+/// [`when_spill_full`](crate::Config::when_spill_full) holds, which may evict what was imported. Dead letters do not drain:
+/// they count towards the cap until they are removed.
 ///
 /// ```no_run
 /// let done = spillring::import("/var/lib/agent-assembly/buffer.db", "/var/lib/agent/spill")?;
@@ -49,19 +51,16 @@ pub fn import(buffer: impl AsRef<Path>, dir: impl AsRef<Path>) -> Result<Importe
         return Ok(Imported::default());
     };
     let mut spill = Spill::open(dir.as_ref(), u64::MAX, SpillDurability::PowerLoss)?;
-    while spill.is_salvaging() {
-        spill.salvage_step()?;
-    }
     take_over(&mut buffer, &mut spill)
 }
 
-/// The same at a start, where a buffer that is gone has no backlog, and a spill that takes no more leaves the rest of it for
-/// the next start.
+/// The same at a start, where a buffer that is gone has no backlog, and a spill that is at its cap, or has no room on the disk,
+/// leaves the rest of it for the next start.
 pub(crate) fn import_at_start(file: &Path, spill: &mut Spill) -> Result<(), ImportError> {
     let there = file.try_exists().map_err(unusable("look for", file))?;
     let opened = if there { Buffer::open(file)? } else { None };
     let Some(mut buffer) = opened else {
-        tracing::info!(target: "spillring", buffer = %file.display(), "there is no event buffer to import");
+        tracing::warn!(target: "spillring", buffer = %file.display(), "there is no event buffer to import: take the setting `import` out if that is so for good");
         return Ok(());
     };
     match take_over(&mut buffer, spill) {
@@ -71,8 +70,13 @@ pub(crate) fn import_at_start(file: &Path, spill: &mut Spill) -> Result<(), Impo
                 target: "spillring", buffer = %file.display(), entries = done.entries,
                 dead_letters = done.dead_letters, known = done.known, "the backlog of an event buffer was imported"
             );
+            if done.dead_letters > 0 {
+                tracing::warn!(target: "spillring", dead_letters = done.dead_letters, "rows of the event buffer are no entries: they are dead letters now");
+            }
             Ok(())
         }
+        // Nor could anything else be written.
+        Err(ImportError::Spill(error)) if spill.is_given_up() => Err(ImportError::Spill(error)),
         Err(ImportError::Spill(error)) => {
             tracing::error!(
                 target: "spillring", buffer = %file.display(), %error,
@@ -106,14 +110,25 @@ fn take_pages(
     while let Some(first) = from
         && let Some(page) = buffer.page(first)?
     {
+        if spill.is_at_cap() {
+            tracing::warn!(target: "spillring", "the spill is at its cap: what is left in the event buffer waits there");
+            break;
+        }
         let run = match &mut run {
             Some(run) => run,
-            none => none.insert(spill.begin_ended_run()?),
+            none => {
+                // What was imported before is known only then.
+                while spill.is_salvaging() {
+                    spill.salvage_step()?;
+                }
+                none.insert(spill.begin_ended_run()?)
+            }
         };
         let last_n = all.entries + all.dead_letters;
         let done = spill.take_over(&page.rows, run, last_n)?;
         all.entries += done.entries;
         all.dead_letters += done.dead_letters;
+        Metrics::undecodable(done.dead_letters);
         all.known += done.known;
         buffer.remove(&page)?;
         from = page.next();

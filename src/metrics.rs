@@ -79,6 +79,7 @@ const COUNTERS: [Counter; 18] = [
 static TOTALS: [AtomicU64; COUNTERS.len()] = [const { AtomicU64::new(0) }; COUNTERS.len()];
 
 static QUARANTINES: AtomicU64 = AtomicU64::new(0);
+static UNDECODABLE: AtomicU64 = AtomicU64::new(0);
 
 /// What one publisher has added to the totals so far.
 #[derive(Debug)]
@@ -109,6 +110,8 @@ impl Metrics {
             }
         }
         counter!("aa_audit_spill_quarantines_total").absolute(QUARANTINES.load(Ordering::Relaxed));
+        counter!("aa_audit_dead_lettered_total", "reason" => "undecodable")
+            .absolute(UNDECODABLE.load(Ordering::Relaxed));
         Self::tell_depths(stats);
         gauge!("aa_audit_spill_seconds_until_full")
             .set(self.seconds_until_full(stats.spill_bytes, spill_bytes_max));
@@ -125,6 +128,11 @@ impl Metrics {
     /// A spill database was set aside. Not told at once: a start may come before the host's recorder.
     pub(crate) fn quarantined() {
         QUARANTINES.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many imported rows are no entries. Not told at once, as above.
+    pub(crate) fn undecodable(rows: u64) {
+        UNDECODABLE.fetch_add(rows, Ordering::Relaxed);
     }
 
     /// The spill directory was found to be a copy.

@@ -8,7 +8,7 @@ use crate::config::{Config, WhenSpillUnusable};
 use crate::control::Control;
 use crate::courier::Courier;
 use crate::drainer;
-use crate::error::{SpillError, StartError};
+use crate::error::{ImportError, SpillError, StartError};
 use crate::event::{Event, LossReason, Run};
 use crate::import::import_at_start;
 use crate::intake::{Intake, RingIntake};
@@ -48,7 +48,9 @@ enum Ending {
 /// # Errors
 ///
 /// [`StartError::Config`] names a setting that cannot be used, [`StartError::Spill`] says why the spill directory cannot
-/// be, [`StartError::Thread`] that the system would not start a thread.
+/// be, [`StartError::Import`] why the event buffer of [`Config::import`] cannot be, whatever
+/// [`when_spill_unusable`](Config::when_spill_unusable) says, and [`StartError::Thread`] that the system would not start a
+/// thread.
 ///
 /// # Examples
 ///
@@ -112,7 +114,10 @@ fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), StartError> {
         config.spill_durability,
     )?;
     if let Some(buffer) = &config.import {
-        import_at_start(buffer, &mut spill).map_err(StartError::Import)?;
+        import_at_start(buffer, &mut spill).map_err(|error| match error {
+            ImportError::Spill(error) => StartError::Spill(error),
+            error => StartError::Import(error),
+        })?;
     }
     let (run, untold) = spill.start()?;
     Ok((spill, run, untold))

@@ -30,7 +30,16 @@ use support::sinks::Mode;
 #[test]
 fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
     let ear = Ear::default();
-    let (first, mut second) = (Bench::new(), Bench::down());
+    let (mut first, mut second) = (Bench::new(), Bench::down());
+    let buffer = tempfile::NamedTempFile::new().unwrap();
+    rusqlite::Connection::open(buffer.path())
+        .unwrap()
+        .execute_batch(
+            "CREATE TABLE events (id INTEGER PRIMARY KEY, payload BLOB, enqueued_at INTEGER); \
+             INSERT INTO events (payload, enqueued_at) VALUES (x'00', 7), (x'01', 7)",
+        )
+        .unwrap();
+    first.config.import = Some(buffer.path().to_owned());
     second.config.entry_bytes_max = 100;
     let drainer = first.start();
     publish(&drainer.publisher(), 0..30);
@@ -84,6 +93,7 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
         ("aa_audit_dropped_total reason=queue_full", 0),
         ("aa_audit_dead_lettered_total reason=rejected", 1),
         ("aa_audit_dead_lettered_total reason=oversize", 1),
+        ("aa_audit_dead_lettered_total reason=undecodable", 2),
         ("aa_audit_spill_entries", 0),
         ("aa_audit_state state=stopped", 1),
     ] {

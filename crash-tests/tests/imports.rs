@@ -3,7 +3,7 @@
 //! delivered once and in order, but for those that are no entry: they are dead letters. The buffer is filled, imported,
 //! filled again and imported again.
 //!
-//! Each filling is one page of an import; between two pages happens what happens between two imports.
+//! Each filling is one page of an import. Between two pages it is killed by `tests/moving/import.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

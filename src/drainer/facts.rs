@@ -123,7 +123,7 @@ impl Drainer {
             // is not for what is new.
             _ if self.spill.disk_is_full() => Hand::Busy,
             Some(at) => Hand::RestsUntil(at),
-            None if !self.spill_is_full() => Hand::Free,
+            None if !self.spill.is_at_cap() => Hand::Free,
             None if self.may_evict() => Hand::Full,
             None => Hand::Busy,
         }
@@ -131,13 +131,7 @@ impl Drainer {
 
     /// The cap leaves no room to keep the next record as a dead letter; one that is in the spill has its room already.
     pub(super) fn lacks_room_for_letter(&self) -> bool {
-        self.spill_is_full() && !self.pipeline.front_is_spilled()
-    }
-
-    /// Backlog and dead letters together are at the cap.
-    fn spill_is_full(&self) -> bool {
-        let totals = self.spill.totals();
-        totals.bytes + totals.dead_letter_bytes >= self.spill.bytes_max()
+        self.spill.is_at_cap() && !self.pipeline.front_is_spilled()
     }
 
     pub(super) fn unread(&self) -> bool {

@@ -124,7 +124,7 @@ impl Buffer {
     }
 
     /// Removes the rows of this page, and none that was not in it.
-    pub(super) fn remove(&mut self, page: &Page) -> Result<(), ImportError> {
+    pub(super) fn remove(&self, page: &Page) -> Result<(), ImportError> {
         let failed = || failed("remove rows from", &self.file);
         let work = self.conn.unchecked_transaction().map_err(failed())?;
         let sql = "DELETE FROM events WHERE id BETWEEN ?1 AND ?2";

@@ -83,7 +83,6 @@ impl AtMostOnceNatsSink {
                 return Ok(link);
             }
         }
-        let begun = Instant::now();
         let connection = Connection::open(&self.config, &self.discovered, until).await?;
         self.discovered = connection.discovered(self.config.discovered_servers);
         if self.told == Told::NotYet {
@@ -95,8 +94,8 @@ impl AtMostOnceNatsSink {
             self.told = Told::Already;
         }
         Ok(Link {
+            trial: Some(connection.greeted_in().max(DENIAL_MIN)),
             connection,
-            trial: Some(begun.elapsed().max(DENIAL_MIN)),
         })
     }
 
@@ -113,11 +112,14 @@ impl AtMostOnceNatsSink {
                 self.link = Some(link);
                 return Delivery::stopped(sent, why);
             }
-            if let Some(limit) = link.trial.take()
-                && let Err(why) =
-                    permitted(&mut link.connection, until.min(Instant::now() + limit)).await
-            {
-                return Delivery::stopped(sent, why);
+            if let Some(limit) = link.trial {
+                let end = Instant::now() + limit;
+                if let Err(why) = permitted(&mut link.connection, end.min(until)).await {
+                    return Delivery::stopped(sent, why);
+                }
+                if end <= until {
+                    link.trial = None;
+                }
             }
         }
         let written = timeout_at(until, link.connection.client().flush()).await;

@@ -80,7 +80,10 @@ fn take_over(
         let record = row.record(run, n);
         match &row.subject {
             Ok(_) => {
-                rows::insert(work, [&record])?;
+                // Its number is new: otherwise it would be gone.
+                if rows::insert(work, [&record])? == 0 {
+                    return Err(rusqlite::Error::StatementChangedRows(0));
+                }
                 done.entries += 1;
             }
             Err(detail) => {
@@ -116,7 +119,7 @@ impl Foreign {
             popped_ms: self.popped_ms,
             requeued: None,
             since: Instant::now(),
-            subject: self.subject.clone().unwrap_or_default(),
+            subject: self.subject.as_deref().unwrap_or_default().into(),
             bytes: self.bytes.clone(),
         }
     }

@@ -126,6 +126,17 @@ impl Spill {
         self.store.is_distrusted()
     }
 
+    /// Nothing can be written before it is opened anew, and not for damage, which a start gets over.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_distrusted() && !self.store.is_damaged()
+    }
+
+    /// Backlog and dead letters together are at the cap.
+    pub(crate) fn is_at_cap(&self) -> bool {
+        let totals = self.totals();
+        totals.bytes + totals.dead_letter_bytes >= self.bytes_max()
+    }
+
     /// Rows of a database that was set aside have to be carried over, with [`salvage_step`](Self::salvage_step).
     pub(crate) fn is_salvaging(&self) -> bool {
         self.store.is_salvaging()

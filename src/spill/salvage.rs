@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, ErrorCode, params_from_iter};
 
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason};
@@ -83,11 +83,12 @@ impl Salvage {
             return Ok(());
         };
         database.transact("salvage into", |work| {
-            copy_table(work, source.connection(), "runs")?;
+            copy_table(work, source.connection(), "runs", None)?;
             rescue::remove_unfit(work)?;
             rescue::copy_ids(work, source.connection())?;
-            copy_table(work, source.connection(), "dead_letters")?;
-            copy_table(work, source.connection(), "imported")?;
+            copy_table(work, source.connection(), "dead_letters", None)?;
+            // In the order of their ids, but without them: others may have them by now.
+            copy_table(work, source.connection(), "imported", Some("id"))?;
             work.count_dead_letters()
         })
     }
@@ -200,9 +201,14 @@ fn carry(
 
 /// Copies the rows of a table that can be read, with the columns that both sides know: from its beginning, and if there
 /// is damage, from its end.
-fn copy_table(work: &Work<'_>, source: &Connection, table: &str) -> rusqlite::Result<()> {
-    if !copy_rows(work, source, table, "ASC")? {
-        copy_rows(work, source, table, "DESC")?;
+fn copy_table(
+    work: &Work<'_>,
+    source: &Connection,
+    table: &str,
+    without: Option<&str>,
+) -> rusqlite::Result<()> {
+    if !copy_rows(work, source, (table, "ASC"), without)? {
+        copy_rows(work, source, (table, "DESC"), without)?;
     }
     Ok(())
 }
@@ -211,8 +217,8 @@ fn copy_table(work: &Work<'_>, source: &Connection, table: &str) -> rusqlite::Re
 fn copy_rows(
     work: &Work<'_>,
     source: &Connection,
-    table: &str,
-    order: &str,
+    (table, order): (&str, &str),
+    without: Option<&str>,
 ) -> rusqlite::Result<bool> {
     let known: Vec<String> = work
         .prepare("SELECT name FROM pragma_table_info(?1)")?
@@ -226,7 +232,7 @@ fn copy_rows(
         .column_names()
         .map(str::to_owned)
         .enumerate()
-        .filter(|(_, name)| known.contains(name))
+        .filter(|(_, name)| known.contains(name) && without != Some(name.as_str()))
         .unzip();
     let holes = vec!["?"; names.len()].join(", ");
     let names = names.join(", ");
@@ -245,6 +251,13 @@ fn copy_rows(
             .collect();
         // A row that does not fit is damage too.
         if let Err(error) = work.execute(&sql, params_from_iter(values)) {
+            let code = error.sqlite_error_code();
+            if !matches!(
+                code,
+                Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch)
+            ) {
+                return Err(error);
+            }
             tracing::debug!(target: "spillring", %error, table, "a row could not be salvaged");
         }
     }

@@ -13,8 +13,8 @@ use crate::telling::{Exit, Problem, refused, show, tell};
 ///
 /// The next run with the directory delivers it, behind the backlog that is there already. The entries keep their bytes and
 /// get new numbers. A row that is no entry becomes a dead letter and blocks none behind it. A row is removed from the
-/// buffer once it is safe in the spill; cut off at any moment, the next import goes on from there, and none is taken over
-/// twice, not even from a copy of the file. Stop Agent Assembly first.
+/// buffer once it is safe in the spill; cut off at any moment, the next import goes on from there, and none of the last
+/// 250,000 is taken over twice, not even from a copy of the file. Stop Agent Assembly first.
 ///
 /// Exit code: 0 all of it was imported; 2 bad usage, or a file cannot be read or written: nothing is lost, and the
 /// error says what to do; 4 some rows are dead letters; 5 Agent Assembly, or a publisher, is running.

@@ -44,6 +44,7 @@ pub(in crate::sink) struct Connection {
     permissions: Permissions,
     /// Its URL, masked.
     server: String,
+    greeted_in: Duration,
     /// Until when answers may still come in, once something was not permitted.
     grace: Option<Instant>,
 }
@@ -105,6 +106,7 @@ impl Connection {
         let options = options(config, limit, tell);
         let options = credentials::add(options, config, &address).await?;
         let servers = vec![credentials::removed(address)?, nowhere];
+        let begun = Instant::now();
         let client = match timeout(limit, options.connect(servers)).await {
             Ok(connected) => connected.map_err(|error| failure::of_connect(&error))?,
             Err(_) => {
@@ -119,8 +121,14 @@ impl Connection {
             heard,
             permissions: Permissions::needed(config),
             server: url.to_string(),
+            greeted_in: begun.elapsed(),
             grace: None,
         })
+    }
+
+    /// How long it took to connect.
+    pub(in crate::sink) fn greeted_in(&self) -> Duration {
+        self.greeted_in
     }
 
     /// Still up, and not about to be ended by the server.
