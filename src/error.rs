@@ -202,7 +202,7 @@ pub enum ImportError {
     /// The file is something else.
     #[error(
         "{file} is no event buffer of Agent Assembly, which has a table `events`, or its first page is damaged: give the path \
-         of its `buffer.db`, or a copy made with `sqlite3 {file} '.recover --ignore-freelist' | sqlite3 copy.db`"
+         of its `buffer.db`"
     )]
     NoBuffer {
         /// The file.
@@ -211,8 +211,8 @@ pub enum ImportError {
     /// The file is damaged. What stands before the damage was taken over; what was copied from behind it can be imported
     /// from the copy, and what is in both is taken over once.
     #[error(
-        "the event buffer {file} is damaged: {source}; copy what can be read (`sqlite3 {file} '.recover --ignore-freelist' \
-         | sqlite3 copy.db`), import the copy, and move this file away"
+        "the event buffer {file} is damaged: {source}; copy what can be read (`sqlite3 {file} .dump | \
+         sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 copy.db`), import the copy, and move this file away"
     )]
     Damaged {
         /// The buffer.

@@ -132,7 +132,7 @@ fn what_stands_before_the_damage_is_taken_over() {
     for _ in 0..2 {
         let error = place.import().unwrap_err();
         assert!(matches!(error, ImportError::Damaged { .. }), "{error}");
-        assert!(error.to_string().contains(".recover"), "{error}");
+        assert!(error.to_string().contains(".dump"), "{error}");
     }
     let taken = spillring::status(&place.path("spill"))
         .unwrap()
