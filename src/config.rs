@@ -1,6 +1,6 @@
 //! Settings: plain data, validated once, by `start`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,8 @@ pub use nats::{
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where the spill lives; made if missing. One directory per publisher.
+    /// Where the spill lives; made if missing. One directory per publisher. If relative, then to the current directory at
+    /// the start.
     pub spill_dir: PathBuf,
     /// An event buffer of Agent Assembly whose backlog is taken over at the start, before anything else, as [`import`] does
     /// it; one that is not there has none. A buffer that cannot be read, or that Agent Assembly has open, is an error;
@@ -171,6 +172,20 @@ impl Config {
         Ok(())
     }
 
+    /// The same settings with absolute paths, so that a host that changes its current directory later does not move the
+    /// spill.
+    ///
+    /// # Errors
+    ///
+    /// An empty path, or a relative one if the current directory cannot be found.
+    pub(crate) fn with_absolute_paths(mut self) -> Result<Self, ConfigError> {
+        self.spill_dir = absolute_path("spill_dir", &self.spill_dir)?;
+        if let Some(buffer) = &self.import {
+            self.import = Some(absolute_path("import", buffer)?);
+        }
+        Ok(self)
+    }
+
     /// Each setting, whether it can be used, and what it may be.
     fn bounds(&self) -> [(&'static str, bool, &'static str); 13] {
         [
@@ -245,6 +260,16 @@ impl Config {
     pub(crate) const RING_CAPACITY_MAX: usize = 1 << 20;
     pub(crate) const BATCH_MAX: usize = 10_000;
     const ENTRY_BYTES_MAX: u64 = 512 << 20;
+}
+
+fn absolute_path(key: &'static str, path: &Path) -> Result<PathBuf, ConfigError> {
+    absolute(path).map_err(|error| ConfigError {
+        key,
+        problem: format!(
+            "cannot be made absolute (`{}`: {error}): give an absolute path",
+            path.display()
+        ),
+    })
 }
 
 /// What the clock can add to any moment.

@@ -24,6 +24,9 @@ pub(crate) fn on_own_thread() -> bool {
     OWN_THREAD.get()
 }
 
+/// Beyond so many requests, flushes that nobody waits for are dropped before one more is taken.
+const WAITING_MAX: usize = 1_024;
+
 /// The drainer's letterbox.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
@@ -41,10 +44,43 @@ pub(crate) enum Request {
     Shutdown(Duration, Promise<Stats>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inbox {
     waiting: Vec<Request>,
+    /// With so many waiting, those that nobody wants are looked for.
+    waiting_max: usize,
     ended: bool,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            waiting: Vec::new(),
+            waiting_max: WAITING_MAX,
+            ended: false,
+        }
+    }
+}
+
+impl Inbox {
+    /// Takes the request. Holds at most [`WAITING_MAX`] unwanted ones, or as many as wanted ones.
+    fn add(&mut self, request: Request) {
+        if self.waiting.len() >= self.waiting_max {
+            self.waiting.retain(Request::is_wanted);
+            self.waiting_max = (2 * self.waiting.len()).max(WAITING_MAX);
+        }
+        self.waiting.push(request);
+    }
+}
+
+impl Request {
+    /// A shutdown is wanted whether or not somebody waits for its account.
+    fn is_wanted(&self) -> bool {
+        match self {
+            Self::Flush(promise) => promise.is_wanted(),
+            Self::Shutdown(..) => true,
+        }
+    }
 }
 
 impl Control {
@@ -64,7 +100,7 @@ impl Control {
     fn ask(&self, request: Request) {
         let mut inbox = self.requests.lock();
         if !inbox.ended {
-            inbox.waiting.push(request);
+            inbox.add(request);
             drop(inbox);
             self.wake();
         }
@@ -89,7 +125,9 @@ impl Control {
     }
 
     pub(crate) fn take_requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.requests.lock().waiting)
+        let mut inbox = self.requests.lock();
+        inbox.waiting_max = WAITING_MAX;
+        std::mem::take(&mut inbox.waiting)
     }
 
     pub(crate) fn tell(&self, stats: Stats) {
@@ -101,6 +139,65 @@ impl Control {
         self.stats.lock().state = State::Stopped;
         let mut inbox = self.requests.lock();
         inbox.ended = true;
-        inbox.waiting.clear();
+        let unkept = std::mem::take(&mut inbox.waiting);
+        drop(inbox);
+        // Dropping them wakes tasks of the host, which may ask again at once.
+        drop(unkept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
+
+    use super::*;
+
+    #[test]
+    fn flushes_that_nobody_waits_for_do_not_pile_up() {
+        let control = Control::default();
+        let wanted: Vec<_> = (0..10).map(|_| control.flush()).collect();
+        drop(control.shutdown(Duration::ZERO));
+        for _ in 0..100_000 {
+            drop(control.flush());
+        }
+        let requests = control.take_requests();
+        assert!(requests.len() <= WAITING_MAX, "{}", requests.len());
+        let kept = requests.iter().filter(|request| request.is_wanted());
+        assert_eq!(kept.count(), wanted.len() + 1);
+    }
+
+    /// As many wait as like, and each is asked at most a few times whether it still does.
+    #[test]
+    fn flushes_that_somebody_waits_for_all_stay() {
+        let control = Control::default();
+        let wanted: Vec<_> = (0..10 * WAITING_MAX).map(|_| control.flush()).collect();
+        assert_eq!(control.take_requests().len(), wanted.len());
+    }
+
+    /// Asks again as soon as it is woken.
+    struct Again(Arc<Control>);
+
+    impl Wake for Again {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.flush());
+        }
+    }
+
+    #[test]
+    fn whoever_learns_of_the_end_may_ask_again_at_once() {
+        let control = Arc::new(Control::default());
+        let mut ticket = control.flush();
+        let waker = Waker::from(Arc::new(Again(Arc::clone(&control))));
+        let polled = Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        // If asking deadlocked, the promise would be dropped and the thread never end.
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            control.end();
+            done.send(())
+        });
+        is_done.recv_timeout(Duration::from_secs(20)).unwrap();
     }
 }

@@ -62,13 +62,17 @@ pub enum Selection {
 }
 
 impl DeadLetters {
-    /// Looks whether there is a spill in the directory, and no publisher.
+    /// Looks whether there is a spill in the directory, and no publisher. If relative, then to the current directory at
+    /// this call.
     ///
     /// # Errors
     ///
     /// [`SpillError::Missing`], [`SpillError::InUse`], and whatever keeps the spill from being read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, SpillError> {
-        let letters = Self { dir: dir.into() };
+        let dir = dir.into();
+        // Where there is no current directory, the look will say so.
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        let letters = Self { dir };
         letters.look()?;
         Ok(letters)
     }
@@ -130,8 +134,8 @@ impl DeadLetters {
     /// they were. The next start delivers them behind the rest.
     ///
     /// They get numbers in a run of their own, and say under which number they were lost
-    /// ([`Record::requeued_from`](crate::Record::requeued_from)). Each moves in one transaction, of up to 256 letters,
-    /// that survives a power cut: whenever this is cut off, each is either still here or in the backlog. The cap of the
+    /// ([`Record::requeued_from`](crate::Record::requeued_from)). A page of up to 256 letters is in the backlog, where it
+    /// survives a power cut, before it is removed here: whenever this is cut off, each is in the backlog or still here. The cap of the
     /// spill does not count here, since it bounds both together.
     ///
     /// # Errors
@@ -170,14 +174,11 @@ impl DeadLetters {
         Letters::open(Directory::take_existing(&self.dir)?)
     }
 
-    /// Takes the directory as a publisher does, but makes none. A database that was set aside is carried over first:
-    /// as long as it waits for that, each start fetches its letters once more.
+    /// Takes the directory as a publisher does, but makes none. What somebody was killed in the middle of is completed.
     fn take(&self) -> Result<Spill, SpillError> {
         drop(Directory::take_existing(&self.dir)?);
         let mut spill = Spill::open(&self.dir, u64::MAX, SpillDurability::PowerLoss)?;
-        while spill.is_salvaging() {
-            spill.salvage_step()?;
-        }
+        spill.finish_requeueing()?;
         Ok(spill)
     }
 

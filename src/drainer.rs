@@ -1,73 +1,116 @@
-//! The one loop: collects what has come back, asks the policy, does the step.
+//! The drainer: moves entries from the ring to the sink, through the spill if need be.
+//!
+//! It touches neither file nor socket. It pops, numbers and encodes, keeps the order, and hands orders to two workers,
+//! one at a time to each:
+//!
+//! ```text
+//! ring ──▶ RingConsumer ──▶ Sequencer ──▶ Pipeline ──▶ SinkSide ──▶ sink worker
+//!                                           │    ▲
+//!                                           ▼    │
+//!                                          DiskSide ─────────────▶ spill worker
+//! ```
+//!
+//! One turn of the loop collects outcomes and requests, gathers [`Facts`](policy::Facts), lets the
+//! [policy](policy::next) choose a step, and carries it out. A turn takes the time from its caller and never waits.
 
+mod answers;
+mod collect;
+mod consumer;
+mod dead_letters;
 mod delivery;
+mod disk_side;
+mod ending;
 mod eviction;
 mod facts;
-mod mend;
 mod pace;
 mod pipeline;
-mod relief;
 mod report;
 mod requests;
+mod rests;
 mod ring_age;
+mod sequencer;
+mod settlement;
+mod sink_side;
+mod source;
+mod spilling;
 mod watch;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::Config;
 use crate::control::{Control, Request};
-use crate::courier::Courier;
-use crate::error::SinkError;
-use crate::event::{Key, Record, Run};
-use crate::intake::Intake;
-use crate::policy::{self, Backoff, Doubt, Step};
-use crate::spill::Spill;
+use crate::event::{Key, PublisherId, Record, Run};
+use crate::host::{self, log};
+use crate::policy::{self, DiskStep, Step};
+use crate::sink_worker::SinkWorker;
+use crate::spill::{KnownRuns, Orphan, SinkMayHave, SpillWorker, View};
 use crate::stats::State;
-use crate::ticket::Promise;
-use eviction::Eviction;
+use consumer::RingConsumer;
+use disk_side::DiskSide;
 use pace::Pace;
-use pipeline::{BATCH_BYTES_MAX, Pipeline};
-use report::Reporter;
-use requests::Requests;
-use watch::RingWatch;
+use pipeline::Pipeline;
+use report::Reports;
+use requests::{Progress, Requests};
+use sequencer::Sequencer;
+use sink_side::SinkSide;
+pub(crate) use source::{RingSource, Source};
 
-/// The shortest wait between two looks at an empty ring; it doubles up to `poll_max`.
-const POLL_MIN: Duration = Duration::from_micros(50);
+/// After so many panics of its own code the drainer saves what it holds, and ends.
+const PANICS_MAX: u32 = 3;
 
-/// How long a sink that does not stop is waited for at the end.
-const SINK_STOP_MAX: Duration = Duration::from_millis(250);
+/// What a drainer is put together from.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) control: Arc<Control>,
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) sink: SinkWorker,
+    pub(crate) spill: SpillWorker,
+    pub(crate) view: View,
+    pub(crate) runs: KnownRuns,
+    pub(crate) publisher: PublisherId,
+    pub(crate) run: Arc<Run>,
+    /// Losses of earlier runs that this one announces first.
+    pub(crate) orphans: Vec<Orphan>,
+    pub(crate) now: Instant,
+}
 
-/// Moves entries from the ring to the sink, through the spill if need be. Owns everything that only one may touch.
+/// The one thread that decides. Owns everything that only one may touch.
+#[derive(Debug)]
 pub(crate) struct Drainer {
     config: Config,
     control: Arc<Control>,
-    intake: Box<dyn Intake>,
-    courier: Courier,
-    spill: Spill,
-    run: Arc<Run>,
+    ring: RingConsumer,
+    sequencer: Sequencer,
     pipeline: Pipeline,
-    requests: Requests,
-    reporter: Reporter,
-    counts: Counts,
     sink: SinkSide,
-    /// Writing to the spill.
     disk: DiskSide,
-    /// Reading from it: a page that is damaged keeps no entry from being written.
-    backlog: DiskSide,
-    eviction: Eviction,
+    requests: Requests,
+    reports: Reports,
+    counts: Counts,
     pace: Option<Pace>,
-    poll: Duration,
-    watch: RingWatch,
-    /// How often the ring was relieved since anything was staged.
+    publisher: PublisherId,
+    /// Runs before the present one.
+    runs: KnownRuns,
+    /// When the newest entry that the spill held at the start was popped, if it held any.
+    inherited_until_ms: Option<u64>,
+    /// When a batch of a run that is not open was first ready.
+    unopened: Option<Unopened>,
+    /// How many appends went since the backlog had its turn.
     reliefs: u32,
     closing: Closing,
-    /// Losses of earlier runs that have numbers of this one, the first and how many, and are not written down as such.
-    retell: Option<(u64, u64)>,
 }
 
-/// Whether the sink has been told of losses behind the last entry.
+/// A batch has records of a run that the spill does not know to be open.
+#[derive(Debug, Clone, Copy)]
+struct Unopened {
+    since: Instant,
+    /// The newest run of a batch that has gone all the same.
+    sent: u32,
+}
+
+/// Whether losses after the last entry have been announced to the sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Closing {
     Due,
@@ -76,90 +119,51 @@ enum Closing {
 
 /// What has come of the entries of this run so far.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) inherited: u64,
-    pub(crate) popped: u64,
-    pub(crate) delivered: u64,
-    pub(crate) replayed: u64,
-    pub(crate) appended: u64,
-    pub(crate) oversize: u64,
-    pub(crate) rejected: u64,
-    pub(crate) delivery_errors: u64,
-    /// Delivered entries whose rows could not be removed yet.
-    pub(crate) unremoved: u64,
-}
-
-/// How it stands with the sink.
-#[derive(Debug)]
-struct SinkSide {
-    /// A question is on its way; deliveries are the pipeline's to know.
-    asked: bool,
-    doubt: Doubt,
-    rests_until: Option<Instant>,
-    backoff: Backoff,
-    trouble: Option<SinkError>,
-    /// The next record, refused by the sink and not yet among the dead letters.
-    condemned: Option<(Key, String)>,
-}
-
-/// How it stands with one way to use the disk.
-#[derive(Debug, Clone)]
-struct DiskSide {
-    rests_until: Option<Instant>,
-    backoff: Backoff,
+struct Counts {
+    inherited: u64,
+    delivered: u64,
+    replayed: u64,
+    appended: u64,
+    oversize: u64,
+    rejected: u64,
+    delivery_errors: u64,
 }
 
 impl Drainer {
-    pub(crate) fn new(
-        config: Config,
-        control: Arc<Control>,
-        intake: Box<dyn Intake>,
-        courier: Courier,
-        mut spill: Spill,
-        run: Arc<Run>,
-    ) -> Self {
-        let backoff = Backoff::new(config.backoff_min, config.backoff_max);
-        let disk = DiskSide {
-            rests_until: None,
-            backoff: backoff.clone(),
-        };
+    pub(crate) fn new(parts: Parts) -> Self {
+        let config = parts.config;
         let mut pipeline = Pipeline::default();
-        pipeline.inherit(spill.newest());
-        let drainer = Self {
+        pipeline.inherit(parts.view.newest);
+        let may_have = match parts.view.totals.entries {
+            0 => SinkMayHave::Nothing,
+            _ => SinkMayHave::OldestBatch,
+        };
+        let mut drainer = Self {
+            control: parts.control,
+            ring: RingConsumer::new(&config, parts.source),
+            sequencer: Sequencer::new(parts.run),
+            pipeline,
+            sink: SinkSide::new(&config, parts.sink, may_have),
+            disk: DiskSide::new(&config, parts.spill, parts.view, parts.now),
+            requests: Requests::default(),
+            reports: Reports::new(parts.now),
             counts: Counts {
-                inherited: spill.inherited(),
+                inherited: parts.view.totals.entries,
                 ..Counts::default()
             },
-            sink: SinkSide {
-                asked: false,
-                doubt: Doubt::Ask,
-                rests_until: None,
-                backoff,
-                trouble: None,
-                condemned: None,
-            },
-            backlog: disk.clone(),
-            disk,
-            eviction: Eviction::new(&config, &mut spill, &run),
-            reporter: Reporter::new(),
-            requests: Requests::default(),
             pace: config
                 .replay_rate_max
                 .map(|rate| Pace::new(rate, config.batch_max)),
-            poll: POLL_MIN,
-            watch: RingWatch::new(config.ring_capacity, config.ring_bytes_max),
+            publisher: parts.publisher,
+            runs: parts.runs,
+            inherited_until_ms: parts.view.inherited_until_ms,
+            unopened: None,
             reliefs: 0,
             closing: Closing::Due,
-            retell: None,
             config,
-            control,
-            intake,
-            courier,
-            spill,
-            run,
-            pipeline,
         };
-        // Whoever looks before the first turn sees what was inherited.
+        drainer.announce(parts.orphans);
+        // Callers that look before the first turn see what was inherited.
         let backlog = drainer.counts.inherited > 0;
         drainer.control.tell(drainer.stats(if backlog {
             State::Replaying
@@ -169,93 +173,99 @@ impl Drainer {
         drainer
     }
 
-    /// Runs until a shutdown has been carried out.
+    /// Runs until a shutdown has been carried out. A turn that panics loses nothing that it held: the next one goes on.
     pub(crate) fn run(mut self) {
         self.control.attach();
+        let mut panics = 0;
         loop {
-            let now = Instant::now();
-            self.collect_requests(now);
-            self.collect_outcome(now);
-            self.mend_spill(now);
-            let flushed = self.take_flushed();
-            let facts = self.facts(now);
-            self.report(&facts);
-            // Not before: whoever waits for one may look at the stats at once.
-            for promise in flushed {
-                promise.keep(());
-            }
-            let step = policy::next(&facts);
-            match step {
-                Step::Stop => break,
-                Step::Wait(limit) => {
-                    if !self.spill.tidy(now) {
-                        self.rest(limit);
-                    }
+            match host::call(|| self.turn(Instant::now())) {
+                Some(Step::Stop) => return self.finish(),
+                Some(Step::Wait(limit)) => thread::park_timeout(limit),
+                Some(_) => {}
+                None if panics < PANICS_MAX => {
+                    panics += 1;
+                    log::error!(panics, "the drainer panicked, and goes on");
                 }
-                Step::Ask => self.ask(),
-                Step::Deliver => self.deliver(now),
-                Step::Salvage => self.salvage(now),
-                Step::StageSpill => self.stage_spill(now),
-                Step::StageRing => self.stage_ring(now),
-                Step::Relieve => self.relieve(now),
-                Step::Evict => self.evict(now),
+                None => return self.save(),
             }
-            self.reliefs = match step {
-                Step::Relieve | Step::Evict => self.reliefs.saturating_add(1),
-                Step::Ask | Step::Deliver => self.reliefs,
-                _ => 0,
-            };
         }
-        self.finish();
+    }
+
+    /// One turn. The caller waits if the step says so.
+    pub(crate) fn turn(&mut self, now: Instant) -> Step {
+        self.collect_requests(now);
+        self.collect_sink(now);
+        self.collect_disk(now);
+        let progress = self.progress();
+        let flushed = self.requests.take_flushed(&progress);
+        let facts = self.facts(&progress, now);
+        self.report(&facts);
+        // Not before: the waiting threads may look at the stats at once.
+        for promise in flushed {
+            promise.keep(());
+        }
+        let step = policy::next(&facts);
+        self.carry_out(step, now);
+        step
+    }
+
+    fn carry_out(&mut self, step: Step, now: Instant) {
+        match step {
+            Step::Ask => self.ask(),
+            Step::Deliver => self.deliver(now),
+            Step::Disk(step) => self.order(step, now),
+            Step::StageRing => self.stage_ring(now),
+            Step::StageDrawn => self.stage_drawn(),
+            Step::Draw => self.draw(now),
+            Step::Wait(_) => self.ring.rested(),
+            Step::Stop => {}
+        }
+        match step {
+            Step::Disk(DiskStep::Append | DiskStep::Evict) => {
+                self.reliefs = self.reliefs.saturating_add(1);
+            }
+            Step::Disk(DiskStep::Read | DiskStep::DeadLetter)
+            | Step::StageRing
+            | Step::StageDrawn => self.reliefs = 0,
+            _ => {}
+        }
     }
 
     fn collect_requests(&mut self, now: Instant) {
         for request in self.control.take_requests() {
             if matches!(request, Request::Shutdown(..)) {
-                self.intake.close();
+                self.ring.close();
             }
+            let (popped, queued) = (self.ring.popped(), self.ring.queued());
             self.requests
-                .add(request, self.counts.popped, self.intake.queued(), now);
-            self.poll = POLL_MIN;
+                .add(request, popped, queued, self.disk.sent(), now);
+            self.ring.stir();
         }
     }
 
-    fn take_flushed(&mut self) -> Vec<Promise<()>> {
-        if !self.requests.flushing() {
-            return Vec::new();
-        }
-        let last = Key::new(self.run.local, self.intake.last_n());
-        let in_memory_from = self.pipeline.unspilled().next().map(Record::key);
-        self.requests
-            .take_flushed(self.counts.popped, last, in_memory_from)
+    /// How many records are in memory: for the sink, and for the disk.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let drawn = self.pipeline.drawn();
+        (self.pipeline.records().count() - drawn, drawn)
     }
 
-    fn rest(&mut self, limit: Duration) {
-        thread::park_timeout(limit);
-        self.poll = (self.poll * 2).min(self.config.poll_max);
-    }
-
-    /// Everything is settled or on disk, or could be put nowhere: closes the books.
-    fn finish(mut self) {
-        self.courier.stop(SINK_STOP_MAX);
-        self.remove_settled(Instant::now());
-        let (first_n, losses) = self.intake.trailing_losses();
-        self.control.tell(self.stats(State::Stopped));
-        let stats = self.intake.stats();
-        let abandoned = stats.in_ring + stats.in_memory;
-        if abandoned > 0 {
-            tracing::error!(target: "spillring", abandoned, "entries could be put neither into the sink nor on disk");
-        } else if let Err(error) = self
-            .spill
-            .append_losses(&self.run, first_n, &losses)
-            .and_then(|()| self.spill.end_run(&self.run, self.intake.last_n()))
-        {
-            tracing::error!(target: "spillring", %error, "the end of the run could not be written down");
+    /// How far everything has come, for flushes.
+    fn progress(&self) -> Progress {
+        let undelivered = self.pipeline.first().map(Record::key);
+        Progress {
+            popped: self.ring.popped(),
+            last: self.sequencer.last_key(),
+            unspilled_from: self.pipeline.first_unspilled().map(Record::key),
+            undelivered_from: if self.is_unread() {
+                Some(Key::default())
+            } else {
+                undelivered
+            },
+            confirmed: self.disk.confirmed(),
         }
-        self.reporter
-            .last(&self.config.spill_dir, &self.spill, &self.run, &stats);
-        // Whoever waits may open the directory again at once.
-        drop(self.spill);
-        self.requests.account(&stats);
     }
 }
+
+#[cfg(test)]
+mod tests;

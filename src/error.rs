@@ -1,9 +1,11 @@
 //! Every public error.
 
+mod spill;
+
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use crate::event::Position;
+pub use spill::SpillError;
 
 /// Why a [`Sink`](crate::Sink) stopped, in the terms that the drainer acts on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,89 +106,6 @@ pub enum StartError {
     },
 }
 
-/// The spill cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpillError {
-    /// Another publisher holds the directory, or others have been looking at it for a second without a pause.
-    #[error("the spill directory {dir} is in use{}: give each publisher a directory of its own", holder(*pid))]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-        /// The process of that publisher, if it can be told.
-        pid: Option<u32>,
-    },
-    /// There is no spill in the directory.
-    #[error(
-        "there is no spill in {dir}: give the directory that was passed as `spill_dir` or `--spill`"
-    )]
-    Missing {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// The file system refused.
-    #[error("cannot {action} {path}: {source}{}", remedy(source.kind()))]
-    Io {
-        /// What was being done, as a verb.
-        action: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The database refused.
-    #[error("cannot {action} the spill database: {source}")]
-    Database {
-        /// What was being done, as a verb.
-        action: &'static str,
-        /// Why not.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The database was made by another version of spillring, or by something else.
-    #[error("the spill database has schema {found}, this version of spillring knows {known}")]
-    Schema {
-        /// The schema's number.
-        found: i64,
-        /// The one known here.
-        known: i64,
-    },
-    /// The disk failed, or the database was found damaged or gone: it is being opened anew.
-    #[error("the spill database is being opened anew")]
-    GivenUp,
-    /// The directory vanished, and the one that has taken its place belongs to another publisher.
-    #[error(
-        "the spill directory {dir} now belongs to another publisher: give each one a directory of its own"
-    )]
-    OtherPublisher {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// There are no dead letters with these numbers.
-    #[error("there is no dead letter {}: nothing was changed", named(ids))]
-    NoSuchDeadLetters {
-        /// The numbers.
-        ids: Vec<Position>,
-    },
-    /// Dead letters do not fit their checksums, or were imported and are no entries: they stay where they are, and can
-    /// only be removed.
-    #[error(
-        "dead letters are damaged, or no entries, and stay where they are until they are removed: {}",
-        named(ids)
-    )]
-    DamagedDeadLetters {
-        /// Their numbers.
-        ids: Vec<Position>,
-    },
-    /// The directory has seen as many starts as it can number.
-    #[error(
-        "the spill directory has seen {runs} starts and can number no more: let it be drained, then give a new one"
-    )]
-    RunsExhausted {
-        /// How many.
-        runs: u32,
-    },
-}
-
 /// The backlog of an event buffer of Agent Assembly could not be imported. What was taken over until then is in the spill.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -245,31 +164,6 @@ pub enum ExportError {
     /// What was exported could not be written.
     #[error("cannot write what is exported: {0}")]
     Write(#[source] io::Error),
-}
-
-/// What can be done about it, where that can be told.
-fn remedy(kind: io::ErrorKind) -> &'static str {
-    use io::ErrorKind::{
-        AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
-    };
-    match kind {
-        AlreadyExists | NotADirectory => {
-            "; a file stands in the way: give a directory that this user can write"
-        }
-        NotFound | PermissionDenied | ReadOnlyFilesystem => {
-            "; give a directory that this user can write"
-        }
-        _ => "",
-    }
-}
-
-fn named(ids: &[Position]) -> String {
-    let ids: Vec<_> = ids.iter().map(Position::to_string).collect();
-    ids.join(", ")
-}
-
-fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(String::new, |pid| format!(" by process {pid}"))
 }
 
 impl<E> TryPublishError<E> {

@@ -1,7 +1,7 @@
 //! What is published ([`Event`]), and what it becomes on the drainer: numbered [`Record`]s in ordered [`Batch`]es.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::EncodeError;
 
 mod ids;
-pub(crate) use ids::Key;
+pub(crate) use ids::{Key, fresh_uuid};
 pub use ids::{Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
 
 /// A type of one's own that can be published.
@@ -76,7 +76,7 @@ pub struct Record {
     pub(crate) requeued: Option<Position>,
     /// Since when it has been in memory, ring included, at the most.
     pub(crate) since: Instant,
-    pub(crate) subject: Box<str>,
+    pub(crate) subject: Arc<str>,
     pub(crate) bytes: Bytes,
 }
 
@@ -238,17 +238,52 @@ impl fmt::Display for LossReason {
     }
 }
 
-/// The wall clock, in milliseconds since 1970.
+/// The time in milliseconds since 1970. Never steps back within the process, nor forward: it is the wall clock at the first
+/// call, and the monotonic clock since.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    static CLOCK: OnceLock<Clock> = OnceLock::new();
+    CLOCK
+        .get_or_init(|| Clock::new(SystemTime::now(), Instant::now()))
+        .unix_ms(Instant::now())
+}
+
+/// A moment on both clocks.
+#[derive(Debug)]
+struct Clock {
+    wall: Duration,
+    monotonic: Instant,
+}
+
+impl Clock {
+    /// A wall clock before 1970 counts as 1970.
+    fn new(wall: SystemTime, monotonic: Instant) -> Self {
+        Self {
+            wall: wall.duration_since(UNIX_EPOCH).unwrap_or_default(),
+            monotonic,
+        }
+    }
+
+    fn unix_ms(&self, now: Instant) -> u64 {
+        let since = self.wall + now.saturating_duration_since(self.monotonic);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_clock_goes_on_from_the_wall_clock_of_its_start() {
+        let start = Instant::now();
+        let clock = |wall| Clock::new(wall, start);
+        let later = start + Duration::from_millis(1_500);
+        let wall = UNIX_EPOCH + Duration::from_secs(10);
+        assert_eq!(clock(wall).unix_ms(start), 10_000);
+        assert_eq!(clock(wall).unix_ms(later), 11_500);
+        let before_1970 = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(clock(before_1970).unix_ms(later), 1_500);
+    }
 
     #[test]
     fn losses_of_one_reason_are_one_stretch_and_their_number_is_bounded() {

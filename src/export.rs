@@ -17,15 +17,11 @@ use crate::spill::{Directory, Look};
 pub struct Exported {
     /// Entries that were written.
     pub entries: u64,
-    /// Rows that are damaged.
-    pub damaged: u64,
-    /// Entries that are missing, at least.
+    /// Entries that are damaged or missing.
     pub missing: u64,
-    /// Databases that cannot be read to the end.
-    pub broken: u64,
     /// Dead letters, which are not written.
     pub dead_letters: u64,
-    /// Databases that were set aside earlier and carried over as far as they could be read: not looked into.
+    /// Segments that lost rows earlier and are kept beside the others: not looked into.
     pub quarantined: Vec<PathBuf>,
 }
 
@@ -33,7 +29,7 @@ impl Exported {
     /// Whether everything could be read that ought to be there.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.damaged + self.missing + self.broken == 0
+        self.missing == 0
     }
 }
 
@@ -66,17 +62,15 @@ struct Line<'r> {
 /// [`SpillError::InUse`]: crate::SpillError::InUse
 pub fn export(dir: &Path, out: &mut impl Write) -> Result<Exported, ExportError> {
     let directory = Directory::take_existing(dir)?;
-    let mut look = Look::at(&directory)?;
+    let mut look = Look::at(directory)?;
     while let Some(record) = look.next()? {
         write(&record, out).map_err(ExportError::Write)?;
     }
     out.flush().map_err(ExportError::Write)?;
-    let found = look.findings();
+    let found = look.findings()?;
     Ok(Exported {
         entries: found.entries,
-        damaged: found.damaged,
         missing: found.missing,
-        broken: found.broken,
         dead_letters: found.dead_letters,
         quarantined: found.quarantined,
     })

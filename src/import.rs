@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::config::SpillDurability;
 use crate::error::ImportError;
+use crate::host::log;
 use crate::metrics::Metrics;
 use crate::spill::Spill;
 use buffer::{Buffer, unusable};
@@ -60,26 +61,27 @@ pub(crate) fn import_at_start(file: &Path, spill: &mut Spill) -> Result<(), Impo
     let there = file.try_exists().map_err(unusable("look for", file))?;
     let opened = if there { Buffer::open(file)? } else { None };
     let Some(mut buffer) = opened else {
-        tracing::warn!(target: "spillring", buffer = %file.display(), "there is no event buffer to import: take the setting `import` out if that is so for good");
+        log::warning!(buffer = %file.display(), "there is no event buffer to import: take the setting `import` out if that is so for good");
         return Ok(());
     };
     match take_over(&mut buffer, spill) {
         Ok(done) if done == Imported::default() => Ok(()),
         Ok(done) => {
-            tracing::info!(
-                target: "spillring", buffer = %file.display(), entries = done.entries,
+            log::info!(buffer = %file.display(), entries = done.entries,
                 dead_letters = done.dead_letters, known = done.known, "the backlog of an event buffer was imported"
             );
             if done.dead_letters > 0 {
-                tracing::warn!(target: "spillring", dead_letters = done.dead_letters, "rows of the event buffer are no entries: they are dead letters now");
+                log::warning!(
+                    dead_letters = done.dead_letters,
+                    "rows of the event buffer are no entries: they are dead letters now"
+                );
             }
             Ok(())
         }
         // Nor could anything else be written.
-        Err(ImportError::Spill(error)) if spill.is_given_up() => Err(ImportError::Spill(error)),
+        Err(ImportError::Spill(error)) if !error.is_full() => Err(ImportError::Spill(error)),
         Err(ImportError::Spill(error)) => {
-            tracing::error!(
-                target: "spillring", buffer = %file.display(), %error,
+            log::error!(buffer = %file.display(), %error,
                 "the spill takes no more of an event buffer: what is left waits there for the next start, and newer entries overtake it"
             );
             Ok(())
@@ -92,8 +94,10 @@ fn take_over(buffer: &mut Buffer, spill: &mut Spill) -> Result<Imported, ImportE
     let mut done = Imported::default();
     let result = take_pages(buffer, spill, &mut done);
     if result.is_err() && done != Imported::default() {
-        tracing::warn!(
-            target: "spillring", entries = done.entries, dead_letters = done.dead_letters, known = done.known,
+        log::warning!(
+            entries = done.entries,
+            dead_letters = done.dead_letters,
+            known = done.known,
             "an import was cut off: these rows were taken over before"
         );
     }
@@ -110,19 +114,13 @@ fn take_pages(
     while let Some(first) = from
         && let Some(page) = buffer.page(first)?
     {
-        if spill.is_at_cap() {
-            tracing::warn!(target: "spillring", "the spill is at its cap: what is left in the event buffer waits there");
+        if spill.view().is_at_cap() {
+            log::warning!("the spill is at its cap: what is left in the event buffer waits there");
             break;
         }
         let run = match &mut run {
             Some(run) => run,
-            none => {
-                // What was imported before is known only then.
-                while spill.is_salvaging() {
-                    spill.salvage_step()?;
-                }
-                none.insert(spill.begin_ended_run()?)
-            }
+            none => none.insert(spill.begin_ended_run()?),
         };
         let last_n = all.entries + all.dead_letters;
         let done = spill.take_over(&page.rows, run, last_n)?;

@@ -33,25 +33,26 @@
 //! # The way of an entry
 //!
 //! ```text
-//!  any thread                drainer thread                    sink thread
-//!                      (ring, order, SQLite; no async)   (own current-thread runtime)
-//! ┌───────────┐ push  ┌──────┐ pop   ┌─────────┐  batch   ┌────────────────────────────┐
-//! │ publish() │──────▶│ ring │──────▶│ drainer │─────────▶│ JetStream, JSON lines, …   │
-//! └───────────┘       └──────┘       └─────────┘◀─────────└────────────────────────────┘
-//!                                      │    ▲     outcome     may hold the cursor: the
-//!                                append│    │oldest           last position it has stored
-//!                                      ▼    │
-//!                                    ┌────────┐
-//!                                    │ spill  │ SQLite: holds the backlog
-//!                                    └────────┘
+//!  any thread               drainer                           workers
+//! ┌───────────┐ push ┌──────┐ pop ┌──────────────────┐ batch ┌─────────────┐
+//! │ publish() │─────▶│ ring │────▶│ numbers, order,  │──────▶│ sink worker │ JetStream, JSON lines, …
+//! └───────────┘      └──────┘     │ decisions        │◀──────└─────────────┘
+//!                                 │ (memory only)    │ order ┌─────────────┐
+//!                                 │                  │──────▶│ spill worker│ SQLite: holds the backlog
+//!                                 └──────────────────┘◀──────└─────────────┘
 //! ```
+//!
+//! `docs/architecture.md` in the repository explains the threads, and the lives of an entry, a segment and a run.
 //!
 //! # Invariants
 //!
 //! 1. **publish waits for nobody.** No await, no lock, no allocation, no system call; it retries only because another
-//!    publisher succeeded, and a stopped thread cannot hold it up. (Dropping a refused entry frees its memory. Where
-//!    another dependency of the host switches on the feature `std` of `crossbeam-utils`, a contended push can yield.)
-//! 2. **One owner.** The ring's read end, the order and SQLite belong to the drainer; the sink belongs to its thread.
+//!    publisher or the drainer succeeded, and a stopped thread cannot hold it up. (Dropping a refused entry frees its
+//!    memory.) A publisher that is stopped inside the call holds back the entries published after it, in the ring, until
+//!    it runs again, but neither flushes of what came before, nor the sink, nor the disk.
+//! 2. **One owner.** The ring's read end and the order belong to the drainer, which touches no file and no socket; the sink
+//!    belongs to one worker thread, everything on disk to another. A frozen disk costs a healthy sink nothing, a frozen sink
+//!    costs the disk nothing.
 //! 3. **One order.** The order of popping is the order of delivery, across outages, replays and restarts. A live entry
 //!    never overtakes the backlog.
 //! 4. **The backlog is a suffix.** An entry is written to the spill only when every older undelivered one is. A kill
@@ -67,7 +68,7 @@
 //!    eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have; the dead
 //!    letters by an operator, who removes them or puts them back ([`DeadLetters`]). What can be put nowhere at the end is
 //!    told as `in_ring` and `in_memory`.
-//! 7. **Conservation**, per run, at every quiet moment:
+//! 7. **Conservation**, per run, whenever [`Stats`] are read:
 //!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
 //!    `attempted = accepted + returned + lost`. [`Stats`] has all the terms; what was evicted is among the
 //!    `discarded`.
@@ -92,9 +93,9 @@
 //!
 //! # Around a spill
 //!
-//! A damaged spill stops no start: what can be read is delivered, what is missing is told. Of a publisher that is not
-//! running, [`status`] says whether its spill is healthy, [`export`] writes its backlog as JSON lines, and [`repair`]
-//! makes its database anew of what can be read. The first two change nothing.
+//! A damaged spill stops no start: what can be read is delivered, what is missing is announced. Of a publisher that is not
+//! running, [`status`] says whether its spill is healthy, and [`export`] writes its backlog as JSON lines. Neither changes
+//! anything.
 //!
 //! [`import`] takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of what.
 //!
@@ -104,28 +105,31 @@
 
 mod config;
 mod control;
-mod courier;
 mod dead_letters;
 mod drainer;
 mod entry;
 mod error;
 mod event;
 mod export;
+mod host;
 mod import;
-mod intake;
 mod metrics;
 #[cfg(feature = "nats")]
 pub mod moving;
 mod policy;
 mod publisher;
 mod ring;
+#[cfg(test)]
+mod simulation;
 mod sink;
+mod sink_worker;
 mod spill;
 mod start;
 mod stats;
 mod status;
 mod sync;
 mod ticket;
+mod worker;
 
 pub use config::*;
 pub use dead_letters::{DeadLetter, DeadLetters, Selection};
@@ -142,7 +146,6 @@ pub use sink::emit::EmitSink;
 pub use sink::jetstream::JetStreamSink;
 pub use sink::json_lines::JsonLinesSink;
 pub use sink::{BoxFuture, Delivery, Sink, conformance};
-pub use spill::{Repaired, repair};
 pub use start::{Drainer, start};
 pub use stats::*;
 pub use status::status;

@@ -1,13 +1,15 @@
 //! Names and values of the metrics, told through the `metrics` facade.
 //!
 //! The totals are the process's, summed over its publishers, and are told as absolute values with handles made anew
-//! each time: a recorder that the host installs late still sees every count.
+//! each time: a recorder that the host installs late still sees every count. The recorder is the host's code: each call
+//! into it, or one for many, is a [`host::call`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
 
+use crate::host;
 use crate::stats::{State, Stats};
 
 /// A counter: its name, its label if it has one, and where its value stands.
@@ -21,7 +23,7 @@ const COUNTERS: [Counter; 18] = [
     ("aa_audit_accepted_total", None, |stats| stats.accepted),
     ("aa_audit_delivered_total", None, |stats| stats.delivered),
     ("aa_audit_published_total", None, |stats| {
-        stats.delivered - stats.replayed
+        stats.delivered.saturating_sub(stats.replayed)
     }),
     ("aa_audit_publish_errors_total", None, |stats| {
         stats.delivery_errors
@@ -98,34 +100,53 @@ impl Metrics {
 
     /// Brings counters and gauges up to date.
     pub(crate) fn tell(&mut self, stats: &Stats, spill_bytes_max: u64) {
-        for (((name, label, read), total), told) in COUNTERS.iter().zip(&TOTALS).zip(&mut self.told)
+        let sums = self.sums(stats);
+        let left = self.seconds_until_full(stats.spill_bytes, spill_bytes_max);
+        host::call(|| {
+            for ((name, label, _), sum) in COUNTERS.iter().zip(sums) {
+                match label {
+                    Some((key, value)) => counter!(*name, *key => *value).absolute(sum),
+                    None => counter!(*name).absolute(sum),
+                }
+            }
+            counter!("aa_audit_spill_quarantines_total")
+                .absolute(QUARANTINES.load(Ordering::Relaxed));
+            counter!("aa_audit_dead_lettered_total", "reason" => "undecodable")
+                .absolute(UNDECODABLE.load(Ordering::Relaxed));
+            Self::tell_depths(stats);
+            gauge!("aa_audit_spill_seconds_until_full").set(left);
+            for state in State::ALL {
+                gauge!("aa_audit_state", "state" => state.as_str())
+                    .set(u8::from(state == stats.state));
+            }
+        });
+    }
+
+    /// The process's totals, with what is new in `stats`.
+    fn sums(&mut self, stats: &Stats) -> [u64; COUNTERS.len()] {
+        let mut sums = [0; COUNTERS.len()];
+        for ((((_, _, read), total), told), sum) in COUNTERS
+            .iter()
+            .zip(&TOTALS)
+            .zip(&mut self.told)
+            .zip(&mut sums)
         {
             // A count read while entries move may step back for a moment; a counter never does.
             let now = read(stats).max(*told);
-            let sum = total.fetch_add(now - *told, Ordering::Relaxed) + (now - *told);
+            *sum = total.fetch_add(now - *told, Ordering::Relaxed) + (now - *told);
             *told = now;
-            match label {
-                Some((key, value)) => counter!(*name, *key => *value).absolute(sum),
-                None => counter!(*name).absolute(sum),
-            }
         }
-        counter!("aa_audit_spill_quarantines_total").absolute(QUARANTINES.load(Ordering::Relaxed));
-        counter!("aa_audit_dead_lettered_total", "reason" => "undecodable")
-            .absolute(UNDECODABLE.load(Ordering::Relaxed));
-        Self::tell_depths(stats);
-        gauge!("aa_audit_spill_seconds_until_full")
-            .set(self.seconds_until_full(stats.spill_bytes, spill_bytes_max));
-        for state in State::ALL {
-            gauge!("aa_audit_state", "state" => state.as_str()).set(u8::from(state == stats.state));
-        }
+        sums
     }
 
     pub(crate) fn delivered(entries: u64, took: Duration) {
-        histogram!("aa_audit_delivery_seconds").record(took);
-        histogram!("aa_audit_batch_entries").record(as_f64(entries));
+        host::call(|| {
+            histogram!("aa_audit_delivery_seconds").record(took);
+            histogram!("aa_audit_batch_entries").record(as_f64(entries));
+        });
     }
 
-    /// A spill database was set aside. Not told at once: a start may come before the host's recorder.
+    /// A damaged segment or index was set aside. Not reported at once: a start may come before the host's recorder.
     pub(crate) fn quarantined() {
         QUARANTINES.fetch_add(1, Ordering::Relaxed);
     }
@@ -137,11 +158,11 @@ impl Metrics {
 
     /// The spill directory was found to be a copy.
     pub(crate) fn cloned() {
-        counter!("aa_audit_clones_total").increment(1);
+        host::call(|| counter!("aa_audit_clones_total").increment(1));
     }
 
     pub(crate) fn appended(took: Duration) {
-        histogram!("aa_audit_spill_append_seconds").record(took);
+        host::call(|| histogram!("aa_audit_spill_append_seconds").record(took));
     }
 
     fn tell_depths(stats: &Stats) {
@@ -149,6 +170,7 @@ impl Metrics {
         gauge!("aa_audit_ring_bytes").set(as_f64(stats.ring_bytes));
         gauge!("aa_audit_spill_entries").set(as_f64(stats.spilled));
         gauge!("aa_audit_spill_bytes").set(as_f64(stats.spill_bytes));
+        gauge!("aa_audit_spill_bytes_max").set(as_f64(stats.spill_bytes_max));
         gauge!("aa_audit_oldest_entry_age_seconds")
             .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());
     }
@@ -178,7 +200,42 @@ fn as_f64(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use metrics::{
+        Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    };
+
     use super::*;
+
+    /// Panics whatever it is asked.
+    struct Panicking;
+
+    impl Recorder for Panicking {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            panic!("as the test wants it")
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            panic!("as the test wants it")
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            panic!("as the test wants it")
+        }
+    }
+
+    #[test]
+    fn a_recorder_that_panics_disturbs_nobody() {
+        metrics::with_local_recorder(&Panicking, || {
+            Metrics::new().tell(&Stats::default(), 10);
+            Metrics::delivered(1, Duration::from_secs(1));
+            Metrics::appended(Duration::from_secs(1));
+            Metrics::cloned();
+        });
+    }
 
     /// It no longer grows then, and has not all the time in the world.
     #[test]

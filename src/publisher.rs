@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, on_own_thread};
@@ -23,10 +23,8 @@ pub struct Publisher<E> {
 pub(crate) struct Shared<E> {
     pub(crate) ring: Ring<E>,
     pub(crate) control: Arc<Control>,
-    /// Padded, as is what follows: the drainer writes them at every turn, and publishers read what stands beside them.
+    /// Padded: the drainer writes it at every turn, and publishers read what is beside it.
     pub(crate) refusals: CachePadded<Refusals>,
-    /// Entries that have left the ring; counted before their room is given back.
-    pub(crate) popped: CachePadded<AtomicU64>,
 }
 
 /// Counts of entries that were not let in. One that is lost for another reason than a full ring is counted here before
@@ -142,16 +140,15 @@ impl<E> Clone for Publisher<E> {
 impl<E> Shared<E> {
     /// The drainer's last stats, with the ring and the refusals as they are now.
     ///
-    /// Read in this order, entries that the drainer has in its hands are accepted and not yet accounted for: the two
-    /// sides of the law are equal only if nothing was popped since the drainer told its stats. The fence is the acquire
-    /// to the release with which the drainer gives back room.
+    /// The drainer reports as accepted what it had popped by then. Whatever else was let in counts as in the ring, also
+    /// what the drainer has popped since: so the law holds whenever it held in the drainer's report. The report is read
+    /// first: what it had popped was let in before.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.control.stats();
-        let inside = self.ring.inside();
-        fence(Ordering::Acquire);
-        stats.accepted = self.popped.load(Ordering::Relaxed) + inside.entries;
-        stats.in_ring = inside.entries;
-        stats.ring_bytes = inside.bytes;
+        let accepted = self.ring.accepted();
+        stats.in_ring = accepted - stats.accepted;
+        stats.accepted = accepted;
+        stats.ring_bytes = self.ring.inside().bytes;
         stats.lost = self.refusals.lost(self.ring.lost());
         stats.returned = self.refusals.returned.load(Ordering::Relaxed);
         stats
@@ -213,21 +210,4 @@ impl Refusals {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The ring's slots have no destructors.
-    #[test]
-    fn a_ring_frees_what_is_left_in_it_and_what_it_refuses() {
-        let value = Arc::new(());
-        let ring = Ring::new(2, 100);
-        for _ in 0..2 {
-            assert!(ring.push(Arc::clone(&value), 1).is_ok());
-        }
-        let refused = ring.push(Arc::clone(&value), 1);
-        drop(refused.map_err(Refused::into_value));
-        assert_eq!(Arc::strong_count(&value), 3);
-        drop(ring);
-        assert_eq!(Arc::strong_count(&value), 1);
-    }
-}
+mod tests;

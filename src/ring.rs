@@ -2,71 +2,70 @@
 //!
 //! # Protocol
 //!
-//! The gate is one word that packs *closed*, *entries inside* and *bytes inside*:
+//! The gate is one word that packs *closed*, the *next position* and the *bytes inside*:
 //!
 //! ```text
-//!   63      62 ........ 40   39 ......... 0
-//!  closed   entries (23 b)   bytes (40 b)
+//!   63      62 ........ 32   31 ......... 0
+//!  closed   position (31 b)   bytes (32 b)
 //! ```
 //!
-//! Neither count begins at zero, but as far below the highest bit of its field as its bound is: that bit of entries says
-//! that there is no room for one more, and that of bytes, once a weight is added, that there is none for that weight. So
-//! one look at three bits admits or refuses.
+//! Beside it is `head`: the position of the oldest entry inside. Positions count entries; each has a [cell](cells).
 //!
-//! **Enter.** A publisher first looks, and is refused without touching the word if there is no room or the ring is
-//! closed. Else it adds one entry and its weight in one step. If the value before that step had no room after all, or
-//! was closed, it subtracts the same again and is refused; else it is inside, and pushes onto the queue.
+//! **Enter.** A publisher looks at `head`, then at the gate. It is refused, without a write, if the ring is closed, if as
+//! many entries as the capacity are between the two, or if its weight would pass the bound on bytes. Else one
+//! compare-and-exchange takes the position and adds the weight. If the word has changed meanwhile, another publisher or the
+//! drainer has succeeded, and it looks again. Whoever has a position fills its cell.
 //!
-//! **Leave.** The drainer pops, and only after its pops have returned subtracts what they weighed, once per batch
-//! ([`Drain`]). So whoever is inside finds a free slot at once: a push never meets a slot that is still being emptied
-//! (bare, it would spin until a preempted drainer runs again), and never a full queue. `ENTER` is the acquire to the
-//! release of `LEAVE`: seeing the room means seeing the slots emptied. A publisher's undoing stands between the two
-//! without breaking them, because every access that writes the word is a read-modify-write.
+//! **Leave.** The drainer pops, and only after its pops have returned gives back what they weighed and moves `head` past
+//! them, once per batch ([`Drain`]). So whoever has a position finds its cell empty at once. `ENTER` is the acquire to the
+//! release of `LEAVE`: seeing the room means seeing the cells emptied. `head` is looked at before the gate, and is therefore
+//! never ahead of it. It may be out of date by then: before a publisher is refused for it, it looks again, and then sees at
+//! least what those saw who took the positions (`TAKE` and `LOOK`).
 //!
-//! **Close** sets the bit. Who adds after that sees it and goes; who added before is inside and will push. So once the
-//! drainer, the only one to subtract for entries that were let in, sees *closed* and no entries, it has popped all that
-//! were ever let in, and none will follow. The look first is what brings the count down while publishers go on
-//! calling: without it their adding and undoing would keep it above zero.
+//! **Close** sets the bit. Who takes a position after that fails, and sees it; who took one before will fill it. So once
+//! the drainer sees *closed* and no entries, it has popped all that were ever let in, and none will follow.
+//!
+//! Positions wrap after 2³¹. A publisher would have to be stopped between its look and its step for exactly so many entries
+//! to mistake one lap for another.
 //!
 //! **Losses** are counted in a word of their own, touched only by losing. Each entry takes its value along, so that
 //! the drainer learns of a loss where it happened: not later than the next entry of the thread that lost.
 //!
-//! Retries happen only inside the queue's push, and there only because another publisher succeeded: a stopped thread
-//! holds up nobody who publishes. It can hold up the drainer: a publisher stopped between the two steps of its push
-//! leaves a slot claimed but empty, and the drainer's pop spins on it, for as long as the scheduler keeps that thread
-//! away.
+//! # A stopped thread
 //!
-//! Overshoot is bounded: each thread overshoots by one entry of at most `bytes_max`, which is below 2³², so the fields
-//! hold more than a hundred of the heaviest at once. Beyond that the carry makes the ring look fuller in entries and
-//! emptier in bytes, until the undoing: the bound on bytes may be passed by then, the one on entries never. A thread that
-//! is stopped between its adding and its undoing takes up room for as long.
+//! A publisher retries only because somebody else succeeded: a stopped thread holds up nobody who publishes, nor the drainer
+//! itself. One that is stopped between its step at the gate and the filling of its cell holds back the entries after it, for
+//! as long as the scheduler keeps it away: [`Drain`] ends before them, though entries are inside.
 //!
 //! # Moves
 //!
 //! Moving an entry costs more than the gate, and the compiler leaves out no move across an atomic access. So an entry is
-//! put into its slot before the gate, the slot is what is pushed or handed back, and the queue holds what has no
+//! put into its slot before the gate, the slot is what is pushed or handed back, and a cell holds what has no
 //! destructor ([`Kept`]), which would ask for a copy of its own. `benches/instructions.rs` counts.
 
 use std::mem::ManuallyDrop;
 
-use super::sync::{ArrayQueue, AtomicU64, CachePadded, order};
+use super::sync::{AtomicU64, CachePadded, Position, order};
+use cells::Cells;
+
+#[path = "ring/cells.rs"]
+mod cells;
 
 const CLOSED: u64 = 1 << 63;
-/// No room for one more entry.
-const FULL: u64 = 1 << 62;
-const ENTRY: u64 = 1 << 40;
+const ENTRY: u64 = 1 << 32;
 const BYTES: u64 = ENTRY - 1;
-/// With a weight added: no room for that weight.
-const HEAVY: u64 = 1 << 39;
+/// The largest position, and the mask of all.
+const POSITION_MAX: u64 = (1 << 31) - 1;
 
 /// A bounded queue of entries with many publishers and one drainer.
 #[derive(Debug)]
 pub(crate) struct Ring<T> {
-    queue: ArrayQueue<Kept<T>>,
+    cells: Cells<Kept<T>>,
     gate: CachePadded<AtomicU64>,
+    /// How many entries were popped, and have given their room back. Only the drainer writes it.
+    head: CachePadded<Position>,
     lost: CachePadded<AtomicU64>,
-    /// The gate with nothing inside.
-    empty: u64,
+    capacity: u64,
     bytes_max: u64,
 }
 
@@ -107,14 +106,13 @@ enum Refusal {
 
 impl<T> Ring<T> {
     pub(crate) fn new(capacity: usize, bytes_max: u32) -> Self {
-        let bytes_max = u64::from(bytes_max);
-        let empty = (FULL - capacity as u64 * ENTRY) + (HEAVY - 1 - bytes_max);
         Self {
-            queue: ArrayQueue::new(capacity),
-            gate: CachePadded::new(AtomicU64::new(empty)),
+            cells: Cells::new(capacity),
+            gate: CachePadded::new(AtomicU64::new(0)),
+            head: CachePadded::new(Position::new(0)),
             lost: CachePadded::new(AtomicU64::new(0)),
-            empty,
-            bytes_max,
+            capacity: capacity as u64,
+            bytes_max: u64::from(bytes_max),
         }
     }
 
@@ -136,16 +134,40 @@ impl<T> Ring<T> {
             lost: 0,
             weight: weight as u32,
         };
-        match self.enter(weight) {
-            Ok(()) => slot.lost = self.lost.load(order::COUNT),
+        let position = match self.enter(weight) {
+            Ok(position) => position,
             Err(Refusal::Full) => return Err(Refused::Full(slot)),
             Err(Refusal::Closed) => return Err(Refused::Closed(slot)),
+        };
+        slot.lost = self.lost.load(order::COUNT);
+        self.cells.fill(position, slot);
+        Ok(())
+    }
+
+    /// As it is after so many entries.
+    #[cfg(test)]
+    pub(crate) fn after(entries: u64, capacity: usize, bytes_max: u32) -> Self {
+        let mut ring = Self::new(capacity, bytes_max);
+        let gate = (entries & POSITION_MAX) * ENTRY;
+        ring.gate = CachePadded::new(AtomicU64::new(gate));
+        ring.head = CachePadded::new(Position::new(entries));
+        ring
+    }
+
+    /// Pushes an entry of weight 0 as a publisher does that is stopped half-way; answers how to go on.
+    #[cfg(test)]
+    pub(crate) fn push_half(&self, value: T) -> impl FnOnce() + use<'_, T> {
+        let slot = Slot {
+            value: ManuallyDrop::new(value),
+            lost: 0,
+            weight: 0,
+        };
+        let position = self.enter(0).ok();
+        move || {
+            if let Some(position) = position {
+                self.cells.fill(position, slot);
+            }
         }
-        self.queue.push(slot).map_err(|slot| {
-            debug_assert!(false, "the gate let in more than the queue holds");
-            self.gate.fetch_sub(ENTRY + weight, order::COUNT);
-            Refused::Full(slot)
-        })
     }
 
     /// Counts an entry that its publisher dropped.
@@ -164,44 +186,76 @@ impl<T> Ring<T> {
     }
 
     pub(crate) fn inside(&self) -> Inside {
+        let head = self.head.load(order::ENTER);
         let word = self.gate.load(order::COUNT);
-        let sum = (word & !CLOSED).wrapping_sub(self.empty);
         Inside {
             closed: word & CLOSED != 0,
-            entries: sum / ENTRY,
-            bytes: sum & BYTES,
+            entries: between(head, word),
+            bytes: word & BYTES,
         }
     }
 
-    /// How many entries stand in the queue. Counts every push that happened before the call.
+    /// How many entries were ever let in. Counts every push that happened before the call, and never decreases.
+    pub(crate) fn accepted(&self) -> u64 {
+        let head = self.head.load(order::ENTER);
+        head + between(head, self.gate.load(order::COUNT))
+    }
+
+    /// How many entries are in the ring. Counts every push that happened before the call.
     pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
+        usize::try_from(self.inside().entries).unwrap_or(usize::MAX)
     }
 
     /// Pops entries; their room is given back when the iterator is dropped. For the drainer alone.
     pub(crate) fn drain(&self) -> Drain<'_, T> {
         Drain {
             ring: self,
-            popped: 0,
+            next: self.head.load(order::COUNT),
+            bytes: 0,
         }
     }
 
+    /// Takes a position.
     #[inline]
-    fn enter(&self, weight: u64) -> Result<(), Refusal> {
-        admit(self.gate.load(order::COUNT), weight)?;
-        let before = self.gate.fetch_add(ENTRY + weight, order::ENTER);
-        admit(before, weight).inspect_err(|_| {
-            self.gate.fetch_sub(ENTRY + weight, order::COUNT);
-        })
+    fn enter(&self, weight: u64) -> Result<u64, Refusal> {
+        let mut head = self.head.load(order::ENTER);
+        let mut word = self.gate.load(order::LOOK);
+        loop {
+            if word & CLOSED != 0 {
+                return Err(Refusal::Closed);
+            }
+            if (word & BYTES) + weight > self.bytes_max {
+                return Err(Refusal::Full);
+            }
+            if between(head, word) >= self.capacity {
+                let now = self.head.load(order::ENTER);
+                if now == head {
+                    return Err(Refusal::Full);
+                }
+                head = now;
+                word = self.gate.load(order::LOOK);
+                continue;
+            }
+            // The last position is followed by the first.
+            let taken = (word + ENTRY + weight) & !CLOSED;
+            match (self.gate).compare_exchange_weak(word, taken, order::TAKE, order::LOOK) {
+                Ok(_) => return Ok(word / ENTRY),
+                Err(now) => word = now,
+            }
+        }
     }
 }
 
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
-        while let Some(slot) = self.queue.pop() {
-            drop(slot.open());
-        }
+        self.drain().for_each(drop);
     }
+}
+
+/// How many positions there are from `head` to the gate.
+#[inline]
+fn between(head: u64, gate: u64) -> u64 {
+    (gate / ENTRY).wrapping_sub(head) & POSITION_MAX
 }
 
 impl<T> Kept<T> {
@@ -222,38 +276,31 @@ impl<T> Refused<T> {
     }
 }
 
-#[inline]
-fn admit(word: u64, weight: u64) -> Result<(), Refusal> {
-    if (word + weight) & (CLOSED | FULL | HEAVY) == 0 {
-        Ok(())
-    } else if word & CLOSED != 0 {
-        Err(Refusal::Closed)
-    } else {
-        Err(Refusal::Full)
-    }
-}
-
-/// Pops entries in order, and gives their room back at the end, in one step.
+/// Pops entries in order, and gives their room back at the end, in one step. Ends at an entry whose publisher has not
+/// finished its push: never waits.
 #[derive(Debug)]
 pub(crate) struct Drain<'a, T> {
     ring: &'a Ring<T>,
-    popped: u64,
+    next: u64,
+    bytes: u64,
 }
 
 impl<T> Iterator for Drain<'_, T> {
     type Item = Slot<T>;
 
     fn next(&mut self) -> Option<Slot<T>> {
-        let slot = self.ring.queue.pop()?.open();
-        self.popped += ENTRY + u64::from(slot.weight);
+        let slot = self.ring.cells.take(self.next & POSITION_MAX)?.open();
+        self.next += 1;
+        self.bytes += u64::from(slot.weight);
         Some(slot)
     }
 }
 
 impl<T> Drop for Drain<'_, T> {
     fn drop(&mut self) {
-        if self.popped != 0 {
-            self.ring.gate.fetch_sub(self.popped, order::LEAVE);
+        if self.next != self.ring.head.load(order::COUNT) {
+            self.ring.gate.fetch_sub(self.bytes, order::COUNT);
+            self.ring.head.store(self.next, order::LEAVE);
         }
     }
 }

@@ -8,11 +8,16 @@ pub(crate) mod emit;
 pub(crate) mod jetstream;
 pub(crate) mod json_lines;
 
+use std::fs::File;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
+
+use tokio::runtime::{Builder, Runtime};
 
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId};
+use crate::host;
 
 /// A boxed future that a [`Sink`] returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -63,4 +68,20 @@ impl Delivery {
             stopped: Some(why),
         }
     }
+}
+
+/// At least as many files as Tokio opens for a runtime.
+const RUNTIME_FILES: usize = 8;
+
+/// The runtime that a sink lives on.
+///
+/// Tokio panics if it gets no files for its signals, which it looks after wherever the host switches that feature on. So
+/// these are tried first; what another thread opens meanwhile is caught.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    let spare: Vec<_> = (0..RUNTIME_FILES)
+        .map(|_| File::open("/"))
+        .collect::<Result<_, _>>()?;
+    drop(spare);
+    let build = || Builder::new_current_thread().enable_all().build();
+    host::call(build).unwrap_or_else(|| Err(io::Error::other("Tokio panicked")))
 }

@@ -2,23 +2,24 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, WhenSpillUnusable};
 use crate::control::Control;
-use crate::courier::Courier;
-use crate::drainer;
+use crate::drainer::{self, Parts, RingSource};
 use crate::error::{ImportError, SpillError, StartError};
-use crate::event::{Event, LossReason, Run};
+use crate::event::Event;
+use crate::host::log;
 use crate::import::import_at_start;
-use crate::intake::{Intake, RingIntake};
 use crate::publisher::{Publisher, Shared};
 use crate::ring::Ring;
 use crate::sink::Sink;
-use crate::spill::Spill;
+use crate::sink_worker;
+use crate::spill::{self, Begun, Spill};
 use crate::stats::Stats;
 use crate::sync::CachePadded;
 use crate::ticket::Ticket;
+use crate::worker::Worker;
 
 /// How long a drainer that is dropped without [`shutdown`](Drainer::shutdown) is waited for.
 const DROP_MAX: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ enum Ending {
 
 /// Starts a publisher for entries of type `E` that delivers to `sink`.
 ///
-/// Two threads are started, the drainer's and the sink's; a Tokio runtime in the host is neither needed nor used. That
+/// Three threads are started, the drainer's, the sink's and the spill's; a Tokio runtime in the host is neither needed nor used. That
 /// the sink cannot be reached is no error: entries are kept until it can. Not usable across a fork.
 ///
 /// # Errors
@@ -67,37 +68,32 @@ enum Ending {
 /// ```
 pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, StartError> {
     config.validate()?;
-    let (spill, run, untold) = match open_spill(&config) {
+    let config = config.with_absolute_paths()?;
+    let (spill, begun) = match open_spill(&config) {
         Err(StartError::Spill(error)) if may_go_without(&config, &error) => {
-            tracing::error!(target: "spillring", %error, "starting WITHOUT a spill: what the sink does not take stays in memory, and is lost with it");
-            let (spill, run) = Spill::absent(&config.spill_dir);
-            (spill, run, 0)
+            log::error!(%error, "starting WITHOUT a spill: what the sink does not take stays in memory, and is lost with it");
+            without_spill(&config)
         }
         opened => opened?,
     };
     let control = Arc::new(Control::default());
-    let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
-    let shared = Arc::new(Shared {
-        ring: Ring::new(config.ring_capacity, bytes_max),
-        control: Arc::clone(&control),
-        refusals: CachePadded::default(),
-        popped: CachePadded::default(),
-    });
-    let courier = Courier::start(sink, Arc::clone(&control))?;
-    let mut intake = Box::new(RingIntake::new(Arc::clone(&shared), Arc::clone(&run)));
-    intake.lose(untold, LossReason::Corrupt);
-    let drainer = drainer::Drainer::new(config, control, intake, courier, spill, run);
-    let closing = Closing(Arc::clone(&shared));
-    std::thread::Builder::new()
-        .name("spillring-drain".to_owned())
-        .spawn(move || {
-            let _closing = closing;
-            drainer.run();
-        })
-        .map_err(|source| StartError::Thread {
-            what: "drainer's thread",
-            source,
-        })?;
+    let shared = Arc::new(share(&config, &control));
+    let parts = Parts {
+        view: spill.view(),
+        runs: spill.known_runs(&begun.run),
+        publisher: spill.publisher(),
+        run: begun.run,
+        orphans: begun.orphans,
+        source: Box::new(RingSource::new(Arc::clone(&shared))),
+        sink: sink_worker::start(sink, Arc::clone(&control))?,
+        spill: Worker::start("spillring-spill", Arc::clone(&control), move |desk| {
+            spill::serve(spill, desk);
+        })?,
+        config,
+        control,
+        now: Instant::now(),
+    };
+    start_drainer(drainer::Drainer::new(parts), Arc::clone(&shared))?;
     let publisher = Publisher::new(Arc::clone(&shared));
     Ok(Drainer {
         publisher,
@@ -106,8 +102,35 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
     })
 }
 
-/// Also begins a run, and answers how many losses that begins with.
-fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), StartError> {
+pub(crate) fn share<E: Event>(config: &Config, control: &Arc<Control>) -> Shared<E> {
+    let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
+    Shared {
+        ring: Ring::new(config.ring_capacity, bytes_max),
+        control: Arc::clone(control),
+        refusals: CachePadded::default(),
+    }
+}
+
+fn start_drainer<E: Event>(
+    drainer: drainer::Drainer,
+    shared: Arc<Shared<E>>,
+) -> Result<(), StartError> {
+    let closing = Closing(shared);
+    std::thread::Builder::new()
+        .name("spillring-drain".to_owned())
+        .spawn(move || {
+            let _closing = closing;
+            drainer.run();
+        })
+        .map(drop)
+        .map_err(|source| StartError::Thread {
+            what: "drainer's thread",
+            source,
+        })
+}
+
+/// Also begins a run.
+fn open_spill(config: &Config) -> Result<(Spill, Begun), StartError> {
     let mut spill = Spill::open(
         &config.spill_dir,
         config.spill_bytes_max,
@@ -119,8 +142,17 @@ fn open_spill(config: &Config) -> Result<(Spill, Arc<Run>, u64), StartError> {
             error => StartError::Import(error),
         })?;
     }
-    let (run, untold) = spill.start()?;
-    Ok((spill, run, untold))
+    let begun = spill.begin()?;
+    Ok((spill, begun))
+}
+
+fn without_spill(config: &Config) -> (Spill, Begun) {
+    let (spill, run) = Spill::absent(&config.spill_dir);
+    let begun = Begun {
+        run,
+        orphans: Vec::new(),
+    };
+    (spill, begun)
 }
 
 fn may_go_without(config: &Config, error: &SpillError) -> bool {
@@ -167,10 +199,10 @@ impl<E: Event> Drop for Drainer<E> {
         if self.ending == Ending::Asked {
             return;
         }
-        tracing::warn!(target: "spillring", "the drainer is dropped without a shutdown: spilling what is left");
+        log::warning!("the drainer is dropped without a shutdown: spilling what is left");
         let ticket = self.shared.control.shutdown(Duration::ZERO);
         if let Err(error) = ticket.wait(DROP_MAX) {
-            tracing::error!(target: "spillring", %error, "the dropped drainer did not come to an end");
+            log::error!(%error, "the dropped drainer did not come to an end");
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{LossReason, PublisherId, RunId};
 
-/// Counts of one run, and the depths at this moment. At every quiet moment
+/// Counts of one run, and the depths at this moment. Always
 /// `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded` holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -16,7 +16,7 @@ pub struct Stats {
     pub state: State,
     /// Entries that earlier runs had left in the spill.
     pub inherited: u64,
-    /// Entries that the ring has taken.
+    /// Entries that the ring has taken. Exact at every moment: never decreases.
     pub accepted: u64,
     /// Attempts that handed the entry back.
     pub returned: u64,
@@ -28,7 +28,7 @@ pub struct Stats {
     pub replayed: u64,
     /// Entries ever written to the spill in this run.
     pub appended: u64,
-    /// Entries in the ring now.
+    /// Entries in the ring now, with those that the drainer has taken out since it last reported.
     pub in_ring: u64,
     /// Entries out of the ring, on their way, and not on disk.
     pub in_memory: u64,
@@ -48,6 +48,10 @@ pub struct Stats {
     pub ring_bytes: u64,
     /// Bytes of the entries in the spill.
     pub spill_bytes: u64,
+    /// How many bytes entries and dead letters may take together: what was configured, as far as the disk has room. 0 while
+    /// no publisher is running.
+    #[serde(default)]
+    pub spill_bytes_max: u64,
     /// How long the oldest entry out of the ring has been waiting for its acknowledgement.
     #[serde(with = "humantime_serde")]
     pub oldest_entry_age: Option<Duration>,
@@ -106,7 +110,7 @@ pub enum State {
 pub enum Health {
     /// Everything is there, and can be read.
     Healthy,
-    /// Something is missing or cannot be read. A start, or [`repair`](crate::repair), makes the best of it.
+    /// Something is missing or cannot be read. A start delivers the rest.
     Damaged,
     /// A publisher is running, or just starting, and nobody else can look.
     #[default]
@@ -136,7 +140,7 @@ pub struct Status {
     /// How many bytes they count for in [`spill_bytes_max`](crate::Config::spill_bytes_max).
     #[serde(default)]
     pub dead_letter_bytes: u64,
-    /// Databases that were damaged, were carried over as far as they could be read, and are kept beside the new one.
+    /// Segments that lost rows, were delivered as far as they could be read, and are kept beside the others.
     #[serde(default)]
     pub quarantined: Vec<PathBuf>,
     /// The counts of that run; with no publisher running, only the depths of the spill.

@@ -26,27 +26,32 @@ const STATUS: &str = "status.json";
 /// [`SpillError::Missing`] if no publisher has ever used the directory, and whatever keeps the spill from being read
 /// but damage, which is a state like others.
 pub fn status(dir: &Path) -> Result<Status, SpillError> {
-    let looked = Directory::take_existing(dir).and_then(|directory| at_rest(&directory));
+    let looked = Directory::take_existing(dir).and_then(at_rest);
     match looked {
         Err(SpillError::InUse { pid, .. }) => running(dir, pid),
         looked => looked,
     }
 }
 
-/// Says how things stand, to be called by the publisher itself. Not synced: after a power cut nobody is running.
+/// The file is at least so long, so that it can be written over in place.
+const BYTES_MIN: usize = 8 << 10;
+
+/// How often a file that is just being written over is read again.
+const READS_MAX: u32 = 5;
+
+/// Writes the state of the publisher, which calls this itself. Not synced: after a power cut nobody is running. A full disk
+/// has no room for another file: then the old one is written over.
 pub(crate) fn write_status(dir: &Path, status: &Status) -> io::Result<()> {
-    let text = serde_json::to_vec(status)?;
+    let mut text = serde_json::to_vec(status)?;
+    text.resize(text.len().max(BYTES_MIN), b' ');
     spill::replace(dir, STATUS, &text, Persist::Unsynced)
+        .or_else(|_| spill::overwrite(dir, STATUS, &text))
 }
 
 /// What the publisher says itself. Until it does for the first time, the file, if any, is that of another process.
 fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
-    let file = dir.join(STATUS);
-    let said: Option<Status> = match std::fs::read(&file) {
-        Ok(text) => serde_json::from_slice(&text).ok(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(spill::io_error("read", file)(error)),
-    };
+    let said = (0..READS_MAX).find_map(|_| read(dir).transpose());
+    let said = said.transpose()?;
     let status = said
         .filter(|status| pid.is_some() && status.pid == pid)
         .unwrap_or_else(|| Status {
@@ -62,20 +67,31 @@ fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
             stats: Stats::default(),
         });
     Ok(Status {
-        quarantined: spill::quarantined(dir)?,
+        quarantined: spill::damaged(&dir.join("segments"))?,
         ..status
     })
 }
 
-fn at_rest(directory: &Directory) -> Result<Status, SpillError> {
+/// What the file says, if it is there and whole.
+fn read(dir: &Path) -> Result<Option<Status>, SpillError> {
+    let file = dir.join(STATUS);
+    match std::fs::read(&file) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(spill::io_error("read", file)(error)),
+    }
+}
+
+fn at_rest(directory: Directory) -> Result<Status, SpillError> {
+    let publisher = directory.known_identity()?;
     let mut look = Look::at(directory)?;
     while look.next()?.is_some() {}
-    let found = look.findings();
+    let found = look.findings()?;
     let at_ms = unix_ms();
     let age = |popped_ms| Duration::from_millis(at_ms.saturating_sub(popped_ms));
     let damage = (!found.damage.is_empty()).then(|| found.damage.join("; "));
     Ok(Status {
-        publisher: directory.known_identity()?,
+        publisher,
         health: if damage.is_some() {
             Health::Damaged
         } else {

@@ -3,18 +3,53 @@
 //! `loom-tests` compiles the shipping `ring.rs` beside a `sync` of its own with the same names. The orderings are
 //! constants here, so that a test can weaken one of them and show that the model then fails.
 
-pub(crate) use crossbeam_queue::ArrayQueue;
+use spin::mutex::SpinMutex;
+
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use std::sync::atomic::AtomicU64;
+/// The drainer's position, and the stamps of the cells.
+pub(crate) use std::sync::atomic::AtomicU64 as Position;
 
-/// The orderings of the gate; `ring.rs` says what each is for.
+/// Room for one value, which the ring's protocol gives to one thread at a time. The lock is what safe code needs to
+/// write it, and is never met locked: it costs one step, and nobody waits for it.
+#[derive(Debug)]
+pub(crate) struct Place<T>(SpinMutex<Option<T>>);
+
+impl<T> Place<T> {
+    pub(crate) fn new() -> Self {
+        Self(SpinMutex::new(None))
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, it would be handed a copy of the value"
+    )]
+    pub(crate) fn put(&self, value: T) {
+        *self.0.lock() = Some(value);
+    }
+
+    pub(crate) fn take(&self) -> Option<T> {
+        self.0.lock().take()
+    }
+}
+
+/// The orderings of the ring; `ring.rs` and `ring/cells.rs` say what each is for.
 pub(crate) mod order {
     use std::sync::atomic::Ordering;
 
-    /// A publisher entering the gate. Partner of [`LEAVE`].
+    /// A publisher looking for room. Partner of [`LEAVE`].
     pub(crate) const ENTER: Ordering = Ordering::Acquire;
     /// The drainer giving back the room of what it has popped. Partner of [`ENTER`].
     pub(crate) const LEAVE: Ordering = Ordering::Release;
-    /// Looks, undone entries and counters: only the value matters.
+    /// A publisher looking at the gate. Partner of [`TAKE`].
+    pub(crate) const LOOK: Ordering = Ordering::Acquire;
+    /// A publisher taking a position. Partner of [`LOOK`], and of itself.
+    pub(crate) const TAKE: Ordering = Ordering::AcqRel;
+    /// A publisher stamping the cell that it has filled. Partner of [`FILLED`].
+    pub(crate) const FILL: Ordering = Ordering::Release;
+    /// The drainer looking at a stamp. Partner of [`FILL`].
+    pub(crate) const FILLED: Ordering = Ordering::Acquire;
+    /// The gate and counters: only the value matters.
     pub(crate) const COUNT: Ordering = Ordering::Relaxed;
 }

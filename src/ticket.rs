@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::control::on_own_thread;
 use crate::error::TicketError;
+use crate::host;
 
 /// A promise of the drainer. It is kept whether or not somebody waits.
 ///
@@ -95,21 +96,34 @@ impl<T: Clone> Future for Ticket<T> {
     type Output = Result<T, TicketError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.cell.state.lock();
+        let state = self.cell.state.lock();
         if let Some(result) = &state.result {
             return Poll::Ready(result.clone());
         }
         if on_own_thread() {
             return Poll::Ready(Err(TicketError::WouldDeadlock));
         }
-        state.waker = Some(context.waker().clone());
-        Poll::Pending
+        drop(state);
+        self.cell.wait_with(context.waker())
+    }
+}
+
+impl<T> Drop for Ticket<T> {
+    /// Nobody waits any more: the waker, which may hold a task of the host, is not kept until the promise is.
+    fn drop(&mut self) {
+        let waker = self.cell.state.lock().waker.take();
+        host::drop_quietly(waker);
     }
 }
 
 impl<T> Promise<T> {
     pub(crate) fn keep(self, value: T) {
         self.cell.settle(Ok(value));
+    }
+
+    /// Whether the ticket is still held.
+    pub(crate) fn is_wanted(&self) -> bool {
+        Arc::strong_count(&self.cell) > 1
     }
 }
 
@@ -131,7 +145,82 @@ impl<T> Cell<T> {
         drop(state);
         self.changed.notify_all();
         if let Some(waker) = waker {
-            waker.wake();
+            host::call(|| waker.wake());
         }
+    }
+}
+
+impl<T: Clone> Cell<T> {
+    /// Leaves a waker, unless there is a result by now. It is cloned and dropped without the lock: both are the host's
+    /// code. A clone that panics does so in the host's own poll, and leaves the ticket as it was.
+    fn wait_with(&self, waker: &Waker) -> Poll<Result<T, TicketError>> {
+        let waker = waker.clone();
+        let mut state = self.state.lock();
+        if let Some(result) = &state.result {
+            let result = result.clone();
+            drop(state);
+            host::drop_quietly(waker);
+            return Poll::Ready(result);
+        }
+        let before = state.waker.replace(waker);
+        drop(state);
+        host::drop_quietly(before);
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts its calls, and then panics with what panics again when it is dropped.
+    #[derive(Default)]
+    struct Alarm(AtomicU64);
+
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any("as the test wants it");
+        }
+    }
+
+    impl Wake for Alarm {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            std::panic::panic_any(Bomb);
+        }
+    }
+
+    fn poll(ticket: &mut Ticket<u8>, alarm: &Arc<Alarm>) -> Poll<Result<u8, TicketError>> {
+        let waker = Waker::from(Arc::clone(alarm));
+        Pin::new(ticket).poll(&mut Context::from_waker(&waker))
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_no_promise_from_being_kept() {
+        let alarm = Arc::new(Alarm::default());
+        let (promise, mut ticket) = promise();
+        assert!(poll(&mut ticket, &alarm).is_pending());
+        promise.keep(7);
+        assert_eq!(alarm.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(&mut ticket, &alarm), Poll::Ready(Ok(7)));
+    }
+
+    #[test]
+    fn a_dropped_ticket_keeps_no_waker_and_wants_nothing() {
+        let alarm = Arc::new(Alarm::default());
+        let (promise, mut ticket) = promise::<u8>();
+        assert!(poll(&mut ticket, &alarm).is_pending());
+        assert!(promise.is_wanted());
+        assert_eq!(Arc::strong_count(&alarm), 2);
+        drop(ticket);
+        assert_eq!(Arc::strong_count(&alarm), 1);
+        assert!(!promise.is_wanted());
+        drop(promise);
+        assert_eq!(alarm.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -13,25 +13,41 @@ mod damages;
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::thread;
 
 use rusqlite::Connection;
 use spillring::{Drainer, LossReason};
 
 use damages::{
-    CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, MENDED, PAGE, Survives, case, database,
-    end_without_sink, folders, length, overwrite, publish, spilled, sql, text, texts,
+    CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, Survives, case, damaged, end_without_sink, index,
+    length, overwrite, publish, segment, segments, set_aside, spilled, sql, text, texts,
 };
-use support::bench::{Bench, Note, assert_told, end, told, until_delivered, until_spilled};
-use support::sinks::Mode;
+use support::bench::{
+    Bench, Note, assert_told, end, eventually, told, until_delivered, until_spilled,
+};
+use support::sinks::{Cursor, Mode};
 
+/// What is damaged is tried again for ten seconds: all cases at once.
 #[test]
 fn whatever_is_damaged_the_publisher_goes_on_and_tells_what_is_missing() {
-    for case in CASES.iter().chain(&MENDED) {
-        let bench = spilled(case.ended);
-        (case.damage)(&database(&bench));
-        assert_goes_on(&bench, case);
-    }
+    let in_a_thread = |case: &'static Case| {
+        thread::Builder::new()
+            .name(case.name.to_owned())
+            .spawn(move || {
+                let bench = spilled(case.ended);
+                (case.damage)(&segment(&bench));
+                assert_goes_on(&bench, case);
+            })
+            .unwrap()
+    };
+    let threads: Vec<_> = CASES.iter().map(in_a_thread).collect();
+    let failed: Vec<_> = threads
+        .into_iter()
+        .zip(&CASES)
+        .filter_map(|(thread, case)| thread.join().is_err().then_some(case.name))
+        .collect();
+    assert_eq!(failed, [""; 0]);
 }
 
 fn assert_goes_on(bench: &Bench, case: &Case) {
@@ -39,16 +55,19 @@ fn assert_goes_on(bench: &Bench, case: &Case) {
     assert_goes_on_with(bench, bench.start(), case);
 }
 
+/// What has no entry of its own run after it is told by the next entry that is published.
 fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
     let context = case.name;
     publish(&drainer, ENTRIES..ENTRIES + 10);
     until_delivered(&drainer);
-    let stats = end(drainer, 10);
+    publish(&drainer, [ENTRIES + 10]);
+    until_delivered(&drainer);
+    let stats = end(drainer, 11);
     let stored = bench.remote.stored();
     assert_told(&stored);
     let mut found = bench.remote.texts();
-    let afterwards = found.split_off(found.len() - 10);
-    assert_eq!(afterwards, texts(ENTRIES..ENTRIES + 10), "{context}");
+    let afterwards = found.split_off(found.len() - 11);
+    assert_eq!(afterwards, texts(ENTRIES..ENTRIES + 11), "{context}");
     // In order and once: a selection of what was published.
     let mut all = (0..ENTRIES).map(text);
     assert!(
@@ -78,14 +97,12 @@ fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
             );
         }
     }
-    let quarantined = folders(&bench.spill(), "db.quarantined.");
-    let expected = usize::from(case.fate == Fate::Quarantined);
-    assert_eq!(quarantined.len(), expected, "{context}: {quarantined:?}");
-    assert_eq!(
-        folders(&bench.spill(), "db.salvaging."),
-        Vec::<PathBuf>::new(),
-        "{context}"
-    );
+    let kept = damaged(&bench.spill());
+    let expected = usize::from(case.fate == Fate::Kept);
+    assert_eq!(kept.len(), expected, "{context}: {kept:?}");
+    let aside = set_aside(&bench.spill());
+    let expected = usize::from(case.fate == Fate::IndexSetAside);
+    assert_eq!(aside.len(), expected, "{context}: {aside:?}");
 }
 
 /// What cannot be told by an entry of its own run is told by the next one that is published.
@@ -93,7 +110,7 @@ fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
 fn entries_whose_run_is_lost_are_told_afterwards() {
     for case in &LOST_RUNS {
         let bench = spilled(case.ended);
-        (case.damage)(&database(&bench));
+        (case.damage)(&segment(&bench));
         bench.remote.set(Mode::Up);
         let drainer = bench.start();
         until_delivered(&drainer);
@@ -101,12 +118,12 @@ fn entries_whose_run_is_lost_are_told_afterwards() {
     }
 }
 
-/// A row whose content rots is one entry lost, and no reason to set anything aside.
+/// A row whose content rots is one entry lost.
 #[test]
 fn a_row_that_rots_costs_itself_only() {
     let bench = spilled(Ended::Clean);
     sql(
-        &database(&bench),
+        &segment(&bench),
         "UPDATE rows SET bytes = zeroblob(9) WHERE key % 1000 = 7",
     );
     let case = case(
@@ -114,7 +131,7 @@ fn a_row_that_rots_costs_itself_only() {
         Ended::Clean,
         |_| {},
         Survives::AtMost(ENTRIES - 1),
-        Fate::Used,
+        Fate::Kept,
     );
     assert_goes_on(&bench, &case);
 }
@@ -124,7 +141,7 @@ fn a_row_that_rots_costs_itself_only() {
 fn the_last_row_of_a_run_that_rots_is_told_by_the_next_run() {
     let bench = spilled(Ended::Killed);
     sql(
-        &database(&bench),
+        &segment(&bench),
         "UPDATE rows SET bytes = zeroblob(9) WHERE key = (SELECT max(key) FROM rows)",
     );
     assert_eq!(told_afterwards(&bench, "the last row"), 1);
@@ -146,65 +163,58 @@ fn told_afterwards(bench: &Bench, context: &str) -> u64 {
     told
 }
 
-/// What only a start reads: the runs, and where the rows of an earlier run end.
+/// What only a start reads: the runs. The segments know them as well.
 #[test]
-fn damage_that_only_a_start_meets_does_not_stop_it() {
-    for pages in [
-        "SELECT rootpage FROM sqlite_schema WHERE name = 'runs'",
-        "SELECT rootpage FROM sqlite_schema WHERE tbl_name = 'runs' AND type = 'index'",
-    ] {
+fn runs_that_are_damaged_in_the_index_are_read_from_the_segments() {
+    for name in ["runs", "sqlite_autoindex_runs_1"] {
         let bench = spilled(Ended::Clean);
-        let page: u32 = Connection::open(database(&bench))
-            .unwrap()
-            .query_row(pages, (), |row| row.get(0))
-            .unwrap();
-        overwrite(&database(&bench), u64::from(page - 1) * PAGE, PAGE);
-        told_afterwards(&bench, pages);
-        assert_eq!(folders(&bench.spill(), "db.quarantined.").len(), 1);
+        let index = index(&segment(&bench));
+        overwrite(&index, damages::root(&index, name), damages::PAGE);
+        assert_eq!(told_afterwards(&bench, name), 0);
     }
 }
 
-/// Without the mark nobody knows what has vanished, but what is there comes out.
+/// Neither segments nor index depend on it: what is there comes out, and what has vanished from the end is not known.
 #[test]
-fn a_mark_that_is_gone_or_damaged_is_done_without() {
+fn a_watermark_that_is_gone_or_damaged_is_done_without() {
     let damages: [fn(&Path); 3] = [
-        |mark| fs::remove_file(mark).unwrap(),
-        |mark| fs::write(mark, "spillmrk").unwrap(),
-        |mark| overwrite(mark, 0, length(mark)),
+        |watermark| fs::remove_file(watermark).unwrap(),
+        |watermark| fs::write(watermark, "spillwm1").unwrap(),
+        |watermark| overwrite(watermark, 0, length(watermark)),
     ];
     for damage in damages {
         for ended in [Ended::Clean, Ended::Killed] {
             let bench = spilled(ended);
-            damage(&bench.spill().join("mark"));
+            damage(&bench.spill().join("watermark"));
             assert_goes_on(
                 &bench,
-                &case("mark", ended, |_| {}, Survives::All, Fate::Used),
+                &case("watermark", ended, |_| {}, Survives::All, Fate::Used),
             );
         }
     }
 }
 
-/// The same with a database that has to be set aside: its rows are found all the same, and counted as inherited.
+/// The same with an index that has to be set aside: the rows are found all the same, and counted as inherited.
 #[test]
-fn what_is_salvaged_without_a_mark_is_accounted_for() {
+fn entries_without_watermark_and_index_are_accounted_for() {
     let bench = spilled(Ended::Clean);
-    fs::remove_file(bench.spill().join("mark")).unwrap();
-    sql(&database(&bench), "PRAGMA user_version = 99");
+    fs::remove_file(bench.spill().join("watermark")).unwrap();
+    overwrite(&index(&segment(&bench)), 0, 100);
     let case = case(
-        "no mark",
+        "neither watermark nor index",
         Ended::Clean,
         |_| {},
         Survives::All,
-        Fate::Quarantined,
+        Fate::IndexSetAside,
     );
     assert_goes_on(&bench, &case);
 }
 
-/// A database that is older than the sink: what it still holds has been delivered, and is not delivered again, whether
-/// the sink says so or not.
+/// A segment that is older than the sink: what it holds has been delivered, and is not delivered again, whether the sink
+/// says so or not.
 #[test]
 fn rows_that_come_back_from_the_past_are_not_delivered_again() {
-    for cursor in [support::sinks::Cursor::Kept, support::sinks::Cursor::None] {
+    for cursor in [Cursor::Kept, Cursor::None] {
         let bench = Bench::with_cursor(cursor);
         bench.remote.set(Mode::Down);
         let drainer = bench.start();
@@ -212,36 +222,54 @@ fn rows_that_come_back_from_the_past_are_not_delivered_again() {
         until_spilled(&drainer);
         let old = bench.dir.path().join("old");
         end_without_sink(drainer);
-        fs::copy(database(&bench), &old).unwrap();
+        let segment = segment(&bench);
+        fs::copy(&segment, &old).unwrap();
         bench.remote.set(Mode::Up);
         end(bench.start(), 0);
         assert_eq!(bench.remote.texts().len(), ENTRIES);
-        fs::copy(&old, database(&bench)).unwrap();
+        fs::copy(&old, &segment).unwrap();
         let drainer = bench.start();
         publish(&drainer, ENTRIES..ENTRIES + 10);
         let stats = end(drainer, 10);
         assert_eq!(stats.discarded.corrupt, 0);
         assert_eq!(bench.remote.texts(), texts(0..ENTRIES + 10));
+        assert_eq!(
+            segments(&bench.spill()),
+            [""; 0].map(std::path::PathBuf::from)
+        );
     }
 }
 
+/// Each round one entry is lost, and its segment kept.
 #[test]
-fn the_number_of_quarantines_is_bounded() {
-    let bench = Bench::new();
+fn the_number_of_damaged_segments_that_are_kept_is_bounded() {
+    let bench = Bench::down();
     for round in 0..6 {
         let drainer = bench.start();
-        publish(&drainer, round..=round);
-        end(drainer, 1);
-        overwrite(&database(&bench), 0, 100);
+        publish(&drainer, [2 * round, 2 * round + 1]);
+        until_spilled(&drainer);
+        support::bench::end_within(drainer, std::time::Duration::ZERO, 2);
+        let newest = segments(&bench.spill()).pop().unwrap();
+        let first = "UPDATE rows SET bytes = zeroblob(9) WHERE key = (SELECT min(key) FROM rows WHERE kind = 0)";
+        sql(&newest, first);
+        bench.remote.set(Mode::Up);
+        let drainer = bench.start();
+        until_delivered(&drainer);
+        assert_eq!(end(drainer, 0).discarded.corrupt, 1);
+        bench.remote.set(Mode::Down);
     }
-    end(bench.start(), 0);
-    assert_eq!(folders(&bench.spill(), "db.quarantined.").len(), 3);
-    assert_eq!(bench.remote.texts(), texts(0..6));
+    let kept = damaged(&bench.spill());
+    assert_eq!(kept.len(), 3, "{kept:?}");
+    assert_eq!(
+        bench.remote.texts(),
+        texts((0..6).map(|round| 2 * round + 1))
+    );
+    assert_told(&bench.remote.stored());
 }
 
 /// An id that cannot be read any more is replaced; what is in the spill comes out under the new one.
 #[test]
-fn a_damaged_identity_is_made_anew() {
+fn a_damaged_identity_is_replaced() {
     let bench = spilled(Ended::Clean);
     fs::write(bench.spill().join("identity"), "\0\0\0\0").unwrap();
     assert_goes_on(
@@ -250,18 +278,22 @@ fn a_damaged_identity_is_made_anew() {
     );
 }
 
-/// Errors that pass, or that somebody can mend, are told at the start, and nothing is set aside.
+/// Somebody else has the index open for a while: that is no damage, and keeps nobody from starting or delivering.
 #[test]
 fn what_passes_is_no_damage() {
     let bench = spilled(Ended::Clean);
-    let other = Connection::open(database(&bench)).unwrap();
+    let other = Connection::open(index(&segment(&bench))).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let busy = spillring::start::<Note>(bench.config.clone(), bench.remote.sink());
-    assert!(busy.unwrap_err().to_string().contains("locked"));
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    eventually("the backlog is delivered", || {
+        bench.remote.texts().len() == ENTRIES
+    });
     other.execute_batch("ROLLBACK").unwrap();
     drop(other);
-    assert_goes_on(
+    assert_goes_on_with(
         &bench,
+        drainer,
         &case("busy", Ended::Clean, |_| {}, Survives::All, Fate::Used),
     );
 }

@@ -86,8 +86,11 @@ fn without_disk_and_sink_the_ring_fills_and_tells_what_it_refused() {
         }
         drainer.stats().in_ring == 512
     });
-    for _ in 0..7 {
-        publisher.publish(Note::new("lost"));
+    // The drainer may take some more out of the ring meanwhile.
+    while drainer.stats().lost.total() < 7 {
+        let lost = drainer.stats().lost.total();
+        publish(&publisher, [accepted]);
+        accepted += usize::from(drainer.stats().lost.total() == lost);
     }
     let stats = drainer.stats();
     assert_eq!((stats.lost.queue_full, stats.lost.spill_full), (7, 0));
@@ -99,7 +102,7 @@ fn without_disk_and_sink_the_ring_fills_and_tells_what_it_refused() {
     assert_told(&stored);
     let texts: Vec<_> = stored.iter().map(|stored| stored.text.clone()).collect();
     assert_eq!(texts, names(0..=accepted));
-    assert_eq!(stored.last().unwrap().losses, [(7, LossReason::QueueFull)]);
+    assert_eq!(told(&stored, LossReason::QueueFull), 7);
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
     let returned = drainer.stats().returned;
@@ -143,11 +146,11 @@ fn without_disk_the_sink_is_served_from_memory() {
     assert_told(&bench.remote.stored());
 }
 
-/// The backlog goes out, but cannot be removed; it is not sent twice, neither then nor by the next run.
+/// The backlog goes out, but that cannot be noted; it is not sent twice, neither then nor by the next run.
 #[test]
-fn what_cannot_be_removed_is_not_sent_again() {
+fn what_cannot_be_noted_as_delivered_is_not_sent_again() {
     if !is_child() {
-        return run_in_a_child("what_cannot_be_removed_is_not_sent_again");
+        return run_in_a_child("what_cannot_be_noted_as_delivered_is_not_sent_again");
     }
     let bench = Bench::down();
     let drainer = bench.start();
@@ -169,7 +172,7 @@ fn what_cannot_be_removed_is_not_sent_again() {
     assert_told(&bench.remote.stored());
 }
 
-/// An answer that settles spilled rows does so also if they cannot be removed.
+/// An answer that settles spilled rows does so also if that cannot be noted.
 #[test]
 fn without_disk_a_doubt_is_settled() {
     if !is_child() {
@@ -216,9 +219,9 @@ fn without_disk_and_sink_large_entries_stay_in_the_ring() {
         // Time for more tries than it would take to empty the ring, if each took some out.
         accepted == before && publisher.flush().wait(Duration::from_millis(300)).is_err()
     });
-    // A batch that is staged, and one that is drawn, each with an entry over.
+    // A batch for the sink, a chunk at the disk, and one that waits for it, each with an entry over.
     let stats = drainer.stats();
-    assert!(stats.in_memory <= 10, "{stats:#?}");
+    assert!(stats.in_memory <= 15, "{stats:#?}");
     give_disk_back();
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
@@ -291,7 +294,7 @@ fn an_end_without_disk_and_sink_accounts_for_what_it_abandons() {
     );
 }
 
-/// Rows that the sink has, but that could not be removed, make room before any entry is evicted for it.
+/// Rows that the sink has make room before any entry is evicted for it, also if that could not be noted at once.
 #[test]
 fn what_was_delivered_makes_room_before_anything_is_evicted() {
     if !is_child() {
@@ -332,7 +335,9 @@ fn with_damage_and_without_disk(damaged: usize) -> (Bench, Drainer<Note>) {
     publish(&drainer.publisher(), 0..10);
     until_spilled(&drainer);
     support::bench::end_within(drainer, Duration::ZERO, 10);
-    let file = bench.spill().join("db/spill.sqlite3");
+    let mut segments = std::fs::read_dir(bench.spill().join("segments")).unwrap();
+    let file = segments.next().unwrap().unwrap().path();
+    assert!(segments.next().is_none(), "another one");
     let mut bytes = std::fs::read(&file).unwrap();
     let text = support::bench::name(damaged).into_bytes();
     let at = bytes.windows(text.len()).position(|window| window == text);

@@ -1,6 +1,6 @@
 //! The operator's tools around a spill at rest, over the same table of damages that starts have to cope with. `status`
 //! says what is damaged and what is not, `export` writes what a start would deliver, and neither changes a byte of the
-//! directory; after a `repair` a start delivers the same as without it.
+//! directory.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,8 +28,8 @@ use serde_json::Value;
 use spillring::{Exported, Health, SpillError, Status};
 
 use damages::{
-    CASES, ENTRIES, Ended, Fate, LOST_RUNS, Survives, database, folders, log, middle, overwrite,
-    spilled, sql, texts,
+    CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, Survives, damaged, middle, overwrite, segment,
+    segments, spilled, sql, texts,
 };
 use support::bench::{
     Bench, Note, assert_told as assert_told_in_order, copy_folder, end, quick, until_delivered,
@@ -49,8 +49,8 @@ const PREAD: i64 = 67;
 /// What is compared of an entry: run, number, losses before it, subject, text.
 type Entry = (String, u64, u64, String, String);
 
-/// What a start delivers, and how many losses the first entry tells that is published afterwards.
-fn delivered(dir: &Path) -> (Vec<Entry>, u64) {
+/// What a start delivers.
+fn delivered(dir: &Path) -> Vec<Entry> {
     let remote = Remote::in_memory(Cursor::Kept);
     let drainer = spillring::start::<Note>(quick(dir), remote.sink()).unwrap();
     until_delivered(&drainer);
@@ -64,7 +64,7 @@ fn delivered(dir: &Path) -> (Vec<Entry>, u64) {
         let (run, lost) = (stored.run.to_string(), stored.lost());
         (run, stored.n, lost, stored.subject, stored.text)
     });
-    (entries.collect(), afterwards.lost())
+    entries.collect()
 }
 
 fn exported(dir: &Path) -> (Exported, Vec<Entry>) {
@@ -138,7 +138,7 @@ fn copy(bench: &Bench, name: &str) -> PathBuf {
 #[track_caller]
 fn assert_tools(bench: &Bench, context: &str) -> (Status, Exported) {
     let (status, exported, entries) = look(&bench.spill());
-    let (alone, told) = delivered(&copy(bench, "started"));
+    let alone = delivered(&copy(bench, "started"));
     let at = entries
         .iter()
         .zip(&alone)
@@ -148,46 +148,42 @@ fn assert_tools(bench: &Bench, context: &str) -> (Status, Exported) {
         (None, alone.len()),
         "{context}: the first that export and start differ in, and how many"
     );
-    let dir = copy(bench, "repaired");
-    let repaired = spillring::repair(&dir).unwrap();
-    assert_eq!(repaired.salvaged, alone.len() as u64, "{context}");
-    let after = spillring::status(&dir).unwrap();
-    assert_eq!(after.health, Health::Healthy, "{context}: {after:?}");
-    assert_eq!(after.dead_letters, status.dead_letters, "{context}");
-    assert!(
-        repaired
-            .set_aside
-            .iter()
-            .all(|folder| after.quarantined.contains(folder))
-    );
-    assert_eq!(folders(&dir, "db.salvaging."), Vec::<PathBuf>::new());
-    let (afterwards, told_afterwards) = delivered(&dir);
-    assert!(
-        afterwards == alone,
-        "{context}: repair has changed what is delivered"
-    );
-    assert_eq!(told_afterwards, told, "{context}");
     (status, exported)
 }
 
+/// A start tries for ten seconds what is damaged: all cases at once.
 #[test]
 fn whatever_is_damaged_the_tools_tell_it_and_agree_with_a_start() {
-    for case in CASES.iter().chain(&LOST_RUNS) {
-        let context = case.name;
-        let bench = spilled(case.ended);
-        (case.damage)(&database(&bench));
-        let (status, exported) = assert_tools(&bench, context);
-        let sound = case.survives == Survives::All && case.fate == Fate::Used;
-        let healthy = status.health == Health::Healthy;
-        assert_eq!(healthy, sound, "{context}: {status:?}");
-        let missing = ENTRIES as u64 - exported.entries;
-        assert_eq!(exported.missing + exported.damaged, missing, "{context}");
-        assert_eq!(exported.is_complete(), missing == 0, "{context}");
-        let damage = status.damage.unwrap_or_default();
-        let told = format!("at least {} entries are missing", exported.missing);
-        let some = exported.missing > 0;
-        assert_eq!(damage.contains(&told), some, "{context}: {damage}");
-    }
+    let in_a_thread = |case: &'static Case| {
+        thread::Builder::new()
+            .name(case.name.to_owned())
+            .spawn(|| assert_told_as(case))
+            .unwrap()
+    };
+    let cases = || CASES.iter().chain(&LOST_RUNS);
+    let threads: Vec<_> = cases().map(in_a_thread).collect();
+    let failed: Vec<_> = threads
+        .into_iter()
+        .zip(cases())
+        .filter_map(|(thread, case)| thread.join().is_err().then_some(case.name))
+        .collect();
+    assert_eq!(failed, [""; 0]);
+}
+
+fn assert_told_as(case: &Case) {
+    let context = case.name;
+    let bench = spilled(case.ended);
+    (case.damage)(&segment(&bench));
+    let (status, exported) = assert_tools(&bench, context);
+    let sound = case.survives == Survives::All && case.fate == Fate::Used;
+    let healthy = status.health == Health::Healthy;
+    assert_eq!(healthy, sound, "{context}: {status:?}");
+    let missing = ENTRIES as u64 - exported.entries;
+    assert_eq!(exported.missing, missing, "{context}");
+    assert_eq!(exported.is_complete(), missing == 0, "{context}");
+    let damage = status.damage.unwrap_or_default();
+    let told = format!("{missing} entries are damaged or missing");
+    assert_eq!(damage.contains(&told), missing > 0, "{context}: {damage}");
 }
 
 /// A damage that the table does not have, and a piece of the sentence that tells it.
@@ -202,36 +198,21 @@ fn assert_told(ended: Ended, damage: impl FnOnce(&Bench), piece: &str) -> (Statu
 }
 
 #[test]
-fn rows_that_rot_are_counted() {
-    let rot = "UPDATE rows SET bytes = zeroblob(9) WHERE key % 1000 = 7";
-    let (_, exported) = assert_told(
-        Ended::Clean,
-        |bench| sql(&database(bench), rot),
-        "4 rows are damaged",
-    );
-    assert_eq!((exported.damaged, exported.missing), (4, 0));
-    let vanish = "DELETE FROM rows WHERE key % 1000 = 7";
-    let (_, exported) = assert_told(
-        Ended::Killed,
-        |bench| sql(&database(bench), vanish),
-        "at least 4 entries are missing",
-    );
-    assert_eq!((exported.damaged, exported.missing), (0, 4));
+fn rows_that_rot_or_vanish_are_counted() {
+    for lose in [
+        "UPDATE rows SET bytes = zeroblob(9) WHERE key % 1000 = 7",
+        "DELETE FROM rows WHERE key % 1000 = 7",
+    ] {
+        let told = "4 entries are damaged or missing";
+        let damage = |bench: &Bench| sql(&segment(bench), lose);
+        let (_, exported) = assert_told(Ended::Killed, damage, told);
+        assert_eq!(exported.missing, 4);
+    }
 }
 
 #[test]
-fn totals_that_do_not_fit_are_told() {
-    let bench = spilled(Ended::Clean);
-    let bend = "UPDATE meta SET value = value + 5 WHERE name = 'entries'";
-    sql(&database(&bench), bend);
-    let (status, ..) = look(&bench.spill());
-    let told = "the totals tell of 4005 entries, there are 4000";
-    assert_eq!(status.damage.as_deref(), Some(told));
-}
-
-#[test]
-fn an_identity_or_a_mark_that_is_gone_is_told() {
-    for file in ["identity", "mark"] {
+fn an_identity_or_a_watermark_that_is_gone_is_told() {
+    for file in ["identity", "watermark"] {
         let remove = |bench: &Bench| fs::remove_file(bench.spill().join(file)).unwrap();
         let (status, exported) = assert_told(Ended::Clean, remove, "is missing");
         assert!(exported.is_complete(), "{file}");
@@ -240,87 +221,73 @@ fn an_identity_or_a_mark_that_is_gone_is_told() {
     let spoil = |bench: &Bench| fs::write(bench.spill().join("identity"), "\0\0").unwrap();
     assert_told(Ended::Killed, spoil, "the publisher's id");
     let spoil = |bench: &Bench| {
-        let mark = bench.spill().join("mark");
-        overwrite(&mark, 0, damages::length(&mark));
+        let watermark = bench.spill().join("watermark");
+        overwrite(&watermark, 0, damages::length(&watermark));
     };
-    assert_told(Ended::Killed, spoil, "the mark is damaged");
-}
-
-/// One was set aside, and the process killed before it was carried over.
-#[test]
-fn a_database_that_waits_to_be_salvaged_is_told_and_exported() {
-    for ended in [Ended::Clean, Ended::Killed] {
-        let set_aside = |bench: &Bench| {
-            let dir = bench.spill();
-            fs::rename(dir.join("db"), dir.join("db.salvaging.7")).unwrap();
-        };
-        let (_, exported) = assert_told(ended, set_aside, "db.salvaging.7 waits to be salvaged");
-        assert!(exported.is_complete());
-        let and_damage = |bench: &Bench| {
-            let file = database(bench);
-            if ended == Ended::Clean {
-                overwrite(&file, middle(&file), damages::PAGE);
-            } else {
-                damages::cut(&log(&file), damages::length(&log(&file)) / 2);
-            }
-            set_aside(bench);
-        };
-        let (_, exported) = assert_told(ended, and_damage, "entries are missing");
-        assert!(!exported.is_complete());
-    }
+    assert_told(Ended::Killed, spoil, "the watermark is missing or damaged");
 }
 
 #[test]
 fn dead_letters_are_counted_and_their_damage_is_told() {
-    let bench = spilled(Ended::Clean);
-    let bury = "INSERT INTO dead_letters SELECT key, (SELECT id FROM runs), 'rejected', '', \
-         popped_ms, 0, checksum, requeued, subject, bytes FROM rows WHERE key & 0xff = 1; \
-         UPDATE meta SET value = (SELECT count(*) FROM dead_letters) WHERE name = 'dead_letters'";
-    sql(&database(&bench), bury);
-    let kept = ENTRIES.div_ceil(256) as u64;
+    let bench = Bench::new();
+    let refused = (0..4).map(|n| 3 * n);
+    for number in refused.clone() {
+        bench.remote.refuse(damages::text(number));
+    }
+    let drainer = bench.start();
+    damages::publish(&drainer, 0..10);
+    until_delivered(&drainer);
+    end(drainer, 10);
+    let index = bench.spill().join("index.sqlite3");
+    let kept = refused.count() as u64;
     let (status, exported, _) = look(&bench.spill());
     assert_eq!(
-        (status.health, status.dead_letters),
-        (Health::Healthy, kept)
+        (status.health, status.dead_letters, status.damage),
+        (Health::Healthy, kept, None)
     );
     assert_eq!(exported.dead_letters, kept);
-    sql(
-        &database(&bench),
-        "UPDATE dead_letters SET subject = 'x' WHERE key & 0xffff = 1",
-    );
-    let (status, ..) = look(&bench.spill());
-    assert_eq!(status.damage.as_deref(), Some("1 dead letters are damaged"));
-    sql(
-        &database(&bench),
-        "DELETE FROM dead_letters WHERE key & 0xffff = 1",
-    );
-    let (status, ..) = look(&bench.spill());
-    assert_eq!(status.damage.as_deref(), Some("1 dead letters are missing"));
+    for damage in [
+        "UPDATE dead_letters SET subject = 'x' WHERE key = (SELECT min(key) FROM dead_letters)",
+        "DELETE FROM dead_letters WHERE subject = 'x'",
+    ] {
+        sql(&index, damage);
+        let (status, exported, _) = look(&bench.spill());
+        let told = "1 dead letters are damaged or missing";
+        assert_eq!(status.damage.as_deref(), Some(told));
+        assert_eq!(exported.dead_letters, kept - 1);
+    }
 }
 
+/// A start has delivered what could be read of it.
 #[test]
-fn quarantined_databases_are_named_and_are_no_damage() {
+fn damaged_segments_that_are_kept_are_named_and_are_no_damage() {
     let bench = spilled(Ended::Clean);
-    let repaired = spillring::repair(&bench.spill()).unwrap();
-    assert_eq!((repaired.salvaged, repaired.missing), (ENTRIES as u64, 0));
-    assert_eq!(repaired.set_aside.len(), 1);
+    let file = segment(&bench);
+    sql(
+        &file,
+        "UPDATE rows SET bytes = zeroblob(9) WHERE key % 1000 = 7",
+    );
+    assert_eq!(delivered(&bench.spill()).len(), ENTRIES - 4);
+    let kept = damaged(&bench.spill());
+    assert_eq!(kept, [file.with_extension("damaged")]);
     let (status, exported, _) = look(&bench.spill());
-    assert_eq!(status.health, Health::Healthy);
-    assert_eq!(status.quarantined, repaired.set_aside);
-    assert_eq!(exported.quarantined, repaired.set_aside);
+    assert_eq!(status.health, Health::Healthy, "{status:?}");
+    assert_eq!(status.quarantined, kept);
+    assert_eq!(exported.quarantined, kept);
+    assert!(exported.is_complete());
 }
 
-/// A disk that fails to read one page. A start waits for it to come back; whoever repairs gives the page up.
+/// A disk that fails to read one page. A start waits for it to come back; whoever looks gives the page up for now.
 #[test]
 fn what_a_failing_disk_does_not_give_is_left_out() {
     let bench = spilled(Ended::Clean);
-    let (dir, page) = (bench.spill(), middle(&database(&bench)));
-    let (status, (exported, entries), repaired) = thread::scope(|scope| {
+    let (dir, page) = (bench.spill(), middle(&segment(&bench)));
+    let (status, exported) = thread::scope(|scope| {
         let worked = scope.spawn(|| {
             kernel::forbid_where(LSEEK, (1, SeccompCmpOp::Eq, page), kernel::EIO);
             kernel::forbid_where(PREAD, (3, SeccompCmpOp::Eq, page), kernel::EIO);
             let status = spillring::status(&dir).unwrap();
-            (status, exported(&dir), spillring::repair(&dir).unwrap())
+            (status, exported(&dir).0)
         });
         worked.join().unwrap()
     });
@@ -329,9 +296,10 @@ fn what_a_failing_disk_does_not_give_is_left_out() {
         exported.missing > 0 && exported.entries > 3_000,
         "{exported:?}"
     );
-    assert_eq!(repaired.salvaged, exported.entries);
-    assert_eq!(repaired.missing, exported.missing);
-    assert!(delivered(&dir).0 == entries);
+    assert_eq!(exported.missing, ENTRIES as u64 - exported.entries);
+    // It was the disk: nothing is lost.
+    assert_eq!(delivered(&dir).len(), ENTRIES);
+    assert_eq!(segments(&dir).len() + damaged(&dir).len(), 0);
 }
 
 #[test]
@@ -343,8 +311,6 @@ fn a_running_publisher_is_left_alone() {
     let own = std::process::id();
     let refused = |error: &SpillError| matches!(error, SpillError::InUse { pid: Some(pid), .. } if *pid == own);
     assert_eq!(spillring::status(&dir).unwrap().health, Health::InUse);
-    let error = spillring::repair(&dir).unwrap_err();
-    assert!(refused(&error), "{error}");
     match spillring::export(&dir, &mut Vec::new()) {
         Err(spillring::ExportError::Spill(error)) => assert!(refused(&error), "{error}"),
         exported => panic!("{exported:?}"),
@@ -376,10 +342,6 @@ fn nothing_is_made_where_there_is_no_spill() {
     let spill = dir.path().join("spill");
     assert!(matches!(
         spillring::status(&spill),
-        Err(SpillError::Missing { .. })
-    ));
-    assert!(matches!(
-        spillring::repair(&spill),
         Err(SpillError::Missing { .. })
     ));
     assert!(spillring::export(&spill, &mut Vec::new()).is_err());

@@ -58,7 +58,7 @@ fn beside_plain(durability: SpillDurability, args: &Args) {
         }
     }
     println!("\nappend, {durability:?}: rows a second, {rounds} turns of {block}");
-    tell(&rates.map(|rates| rates[1..].to_vec()));
+    print(&rates.map(|rates| rates[1..].to_vec()));
     let spilled = drainer.stats().spilled;
     door.open_for(spilled);
     println!(
@@ -68,7 +68,7 @@ fn beside_plain(durability: SpillDurability, args: &Args) {
     );
 }
 
-fn tell(rates: &[Vec<f64>; 4]) {
+fn print(rates: &[Vec<f64>; 4]) {
     println!(
         "{:<36} {:>9} {:>9} {:>9} {:>9}",
         "", "median", "least", "most", "/ plain"

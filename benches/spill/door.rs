@@ -1,4 +1,4 @@
-//! A sink that costs nothing, takes as many entries as it is told to, and knows how fast they came.
+//! A sink that costs nothing, takes as many entries as it is allowed to, and knows how fast they came.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use spillring::{Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError};
 
-use crate::measure::LIMIT;
+use crate::measure::eventually;
 
 /// Shut at first.
 #[derive(Debug, Clone, Default)]
@@ -16,10 +16,13 @@ pub(crate) struct Door(Arc<Mutex<Passage>>);
 struct Passage {
     /// How many may still pass.
     allowed: u64,
-    /// How many have passed behind the first batch, since the door was opened.
+    /// How many have passed since the door was opened, and how many of them in the first batch.
     passed: u64,
+    first_batch: u64,
     first: Option<Instant>,
     last: Option<Instant>,
+    /// The longest time between two batches.
+    silence: Duration,
 }
 
 impl Door {
@@ -31,22 +34,43 @@ impl Door {
         };
     }
 
-    /// Waits until they have, and answers their rate, from the first batch to the last.
+    /// One that is open for good.
+    pub(crate) fn open() -> Self {
+        let door = Self::default();
+        door.open_for(u64::MAX);
+        door
+    }
+
+    /// Waits until all that may pass have, and answers their rate, from the first batch to the last.
     pub(crate) fn rate(&self) -> f64 {
-        let begin = Instant::now();
-        loop {
-            let passage = self.0.lock();
-            if passage.allowed == 0 {
-                let took = passage
-                    .last
-                    .zip(passage.first)
-                    .map(|(last, first)| last - first);
-                return passage.passed as f64 / took.unwrap_or_default().as_secs_f64();
-            }
-            drop(passage);
-            assert!(begin.elapsed() < LIMIT, "nothing passes the door");
-            std::thread::sleep(Duration::from_micros(200));
+        eventually("all pass the door", || self.0.lock().allowed == 0);
+        let passage = self.0.lock();
+        let took = passage.last.zip(passage.first);
+        let took = took.map_or(Duration::ZERO, |(last, first)| last - first);
+        (passage.passed - passage.first_batch) as f64 / took.as_secs_f64()
+    }
+
+    /// How many have passed since the door was opened, and the longest time without any, until now.
+    pub(crate) fn seen(&self) -> (u64, Duration) {
+        let passage = self.0.lock();
+        let since = passage.last.map_or(Duration::ZERO, |last| last.elapsed());
+        (passage.passed, passage.silence.max(since))
+    }
+}
+
+impl Passage {
+    /// Lets so many pass now.
+    fn take(&mut self, entries: u64) {
+        let now = Instant::now();
+        if let Some(last) = self.last {
+            self.silence = self.silence.max(now - last);
+        } else {
+            self.first_batch = entries;
         }
+        self.allowed -= entries;
+        self.passed += entries;
+        self.first.get_or_insert(now);
+        self.last = Some(now);
     }
 }
 
@@ -68,14 +92,8 @@ impl Sink for Door {
             let mut passage = self.0.lock();
             let records = batch.records().len() as u64;
             let taken = records.min(passage.allowed);
-            passage.allowed -= taken;
             if taken > 0 {
-                let now = Instant::now();
-                if passage.first.is_some() {
-                    passage.passed += taken;
-                }
-                passage.first.get_or_insert(now);
-                passage.last = Some(now);
+                passage.take(taken);
             }
             if taken == records {
                 Delivery::all(batch)

@@ -1,4 +1,5 @@
-//! Whether a deep backlog is slower than a shallow one: to write to, to read from, to open, to hold in memory.
+//! Whether a deep backlog is slower than a shallow one: to write to, to read from, to open, to hold in memory. And how large
+//! its directory is, with all of it and after the last delivery.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,9 +9,15 @@ use tempfile::TempDir;
 
 use crate::door::Door;
 use crate::ear::Appends;
-use crate::measure::{LIMIT, Note, median, mib, notes, publish, room_for, shuffled, watching_wal};
+use crate::measure::{
+    Note, median, mib, millis, notes, publish, room_for, shuffled, size, watching_logs,
+};
 use crate::support::args::Args;
+use crate::support::bench::{LIMIT, eventually};
 use crate::support::usage::{forget_peak, memory};
+
+/// How long after the last delivery the directory is looked at again.
+const SETTLING: Duration = Duration::from_secs(3);
 
 /// A backlog, and what was measured at its depth.
 struct Backlog {
@@ -23,9 +30,12 @@ struct Backlog {
     appended: Vec<f64>,
     replayed: Vec<f64>,
     opened: Vec<f64>,
-    /// In MiB: before it was filled, behind that, and the most in between.
+    /// In MiB: before it was filled, after that, and the most in between.
     memory: [f64; 3],
-    wal: u64,
+    /// The largest size of its logs.
+    logs: u64,
+    /// Bytes of the directory: full, just after the last delivery, and a while later.
+    sizes: [u64; 3],
 }
 
 pub(crate) fn flat(args: &Args) {
@@ -48,40 +58,54 @@ pub(crate) fn flat(args: &Args) {
             backlog.reopen();
         }
     }
+    for backlog in &mut backlogs {
+        backlog.drain();
+    }
+    print_speeds(&backlogs, block, rounds);
+    print_sizes(&backlogs);
+}
+
+fn print_speeds(backlogs: &[Backlog], block: u64, rounds: usize) {
     println!(
-        "\nflat: 300-byte entries, PowerLoss, the next {block} at each depth; medians of {rounds} turns; MiB\n\
-         {:>9} {:>11} {:>11} {:>11} {:>9} {:>9} {:>9} {:>9} {:>7}",
-        "depth",
-        "published/s",
-        "appended/s",
-        "replayed/s",
-        "open, ms",
-        "memory",
-        "filled",
-        "peak",
-        "WAL"
+        "\nflat: 300-byte entries, PowerLoss, the next {block} at each depth; medians of {rounds} turns\n\
+         {:>9} {:>11} {:>11} {:>11} {:>9}",
+        "depth", "published/s", "appended/s", "replayed/s", "open, ms"
     );
-    for backlog in &backlogs {
-        let [before, behind, peak] = backlog.memory;
+    let speeds = |backlog: &Backlog| {
+        [&backlog.published, &backlog.appended, &backlog.replayed].map(|rates| median(rates))
+    };
+    for backlog in backlogs {
+        let [published, appended, replayed] = speeds(backlog);
+        let opened = median(&backlog.opened);
         println!(
-            "{:>9} {:>11.0} {:>11.0} {:>11.0} {:>9.1} {before:>9.1} {behind:>9.1} {peak:>9.1} {:>7.1}",
-            backlog.depth,
-            median(&backlog.published),
-            median(&backlog.appended),
-            median(&backlog.replayed),
-            median(&backlog.opened),
-            mib(backlog.wal),
+            "{:>9} {published:>11.0} {appended:>11.0} {replayed:>11.0} {opened:>9.1}",
+            backlog.depth
         );
     }
-    let shallow = &backlogs[0];
+    let first = speeds(&backlogs[0]);
     for backlog in &backlogs[1..] {
-        let ratio = |of: fn(&Backlog) -> &Vec<f64>| median(of(backlog)) / median(of(shallow));
+        let speeds = speeds(backlog);
+        let [published, appended, replayed] = [0, 1, 2].map(|of| speeds[of] / first[of]);
         println!(
-            "{:>9} {:>11.2} {:>11.2} {:>11.2}  of the first",
+            "{:>9} {published:>11.2} {appended:>11.2} {replayed:>11.2}  of the first",
+            backlog.depth
+        );
+    }
+}
+
+fn print_sizes(backlogs: &[Backlog]) {
+    println!(
+        "MiB: of memory before, filled, and at its peak; of logs at most; of the directory full, just delivered, and later\n\
+         {:>9} {:>9} {:>9} {:>9} {:>7} {:>9} {:>9} {:>9}",
+        "depth", "memory", "filled", "peak", "logs", "full", "delivered", "later"
+    );
+    for backlog in backlogs {
+        let [before, filled, peak] = backlog.memory;
+        let [full, delivered, later] = backlog.sizes.map(mib);
+        println!(
+            "{:>9} {before:>9.1} {filled:>9.1} {peak:>9.1} {:>7.1} {full:>9.1} {delivered:>9.1} {later:>9.1}",
             backlog.depth,
-            ratio(|backlog| &backlog.published),
-            ratio(|backlog| &backlog.appended),
-            ratio(|backlog| &backlog.replayed),
+            mib(backlog.logs)
         );
     }
 }
@@ -99,10 +123,11 @@ impl Backlog {
             replayed: Vec::new(),
             opened: Vec::new(),
             memory: [0.0; 3],
-            wal: 0,
+            logs: 0,
+            sizes: [0; 3],
         };
         backlog.start();
-        // Once around the ring, past the spill or through it: from here on only the backlog grows.
+        // Once around the ring, past the spill or through it: from now on only the backlog grows.
         backlog.door.open_for(100_000);
         backlog.watched(|backlog| {
             publish(&backlog.drainer().publisher(), notes(100_000));
@@ -130,14 +155,9 @@ impl Backlog {
         self.door.open_for(block);
         let rate = self.watched(|backlog| backlog.door.rate());
         self.replayed.push(rate);
-        let begin = Instant::now();
-        while self.drainer().stats().spilled != self.depth {
-            assert!(
-                begin.elapsed() < LIMIT,
-                "the backlog is not as deep as before"
-            );
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        eventually("the backlog is as deep as before", || {
+            self.drainer().stats().spilled == self.depth
+        });
     }
 
     fn reopen(&mut self) {
@@ -146,8 +166,18 @@ impl Backlog {
         ticket.wait(LIMIT).expect("an account");
         let begin = Instant::now();
         self.start();
-        self.opened.push(begin.elapsed().as_secs_f64() * 1_000.0);
+        self.opened.push(millis(begin.elapsed()));
         assert_eq!(self.drainer().stats().inherited, self.depth);
+    }
+
+    /// Lets all of it leave.
+    fn drain(&mut self) {
+        self.sizes[0] = size(&self.spill());
+        self.door.open_for(u64::MAX);
+        eventually("the backlog leaves", || self.drainer().stats().spilled == 0);
+        self.sizes[1] = size(&self.spill());
+        std::thread::sleep(SETTLING);
+        self.sizes[2] = size(&self.spill());
     }
 
     fn start(&mut self) {
@@ -168,8 +198,8 @@ impl Backlog {
     }
 
     fn watched<T>(&mut self, work: impl FnOnce(&Self) -> T) -> T {
-        let (value, wal) = watching_wal(&self.spill(), || work(self));
-        self.wal = self.wal.max(wal);
+        let (value, logs) = watching_logs(&self.spill(), || work(self));
+        self.logs = self.logs.max(logs);
         value
     }
 }

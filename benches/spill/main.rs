@@ -1,8 +1,8 @@
-//! What PERF.md states of the spill: `cargo bench --bench spill -- append|sync|flat|shrink`; without a name all of them
-//! run; with `--test` each runs short; `--rows N` sets how deep `flat` and `shrink` go.
+//! What PERF.md says of the spill: `cargo bench --bench spill -- append|replay|looks|frozen|sync|flat|space`. Without a name
+//! all of them run. With `--test` each runs short. `--rows N` says how deep `looks`, `flat` and `space` go.
 //!
-//! What is compared takes turns in one run, so that what else happens on the machine strikes all of it; medians over the
-//! turns are told, and how far two equals differ.
+//! What is compared takes turns in one run, so that whatever else happens on the machine strikes all of it. Results are
+//! medians over the turns; how far two equals differ is noise.
 
 #![allow(
     missing_docs,
@@ -13,30 +13,49 @@
 )]
 
 mod append;
+mod damage;
 mod door;
 mod ear;
 mod flat;
+mod frozen;
+mod looks;
 mod measure;
 mod plain;
-mod shrink;
+mod replay;
+#[path = "../../tests/faults/shim.rs"]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "the tests' own, and this bench uses its part of it"
+)]
+mod shim;
+mod shimmed;
+mod space;
 #[path = "../support/mod.rs"]
 mod support;
 mod sync;
+mod turns;
 
 use support::args::Args;
 
+/// A part's name, and what runs it.
+type Part = (&'static str, fn(&Args));
+
+const PARTS: [Part; 7] = [
+    ("append", append::append),
+    ("replay", replay::replay),
+    ("looks", looks::looks),
+    ("frozen", frozen::frozen),
+    ("sync", sync::sync),
+    ("flat", flat::flat),
+    ("space", space::space),
+];
+
 fn main() {
     let args = Args::read();
-    if args.wants("append") {
-        append::append(&args);
-    }
-    if args.wants("sync") {
-        sync::sync(&args);
-    }
-    if args.wants("flat") {
-        flat::flat(&args);
-    }
-    if args.wants("shrink") {
-        shrink::shrink(&args);
+    for (part, run) in PARTS {
+        if shimmed::wants(&args, part) {
+            run(&args);
+        }
     }
 }

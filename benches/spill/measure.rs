@@ -1,21 +1,24 @@
 //! What is published, and what is looked at from outside: files, memory, medians.
 
+pub(crate) use crate::support::bench::eventually;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use spillring::{EncodeError, Event, Publisher};
 
-/// How long anything may take.
-pub(crate) const LIMIT: Duration = Duration::from_mins(10);
+use crate::support::bench::LIMIT;
 
 /// An entry of 300 bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Note([u8; 300]);
 
 impl Note {
+    /// What a note consists of, but for its number.
+    pub(crate) const FILLING: u8 = b'.';
+
     pub(crate) fn new(n: u64) -> Self {
-        let mut bytes = [b'.'; 300];
+        let mut bytes = [Self::FILLING; 300];
         bytes[..8].copy_from_slice(&n.to_le_bytes());
         Self(bytes)
     }
@@ -43,11 +46,16 @@ pub(crate) fn publish<E: Event>(
 ) -> f64 {
     let count = entries.len();
     let begin = Instant::now();
+    publish_all(publisher, entries);
+    publisher.flush().wait(LIMIT).expect("a flush");
+    count as f64 / begin.elapsed().as_secs_f64()
+}
+
+/// Publishes them, waiting for room.
+pub(crate) fn publish_all<E: Event>(publisher: &Publisher<E>, entries: impl Iterator<Item = E>) {
     for entry in entries {
         publisher.publish_timeout(entry, LIMIT).expect("room");
     }
-    publisher.flush().wait(LIMIT).expect("a flush");
-    count as f64 / begin.elapsed().as_secs_f64()
 }
 
 pub(crate) fn notes(count: u64) -> impl ExactSizeIterator<Item = Note> {
@@ -69,32 +77,47 @@ pub(crate) fn median(results: &[f64]) -> f64 {
     results[results.len() / 2]
 }
 
-/// The database of a spill directory.
-pub(crate) fn database(spill: &Path) -> PathBuf {
-    spill.join("db").join("spill.sqlite3")
+/// All files under the directory, with their sizes. One that is just being renamed may be missed.
+fn files(dir: &Path) -> Vec<(PathBuf, u64)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => files.extend(self::files(&entry.path())),
+            Ok(metadata) => files.push((entry.path(), metadata.len())),
+            Err(_) => {}
+        }
+    }
+    files
 }
 
-/// Bytes of all files under the directory; one that is just being renamed may be missed.
+/// Bytes of all files under the directory.
 pub(crate) fn size(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir).expect("a directory").flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
+    files(dir).iter().map(|(_, bytes)| bytes).sum()
 }
 
-/// Does the work, and answers the largest size that the WAL of the spill was seen to have meanwhile.
-pub(crate) fn watching_wal<T>(spill: &Path, work: impl FnOnce() -> T) -> (T, u64) {
-    let wal = database(spill).with_extension("sqlite3-wal");
+/// The largest database of a spill directory that holds a backlog.
+pub(crate) fn largest_database(spill: &Path) -> PathBuf {
+    let rows = |file: &Path| {
+        file.extension().is_some_and(|end| end == "sqlite3") && !file.ends_with("index.sqlite3")
+    };
+    let databases = files(spill).into_iter().filter(|(file, _)| rows(file));
+    let largest = databases.max_by_key(|(_, bytes)| *bytes);
+    largest.expect("a database").0
+}
+
+/// Does the work, and answers the largest size that the SQLite logs of the spill were seen to have together.
+pub(crate) fn watching_logs<T>(spill: &Path, work: impl FnOnce() -> T) -> (T, u64) {
+    let is_log = |file: &Path| file.to_string_lossy().ends_with("-wal");
+    let logs = || -> u64 {
+        let logs = files(spill).into_iter().filter(|(file, _)| is_log(file));
+        logs.map(|(_, bytes)| bytes).sum()
+    };
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let mut largest = 0;
             while !done.load(Ordering::Relaxed) {
-                largest = largest.max(std::fs::metadata(&wal).map_or(0, |file| file.len()));
+                largest = largest.max(logs());
                 std::thread::sleep(Duration::from_millis(5));
             }
             largest
@@ -103,6 +126,10 @@ pub(crate) fn watching_wal<T>(spill: &Path, work: impl FnOnce() -> T) -> (T, u64
         done.store(true, Ordering::Relaxed);
         (value, watcher.join().expect("the watcher"))
     })
+}
+
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }
 
 pub(crate) fn mib(bytes: u64) -> f64 {

@@ -1,11 +1,13 @@
-//! What a careful user of rusqlite would write for the same rows: batches in transactions, one prepared statement.
+//! What a careful user of rusqlite would write for the same rows: batches in transactions, one prepared statement, one
+//! database.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 use spillring::{AuditEntry, Event, SpillDurability};
 
-use crate::measure::{LIMIT, database};
+use crate::measure::{largest_database, publish};
+use crate::support::bench::LIMIT;
 use crate::support::{Away, entries, start_with};
 
 /// Rows of a transaction, as many as spillring takes.
@@ -30,9 +32,14 @@ struct Ready {
 
 impl Plain {
     pub(crate) fn new(durability: SpillDurability) -> Self {
+        let entries = entries();
         let (drainer, dir) = start_with::<AuditEntry>(Away, |_| {});
-        drainer.shutdown(LIMIT).wait(LIMIT).expect("an account");
-        let conn = Connection::open(database(&dir.path().join("spill"))).expect("a database");
+        // An empty spill may have no file for rows.
+        publish(&drainer.publisher(), entries[..1].iter().cloned());
+        let end = drainer.shutdown(Duration::ZERO);
+        end.wait(LIMIT).expect("an account");
+        let database = largest_database(&dir.path().join("spill"));
+        let conn = Connection::open(database).expect("a database");
         let synchronous = match durability {
             SpillDurability::ProcessCrash => "NORMAL",
             _ => "FULL",
@@ -49,8 +56,8 @@ impl Plain {
         }
         Self {
             conn,
-            rows: entries().iter().map(Ready::new).collect(),
-            next: 1 << 40,
+            rows: entries.iter().map(Ready::new).collect(),
+            next: 1 << 50,
             _dir: dir,
         }
     }

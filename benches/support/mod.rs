@@ -1,8 +1,9 @@
-//! What the benches share: real entries, sinks that cost nothing or take nothing, and how things are told.
+//! What the benches share: real entries, sinks that cost nothing or take nothing, and how results are printed.
 
 #![allow(dead_code, reason = "each bench uses its part of it")]
 
 pub(crate) mod args;
+pub(crate) mod bench;
 pub(crate) mod latency;
 pub(crate) mod usage;
 

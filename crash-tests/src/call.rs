@@ -42,15 +42,21 @@ pub enum Act<'c> {
     },
 }
 
-/// Which of the database's files it is.
+/// Which file of a spill directory it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileKind {
-    /// The database itself.
-    Database,
-    /// Its write-ahead log.
-    Wal,
-    /// The rollback journal, in use before the database is in WAL mode.
+    /// A segment.
+    Segment,
+    /// The write-ahead log of a segment.
+    SegmentLog,
+    /// The index.
+    Index,
+    /// The write-ahead log of the index.
+    IndexLog,
+    /// A rollback journal, in use before a database is in WAL mode.
     Journal,
+    /// A database of the test's own, or its log.
+    Other,
 }
 
 /// What becomes of a call.
@@ -88,16 +94,31 @@ pub trait Watch: Send + Sync {
 }
 
 impl FileKind {
-    /// By the name that `SQLite` gives it.
+    /// By its name and its folder's.
     #[must_use]
     pub fn of(path: &Path) -> Self {
-        let name = path.to_string_lossy();
-        if name.ends_with("-wal") {
-            Self::Wal
-        } else if name.ends_with("-journal") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let in_segments = path
+            .parent()
+            .is_some_and(|folder| folder.ends_with("segments"));
+        if name.ends_with("-journal") {
             Self::Journal
+        } else if in_segments && name.ends_with("-wal") {
+            Self::SegmentLog
+        } else if in_segments {
+            Self::Segment
+        } else if name == "index.sqlite3-wal" {
+            Self::IndexLog
+        } else if name == "index.sqlite3" {
+            Self::Index
         } else {
-            Self::Database
+            Self::Other
         }
+    }
+
+    /// Whether its first sync also syncs its folder, as `SQLite` does for a journal or log that it has made.
+    pub(crate) fn syncs_its_folder(path: &Path) -> bool {
+        let name = path.to_string_lossy();
+        name.ends_with("-wal") || name.ends_with("-journal")
     }
 }

@@ -17,8 +17,19 @@ pub struct Disk {
     pub flushed: usize,
     /// The sink had stored so many records.
     pub stored: usize,
+    /// Which watermark it is.
+    pub watermark: Age,
     pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
     pub(crate) small: Small,
+}
+
+/// Which state of a file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Age {
+    /// The last one.
+    Newest,
+    /// One before it, since the last sync.
+    Older,
 }
 
 /// How much of an unsynced call is on the disk.
@@ -54,12 +65,13 @@ impl fmt::Display for Disk {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             to,
-            "the disk after {} events: {} flushed, {} stored; unsynced but there: {:?}; beside it {:?}",
+            "the disk after {} events: {} flushed, {} stored; unsynced but there: {:?}; beside it {:?}, the watermark {:?}",
             self.events,
             self.flushed,
             self.stored,
             self.there,
             self.small.keys(),
+            self.watermark,
         )
     }
 }

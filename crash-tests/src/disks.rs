@@ -1,20 +1,21 @@
 //! What a disk may hold after a power cut, at every moment of a recorded run.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use crate::call::FileKind;
 use crate::disk::{Disk, Portion};
-use crate::trace::{Event, Mark, Small, Step};
+use crate::small::{self, Beside};
+use crate::trace::{Event, Mark, Step};
 
 /// Up to so many calls that are not synced yet, every subset of them is tried.
-const ALL_SUBSETS_MAX: usize = 8;
-/// How many subsets are tried of more.
-const SUBSETS: usize = 32;
-/// The files beside the database that are synced before they are used.
-const SYNCED_SMALL: [&str; 1] = ["identity"];
-
+const ALL_SUBSETS_MAX: usize = 5;
+/// How many subsets are tried of more, and of many more: the index fills a megabyte when it is made.
+const SUBSETS: usize = 12;
+const MANY: usize = 24;
+const SUBSETS_OF_MANY: usize = 5;
 /// All the disks that a recorded run may leave behind, however long it lasts.
 #[derive(Debug)]
 pub struct Disks {
@@ -30,6 +31,8 @@ pub struct Disks {
     open: BTreeMap<PathBuf, usize>,
     flushed: usize,
     stored: usize,
+    /// As it was after this event, or later, the watermark is on the disk.
+    watermark_since: usize,
     random: fastrand::Rng,
     seen: HashSet<Key>,
 }
@@ -59,7 +62,7 @@ enum Fate {
 /// Up to which event all calls on a file are there, and which others behind a gap, or by half.
 type NodeKey = (PathBuf, usize, usize, Vec<(usize, Portion)>);
 /// Equal keys are equal disks of which the same is true.
-type Key = (Vec<NodeKey>, *const Small, usize, usize);
+type Key = (Vec<NodeKey>, u64, usize, usize);
 
 impl Disks {
     /// Of this run.
@@ -74,6 +77,7 @@ impl Disks {
             open: BTreeMap::new(),
             flushed: 0,
             stored: 0,
+            watermark_since: 0,
             random: fastrand::Rng::with_seed(seed),
             seen: HashSet::new(),
         }
@@ -86,8 +90,8 @@ impl Disks {
             self.advance();
             let pending = self.pending();
             for there in self.subsets(&pending) {
-                for small in self.smalls(there.is_empty() || there.len() == pending.len()) {
-                    if let Some(disk) = self.rebuild(&there, &small)
+                for beside in self.besides(there.is_empty() || there.len() == pending.len()) {
+                    if let Some(disk) = self.rebuild(&there, beside)
                         && check(disk).is_break()
                     {
                         return;
@@ -97,17 +101,21 @@ impl Disks {
         }
     }
 
-    /// The small files to try: with nothing and with everything of the rest the newest and the oldest, else those of any
-    /// moment so far.
-    fn smalls(&mut self, extreme: bool) -> Vec<Arc<Small>> {
-        let of = |event: usize| Arc::clone(&self.events[event].small);
-        let newest = self.at - 1;
+    /// The small files to try: with nothing and with everything of the rest the newest, the newest with a torn watermark,
+    /// and the oldest, else those of any moment so far.
+    fn besides(&mut self, extreme: bool) -> Vec<Beside> {
+        let events = &self.events[..self.at];
+        let (newest, oldest) = (self.at - 1, self.watermark_since);
         if extreme {
-            vec![of(newest), of(0)]
+            vec![
+                small::of(events, newest, [newest; 2]),
+                small::torn(events, newest, oldest),
+                small::of(events, 0, [oldest; 2]),
+            ]
         } else {
-            vec![of(
-                [0, newest, self.random.usize(0..=newest)][self.random.usize(0..3)]
-            )]
+            let random = &mut self.random;
+            let mut any = |first| [first, newest, random.usize(first..=newest)][random.usize(0..3)];
+            vec![small::of(events, any(0), [any(oldest), any(oldest)])]
         }
     }
 
@@ -115,18 +123,11 @@ impl Disks {
         let event = self.at;
         self.at += 1;
         match self.events[event].step.clone() {
-            Step::Open { file, makes } => {
-                if !self.open.contains_key(&file) {
-                    let node = self.nodes.len();
-                    self.nodes.push(Node::default());
-                    self.open.insert(file.clone(), node);
-                    if makes {
-                        self.bindings.push((event, file, Some(node)));
-                    } else {
-                        // Made and synced by spillring itself.
-                        self.names.insert(file, node);
-                    }
-                }
+            Step::Open { file } => {
+                let node = self.nodes.len();
+                self.nodes.push(Node::default());
+                self.open.insert(file.clone(), node);
+                self.bindings.push((event, file, Some(node)));
             }
             Step::Write { file, .. } | Step::Truncate { file, .. } => {
                 let node = self.open[&file];
@@ -135,11 +136,8 @@ impl Disks {
             Step::Sync { file } => {
                 let node = self.open[&file];
                 self.settle(node);
-                if self
-                    .bindings
-                    .iter()
-                    .any(|&(_, _, bound)| bound == Some(node))
-                {
+                let mut bound = self.bindings.iter().map(|&(_, _, bound)| bound);
+                if FileKind::syncs_its_folder(&file) && bound.any(|bound| bound == Some(node)) {
                     self.sync_folder_of(&file);
                 }
             }
@@ -154,6 +152,10 @@ impl Disks {
             Step::Delete { file, synced } => {
                 self.open.remove(&file);
                 self.bindings.push((event, file.clone(), None));
+                // Before spillring unlinks segments it syncs the watermark.
+                if unlinks(&self.events[event].step) && !unlinks(&self.events[event - 1].step) {
+                    self.watermark_since = event - 1;
+                }
                 if synced {
                     self.sync_folder_of(&file);
                 }
@@ -247,7 +249,12 @@ impl Disks {
                 whole(&pending[1..]),
                 whole(&pending[..pending.len() - 1]),
             ];
-            subsets.extend((subsets.len()..SUBSETS).map(|_| self.some(pending)));
+            let count = if pending.len() > MANY {
+                SUBSETS_OF_MANY
+            } else {
+                SUBSETS
+            };
+            subsets.extend((subsets.len()..count).map(|_| self.some(pending)));
             subsets
         };
         if let Some((last, others)) = pending.split_last() {
@@ -272,7 +279,7 @@ impl Disks {
     }
 
     /// None if there was such a disk already.
-    fn rebuild(&mut self, there: &[(usize, Portion)], small: &Arc<Small>) -> Option<Disk> {
+    fn rebuild(&mut self, there: &[(usize, Portion)], beside: Beside) -> Option<Disk> {
         let mut names = self.names.clone();
         for (event, file, node) in &self.bindings {
             if there.iter().any(|(there, _)| there == event) {
@@ -298,7 +305,9 @@ impl Disks {
             (file.clone(), node, through, others.collect())
         };
         let keys = names.iter().map(key).collect();
-        let key = (keys, Arc::as_ptr(small), self.flushed, self.stored);
+        let mut hasher = DefaultHasher::new();
+        beside.hash(&mut hasher);
+        let key = (keys, hasher.finish(), self.flushed, self.stored);
         if !self.seen.insert(key) {
             return None;
         }
@@ -311,22 +320,21 @@ impl Disks {
             }
             (file, content)
         };
-        let mut small = (**small).clone();
-        for name in SYNCED_SMALL {
-            small.remove(name);
-            if let Some(content) = self.events[self.at - 1].small.get(name) {
-                small.insert(name.to_owned(), content.clone());
-            }
-        }
         Some(Disk {
             events: self.at,
             there: there.to_vec(),
             flushed: self.flushed,
             stored: self.stored,
+            watermark: beside.watermark,
             files: names.into_iter().map(content).collect(),
-            small,
+            small: beside.small,
         })
     }
+}
+
+/// Whether spillring deletes a segment here: `SQLite` deletes none.
+fn unlinks(step: &Step) -> bool {
+    matches!(step, Step::Delete { file, .. } if FileKind::of(file) == FileKind::Segment)
 }
 
 fn bind(names: &mut BTreeMap<PathBuf, usize>, file: PathBuf, node: Option<usize>) {

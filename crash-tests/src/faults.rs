@@ -1,5 +1,7 @@
 //! Lets calls fail.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -43,7 +45,7 @@ struct State {
     /// The fault, how many of its calls are let through first, and how many then fail.
     armed: Vec<(Fault, u64, u64)>,
     hits: u64,
-    opened: u64,
+    segments: BTreeSet<PathBuf>,
 }
 
 impl Faults {
@@ -68,10 +70,10 @@ impl Faults {
         self.0.lock().armed.clear();
     }
 
-    /// How often the database was opened.
+    /// How many segments have been opened so far.
     #[must_use]
-    pub fn opened(&self) -> u64 {
-        self.0.lock().opened
+    pub fn segments(&self) -> usize {
+        self.0.lock().segments.len()
     }
 
     /// How many calls have failed.
@@ -96,9 +98,11 @@ impl Watch for Faults {
         let State {
             armed,
             hits,
-            opened,
+            segments,
         } = &mut *state;
-        *opened += u64::from((file, act) == (FileKind::Database, ActKind::Open));
+        if (file, act) == (FileKind::Segment, ActKind::Open) {
+            segments.insert(call.path.to_owned());
+        }
         for (fault, after, times) in armed.iter_mut() {
             if (fault.file, fault.act) != (file, act) || *times == 0 {
                 continue;

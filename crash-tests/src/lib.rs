@@ -13,11 +13,16 @@
 //! - A file that was made or deleted has its name, or has lost it, for sure once its folder is synced. `os_unix.c` does
 //!   that with the first sync of a new journal or WAL (`UNIXFILE_DIRSYNC`, in `unixSync`) and where `xDelete` is told to
 //!   (`unixDelete`), which closing a WAL does not. Until then it may have happened or not. A file without its name is
-//!   lost with its content.
+//!   lost with its content. That spillring itself syncs the folder of a new segment cannot be seen here, and is not
+//!   supposed.
+//! - spillring makes segments before `SQLite` opens them, and unlinks them, past the VFS: they are looked for with each
+//!   call.
 //! - What was written before a sync that failed may be missing for good, whatever is synced later, until it is written
 //!   over: the kernel tells of the error once, and then takes the pages for clean.
 //! - The small files that spillring writes itself are as they were at some moment since the run began, when all but two
-//!   were absent; only `identity`, which is synced before it is used, is always as it was last.
+//!   were absent; only `identity`, which is synced before it is used, is always as it was last. The two slots of the
+//!   watermark are each as they were at some moment since a segment was last unlinked, which spillring does only after a
+//!   sync of the watermark; the newest one may be torn.
 //!
 //! That is what `SQLite` itself supposes ("Atomic Commit In SQLite", section 2, "Hardware Assumptions"): that a sync is
 //! honest, that writes between two syncs may be carried out in any order, that a single one may be torn but harms nothing
@@ -29,8 +34,9 @@
 //! # Scale
 //!
 //! The pages that start a checkpoint, 1,024 as shipped, are lowered on the way, in the pragma itself ([`SCALED`]): the
-//! same is done every few commits, so that a run of some hundred calls grows, checkpoints, restarts and truncates the WAL
-//! several times over.
+//! same is done every few commits. With the smallest cap that there may be ([`SPILL_BYTES_MAX`]) a segment is full at
+//! 64 KiB. So a run of some hundred calls checkpoints, restarts and truncates logs, and seals and unlinks segments, several
+//! times over.
 #![deny(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -45,23 +51,25 @@ mod disks;
 mod faults;
 mod killer;
 mod parallel;
+mod small;
 mod trace;
 #[allow(unsafe_code, reason = "SQLite's interface for a VFS is one of C")]
 pub mod vfs;
 
 pub use call::{Act, Call, FileKind, Verdict, Watch};
-pub use disk::{Disk, Portion};
+pub use disk::{Age, Disk, Portion};
 pub use disks::Disks;
 pub use faults::{ActKind, Fault, Faults};
-pub use killer::{Killer, Landing, Phase};
+pub use killer::{Killer, Landing};
 pub use parallel::{check_each, memory};
 pub use trace::{Event, Mark, Step, Trace};
 
-/// The pragmas that bound the WAL, scaled down: a checkpoint at 24 pages, and what is longer than 20 is cut off.
-pub const SCALED: [(&str, &str); 2] = [
-    ("wal_autocheckpoint", "24"),
-    ("journal_size_limit", "327680"),
-];
+/// The pragmas that bound a WAL, scaled down: a checkpoint at 6 pages, and what is longer than 5 is cut off.
+pub const SCALED: [(&str, &str); 2] =
+    [("wal_autocheckpoint", "6"), ("journal_size_limit", "81920")];
+
+/// The least cap: segments are as small as they can be.
+pub const SPILL_BYTES_MAX: u64 = 1 << 20;
 
 /// The scaled value of a pragma.
 pub(crate) fn scaled(name: &str) -> Option<&'static str> {

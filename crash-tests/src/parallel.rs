@@ -28,7 +28,7 @@ pub fn check_each(events: &[Event], check: impl Fn(&Disk) + Sync) -> usize {
             scope.spawn(move || {
                 let next = || disks.lock().unwrap().recv().ok();
                 while let (false, Some(disk)) = (failed.load(Ordering::Relaxed), next()) {
-                    let label = Label(disk.to_string(), failed);
+                    let label = Label(&disk, failed);
                     check(&disk);
                     drop(label);
                     checked.fetch_add(1, Ordering::Relaxed);
@@ -57,14 +57,17 @@ pub fn memory() -> PathBuf {
     }
 }
 
-/// Says which disk it was, if its check panics.
-struct Label<'t>(String, &'t AtomicBool);
+/// Says which disk it was, if its check panics, and keeps it where `CRASH_TESTS_KEEP` says.
+struct Label<'t>(&'t Disk, &'t AtomicBool);
 
 impl Drop for Label<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.1.store(true, Ordering::Relaxed);
-            eprintln!("failed on {}", self.0);
+        if !std::thread::panicking() || self.1.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        eprintln!("failed on {}", self.0);
+        if let Some(keep) = std::env::var_os("CRASH_TESTS_KEEP") {
+            self.0.write(&PathBuf::from(keep));
         }
     }
 }

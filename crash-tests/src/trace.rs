@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,16 +19,19 @@ pub(crate) type Small = BTreeMap<String, Vec<u8>>;
 /// Files of the spill directory up to this length are kept with each event.
 const SMALL_MAX: u64 = 64 << 10;
 
-/// The folders of databases, the spill's and whatever a test puts there, which only `SQLite` may open: closing another
-/// handle drops its locks.
-const DATABASE_FOLDERS: [&str; 2] = ["db", "theirs"];
-
 /// Records the calls on a spill directory.
 #[derive(Debug)]
 pub struct Trace {
     dir: PathBuf,
     faults: Arc<Faults>,
-    events: Mutex<Vec<Event>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: Vec<Event>,
+    /// Files that `SQLite` has opened, and their inodes.
+    there: BTreeMap<PathBuf, u64>,
 }
 
 /// Something that happened.
@@ -42,12 +46,10 @@ pub struct Event {
 /// What changes a disk, or the truth about it.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// A file was opened.
+    /// A file was opened for the first time, and had just been made, by `SQLite` or by spillring.
     Open {
         /// Its path below the directory.
         file: PathBuf,
-        /// Whether that made it.
-        makes: bool,
     },
     /// Bytes were written.
     Write {
@@ -75,7 +77,7 @@ pub enum Step {
         /// Its path below the directory.
         file: PathBuf,
     },
-    /// The file was deleted.
+    /// The file was deleted, by `SQLite` or by spillring.
     Delete {
         /// Its path below the directory.
         file: PathBuf,
@@ -131,7 +133,7 @@ impl Trace {
         Arc::new(Self {
             dir: dir.canonicalize().expect("the directory"),
             faults: Faults::new(),
-            events: Mutex::default(),
+            state: Mutex::default(),
         })
     }
 
@@ -149,7 +151,7 @@ impl Trace {
     /// What has happened so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.events.lock().clone()
+        self.state.lock().events.clone()
     }
 
     fn below(&self, path: &Path) -> PathBuf {
@@ -157,23 +159,51 @@ impl Trace {
     }
 
     fn push(&self, step: Step) {
-        let mut events = self.events.lock();
+        let mut state = self.state.lock();
+        self.note_unlinked(&mut state);
+        self.add(&mut state, step);
+    }
+
+    /// What spillring deletes itself is noticed with the next call; the log after its database.
+    fn note_unlinked(&self, state: &mut State) {
+        let gone = |file: &PathBuf, inode: &mut u64| inode_of(&self.dir.join(file)) != Some(*inode);
+        let gone: Vec<_> = state.there.extract_if(.., gone).collect();
+        for (file, _) in gone {
+            let synced = false;
+            self.add(state, Step::Delete { file, synced });
+        }
+    }
+
+    fn add(&self, state: &mut State, step: Step) {
         let small = small_files(&self.dir);
-        let before = events.last().map(|event| &event.small);
+        let before = state.events.last().map(|event| &event.small);
         let small = match before {
             Some(before) if **before == small => Arc::clone(before),
             _ => Arc::new(small),
         };
-        events.push(Event { step, small });
+        state.events.push(Event { step, small });
+    }
+
+    fn note_opened(&self, file: PathBuf) {
+        let mut state = self.state.lock();
+        self.note_unlinked(&mut state);
+        let inode = inode_of(&self.dir.join(&file)).expect("an open file");
+        if state.there.insert(file.clone(), inode).is_none() {
+            self.add(&mut state, Step::Open { file });
+        }
     }
 }
 
 impl Watch for Trace {
     fn before(&self, call: Call<'_>) -> Verdict {
         let verdict = self.faults.before(call);
-        if let (Verdict::Fail(_), Act::Sync) = (verdict, call.act) {
-            let file = self.below(call.path);
-            self.push(Step::SyncFailed { file });
+        let file = self.below(call.path);
+        match (verdict, call.act) {
+            (Verdict::Fail(_), Act::Sync) => self.push(Step::SyncFailed { file }),
+            (Verdict::Pass, Act::Delete { .. }) => {
+                self.state.lock().there.remove(&file);
+            }
+            _ => {}
         }
         verdict
     }
@@ -182,7 +212,7 @@ impl Watch for Trace {
         let file = self.below(call.path);
         self.push(match call.act {
             Act::Read => return,
-            Act::Open { makes } => Step::Open { file, makes },
+            Act::Open { .. } => return self.note_opened(file),
             Act::Write { offset, bytes } => Step::Write {
                 file,
                 offset,
@@ -199,26 +229,25 @@ impl Watch for Trace {
     }
 }
 
-/// All but those of databases. One that is being renamed at this moment is missing.
+fn inode_of(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|found| found.ino())
+}
+
+/// All but databases, which only `SQLite` may open: closing another handle drops its locks. One that is being renamed at
+/// this moment is missing.
 fn small_files(dir: &Path) -> Small {
     let mut small = Small::new();
-    let folders = [dir.to_owned()].into_iter().chain(
-        fs::read_dir(dir)
-            .expect("the directory")
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|path| {
-                path.is_dir() && !DATABASE_FOLDERS.iter().any(|name| path.ends_with(name))
-            }),
-    );
-    for folder in folders {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let regular = fs::symlink_metadata(&path)
-                .is_ok_and(|found| found.is_file() && found.len() <= SMALL_MAX);
-            if let (true, Ok(content)) = (regular, fs::read(&path)) {
-                let name = path.strip_prefix(dir).expect("below it");
-                small.insert(name.to_string_lossy().into_owned(), content);
-            }
+    for entry in fs::read_dir(dir).expect("the directory") {
+        let path = entry.expect("an entry").path();
+        let name = path.strip_prefix(dir).expect("below it").to_string_lossy();
+        let regular = fs::symlink_metadata(&path)
+            .is_ok_and(|found| found.is_file() && found.len() <= SMALL_MAX);
+        let database = name.contains(".sqlite3");
+        if regular
+            && !database
+            && let Ok(content) = fs::read(&path)
+        {
+            small.insert(name.into_owned(), content);
         }
     }
     small

@@ -1,25 +1,25 @@
-//! A VFS around the default one, registered as the default of this process: every call on a watched folder goes past
-//! its [`Watch`]. All unsafe code of the workspace is in here.
+//! A VFS around the default one, registered as the default of this process, and another around `unix-none`, under that
+//! name: every call on a watched folder goes past its [`Watch`]. All unsafe code of the workspace is in here and in
+//! `statements`.
 //!
 //! Mapping files into memory is not offered (the methods are of version 2), so no write goes past the watch. Everything
 //! else, locks and shared memory included, is handed through.
 
+mod statements;
+
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Once, OnceLock};
+use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 use rusqlite::ffi;
 
 use crate::call::{Act, Call, Verdict, Watch};
 
-static WATCHES: Mutex<Vec<(PathBuf, Arc<dyn Watch>)>> = Mutex::new(Vec::new());
-static STATEMENTS: OnceLock<fn(&str)> = OnceLock::new();
+pub use statements::on_statement;
 
-/// The default VFS before this one, which lives as long as the process.
-static DEFAULT: AtomicPtr<ffi::sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
+static WATCHES: Mutex<Vec<(PathBuf, Arc<dyn Watch>)>> = Mutex::new(Vec::new());
 
 /// What `SQLite` allocates for a file of ours.
 #[repr(C)]
@@ -29,7 +29,7 @@ struct File {
 }
 
 struct Inner {
-    /// Of the default VFS, `szOsFile` bytes long.
+    /// Of the VFS around which this one is, `szOsFile` bytes long.
     real: *mut ffi::sqlite3_file,
     /// Owns these bytes.
     _memory: Vec<u64>,
@@ -57,67 +57,50 @@ pub fn watch(dir: &Path, watch: Arc<dyn Watch>) -> Watching {
     Watching(dir)
 }
 
-/// Hears the text of every statement that begins, on every connection opened from now on. Once a process.
-pub fn on_statement(hear: fn(&str)) {
-    STATEMENTS.get_or_init(|| hear);
-    // SAFETY: the entry point has the signature that is asked for, and lives for ever.
-    let code = unsafe { ffi::sqlite3_auto_extension(Some(trace_statements)) };
-    assert_eq!(code, ffi::SQLITE_OK);
-}
-
-unsafe extern "C" fn trace_statements(
-    db: *mut ffi::sqlite3,
-    _: *mut *mut c_char,
-    _: *const ffi::sqlite3_api_routines,
-) -> c_int {
-    // SAFETY: SQLite hands in a connection that is just being opened; the callback lives for ever.
-    unsafe {
-        ffi::sqlite3_trace_v2(
-            db,
-            ffi::SQLITE_TRACE_STMT,
-            Some(statement),
-            std::ptr::null_mut(),
-        )
-    }
-}
-
-unsafe extern "C" fn statement(
-    _: u32,
-    _: *mut c_void,
-    statement: *mut c_void,
-    _: *mut c_void,
-) -> c_int {
-    // SAFETY: for this kind of trace the third argument is the statement, whose text lives as long as it does.
-    let text = unsafe { ffi::sqlite3_sql(statement.cast()) };
-    if let (Some(hear), false) = (STATEMENTS.get(), text.is_null()) {
-        // SAFETY: a text that ends with a zero, see above.
-        hear(&unsafe { CStr::from_ptr(text) }.to_string_lossy());
-    }
-    ffi::SQLITE_OK
-}
-
 fn register() {
-    // SAFETY: `sqlite3_vfs_find` initialises SQLite. What is found is copied; the copy differs in name, size of a file,
-    // opening and deleting, is leaked, and so lives as long as it is registered. The methods that are kept do not look at
-    // the VFS they are called with, but for `mxPathname`, which is the same.
-    let code = unsafe {
-        let real = ffi::sqlite3_vfs_find(std::ptr::null());
-        DEFAULT.store(real, Ordering::Release);
-        let ours = Box::leak(Box::new(*real));
-        ours.szOsFile = c_int::try_from(size_of::<File>()).expect("two pointers");
-        ours.pNext = std::ptr::null_mut();
-        ours.zName = c"crash-tests".as_ptr();
-        ours.xOpen = Some(open);
-        ours.xDelete = Some(delete);
-        ffi::sqlite3_vfs_register(ours, 1)
+    // SAFETY: `sqlite3_vfs_find` initialises SQLite. What it finds lives as long as the process, and so do ours.
+    let codes = unsafe {
+        let none = ffi::sqlite3_vfs_find(c"unix-none".as_ptr());
+        let default = ffi::sqlite3_vfs_find(std::ptr::null());
+        [
+            ffi::sqlite3_vfs_unregister(none),
+            ffi::sqlite3_vfs_register(around_vfs(none, c"unix-none"), 0),
+            ffi::sqlite3_vfs_register(around_vfs(default, c"crash-tests"), 1),
+        ]
     };
-    assert_eq!(code, ffi::SQLITE_OK);
+    assert_eq!(codes, [ffi::SQLITE_OK; 3]);
+}
+
+/// One that differs in name, size of a file, opening and deleting, and knows the other one.
+///
+/// # Safety
+///
+/// The other one lives for ever.
+unsafe fn around_vfs(real: *mut ffi::sqlite3_vfs, name: &'static CStr) -> *mut ffi::sqlite3_vfs {
+    // SAFETY: the caller's. The copy is leaked. The methods that are kept do not look at the VFS they are called with, but
+    // for `mxPathname`, which is the same.
+    let ours = Box::leak(Box::new(unsafe { *real }));
+    ours.szOsFile = c_int::try_from(size_of::<File>()).expect("two pointers");
+    ours.pNext = std::ptr::null_mut();
+    ours.zName = name.as_ptr();
+    ours.pAppData = real.cast();
+    ours.xOpen = Some(open);
+    ours.xDelete = Some(delete);
+    ours
 }
 
 fn watch_of(path: &Path) -> Option<Arc<dyn Watch>> {
     let watches = WATCHES.lock();
     let found = watches.iter().find(|(dir, _)| path.starts_with(dir));
     found.map(|(_, watch)| Arc::clone(watch))
+}
+
+/// # Safety
+///
+/// The VFS is one of ours.
+unsafe fn real_vfs(ours: *mut ffi::sqlite3_vfs) -> *mut ffi::sqlite3_vfs {
+    // SAFETY: what `around_vfs` has put there.
+    unsafe { (*ours).pAppData.cast() }
 }
 
 /// # Safety
@@ -166,15 +149,16 @@ fn around(
 }
 
 unsafe extern "C" fn open(
-    _: *mut ffi::sqlite3_vfs,
+    vfs: *mut ffi::sqlite3_vfs,
     name: *const c_char,
     file: *mut ffi::sqlite3_file,
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    let vfs = DEFAULT.load(Ordering::Acquire);
-    // SAFETY: SQLite hands in a name or null; the default VFS is alive.
-    let (path, size) = unsafe { (path(name), usize::try_from((*vfs).szOsFile)) };
+    // SAFETY: SQLite hands in a VFS of ours, which knows the one around which it is, and a name or null.
+    let (vfs, path) = unsafe { (real_vfs(vfs), path(name)) };
+    // SAFETY: it is alive.
+    let size = usize::try_from(unsafe { (*vfs).szOsFile });
     let mut memory = vec![0_u64; size.expect("a size").div_ceil(8)];
     let inner = Inner {
         real: memory.as_mut_ptr().cast(),
@@ -206,10 +190,9 @@ unsafe extern "C" fn open(
     code
 }
 
-unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, name: *const c_char, sync: c_int) -> c_int {
-    let vfs = DEFAULT.load(Ordering::Acquire);
-    // SAFETY: SQLite hands in a name.
-    let path = unsafe { path(name) };
+unsafe extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, sync: c_int) -> c_int {
+    // SAFETY: SQLite hands in a VFS of ours, and a name.
+    let (vfs, path) = unsafe { (real_vfs(vfs), path(name)) };
     let act = Act::Delete { synced: sync != 0 };
     around(watch_of(&path).as_ref(), &path, act, |_| {
         // SAFETY: the arguments are SQLite's.
@@ -225,10 +208,10 @@ unsafe fn inner<'f>(file: *mut ffi::sqlite3_file) -> &'f Inner {
     unsafe { &*(*file.cast::<File>()).inner }
 }
 
-/// Calls a method of the default VFS on its own file.
+/// Calls a method of the other VFS on its own file.
 macro_rules! real {
     ($inner:expr, $method:ident ($($argument:expr),*)) => {
-        // SAFETY: an open file of the default VFS, and arguments as SQLite has handed them in for this method.
+        // SAFETY: an open file of the other VFS, and arguments as SQLite has handed them in for this method.
         unsafe { (*(*$inner.real).pMethods).$method.expect("a method")($inner.real, $($argument),*) }
     };
 }

@@ -1,6 +1,10 @@
-//! A call that `SQLite` makes for the spill fails, once or for a while: a sync, so that nobody knows whether a commit has
-//! happened, a write to the WAL, one of a checkpoint, a full disk, a read, and opening the files again meanwhile. Publishing
-//! goes on, nothing that was accepted is lost or doubled, and once the fault is gone, so are its effects, without help.
+//! A call that `SQLite` makes for the spill fails as the kernel lets it fail, once, for a while, or for good: opening,
+//! reading, writing, syncing, cutting and deleting, on segments, the index, and what lies beside them. Publishing goes on,
+//! nothing that was accepted is lost or doubled, and once the fault is gone, so are its effects, without help. What can
+//! never be read again is counted and announced.
+//!
+//! The codes are those of `os_unix.c`: a read that fails with `EIO` is `SQLITE_IOERR_CORRUPTFS` there, which reaches the
+//! caller as `SQLITE_CORRUPT`, like damage; with other errors it is `SQLITE_IOERR_READ`. A full disk is `SQLITE_FULL`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,59 +15,41 @@
 #[path = "../../tests/support/core.rs"]
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+#[path = "failing_calls/faults.rs"]
+mod faults;
+#[path = "failing_calls/story.rs"]
+mod story;
 
-use crash_tests::{ActKind, Fault, Faults, FileKind, vfs};
-use rusqlite::ffi;
-use spillring::{Drainer, SpillDurability, State};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use support::bench::{LIMIT, Note, assert_told, end, eventually, name, quick, until_delivered};
-use support::sinks::{Mode, Remote};
+use crash_tests::Fault;
 
-/// How long a fault lasts that lasts for a while.
-const STRETCH: Duration = Duration::from_millis(300);
+use faults::{
+    CHECKPOINT, CHECKPOINT_FULL, CHECKPOINT_SYNC, CUT, DELETE, FULL, INDEX_FULL, INDEX_OPEN,
+    INDEX_OPEN_LOG, INDEX_READ, INDEX_READ_EIO, INDEX_READ_LOG, INDEX_SYNC, INDEX_WRITE,
+    JOURNAL_DELETE, JOURNAL_OPEN, JOURNAL_SYNC, JOURNAL_WRITE, OPEN, OPEN_LOG, READ, READ_EIO,
+    READ_LOG, READ_LOG_EIO, SYNC, WRITE,
+};
+use story::{Losses, STRETCH, Weather, When, scenario};
+use support::bench::{LIMIT, until_delivered};
+use support::sinks::Mode;
+
 /// Scenarios at the same time: most of it is waiting.
 const WORKERS: usize = 6;
-
-const SYNC: Fault = fault(FileKind::Wal, ActKind::Sync, ffi::SQLITE_IOERR_FSYNC);
-const WRITE: Fault = fault(FileKind::Wal, ActKind::Write, ffi::SQLITE_IOERR_WRITE);
-const FULL: Fault = fault(FileKind::Wal, ActKind::Write, ffi::SQLITE_FULL);
-const CHECKPOINT: Fault = fault(FileKind::Database, ActKind::Write, ffi::SQLITE_IOERR_WRITE);
-const CHECKPOINT_SYNC: Fault = fault(FileKind::Database, ActKind::Sync, ffi::SQLITE_IOERR_FSYNC);
-const READ: Fault = fault(FileKind::Database, ActKind::Read, ffi::SQLITE_IOERR_READ);
-const READ_WAL: Fault = fault(FileKind::Wal, ActKind::Read, ffi::SQLITE_IOERR_READ);
-const OPEN: Fault = fault(FileKind::Database, ActKind::Open, ffi::SQLITE_CANTOPEN);
-const OPEN_WAL: Fault = fault(FileKind::Wal, ActKind::Open, ffi::SQLITE_READONLY);
-
-/// What the sink does while calls fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Weather {
-    Up,
-    Down,
-    Flapping,
-}
-
-/// When calls fail.
-#[derive(Debug, Clone, Copy)]
-enum When {
-    /// The first after so many.
-    After(u64),
-    /// For a while.
-    Stretch,
-}
 
 const WEATHERS: [Weather; 3] = [Weather::Up, Weather::Down, Weather::Flapping];
 
 #[test]
 fn a_sync_that_fails_once_leaves_nothing_lost_or_doubled() {
     once(SYNC, &[0, 1, 2, 5, 11]);
+    once(INDEX_SYNC, &[0]);
 }
 
 #[test]
 fn a_write_that_fails_once_leaves_nothing_lost_or_doubled() {
     once(WRITE, &[0, 1, 3, 8, 21]);
+    once(INDEX_WRITE, &[0, 1]);
 }
 
 #[test]
@@ -72,14 +58,34 @@ fn a_checkpoint_that_fails_once_leaves_nothing_lost_or_doubled() {
     once(CHECKPOINT_SYNC, &[0, 1]);
 }
 
+/// Sealing carries the log into the segment, cuts it and deletes it.
+#[test]
+fn a_segment_that_cannot_be_sealed_loses_nothing() {
+    once(CUT, &[0, 1]);
+    once(DELETE, &[0]);
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_at_first_loses_nothing() {
+    once(OPEN, &[0, 1]);
+    once(OPEN_LOG, &[0, 1]);
+    once(JOURNAL_OPEN, &[0]);
+    once(JOURNAL_WRITE, &[0, 1]);
+    once(JOURNAL_SYNC, &[0, 1]);
+    once(JOURNAL_DELETE, &[0]);
+}
+
 #[test]
 fn a_disk_that_is_full_for_one_write_loses_nothing() {
     once(FULL, &[0, 2, 9]);
+    once(CHECKPOINT_FULL, &[0, 4]);
+    once(INDEX_FULL, &[0]);
 }
 
 #[test]
 fn a_read_that_fails_once_loses_nothing() {
     once(READ, &[0, 1, 3]);
+    once(READ_EIO, &[0, 1, 3]);
 }
 
 #[test]
@@ -88,32 +94,80 @@ fn calls_that_fail_for_a_while_lose_nothing() {
         SYNC,
         WRITE,
         FULL,
+        CUT,
+        DELETE,
         CHECKPOINT,
+        CHECKPOINT_FULL,
         CHECKPOINT_SYNC,
         READ,
-        READ_WAL,
+        READ_EIO,
+        OPEN,
+        OPEN_LOG,
+        JOURNAL_OPEN,
+        JOURNAL_WRITE,
+        JOURNAL_SYNC,
+        JOURNAL_DELETE,
+        INDEX_SYNC,
+        INDEX_WRITE,
+        INDEX_FULL,
     ];
-    let scenarios = faults.map(|fault| vec![fault]).into_iter();
-    all(&scenarios
-        .map(|faults| (faults, When::Stretch))
-        .collect::<Vec<_>>());
+    let scenarios = faults.map(|fault| (vec![fault], When::Stretch));
+    all(&scenarios);
 }
 
-/// Whoever opens the files again after an error finds that it cannot, for a while.
+/// Whoever opens files again after an error finds that it cannot, or cannot read them, for a while.
 #[test]
 fn files_that_cannot_be_opened_again_for_a_while_lose_nothing() {
     all(&[
         (vec![SYNC, OPEN], When::Stretch),
-        (vec![WRITE, OPEN_WAL], When::Stretch),
-        (vec![READ, OPEN, OPEN_WAL], When::Stretch),
+        (vec![WRITE, OPEN_LOG], When::Stretch),
+        (vec![CUT, READ_LOG], When::Stretch),
+        (vec![CUT, READ_LOG_EIO], When::Stretch),
+        (vec![SYNC, READ_LOG_EIO], When::Stretch),
+        (vec![READ, OPEN, OPEN_LOG], When::Stretch),
+        (vec![INDEX_SYNC, INDEX_OPEN], When::Stretch),
+        (vec![INDEX_SYNC, INDEX_OPEN_LOG], When::Stretch),
+        (vec![INDEX_SYNC, INDEX_READ], When::Stretch),
+        (vec![INDEX_SYNC, INDEX_READ_EIO], When::Stretch),
+        (vec![INDEX_SYNC, INDEX_READ_LOG], When::Stretch),
     ]);
 }
 
-/// The entries of a commit that failed, and has happened all the same, reach the sink from memory before the spill is
-/// opened again.
+/// Then everything goes to the sink from memory.
+#[test]
+fn a_disk_that_takes_nothing_for_good_loses_nothing() {
+    let faults = [
+        SYNC,
+        WRITE,
+        FULL,
+        CUT,
+        DELETE,
+        CHECKPOINT,
+        CHECKPOINT_SYNC,
+        JOURNAL_WRITE,
+        INDEX_SYNC,
+        INDEX_WRITE,
+        INDEX_FULL,
+    ];
+    let scenarios = faults.map(|fault| (vec![fault], When::ForGood));
+    all(&scenarios);
+}
+
+/// After ten seconds of trying, what can be read is delivered, and what cannot is announced.
+#[test]
+fn segments_that_cannot_be_read_for_good_are_announced() {
+    all(&[
+        (vec![READ], When::ForGood),
+        (vec![READ_EIO], When::ForGood),
+        (vec![OPEN], When::ForGood),
+    ]);
+}
+
+/// The entries of a commit that failed, and has happened all the same, reach the sink from memory before another segment
+/// can be made.
 #[test]
 fn a_commit_that_failed_is_overtaken_by_the_sink() {
-    let told = scenario(|story, drainer| {
+    let told = scenario(Losses::None, |story, drainer| {
         story.remote.set(Mode::Up);
         until_delivered(drainer);
         story.remote.set(Mode::Stalled);
@@ -128,7 +182,7 @@ fn a_commit_that_failed_is_overtaken_by_the_sink() {
         until_delivered(drainer);
         story.failing.none();
     });
-    assert!(told.hits > 1 && told.reopened > 0, "{told:?}");
+    assert!(told.hits > 1 && told.segments > 0, "{told:?}");
 }
 
 fn once(fault: Fault, after: &[u64]) {
@@ -139,7 +193,8 @@ fn once(fault: Fault, after: &[u64]) {
 /// Each in each weather, in at least one of which the calls in question are made.
 fn all(scenarios: &[(Vec<Fault>, When)]) {
     let hits: Vec<_> = scenarios.iter().map(|_| AtomicU64::new(0)).collect();
-    let reopened = AtomicU64::new(0);
+    let segments = AtomicUsize::new(0);
+    let lost = AtomicU64::new(0);
     let left = scenarios.iter().zip(&hits);
     let left = Mutex::new(left.flat_map(|scenario| WEATHERS.map(|weather| (scenario, weather))));
     let next = || left.lock().unwrap().next();
@@ -148,11 +203,12 @@ fn all(scenarios: &[(Vec<Fault>, When)]) {
             scope.spawn(|| {
                 while let Some((((faults, when), hits), weather)) = next() {
                     let label = Label(format!("{faults:?} {when:?}, sink {weather:?}"));
-                    let told = scenario(|story, drainer| {
+                    let told = scenario(Losses::of(faults, *when), |story, drainer| {
                         story.suffer(drainer, faults, *when, weather);
                     });
                     hits.fetch_add(told.hits, Ordering::Relaxed);
-                    reopened.fetch_add(told.reopened, Ordering::Relaxed);
+                    segments.fetch_add(told.segments, Ordering::Relaxed);
+                    lost.fetch_add(told.lost, Ordering::Relaxed);
                     drop(label);
                 }
             });
@@ -164,128 +220,17 @@ fn all(scenarios: &[(Vec<Fault>, When)]) {
             "no call has failed: {scenario:?}"
         );
     }
+    let loses = |(faults, when): &(Vec<Fault>, When)| Losses::of(faults, *when) == Losses::Corrupt;
+    let loses = scenarios.iter().any(loses);
+    assert_eq!(lost.load(Ordering::Relaxed) > 0, loses);
     // Of a commit that failed nobody knows what it has done.
     let commits = scenarios
         .iter()
         .any(|(faults, _)| faults.iter().any(|fault| [SYNC, WRITE].contains(fault)));
     assert!(
-        !commits || reopened.load(Ordering::Relaxed) > 0,
-        "no connection was given up"
+        !commits || segments.load(Ordering::Relaxed) > 0,
+        "no segment was abandoned"
     );
-}
-
-/// What a scenario has come to.
-#[derive(Debug)]
-struct Told {
-    /// Calls that have failed.
-    hits: u64,
-    /// How often the database was opened once more.
-    reopened: u64,
-}
-
-fn scenario(suffer: impl FnOnce(&mut Story, &Drainer<Note>)) -> Told {
-    let dir = tempfile::tempdir().unwrap();
-    let failing = Faults::new();
-    let _watching = vfs::watch(dir.path(), Arc::clone(&failing) as _);
-    let mut story = Story {
-        next: 0,
-        failing,
-        remote: Remote::holding(Vec::new()),
-    };
-    let mut config = quick(&dir.path().join("spill"));
-    config.spill_durability = SpillDurability::PowerLoss;
-    config.batch_max = 10;
-    story.remote.set(Mode::Down);
-    // A backlog of an earlier life, so that there is something to be read.
-    let drainer = spillring::start(config.clone(), story.remote.sink()).unwrap();
-    story.publish(&drainer, 60);
-    drainer.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
-    let drainer = spillring::start(config, story.remote.sink()).unwrap();
-    story.publish(&drainer, 10);
-    drainer.publisher().flush().wait(LIMIT).unwrap();
-    let opened = story.failing.opened();
-    suffer(&mut story, &drainer);
-    story.remote.set(Mode::Up);
-    until_delivered(&drainer);
-    // What comes now is as if nothing had been.
-    story.publish(&drainer, 10);
-    until_delivered(&drainer);
-    eventually("it is live again", || drainer.stats().state == State::Live);
-    let stats = end(drainer, story.next as u64 - 60);
-    assert_eq!(
-        stats.discarded.total() + stats.dead_lettered,
-        0,
-        "{stats:#?}"
-    );
-    assert_told(&story.remote.stored());
-    let stored = story.remote.texts();
-    let published: Vec<_> = (0..story.next).map(text).collect();
-    assert!(
-        stored == published,
-        "{} of {}",
-        stored.len(),
-        published.len()
-    );
-    Told {
-        hits: story.failing.hits(),
-        reopened: story.failing.opened() - opened,
-    }
-}
-
-struct Story {
-    next: usize,
-    failing: Arc<Faults>,
-    remote: Remote,
-}
-
-impl Story {
-    fn publish(&mut self, drainer: &Drainer<Note>, count: usize) {
-        for _ in 0..count {
-            let note = Note::new(text(self.next));
-            drainer
-                .publisher()
-                .try_publish(note)
-                .expect("room in the ring");
-            self.next += 1;
-        }
-    }
-
-    /// Publishes all the while; what is flushed meanwhile may have to wait for the fault to be gone.
-    fn suffer(&mut self, drainer: &Drainer<Note>, faults: &[Fault], when: When, weather: Weather) {
-        for &fault in faults {
-            match when {
-                When::After(after) => self.failing.once(fault, after),
-                When::Stretch => self.failing.always(fault),
-            }
-        }
-        let begun = Instant::now();
-        let mut round = 0;
-        while begun.elapsed() < STRETCH {
-            self.remote.set(match weather {
-                Weather::Up => Mode::Up,
-                Weather::Down => Mode::Down,
-                Weather::Flapping => [Mode::Down, Mode::Prefixes(3), Mode::Up][round % 3],
-            });
-            self.publish(drainer, 5);
-            drainer
-                .publisher()
-                .flush()
-                .wait(Duration::from_millis(10))
-                .ok();
-            round += 1;
-        }
-        self.failing.none();
-        drainer.publisher().flush().wait(LIMIT).unwrap();
-    }
-}
-
-/// Long enough that a few dozen do not fit into one page.
-fn text(number: usize) -> String {
-    name(number) + &"x".repeat(2_000)
-}
-
-const fn fault(file: FileKind, act: ActKind, code: i32) -> Fault {
-    Fault { file, act, code }
 }
 
 /// Says which scenario it was, if it panics.

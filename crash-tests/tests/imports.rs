@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crash_tests::{Disk, Event, Mark, Step, Trace, check_each, memory, vfs};
+use crash_tests::{Disk, Event, Mark, SPILL_BYTES_MAX, Step, Trace, check_each, memory, vfs};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use spillring::{
@@ -182,8 +182,7 @@ fn importing(dir: &Path) -> Config {
     let mut config = Config::new(dir);
     config.import = Some(dir.join(BUFFER));
     config.spill_durability = SpillDurability::ProcessCrash;
-    // Its reserve is a part of this, and made anew on each of the disks.
-    config.spill_bytes_max = 8 << 20;
+    config.spill_bytes_max = SPILL_BYTES_MAX;
     config
 }
 

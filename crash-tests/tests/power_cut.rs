@@ -2,9 +2,9 @@
 //! yet: whatever counted as safe comes out after the restart, once and in order, and nothing that the sink has comes
 //! again. See the crate's docs for what a power cut is here.
 //!
-//! Covered is every prefix of every recorded run: the making of the database, several checkpoints with a restart and a
-//! cut of the WAL, clean ends that delete it, and a second life that makes it anew. Of the calls not synced at that
-//! point all subsets if they are up to 8, else 32; disks that are the same, with the same true of them, once.
+//! Covered is every prefix of every recorded run: the making of index and segments, checkpoints with restarts of their
+//! logs, sealing, unlinking, a clean end, and a second life. Of the calls not synced at that point all subsets are tried if
+//! they are few, else some; disks that are the same, with the same true of them, once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,20 +15,25 @@
 #[path = "../../tests/support/core.rs"]
 mod support;
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crash_tests::{
-    ActKind, Disk, Event, Fault, FileKind, Mark, Step, Trace, check_each, memory, vfs,
+    ActKind, Age, Disk, Event, Fault, FileKind, Mark, SPILL_BYTES_MAX, Step, Trace, check_each,
+    memory, vfs,
 };
 use rusqlite::ffi;
 use spillring::{
-    Batch, BoxFuture, Config, Delivery, Drainer, Position, PublisherId, Sink, SinkError,
-    SpillDurability,
+    Batch, BoxFuture, Config, Delivery, Drainer, LossReason, Position, PublisherId, Sink,
+    SinkError, SpillDurability,
 };
 
-use support::bench::{LIMIT, Note, assert_told, end, name, quick, until_delivered};
+use support::bench::{
+    LIMIT, Note, assert_told, end, eventually, name, quick, told, until_delivered,
+};
 use support::sinks::{Double, Mode, Remote, Stored};
 
 /// A run as it was recorded.
@@ -38,26 +43,36 @@ struct Recorded {
     durability: SpillDurability,
 }
 
+/// Which power cuts are of interest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// All, also while index and first segment are made.
+    Start,
+    /// Those since the first flush.
+    Flushed,
+}
+
 #[test]
 fn what_was_flushed_survives_a_power_cut_at_any_call() {
     let recorded = record(SpillDurability::PowerLoss, [11, 5], None);
-    assert_eventful(&recorded.events, 2);
-    check_all(&recorded);
+    assert_eventful(&recorded.events, 5);
+    check_all(&recorded, Since::Start);
 }
 
-/// Flushed entries may be gone here, but only from the end, and nothing is doubled or out of order.
+/// Flushed entries may be gone here, but only from the end, and nothing is doubled or out of order. What is gone is counted
+/// and announced, unless the watermark that knew of it is gone as well.
 #[test]
 fn unsynced_commits_vanish_from_the_end_only() {
-    let recorded = record(SpillDurability::ProcessCrash, [6, 3], None);
-    assert_eventful(&recorded.events, 1);
-    check_all(&recorded);
+    let recorded = record(SpillDurability::ProcessCrash, [8, 4], None);
+    assert_eventful(&recorded.events, 4);
+    check_all(&recorded, Since::Flushed);
 }
 
 /// A sync fails, and what was written before it may be gone whatever is synced later: only what was flushed by another
 /// sync counts as safe.
 #[test]
 fn what_was_flushed_after_a_failed_sync_survives_a_power_cut() {
-    for (file, after) in [(FileKind::Wal, 3), (FileKind::Database, 0)] {
+    for (file, after) in [(FileKind::SegmentLog, 3), (FileKind::Segment, 0)] {
         let fault = Fault {
             file,
             act: ActKind::Sync,
@@ -66,7 +81,7 @@ fn what_was_flushed_after_a_failed_sync_survives_a_power_cut() {
         let recorded = record(SpillDurability::PowerLoss, [5, 2], Some((fault, after)));
         let failed = |event: &Event| matches!(event.step, Step::SyncFailed { .. });
         assert!(recorded.events.iter().any(failed));
-        check_all(&recorded);
+        check_all(&recorded, Since::Flushed);
     }
 }
 
@@ -96,9 +111,13 @@ fn record(
         }
         publish_flushed(&drainer, &trace, &mut next, rounds);
         remote.set(Mode::Prefixes(2));
-        support::bench::eventually("some are stored", || drainer.stats().delivered > 4);
+        eventually("some are stored", || drainer.stats().delivered > 4);
         remote.set(Mode::Up);
         until_delivered(&drainer);
+        // All but the one that is written to.
+        eventually("segments are unlinked", || {
+            segments(dir.path(), ".sqlite3") <= 1
+        });
         // To the sink from memory, with nothing on disk.
         publish_flushed(&drainer, &trace, &mut next, 2);
         remote.set(Mode::Down);
@@ -125,17 +144,29 @@ fn publish_flushed(drainer: &Drainer<Note>, trace: &Trace, next: &mut usize, rou
     }
 }
 
-/// One in nine is longer than two pages.
+/// How many files of segments have a name that ends like this.
+fn segments(dir: &Path, end: &str) -> usize {
+    let Ok(files) = fs::read_dir(dir.join("segments")) else {
+        return 0;
+    };
+    let names = files.map(|file| file.unwrap().file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(end))
+        .count()
+}
+
+/// One in two is longer than a page.
 fn text(number: usize) -> String {
-    let padding = if number % 9 == 4 { 40_000 } else { 0 };
+    let padding = if number % 2 == 1 { 20_000 } else { 0 };
     name(number) + &"x".repeat(padding)
 }
 
-/// All that a power cut is interesting for has happened, some of it so many times.
-fn assert_eventful(events: &[Event], times: usize) {
+/// All that a power cut is interesting for has happened.
+fn assert_eventful(events: &[Event], segments: usize) {
+    use FileKind::{IndexLog, Segment, SegmentLog};
     let count = |wanted: fn(&Step, FileKind) -> bool| {
         let kinds = events.iter().filter_map(|event| match &event.step {
-            Step::Open { file, .. }
+            Step::Open { file }
             | Step::Write { file, .. }
             | Step::Truncate { file, .. }
             | Step::Sync { file }
@@ -145,30 +176,37 @@ fn assert_eventful(events: &[Event], times: usize) {
         });
         kinds.filter(|(step, kind)| wanted(step, *kind)).count()
     };
+    let made = count(|step, kind| kind == Segment && matches!(step, Step::Open { .. }));
+    let unlinked = count(|step, kind| kind == Segment && matches!(step, Step::Delete { .. }));
     let starts =
-        count(|step, kind| kind == FileKind::Wal && matches!(step, Step::Write { offset: 0, .. }));
-    let cuts = count(|step, kind| kind == FileKind::Wal && matches!(step, Step::Truncate { .. }));
-    let deletes = count(|step, kind| kind == FileKind::Wal && matches!(step, Step::Delete { .. }));
-    let carried =
-        count(|step, kind| kind == FileKind::Database && matches!(step, Step::Write { .. }));
+        count(|step, kind| kind == SegmentLog && matches!(step, Step::Write { offset: 0, .. }));
+    let cuts = count(|step, kind| kind == SegmentLog && matches!(step, Step::Truncate { .. }));
+    let carried = count(|step, kind| kind == Segment && matches!(step, Step::Write { .. }));
+    let index = count(|step, kind| kind == IndexLog && matches!(step, Step::Sync { .. }));
     println!(
-        "{starts} starts and {cuts} cuts of the WAL, {carried} pages carried into the database"
+        "{made} segments made and {unlinked} unlinked, {starts} starts and {cuts} cuts of their logs, \
+         {carried} pages carried into them, {index} syncs of the log of the index"
     );
-    assert_eq!(deletes, 2, "each life ends clean");
-    // The first of each life is no restart.
-    assert!(
-        starts >= 2 + times,
-        "restarts of the WAL: {starts} with the starts"
-    );
-    assert!(cuts >= 1, "cuts of the WAL: {cuts}");
-    assert!(carried > 10, "pages carried into the database: {carried}");
+    assert!(made >= segments, "segments made: {made}");
+    assert!(unlinked >= 2, "segments unlinked: {unlinked}");
+    assert!(starts > made, "restarts of logs: {starts} with the starts");
+    assert!(cuts >= 3, "cuts of logs: {cuts}");
+    assert!(carried > 10, "pages carried into segments: {carried}");
+    assert!(index >= 3, "syncs of the log of the index: {index}");
 }
 
-fn check_all(recorded: &Recorded) {
-    let disks = check_each(&recorded.events, |disk| check(disk, recorded));
+fn check_all(recorded: &Recorded, since: Since) {
+    let checked = AtomicUsize::new(0);
+    check_each(&recorded.events, |disk| {
+        if since == Since::Start || disk.flushed > 0 {
+            check(disk, recorded);
+            checked.fetch_add(1, Ordering::Relaxed);
+        }
+    });
     println!(
-        "{:?}: {disks} disks rebuilt, of {} events",
+        "{:?}: {} disks checked, of {} events",
         recorded.durability,
+        checked.into_inner(),
         recorded.events.len(),
     );
 }
@@ -190,15 +228,18 @@ fn check(disk: &Disk, recorded: &Recorded) {
     let (last, before) = stored.split_last().unwrap();
     assert_eq!(last.text, "afterwards");
     for (number, found) in before.iter().enumerate() {
-        assert!(
-            found.text == text(number),
-            "{} stands at {number}",
-            found.text
-        );
+        assert!(found.text == text(number), "{} at {number}", found.text);
     }
     assert!(before.len() >= disk.stored);
+    let gone = stats.discarded.total();
+    assert_eq!(gone, told(&stored[disk.stored..], LossReason::Corrupt));
+    if disk.watermark == Age::Newest {
+        let count = before.len() + usize::try_from(gone).unwrap();
+        assert!(count >= disk.flushed, "lost in silence from {count}");
+    }
     if recorded.durability == SpillDurability::PowerLoss {
-        assert_eq!(stats.discarded.total(), 0);
+        assert_eq!(gone, 0);
+        assert_eq!(segments(&spill, ".damaged"), 0);
         assert!(before.len() >= disk.flushed, "lost from {}", before.len());
     }
 }
@@ -206,8 +247,7 @@ fn check(disk: &Disk, recorded: &Recorded) {
 fn config(spill: &Path, durability: SpillDurability) -> Config {
     let mut config = quick(spill);
     config.spill_durability = durability;
-    // Its reserve is a part of this, and made anew on each of the disks.
-    config.spill_bytes_max = 8 << 20;
+    config.spill_bytes_max = SPILL_BYTES_MAX;
     config
 }
 

@@ -5,8 +5,8 @@
 //!
 //! `src/ring.rs` itself, not a copy: it names shared memory only through `super::sync`, and is compiled here by
 //! `#[path]` beside a `sync` made of loom's atomics. The orderings are the shipping ones too, read from `src/sync.rs`.
-//! The queue is crossbeam's algorithm step by step, except that it panics where the gate has promised it will never
-//! come: at a slot that is still being emptied, and at a full queue.
+//! Only the lock of the cells is left out: the model fails where two threads would meet in a cell, or where a
+//! push finds one that is full.
 //!
 //! [`shipping::races`] holds one scenario for each race; `tests/holds.rs` runs them. The other modules build the same
 //! ring with one thing broken, an ordering or the word itself; `tests/breaks.rs` asserts that the model then fails, so
@@ -36,12 +36,12 @@ mod shipping_sync;
 
 /// Builds the shipping ring upon a word and orderings of one's choice, with the races upon it.
 macro_rules! build {
-    ($(#[$doc:meta])* $name:ident, word: $word:ident, enter: $enter:expr, leave: $leave:expr) => {
+    ($(#[$doc:meta])* $name:ident, word: $word:ident, enter: $enter:expr, leave: $leave:expr, take: $take:expr, fill: $fill:expr) => {
         $(#[$doc])*
         #[path = "."]
         pub mod $name {
             mod sync {
-                pub(crate) use crate::sync::{ArrayQueue, CachePadded};
+                pub(crate) use crate::sync::{CachePadded, Place, Position};
                 pub(crate) type AtomicU64 = crate::sync::Word<crate::sync::$word>;
 
                 pub(crate) mod order {
@@ -50,6 +50,10 @@ macro_rules! build {
 
                     pub(crate) const ENTER: Ordering = $enter;
                     pub(crate) const LEAVE: Ordering = $leave;
+                    pub(crate) const LOOK: Ordering = order::LOOK;
+                    pub(crate) const TAKE: Ordering = $take;
+                    pub(crate) const FILL: Ordering = $fill;
+                    pub(crate) const FILLED: Ordering = order::FILLED;
                     pub(crate) const COUNT: Ordering = order::COUNT;
                 }
             }
@@ -67,25 +71,36 @@ macro_rules! build {
 
 build!(
     /// The ring as it ships.
-    shipping, word: Sound, enter: order::ENTER, leave: order::LEAVE
+    shipping, word: Sound, enter: order::ENTER, leave: order::LEAVE,
+    take: order::TAKE, fill: order::FILL
 );
 build!(
     /// Entering does not see what leaving has emptied.
-    relaxed_enter, word: Sound, enter: Ordering::Relaxed, leave: order::LEAVE
+    relaxed_enter, word: Sound, enter: Ordering::Relaxed, leave: order::LEAVE,
+    take: order::TAKE, fill: order::FILL
 );
 build!(
     /// Leaving does not show what it has emptied.
-    relaxed_leave, word: Sound, enter: order::ENTER, leave: Ordering::Relaxed
+    relaxed_leave, word: Sound, enter: order::ENTER, leave: Ordering::Relaxed,
+    take: order::TAKE, fill: order::FILL
 );
 build!(
-    /// The look always sees an empty, open ring.
-    blind_look, word: Blind, enter: order::ENTER, leave: order::LEAVE
-);
-build!(
-    /// Adding answers as if the ring had been empty and open: nobody notices an overshoot or a close.
-    deaf_enter, word: Deaf, enter: order::ENTER, leave: order::LEAVE
+    /// A publisher's step at the gate is a load and a store: it does not notice what came between.
+    doubled_enter, word: Doubled, enter: order::ENTER, leave: order::LEAVE,
+    take: order::TAKE, fill: order::FILL
 );
 build!(
     /// Subtracting is a load and a store, not one step.
-    torn_leave, word: Torn, enter: order::ENTER, leave: order::LEAVE
+    torn_leave, word: Torn, enter: order::ENTER, leave: order::LEAVE,
+    take: order::TAKE, fill: order::FILL
+);
+build!(
+    /// A stamp does not show what is in its cell.
+    relaxed_fill, word: Sound, enter: order::ENTER, leave: order::LEAVE,
+    take: order::TAKE, fill: Ordering::Relaxed
+);
+build!(
+    /// Taking a position does not pass on what its publisher saw of the room.
+    relaxed_take, word: Sound, enter: order::ENTER, leave: order::LEAVE,
+    take: Ordering::Relaxed, fill: order::FILL
 );

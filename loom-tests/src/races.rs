@@ -12,9 +12,10 @@ use super::ring::{Refused, Ring, Slot};
 use crate::sync::writes;
 
 /// How often running threads are interrupted at the most, so that a scenario takes no more than seconds: the drainer
-/// with one publisher, and with two.
+/// with one publisher, with two, and with two while it gives back room twice.
 const PAIR: usize = 8;
 const TRIO: usize = 3;
+const TRIO_LONG: usize = 2;
 const BYTES_MAX: u32 = 10;
 const LIGHT: usize = 1;
 
@@ -83,13 +84,10 @@ fn sorted(mut values: Vec<u32>) -> Vec<u32> {
 }
 
 fn join<T>(handle: JoinHandle<T>) -> T {
-    match handle.join() {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    (handle.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Of two publishers who see one free slot, one gets it, and the other's overshoot leaves no trace.
+/// Of two publishers who see one free slot, one gets it, and the other leaves no trace.
 pub fn two_publishers_on_the_last_slot() {
     model(TRIO, || {
         let ring = ring(2);
@@ -104,7 +102,7 @@ pub fn two_publishers_on_the_last_slot() {
     });
 }
 
-/// A publisher let in by the room that a pop gave back finds the slot emptied; nothing is lost or overtakes.
+/// A publisher let in by the room that a pop gave back finds the cell emptied; nothing is lost or overtakes.
 pub fn push_against_pop() {
     model(PAIR, || {
         let ring = ring(1);
@@ -119,9 +117,21 @@ pub fn push_against_pop() {
     });
 }
 
+/// Nobody is refused while there is room, though it is never in the same place.
+pub fn room_that_moves() {
+    model(PAIR, || {
+        let ring = ring(2);
+        accepted(&ring, &[1]);
+        let publisher = publisher(&ring, &[2]);
+        batch_of_one(&ring);
+        accepted(&ring, &[3]);
+        assert_eq!(join(publisher), [2], "refused though there was room");
+    });
+}
+
 /// Two publishers on two slots that the drainer is giving back: one may enter by room that only the other saw freed.
 pub fn two_pushes_against_two_pops() {
-    model(TRIO, || {
+    model(TRIO_LONG, || {
         let ring = ring(2);
         let mut expected = accepted(&ring, &[1, 2]);
         let one = publisher(&ring, &[3]);
@@ -135,8 +145,23 @@ pub fn two_pushes_against_two_pops() {
     });
 }
 
-/// A publisher that overshoots undoes it while the drainer gives room back: neither step swallows the other, and who
-/// enters behind both sees the slot emptied.
+/// A pop waits for no push that is half done. It counts as accepted, and its entry is popped later, once.
+pub fn pop_against_half_done_pushes() {
+    model(TRIO, || {
+        let ring = ring(2);
+        let one = publisher(&ring, &[1]);
+        let two = publisher(&ring, &[2]);
+        let mut popped = batch(&ring);
+        assert!(popped.len() as u64 <= ring.accepted(), "not yet accepted");
+        let expected = [join(one), join(two)].concat();
+        popped.extend(batch(&ring));
+        assert_eq!(sorted(values(&popped)), sorted(expected));
+        assert_empty(&ring);
+    });
+}
+
+/// A publisher enters or is refused while the drainer gives room back: neither step swallows the other, and who enters
+/// sees the cell emptied.
 pub fn refusal_against_freeing() {
     model(TRIO, || {
         let ring = ring(1);
@@ -307,7 +332,7 @@ pub fn heavy_entry_enters_only_the_empty_ring() {
     });
 }
 
-/// The room of a heavy entry comes back whole, whoever overshoots meanwhile.
+/// The room of a heavy entry comes back whole, whoever enters meanwhile.
 pub fn heavy_entry_against_freeing() {
     model(TRIO, || {
         let ring = ring(2);

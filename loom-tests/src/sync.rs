@@ -1,14 +1,15 @@
 //! The names of the shipping `sync`, made of loom's types.
 
-mod array_queue;
+mod place;
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use array_queue::ArrayQueue;
 pub(crate) use crossbeam_utils::CachePadded;
+pub(crate) use loom::sync::atomic::AtomicU64 as Position;
+pub(crate) use place::Place;
 
 loom::thread_local! {
     static WRITES: Cell<u64> = Cell::new(0);
@@ -30,8 +31,7 @@ pub(crate) struct Word<M> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
     None,
-    Blind,
-    Deaf,
+    Doubled,
     Torn,
 }
 
@@ -43,12 +43,9 @@ pub(crate) trait Make {
 /// Works as it should.
 #[derive(Debug)]
 pub(crate) enum Sound {}
-/// A load answers 0, whatever the word holds.
+/// A compare-and-exchange is a load and a store.
 #[derive(Debug)]
-pub(crate) enum Blind {}
-/// An addition answers that the word was 0.
-#[derive(Debug)]
-pub(crate) enum Deaf {}
+pub(crate) enum Doubled {}
 /// A subtraction is a load and a store.
 #[derive(Debug)]
 pub(crate) enum Torn {}
@@ -56,11 +53,8 @@ pub(crate) enum Torn {}
 impl Make for Sound {
     const FLAW: Flaw = Flaw::None;
 }
-impl Make for Blind {
-    const FLAW: Flaw = Flaw::Blind;
-}
-impl Make for Deaf {
-    const FLAW: Flaw = Flaw::Deaf;
+impl Make for Doubled {
+    const FLAW: Flaw = Flaw::Doubled;
 }
 impl Make for Torn {
     const FLAW: Flaw = Flaw::Torn;
@@ -75,19 +69,31 @@ impl<M: Make> Word<M> {
     }
 
     pub(crate) fn load(&self, order: Ordering) -> u64 {
-        match M::FLAW {
-            Flaw::Blind => 0,
-            _ => self.word.load(order),
+        self.word.load(order)
+    }
+
+    pub(crate) fn compare_exchange_weak(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        count_write();
+        if M::FLAW == Flaw::Doubled {
+            let now = self.word.load(failure);
+            if now == current {
+                self.word.store(new, success);
+            }
+            return if now == current { Ok(now) } else { Err(now) };
         }
+        self.word
+            .compare_exchange_weak(current, new, success, failure)
     }
 
     pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
         count_write();
-        let before = self.word.fetch_add(value, order);
-        match M::FLAW {
-            Flaw::Deaf => 0,
-            _ => before,
-        }
+        self.word.fetch_add(value, order)
     }
 
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {

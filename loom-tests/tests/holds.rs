@@ -19,6 +19,16 @@ fn two_pushes_against_two_pops() {
 }
 
 #[test]
+fn pop_against_half_done_pushes() {
+    races::pop_against_half_done_pushes();
+}
+
+#[test]
+fn room_that_moves() {
+    races::room_that_moves();
+}
+
+#[test]
 fn refusal_against_freeing() {
     races::refusal_against_freeing();
 }

@@ -1,140 +1,191 @@
-//! What the decision rests on, gathered anew at each turn.
+//! What the decision rests on, gathered at each turn.
 
 use std::time::Instant;
 
-use super::watch::Seen;
-use super::{BATCH_BYTES_MAX, Closing, Drainer};
-use crate::policy::{Facts, Flush, Hand, RingFacts, Staged, Unread, Untold};
-use crate::spill::APPEND_ROWS_MAX;
+use super::disk_side::RETELLINGS_MAX;
+use super::eviction;
+use super::pipeline::{APPEND_ROWS_MAX, BATCH_BYTES_MAX};
+use super::requests::Progress;
+use super::{Closing, Drainer, Unopened};
+use crate::policy::{
+    DiskFacts, Drawn, Due, Facts, Flush, Front, Memory, OPEN_RUNS_MAX, RingFacts, Runs, Staged,
+    Unread, Untold,
+};
+use crate::spill::Evictable;
 
 impl Drainer {
-    pub(super) fn facts(&mut self, now: Instant) -> Facts {
+    pub(super) fn facts(&mut self, progress: &Progress, now: Instant) -> Facts {
         let ring = self.ring_facts(now);
-        let staged = match self.pipeline.staged() {
+        let stopping = self.requests.stopping(now);
+        let overdue = self.requests.is_overdue(now);
+        let waiting = self.pipeline.first_waiting().map(|record| record.since);
+        let disk = self.disk_facts(overdue, now);
+        let mut facts = Facts {
+            now,
+            sink: self.sink.hand(self.pipeline.in_flight()),
+            doubt: self.sink.doubt,
+            front: self.front_facts(),
+            staged: self.staged_facts(),
+            runs: self.runs_facts(&disk, now),
+            unread: self.unread_facts(now),
+            ring,
+            drawn: self.drawn_facts(now),
+            memory: self.memory_facts(),
+            waiting_since: waiting.into_iter().chain(self.ring.since()).min(),
+            disk,
+            reliefs: self.reliefs,
+            flush: self.flush_facts(progress),
+            untold: self.untold_facts(),
+            stopping,
+            pending_max: self.config.pending_max,
+            poll: self.ring.poll(),
+        };
+        if facts.finished() {
+            facts.stopping = self.requests.finished(now);
+        }
+        facts
+    }
+
+    fn ring_facts(&mut self, now: Instant) -> RingFacts {
+        let may_gather = !self.requests.pending();
+        self.ring.look(may_gather, now)
+    }
+
+    fn disk_facts(&mut self, overdue: bool, now: Instant) -> DiskFacts {
+        let evictable = self.evictable();
+        let settled = self.pipeline.settled();
+        let due = |yes| if yes { Due::Now } else { Due::No };
+        let numbers = self.config.batch_max.max(APPEND_ROWS_MAX);
+        let disk = &mut self.disk;
+        DiskFacts {
+            order: disk.under_way(),
+            writes: disk.write_hand(overdue),
+            reads: disk.reads.hand(overdue),
+            upkeep: disk.upkeep.hand(overdue),
+            cap: disk.eviction.cap(&self.config, &disk.view, &evictable),
+            identity: due(self.sink.stranger.is_some()),
+            turn_over: due(self.sequencer.lacks(numbers)),
+            retell: due(!disk.retellings.is_empty()),
+            settle_since: disk.settlement.due(settled, &disk.view, now),
+            tick_at: disk.tick_at,
+            end: disk.end,
+        }
+    }
+
+    /// What may be evicted.
+    pub(super) fn evictable(&self) -> Evictable {
+        let after = self.pipeline.read_after();
+        eviction::evictable(&self.disk.view, after, self.sink.may_have())
+    }
+
+    fn front_facts(&self) -> Front {
+        if self.disk.is_burying() || self.verdict().is_some() {
+            Front::DeadLetter
+        } else {
+            Front::Deliverable
+        }
+    }
+
+    fn staged_facts(&self) -> Staged {
+        match self.pipeline.staged() {
             0 => Staged::Nothing,
             n if n >= self.config.batch_max || self.pipeline.staged_bytes() >= BATCH_BYTES_MAX => {
                 Staged::Full
             }
             _ => Staged::Some,
-        };
-        Facts {
-            now,
-            sink: self.sink_hand(),
-            doubt: self.sink.doubt,
-            staged,
-            unread: self.unread_facts(now),
-            ring,
-            memory_since: self
-                .pipeline
-                .memory_since()
-                .into_iter()
-                .chain(self.watch.since())
-                .min(),
-            disk: self.disk_hand(),
-            reliefs: self.reliefs,
-            flush: if self.requests.flushing() {
-                Flush::Wanted
-            } else {
-                Flush::None
-            },
-            untold: match self.closing {
-                Closing::Due if self.intake.untold() => Untold::Losses,
-                Closing::Due | Closing::Done => Untold::Nothing,
-            },
-            stopping: self.requests.stopping(now),
-            pending_max: self.config.pending_max,
-            poll: self.poll,
         }
     }
 
-    fn unread_facts(&mut self, now: Instant) -> Unread {
-        if !self.unread() {
-            return Unread::None;
+    /// A disk that rests, or that is none, holds up no batch.
+    fn runs_facts(&mut self, disk: &DiskFacts, now: Instant) -> Runs {
+        let newest = self.pipeline.newest_staged_run();
+        let unopened = newest.filter(|local| *local > self.disk.opened);
+        let sent = self.unopened.map_or(0, |unopened| unopened.sent);
+        if sent > self.disk.opened {
+            return Runs::Sent;
         }
-        let failed = self.backlog.rests_until.is_some_and(|at| now < at);
-        if failed || self.replay_room(now) == 0 {
-            Unread::Resting
-        } else if self.spill.is_salvaging() {
-            Unread::Salvaging
+        if unopened.is_none() {
+            self.unopened = None;
+            return Runs::Open;
+        }
+        let ready = self.sink.hand(self.pipeline.in_flight()).ready(now);
+        if self.unopened.is_none() && ready {
+            self.unopened = Some(Unopened {
+                since: now,
+                sent: 0,
+            });
+        }
+        let since = self.unopened.map_or(now, |unopened| unopened.since);
+        Runs::Unopened(if disk.writes.ready(now) {
+            since + OPEN_RUNS_MAX
+        } else {
+            now
+        })
+    }
+
+    fn unread_facts(&mut self, now: Instant) -> Unread {
+        let room = self.replay_room(now);
+        if !self.is_unread() {
+            Unread::None
+        } else if room == 0 || self.disk.is_lost() || self.disk.retellings.len() >= RETELLINGS_MAX {
+            Unread::Paced
         } else {
             Unread::Rows
         }
     }
 
+    /// The spill holds, or is reading, entries that are not in memory.
+    pub(super) fn is_unread(&self) -> bool {
+        self.disk.is_reading() || self.disk.view.reaches_beyond(self.pipeline.read_after())
+    }
+
     /// How many entries of the backlog may be staged now.
     pub(super) fn replay_room(&mut self, now: Instant) -> usize {
+        // What is evicted does not use up the pace.
+        let left = self.disk.spilled() + self.disk.view.evicted;
+        let staged = self.pipeline.spilled_in_memory();
         let Some(pace) = &mut self.pace else {
             return usize::MAX;
         };
-        let entries = self.spill.totals().entries;
-        // What is evicted does not use up the pace.
-        let left = entries.saturating_sub(self.counts.unremoved) + self.spill.evicted();
-        let staged = self.pipeline.spilled_in_memory();
-        pace.allows(left, now).saturating_sub(staged)
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a share of a bound needs no 53 bits"
-    )]
-    fn ring_facts(&mut self, now: Instant) -> RingFacts {
-        let may_gather = !self.requests.pending() && self.pipeline.drawn() == 0;
-        let look = || self.intake.inside();
-        let inside = match self.watch.look(may_gather, self.counts.popped, now, look) {
-            Seen::Gathering(until) => return RingFacts::Gathering(until),
-            Seen::Inside(inside) => inside,
-        };
-        if inside.entries == 0 {
-            return if self.pipeline.drawn() == 0 {
-                RingFacts::Empty
-            } else {
-                RingFacts::Some
-            };
-        }
-        let entries = inside.entries as f64 / self.config.ring_capacity as f64;
-        let bytes = inside.bytes as f64 / self.config.ring_bytes_max as f64;
-        if entries.max(bytes) >= self.config.ring_high_water {
-            RingFacts::High
-        } else if inside.entries >= APPEND_ROWS_MAX as u64 {
-            RingFacts::Chunk
+        let allowed = pace.allows(left, now).saturating_sub(staged);
+        // A backlog without entries may still have losses to be read.
+        if self.disk.spilled() == 0 {
+            usize::MAX
         } else {
-            RingFacts::Some
+            allowed
         }
     }
 
-    fn sink_hand(&self) -> Hand {
-        if self.sink.asked || self.pipeline.in_flight() {
-            return Hand::Busy;
-        }
-        // A record to be buried needs the disk before it needs the sink.
-        let keeps = !self.spill.is_absent();
-        let burial = self
-            .disk
-            .rests_until
-            .filter(|_| keeps && self.sentence().is_some());
-        burial
-            .max(self.sink.rests_until)
-            .map_or(Hand::Free, Hand::RestsUntil)
-    }
-
-    fn disk_hand(&self) -> Hand {
-        match self.disk.rests_until {
-            // Deleting makes no room on a full disk, not before the file shrinks; and what the reserve has given back
-            // is not for what is new.
-            _ if self.spill.disk_is_full() => Hand::Busy,
-            Some(at) => Hand::RestsUntil(at),
-            None if !self.spill.is_at_cap() => Hand::Free,
-            None if self.may_evict() => Hand::Full,
-            None => Hand::Busy,
+    fn drawn_facts(&self, now: Instant) -> Drawn {
+        let (entries, bytes) = self.draw_room(now);
+        if self.pipeline.drawn() == 0 {
+            Drawn::Nothing
+        } else if entries == 0 || bytes == 0 {
+            Drawn::Chunk
+        } else {
+            Drawn::Some
         }
     }
 
-    /// The cap leaves no room to keep the next record as a dead letter; one that is in the spill has its room already.
-    pub(super) fn lacks_room_for_letter(&self) -> bool {
-        self.spill.is_at_cap() && !self.pipeline.front_is_spilled()
+    fn memory_facts(&self) -> Memory {
+        if self.pipeline.waits() {
+            Memory::Waiting
+        } else if self.pipeline.first_unspilled().is_some() {
+            Memory::Appending
+        } else {
+            Memory::Empty
+        }
     }
 
-    pub(super) fn unread(&self) -> bool {
-        self.spill.reaches_beyond(self.pipeline.read_after())
+    fn flush_facts(&self, progress: &Progress) -> Flush {
+        self.requests.flush(progress)
+    }
+
+    fn untold_facts(&self) -> Untold {
+        let untold = || self.sequencer.has_untold(self.ring.lost().total());
+        match self.closing {
+            Closing::Due if self.requests.is_stopping() && untold() => Untold::Losses,
+            Closing::Due | Closing::Done => Untold::Nothing,
+        }
     }
 }

@@ -1,17 +1,26 @@
-//! What is out of the ring and not yet settled: the batch at the sink, and what is staged behind it.
+//! What is out of the ring and not yet settled, in order.
 //!
-//! In order of the keys stand: settled | in flight | staged | rows of the spill that are not in memory | drawn | the
-//! ring. The spill holds a contiguous stretch of that order, up to `spilled_through`: what lies beyond is in memory
-//! only. Reading goes on behind the last staged record, and only when nothing is left to read may what was drawn, and
-//! then the ring, be staged.
+//! ```text
+//! settled | in flight | staged | rows of the spill that are not in memory | drawn | the ring
+//! ```
+//!
+//! The spill holds a contiguous part of that order, up to `spilled_through`; what comes after it is in memory only.
+//! Reading goes on after the last staged record. What was drawn, and then the ring, may be staged only when nothing is
+//! left to read.
+//!
+//! An append takes the oldest records that are in memory only, up to `appending`. They stay where they are until its
+//! outcome. Then those that are still drawn are dropped: they are read again later.
+//!
+//! Memory is bounded: a batch in flight and one staged, a chunk on its way to the disk and one that waits.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::{Batch, Key, Loss, PublisherId, Record};
+pub(crate) use crate::spill::APPEND_ROWS_MAX;
 
-/// How many encoded bytes a batch has at the most (a single larger entry makes one alone).
+/// How many encoded bytes a batch, or a chunk, has at most. A single larger entry makes one alone.
 pub(crate) const BATCH_BYTES_MAX: u64 = 4 << 20;
 
 /// Records in memory, in order.
@@ -23,10 +32,16 @@ pub(crate) struct Pipeline {
     /// Out of the ring, for the disk: in memory only.
     drawn: VecDeque<Record>,
     drawn_bytes: u64,
+    /// How many of the drawn records are on their way to the disk, and their bytes.
+    at_disk: (usize, u64),
     /// The last record that the sink is known to have.
     settled: Option<Key>,
     /// The last record that the spill has ever had.
     spilled_through: Option<Key>,
+    /// The last record of the append under way.
+    appending: Option<Key>,
+    /// Up to here the spill was read.
+    read_through: Option<Key>,
 }
 
 #[derive(Debug)]
@@ -35,47 +50,66 @@ struct Flight {
     since: Instant,
 }
 
-/// How many records of a batch the sink has taken.
+/// What the sink has taken of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Settled {
+pub(crate) struct Landed {
     pub(crate) records: u64,
-    /// Those that it has not.
+    /// Those that it has not taken.
     pub(crate) left: u64,
-    /// Those of them that the spill holds.
-    pub(crate) spilled: u64,
+    /// Those that it has taken and the spill counts.
+    pub(crate) spilled: Tally,
+}
+
+/// Some records, and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Pipeline {
-    /// Adds records behind what is staged. Those from the spill are known to be there.
-    pub(crate) fn stage(&mut self, records: impl IntoIterator<Item = Record>) {
-        for record in records {
-            self.staged_bytes += record.size();
-            self.staged.push_back(record);
-        }
+    /// The spill holds rows up to `key`.
+    pub(crate) fn inherit(&mut self, key: Option<Key>) {
+        self.spilled_through = self.spilled_through.max(key);
     }
 
-    /// Adds records from the ring that are to go to the disk.
-    pub(crate) fn draw(&mut self, records: impl IntoIterator<Item = Record>) {
-        for record in records {
-            self.drawn_bytes += record.size();
-            self.drawn.push_back(record);
-        }
+    /// Adds a record after what is staged.
+    pub(crate) fn stage(&mut self, record: Record) {
+        self.staged_bytes += record.size();
+        self.staged.push_back(record);
     }
 
-    /// Stages records that were drawn, within these bounds; the disk has not taken them, and nothing stands between any
-    /// more.
+    /// Adds records of the spill after what is staged; everything up to `through` is among them, or needs no delivery.
+    /// Leaves out what the sink has been found to have meanwhile.
+    pub(crate) fn read(&mut self, records: Vec<Record>, through: Option<Key>) {
+        let after = self.read_after();
+        for record in records {
+            if Some(record.key()) > after {
+                self.inherit(Some(record.key()));
+                self.stage(record);
+            }
+        }
+        self.read_through = self.read_through.max(through);
+    }
+
+    /// Adds a record from the ring that must go to the disk.
+    pub(crate) fn draw(&mut self, record: Record) {
+        self.drawn_bytes += record.size();
+        self.drawn.push_back(record);
+    }
+
+    /// Stages records that were drawn, within these bounds. Nothing is left in the spill to be staged before them.
     pub(crate) fn stage_drawn(&mut self, entries_max: usize, bytes_max: u64) {
         let mut bytes = 0;
         for _ in 0..entries_max {
             if bytes >= bytes_max {
                 break;
             }
-            let Some(record) = self.drawn.pop_front() else {
+            let Some(record) = self.pop_drawn() else {
                 break;
             };
             bytes += record.size();
-            self.drawn_bytes -= record.size();
-            self.stage([record]);
+            self.stage(record);
         }
     }
 
@@ -101,21 +135,17 @@ impl Pipeline {
         }
         let through = records.last()?.id();
         self.staged_bytes -= bytes;
-        let batch = Arc::new(Batch {
+        let batch = Batch {
             publisher,
             records,
             through,
             limit,
-        });
-        self.flight = Some(Flight {
-            batch: Arc::clone(&batch),
-            since: now,
-        });
-        Some(batch)
+        };
+        Some(self.fly(batch, now))
     }
 
-    /// Makes a batch of no records, which only says how far the run has come. Nothing else is in flight.
-    pub(crate) fn launch_closing(&mut self, batch: Batch, now: Instant) -> Arc<Batch> {
+    /// Sends a batch of no records, which only says how far the run has come. Nothing else is in flight.
+    pub(crate) fn fly(&mut self, batch: Batch, now: Instant) -> Arc<Batch> {
         let batch = Arc::new(batch);
         self.flight = Some(Flight {
             batch: Arc::clone(&batch),
@@ -126,52 +156,58 @@ impl Pipeline {
 
     /// Takes the batch back from the sink, which has stored its first `stored` records. The others are staged again.
     /// Answers what was settled, and how long it took.
-    pub(crate) fn land(&mut self, stored: usize, now: Instant) -> (Settled, Duration) {
+    pub(crate) fn land(&mut self, stored: usize, now: Instant) -> (Landed, Duration) {
         let Some(flight) = self.flight.take() else {
-            return (Settled::default(), Duration::ZERO);
+            return (Landed::default(), Duration::ZERO);
         };
         let mut records = match Arc::try_unwrap(flight.batch) {
             Ok(batch) => batch.records,
             Err(shared) => shared.records.clone(),
         };
         let rest = records.split_off(stored.min(records.len()));
-        let mut settled = Settled {
+        let landed = Landed {
+            records: records.len() as u64,
             left: rest.len() as u64,
-            ..Settled::default()
+            spilled: Tally::of(&records[..self.spilled_of(&records)]),
         };
-        for record in &records {
-            settled.records += 1;
-            settled.spilled += u64::from(!self.in_memory_only(record));
-        }
         self.settled = self.settled.max(records.last().map(Record::key));
         for record in rest.into_iter().rev() {
             self.staged_bytes += record.size();
             self.staged.push_front(record);
         }
-        (settled, now - flight.since)
+        (landed, now.saturating_duration_since(flight.since))
     }
 
-    /// Drops the staged records up to `key`: the sink has them. Answers how many of them were in memory only.
-    pub(crate) fn settle_through(&mut self, key: Key) -> u64 {
-        let mut unspilled = 0;
-        while self
-            .staged
-            .front()
-            .is_some_and(|record| record.key() <= key)
-        {
-            let Some(record) = self.pop_front() else {
-                break;
-            };
-            unspilled += u64::from(self.in_memory_only(&record));
+    /// Drops the records up to `key`: the sink has them. Answers those that the spill counts, and how many others there
+    /// were. Nothing is in flight.
+    pub(crate) fn settle_through(&mut self, key: Key) -> (Tally, u64) {
+        let (mut spilled, mut unspilled) = (Tally::default(), 0);
+        while let Some(record) = self.pop_through(key) {
+            if self.in_memory_only(&record) {
+                unspilled += 1;
+            } else {
+                spilled.add(&record);
+            }
         }
         self.trim_losses(key);
         self.settled = self.settled.max(Some(key));
-        unspilled
+        (spilled, unspilled)
     }
 
-    /// What the sink has is not told as lost: entries may have been evicted before it said that it has them.
+    fn pop_through(&mut self, key: Key) -> Option<Record> {
+        let is_settled = |record: Option<&Record>| record.is_some_and(|record| record.key() <= key);
+        if is_settled(self.staged.front()) {
+            self.pop_front()
+        } else if self.staged.is_empty() && is_settled(self.drawn.front()) {
+            self.pop_drawn()
+        } else {
+            None
+        }
+    }
+
+    /// What the sink has is not announced as lost: entries may have been evicted before it said that it has them.
     fn trim_losses(&mut self, key: Key) {
-        let front = self.staged.front_mut();
+        let front = self.staged.front_mut().or(self.drawn.front_mut());
         let Some(record) = front.filter(|record| record.run.local == key.local_run()) else {
             return;
         };
@@ -185,150 +221,98 @@ impl Pipeline {
         record.losses.retain(|loss| loss.count > 0);
     }
 
-    /// Takes the oldest staged record out, to be buried.
+    /// Takes the oldest staged record out.
     pub(crate) fn pop_front(&mut self) -> Option<Record> {
         let record = self.staged.pop_front()?;
         self.staged_bytes -= record.size();
         Some(record)
     }
 
-    /// Puts a record back that could not be buried.
-    pub(crate) fn push_front(&mut self, record: Record) {
-        self.staged_bytes += record.size();
-        self.staged.push_front(record);
-    }
-
-    pub(crate) fn front(&self) -> Option<&Record> {
-        self.staged.front()
-    }
-
-    /// Whether the spill holds the oldest staged record as well.
-    pub(crate) fn front_is_spilled(&self) -> bool {
-        self.front()
-            .is_some_and(|record| !self.in_memory_only(record))
-    }
-
-    /// The first staged record, or else the first drawn one, tells these losses too, if it is of the same run. Hands
-    /// them back if there is none.
-    pub(crate) fn carry(&mut self, after: &Record, mut losses: Vec<Loss>) -> Option<Vec<Loss>> {
-        let Some(front) = self.staged.front_mut().or(self.drawn.front_mut()) else {
-            return Some(losses);
-        };
-        if front.run.id == after.run.id {
-            for loss in front.losses.drain(..) {
-                loss.join(&mut losses);
-            }
-            front.losses = losses;
+    fn pop_drawn(&mut self) -> Option<Record> {
+        let record = self.drawn.pop_front()?;
+        self.drawn_bytes -= record.size();
+        if self.at_disk.0 > 0 {
+            self.at_disk.0 -= 1;
+            self.at_disk.1 -= record.size();
         }
-        None
+        Some(record)
     }
 
-    /// The records that are in memory only, in order.
-    pub(crate) fn unspilled(&self) -> impl Iterator<Item = &Record> {
-        self.records().filter(|record| self.in_memory_only(record))
+    /// The first staged record, or else the first drawn one, announces these losses too, if it is of the run `local`.
+    /// Hands them back if there is none.
+    pub(crate) fn carry(&mut self, local: u32, losses: Vec<Loss>) -> Option<Vec<Loss>> {
+        let front = self.staged.front_mut().or(self.drawn.front_mut());
+        announce(front, local, losses)
+    }
+
+    /// The same for losses that come after all rows of the spill.
+    pub(crate) fn carry_after_rows(&mut self, local: u32, losses: Vec<Loss>) -> Option<Vec<Loss>> {
+        announce(self.drawn.front_mut(), local, losses)
+    }
+
+    /// Reading goes on after `key` again: what comes next in the spill announces what became of the records between.
+    pub(crate) fn reread_after(&mut self, key: Key) {
+        self.read_through = Some(key);
+    }
+
+    /// The records in order, as parts that are.
+    fn parts(&self) -> (&[Record], &VecDeque<Record>, &VecDeque<Record>) {
+        let flight = self.flight.as_ref();
+        let flight = flight.map_or(&[][..], |flight| flight.batch.records());
+        (flight, &self.staged, &self.drawn)
     }
 
     /// All records in memory, in order.
     pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
-        let flight = self.flight.iter().flat_map(|flight| flight.batch.records());
-        flight.chain(&self.staged).chain(&self.drawn)
+        let (flight, staged, drawn) = self.parts();
+        flight.iter().chain(staged).chain(drawn)
     }
 
-    /// All that is in memory has been written to the spill. What was drawn will be read again.
-    pub(crate) fn spilled(&mut self) {
-        let last = self.drawn.back().map(Record::key).or(self.last_staged());
-        self.spilled_through = self.spilled_through.max(last);
-        self.drawn.clear();
-        self.drawn_bytes = 0;
-    }
-
-    /// How many records in memory the spill holds as well.
-    pub(crate) fn spilled_in_memory(&self) -> usize {
-        let flight = self.flight.iter().flat_map(|flight| flight.batch.records());
-        flight
-            .chain(&self.staged)
-            .take_while(|record| !self.in_memory_only(record))
-            .count()
-    }
-
-    /// The spill holds rows up to `key`.
-    pub(crate) fn inherit(&mut self, key: Option<Key>) {
-        self.spilled_through = self.spilled_through.max(key);
-    }
-
-    /// The last record that the spill has ever had.
-    pub(crate) fn spilled_through(&self) -> Option<Key> {
-        self.spilled_through
-    }
-
-    /// Where reading the spill goes on.
-    pub(crate) fn read_after(&self) -> Option<Key> {
-        self.last_staged().or(self.settled)
-    }
-
-    /// Since when something out of the ring has been in memory only, at the most.
-    pub(crate) fn memory_since(&self) -> Option<Instant> {
-        self.unspilled().next().map(|record| record.since)
-    }
-
-    /// When the oldest record that is in flight or staged was popped from the ring.
-    pub(crate) fn oldest_popped_ms(&self) -> Option<u64> {
-        let flight = self
-            .flight
-            .as_ref()
-            .and_then(|flight| flight.batch.records().first());
-        flight
-            .or(self.staged.front())
-            .map(|record| record.popped_ms)
-    }
-
-    /// When the oldest record behind the spill was popped from the ring.
-    pub(crate) fn oldest_drawn_ms(&self) -> Option<u64> {
-        self.drawn.front().map(|record| record.popped_ms)
-    }
-
-    /// The last record that the sink is known to have.
-    pub(crate) fn settled(&self) -> Option<Key> {
-        self.settled
-    }
-
-    pub(crate) fn in_flight(&self) -> bool {
-        self.flight.is_some()
-    }
-
-    pub(crate) fn staged(&self) -> usize {
-        self.staged.len()
-    }
-
-    pub(crate) fn drawn(&self) -> usize {
-        self.drawn.len()
-    }
-
-    pub(crate) fn staged_bytes(&self) -> u64 {
-        self.staged_bytes
-    }
-
-    pub(crate) fn drawn_bytes(&self) -> u64 {
-        self.drawn_bytes
-    }
-
+    /// The records that are not in flight.
     pub(crate) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
         self.staged.iter_mut().chain(&mut self.drawn)
-    }
-
-    fn last_staged(&self) -> Option<Key> {
-        let flight = || {
-            self.flight
-                .as_ref()
-                .and_then(|flight| flight.batch.records().last())
-        };
-        self.staged.back().or_else(flight).map(Record::key)
     }
 
     fn in_memory_only(&self, record: &Record) -> bool {
         Some(record.key()) > self.spilled_through
     }
+
+    /// How many of these, which are in order, the spill holds.
+    fn spilled_of(&self, records: &[Record]) -> usize {
+        records.partition_point(|record| !self.in_memory_only(record))
+    }
 }
+
+fn announce(record: Option<&mut Record>, local: u32, mut losses: Vec<Loss>) -> Option<Vec<Loss>> {
+    let Some(record) = record else {
+        return Some(losses);
+    };
+    if record.run.local == local {
+        for loss in record.losses.drain(..) {
+            loss.join(&mut losses);
+        }
+        record.losses = losses;
+    }
+    None
+}
+
+impl Tally {
+    pub(crate) fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Self {
+        let mut tally = Self::default();
+        for record in records {
+            tally.add(record);
+        }
+        tally
+    }
+
+    fn add(&mut self, record: &Record) {
+        self.entries += 1;
+        self.bytes += record.size();
+    }
+}
+
+mod depths;
+mod spilling;
 
 #[cfg(test)]
 mod tests;

@@ -1,23 +1,24 @@
-//! Tells how things stand: to `stats`, to the metrics, to `status.json`, and to the log.
+//! Reports the state: to `stats`, to the metrics, and to the log.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Drainer;
-use crate::event::Run;
 use crate::event::unix_ms;
+use crate::host::log;
 use crate::metrics::Metrics;
-use crate::policy::{Facts, Hand};
-use crate::spill::Spill;
+use crate::policy::{Cap, Facts, Hand};
+use crate::spill::View;
 use crate::stats::{Discarded, Health, State, Stats, Status};
-use crate::status::write_status;
 
-/// How often metrics and `status.json` are brought up to date, and losses summed up in the log.
+/// How often metrics are brought up to date, and losses summed up in the log.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What has been told so far.
+/// A disk that has not carried out an order for so long counts as away.
+const DISK_AWAY: Duration = Duration::from_secs(5);
+
+/// What was reported so far.
 #[derive(Debug)]
-pub(crate) struct Reporter {
+pub(crate) struct Reports {
     metrics: Metrics,
     next: Instant,
     state: State,
@@ -25,133 +26,145 @@ pub(crate) struct Reporter {
     evicted: u64,
 }
 
-impl Reporter {
-    pub(crate) fn new() -> Self {
+impl Reports {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             metrics: Metrics::new(),
-            next: Instant::now(),
+            next: now,
             state: State::Live,
             lost: 0,
             evicted: 0,
         }
     }
 
-    /// The last word of a run.
-    pub(crate) fn last(&mut self, dir: &Path, spill: &Spill, run: &Run, stats: &Stats) {
+    /// The last report of a run.
+    pub(crate) fn last(&mut self, view: &View, stats: &Stats) {
         self.log_state(stats);
-        self.periodic(dir, spill, run, stats, None);
+        self.periodic(view, stats);
     }
 
     fn log_state(&mut self, stats: &Stats) {
         if self.state != stats.state {
             let (from, to) = (self.state.as_str(), stats.state.as_str());
-            tracing::info!(target: "spillring", from, to, spilled = stats.spilled, "the state has changed");
+            log::info!(from, to, spilled = stats.spilled, "the state has changed");
             self.state = stats.state;
         }
     }
 
-    fn periodic(&mut self, dir: &Path, spill: &Spill, run: &Run, stats: &Stats, pid: Option<u32>) {
+    fn periodic(&mut self, view: &View, stats: &Stats) {
         let lost = stats.lost.total();
         if lost > self.lost {
-            tracing::error!(target: "spillring", lost = lost - self.lost, "entries were lost: {:?} so far", stats.lost);
+            let new = lost - self.lost;
+            log::error!(lost = new, "entries were lost: {:?} so far", stats.lost);
             self.lost = lost;
         }
         let evicted = stats.discarded.spill_evicted;
         if evicted > self.evicted {
-            tracing::error!(
-                target: "spillring", evicted = evicted - self.evicted, so_far = evicted,
+            log::error!(
+                evicted = evicted - self.evicted,
+                so_far = evicted,
                 "entries were evicted from the spill, which is at its cap"
             );
             self.evicted = evicted;
         }
-        let totals = spill.totals();
-        let backlog_max = spill.bytes_max().saturating_sub(totals.dead_letter_bytes);
+        let backlog_max = view.bytes_max.saturating_sub(view.totals.dead_letter_bytes);
         self.metrics.tell(stats, backlog_max);
-        let health = match pid {
-            Some(_) => Health::InUse,
-            None if spill.is_distrusted() || spill.is_salvaging() => Health::Damaged,
-            None => Health::Healthy,
-        };
-        let said = Status {
-            publisher: Some(spill.publisher()),
-            health,
-            damage: None,
-            run: Some(run.id),
-            pid,
-            at_ms: unix_ms(),
-            dead_letters: totals.dead_letters,
-            dead_letter_bytes: totals.dead_letter_bytes,
-            quarantined: Vec::new(),
-            stats: stats.clone(),
-        };
-        if let Err(error) = write_status(dir, &said) {
-            tracing::debug!(target: "spillring", %error, "status.json could not be written");
-        }
     }
 }
 
 impl Drainer {
-    /// Tells `stats` at every turn, the others once a second.
+    /// Reports to `stats` at every turn, to the others once a second.
     pub(super) fn report(&mut self, facts: &Facts) {
         let stats = self.stats(self.state(facts));
-        self.intake.blame_spill(facts.disk == Hand::Busy);
-        self.reporter.log_state(&stats);
+        self.ring.blame_spill(facts.disk.cap == Cap::Full);
+        self.reports.log_state(&stats);
         self.control.tell(stats);
-        if facts.now >= self.reporter.next {
-            self.reporter.next = facts.now + EVERY;
-            self.spill.tick();
-            if self.counts.unremoved > 0 {
-                self.tidy_settled(facts.now);
-            }
-            let stats = self.intake.stats();
-            let pid = Some(std::process::id());
-            self.reporter
-                .periodic(&self.config.spill_dir, &self.spill, &self.run, &stats, pid);
+        if facts.now >= self.reports.next {
+            self.reports.next = facts.now + EVERY;
+            let stats = self.ring.stats();
+            self.reports.periodic(&self.disk.view, &stats);
         }
     }
 
     /// The stats, without what only the ring and its publishers know.
     pub(super) fn stats(&self, state: State) -> Stats {
-        let totals = self.spill.totals();
-        let oldest_ms = self
-            .pipeline
-            .oldest_popped_ms()
-            .or_else(|| self.spill.oldest_popped_ms())
-            .or_else(|| self.pipeline.oldest_drawn_ms());
+        let view = &self.disk.view;
         Stats {
             state,
-            inherited: self.counts.inherited + self.spill.surplus(),
+            inherited: self.counts.inherited + view.surplus + self.disk.uncounted(),
+            accepted: self.ring.popped(),
             delivered: self.counts.delivered,
             replayed: self.counts.replayed,
             appended: self.counts.appended,
-            in_memory: self.pipeline.unspilled().count() as u64,
-            spilled: totals.entries.saturating_sub(self.counts.unremoved),
+            in_memory: self.pipeline.unspilled() as u64,
+            spilled: self.disk.spilled(),
             dead_lettered: self.counts.oversize + self.counts.rejected,
             oversize: self.counts.oversize,
             rejected: self.counts.rejected,
             delivery_errors: self.counts.delivery_errors,
             discarded: Discarded {
-                encode_error: self.intake.encode_errors(),
-                corrupt: self.spill.corrupt(),
-                spill_evicted: self.spill.evicted(),
+                encode_error: self.sequencer.encode_errors(),
+                corrupt: view.corrupt,
+                spill_evicted: view.evicted,
             },
-            spill_bytes: totals.bytes,
-            oldest_entry_age: oldest_ms
+            spill_bytes: self.disk.spill_bytes(),
+            oldest_entry_age: self
+                .oldest_popped_ms()
                 .map(|ms| Duration::from_millis(unix_ms().saturating_sub(ms))),
             ..Stats::default()
         }
     }
 
+    fn oldest_popped_ms(&self) -> Option<u64> {
+        let spilled = || {
+            let oldest = self.disk.view.oldest_popped_ms;
+            oldest.filter(|_| self.disk.spilled() > 0)
+        };
+        self.pipeline
+            .oldest_popped_ms()
+            .or_else(spilled)
+            .or_else(|| self.pipeline.oldest_drawn_ms())
+    }
+
     fn state(&self, facts: &Facts) -> State {
-        let backlog = self.spill.totals().entries > self.counts.unremoved;
-        match (facts.stopping, facts.disk, backlog) {
-            (Some(_), _, _) => State::Stopping,
+        let backlog = self.disk.spilled() > 0;
+        let trouble = self.sink.trouble.is_some();
+        let disk_away = facts.disk.cap == Cap::Absent
+            || matches!(facts.disk.writes, Hand::RestsUntil(_))
+            || self.disk.busy_for(facts.now) >= DISK_AWAY;
+        if facts.stopping.is_some() {
+            State::Stopping
+        } else if facts.disk.cap == Cap::Full && (backlog || trouble) {
             // At a cap that dead letters alone have reached, entries may still go to the sink.
-            (None, Hand::Busy, _) if backlog || self.sink.trouble.is_some() => State::SpillFull,
-            (None, Hand::RestsUntil(_), _) if self.sink.trouble.is_some() => State::DiskAway,
-            (None, _, true) if self.sink.trouble.is_some() => State::Spilling,
-            (None, _, true) => State::Replaying,
-            (None, _, false) => State::Live,
+            State::SpillFull
+        } else if disk_away && trouble {
+            State::DiskAway
+        } else if backlog && trouble {
+            State::Spilling
+        } else if backlog {
+            State::Replaying
+        } else {
+            State::Live
+        }
+    }
+
+    /// What `status.json` says.
+    pub(super) fn status(&self, pid: Option<u32>, stats: Stats) -> Status {
+        let totals = self.disk.view.totals;
+        Status {
+            publisher: Some(self.publisher),
+            health: match pid {
+                Some(_) => Health::InUse,
+                None => Health::Healthy,
+            },
+            damage: None,
+            run: Some(self.sequencer.run().id),
+            pid,
+            at_ms: unix_ms(),
+            dead_letters: totals.dead_letters,
+            dead_letter_bytes: totals.dead_letter_bytes,
+            quarantined: Vec::new(),
+            stats,
         }
     }
 }

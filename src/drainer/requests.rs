@@ -1,50 +1,95 @@
-//! What has been asked of the drainer and is not done yet.
+//! What was asked of the drainer and is not done yet.
 
 use std::time::{Duration, Instant};
 
 use crate::control::Request;
 use crate::event::Key;
-use crate::policy::Stopping;
+use crate::policy::{Flush, Stopping};
 use crate::stats::Stats;
 use crate::ticket::Promise;
 
 /// A limit that the clock cannot hold is as good as this.
 const FOREVER: Duration = Duration::from_hours(365 * 24);
 
+/// Flushes whose tickets were dropped are looked for each time so many were added.
+const PURGE_EVERY: usize = 1_024;
+
 /// Flushes and shutdowns under way.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     flushes: Vec<Flushing>,
+    added: usize,
     shutdowns: Vec<Promise<Stats>>,
     stopping: Option<Stopping>,
-    overdue: Overdue,
+    moved: Moved,
+    overdue: Milestone,
+    finished: Milestone,
 }
 
-/// Whether the end has been seen to be overdue.
+/// Whether anything has moved since the last turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Overdue {
+enum Moved {
     #[default]
-    Unseen,
-    Seen,
+    No,
+    Yes,
 }
 
-/// A flush first waits until all that stood in the ring when it was seen has been popped; what had been numbered by
-/// then must be settled or on disk. It waits on pops, not on an empty ring: publishers may keep that from ever coming.
+/// Whether a point of the end has been reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Milestone {
+    #[default]
+    Ahead,
+    Reached,
+}
+
+/// A flush first waits until all that was in the ring when it was seen has been popped. What had numbers by then must be
+/// acknowledged or on disk. It waits for pops, not for an empty ring: publishers may keep that from ever coming.
 #[derive(Debug)]
 struct Flushing {
     promise: Promise<()>,
     pops: u64,
     through: Option<Key>,
+    /// How many orders the disk had got when the flush was seen.
+    orders: u64,
+}
+
+/// How far everything has come, for flushes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// Entries that have left the ring.
+    pub(crate) popped: u64,
+    /// The place of the last of them.
+    pub(crate) last: Key,
+    /// The first entry that is in memory only.
+    pub(crate) unspilled_from: Option<Key>,
+    /// The first entry that is not acknowledged, as far as it is in memory; a place before all of them if the spill has
+    /// others.
+    pub(crate) undelivered_from: Option<Key>,
+    /// The newest order of the disk that has seen the files in place.
+    pub(crate) confirmed: u64,
 }
 
 impl Requests {
-    pub(crate) fn add(&mut self, request: Request, popped: u64, queued: usize, now: Instant) {
+    /// `popped` entries have left the ring, and `queued` are in it. The disk has got so many orders.
+    pub(crate) fn add(
+        &mut self,
+        request: Request,
+        popped: u64,
+        queued: usize,
+        orders: u64,
+        now: Instant,
+    ) {
         match request {
             Request::Flush(promise) => {
+                self.added += 1;
+                if self.added.is_multiple_of(PURGE_EVERY) {
+                    self.flushes.retain(|flushing| flushing.promise.is_wanted());
+                }
                 self.flushes.push(Flushing {
                     promise,
                     pops: popped + queued as u64,
                     through: None,
+                    orders,
                 });
             }
             Request::Shutdown(limit, promise) => {
@@ -61,53 +106,77 @@ impl Requests {
         }
     }
 
-    pub(crate) fn flushing(&self) -> bool {
-        !self.flushes.is_empty()
-    }
-
     /// Whether anything is asked for.
     pub(crate) fn pending(&self) -> bool {
-        self.flushing() || self.stopping.is_some()
+        !self.flushes.is_empty() || self.stopping.is_some()
     }
 
-    /// The time that a disk is given at the end counts from the first turn that can use it: the process may have stood
-    /// still, or a commit taken long, until after the deadline.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.stopping
+            .is_some_and(|stopping| now >= stopping.deadline)
+    }
+
+    /// What the flushes under way wait for.
+    pub(crate) fn flush(&self, progress: &Progress) -> Flush {
+        if self.flushes.is_empty() {
+            return Flush::None;
+        }
+        let spilled = |flushing: &Flushing| {
+            let through = flushing.through;
+            through.is_some_and(|through| progress.is_spilled(through))
+        };
+        if self.flushes.iter().all(spilled) {
+            Flush::Check
+        } else {
+            Flush::Wanted
+        }
+    }
+
+    /// The grace of an end counts from the first turn that can use it: the process may have been suspended, or an order
+    /// taken long, until after the deadline.
     pub(crate) fn stopping(&mut self, now: Instant) -> Option<Stopping> {
-        if let Some(stopping) = &mut self.stopping
-            && self.overdue == Overdue::Unseen
-            && now >= stopping.deadline
-        {
+        let stopping = self.stopping.as_mut()?;
+        let overdue = now >= stopping.deadline && self.overdue == Milestone::Ahead;
+        if overdue {
+            self.overdue = Milestone::Reached;
+        }
+        let moved = std::mem::take(&mut self.moved) == Moved::Yes;
+        if overdue || moved {
             stopping.progress_at = now;
-            self.overdue = Overdue::Seen;
         }
         self.stopping
     }
 
-    /// Something has moved: an end that is overdue has not become hopeless. It counts from when it was done, not from
-    /// when it was begun: a slow disk is not a dead one.
-    pub(crate) fn progress(&mut self) {
-        if let Some(stopping) = &mut self.stopping {
-            stopping.progress_at = Instant::now();
+    /// All is delivered or on disk. What is left of the end has a grace of its own.
+    pub(crate) fn finished(&mut self, now: Instant) -> Option<Stopping> {
+        let stopping = self.stopping.as_mut()?;
+        if self.finished == Milestone::Ahead {
+            self.finished = Milestone::Reached;
+            stopping.progress_at = now;
         }
+        self.stopping
     }
 
-    /// Takes out the flushes that are done, to be kept: `popped` entries have left the ring, the last of them is `last`, and the first
-    /// that is in memory only is `in_memory_from`.
-    pub(crate) fn take_flushed(
-        &mut self,
-        popped: u64,
-        last: Key,
-        in_memory_from: Option<Key>,
-    ) -> Vec<Promise<()>> {
+    /// Something has moved: an end that is overdue has not become hopeless. It counts from the next turn, not from when
+    /// it was begun: what takes long does not fail.
+    pub(crate) fn progress(&mut self) {
+        self.moved = Moved::Yes;
+    }
+
+    /// Takes out the promises of the flushes that are done, to be kept.
+    pub(crate) fn take_flushed(&mut self, progress: &Progress) -> Vec<Promise<()>> {
         for flushing in &mut self.flushes {
-            if flushing.pops <= popped {
-                flushing.through.get_or_insert(last);
+            if flushing.pops <= progress.popped {
+                flushing.through.get_or_insert(progress.last);
             }
         }
         let done = |flushing: &mut Flushing| {
-            flushing
-                .through
-                .is_some_and(|through| in_memory_from.is_none_or(|from| from > through))
+            let through = flushing.through;
+            through.is_some_and(|through| progress.is_done(through, flushing.orders))
         };
         let done = self.flushes.extract_if(.., done);
         done.map(|flushing| flushing.promise).collect()
@@ -121,26 +190,18 @@ impl Requests {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ticket::promise;
+impl Progress {
+    fn is_spilled(&self, through: Key) -> bool {
+        self.unspilled_from.is_none_or(|from| from > through)
+    }
 
-    /// The process stood still from before the deadline until long after it.
-    #[test]
-    fn the_grace_of_an_end_counts_from_the_first_turn_behind_its_deadline() {
-        let start = Instant::now();
-        let mut requests = Requests::default();
-        let (promise, _ticket) = promise();
-        let limit = Duration::from_millis(500);
-        requests.add(Request::Shutdown(limit, promise), 0, 0, start);
-        let progress_at = |requests: &mut Requests, now| {
-            requests.stopping(now).map(|stopping| stopping.progress_at)
-        };
-        assert_eq!(progress_at(&mut requests, start), Some(start));
-        let thawed = start + Duration::from_mins(10);
-        assert_eq!(progress_at(&mut requests, thawed), Some(thawed));
-        let later = thawed + Duration::from_secs(1);
-        assert_eq!(progress_at(&mut requests, later), Some(thawed));
+    /// Everything up to there is acknowledged; or on disk, and an order that was sent after the flush was seen has found
+    /// the files in place.
+    fn is_done(&self, through: Key, orders: u64) -> bool {
+        let delivered = self.undelivered_from.is_none_or(|from| from > through);
+        delivered || (self.is_spilled(through) && self.confirmed > orders)
     }
 }
+
+#[cfg(test)]
+mod tests;

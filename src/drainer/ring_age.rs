@@ -1,4 +1,4 @@
-//! How long the oldest entry of the ring has been there, at the most: told from looks at the ring alone, since no entry
+//! How long the oldest entry of the ring has been there, at the most: estimated from looks at the ring alone, since no entry
 //! carries a time.
 
 use std::time::Instant;

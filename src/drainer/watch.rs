@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::pipeline::APPEND_ROWS_MAX;
 use super::ring_age::RingAge;
-use crate::intake::Inside;
-use crate::spill::APPEND_ROWS_MAX;
+use super::source::Inside;
 
 /// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them: each
 /// look and each pop takes cache lines from the publishers that they are about to write. At the most, and for each slot of
@@ -12,7 +12,7 @@ use crate::spill::APPEND_ROWS_MAX;
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PER_SLOT: Duration = Duration::from_nanos(16);
 
-/// Looks at the ring as seldom as can be.
+/// Looks at the ring as seldom as possible.
 #[derive(Debug)]
 pub(super) struct RingWatch {
     gather: Duration,
@@ -20,6 +20,8 @@ pub(super) struct RingWatch {
     seen: u64,
     /// When so much was popped that what is left is no chunk.
     popped_at: Option<Instant>,
+    /// A publisher had not finished pushing what comes next: nothing can be popped for a moment.
+    stalled_until: Option<Instant>,
     age: RingAge,
 }
 
@@ -39,6 +41,7 @@ impl RingWatch {
             gather: GATHER_MAX.min(GATHER_PER_SLOT * slots.min(kib)),
             seen: 0,
             popped_at: None,
+            stalled_until: None,
             age: RingAge::default(),
         }
     }
@@ -51,10 +54,12 @@ impl RingWatch {
         now: Instant,
         inside: impl FnOnce() -> Inside,
     ) -> Seen {
-        let until = self.popped_at.map(|at| at + self.gather);
-        if let Some(until) = until.filter(|until| may_gather && *until > now) {
+        let gathers = self.popped_at.filter(|_| may_gather);
+        let until = self.stalled_until.max(gathers.map(|at| at + self.gather));
+        if let Some(until) = until.filter(|until| *until > now) {
             return Seen::Gathering(until);
         }
+        self.stalled_until = None;
         let inside = inside();
         self.seen = inside.entries;
         self.age.look(popped, inside.entries, now);
@@ -72,6 +77,11 @@ impl RingWatch {
         self.seen = self.seen.saturating_sub(entries);
         self.age.look(all, self.seen, now);
         self.popped_at = (self.seen < APPEND_ROWS_MAX as u64).then_some(now);
+    }
+
+    /// Nothing can be popped until then.
+    pub(super) fn stall(&mut self, until: Instant) {
+        self.stalled_until = Some(until);
     }
 
     /// Nothing in the ring is older; none if it was empty.
@@ -123,6 +133,19 @@ mod tests {
         assert_eq!(
             watch.look(false, 1, now, || inside(0)),
             Seen::Inside(inside(0))
+        );
+    }
+
+    #[test]
+    fn a_ring_that_gave_nothing_is_left_alone_for_a_moment_whoever_waits() {
+        let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
+        watch.look(false, 0, now, || inside(1));
+        watch.stall(now + GATHER_MAX);
+        let later = now + GATHER_MAX;
+        assert_eq!(watch.look(false, 0, now, unasked), Seen::Gathering(later));
+        assert_eq!(
+            watch.look(false, 0, later, || inside(1)),
+            Seen::Inside(inside(1))
         );
     }
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 /// Names one publisher for good: made once per spill directory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -69,11 +70,25 @@ pub struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Key(u64);
 
+/// A new `UUIDv7`. Those of one process are ordered by their creation, unless the wall clock is before 1970: then their time
+/// is 0 (`Uuid::now_v7` would panic).
+pub(crate) fn fresh_uuid() -> Uuid {
+    fresh_uuid_at(SystemTime::now())
+}
+
+fn fresh_uuid_at(now: SystemTime) -> Uuid {
+    if now < UNIX_EPOCH {
+        Uuid::new_v7(Timestamp::from_unix(NoContext, 0, 0))
+    } else {
+        Uuid::now_v7()
+    }
+}
+
 impl Run {
     /// The only run of a publisher.
     pub(crate) fn alone(publisher: PublisherId) -> Arc<Self> {
         Arc::new(Self {
-            id: RunId(Uuid::now_v7()),
+            id: RunId(fresh_uuid()),
             publisher,
             local: 1,
             previous: None,
@@ -150,6 +165,16 @@ impl Key {
         Self(self.0.saturating_sub(1))
     }
 
+    /// The place so many after this one, which may be of a later run.
+    pub(crate) fn after(self, count: u64) -> Self {
+        Self(self.0.saturating_add(count).min(i64::MAX.unsigned_abs()))
+    }
+
+    /// How many places there are from this one up to another.
+    pub(crate) fn distance(self, end: Self) -> u64 {
+        end.0.saturating_sub(self.0)
+    }
+
     /// As one number; see [`number`](Self::number).
     pub(crate) fn from_number(number: u64) -> Self {
         Self(number)
@@ -217,5 +242,21 @@ impl fmt::Display for Run {
             0 => Ok(()),
             count => write!(f, "; killed_starts={count}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_still_makes_ids() {
+        let [one, two] = [(); 2].map(|()| fresh_uuid_at(UNIX_EPOCH - Duration::from_secs(1)));
+        assert_ne!(one, two);
+        let time = one.get_timestamp().map(|time| time.to_unix());
+        assert_eq!((one.get_version_num(), time), (7, Some((0, 0))));
+        assert!(fresh_uuid() < fresh_uuid());
     }
 }

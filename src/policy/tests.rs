@@ -1,5 +1,7 @@
 //! The decision as a table: each row changes a quiet moment in one or two ways and names the step.
 
+mod disk;
+mod ending;
 mod eviction;
 mod gathering;
 
@@ -13,11 +15,27 @@ fn quiet(now: Instant) -> Facts {
         now,
         sink: Hand::Free,
         doubt: Doubt::None,
+        front: Front::Deliverable,
         staged: Staged::Nothing,
+        runs: Runs::Open,
         unread: Unread::None,
         ring: RingFacts::Empty,
-        memory_since: None,
-        disk: Hand::Free,
+        drawn: Drawn::Nothing,
+        memory: Memory::Empty,
+        waiting_since: None,
+        disk: DiskFacts {
+            order: OrderUnderWay::None,
+            writes: Hand::Free,
+            reads: Hand::Free,
+            upkeep: Hand::Free,
+            cap: Cap::Room,
+            identity: Due::No,
+            turn_over: Due::No,
+            retell: Due::No,
+            settle_since: None,
+            tick_at: now + PENDING,
+            end: End::Unnoted,
+        },
         reliefs: 0,
         flush: Flush::None,
         untold: Untold::Nothing,
@@ -33,6 +51,28 @@ fn step(change: impl FnOnce(&mut Facts)) -> Step {
     next(&facts)
 }
 
+/// So much in the ring, just arrived.
+fn fill(facts: &mut Facts, ring: RingFacts) {
+    facts.ring = ring;
+    facts.waiting_since = Some(facts.now);
+}
+
+/// So much staged, in memory only, just arrived.
+fn stage(facts: &mut Facts, staged: Staged) {
+    facts.staged = staged;
+    facts.memory = Memory::Waiting;
+    facts.waiting_since = Some(facts.now);
+}
+
+fn disk(step: DiskStep) -> Step {
+    Step::Disk(step)
+}
+
+/// What the disk may be busy with.
+fn busy_disks(now: Instant) -> [OrderUnderWay; 2] {
+    [OrderUnderWay::Other(now), OrderUnderWay::Append(now)]
+}
+
 #[test]
 fn a_quiet_moment_is_waited_out() {
     assert_eq!(step(|_| {}), Step::Wait(POLL));
@@ -40,25 +80,16 @@ fn a_quiet_moment_is_waited_out() {
 
 #[test]
 fn what_has_come_in_is_staged_and_then_delivered() {
-    let filled = |f: &mut Facts| {
-        f.ring = RingFacts::Some;
-        f.memory_since = Some(f.now);
-    };
-    assert_eq!(step(filled), Step::StageRing);
-    let staged = |f: &mut Facts| {
-        f.staged = Staged::Some;
-        f.memory_since = Some(f.now);
-    };
-    assert_eq!(step(staged), Step::Deliver);
+    assert_eq!(step(|f| fill(f, RingFacts::Some)), Step::StageRing);
+    assert_eq!(step(|f| stage(f, Staged::Some)), Step::Deliver);
 }
 
 #[test]
 fn a_batch_grows_while_there_is_more_and_no_longer() {
     let more = |staged| {
         step(move |f| {
-            f.staged = staged;
+            stage(f, staged);
             f.ring = RingFacts::Some;
-            f.memory_since = Some(f.now);
         })
     };
     assert_eq!(more(Staged::Some), Step::StageRing);
@@ -69,24 +100,115 @@ fn a_batch_grows_while_there_is_more_and_no_longer() {
 fn the_next_batch_is_staged_while_one_is_in_flight() {
     let busy = |staged| {
         step(move |f| {
+            stage(f, staged);
             f.sink = Hand::Busy;
-            f.staged = staged;
             f.ring = RingFacts::Some;
-            f.memory_since = Some(f.now);
         })
     };
     assert_eq!(busy(Staged::Some), Step::StageRing);
     assert_eq!(busy(Staged::Full), Step::Wait(POLL));
 }
 
+/// A frozen disk costs a healthy sink nothing.
+#[test]
+fn what_needs_no_disk_goes_on_while_the_disk_is_busy() {
+    let now = Instant::now();
+    for order in busy_disks(now) {
+        let busy = |change: fn(&mut Facts)| {
+            step(move |f| {
+                f.disk.order = order;
+                change(f);
+            })
+        };
+        assert_eq!(busy(|f| fill(f, RingFacts::High)), Step::StageRing);
+        assert_eq!(busy(|f| stage(f, Staged::Some)), Step::Deliver);
+        assert_eq!(busy(|f| f.doubt = Doubt::Ask), Step::Ask);
+        let drawn = |f: &mut Facts| {
+            f.drawn = Drawn::Chunk;
+            f.waiting_since = Some(f.now);
+        };
+        assert_eq!(busy(drawn), Step::StageDrawn);
+        // What is read already goes, though the next rows cannot be read now.
+        let backlog = |f: &mut Facts| {
+            f.staged = Staged::Some;
+            f.unread = Unread::Rows;
+        };
+        assert_eq!(busy(backlog), Step::Deliver);
+    }
+}
+
 #[test]
 fn nothing_is_delivered_in_doubt() {
     let doubtful = |f: &mut Facts| {
+        stage(f, Staged::Full);
         f.doubt = Doubt::Ask;
-        f.staged = Staged::Full;
-        f.memory_since = Some(f.now);
     };
     assert_eq!(step(doubtful), Step::Ask);
+}
+
+#[test]
+fn nothing_is_delivered_past_a_record_that_must_become_a_dead_letter() {
+    let refused = |change: fn(&mut Facts)| {
+        step(move |f| {
+            stage(f, Staged::Full);
+            f.front = Front::DeadLetter;
+            change(f);
+        })
+    };
+    assert_eq!(refused(|_| {}), disk(DiskStep::DeadLetter));
+    assert_eq!(
+        refused(|f| f.disk.order = OrderUnderWay::Other(f.now)),
+        Step::Wait(POLL)
+    );
+    assert_eq!(refused(|f| f.sink = Hand::Busy), Step::Wait(POLL));
+    assert_eq!(refused(|f| f.doubt = Doubt::Ask), Step::Ask);
+    let rests = |f: &mut Facts| f.disk.writes = Hand::RestsUntil(f.now + PENDING);
+    assert_eq!(refused(rests), Step::Wait(POLL));
+}
+
+#[test]
+fn nothing_is_sent_under_an_id_that_somebody_else_uses() {
+    let cloned = |change: fn(&mut Facts)| {
+        step(move |f| {
+            stage(f, Staged::Full);
+            f.doubt = Doubt::Ask;
+            f.disk.identity = Due::Now;
+            change(f);
+        })
+    };
+    assert_eq!(cloned(|_| {}), disk(DiskStep::RenewIdentity));
+    assert_eq!(
+        cloned(|f| f.disk.order = OrderUnderWay::Other(f.now)),
+        Step::Wait(POLL)
+    );
+}
+
+#[test]
+fn the_first_batch_of_a_run_waits_a_moment_for_the_disk_and_no_longer() {
+    let unopened = |left: Duration, order| {
+        step(move |f| {
+            stage(f, Staged::Some);
+            f.runs = Runs::Unopened(f.now + left);
+            f.disk.order = order;
+        })
+    };
+    assert_eq!(
+        unopened(OPEN_RUNS_MAX, OrderUnderWay::None),
+        disk(DiskStep::OpenRuns)
+    );
+    assert_eq!(
+        unopened(OPEN_RUNS_MAX, OrderUnderWay::Other(Instant::now())),
+        Step::Wait(POLL)
+    );
+    assert_eq!(
+        unopened(Duration::ZERO, OrderUnderWay::Other(Instant::now())),
+        Step::Deliver
+    );
+    assert_eq!(
+        step(|f| f.runs = Runs::Sent),
+        disk(DiskStep::OpenRuns),
+        "it is made up for"
+    );
 }
 
 #[test]
@@ -98,135 +220,27 @@ fn the_ring_never_overtakes_the_backlog() {
         RingFacts::High,
     ] {
         for staged in [Staged::Nothing, Staged::Some, Staged::Full] {
-            for sink in [Hand::Free, Hand::Busy] {
-                for disk in [Hand::Free, Hand::Busy] {
-                    let step = step(|f| {
-                        f.unread = Unread::Rows;
-                        f.ring = ring;
-                        f.staged = staged;
-                        f.sink = sink;
-                        f.disk = disk;
-                        f.memory_since = (ring != RingFacts::Empty).then_some(f.now);
-                    });
-                    assert_ne!(
-                        step,
-                        Step::StageRing,
-                        "{ring:?} {staged:?} {sink:?} {disk:?}"
-                    );
+            for sink in [Hand::Free, Hand::Busy, Hand::Gone] {
+                for cap in [Cap::Room, Cap::Evictable, Cap::Full, Cap::Absent] {
+                    for unread in [Unread::Rows, Unread::Paced] {
+                        for drawn in [Drawn::Nothing, Drawn::Chunk] {
+                            let step = step(|f| {
+                                f.unread = unread;
+                                f.ring = ring;
+                                f.staged = staged;
+                                f.sink = sink;
+                                f.disk.cap = cap;
+                                f.drawn = drawn;
+                                f.waiting_since = Some(f.now);
+                            });
+                            let overtakes = matches!(step, Step::StageRing | Step::StageDrawn);
+                            assert!(!overtakes, "{ring:?} {staged:?} {sink:?} {cap:?} {drawn:?}");
+                        }
+                    }
                 }
             }
         }
     }
-}
-
-#[test]
-fn a_busy_sink_is_relieved_past_the_high_water_mark_only() {
-    let busy = |ring| {
-        step(move |f| {
-            f.sink = Hand::Busy;
-            f.staged = Staged::Full;
-            f.ring = ring;
-            f.memory_since = Some(f.now);
-        })
-    };
-    assert_eq!(busy(RingFacts::Chunk), Step::Wait(POLL));
-    assert_eq!(busy(RingFacts::High), Step::Relieve);
-}
-
-#[test]
-fn nothing_pends_in_memory_for_longer_than_pending_max() {
-    let pending = |sink: Hand, waited: Duration| {
-        let start = Instant::now();
-        let mut facts = quiet(start + waited);
-        facts.sink = sink;
-        facts.staged = Staged::Full;
-        facts.memory_since = Some(start);
-        next(&facts)
-    };
-    let rest = Hand::RestsUntil(Instant::now() + PENDING * 100);
-    for sink in [Hand::Busy, rest] {
-        assert!(matches!(
-            pending(sink, PENDING.saturating_sub(POLL)),
-            Step::Wait(_)
-        ));
-        assert_eq!(pending(sink, PENDING), Step::Relieve);
-    }
-}
-
-#[test]
-fn behind_a_backlog_the_ring_is_relieved_a_chunk_at_a_time() {
-    let behind = |ring| {
-        step(move |f| {
-            f.unread = Unread::Rows;
-            f.sink = Hand::Busy;
-            f.staged = Staged::Full;
-            f.ring = ring;
-            f.memory_since = Some(f.now);
-        })
-    };
-    assert_eq!(behind(RingFacts::Some), Step::Wait(POLL));
-    assert_eq!(behind(RingFacts::Chunk), Step::Relieve);
-}
-
-#[test]
-fn relief_and_replay_take_turns() {
-    let flooded = |ring, reliefs, staged| {
-        step(move |f| {
-            f.unread = Unread::Rows;
-            f.ring = ring;
-            f.reliefs = reliefs;
-            f.staged = staged;
-            f.memory_since = Some(f.now);
-        })
-    };
-    for (ring, turns) in [(RingFacts::Chunk, 1), (RingFacts::High, RELIEFS_MAX)] {
-        for reliefs in 0..turns {
-            assert_eq!(flooded(ring, reliefs, Staged::Nothing), Step::Relieve);
-        }
-        assert_eq!(flooded(ring, turns, Staged::Nothing), Step::StageSpill);
-        assert_eq!(flooded(ring, 0, Staged::Full), Step::Deliver);
-    }
-}
-
-#[test]
-fn a_full_or_resting_disk_is_left_alone() {
-    for disk in [Hand::Busy, Hand::RestsUntil(Instant::now() + PENDING)] {
-        let step = step(|f| {
-            f.sink = Hand::Busy;
-            f.staged = Staged::Full;
-            f.ring = RingFacts::High;
-            f.memory_since = Some(f.now);
-            f.disk = disk;
-        });
-        assert!(matches!(step, Step::Wait(_)), "{step:?}");
-    }
-}
-
-#[test]
-fn a_flush_goes_to_disk_at_once_if_the_sink_does_not_take() {
-    let flushing = |change: fn(&mut Facts)| {
-        step(move |f| {
-            f.flush = Flush::Wanted;
-            f.staged = Staged::Full;
-            f.memory_since = Some(f.now);
-            change(f);
-        })
-    };
-    assert!(
-        matches!(flushing(|f| f.sink = Hand::Busy), Step::Wait(_)),
-        "it may be acknowledged any moment"
-    );
-    assert_eq!(
-        flushing(|f| f.sink = Hand::RestsUntil(f.now + PENDING)),
-        Step::Relieve
-    );
-    assert_eq!(
-        flushing(|f| {
-            f.sink = Hand::Busy;
-            f.unread = Unread::Rows;
-        }),
-        Step::Relieve
-    );
 }
 
 #[test]
@@ -241,97 +255,7 @@ fn a_resting_sink_is_tried_when_its_rest_is_over() {
 }
 
 #[test]
-fn an_end_delivers_until_its_deadline_then_spills_then_stops() {
-    let start = Instant::now();
-    let mut facts = quiet(start);
-    facts.stopping = Some(Stopping {
-        deadline: start + PENDING,
-        progress_at: start,
-    });
-    assert_eq!(next(&facts), Step::Stop);
-    facts.staged = Staged::Some;
-    facts.memory_since = Some(start);
-    assert_eq!(next(&facts), Step::Deliver);
-    facts.sink = Hand::Busy;
-    facts.now = start + PENDING;
-    for disk in [
-        Hand::Free,
-        Hand::Busy,
-        Hand::RestsUntil(start + PENDING * 2),
-    ] {
-        facts.disk = disk;
-        assert_eq!(
-            next(&facts),
-            Step::Relieve,
-            "keeping comes before caps and rests"
-        );
-    }
-    facts.memory_since = None;
-    facts.unread = Unread::Rows;
-    assert_eq!(next(&facts), Step::Stop);
-}
-
-#[test]
-fn an_end_that_can_put_nothing_anywhere_comes_all_the_same() {
-    let start = Instant::now();
-    let mut facts = quiet(start + STOP_GRACE);
-    facts.stopping = Some(Stopping {
-        deadline: start,
-        progress_at: start,
-    });
-    facts.ring = RingFacts::Some;
-    facts.memory_since = Some(start);
-    assert_eq!(next(&facts), Step::Stop);
-    facts.stopping = Some(Stopping {
-        deadline: start,
-        progress_at: start + POLL,
-    });
-    assert_eq!(next(&facts), Step::Relieve, "something still moves");
-}
-
-#[test]
-fn backoff_doubles_up_to_its_bound_and_starts_anew() {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-    let pauses: Vec<_> = (0..6)
-        .map(|_| backoff.pause(1.0, Duration::MAX).as_millis())
-        .collect();
-    assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
-    assert_eq!(
-        backoff.pause(0.5, Duration::MAX),
-        Duration::from_millis(500)
-    );
-    backoff.reset();
-    assert_eq!(
-        backoff.pause(1.0, Duration::MAX),
-        Duration::from_millis(100)
-    );
-    for _ in 0..100 {
-        assert!(backoff.pause(1.0, Duration::MAX) <= Duration::from_secs(1));
-    }
-}
-
-#[test]
-fn rows_that_cannot_be_read_are_waited_for_and_nothing_overtakes_them() {
-    let unreadable = |f: &mut Facts| {
-        f.unread = Unread::Resting;
-        f.ring = RingFacts::Some;
-        f.memory_since = Some(f.now);
-    };
-    assert_eq!(step(unreadable), Step::Wait(POLL));
-    let old = |f: &mut Facts| {
-        unreadable(f);
-        f.memory_since = f.now.checked_sub(PENDING);
-    };
-    assert_eq!(step(old), Step::Relieve);
-    let flushed = |f: &mut Facts| {
-        unreadable(f);
-        f.flush = Flush::Wanted;
-    };
-    assert_eq!(step(flushed), Step::Relieve);
-}
-
-#[test]
-fn losses_behind_the_last_entry_are_told_at_the_end_if_time_is_left() {
+fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
     let ending = |sink, left: Duration| {
         step(move |f| {
             f.untold = Untold::Losses;
@@ -345,5 +269,5 @@ fn losses_behind_the_last_entry_are_told_at_the_end_if_time_is_left() {
     assert_eq!(step(|f| f.untold = Untold::Losses), Step::Wait(POLL));
     assert_eq!(ending(Hand::Free, PENDING), Step::Deliver);
     assert!(matches!(ending(Hand::Busy, PENDING), Step::Wait(_)));
-    assert_eq!(ending(Hand::Free, Duration::ZERO), Step::Stop);
+    assert_eq!(ending(Hand::Free, Duration::ZERO), disk(DiskStep::End));
 }

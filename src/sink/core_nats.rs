@@ -11,6 +11,7 @@ use super::{BoxFuture, Delivery, Sink};
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::{ConfigError, SinkError};
 use crate::event::{Batch, Position, PublisherId, Record};
+use crate::host::log;
 
 /// Publishes entries to a NATS server **at most once**, as Agent Assembly's own sink does, for servers without
 /// `JetStream`. Where there is one, use [`JetStreamSink`](crate::JetStreamSink).
@@ -86,8 +87,8 @@ impl AtMostOnceNatsSink {
         let connection = Connection::open(&self.config, &self.discovered, until).await?;
         self.discovered = connection.discovered(self.config.discovered_servers);
         if self.told == Told::NotYet {
-            tracing::warn!(
-                target: "spillring", server = connection.server(),
+            log::warning!(
+                server = connection.server(),
                 "NATS takes entries without JetStream: each is sent at most once, no one acknowledges it, and what \
                  nobody subscribes to is lost"
             );
@@ -124,7 +125,9 @@ impl AtMostOnceNatsSink {
         }
         let written = timeout_at(until, link.connection.client().flush()).await;
         if !matches!(written, Ok(Ok(()))) {
-            tracing::warn!(target: "spillring", "the NATS server reads nothing, or is gone: what it was sent last may be lost");
+            log::warning!(
+                "the NATS server reads nothing, or is gone: what it was sent last may be lost"
+            );
         }
         self.link = Some(link);
         Delivery::all(batch)

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{BoxFuture, Delivery, Sink};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId, Record};
+use crate::host;
 
 /// Delivers entries one at a time to an asynchronous function: what stores them elsewhere, in a database or through a
 /// client of one's own, such as an implementation of Agent Assembly's `AuditSink`.
@@ -113,7 +114,10 @@ where
                 let why = match timeout_at(begun + batch.limit(), emit.catch_unwind()).await {
                     Ok(Ok(Ok(()))) => continue,
                     Ok(Ok(Err(why))) => why,
-                    Ok(Err(_panic)) => unknown("the function panicked"),
+                    Ok(Err(panic)) => {
+                        host::drop_quietly(panic);
+                        unknown("the function panicked")
+                    }
                     Err(_elapsed) => unknown("an entry was not taken within `ack_timeout`"),
                 };
                 return Delivery::stopped(stored, why);

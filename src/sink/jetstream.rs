@@ -59,6 +59,7 @@ use super::{BoxFuture, Delivery, Sink};
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::{ConfigError, SinkError};
 use crate::event::{Batch, Position, PublisherId};
+use crate::host::{self, log};
 
 /// How long `position` may take, connecting included.
 const POSITION_MAX: Duration = Duration::from_secs(5);
@@ -168,8 +169,8 @@ impl JetStreamSink {
     fn warn_once(&mut self, found: &Found) {
         let warning = found.weaknesses.join("; ");
         if self.warned != warning && !warning.is_empty() {
-            counter!("aa_audit_stream_changes_total", "kind" => "weak").increment(1);
-            tracing::warn!(target: "spillring", stream = %self.config.stream, "the stream weakens what is promised: {warning}");
+            host::call(|| counter!("aa_audit_stream_changes_total", "kind" => "weak").increment(1));
+            log::warning!(stream = %self.config.stream, "the stream weakens what is promised: {warning}");
         }
         self.warned = warning;
     }
@@ -185,9 +186,9 @@ impl JetStreamSink {
         }
         match stopped.filter(|_| now != Told::Up) {
             None => {
-                tracing::info!(target: "spillring", server, stream = %self.config.stream, "NATS takes entries");
+                log::info!(server, stream = %self.config.stream, "NATS takes entries");
             }
-            Some(why) => tracing::warn!(target: "spillring", "NATS takes no entries: {why}"),
+            Some(why) => log::warning!("NATS takes no entries: {why}"),
         }
         self.told = now;
     }
@@ -273,9 +274,8 @@ impl JetStreamSink {
     fn tell_doubles(&mut self, duplicate_window: Duration) {
         let late = |since: &Instant| since.elapsed() > duplicate_window;
         if self.doubtful_since.take_if(|since| late(since)).is_some() {
-            counter!("aa_audit_late_resends_total").increment(1);
-            tracing::warn!(
-                target: "spillring",
+            host::call(|| counter!("aa_audit_late_resends_total").increment(1));
+            log::warning!(
                 "entries in doubt are sent again behind the stream's duplicate window: some may be stored twice, under the same ids"
             );
         }

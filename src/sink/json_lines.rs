@@ -53,6 +53,7 @@ use std::path::{Path, PathBuf};
 use crate::config::SpillDurability;
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId};
+use crate::host::log;
 use crate::sink::{BoxFuture, Delivery, Sink};
 use files::{LedgerFile, Step};
 use ledger::{Account, Line};
@@ -122,11 +123,14 @@ struct Open {
 }
 
 impl JsonLinesSink {
-    /// Entries go to the end of the file at `path`.
+    /// Entries go to the end of the file at `path`. If relative, then to the current directory at this call: the file
+    /// stays where it is when the host changes its directory later.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
         Self {
-            path: path.into(),
+            // Where there is no current directory, opening the file will say so.
+            path: std::path::absolute(&path).unwrap_or(path),
             durability: SpillDurability::default(),
             page: Page::default(),
             open: None,
@@ -213,7 +217,10 @@ impl Open {
     /// Whether both files are still those at the path, and the output as long as the ledger says.
     fn is_undisturbed(&mut self, path: &Path) -> Result<bool, SinkError> {
         if self.ledger.is_missing() {
-            tracing::warn!(target: "spillring", "the ledger of {} was removed: written again", path.display());
+            log::warning!(
+                "the ledger of {} was removed: written again",
+                path.display()
+            );
             self.ledger.rewrite(&self.account)?;
         }
         let length = self.output.metadata().step("look at", path)?.len();
@@ -283,14 +290,13 @@ impl Open {
             .take_back()
             .and_then(|()| self.output.set_len(self.account.end()));
         if let Err(error) = cut {
-            tracing::warn!(target: "spillring", "cannot cut {} back yet: {error}", path.display());
+            log::warning!("cannot cut {} back yet: {error}", path.display());
         }
     }
 }
 
 fn complain(ledger: &Path, damage: &str, path: &Path) {
-    tracing::error!(
-        target: "spillring",
+    log::error!(
         "{} is damaged: {damage}; the positions in its good lines hold, {} stays as it is, entries go on behind it, and \
          what had not been acknowledged may stand there twice",
         ledger.display(),

@@ -6,29 +6,30 @@
 //!                   spill meanwhile; holds the publisher's process id, for messages only. The folder itself is locked
 //!                   by a publisher that waits for those who look
 //!   identity        the publisher's id
-//!   mark            what the database holds, so that what vanishes from it is noticed
-//!   reserve         room that is given back when the disk is full
-//!   status.json     how things stand, renamed into place
-//!   db/             the database with its WAL: a folder of its own, so that it can be set aside as a whole
-//!     spill.sqlite3
-//!   db.salvaging.<unix seconds>/, db.quarantined.<unix seconds>/    databases that were set aside
+//!   watermark       how far delivery and writing have come
+//!   index.sqlite3   runs, dead letters, numbers that will not be delivered, imports
+//!   segments/       the backlog: <first key>-<attempt>.sqlite3, and what was damaged: *.damaged
+//!   status.json     the state of the publisher, renamed into place
+//!   db/             the database of the first versions, until it is delivered
 //! ```
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::SpillError;
 use crate::event::PublisherId;
 
+use super::adopt;
+use super::change::Change;
+use super::files::is_missing;
 use super::identity::read_identity;
 use super::lock::Lock;
-use super::{quarantine, reserve};
+use super::watermark::WATERMARK;
 
-const MARK: &str = "mark";
-pub(super) const DATABASE_FOLDER: &str = "db";
-pub(super) const DATABASE: &str = "spill.sqlite3";
+const INDEX: &str = "index.sqlite3";
+const SEGMENTS: &str = "segments";
 
 /// A spill directory that no other publisher is in: taken by the one publisher, or by one or more lookers.
 #[derive(Debug)]
@@ -80,8 +81,8 @@ impl Directory {
 
     /// Whether a publisher has ever used the directory, as far as can be seen.
     pub(super) fn is_known(path: &Path) -> Result<bool, SpillError> {
-        let files = [path.join(MARK), path.join(DATABASE_FOLDER).join(DATABASE)];
-        Ok(files.iter().any(|file| file.exists()) || quarantine::waiting(path)?.is_some())
+        let files = [WATERMARK, INDEX, SEGMENTS].map(|name| path.join(name));
+        Ok(files.iter().any(|file| !is_missing(file)) || !adopt::databases(path)?.is_empty())
     }
 
     /// Says, to one who looks for long, that a publisher is waiting for the directory.
@@ -94,14 +95,15 @@ impl Directory {
         self.lock.is_some()
     }
 
-    /// Makes anew what has vanished, if anything has: the directory, and in it the lock and who the publisher is.
-    pub(super) fn restore(&mut self, publisher: PublisherId) -> Result<(), SpillError> {
-        if self.lock.as_ref().is_some_and(Lock::stands) {
-            return Ok(());
+    /// Makes again what has vanished, if anything has: the directory, and in it the lock and who the publisher is. Answers
+    /// whether it had to.
+    pub(super) fn restore(&mut self, publisher: PublisherId) -> Result<bool, SpillError> {
+        if self.lock.as_ref().is_some_and(Lock::is_in_place) {
+            return Ok(false);
         }
-        let anew = Self::take(&self.path)?;
-        match read_identity(&anew.path)? {
-            None => anew.write_identity(publisher)?,
+        let again = Self::take(&self.path)?;
+        match read_identity(&again.path)? {
+            None => again.write_identity(publisher)?,
             Some(other) if other != publisher => {
                 return Err(SpillError::OtherPublisher {
                     dir: self.path.clone(),
@@ -109,61 +111,86 @@ impl Directory {
             }
             Some(_) => {}
         }
-        *self = anew;
-        Ok(())
+        *self = again;
+        Ok(true)
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn mark(&self) -> PathBuf {
-        self.path.join(MARK)
+    pub(super) fn watermark(&self) -> PathBuf {
+        self.path.join(WATERMARK)
     }
 
-    pub(crate) fn database(&self) -> PathBuf {
-        self.path.join(DATABASE_FOLDER).join(DATABASE)
+    pub(super) fn index(&self) -> PathBuf {
+        self.path.join(INDEX)
     }
 
-    /// Makes the database's file with its mode before `SQLite` does, because the WAL takes its mode from it.
-    ///
-    /// Only to be called before `SQLite` has the file: closing any other handle to it drops `SQLite`'s locks.
-    pub(super) fn prepare_database(&self) -> Result<(), SpillError> {
-        make_folder(&self.path.join(DATABASE_FOLDER))?;
-        let file = self.database();
-        match private_file(OpenOptions::new().create_new(true), &file) {
-            Ok(_) => sync_folder(&self.path.join(DATABASE_FOLDER)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(io_error("make", file)(error)),
-        }
+    pub(super) fn segments(&self) -> PathBuf {
+        self.path.join(SEGMENTS)
+    }
+
+    /// The database that holds the dead letters, if there is one.
+    pub(super) fn letters(&self) -> Option<PathBuf> {
+        let index = Some(self.index()).filter(|index| !is_missing(index));
+        index.or_else(|| adopt::databases(&self.path).ok()?.pop())
     }
 
     /// Half of what the disk would have free without this spill: the same at every start, however full the spill is.
-    pub(super) fn half_of_free_bytes(&self) -> Result<u64, SpillError> {
-        let free =
-            reserve::free_bytes(&self.path).map_err(io_error("measure", self.path.clone()))?;
-        let own: u64 = [self.database(), self.path.join(reserve::RESERVE)]
-            .iter()
-            .filter_map(|file| std::fs::metadata(file).ok())
-            .map(|file| file.len())
-            .sum();
+    pub(super) fn half_of_free_bytes(&self, own: u64) -> Result<u64, SpillError> {
+        let free = free_bytes(&self.path).map_err(io_error("measure", self.path.clone()))?;
         Ok(free.saturating_add(own) / 2)
     }
+}
+
+/// What the disk has free for this user.
+pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Whether the disk takes a small file: `SQLite` does not say whether it is a quota or the number of files that is used up.
+pub(super) fn has_room(dir: &Path) -> bool {
+    // A segment is a file with a log, and a journal while it is made.
+    let files = ["room", "room-wal", "room-journal"].map(|name| dir.join(name));
+    let tried = files.iter().try_for_each(|file| fs::write(file, [0; 4096]));
+    for file in &files {
+        let _gone = fs::remove_file(file);
+    }
+    !tried.is_err_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    })
 }
 
 /// Puts a file of mode 0600 into a folder: whoever reads it sees the old content or the new one, nothing between.
 pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], persist: Persist) -> io::Result<()> {
     let new = dir.join(format!("{name}.new"));
-    let mut file = private_file(OpenOptions::new().create(true).truncate(true), &new)?;
-    file.write_all(content)?;
+    let make = || private_file(OpenOptions::new().create(true).truncate(true), &new);
+    let mut file = Change::Make(&new).make(make)?;
+    Change::Write(&new, 0, content).make(|| file.write_all(content))?;
     if persist == Persist::Synced {
-        file.sync_all()?;
+        Change::Sync(&new).make(|| file.sync_all())?;
     }
-    std::fs::rename(&new, dir.join(name))?;
+    let to = dir.join(name);
+    Change::Rename(&new, &to).make(|| std::fs::rename(&new, &to))?;
     if persist == Persist::Synced {
-        File::open(dir)?.sync_all()?;
+        Change::SyncFolder(dir).make(|| File::open(dir)?.sync_all())?;
     }
     Ok(())
+}
+
+/// Writes over a file where it is, which needs no room. A reader may meet the old content and the new one mixed.
+pub(crate) fn overwrite(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let path = dir.join(name);
+    let file = OpenOptions::new().write(true).open(&path)?;
+    Change::Write(&path, 0, content).make(|| {
+        file.write_all_at(content, 0)?;
+        file.set_len(content.len() as u64)
+    })
 }
 
 pub(crate) fn io_error(
@@ -183,7 +210,7 @@ pub(crate) fn missing(dir: &Path) -> SpillError {
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), SpillError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), SpillError> {
     if path.is_dir() {
         return Ok(());
     }
@@ -198,8 +225,9 @@ fn make_folder(path: &Path) -> Result<(), SpillError> {
 }
 
 pub(super) fn sync_folder(path: &Path) -> Result<(), SpillError> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
+    let folder = || File::open(path).and_then(|folder| folder.sync_all());
+    Change::SyncFolder(path)
+        .make(folder)
         .map_err(io_error("sync", path.to_owned()))
 }
 

@@ -1,233 +1,291 @@
-//! Eviction: at the cap the oldest entries make room, and losses take their place.
+//! Eviction: at the cap the oldest segment makes room, and losses take the place of its entries.
 //!
-//! An entry goes only if another of its run stands behind it, which then tells of it as of any loss. So the newest entry
-//! of each run stays, no run vanishes from the stream, and the backlog is never emptied. Losses in front of what goes are
-//! joined with it just as that entry would tell them: they stay few, however long this goes on.
+//! The newest entry of each run stays, so that no run vanishes from the stream, and an entry announces the others. Where a
+//! run ends in the segment, that entry moves into a segment of its own, which has the same first key and so takes the
+//! place of the other one the moment it is there.
+
+use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, Record};
+use crate::host::log;
 
-use super::database::{Database, Work, database_error, int, uint};
-use super::fold::Fold;
-use super::read::{Found, record};
-use super::rows::{self, Row};
-use super::runs::Runs;
-use super::{APPEND_ROWS_MAX, Spill};
+use super::absent::Absent;
+use super::active::{Active, Write};
+use super::orders::{Evictable, SinkMayHave};
+use super::row::{ACCOUNTED, Content, ENTRY, Found, int, kind, reason, uint};
+use super::schema::{self, database_error};
+use super::segments::{Origin, Segment, Segments};
+use super::{Spill, runs};
 
-/// How many entries one transaction evicts at the most.
-const EVICT_ROWS_MAX: u64 = 4 * APPEND_ROWS_MAX as u64;
+/// How much of the backlog a batch of an earlier run may be, which the sink may have.
+const OLDEST_BATCH_BYTES: u64 = 4 << 20;
 
-/// Which entries may be evicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Evictable {
-    /// Those behind it: the sink may have the others, or memory has.
-    pub(crate) after: Option<Key>,
-    /// Those before it: memory has the others, and will write them once more.
-    pub(crate) before: Option<Key>,
-}
-
-/// What has come of evicting since the spill was opened.
+/// What a segment holds, in short.
 #[derive(Debug, Default)]
-pub(super) struct Evictions {
-    entries: u64,
-    passed: Option<Passed>,
-}
-
-/// The newest entry that was kept because the next one is of another run. Between where looking began and there is
-/// nothing left to evict.
-#[derive(Debug, Clone, Copy)]
-struct Passed {
-    after: Option<Key>,
-    kept: Key,
-}
-
-/// What is to be evicted, oldest first.
-#[derive(Debug, Default)]
-struct Doomed {
-    stretches: Vec<Stretch>,
+struct Summary {
+    /// Rows of entries, also of those that will not be delivered anyway.
+    rows: u64,
+    /// The other entries but those that stay, and their bytes.
     entries: u64,
     bytes: u64,
-    /// The last entry seen. It goes if the next one is of its run.
-    last: Option<Seen>,
-    /// The last entry that stays because the next one is of another run.
-    kept: Option<Key>,
-}
-
-/// An entry, with the losses before it.
-#[derive(Debug)]
-struct Seen {
-    key: Key,
-    losses: Vec<Loss>,
-    bytes: u64,
-}
-
-/// Neighbours of one run, which are losses from now on, those included that were.
-#[derive(Debug)]
-struct Stretch {
-    first: Key,
-    last: Key,
-    losses: Vec<Loss>,
+    /// Numbers that will not be delivered, one after the other, and why.
+    lost: Vec<(Key, Vec<Loss>)>,
+    /// Numbers that are accounted for elsewhere.
+    accounted: Vec<(Key, u64)>,
+    /// The newest entry of each run that ends in the segment.
+    newest: BTreeMap<u32, Key>,
 }
 
 impl Spill {
-    /// Evicts the oldest entries that may be, about `bytes` of them, in one transaction. Returns how many: 0 if there are
-    /// none.
-    pub(crate) fn evict(&mut self, evictable: Evictable, bytes: u64) -> Result<u64, SpillError> {
-        let passed = self.evictions.passed;
-        let passed = passed.filter(|passed| passed.after <= evictable.after);
-        let after = evictable.after.max(passed.map(|passed| passed.kept));
-        let mut fold = Fold::new(after);
-        let runs = &self.runs;
-        let within = Evictable { after, ..evictable };
-        let doomed = self.store.read(|database| {
-            doom(database, runs, &mut fold, within, bytes).map_err(database_error("read"))
-        })?;
-        self.repair(&fold)?;
-        let kept = doomed.kept.map(|kept| Passed {
-            after: evictable.after,
-            kept,
-        });
-        self.evictions.passed = kept.or(passed);
-        if doomed.entries == 0 {
-            return Ok(0);
+    /// Evicts the oldest segment that may be. Answers how many entries were evicted: 0 if none may be.
+    pub(super) fn evict(&mut self, evictable: Evictable) -> Result<u64, SpillError> {
+        let mut evicted = 0;
+        let mut freed = 0;
+        while freed < evictable.bytes.max(1)
+            && let Some(segment) = self.evictable_segment(evictable)
+        {
+            let (entries, bytes) = self.evict_segment(&segment)?;
+            evicted += entries;
+            freed += bytes;
         }
-        let before = self.totals().entries;
-        let done = self.store.write(|database| {
-            database.transact("evict from", |work| {
-                doomed
-                    .stretches
-                    .iter()
-                    .try_for_each(|stretch| evict(work, stretch))
-            })
+        Ok(evicted)
+    }
+
+    /// The oldest segment, of which memory and the sink have nothing, that is not being written to. What this run wrote was
+    /// sent only once the sink had said how far it had come.
+    fn evictable_segment(&self, evictable: Evictable) -> Option<Segment> {
+        let delivered = self.delivered.unwrap_or_default();
+        let after = evictable.after.unwrap_or_default().max(delivered);
+        let mut kept = match evictable.doubt {
+            SinkMayHave::Nothing => 0,
+            SinkMayHave::OldestBatch => OLDEST_BATCH_BYTES,
+        };
+        for segment in self.segments.iter() {
+            let end = self.end_if_at_rest(segment)?;
+            if end <= delivered.after(1) {
+                continue;
+            }
+            if kept > 0 && segment.first <= self.inherited {
+                let count = self.count_in(segment, delivered, end).unwrap_or_default();
+                kept = kept.saturating_sub(count.bytes);
+                continue;
+            }
+            let untouched = segment.first > after && segment.origin == Origin::Segment;
+            if untouched && !self.evicted_already.contains(&segment.path) {
+                return Some(segment.clone());
+            }
+        }
+        None
+    }
+
+    /// The first key that the segment does not own; `None` if it is being written to.
+    fn end_if_at_rest(&self, segment: &Segment) -> Option<Key> {
+        let end = self.segments.end_of(segment);
+        end.or_else(|| self.active.is_none().then(|| self.newest.after(1)))
+    }
+
+    fn evict_segment(&mut self, segment: &Segment) -> Result<(u64, u64), SpillError> {
+        let read = schema::open_to_read(&segment.path).and_then(|conn| {
+            let summary = self.summarise(segment, &conn)?;
+            Ok((conn, summary))
         });
-        // A commit that failed may have happened all the same.
-        let evicted = before.saturating_sub(self.totals().entries);
-        self.evictions.entries += evicted;
-        done.map(|()| evicted)
+        let (conn, summary) = match read {
+            Ok((conn, summary)) if summary.rows > summary.newest.len() as u64 => (conn, summary),
+            read => {
+                if let Err(error) = read {
+                    log::error!(%error, file = %segment.path.display(), "a segment that cannot be read is not evicted");
+                }
+                self.evicted_already.insert(segment.path.clone());
+                return Ok((0, 0));
+            }
+        };
+        // Killed after this, the file is still there, and what is lost of it is known.
+        self.note_evicted(&summary)?;
+        self.keep_digests(segment)?;
+        self.keep_newest(segment, &conn, &summary)?;
+        drop(conn);
+        if let Err(error) = self.segments.delete(segment) {
+            log::warning!(%error, "an evicted segment cannot be deleted yet");
+            self.segments.forget(segment);
+        }
+        Ok((summary.entries, summary.bytes))
     }
 
-    /// The last entry of the oldest batch that could be made of this backlog within these bounds; a single entry may be
-    /// larger.
-    pub(crate) fn batch_end(
+    fn note_evicted(&mut self, summary: &Summary) -> Result<(), SpillError> {
+        for (first, losses) in &summary.lost {
+            let mut first = *first;
+            for loss in losses {
+                self.index
+                    .absent
+                    .cover(first, loss.count, kind(loss.reason));
+                first = first.after(loss.count);
+            }
+        }
+        for &(first, count) in &summary.accounted {
+            self.index.absent.cover_rest(first, count, ACCOUNTED);
+        }
+        self.index.taken += summary.entries;
+        let saved = self.index.save(self.now);
+        let gone = summary.entries.min(self.entries);
+        self.entries -= gone;
+        self.surplus += summary.entries - gone;
+        self.bytes = self.bytes.saturating_sub(summary.bytes);
+        self.evicted += summary.entries;
+        self.write_watermark();
+        saved
+    }
+
+    /// The record with this key, if it is sound.
+    fn record_at(&self, conn: &Connection, key: Key) -> Result<Option<Record>, SpillError> {
+        let sql = "SELECT key, kind, count, popped_ms, checksum, requeued, subject, bytes FROM rows WHERE key = ?1";
+        let found = conn
+            .query_row(sql, [key.row()], Found::read)
+            .map_err(database_error("read"))?;
+        let Content::Entry(entry) = found.content else {
+            return Ok(None);
+        };
+        let local = key.local_run();
+        let known = self.index.runs.get(local).map(|known| known.run.clone());
+        let run = known.or_else(|| {
+            let mut runs = runs::read_all(conn, self.publisher).into_iter();
+            Some(runs.find(|known| known.run.local == local)?.run)
+        });
+        Ok(run.map(|run| entry.record(key, &run, Vec::new())))
+    }
+
+    /// Writes the newest entries of runs that end in the segment into another one.
+    fn keep_newest(
         &mut self,
-        rows_max: usize,
-        bytes_max: u64,
-    ) -> Result<Option<Key>, SpillError> {
-        self.store.read(|database| {
-            batch_end(database.connection(), rows_max, bytes_max).map_err(database_error("read"))
-        })
-    }
-
-    /// Entries that were evicted since this spill was opened.
-    pub(crate) fn evicted(&self) -> u64 {
-        self.evictions.entries
-    }
-
-    /// Turns the damage that was found on the way into losses.
-    pub(super) fn repair(&mut self, fold: &Fold) -> Result<(), SpillError> {
-        if fold.damage.is_empty() {
+        segment: &Segment,
+        conn: &Connection,
+        summary: &Summary,
+    ) -> Result<(), SpillError> {
+        let mut records = Vec::new();
+        for &key in summary.newest.values() {
+            records.extend(self.record_at(conn, key)?);
+        }
+        if records.is_empty() {
             return Ok(());
         }
-        let gone = self
-            .store
-            .write(|database| database.transact("repair", |work| work.repair(&fold.damage)))?;
-        self.corrupt += gone;
-        tracing::error!(target: "spillring", entries = gone, "entries of the spill are damaged and given up");
+        let mut active = Active::create(self.segments.name(segment.first), self.durability)?;
+        let kept = active.segment.clone();
+        let written = active.write(&Write {
+            accounted: None,
+            records: &records,
+            digests: &[],
+        });
+        if let Err(error) = written {
+            active.abandon();
+            Segments::discard(&kept);
+            return Err(error);
+        }
+        active.seal();
+        self.evicted_already.insert(kept.path.clone());
+        self.segments.add(kept);
         Ok(())
     }
-}
 
-/// Finds what is to be evicted.
-fn doom(
-    database: &Database,
-    runs: &Runs,
-    fold: &mut Fold,
-    Evictable { after, before }: Evictable,
-    bytes: u64,
-) -> rusqlite::Result<Doomed> {
-    let mut statement = database.connection().prepare_cached(rows::SELECT_FROM)?;
-    let mut rows = statement.query([after.unwrap_or_default().row()])?;
-    let mut doomed = Doomed::default();
-    while doomed.bytes < bytes
-        && doomed.entries < EVICT_ROWS_MAX
-        && let Some(row) = rows.next()?
-    {
-        let found = Found::new(Row::read(row)?.as_ref().map_err(|&key| key));
-        let Some(record) = record(runs, fold, found) else {
-            continue;
-        };
-        doomed.see(&record);
-        if before.is_some_and(|before| record.key() >= before) {
-            break;
-        }
-    }
-    Ok(doomed)
-}
-
-impl Doomed {
-    fn see(&mut self, record: &Record) {
-        let seen = Seen {
-            key: record.key(),
-            losses: record.losses.clone(),
-            bytes: record.size(),
-        };
-        match self.last.replace(seen) {
-            Some(last) if last.key.local_run() == record.run.local => self.take(last),
-            Some(last) => self.kept = Some(last.key),
-            None => {}
-        }
-    }
-
-    fn take(&mut self, entry: Seen) {
-        self.entries += 1;
-        self.bytes += entry.bytes;
-        let run = entry.key.local_run();
-        let neighbour = self
-            .stretches
-            .last_mut()
-            .filter(|stretch| stretch.last.local_run() == run);
-        let evicted = Loss {
-            count: 1,
-            reason: LossReason::SpillEvicted,
-        };
-        if let Some(stretch) = neighbour {
-            stretch.last = entry.key;
-            for loss in entry.losses.into_iter().chain([evicted]) {
-                loss.join(&mut stretch.losses);
+    fn summarise(&self, segment: &Segment, conn: &Connection) -> rusqlite::Result<Summary> {
+        let end = self.end_if_at_rest(segment).unwrap_or_default();
+        let absent = &self.index.absent;
+        let mut summary = Summary::default();
+        each_row(conn, end, |row| {
+            if row.kind == ENTRY && absent.at(row.key).is_none() {
+                summary.newest.insert(row.key.local_run(), row.key);
             }
-        } else {
-            let lost: u64 = entry.losses.iter().map(|loss| loss.count).sum();
-            let mut losses = entry.losses;
-            evicted.join(&mut losses);
-            self.stretches.push(Stretch {
-                first: Key::new(run, entry.key.n().saturating_sub(lost)),
-                last: entry.key,
-                losses,
-            });
+        })?;
+        if let Some(last) = summary.newest.last_entry()
+            && self.goes_on(segment, *last.key())
+        {
+            last.remove();
         }
+        each_row(conn, end, |row| summary.count(&row, absent))?;
+        Ok(summary)
+    }
+
+    /// Whether the next segment has an entry of this run, as far as that can be read.
+    fn goes_on(&self, segment: &Segment, run: u32) -> bool {
+        let Some(next) = self.segments.after(segment) else {
+            return false;
+        };
+        let end = self.segments.end_of(next);
+        let below = Key::new(run + 1, 0).min(end.unwrap_or(Key::new(run + 1, 0)));
+        let look = |conn: &Connection| {
+            let mut found = false;
+            each_row(conn, below, |row| {
+                let own = row.kind == ENTRY && row.key.local_run() == run;
+                found |= own && self.index.absent.at(row.key).is_none();
+            })?;
+            Ok::<_, rusqlite::Error>(found)
+        };
+        let active = self
+            .active
+            .as_ref()
+            .filter(|active| active.segment == *next);
+        let found = match active {
+            Some(active) => look(active.connection()),
+            None => schema::open_to_read(&next.path).and_then(|conn| look(&conn)),
+        };
+        found.unwrap_or(false)
     }
 }
 
-fn batch_end(conn: &Connection, rows_max: usize, bytes_max: u64) -> rusqlite::Result<Option<Key>> {
+/// The head of a row.
+struct Head {
+    key: Key,
+    kind: i64,
+    count: u64,
+    bytes: u64,
+}
+
+impl Summary {
+    fn count(&mut self, row: &Head, absent: &Absent) {
+        self.rows += u64::from(row.kind == ENTRY);
+        let absent = absent.at(row.key).filter(|_| row.kind == ENTRY);
+        match (row.kind, absent) {
+            (ENTRY, None) if self.newest.get(&row.key.local_run()) == Some(&row.key) => {}
+            (ENTRY, None) => {
+                self.entries += 1;
+                self.bytes += row.bytes;
+                self.lose(row.key, 1, LossReason::SpillEvicted);
+            }
+            (ACCOUNTED, _) => self.accounted.push((row.key, row.count)),
+            (kind, absent) => {
+                if let Some(reason) = reason(absent.unwrap_or(kind)) {
+                    self.lose(row.key, row.count, reason);
+                }
+            }
+        }
+    }
+
+    /// Losses of one reason are joined once there are many stretches, as those before an entry are.
+    fn lose(&mut self, first: Key, count: u64, reason: LossReason) {
+        let loss = Loss { count, reason };
+        if let Some((at, losses)) = self.lost.last_mut() {
+            let end = at.after(losses.iter().map(|loss| loss.count).sum());
+            if end == first && at.local_run() == first.local_run() {
+                return loss.join(losses);
+            }
+        }
+        self.lost.push((first, vec![loss]));
+    }
+}
+
+fn each_row(conn: &Connection, below: Key, mut look: impl FnMut(Head)) -> rusqlite::Result<()> {
     let mut statement = conn.prepare(
-        "SELECT key, octet_length(subject) + length(bytes) + ?1 FROM rows WHERE kind = 0 ORDER BY key",
+        "SELECT key, kind, count, octet_length(subject) + length(bytes) + ?2 FROM rows WHERE key < ?1 ORDER BY key",
     )?;
-    let mut rows = statement.query([int(Record::OVERHEAD)])?;
-    let (mut end, mut bytes) = (None, 0);
-    for _ in 0..rows_max {
-        let Some(row) = rows.next()? else { break };
-        bytes += uint(row.get(1)?);
-        if bytes > bytes_max && end.is_some() {
-            break;
-        }
-        end = Key::from_row(row.get(0)?);
+    let mut rows = statement.query((below.row(), int(Record::OVERHEAD)))?;
+    while let Some(row) = rows.next()? {
+        look(Head {
+            key: Key::from_row(row.get(0)?).unwrap_or_default(),
+            kind: row.get(1)?,
+            count: uint(row.get(2)?),
+            bytes: uint(row.get(3)?),
+        });
     }
-    Ok(end)
-}
-
-fn evict(work: &mut Work<'_>, stretch: &Stretch) -> rusqlite::Result<()> {
-    work.remove_rows(stretch.first, stretch.last)?;
-    work.insert_losses(stretch.first, &stretch.losses)
+    Ok(())
 }

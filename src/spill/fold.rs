@@ -1,16 +1,23 @@
-//! From rows back to records: losses go to the entry behind them, and what is missing is noticed. Pure.
+//! From rows back to records: each number is an entry, a loss, accounted for elsewhere, or missing. Pure.
+//!
+//! Rows come in the order of their keys, those of `absent` among them. Whatever covers a number first decides what it is.
+//! A number that nothing covers is lost with the reason `corrupt`: everything between what is delivered and the newest
+//! entry was written, or says why it was not.
 
 use crate::event::{Key, Loss, LossReason};
 
-/// What a row says.
+use super::orders::Orphan;
+
+/// What some numbers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum What {
     Entry,
-    Loss(Loss),
-    Damaged,
+    Loss(LossReason),
+    /// Delivered without being written, or announced under other numbers.
+    Accounted,
 }
 
-/// A stretch of numbers that can no longer be read: a damaged row, or a hole where rows must have been.
+/// Numbers that can no longer be read, of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Damage {
     pub(super) first: Key,
@@ -18,108 +25,260 @@ pub(super) struct Damage {
 }
 
 /// Takes rows in order.
-///
-/// Within a run the rows behind an entry are gapless, because an entry is spilled only when every older undelivered one
-/// is: a hole there is damage. A hole behind losses that have no entry before them is none: these losses were told by
-/// an entry that was delivered without being spilled, and nobody has removed them yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Fold {
-    after: Option<Key>,
-    run: u32,
-    /// The number that must come next in the run, once one has been seen.
-    next: Option<u64>,
-    ground: Ground,
-    losses: Vec<Loss>,
+    /// The first number that nothing has covered yet; `None` until the first row says where the backlog begins.
+    next: Option<Key>,
+    /// Losses that the next entry of their run announces.
+    pending: Vec<Stretch>,
+    pub(super) orphans: Vec<Orphan>,
     pub(super) damage: Vec<Damage>,
 }
 
-/// What stands before the next row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ground {
-    /// An undelivered entry: a hole is damage.
-    Firm,
-    /// Losses at most.
-    Loose,
+struct Stretch {
+    first: Key,
+    count: u64,
+    reason: LossReason,
 }
 
 impl Fold {
-    /// Only what lies behind `after` comes out; the row that holds it may be the first to go in.
+    /// What comes after this key; after `None` what comes at all.
     pub(super) fn new(after: Option<Key>) -> Self {
         Self {
-            after,
-            run: 0,
-            next: None,
-            ground: Ground::Loose,
-            losses: Vec::new(),
+            next: after.map(|key| key.after(1)),
+            pending: Vec::new(),
+            orphans: Vec::new(),
             damage: Vec::new(),
         }
     }
 
-    /// Takes the next row. For an entry that is wanted, its losses come back.
-    pub(super) fn take(&mut self, key: Key, content: Content) -> Option<Vec<Loss>> {
-        let count = match content {
-            Content::Loss(loss) => loss.count,
-            Content::Entry | Content::Damaged => 1,
-        };
-        let end = key.n().saturating_add(count);
-        self.enter(key, end);
-        let first = self.next.map_or(key.n(), |next| next.max(key.n()));
-        if end <= first {
+    /// Everything before it has been taken.
+    pub(super) fn next(&self) -> Option<Key> {
+        self.next
+    }
+
+    /// Takes the next row, which covers the keys from `first` up to `end`. Of an entry that is wanted the losses before it
+    /// come back. `tail` says the last number of a run, as far as that is known.
+    pub(super) fn take(
+        &mut self,
+        first: Key,
+        end: Key,
+        what: What,
+        tail: impl Fn(u32) -> u64,
+    ) -> Option<Vec<Loss>> {
+        let next = self.next.unwrap_or(first);
+        if end <= next {
             return None;
         }
-        self.close_hole(key);
+        let first = first.max(next);
+        self.next = Some(next);
+        self.close_hole(first, tail);
+        self.enter(first.local_run());
         self.next = Some(end);
-        match content {
-            Content::Loss(loss) => self.lose(end - first, loss.reason),
-            Content::Damaged => self.damage(key, 1),
-            Content::Entry => {
-                self.ground = Ground::Firm;
-                return Some(std::mem::take(&mut self.losses));
-            }
+        match what {
+            What::Entry => return Some(self.losses()),
+            What::Accounted if end.local_run() == first.local_run() => self.pending.clear(),
+            // Where a run ended; what is missing at its end is not accounted for.
+            What::Accounted => self.enter(end.local_run()),
+            What::Loss(reason) => self.lose(first, first.distance(end), reason),
         }
         None
     }
 
-    /// Begins a new run, or behind `after`.
-    fn enter(&mut self, key: Key, end: u64) {
-        if key.local_run() != self.run {
-            self.run = key.local_run();
-            self.next = None;
-            self.ground = Ground::Loose;
-            self.losses.clear();
+    /// The backlog ends here, and its newest entry was this one. Answers the losses after it, if they are the present run's.
+    pub(super) fn finish(
+        &mut self,
+        newest: Key,
+        present: u32,
+        tail: impl Fn(u32) -> u64,
+    ) -> Vec<Loss> {
+        if self.next.is_some_and(|next| next <= newest) {
+            self.close_hole(newest.after(1), tail);
+            self.enter(newest.local_run());
+            self.next = Some(newest.after(1));
         }
-        let Some(after) = self.after.filter(|&after| key <= after) else {
+        self.enter(present);
+        self.losses()
+    }
+
+    /// Nothing covers the numbers from `next` up to `end`.
+    fn close_hole(&mut self, end: Key, tail: impl Fn(u32) -> u64) {
+        // Numbers begin at 1.
+        let next = self
+            .next
+            .map(|next| next.max(Key::new(next.local_run(), 1)));
+        let Some(next) = next.filter(|&next| next < end) else {
             return;
         };
-        let holds_it = key.local_run() == after.local_run() && end > after.n();
-        if holds_it {
-            self.next = Some(after.n() + 1);
-            self.ground = Ground::Firm;
-        } else {
-            self.next = Some(end);
+        let (run, last) = (next.local_run(), end.local_run());
+        if run == last {
+            self.damage(next, next.distance(end));
+            return;
+        }
+        self.miss(next, tail(run));
+        for between in run + 1..last {
+            self.miss(Key::new(between, 1), tail(between));
+        }
+        self.enter(last);
+        let first = Key::new(last, 1);
+        if first < end {
+            self.damage(first, first.distance(end));
         }
     }
 
-    fn close_hole(&mut self, key: Key) {
-        let Some(next) = self.next.filter(|&next| next < key.n()) else {
-            return;
-        };
-        match self.ground {
-            Ground::Firm => {
-                let first = Key::new(self.run, next);
-                self.damage(first, key.n() - next);
-            }
-            Ground::Loose => self.losses.clear(),
+    /// Of an earlier run the numbers from this one up to the last are missing.
+    fn miss(&mut self, first: Key, last_n: u64) {
+        self.enter(first.local_run());
+        if first.n() <= last_n {
+            self.damage(first, last_n - first.n() + 1);
         }
+    }
+
+    /// Losses of earlier runs have no entry after them. The next run announces those that nobody knew of; the others are
+    /// among the numbers up to its last one, if it ended clean.
+    fn enter(&mut self, run: u32) {
+        let pending = &mut self.pending;
+        let earlier = pending.extract_if(.., |stretch| stretch.first.local_run() != run);
+        let corrupt = earlier.filter(|stretch| stretch.reason == LossReason::Corrupt);
+        self.orphans
+            .extend(corrupt.map(|Stretch { first, count, .. }| Orphan { first, count }));
     }
 
     fn damage(&mut self, first: Key, count: u64) {
-        self.ground = Ground::Firm;
-        self.lose(count, LossReason::Corrupt);
         self.damage.push(Damage { first, count });
+        self.lose(first, count, LossReason::Corrupt);
     }
 
-    fn lose(&mut self, count: u64, reason: LossReason) {
-        Loss { count, reason }.join(&mut self.losses);
+    fn lose(&mut self, first: Key, count: u64, reason: LossReason) {
+        self.pending.push(Stretch {
+            first,
+            count,
+            reason,
+        });
+    }
+
+    fn losses(&mut self) -> Vec<Loss> {
+        let mut losses = Vec::new();
+        for Stretch { count, reason, .. } in self.pending.drain(..) {
+            Loss { count, reason }.join(&mut losses);
+        }
+        losses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use LossReason::{Corrupt, QueueFull};
+
+    fn key(run: u32, n: u64) -> Key {
+        Key::new(run, n)
+    }
+
+    fn loss(count: u64, reason: LossReason) -> Loss {
+        Loss { count, reason }
+    }
+
+    /// Takes a row of `count` numbers.
+    fn take(fold: &mut Fold, first: Key, count: u64, what: What) -> Option<Vec<Loss>> {
+        fold.take(first, first.after(count), what, |run| {
+            [0, 9, 0, 4][run as usize]
+        })
+    }
+
+    #[test]
+    fn an_entry_announces_what_is_missing_before_it() {
+        let mut fold = Fold::new(Some(key(1, 2)));
+        assert_eq!(take(&mut fold, key(1, 3), 1, What::Entry), Some(vec![]));
+        assert_eq!(take(&mut fold, key(1, 4), 2, What::Loss(QueueFull)), None);
+        let losses = vec![loss(2, QueueFull), loss(1, Corrupt)];
+        assert_eq!(take(&mut fold, key(1, 7), 1, What::Entry), Some(losses));
+        assert_eq!(
+            fold.damage,
+            [Damage {
+                first: key(1, 6),
+                count: 1
+            }]
+        );
+    }
+
+    #[test]
+    fn what_covers_a_number_first_decides() {
+        let mut fold = Fold::new(None);
+        assert_eq!(take(&mut fold, key(1, 5), 3, What::Loss(QueueFull)), None);
+        assert_eq!(take(&mut fold, key(1, 6), 1, What::Entry), None);
+        assert_eq!(
+            take(&mut fold, key(1, 8), 1, What::Entry),
+            Some(vec![loss(3, QueueFull)])
+        );
+        assert_eq!(take(&mut fold, key(1, 8), 1, What::Entry), None);
+        assert!(fold.damage.is_empty());
+    }
+
+    #[test]
+    fn what_is_accounted_for_is_no_loss_and_may_span_runs() {
+        let mut fold = Fold::new(Some(key(1, 2)));
+        let count = key(1, 3).distance(key(3, 4));
+        assert_eq!(take(&mut fold, key(1, 3), count, What::Accounted), None);
+        assert_eq!(take(&mut fold, key(3, 4), 1, What::Entry), Some(vec![]));
+        assert!(fold.damage.is_empty() && fold.orphans.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_run_that_is_missing_is_an_orphan_before_numbers_that_span_runs() {
+        let mut fold = Fold::new(Some(key(1, 2)));
+        let count = key(1, 4).distance(key(2, 1));
+        assert_eq!(take(&mut fold, key(1, 4), count, What::Accounted), None);
+        assert_eq!(take(&mut fold, key(2, 1), 1, What::Entry), Some(vec![]));
+        assert_eq!(
+            fold.orphans,
+            [Orphan {
+                first: key(1, 3),
+                count: 1
+            }]
+        );
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_run_that_is_missing_is_an_orphan() {
+        let mut fold = Fold::new(Some(key(1, 6)));
+        assert_eq!(take(&mut fold, key(1, 7), 1, What::Loss(QueueFull)), None);
+        // Run 1 had 9 numbers, run 2 none that is known.
+        assert_eq!(
+            take(&mut fold, key(3, 3), 1, What::Entry),
+            Some(vec![loss(2, Corrupt)])
+        );
+        let orphan = Orphan {
+            first: key(1, 8),
+            count: 2,
+        };
+        assert_eq!(fold.orphans, [orphan]);
+    }
+
+    #[test]
+    fn the_end_of_the_backlog_that_is_missing_is_lost() {
+        let mut fold = Fold::new(Some(key(3, 1)));
+        assert_eq!(take(&mut fold, key(3, 2), 1, What::Entry), Some(vec![]));
+        let tail = |_| 4;
+        let mut later = fold.clone();
+        assert_eq!(fold.finish(key(3, 4), 3, tail), [loss(2, Corrupt)]);
+        assert_eq!(fold.finish(key(3, 4), 3, tail), []);
+        assert_eq!(later.finish(key(3, 4), 4, tail), []);
+        assert_eq!(
+            later.orphans,
+            [Orphan {
+                first: key(3, 3),
+                count: 2
+            }]
+        );
+        assert_eq!(fold.next(), Some(key(3, 5)));
+    }
+
+    #[test]
+    fn damage_at_the_start_of_an_unknown_backlog_is_not_made_up() {
+        let mut fold = Fold::new(None);
+        assert_eq!(take(&mut fold, key(3, 2), 1, What::Entry), Some(vec![]));
+        assert!(fold.damage.is_empty());
     }
 }

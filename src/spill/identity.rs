@@ -6,7 +6,8 @@ use std::path::Path;
 use uuid::Uuid;
 
 use crate::error::SpillError;
-use crate::event::PublisherId;
+use crate::event::{PublisherId, fresh_uuid};
+use crate::host::log;
 
 use super::directory::{Directory, Persist, io_error, replace};
 
@@ -25,7 +26,7 @@ impl Directory {
     pub(crate) fn known_identity(&self) -> Result<Option<PublisherId>, SpillError> {
         match read_identity(self.path()) {
             Err(SpillError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
-                tracing::error!(target: "spillring", dir = %self.path().display(), "the publisher's id is damaged");
+                log::error!(dir = %self.path().display(), "the publisher's id is damaged");
                 Ok(None)
             }
             read => read,
@@ -34,7 +35,7 @@ impl Directory {
 
     /// Takes another id, synced to disk, if there is one.
     pub(super) fn renew_identity(&self) -> Result<PublisherId, SpillError> {
-        let id = PublisherId(Uuid::now_v7());
+        let id = PublisherId(fresh_uuid());
         if self.is_held() {
             self.write_identity(id)?;
         }

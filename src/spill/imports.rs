@@ -1,31 +1,34 @@
 //! Taking over the rows of somebody else's buffer: each once, whatever is killed in between, and whichever copy of the
 //! buffer it is read from.
 //!
-//! A row is known by a digest, which is kept from the transaction that takes it over. Whoever then removes it from the
-//! buffer may fail to, or be killed before: it is passed over the next time.
+//! A row is known by a digest. That of an entry is written with it, in one transaction of its segment, and moves to the
+//! index before the segment is removed; that of a row that is no entry is written to the index with the dead letter.
+//! Whoever then removes the row from the buffer may fail to, or be killed before: it is passed over the next time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use rusqlite::Connection;
 
 use crate::error::SpillError;
-use crate::event::{Record, Run};
+use crate::event::{LossReason, Record, Run};
 
-use super::database::{Work, int};
-use super::{Spill, rows, runs};
+use super::active::{Added, Write};
+use super::letters::UNDECODABLE;
+use super::row::{int, kind};
+use super::schema::{self, database_error};
+use super::{Spill, first_key, letters};
 
 /// How many rows of earlier imports an import remembers: a buffer holds 100,000 where Agent Assembly makes it. Older ones
 /// are forgotten before the first row of an import, so that those it finds to be known are not forgotten meanwhile.
 const REMEMBERED_MAX: u64 = 250_000;
 
-/// The reason of a dead letter that is no entry.
-pub(super) const UNDECODABLE: &str = "undecodable";
-
 /// A row of the buffer.
 #[derive(Debug)]
 pub(crate) struct Foreign {
-    /// What tells it from any other one.
+    /// What distinguishes it from any other one.
     pub(crate) digest: [u8; 16],
     pub(crate) popped_ms: u64,
     pub(crate) bytes: Bytes,
@@ -43,71 +46,136 @@ pub(crate) struct TakenOver {
 }
 
 impl Spill {
-    /// Appends the rows behind number `last_n` of the run, a run that [counts as ended](Self::begin_ended_run), and
-    /// remembers them, in one transaction that survives a power cut. What is no entry becomes a dead letter.
-    ///
-    /// A database that turns out to be damaged is set aside, and it is tried once more.
+    /// Appends the rows after number `last_n` of the run, a run that [counts as ended](Self::begin_ended_run), and
+    /// remembers them; both survive a power cut. What is no entry becomes a dead letter.
     pub(crate) fn take_over(
         &mut self,
         rows: &[Foreign],
         run: &Arc<Run>,
         last_n: u64,
     ) -> Result<TakenOver, SpillError> {
-        self.past_damage(|spill| {
-            spill.store.append(|database| {
-                database.transact_synced("import into", |work| take_over(work, rows, run, last_n))
-            })
-        })
-    }
-}
-
-fn take_over(
-    work: &mut Work<'_>,
-    rows: &[Foreign],
-    run: &Arc<Run>,
-    last_n: u64,
-) -> rusqlite::Result<TakenOver> {
-    if last_n == 0 {
-        work.forget()?;
-    }
-    let mut done = TakenOver::default();
-    for row in rows {
-        if !work.remember(row.digest)? {
-            done.known += 1;
-            continue;
+        if last_n == 0 {
+            self.index.transact("import into", self.now, forget)?;
         }
-        let n = last_n + done.entries + done.dead_letters + 1;
-        let record = row.record(run, n);
-        match &row.subject {
-            Ok(_) => {
-                // Its number is new: otherwise it would be gone.
-                if rows::insert(work, [&record])? == 0 {
-                    return Err(rusqlite::Error::StatementChangedRows(0));
-                }
-                done.entries += 1;
-            }
-            Err(detail) => {
-                work.bury(&record, UNDECODABLE, detail)?;
-                done.dead_letters += 1;
-            }
+        let known = self.known_digests(rows)?;
+        let mut seen = HashSet::new();
+        let new = |row: &&Foreign| !known.contains(&row.digest) && seen.insert(row.digest);
+        let new: Vec<&Foreign> = rows.iter().filter(new).collect();
+        let mut done = TakenOver {
+            known: (rows.len() - new.len()) as u64,
+            ..TakenOver::default()
+        };
+        let (entries, others): (Vec<&Foreign>, Vec<_>) =
+            new.into_iter().partition(|row| row.subject.is_ok());
+        done.entries = entries.len() as u64;
+        done.dead_letters = others.len() as u64;
+        // Numbers of entries have no holes, whatever is killed before the others are kept.
+        self.append_foreign(&entries, run, last_n)?;
+        self.keep_undecodable(&others, run, last_n + done.entries)?;
+        Ok(done)
+    }
+
+    /// Also notes how far the run has come.
+    fn keep_undecodable(
+        &mut self,
+        others: &[&Foreign],
+        run: &Arc<Run>,
+        last_n: u64,
+    ) -> Result<(), SpillError> {
+        let reason = kind(LossReason::DeadLettered);
+        let records: Vec<_> = (last_n + 1..)
+            .zip(others)
+            .map(|(n, row)| (row.record(run, n), *row))
+            .collect();
+        let last_n = last_n + others.len() as u64;
+        for (record, _) in &records {
+            self.index.absent.cover(record.key(), 1, reason);
         }
-    }
-    runs::end(work, run, last_n + done.entries + done.dead_letters)?;
-    Ok(done)
-}
-
-impl Work<'_> {
-    /// Says whether it was not known yet.
-    fn remember(&self, digest: [u8; 16]) -> rusqlite::Result<bool> {
-        let sql = "INSERT INTO imported (digest) VALUES (?1) ON CONFLICT DO NOTHING";
-        Ok(self.execute(sql, [digest])? > 0)
-    }
-
-    fn forget(&self) -> rusqlite::Result<()> {
-        let sql = "DELETE FROM imported WHERE id <= (SELECT max(id) FROM imported) - ?1";
-        self.execute(sql, [int(REMEMBERED_MAX)])?;
+        self.index
+            .runs
+            .change(run.local, |known| known.last_n = Some(last_n));
+        self.index.letters = self.index.transact("import into", self.now, |conn| {
+            for (record, row) in &records {
+                remember(conn, &row.digest)?;
+                let detail = row.subject.as_ref().err().map_or("", String::as_str);
+                letters::keep(conn, record, UNDECODABLE, detail)?;
+            }
+            letters::count(conn)
+        })?;
         Ok(())
     }
+
+    fn append_foreign(
+        &mut self,
+        entries: &[&Foreign],
+        run: &Arc<Run>,
+        last_n: u64,
+    ) -> Result<(), SpillError> {
+        let records: Vec<_> = (last_n + 1..)
+            .zip(entries)
+            .map(|(n, row)| row.record(run, n))
+            .collect();
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return Ok(());
+        };
+        let digests: Vec<_> = entries.iter().map(|row| row.digest).collect();
+        let write = Write {
+            accounted: self.accounted_before(first),
+            records: &records,
+            digests: &digests,
+        };
+        let added: Added = self.write(&write, first_key(first))?;
+        self.note_appended(added, first, last.key());
+        Ok(())
+    }
+
+    /// Which of the rows were taken over before.
+    fn known_digests(&mut self, rows: &[Foreign]) -> Result<HashSet<[u8; 16]>, SpillError> {
+        let wanted = |conn: &Connection| lookup(conn, rows);
+        let mut known = self.index.read(wanted)?;
+        let active = self.active.as_ref();
+        for segment in self.segments.iter() {
+            let found = match active.filter(|active| active.segment == *segment) {
+                Some(active) => wanted(active.connection()),
+                None => schema::open_to_read(&segment.path).and_then(|conn| wanted(&conn)),
+            };
+            known.extend(found.map_err(database_error("read"))?);
+        }
+        Ok(known)
+    }
+}
+
+fn lookup(conn: &Connection, rows: &[Foreign]) -> rusqlite::Result<HashSet<[u8; 16]>> {
+    let mut known = HashSet::new();
+    // The first version knew no imports.
+    let Ok(mut statement) = conn.prepare_cached("SELECT 1 FROM imported WHERE digest = ?1") else {
+        return Ok(known);
+    };
+    for row in rows {
+        if statement.exists([row.digest])? {
+            known.insert(row.digest);
+        }
+    }
+    Ok(known)
+}
+
+/// The digests that a segment holds.
+pub(super) fn digests(conn: &Connection) -> rusqlite::Result<Vec<[u8; 16]>> {
+    let mut statement = conn.prepare("SELECT digest FROM imported")?;
+    let digests = statement.query_map((), |row| row.get(0))?;
+    digests.collect()
+}
+
+/// Answers whether it was not known yet.
+pub(super) fn remember(conn: &Connection, digest: &[u8; 16]) -> rusqlite::Result<bool> {
+    let sql = "INSERT INTO imported (digest) VALUES (?1) ON CONFLICT DO NOTHING";
+    Ok(conn.prepare_cached(sql)?.execute([digest])? > 0)
+}
+
+fn forget(conn: &Connection) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM imported WHERE id <= (SELECT max(id) FROM imported) - ?1";
+    conn.execute(sql, [int(REMEMBERED_MAX)])?;
+    Ok(())
 }
 
 impl Foreign {

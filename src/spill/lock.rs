@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::directory::{io_error, missing};
 use crate::error::SpillError;
+use crate::host::log;
 
 const LOCK: &str = "lock";
 
@@ -43,7 +44,10 @@ impl Lock {
     pub(super) fn take(dir: &Path) -> Result<Self, SpillError> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let mut lock = Self::open(dir, &mut options)?;
+        // A disk that cannot be written to can still be read, and its backlog delivered.
+        let opened = Self::open(dir, &mut options);
+        let mut lock =
+            opened.or_else(|error| Self::open(dir, &mut OpenOptions::new()).map_err(|_| error))?;
         if !lock.try_lock(FlockOperation::NonBlockingLockExclusive)? {
             let folder = File::open(dir).map_err(io_error("open", dir.to_owned()))?;
             let claimed = lock.claim_from_lookers(&folder);
@@ -52,7 +56,7 @@ impl Lock {
         }
         // It is for messages only, and a full disk may not take it.
         if let Err(error) = lock.write_pid() {
-            tracing::debug!(target: "spillring", %error, "the lock does not say whose it is");
+            log::debug!(%error, "the lock does not say whose it is");
         }
         Ok(lock)
     }
@@ -103,7 +107,7 @@ impl Lock {
     }
 
     /// Whether the lock that is held is the one that others would meet.
-    pub(super) fn stands(&self) -> bool {
+    pub(super) fn is_in_place(&self) -> bool {
         let held = rustix::fs::fstat(&self.file).ok();
         let met = rustix::fs::stat(self.dir.join(LOCK)).ok();
         held.zip(met)
@@ -134,7 +138,7 @@ impl Lock {
 
     fn unlock(&self) {
         if let Err(error) = rustix::fs::flock(&self.file, FlockOperation::Unlock) {
-            tracing::debug!(target: "spillring", %error, "the spill directory could not be unlocked");
+            log::debug!(%error, "the spill directory could not be unlocked");
         }
     }
 

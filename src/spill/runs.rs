@@ -1,342 +1,338 @@
-//! The starts of this publisher: numbered here, identified by something random everywhere else.
+//! The starts of this publisher: numbered here, identified by something random everywhere else. In memory; index and
+//! segments keep copies.
 
-pub(super) mod rescue;
-
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use crate::error::SpillError;
-use crate::event::{Key, Position, PreviousRun, PublisherId, Record, Run, RunEnd, RunId, unix_ms};
+use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId, unix_ms};
 
-use super::database::{Database, Work, database_error, int, uint};
+use super::row::{int, uint};
 
 /// The local number of a run takes what the number in the run leaves of a row id.
-const LOCAL_MAX: u32 = (1 << 23) - 1;
+pub(super) const LOCAL_MAX: u32 = (1 << 23) - 1;
 
-/// Runs that are kept for a sink that has not been heard of for long.
-const RUNS_KEPT: u32 = 64;
+/// Opened runs that are kept for a sink that has not been asked for long.
+const RUNS_KEPT: usize = 64;
 
-/// Of the starts before `?1` those are forgotten that were never opened, and those opened ones that are neither among
-/// the last `?2 + 1` nor as new as the last in which the sink's cursor was seen.
-const PRUNE: &str = "DELETE FROM runs WHERE local < ?1 AND (NOT opened OR local < min( \
-     ifnull((SELECT local FROM runs WHERE opened ORDER BY local DESC LIMIT 1 OFFSET ?2), 0), \
-     ifnull((SELECT max(local) FROM runs WHERE heard), ?1)))";
-
-const SELECT_ALL: &str =
-    "SELECT local, id, previous_id, previous_last, killed_starts FROM runs ORDER BY local";
-
-/// What has been seen of the runs beside their own table.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
-    /// The newest one of which an entry was ever in the backlog.
-    pub(super) newest: u32,
-    pub(super) rows: Rows,
+/// A run, and what has come of it.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) run: Arc<Run>,
+    /// An entry of it may be in the stream.
+    pub(super) opened: bool,
+    /// The sink's cursor was seen in it.
+    pub(super) heard: bool,
+    /// Its last number, if it ended clean.
+    pub(super) last_n: Option<u64>,
+    /// Its newest number that was written to a segment.
+    pub(super) spilled_n: u64,
 }
 
-/// Whether the rows of the backlog are all in the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rows {
-    There,
-    /// Some have still to be carried over.
-    Awaited,
-}
-
-/// The runs that this directory knows.
+/// All that are known.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    by_local: BTreeMap<u32, Arc<Run>>,
-    by_id: HashMap<RunId, u32>,
-    /// The newest that is noted as opened. Runs open in their order.
-    opened: u32,
+    by_local: BTreeMap<u32, Known>,
+    /// Runs that the index has not, or no longer, in this form.
+    pub(super) unsaved: BTreeSet<u32>,
 }
 
-impl Runs {
-    pub(super) fn load(conn: &Connection, publisher: PublisherId) -> Result<Self, SpillError> {
-        let mut runs = Self {
-            by_local: BTreeMap::new(),
-            by_id: HashMap::new(),
-            opened: newest_opened(conn).map_err(database_error("read the runs of"))?,
-        };
-        for run in read_all(conn, publisher).map_err(database_error("read the runs of"))? {
-            runs.insert(Arc::new(run));
-        }
-        Ok(runs)
-    }
+/// Where positions of the sink lie in this publisher's order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KnownRuns {
+    by_id: HashMap<RunId, u32>,
+    newest: Option<RunId>,
+}
 
-    pub(super) fn of(run: &Arc<Run>) -> Self {
-        let mut runs = Self {
-            by_local: BTreeMap::new(),
-            by_id: HashMap::new(),
-            opened: run.local,
-        };
-        runs.insert(Arc::clone(run));
-        runs
-    }
-
-    /// What can be read of the runs of databases that may be damaged; the first that knows of one counts.
-    pub(super) fn gather<'c>(
-        databases: impl Iterator<Item = &'c Connection>,
-        publisher: PublisherId,
-    ) -> Self {
-        let mut runs = Self {
-            by_local: BTreeMap::new(),
-            by_id: HashMap::new(),
-            opened: 0,
-        };
-        for conn in databases {
-            let mut found = Vec::new();
-            if let Ok(mut statement) = conn.prepare(SELECT_ALL)
-                && let Ok(mut rows) = statement.query(())
-            {
-                while let Ok(Some(row)) = rows.next() {
-                    found.extend(read(row, publisher));
-                }
-            }
-            found.extend(rescue::ids(conn).into_iter().map(|(local, id)| Run {
-                id,
-                publisher,
-                local,
-                previous: None,
-                killed_starts: 0,
-            }));
-            for run in found {
-                if runs.get(run.local).is_none() {
-                    runs.insert(Arc::new(run));
-                }
-            }
-        }
-        runs
-    }
-
-    /// The newest one.
-    pub(super) fn newest(&self) -> Option<RunId> {
-        self.by_local.values().next_back().map(|run| run.id)
-    }
-
-    pub(super) fn get(&self, local: u32) -> Option<&Arc<Run>> {
-        self.by_local.get(&local)
-    }
-
-    pub(super) fn key_of(&self, position: &Position) -> Option<Key> {
+impl KnownRuns {
+    /// Where a position lies; `None` if the run is none of this directory's.
+    pub(crate) fn key_of(&self, position: &Position) -> Option<Key> {
         let &local = self.by_id.get(&position.run)?;
         (position.n <= Key::N_MAX).then(|| Key::new(local, position.n))
     }
 
-    /// The local numbers of those before this one.
-    pub(super) fn before(&self, local: u32) -> Vec<u32> {
-        self.by_local.range(..local).map(|(&run, _)| run).collect()
+    /// The newest run before the present one.
+    pub(crate) fn newest(&self) -> Option<RunId> {
+        self.newest
+    }
+
+    /// Another run has begun.
+    pub(crate) fn add(&mut self, run: &Run) {
+        self.by_id.insert(run.id, run.local);
+    }
+}
+
+impl Known {
+    pub(super) fn new(run: Arc<Run>) -> Self {
+        Self {
+            run,
+            opened: false,
+            heard: false,
+            last_n: None,
+            spilled_n: 0,
+        }
+    }
+
+    /// Whether a reader of the stream may hear of it, now or later.
+    fn is_told(&self) -> bool {
+        self.opened || self.last_n.is_some_and(|last| last > 0) || self.spilled_n > 0
+    }
+}
+
+impl Runs {
+    /// Of this run alone.
+    pub(super) fn of(run: &Arc<Run>) -> Self {
+        let mut runs = Self::default();
+        runs.load(Known::new(Arc::clone(run)));
+        runs
+    }
+
+    /// As a database has it. The first that knows a run counts, but what has come of the run may be known elsewhere.
+    pub(super) fn load(&mut self, known: Known) {
+        match self.by_local.get_mut(&known.run.local) {
+            Some(old) if old.run.id == known.run.id => {
+                old.opened |= known.opened;
+                old.heard |= known.heard;
+                old.last_n = old.last_n.or(known.last_n);
+                old.spilled_n = old.spilled_n.max(known.spilled_n);
+            }
+            Some(_) => {}
+            None => drop(self.by_local.insert(known.run.local, known)),
+        }
+    }
+
+    pub(super) fn get(&self, local: u32) -> Option<&Known> {
+        self.by_local.get(&local)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Known> {
+        self.by_local.values()
+    }
+
+    /// The last number of a run that must be accounted for, as far as it is known.
+    pub(super) fn tail(&self, local: u32) -> u64 {
+        let known = self.by_local.get(&local);
+        known.map_or(0, |known| known.last_n.unwrap_or(0).max(known.spilled_n))
+    }
+
+    /// Those before the run with this number.
+    pub(super) fn known(&self, present: &Run) -> KnownRuns {
+        let earlier = self.by_local.range(..present.local);
+        KnownRuns {
+            by_id: self
+                .iter()
+                .map(|known| (known.run.id, known.run.local))
+                .collect(),
+            newest: earlier
+                .map(|(_, known)| known.run.id)
+                .max_by_key(|id| id.0.into_bytes()),
+        }
+    }
+
+    pub(super) fn change(&mut self, local: u32, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.by_local.get_mut(&local) {
+            change(known);
+            self.unsaved.insert(local);
+        }
     }
 
     /// They are another publisher's from now on.
     pub(super) fn rename(&mut self, publisher: PublisherId) {
-        for run in self.by_local.values_mut() {
-            *run = Arc::new(Run {
+        for known in self.by_local.values_mut() {
+            known.run = Arc::new(Run {
                 publisher,
-                ..Run::clone(run)
+                ..Run::clone(&known.run)
             });
         }
     }
 
-    /// Writes them into a database that was made anew. What the stream has heard of them is no longer known: all may
-    /// have been.
-    pub(super) fn restore(&self, work: &Work<'_>) -> rusqlite::Result<()> {
-        for run in self.by_local.values() {
-            if insert(work, run)? {
-                open(work, run.local)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds a run behind all others, synced to disk before it returns, and forgets those that nothing refers to any more.
-    /// One with a last number has ended.
+    /// Adds a run after all others, those included of which only a number is known. `newest` is the newest entry that was
+    /// ever written.
     pub(super) fn begin(
         &mut self,
-        database: &mut Database,
         publisher: PublisherId,
-        seen: Seen,
-        last_n: Option<u64>,
-    ) -> Result<Arc<Run>, SpillError> {
-        let before = self.by_local.values().next_back();
-        let newest = before.map_or(0, |run| run.local).max(seen.newest);
-        if newest >= LOCAL_MAX {
-            return Err(SpillError::RunsExhausted { runs: newest });
-        }
-        let local = newest + 1;
-        let run = database.transact_synced("begin a run in", |work| {
-            let (previous, killed_starts) =
-                before.map_or(Ok((None, 0)), |before| follow(work, before, seen))?;
-            let run = Run {
-                id: RunId(Uuid::now_v7()),
-                publisher,
-                local,
-                previous,
-                killed_starts,
-            };
-            insert(work, &run)?;
-            if let Some(last_n) = last_n {
-                end(work, &run, last_n)?;
-            }
-            if seen.rows == Rows::There {
-                prune(work, local)?;
-            }
-            Ok(run)
+        id: Uuid,
+        newest: Key,
+        delivered: Key,
+    ) -> Arc<Run> {
+        self.change(newest.local_run(), |known| {
+            known.spilled_n = known.spilled_n.max(newest.n());
+            // Whoever imported or requeued entries was killed before it could say so.
+            known.last_n = known.last_n.map(|last| last.max(newest.n()));
         });
-        // After a failed commit the row may be there all the same: to the next one it is a killed start.
-        *self = Self::load(database.connection(), publisher)?;
-        let run = Arc::new(run?);
-        self.insert(Arc::clone(&run));
-        Ok(run)
+        let (previous, killed_starts) = self.follow();
+        let last = self.by_local.keys().next_back().copied().unwrap_or(0);
+        let run = Arc::new(Run {
+            id: RunId(id),
+            publisher,
+            local: last.max(newest.max(delivered).local_run()) + 1,
+            previous,
+            killed_starts,
+        });
+        self.by_local
+            .insert(run.local, Known::new(Arc::clone(&run)));
+        self.unsaved.insert(run.local);
+        run
     }
 
-    /// Whether the runs of these records are noted as opened.
-    pub(super) fn are_open(&self, records: &[Record]) -> bool {
-        let newest = records.last().map_or(0, |record| record.run.local);
-        newest <= self.opened
+    /// What the next run says: the last that a reader may have heard of, and how many starts since then were killed. A start
+    /// that ended clean without a number never existed.
+    ///
+    /// What a run itself says may be out of date: rows of the one before it may have come to light since.
+    fn follow(&self) -> (Option<PreviousRun>, u64) {
+        let mut killed = 0;
+        let mut next: Option<&Known> = None;
+        for known in self.by_local.values().rev() {
+            if known.is_told() {
+                let previous = as_previous(known.run.id, known.last_n);
+                let forgotten =
+                    next.filter(|next| next.run.previous.map(|run| run.id) == Some(previous.id));
+                let forgotten = forgotten.map_or(0, |next| next.run.killed_starts);
+                return (Some(previous), killed + forgotten);
+            }
+            killed += u64::from(known.last_n.is_none());
+            next = Some(known);
+        }
+        next.map_or((None, 0), |oldest| {
+            (oldest.run.previous, killed + oldest.run.killed_starts)
+        })
     }
 
-    /// Notes the runs of these records as opened, synced to disk before it returns.
-    pub(super) fn open(
-        &mut self,
-        database: &mut Database,
-        records: &[Record],
-    ) -> Result<(), SpillError> {
-        let newest = records.last().map_or(0, |record| record.run.local);
-        database.transact_synced("open a run in", |work| {
-            records
-                .chunk_by(|one, next| one.run.local == next.run.local)
-                .try_for_each(|records| open(work, records[0].run.local))
-        })?;
-        self.opened = newest;
-        Ok(())
+    /// Forgets runs before `present` that nothing refers to: those that never opened, and all but the last opened ones, up
+    /// to the newest in which the sink's cursor was seen. `oldest_used` has entries in a segment.
+    pub(super) fn prune(&mut self, present: u32, oldest_used: u32) {
+        let earlier = || self.by_local.range(..present.min(oldest_used));
+        let opened = earlier().filter(|(_, known)| known.opened).rev();
+        let kept_from = opened.map(|(&local, _)| local).nth(RUNS_KEPT - 1);
+        let heard = self.by_local.values().filter(|known| known.heard);
+        let heard = heard.map(|known| known.run.local).max();
+        let limit = kept_from.unwrap_or(0).min(heard.unwrap_or(u32::MAX));
+        let recent = present.saturating_sub(u32::try_from(RUNS_KEPT).unwrap_or(u32::MAX));
+        let goes = |(local, known): &(&u32, &Known)| {
+            let local = **local;
+            local < limit || (!known.opened && local < recent && known.spilled_n == 0)
+        };
+        let gone: Vec<_> = earlier().filter(goes).map(|(&local, _)| local).collect();
+        for local in gone {
+            self.by_local.remove(&local);
+            self.unsaved.insert(local);
+        }
     }
 
-    fn insert(&mut self, run: Arc<Run>) {
-        self.by_id.insert(run.id, run.local);
-        self.by_local.insert(run.local, run);
+    /// The newest run has come to nothing.
+    pub(super) fn take_back(&mut self, local: u32) {
+        self.by_local.remove(&local);
+        self.unsaved.insert(local);
     }
-}
 
-/// Says that a run ended clean. Repeating it changes nothing.
-pub(super) fn end(work: &Work<'_>, run: &Run, last_n: u64) -> rusqlite::Result<()> {
-    work.execute(
-        "UPDATE runs SET ended_ms = ?2, last_n = ?3 WHERE local = ?1",
-        (run.local, int(unix_ms()), int(last_n)),
-    )?;
-    Ok(())
-}
-
-fn open(work: &Work<'_>, local: u32) -> rusqlite::Result<()> {
-    work.execute("UPDATE runs SET opened = 1 WHERE local = ?1", [local])?;
-    Ok(())
-}
-
-/// Notes that the sink's cursor stands in this run.
-pub(super) fn hear(work: &Work<'_>, local: u32) -> rusqlite::Result<()> {
-    work.execute(
-        "UPDATE runs SET opened = 1, heard = 1 WHERE local = ?1 AND NOT heard",
-        [local],
-    )?;
-    Ok(())
-}
-
-fn read_all(conn: &Connection, publisher: PublisherId) -> rusqlite::Result<Vec<Run>> {
-    conn.prepare(SELECT_ALL)?
-        .query_map((), |row| read(row, publisher))?
-        .collect()
-}
-
-/// Looks whether the runs can be read, and written: there is an index.
-pub(super) fn check(conn: &Connection) -> rusqlite::Result<()> {
-    read_all(conn, PublisherId(Uuid::nil()))?;
-    let sql = "SELECT count(*) FROM runs INDEXED BY sqlite_autoindex_runs_1 WHERE id > x''";
-    conn.query_row(sql, (), |_| Ok(()))
-}
-
-fn newest_opened(conn: &Connection) -> rusqlite::Result<u32> {
-    let sql = "SELECT ifnull(max(local), 0) FROM runs WHERE opened";
-    conn.query_row(sql, (), |row| row.get(0))
-}
-
-fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Run> {
-    let previous: Option<[u8; 16]> = row.get(2)?;
-    let last: Option<i64> = row.get(3)?;
-    Ok(Run {
-        id: RunId(uuid(row.get(1)?)),
-        publisher,
-        local: row.get(0)?,
-        previous: previous.map(|id| as_previous(RunId(uuid(id)), last)),
-        killed_starts: uint(row.get(4)?),
-    })
-}
-
-/// What a run behind this one, the newest, tells: the last that a reader may have heard of, and how many starts since
-/// then were killed. A start that ended clean without a number never existed.
-fn follow(
-    work: &Work<'_>,
-    before: &Run,
-    seen: Seen,
-) -> rusqlite::Result<(Option<PreviousRun>, u64)> {
-    let sql = "SELECT last_n, opened OR ifnull(last_n, 0) > 0 OR EXISTS \
-         (SELECT 1 FROM rows WHERE key >= ?2 AND kind = 0) FROM runs WHERE local = ?1";
-    let first_row = Key::new(before.local, 0).row();
-    let (last, told) = work
-        .prepare(sql)?
-        .query_row((before.local, first_row), |row| {
-            <(Option<i64>, bool)>::try_from(row)
-        })?;
-    // Its rows may have vanished, or not have been carried over yet.
-    let told = told || seen.newest >= before.local || seen.rows == Rows::Awaited;
-    Ok(if told {
-        (Some(as_previous(before.id, last)), 0)
-    } else {
-        let killed = u64::from(last.is_none());
-        (before.previous, before.killed_starts + killed)
-    })
+    /// The index has nothing of them.
+    pub(super) fn forget_saved(&mut self) {
+        self.unsaved = self.by_local.keys().copied().collect();
+    }
 }
 
 /// Without a last number it was killed.
-fn as_previous(id: RunId, last: Option<i64>) -> PreviousRun {
+fn as_previous(id: RunId, last: Option<u64>) -> PreviousRun {
     PreviousRun {
         id,
-        last: last.map(uint),
+        last,
         end: last.map_or(RunEnd::Killed, |_| RunEnd::Clean),
     }
 }
 
-/// Says whether it was not there yet.
-fn insert(work: &Work<'_>, run: &Run) -> rusqlite::Result<bool> {
-    let changed = work.execute(
-        "INSERT INTO runs (local, id, previous_id, previous_last, killed_starts, started_ms) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-        (
-            run.local,
-            run.id.0.into_bytes(),
-            run.previous.map(|previous| previous.id.0.into_bytes()),
-            run.previous.and_then(|previous| previous.last).map(int),
-            int(run.killed_starts),
-            int(unix_ms()),
-        ),
-    )?;
-    Ok(changed > 0)
+/// Reads the runs of a segment, of an index, or of a database of the first versions. Those after damage are missing.
+pub(super) fn read_all(conn: &Connection, publisher: PublisherId) -> Vec<Known> {
+    let mut found = Vec::new();
+    for columns in [
+        "opened, heard, last_n, spilled_n",
+        "opened, heard, last_n, 0",
+        "0, 0, NULL, 0",
+    ] {
+        let sql = format!(
+            "SELECT local, id, previous_id, previous_last, killed_starts, {columns} FROM runs ORDER BY local"
+        );
+        let Ok(mut statement) = conn.prepare(&sql) else {
+            continue;
+        };
+        if let Ok(mut rows) = statement.query(()) {
+            while let Ok(Some(row)) = rows.next() {
+                found.extend(read(row, publisher));
+            }
+        }
+        break;
+    }
+    found
 }
 
-/// Keeps the last ones, those with rows in the spill, and those in which the cursor of a sink may stand.
-fn prune(work: &Work<'_>, newest: u32) -> rusqlite::Result<()> {
-    let oldest_row: Option<i64> = work
-        .prepare("SELECT min(key) FROM rows")?
-        .query_row((), |row| row.get(0))?;
-    let oldest_used = oldest_row
-        .and_then(Key::from_row)
-        .map_or(newest, Key::local_run);
-    let kept_from = newest.saturating_sub(RUNS_KEPT).saturating_add(1);
-    work.execute(PRUNE, (kept_from.min(oldest_used), RUNS_KEPT - 1))?;
+fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Known> {
+    let previous: Option<[u8; 16]> = row.get(2)?;
+    let last: Option<i64> = row.get(3)?;
+    let run = Run {
+        id: RunId(Uuid::from_bytes(row.get(1)?)),
+        publisher,
+        local: row.get(0)?,
+        previous: previous.map(|id| as_previous(RunId(Uuid::from_bytes(id)), last.map(uint))),
+        killed_starts: uint(row.get(4)?),
+    };
+    Ok(Known {
+        run: Arc::new(run),
+        opened: row.get(5)?,
+        heard: row.get(6)?,
+        last_n: row.get::<_, Option<i64>>(7)?.map(uint),
+        spilled_n: uint(row.get(8)?),
+    })
+}
+
+/// Writes a run into a segment.
+pub(super) fn write_to_segment(conn: &Connection, run: &Run) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO runs (local, id, previous_id, previous_last, killed_starts) \
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+    )?
+    .execute((
+        run.local,
+        run.id.0.into_bytes(),
+        run.previous.map(|previous| previous.id.0.into_bytes()),
+        run.previous.and_then(|previous| previous.last).map(int),
+        int(run.killed_starts),
+    ))?;
     Ok(())
 }
 
-pub(super) fn uuid(bytes: [u8; 16]) -> Uuid {
-    Uuid::from_bytes(bytes)
+/// Writes a run as it is into the index, or deletes it there.
+pub(super) fn save(conn: &Connection, local: u32, known: Option<&Known>) -> rusqlite::Result<()> {
+    let Some(Known {
+        run,
+        opened,
+        heard,
+        last_n,
+        spilled_n,
+    }) = known
+    else {
+        conn.prepare_cached("DELETE FROM runs WHERE local = ?1")?
+            .execute([local])?;
+        return Ok(());
+    };
+    conn.prepare_cached(
+        "INSERT INTO runs (local, id, previous_id, previous_last, killed_starts, opened, heard, started_ms, \
+         ended_ms, last_n, spilled_n) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+         ON CONFLICT (local) DO UPDATE SET id = ?2, previous_id = ?3, previous_last = ?4, killed_starts = ?5, \
+         opened = ?6, heard = ?7, ended_ms = ?9, last_n = ?10, spilled_n = ?11",
+    )?
+    .execute((
+        run.local,
+        run.id.0.into_bytes(),
+        run.previous.map(|previous| previous.id.0.into_bytes()),
+        run.previous.and_then(|previous| previous.last).map(int),
+        int(run.killed_starts),
+        opened,
+        heard,
+        int(unix_ms()),
+        last_n.map(|_| int(unix_ms())),
+        last_n.map(int),
+        int(*spilled_n),
+    ))?;
+    Ok(())
 }

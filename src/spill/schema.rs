@@ -1,36 +1,40 @@
-//! What the database looks like, and how `SQLite` is told to keep it.
+//! What the databases look like, and how `SQLite` keeps them.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 
-use super::database::{database_error, int};
+use super::change::Change;
+use super::directory::io_error;
 
-/// The schema's number, kept in `user_version`.
-pub(super) const VERSION: i64 = 3;
+/// The number of the schema of segments and index, kept in `user_version`. Up to 3 there was one database.
+pub(super) const VERSION: i64 = 4;
 
 /// Bytes of a page. Seventeen entries of 850 bytes fit into one; smaller pages took a tenth to a fifth fewer a second.
-pub(super) const PAGE_BYTES: i64 = 16_384;
-/// Bytes in the WAL at which a commit carries them into the database. With fewer the syncs of the database weigh more
-/// on a slow disk; with more one commit in many waits longer (60 ms and over for 64 MiB).
-pub(super) const WAL_BYTES: u64 = 16 << 20;
+const PAGE_BYTES: u64 = 16_384;
+/// Pages in the log at which a commit carries them into the database: 16 MiB. With fewer, syncing the database weighs
+/// more on a slow disk.
+const LOG_PAGES: u64 = 1_024;
+/// How long somebody else's lock is waited for: nobody should be there, and what fails is tried again.
+const BUSY: Duration = Duration::from_millis(100);
 /// Memory for pages, in KiB, as `SQLite` wants it: negative.
 const CACHE: i64 = -8_192;
 
-/// - `rows`: the backlog. `kind` 0 is an entry; any other is a stretch of `count` losses that begins at `key`, and says
-///   their reason. `key` is `local run << 40 | n`. `requeued` is the number that an entry had before it was a dead letter:
+/// - `rows`: `kind` 0 is an entry; others cover `count` keys from `key` on: losses by reason, or numbers that are accounted
+///   for elsewhere. `key` is `local run << 40 | n`. `requeued` is the number that an entry had before it was a dead letter:
 ///   16 bytes of the run's id, and 8 of the number, big-endian.
-/// - `dead_letters`: entries that were given up but kept; they outlive their run's row, hence the run's id.
-/// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it
-///   may be in the stream, `heard` once the sink's cursor has been seen in it.
-/// - `imported`: digests of rows that were taken over from elsewhere; see `imports`.
-/// - `meta`: totals, kept in each transaction, so that nothing is ever counted by scanning.
-const TABLES: &str = "
+/// - `runs`: those that the rows belong to, so that a segment can be read without the index.
+/// - `imported`: digests of the rows that came from elsewhere.
+pub(super) const SEGMENT: &str = "
 CREATE TABLE rows (
     key INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,
@@ -40,6 +44,39 @@ CREATE TABLE rows (
     requeued BLOB,
     subject TEXT NOT NULL,
     bytes BLOB NOT NULL
+) STRICT;
+CREATE INDEX requeued ON rows (requeued) WHERE requeued IS NOT NULL;
+CREATE TABLE runs (
+    local INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    previous_id BLOB,
+    previous_last INTEGER,
+    killed_starts INTEGER NOT NULL
+) STRICT;
+CREATE TABLE imported (digest BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+";
+
+/// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it may
+///   be in the stream, `spilled_n` is its newest number that was written to a segment, as of the next start.
+/// - `dead_letters`: entries that were taken out but kept; they outlive their run's row, hence the run's id.
+/// - `absent`: numbers that will not be delivered, and the reason as in `rows`.
+/// - `imported`: digests of rows that were taken over from elsewhere, and are no longer in a segment.
+/// - `adopted`: databases of the first versions, of which everything else was copied.
+/// - `level`: everything up to `settled` was delivered when anything was removed last; `taken` entries were ever taken out
+///   of the backlog.
+pub(super) const INDEX: &str = "
+CREATE TABLE runs (
+    local INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    previous_id BLOB,
+    previous_last INTEGER,
+    killed_starts INTEGER NOT NULL,
+    opened INTEGER NOT NULL DEFAULT 0,
+    heard INTEGER NOT NULL DEFAULT 0,
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    last_n INTEGER,
+    spilled_n INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE dead_letters (
     key INTEGER PRIMARY KEY,
@@ -53,45 +90,56 @@ CREATE TABLE dead_letters (
     subject TEXT NOT NULL,
     bytes BLOB NOT NULL
 ) STRICT;
-CREATE TABLE runs (
-    local INTEGER PRIMARY KEY,
-    id BLOB NOT NULL UNIQUE,
-    previous_id BLOB,
-    previous_last INTEGER,
-    killed_starts INTEGER NOT NULL,
-    opened INTEGER NOT NULL DEFAULT 0,
-    heard INTEGER NOT NULL DEFAULT 0,
-    started_ms INTEGER NOT NULL,
-    ended_ms INTEGER,
-    last_n INTEGER
+CREATE TABLE absent (
+    first INTEGER PRIMARY KEY,
+    count INTEGER NOT NULL,
+    reason INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE imported (
     id INTEGER PRIMARY KEY,
     digest BLOB NOT NULL UNIQUE
 ) STRICT;
-CREATE TABLE meta (
-    name TEXT PRIMARY KEY,
-    value INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('entries', 0), ('bytes', 0), ('dead_letters', 0), ('dead_letter_bytes', 0), ('losses', 0),
-    ('commits', 0);
+CREATE TABLE adopted (source TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE level (
+    id INTEGER PRIMARY KEY,
+    settled INTEGER NOT NULL,
+    taken INTEGER NOT NULL
+) STRICT;
 ";
 
-/// Opens the database, which must exist as a file, and makes its tables if it is empty.
+/// Says what was being done to a database.
+pub(super) fn database_error(action: &'static str) -> impl FnOnce(rusqlite::Error) -> SpillError {
+    move |source| SpillError::Database {
+        action,
+        source: Box::new(source),
+    }
+}
+
+/// Opens a database of ours to write to, and makes it if it is missing or empty.
 pub(super) fn open(
     file: &Path,
+    tables: &str,
     durability: SpillDurability,
-    wal_bytes: u64,
 ) -> Result<Connection, SpillError> {
-    let conn = connect(file)?;
-    configure(&conn, durability, wal_bytes).map_err(database_error("open"))?;
-    if is_empty(&conn)? {
-        conn.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"
-        ))
-        .map_err(database_error("make"))?;
+    make_file(file)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(file, flags).and_then(|conn| {
+        configure(&conn, durability)?;
+        if is_empty(&conn)? {
+            conn.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {tables} PRAGMA user_version = {VERSION}; COMMIT;"
+            ))?;
+        }
+        Ok(conn)
+    });
+    let conn = opened.map_err(database_error("open"))?;
+    let found = version(&conn)?;
+    if found != VERSION {
+        return Err(SpillError::Schema {
+            found,
+            known: VERSION,
+        });
     }
-    check_version(&conn)?;
     Ok(conn)
 }
 
@@ -101,55 +149,31 @@ pub(super) fn open(
 /// No locks are taken either: the directory's own keeps publishers out, and several who look do not disturb one another.
 /// A log is read into an index on the heap. Without one the database is opened as a file that never changes, because
 /// `SQLite` would make a log.
-pub(super) fn open_to_read(file: &Path) -> Result<Connection, SpillError> {
+pub(super) fn open_to_read(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = if has_log(file) {
+    let has_log = has_log(file).map_err(|error| unseen(&error))?;
+    let conn = if has_log {
         Connection::open_with_flags_and_vfs(file, flags, c"unix-none")
     } else {
         Connection::open_with_flags(immutable(file), flags | OpenFlags::SQLITE_OPEN_URI)
-    };
-    let conn = opened.map_err(database_error("open"))?;
-    let configure = || {
-        leave_log(&conn)?;
-        conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-        conn.pragma_update(None, "query_only", "ON")?;
-        conn.pragma_update(None, "trusted_schema", "OFF")?;
-        // Looks at the first page, and at what it says the others are.
-        let look = || conn.query_row("SELECT count(*) FROM rows WHERE key < 0", (), |_| Ok(()));
-        look().or_else(|error| {
-            // A file that was cut is read as far as it goes.
-            conn.pragma_update(None, "writable_schema", "ON")?;
-            look().map_err(|_| error)
-        })
-    };
-    configure().map_err(database_error("open"))?;
+    }?;
+    leave_log(&conn)?;
+    conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    conn.pragma_update(None, "query_only", "ON")?;
+    conn.pragma_update(None, "trusted_schema", "OFF")?;
+    // Looks at the first page, and at what it says the others are.
+    let look = || conn.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()));
+    look().or_else(|error| {
+        // A file that was cut is read as far as it goes.
+        conn.pragma_update(None, "writable_schema", "ON")?;
+        look().map_err(|_| error)
+    })?;
     Ok(conn)
 }
 
-/// A log beside an empty file counts for nothing, and `SQLite` would delete it.
-fn has_log(file: &Path) -> bool {
-    let filled = |file: &Path| fs::metadata(file).is_ok_and(|file| file.len() > 0);
-    filled(file) && filled(&log_of(file))
-}
-
-/// Where the log of a database lies.
-pub(super) fn log_of(database: &Path) -> PathBuf {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
-}
-
-/// As `SQLite` wants such a file named.
-fn immutable(file: &Path) -> String {
-    let escaped = |&byte: &u8| {
-        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    };
-    let path: String = file.as_os_str().as_bytes().iter().map(escaped).collect();
-    format!("file:{path}?immutable=1")
+pub(super) fn version(conn: &Connection) -> Result<i64, SpillError> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(database_error("open"))
 }
 
 /// Closing will neither carry the log into the database nor delete it.
@@ -170,47 +194,96 @@ pub(super) fn set_durability(
     conn.pragma_update(None, "synchronous", synchronous)
 }
 
-fn connect(file: &Path) -> Result<Connection, SpillError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(file, flags).map_err(database_error("open"))
+/// Carries the log into the database, and cuts it to nothing.
+pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
 }
 
-pub(super) fn is_empty(conn: &Connection) -> Result<bool, SpillError> {
-    let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
-    conn.query_row(sql, (), |row| row.get(0))
-        .map_err(database_error("open"))
+/// Where the log of a database lies.
+pub(super) fn log_of(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
-pub(super) fn check_version(conn: &Connection) -> Result<(), SpillError> {
-    let found = conn
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(database_error("open"))?;
-    if found == VERSION {
-        Ok(())
-    } else {
-        Err(SpillError::Schema {
-            found,
-            known: VERSION,
-        })
+/// Where the rollback journal of a database lies while it is being made.
+pub(super) fn journal_of(database: &Path) -> PathBuf {
+    let mut journal = database.as_os_str().to_owned();
+    journal.push("-journal");
+    journal.into()
+}
+
+/// A log beside an empty file counts for nothing, and `SQLite` would delete it. Nor does one beside a journal: the database
+/// was not made yet, and `SQLite` would want to roll it back.
+fn has_log(file: &Path) -> io::Result<bool> {
+    let filled = |file: &Path| match fs::metadata(file) {
+        Ok(file) => Ok(file.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    };
+    Ok(filled(file)? && filled(&log_of(file))? && !filled(&journal_of(file))?)
+}
+
+/// A file that cannot be looked at is neither missing nor empty.
+fn unseen(error: &io::Error) -> rusqlite::Error {
+    let code = ffi::Error::new(ffi::SQLITE_IOERR_FSTAT);
+    rusqlite::Error::SqliteFailure(code, Some(error.to_string()))
+}
+
+/// As `SQLite` wants such a file named.
+fn immutable(file: &Path) -> String {
+    let escaped = |&byte: &u8| {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    let path: String = file.as_os_str().as_bytes().iter().map(escaped).collect();
+    format!("file:{path}?immutable=1")
+}
+
+/// Makes the file with its mode before `SQLite` does, because the log takes its mode from it.
+///
+/// A file that is there is left alone: closing any other handle to it would drop `SQLite`'s locks.
+fn make_file(file: &Path) -> Result<(), SpillError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let made = Change::Make(file).make(|| options.open(file));
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop).map_err(io_error("make", file.to_owned())),
     }
 }
 
-/// Exclusive locking comes before anything that looks at the file: the WAL then keeps its index on the heap and needs no
-/// file for it. Page size and vacuum count only while the file is empty. The WAL's file may be twice what is carried over at once: writing over
-/// blocks that a file already has is cheaper to sync than growing it anew.
-fn configure(
-    conn: &Connection,
-    durability: SpillDurability,
-    wal_bytes: u64,
-) -> rusqlite::Result<()> {
-    let pages = int(wal_bytes) / PAGE_BYTES;
+/// The statement answers before it commits: only its end says whether the file has a log now.
+fn switch_to_log(conn: &Connection) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query(())?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+fn is_empty(conn: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
+    conn.query_row(sql, (), |row| row.get(0))
+}
+
+/// Exclusive locking comes before anything that looks at the file: the log then keeps its index on the heap and needs no
+/// file for it. The page size counts only while the file is empty. The log's file keeps its size: writing over blocks that
+/// a file already has is cheaper to sync than growing it, and needs no room on a full disk.
+fn configure(conn: &Connection, durability: SpillDurability) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(32);
     conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    conn.pragma_update(None, "page_size", PAGE_BYTES)?;
-    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    conn.pragma_update(None, "journal_mode", "WAL")?;
-    conn.pragma_update(None, "wal_autocheckpoint", pages)?;
-    conn.pragma_update(None, "journal_size_limit", pages * PAGE_BYTES * 2)?;
+    conn.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
+    switch_to_log(conn)?;
+    conn.pragma_update(None, "wal_autocheckpoint", LOG_PAGES.cast_signed())?;
+    conn.pragma_update(
+        None,
+        "journal_size_limit",
+        (2 * LOG_PAGES * PAGE_BYTES).cast_signed(),
+    )?;
     conn.pragma_update(None, "cache_size", CACHE)?;
     conn.pragma_update(None, "trusted_schema", "OFF")?;
     set_durability(conn, durability)

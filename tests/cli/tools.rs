@@ -1,5 +1,5 @@
-//! Promise: `status`, `export` and `repair` say in words and by exit code what is wrong with a spill, what they left out
-//! and where the old database lies; a publisher that runs is left alone.
+//! Promise: `status` and `export` say in words and by exit code what is wrong with a spill, what they left out and where
+//! damaged segments lie; a publisher that runs is left alone.
 
 use std::fs;
 
@@ -27,7 +27,10 @@ fn with_backlog() -> Bench {
 }
 
 fn vanish(bench: &Bench, count: usize) {
-    let conn = rusqlite::Connection::open(bench.path("spill/db/spill.sqlite3")).unwrap();
+    let segments = fs::read_dir(bench.path("spill/segments")).unwrap();
+    let segments: Vec<_> = segments.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(segments.len(), 1, "{segments:?}");
+    let conn = rusqlite::Connection::open(&segments[0]).unwrap();
     let sql = format!("DELETE FROM rows WHERE key & 0xffff BETWEEN 8 AND 7 + {count}");
     assert_eq!(conn.execute(&sql, ()).unwrap(), count);
 }
@@ -70,16 +73,12 @@ fn a_backlog_is_exported_as_it_is() {
 }
 
 #[test]
-fn what_is_missing_is_told_and_then_repaired() {
+fn what_is_missing_is_told_and_the_next_run_delivers_the_rest() {
     let bench = with_backlog();
-    assert_eq!(
-        bench.run(&["repair", "spill"]).assert_code(0).out,
-        "healthy, nothing to repair\n"
-    );
     vanish(&bench, 3);
 
     let said = bench.run(&["status", "spill"]);
-    let told = "damaged: at least 3 entries are missing";
+    let told = "damaged: 3 entries are damaged or missing";
     assert_says(
         &said.assert_code(1).out,
         &["health", told, "quarantined   none"],
@@ -87,49 +86,29 @@ fn what_is_missing_is_told_and_then_repaired() {
     let said = bench.run(&["status", "spill", "--json"]);
     let status: Value = serde_json::from_str(&said.assert_code(1).out).unwrap();
     assert_eq!(status["health"], "damaged");
-    assert_eq!(status["damage"], "at least 3 entries are missing");
+    assert_eq!(status["damage"], "3 entries are damaged or missing");
 
     let said = bench.run(&["export", "spill"]);
     assert_eq!(said.assert_code(3).out.lines().count(), 1_997);
     assert_says(
         &said.err,
-        &["1,997 entries exported", "3 entries are missing, at least"],
+        &["1,997 entries exported", "3 entries are damaged or missing"],
     );
 
-    let said = bench.run(&["repair", "spill"]);
-    let pieces = [
-        "salvaged      1,997 entries",
-        "missing       3 entries",
-        "db.quarantined.",
-    ];
-    assert_says(&said.assert_code(0).out, &pieces);
+    let said = bench.run(&["run", "--sink", "jsonl:out", "--spill", "spill"]);
+    said.assert_code(3);
+    assert_eq!(bench.read("out").lines().count(), 1_997);
     let said = bench.run(&["status", "spill"]);
     let pieces = [
         "health        healthy",
-        "1,997 entries",
-        "quarantined   1: spill/db.quarantined.",
+        "spill         empty",
+        "quarantined   1: spill/segments/",
+        ".damaged",
     ];
     assert_says(&said.assert_code(0).out, &pieces);
     let said = bench.run(&["export", "spill"]);
-    assert_eq!(said.assert_code(0).out.lines().count(), 1_997);
-    assert_says(&said.err, &["db.quarantined.", "is not looked into"]);
-}
-
-#[test]
-fn a_healthy_one_is_made_anew_only_by_force() {
-    let bench = with_backlog();
-    let before = bench.run(&["export", "spill"]);
-    let said = bench.run(&["repair", "spill", "--force"]);
-    let pieces = [
-        "salvaged      2,000 entries",
-        "none that is known of",
-        "set aside",
-    ];
-    assert_says(&said.assert_code(0).out, &pieces);
-    assert_eq!(
-        bench.run(&["export", "spill"]).assert_code(0).out,
-        before.out
-    );
+    assert_eq!(said.assert_code(0).out, "");
+    assert_says(&said.err, &[".damaged is not looked into"]);
 }
 
 #[test]
@@ -161,8 +140,6 @@ fn a_running_publisher_is_in_use() {
     for arguments in [
         &["export", "spill", "--output", "lines"][..],
         &["export", "spill"],
-        &["repair", "spill"],
-        &["repair", "spill", "--force"],
     ] {
         let said = bench.run(arguments);
         assert_eq!(said.assert_code(5).out, "");
@@ -176,13 +153,11 @@ fn a_running_publisher_is_in_use() {
 #[test]
 fn no_spill_at_all_is_told() {
     let bench = Bench::new();
-    for command in ["export", "repair"] {
-        let said = bench.run(&[command, "spill"]);
-        assert_says(
-            &said.assert_code(2).err,
-            &["error: there is no spill in spill"],
-        );
-    }
+    let said = bench.run(&["export", "spill"]);
+    assert_says(
+        &said.assert_code(2).err,
+        &["error: there is no spill in spill"],
+    );
     assert!(!bench.path("spill").exists());
 }
 
@@ -192,7 +167,6 @@ fn help_names_the_exit_codes() {
     for (command, code) in [
         ("status", "5 it is in use"),
         ("export", "5 a publisher is running"),
-        ("repair", "5 a publisher is running"),
     ] {
         let said = bench.run(&[command, "--help"]);
         let words: Vec<_> = said.out.split_whitespace().collect();

@@ -119,7 +119,7 @@ fn a_spill_that_cannot_be_made_is_told() {
         &bench,
         &["run", "--spill", "file"],
         &[
-            "cannot make file",
+            "cannot make /",
             "a file stands in the way",
             "give a directory",
         ],

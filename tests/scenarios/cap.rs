@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use spillring::{Drainer, LossReason, RunId, State, WhenSpillFull};
+use spillring::{Drainer, LossReason, RunId, State, Stats, WhenSpillFull};
 
 use crate::support::bench::{
     Bench, LIMIT, Note, after_a_kill, assert_told, end, end_within, eventually, told,
@@ -61,7 +61,10 @@ fn evicted(remote: &Remote) -> u64 {
     told(&stored, LossReason::SpillEvicted)
 }
 
-/// The newest survive; the batch that was about to go stays as well, and what lies between is told at its place.
+/// What two segments hold at the most, each with an append over: of this many entries eviction takes all or none.
+const GRAIN: usize = 130;
+
+/// The newest survive; the batch that was about to go stays with its segments, and what lies between is told at its place.
 #[test]
 fn an_outage_beyond_the_cap_costs_the_oldest() {
     let bench = evicting(Mode::Down);
@@ -82,7 +85,10 @@ fn an_outage_beyond_the_cap_costs_the_oldest() {
     let stored = bench.remote.stored();
     assert_told(&stored);
     let telling = stored.iter().position(|one| one.lost() > 0).unwrap();
-    assert_eq!(telling, 100, "one batch is in memory");
+    assert!(
+        (100..100 + GRAIN).contains(&telling),
+        "{telling}: one batch is in memory"
+    );
     assert_eq!(stored[telling].losses, [(gone, LossReason::SpillEvicted)]);
     let behind = telling + usize::try_from(gone).unwrap();
     assert_eq!(
@@ -105,7 +111,9 @@ fn the_two_policies_lose_at_different_ends() {
             if number % 50 == 0 {
                 eventually("room, or the cap", || {
                     let stats = drainer.stats();
-                    stats.in_ring == 0 || stats.state == State::SpillFull
+                    let full =
+                        policy == WhenSpillFull::RefuseNew && stats.state == State::SpillFull;
+                    stats.in_ring == 0 || full
                 });
             }
             publisher.publish(Note::new(text(number)));
@@ -189,7 +197,7 @@ fn a_batch_of_the_killed_run_is_kept_until_the_sink_was_asked() {
         let mut bench = evicting(Mode::Down);
         bench.remote = Remote::in_memory(cursor);
         bench.remote.set(Mode::Down);
-        bench.config.spill_bytes_max = 64 << 20;
+        bench.config.spill_bytes_max = 8 << 20;
         let drainer = bench.start();
         publish(&drainer, 0..3_000);
         until_spilled(&drainer);
@@ -199,7 +207,7 @@ fn a_batch_of_the_killed_run_is_kept_until_the_sink_was_asked() {
         bench.remote.set(Mode::Down);
         assert_eq!(bench.remote.stored().len(), 100);
         bench.kill(drainer);
-        bench.config.spill_bytes_max = 5 << 20;
+        bench.config.spill_bytes_max = 6 << 20;
         let drainer = bench.start();
         publish(&drainer, 3_000..4_000);
         until_spilled(&drainer);
@@ -228,7 +236,7 @@ fn a_batch_of_the_killed_run_is_kept_until_the_sink_was_asked() {
 #[test]
 fn where_all_is_in_doubt_new_entries_are_refused() {
     let mut bench = evicting(Mode::Down);
-    bench.config.spill_bytes_max = 64 << 20;
+    bench.config.spill_bytes_max = 3 << 20;
     let drainer = bench.start();
     publish(&drainer, 0..1_000);
     until_spilled(&drainer);
@@ -317,16 +325,26 @@ fn replay_and_eviction_interleave() {
         bench.config.batch_max = 7;
         bench.config.replay_rate_max = rate;
         let drainer = bench.start();
-        publish(&drainer, 0..6_000);
-        let stats = drainer.stats();
-        assert!(stats.delivered > 0, "{stats:#?}");
-        assert!(stats.discarded.spill_evicted > 1_000, "{stats:#?}");
+        let mut published = 0;
+        let both = |stats: &Stats| stats.delivered > 0 && stats.discarded.spill_evicted > 1_000;
+        // However slow the publisher is, the sink becomes slower.
+        for rounds in 1.. {
+            publish(&drainer, published..published + 6_000);
+            published += 6_000;
+            if both(&drainer.stats()) {
+                break;
+            }
+            bench
+                .remote
+                .set(Mode::Slow(Duration::from_millis(4) * rounds));
+        }
         bench.remote.set(Mode::Up);
         until_delivered(&drainer);
-        let stats = end(drainer, 6_000);
+        let published = published as u64;
+        let stats = end(drainer, published);
         assert_told(&bench.remote.stored());
         assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
-        assert_eq!(stats.delivered + stats.discarded.spill_evicted, 6_000);
+        assert_eq!(stats.delivered + stats.discarded.spill_evicted, published);
     }
 }
 

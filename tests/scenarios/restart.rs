@@ -182,11 +182,67 @@ fn an_answer_that_comes_after_the_end_is_asked_for_by_the_next_run() {
     assert_told(&bench.remote.stored());
 }
 
-/// A copy of the directory goes its own way: the sink knows a run that the copy does not, so the copy takes another
-/// name, and delivers what it has and what is new.
+/// An older copy of the directory that holds nothing is put back: the sink knows a run that the copy does not. The
+/// publisher stays who it is.
 #[test]
-fn a_copy_of_the_directory_takes_another_identity() {
-    let bench = Bench::down();
+fn an_older_copy_that_is_put_back_keeps_its_identity() {
+    let mut bench = Bench::new();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..20);
+    end(drainer, 20);
+    let copy = bench.dir.path().join("copy");
+    copy_folder(&bench.spill(), &copy);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 20..30);
+    end(drainer, 10);
+
+    bench.config.spill_dir.clone_from(&copy);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 30..40);
+    let stats = end(drainer, 10);
+    assert_eq!(stats.discarded.total(), 0);
+    assert_eq!(bench.remote.texts(), names(0..40));
+    let stored = bench.remote.stored();
+    assert_told(&stored);
+    let opening = |at: usize| stored[at].opens.clone().unwrap();
+    let (previous, _, ended) = opening(30).previous.unwrap();
+    assert_eq!(previous, stored[20].run);
+    assert_eq!(ended, RunEnd::Killed, "how it ended the copy cannot know");
+    for at in [20, 30] {
+        assert_eq!(opening(at).publisher, opening(0).publisher);
+    }
+    assert_eq!(identity(&copy), opening(0).publisher);
+}
+
+/// The same with a backlog: the sink has it, and it does not come twice.
+#[test]
+fn an_older_copy_with_a_backlog_doubles_nothing() {
+    let mut bench = Bench::down();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..20);
+    end_within(drainer, Duration::ZERO, 20);
+    let copy = bench.dir.path().join("copy");
+    copy_folder(&bench.spill(), &copy);
+    std::thread::sleep(Duration::from_millis(2));
+    bench.remote.set(Mode::Up);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 20..30);
+    end(drainer, 10);
+
+    bench.config.spill_dir.clone_from(&copy);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 30..40);
+    let stats = end(drainer, 10);
+    assert_eq!((stats.inherited, stats.spilled), (20, 0));
+    assert_eq!(bench.remote.texts(), names(0..40));
+    assert_told(&bench.remote.stored());
+}
+
+/// A copy of the directory went on by itself meanwhile: what it holds may be nowhere else. It takes another name, and
+/// delivers all of it.
+#[test]
+fn a_copy_that_went_on_by_itself_takes_another_identity() {
+    let mut bench = Bench::down();
     let drainer = bench.start();
     publish(&drainer.publisher(), 0..20);
     end_within(drainer, Duration::ZERO, 20);
@@ -197,21 +253,53 @@ fn a_copy_of_the_directory_takes_another_identity() {
     publish(&drainer.publisher(), 20..30);
     end(drainer, 10);
 
+    bench.remote.set(Mode::Down);
+    bench.config.spill_dir.clone_from(&copy);
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 100..110);
+    end_within(drainer, Duration::ZERO, 10);
+    bench.remote.set(Mode::Up);
+    end(bench.start(), 0);
+    let stored = bench.remote.stored();
+    let texts: std::collections::HashSet<_> = bench.remote.texts().into_iter().collect();
+    let expected = (0..30).chain(100..110);
+    assert_eq!(texts, names(expected).into_iter().collect());
+    assert_ne!(identity(&copy), stored[0].opens.as_ref().unwrap().publisher);
+}
+
+/// A copy of the directory is in use at the same time: whoever finds the other's cursor in mid-run takes another name, and
+/// delivers what it has and what is new.
+#[test]
+fn of_two_copies_that_are_both_in_use_one_takes_another_identity() {
+    let bench = Bench::new();
+    let drainer = bench.start();
+    publish(&drainer.publisher(), 0..10);
+    until_delivered(&drainer);
+    let copy = bench.dir.path().join("copy");
+    copy_folder(&bench.spill(), &copy);
     let mut config = bench.config.clone();
     config.spill_dir.clone_from(&copy);
-    let drainer = spillring::start(config, bench.remote.sink()).unwrap();
-    publish(&drainer.publisher(), 100..110);
-    let stats = end(drainer, 10);
-    assert_eq!((stats.inherited, stats.delivered), (20, 30));
-    let expected = (0..30).chain(0..20).chain(100..110);
+    let twin = spillring::start(config, bench.remote.sink()).unwrap();
+    publish(&twin.publisher(), 100..110);
+    until_delivered(&twin);
+
+    bench.remote.next(Fault::AnswerLostAfter(0));
+    publish(&drainer.publisher(), 10..20);
+    until_delivered(&drainer);
+    let stats = end(drainer, 20);
+    assert_eq!((stats.delivered, stats.spilled), (20, 0));
+    end(twin, 10);
+    let expected = (0..10).chain(100..110).chain(10..20);
     assert_eq!(bench.remote.texts(), names(expected));
     let stored = bench.remote.stored();
-    let publisher = |at: usize| stored[at].opens.as_ref().unwrap().publisher;
-    assert_eq!(publisher(0), publisher(20));
-    assert_ne!(publisher(20), publisher(50));
-    let identity = |dir: &std::path::Path| spillring::status(dir).unwrap().publisher.unwrap();
-    assert_eq!(identity(&bench.spill()), publisher(20));
-    assert_eq!(identity(&copy), publisher(50));
+    let publisher = stored[0].opens.as_ref().unwrap().publisher;
+    assert_eq!(stored[10].opens.as_ref().unwrap().publisher, publisher);
+    assert_eq!(identity(&copy), publisher);
+    assert_ne!(identity(&bench.spill()), publisher);
+}
+
+fn identity(dir: &std::path::Path) -> spillring::PublisherId {
+    spillring::status(dir).unwrap().publisher.unwrap()
 }
 
 /// A machine that was copied while it ran: the twin goes on with our run. What it stored is not taken for ours.

@@ -43,10 +43,24 @@ pub enum Flaw {
     /// Its error panics when it is looked at.
     FailsAndPanics,
     Panics,
+    /// Panics with a payload that panics when it is dropped.
+    PanicsWithBomb,
     PanicsAtSubject,
     PanicsWhenDropped,
+    /// The same with a payload that panics when it is dropped.
+    BombsWhenDropped,
     /// Takes a millisecond.
     Slow,
+}
+
+/// What a panic may carry: it panics once more when it is dropped.
+#[derive(Debug)]
+pub struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("as the test wants it");
+    }
 }
 
 #[derive(Debug)]
@@ -86,11 +100,15 @@ impl Event for Note {
             Flaw::Fails => Err(EncodeError("as the test wants it".into())),
             Flaw::FailsAndPanics => Err(EncodeError(Box::new(Unspeakable))),
             Flaw::Panics => panic!("as the test wants it"),
+            Flaw::PanicsWithBomb => std::panic::panic_any(Bomb),
             Flaw::Slow => {
                 std::thread::sleep(Duration::from_millis(1));
                 Ok(())
             }
-            Flaw::None | Flaw::PanicsAtSubject | Flaw::PanicsWhenDropped => Ok(()),
+            Flaw::None
+            | Flaw::PanicsAtSubject
+            | Flaw::PanicsWhenDropped
+            | Flaw::BombsWhenDropped => Ok(()),
         }
     }
 
@@ -101,6 +119,9 @@ impl Event for Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
+        if self.flaw == Flaw::BombsWhenDropped {
+            std::panic::panic_any(Bomb);
+        }
         assert!(self.flaw != Flaw::PanicsWhenDropped, "as the test wants it");
     }
 }
@@ -150,7 +171,9 @@ impl Bench {
         let killed = fs::read_dir(self.dir.path()).unwrap().count();
         let copy = self.dir.path().join(format!("after kill {killed}"));
         copy_folder(&self.spill(), &copy);
-        fs::remove_file(said(&copy)).unwrap();
+        if let Err(error) = fs::remove_file(said(&copy)) {
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        }
         drainer.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
         self.config.spill_dir = copy;
     }

@@ -12,7 +12,7 @@ use spillring::Drainer;
 use crate::support;
 use crate::support::bench::{Bench, Note, name, until_spilled};
 
-/// Entries in the spill when it is damaged: some hundred pages of it, and more than a step of salvaging carries.
+/// Entries in the spill when it is damaged: some hundred pages of it, in one segment.
 pub const ENTRIES: usize = 4_000;
 /// Bytes of a page.
 pub const PAGE: u64 = 16_384;
@@ -20,9 +20,9 @@ pub const PAGE: u64 = 16_384;
 /// How the run ended before the damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// All is in the database.
+    /// All is in the segment's database.
     Clean,
-    /// Much is in the log.
+    /// It is in the log beside it.
     Killed,
 }
 
@@ -37,22 +37,27 @@ pub enum Survives {
     None,
 }
 
-/// What becomes of the database.
+/// What becomes of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
+    /// They are used, and unlinked once all is delivered.
     Used,
-    Quarantined,
+    /// The segment is kept as damaged.
+    Kept,
+    /// The index is set aside, and another takes its place.
+    IndexSetAside,
 }
 
 pub struct Case {
     pub name: &'static str,
     pub ended: Ended,
+    /// Does it to the segment, beside which the rest is found.
     pub damage: fn(&Path),
     pub survives: Survives,
     pub fate: Fate,
 }
 
-pub const CASES: [Case; 21] = [
+pub const CASES: [Case; 23] = [
     case(
         "nothing, after a clean end",
         Ended::Clean,
@@ -70,174 +75,180 @@ pub const CASES: [Case; 21] = [
     case(
         "a page in the middle damaged",
         Ended::Clean,
-        |db| overwrite(db, middle(db), PAGE),
+        |segment| overwrite(segment, middle(segment), PAGE),
         Survives::Ends(100, 100),
-        Fate::Quarantined,
+        Fate::Kept,
     ),
     case(
         "two pages damaged",
         Ended::Clean,
-        |db| {
-            overwrite(db, middle(db) - 3 * PAGE, PAGE);
-            overwrite(db, middle(db) + 3 * PAGE, PAGE);
+        |segment| {
+            overwrite(segment, middle(segment) - 3 * PAGE, PAGE);
+            overwrite(segment, middle(segment) + 3 * PAGE, PAGE);
         },
         Survives::Ends(100, 100),
-        Fate::Quarantined,
+        Fate::Kept,
     ),
     case(
         "cut in half",
         Ended::Clean,
-        |db| cut(db, middle(db)),
+        |segment| cut(segment, middle(segment)),
         Survives::AtMost(ENTRIES - 100),
-        Fate::Quarantined,
+        Fate::Kept,
     ),
     case(
         "cut in the middle of a page",
         Ended::Clean,
-        |db| cut(db, middle(db) + 1_000),
+        |segment| cut(segment, middle(segment) + 1_000),
         Survives::AtMost(ENTRIES - 100),
-        Fate::Quarantined,
+        Fate::Kept,
     ),
     case(
         "zero length",
         Ended::Clean,
-        |db| cut(db, 0),
+        |segment| cut(segment, 0),
         Survives::None,
-        Fate::Used,
+        Fate::Kept,
+    ),
+    case(
+        "bad header",
+        Ended::Clean,
+        |segment| overwrite(segment, 0, 100),
+        Survives::None,
+        Fate::Kept,
+    ),
+    case(
+        "first page damaged",
+        Ended::Clean,
+        |segment| overwrite(segment, 100, PAGE - 100),
+        Survives::None,
+        Fate::Kept,
     ),
     case(
         "deleted",
         Ended::Clean,
-        |db| fs::remove_file(db).unwrap(),
+        |segment| fs::remove_file(segment).unwrap(),
         Survives::None,
         Fate::Used,
     ),
     case(
         "deleted with its folder",
         Ended::Clean,
-        |db| fs::remove_dir_all(db.parent().unwrap()).unwrap(),
+        |segment| fs::remove_dir_all(segment.parent().unwrap()).unwrap(),
         Survives::None,
         Fate::Used,
     ),
     case(
         "deleted beside its log",
         Ended::Killed,
-        |db| fs::remove_file(db).unwrap(),
+        |segment| fs::remove_file(segment).unwrap(),
         Survives::AtMost(ENTRIES),
         Fate::Used,
     ),
     case(
         "log deleted",
         Ended::Killed,
-        |db| fs::remove_file(log(db)).unwrap(),
+        |segment| fs::remove_file(log(segment)).unwrap(),
         Survives::None,
-        Fate::Used,
+        Fate::Kept,
     ),
     case(
         "log cut in half",
         Ended::Killed,
-        |db| cut(&log(db), length(&log(db)) / 2),
+        |segment| cut(&log(segment), length(&log(segment)) / 2),
         Survives::AtMost(ENTRIES - 100),
-        Fate::Used,
+        Fate::Kept,
     ),
     case(
         "a bit flipped in the log",
         Ended::Killed,
-        |db| {
-            let log = log(db);
+        |segment| {
+            let log = log(segment);
             overwrite(&log, length(&log) / 2, 1);
         },
         Survives::AtMost(ENTRIES - 100),
-        Fate::Used,
+        Fate::Kept,
     ),
     case(
         "text instead of a database",
         Ended::Clean,
-        |db| {
+        |segment| {
             fs::write(
-                db,
+                segment,
                 "not a database, but long enough to be taken for one: ".repeat(400),
             )
             .unwrap();
         },
         Survives::None,
-        Fate::Quarantined,
+        Fate::Kept,
     ),
     case(
         "another program's database",
         Ended::Clean,
-        |db| {
-            fs::remove_file(db).unwrap();
-            sql(db, "CREATE TABLE mine (x); INSERT INTO mine VALUES (1);");
-        },
-        Survives::None,
-        Fate::Quarantined,
-    ),
-    case(
-        "newer schema",
-        Ended::Clean,
-        |db| sql(db, "PRAGMA user_version = 99"),
-        Survives::All,
-        Fate::Quarantined,
-    ),
-    case(
-        "totals gone",
-        Ended::Killed,
-        |db| sql(db, "DELETE FROM meta"),
-        Survives::All,
-        Fate::Quarantined,
-    ),
-    case(
-        "older schema",
-        Ended::Clean,
-        |db| {
+        |segment| {
+            fs::remove_file(segment).unwrap();
             sql(
-                db,
-                "ALTER TABLE rows DROP COLUMN requeued; ALTER TABLE dead_letters DROP COLUMN requeued; \
-                 PRAGMA user_version = 1",
+                segment,
+                "CREATE TABLE mine (x); INSERT INTO mine VALUES (1);",
             );
         },
-        Survives::All,
-        Fate::Quarantined,
+        Survives::None,
+        Fate::Kept,
     ),
     case(
-        "runs damaged",
+        "runs of the segment damaged",
         Ended::Clean,
-        |db| overwrite(db, root(db, "runs"), PAGE),
+        |segment| overwrite(segment, root(segment, "runs"), PAGE),
         Survives::All,
-        Fate::Quarantined,
+        Fate::Used,
     ),
     case(
-        "index of the runs damaged",
-        Ended::Clean,
-        |db| overwrite(db, root(db, "sqlite_autoindex_runs_1"), PAGE),
+        "index deleted",
+        Ended::Killed,
+        |segment| {
+            let index = index(segment);
+            fs::remove_file(&index).unwrap();
+            fs::remove_file(log(&index)).unwrap();
+        },
         Survives::All,
-        Fate::Quarantined,
+        Fate::Used,
     ),
     case(
-        "totals damaged",
+        "header of the index damaged",
         Ended::Clean,
-        |db| overwrite(db, root(db, "meta"), PAGE),
+        |segment| overwrite(&index(segment), 0, 100),
         Survives::All,
-        Fate::Quarantined,
-    ),
-];
-
-/// What a start mends before it reads, which one who only looks does not.
-pub const MENDED: [Case; 2] = [
-    case(
-        "bad header",
-        Ended::Clean,
-        |db| overwrite(db, 0, 100),
-        Survives::All,
-        Fate::Quarantined,
+        Fate::IndexSetAside,
     ),
     case(
-        "first page damaged",
+        "index of a newer version",
         Ended::Clean,
-        |db| overwrite(db, 100, PAGE - 100),
+        |segment| sql(&index(segment), "PRAGMA user_version = 99"),
         Survives::All,
-        Fate::Quarantined,
+        Fate::IndexSetAside,
+    ),
+    case(
+        "text instead of an index",
+        Ended::Clean,
+        |segment| {
+            fs::write(
+                index(segment),
+                "not a database, but long enough to be taken for one: ".repeat(400),
+            )
+            .unwrap();
+        },
+        Survives::All,
+        Fate::IndexSetAside,
+    ),
+    case(
+        "absent numbers of the index damaged",
+        Ended::Clean,
+        |segment| {
+            let index = index(segment);
+            overwrite(&index, root(&index, "absent"), PAGE);
+        },
+        Survives::All,
+        Fate::IndexSetAside,
     ),
 ];
 
@@ -245,9 +256,12 @@ pub const MENDED: [Case; 2] = [
 pub const LOST_RUNS: [Case; 1] = [case(
     "a run that is none",
     Ended::Clean,
-    |db| sql(db, "UPDATE runs SET id = x'00'"),
+    |segment| {
+        sql(segment, "UPDATE runs SET id = x'00'");
+        sql(&index(segment), "UPDATE runs SET id = x'00'");
+    },
     Survives::None,
-    Fate::Quarantined,
+    Fate::Kept,
 )];
 
 pub const fn case(
@@ -300,12 +314,40 @@ pub fn end_without_sink(drainer: Drainer<Note>) {
     support::bench::end_within(drainer, std::time::Duration::ZERO, ENTRIES as u64);
 }
 
-pub fn database(bench: &Bench) -> PathBuf {
-    bench.spill().join("db/spill.sqlite3")
+/// The one segment that there is.
+pub fn segment(bench: &Bench) -> PathBuf {
+    let segments = segments(&bench.spill());
+    assert_eq!(segments.len(), 1, "{segments:?}");
+    segments[0].clone()
+}
+
+/// All segments that are read from, oldest first.
+pub fn segments(dir: &Path) -> Vec<PathBuf> {
+    files(&dir.join("segments"), |name| name.ends_with(".sqlite3"))
+}
+
+/// The segments that lost rows and are kept.
+pub fn damaged(dir: &Path) -> Vec<PathBuf> {
+    files(&dir.join("segments"), |name| name.ends_with(".damaged"))
+}
+
+/// The indexes that were set aside.
+pub fn set_aside(dir: &Path) -> Vec<PathBuf> {
+    files(dir, |name| {
+        name.starts_with("index.damaged-") && !name.ends_with("-wal")
+    })
+}
+
+/// The index beside the folder of the segment.
+pub fn index(segment: &Path) -> PathBuf {
+    let dir = segment.parent().unwrap().parent().unwrap();
+    dir.join("index.sqlite3")
 }
 
 pub fn log(database: &Path) -> PathBuf {
-    database.with_file_name("spill.sqlite3-wal")
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 pub fn length(file: &Path) -> u64 {
@@ -347,21 +389,21 @@ pub fn sql(database: &Path, sql: &str) {
         .unwrap();
 }
 
-pub fn folders(dir: &Path, prefix: &str) -> Vec<PathBuf> {
-    fs::read_dir(dir)
-        .unwrap()
+/// The files with such a name, in order; none if there is no such folder.
+fn files(folder: &Path, wanted: fn(&str) -> bool) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<_> = entries
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.file_name()
-                .unwrap()
-                .to_string_lossy()
-                .starts_with(prefix)
-        })
-        .collect()
+        .filter(|path| wanted(&path.file_name().unwrap().to_string_lossy()))
+        .collect();
+    found.sort();
+    found
 }
 
 /// Where the root of a table or an index begins.
-fn root(database: &Path, name: &str) -> u64 {
+pub fn root(database: &Path, name: &str) -> u64 {
     let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
     let page: u32 = Connection::open(database)
         .unwrap()

@@ -81,19 +81,17 @@ fn write_to(dir: &Path, file: &File) -> Result<Exported, ExportError> {
 fn tell_of(exported: &Exported) {
     tell!("{} entries exported", HumanCount(exported.entries));
     for (count, what) in [
-        (exported.damaged, "rows are damaged: not exported"),
-        (exported.missing, "entries are missing, at least"),
-        (exported.broken, "databases cannot be read to the end"),
+        (exported.missing, "entries are damaged or missing"),
         (exported.dead_letters, "dead letters are not exported"),
     ] {
         if count > 0 {
             tell!("{} {what}", HumanCount(count));
         }
     }
-    for folder in &exported.quarantined {
+    for segment in &exported.quarantined {
         tell!(
-            "{} is not looked into: it was carried over earlier",
-            folder.display()
+            "{} is not looked into: what can be read of it was delivered",
+            segment.display()
         );
     }
 }

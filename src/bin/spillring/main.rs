@@ -7,7 +7,6 @@ mod import;
 mod latency;
 mod logging;
 mod nats;
-mod repair;
 mod run;
 mod settings;
 mod signals;
@@ -36,7 +35,6 @@ enum Command {
     Demo(demo::Args),
     Export(export::Args),
     Import(import::Args),
-    Repair(repair::Args),
     Run(run::Args),
     Status(status::Args),
     Verify(verify::Args),
@@ -48,7 +46,6 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Export(args) => export::main(&args),
         Command::Import(args) => import::main(&args),
-        Command::Repair(args) => repair::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),
         Command::Verify(args) => verify::main(&args),

@@ -68,10 +68,10 @@ fn health(status: &Status) -> String {
     }
 }
 
-fn quarantined(folders: &[PathBuf]) -> String {
-    let names: Vec<_> = folders
+fn quarantined(segments: &[PathBuf]) -> String {
+    let names: Vec<_> = segments
         .iter()
-        .map(|folder| folder.display().to_string())
+        .map(|segment| segment.display().to_string())
         .collect();
     match names.len() {
         0 => "none".to_owned(),
@@ -108,14 +108,18 @@ fn meaning(state: State) -> &'static str {
 }
 
 fn spill(stats: &Stats) -> String {
+    let cap = match stats.spill_bytes_max {
+        0 | u64::MAX => String::new(),
+        bytes => format!(" of at most {}", HumanBytes(bytes)),
+    };
     if stats.spilled == 0 {
-        return "empty".to_owned();
+        return format!("empty{}", cap.replace(" of", ","));
     }
     let oldest = stats.oldest_entry_age.map_or_else(String::new, |oldest| {
         format!("; the oldest has waited for {}", age(oldest))
     });
     format!(
-        "{} entries, {}{oldest}",
+        "{} entries, {}{cap}{oldest}",
         HumanCount(stats.spilled),
         HumanBytes(stats.spill_bytes)
     )

@@ -2,14 +2,15 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::event::{Run, RunId};
+use crate::event::LossReason::{DeadLettered, QueueFull, SpillEvicted};
+use crate::event::{LossReason, Run, RunId};
 
 const LIMIT: Duration = Duration::from_secs(1);
 
 fn records(numbers: std::ops::Range<u64>, bytes: usize, since: Instant) -> Vec<Record> {
     let run = Arc::new(Run {
         id: RunId(Uuid::from_u128(1)),
-        publisher: PublisherId(Uuid::from_u128(2)),
+        publisher: publisher(),
         local: 1,
         previous: None,
         killed_starts: 0,
@@ -27,28 +28,64 @@ fn records(numbers: std::ops::Range<u64>, bytes: usize, since: Instant) -> Vec<R
     numbers.map(record).collect()
 }
 
-/// Batches bounded in bytes leave something behind each time: its age is its own, not that of what has gone.
+fn publisher() -> PublisherId {
+    PublisherId(Uuid::from_u128(2))
+}
+
+fn key(n: u64) -> Key {
+    Key::new(1, n)
+}
+
+fn stage(pipeline: &mut Pipeline, numbers: std::ops::Range<u64>) {
+    for record in records(numbers, 1, Instant::now()) {
+        pipeline.stage(record);
+    }
+}
+
+fn draw(pipeline: &mut Pipeline, numbers: std::ops::Range<u64>, bytes: usize) {
+    for record in records(numbers, bytes, Instant::now()) {
+        pipeline.draw(record);
+    }
+}
+
+fn launch(pipeline: &mut Pipeline, entries_max: usize) -> usize {
+    let batch = pipeline.launch(publisher(), entries_max, 1 << 30, LIMIT, Instant::now());
+    batch.map_or(0, |batch| batch.records().len())
+}
+
+fn numbers<'r>(records: impl IntoIterator<Item = &'r Record>) -> Vec<u64> {
+    records.into_iter().map(|record| record.n).collect()
+}
+
+fn losses(record: &Record) -> Vec<(u64, LossReason)> {
+    record.losses.iter().map(|l| (l.count, l.reason)).collect()
+}
+
+/// Batches bounded in bytes leave something each time: its age is its own, not that of what has gone.
 #[test]
-fn what_a_batch_leaves_behind_is_as_old_as_it_is() {
+fn what_a_batch_leaves_is_as_old_as_it_is() {
     let start = Instant::now();
     let later = start + LIMIT;
     let mut pipeline = Pipeline::default();
-    pipeline.stage(records(1..4, 1 << 20, start));
-    pipeline.stage(records(4..7, 1 << 20, later));
-    let publisher = PublisherId(Uuid::from_u128(2));
+    for record in records(1..4, 1 << 20, start) {
+        pipeline.stage(record);
+    }
+    for record in records(4..7, 1 << 20, later) {
+        pipeline.stage(record);
+    }
     for since in [start, later] {
-        let batch = pipeline.launch(publisher, 1_000, 1 << 30, LIMIT, later);
-        assert_eq!(batch.map(|batch| batch.records().len()), Some(3));
-        assert_eq!(pipeline.memory_since(), Some(since));
+        assert_eq!(launch(&mut pipeline, 1_000), 3);
+        let waiting = pipeline.first_waiting().map(|record| record.since);
+        assert_eq!(waiting, Some(since));
         pipeline.land(3, later);
     }
-    assert_eq!(pipeline.memory_since(), None);
+    assert!(pipeline.first_waiting().is_none());
 }
 
 #[test]
 fn what_was_drawn_is_staged_within_both_bounds_and_none_of_it_gets_lost() {
     let mut pipeline = Pipeline::default();
-    pipeline.draw(records(1..9, 1_000, Instant::now()));
+    draw(&mut pipeline, 1..9, 1_000);
     pipeline.stage_drawn(2, u64::MAX);
     assert_eq!((pipeline.staged(), pipeline.drawn()), (2, 6));
     pipeline.stage_drawn(100, 1_500);
@@ -56,16 +93,110 @@ fn what_was_drawn_is_staged_within_both_bounds_and_none_of_it_gets_lost() {
     pipeline.stage_drawn(100, 0);
     assert_eq!((pipeline.staged(), pipeline.drawn()), (4, 4));
     pipeline.stage_drawn(100, u64::MAX);
-    let keys: Vec<_> = pipeline.unspilled().map(|record| record.n).collect();
-    assert_eq!(keys, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(numbers(pipeline.records()), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(pipeline.drawn_bytes(), 0);
 }
 
-/// What was thought lost, because it had been evicted before the sink said that it has it, is told no more than it is.
+/// Flight, staged and a chunk: in order, and what is on disk already is left out.
 #[test]
-fn what_the_sink_has_is_not_told_as_lost() {
-    use crate::event::LossReason::{QueueFull, SpillEvicted};
-    for (cursor, told) in [
+fn an_append_carries_all_that_is_in_memory_only_up_to_a_chunk() {
+    let mut pipeline = Pipeline::default();
+    stage(&mut pipeline, 1..5);
+    pipeline.inherit(Some(key(1)));
+    assert_eq!(launch(&mut pipeline, 2), 2);
+    let chunk = APPEND_ROWS_MAX as u64;
+    draw(&mut pipeline, 5..5 + chunk + 3, 1);
+    let append = pipeline.append();
+    assert_eq!(numbers(append.iter()), (2..5 + chunk).collect::<Vec<_>>());
+    assert_eq!(pipeline.drawn_waiting(), 3);
+    assert_eq!(pipeline.chunk_room().0, APPEND_ROWS_MAX - 3);
+    assert_eq!(pipeline.first_waiting().map(|r| r.n), Some(5 + chunk));
+    assert_eq!(pipeline.unspilled(), append.len() + 3);
+
+    assert_eq!(pipeline.appended(&append), Tally::default());
+    assert_eq!(pipeline.drawn(), 3, "the others are read again later");
+    assert_eq!(pipeline.unspilled(), 3);
+    assert_eq!(pipeline.spilled_in_memory(), 4);
+    assert_eq!(pipeline.read_after(), Some(key(4)));
+}
+
+#[test]
+fn a_chunk_is_bounded_in_bytes_but_has_one_record_at_least() {
+    let mut pipeline = Pipeline::default();
+    draw(&mut pipeline, 1..4, 3 << 20);
+    assert_eq!(numbers(pipeline.append().iter()), [1]);
+    assert_eq!(pipeline.append_all().len(), 3);
+}
+
+/// Nobody knows what a failed append has written: all of it is in memory, and goes with the next one.
+#[test]
+fn a_failed_append_changes_nothing() {
+    let mut pipeline = Pipeline::default();
+    stage(&mut pipeline, 1..3);
+    draw(&mut pipeline, 3..5, 1);
+    let first = pipeline.append();
+    assert!(!pipeline.waits());
+    draw(&mut pipeline, 5..6, 1);
+    assert!(pipeline.waits());
+    pipeline.end_append();
+    assert_eq!(pipeline.first_waiting().map(|r| r.n), Some(1));
+    let again = pipeline.append();
+    assert_eq!(numbers(again.iter()), [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(first.iter()), [1, 2, 3, 4]);
+}
+
+/// The sink takes a batch, and what was drawn, while they are on their way to the disk.
+#[test]
+fn what_is_delivered_during_an_append_is_settled_with_its_outcome() {
+    let mut pipeline = Pipeline::default();
+    stage(&mut pipeline, 1..4);
+    draw(&mut pipeline, 4..7, 1);
+    let append = pipeline.append();
+    pipeline.stage_drawn(2, u64::MAX);
+    assert_eq!(launch(&mut pipeline, 100), 5);
+    let (landed, _) = pipeline.land(4, Instant::now());
+    assert_eq!((landed.records, landed.left), (4, 1));
+    assert_eq!(landed.spilled, Tally::default());
+    let settled = pipeline.appended(&append);
+    assert_eq!(settled, Tally::of(&append[..4]));
+    // One is staged, one will be read again.
+    assert_eq!(numbers(pipeline.records()), [5]);
+    assert_eq!(
+        (pipeline.unspilled(), pipeline.read_after()),
+        (0, Some(key(5)))
+    );
+}
+
+/// The sink was asked meanwhile, and has come further.
+#[test]
+fn what_was_read_too_late_is_left_out() {
+    let mut pipeline = Pipeline::default();
+    pipeline.inherit(Some(key(9)));
+    pipeline.settle_through(key(3));
+    pipeline.read(records(1..7, 1, Instant::now()), Some(key(8)));
+    assert_eq!(numbers(pipeline.records()), [4, 5, 6]);
+    assert_eq!(
+        pipeline.read_after(),
+        Some(key(8)),
+        "7 and 8 need no delivery"
+    );
+}
+
+#[test]
+fn what_the_sink_has_leaves_memory_wherever_it_is() {
+    let mut pipeline = Pipeline::default();
+    pipeline.inherit(Some(key(2)));
+    stage(&mut pipeline, 1..4);
+    draw(&mut pipeline, 4..7, 1);
+    let (spilled, unspilled) = pipeline.settle_through(key(5));
+    assert_eq!((spilled.entries, unspilled), (2, 3));
+    assert_eq!(numbers(pipeline.records()), [6]);
+}
+
+/// What was thought lost, because it had been evicted before the sink said that it has it, is announced no more.
+#[test]
+fn what_the_sink_has_is_not_announced_as_lost() {
+    for (cursor, announced) in [
         (3, vec![(4, QueueFull), (3, SpillEvicted)]),
         (5, vec![(2, QueueFull), (3, SpillEvicted)]),
         (8, vec![(2, SpillEvicted)]),
@@ -76,10 +207,25 @@ fn what_the_sink_has_is_not_told_as_lost() {
         waiting[0].losses = [(4, QueueFull), (3, SpillEvicted)]
             .map(|(count, reason)| Loss { count, reason })
             .to_vec();
-        pipeline.stage(waiting);
-        pipeline.settle_through(Key::new(1, cursor));
-        let losses = &pipeline.front().unwrap().losses;
-        let losses: Vec<_> = losses.iter().map(|l| (l.count, l.reason)).collect();
-        assert_eq!(losses, told, "{cursor}");
+        for record in waiting {
+            pipeline.stage(record);
+        }
+        pipeline.settle_through(key(cursor));
+        assert_eq!(losses(pipeline.front().unwrap()), announced, "{cursor}");
     }
+}
+
+#[test]
+fn losses_go_to_the_next_record_of_their_run_and_of_no_other() {
+    let loss = Loss {
+        count: 1,
+        reason: DeadLettered,
+    };
+    let mut pipeline = Pipeline::default();
+    assert_eq!(pipeline.carry(1, vec![loss]), Some(vec![loss]));
+    draw(&mut pipeline, 2..3, 1);
+    assert_eq!(pipeline.carry(1, vec![loss]), None);
+    assert_eq!(pipeline.carry(7, vec![loss]), None);
+    let drawn = pipeline.first().unwrap();
+    assert_eq!(losses(drawn), [(1, DeadLettered)]);
 }

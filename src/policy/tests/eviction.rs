@@ -1,41 +1,58 @@
-//! When the oldest are given up for the newest: not before that is the only way.
+//! When the oldest entries go for the newest: not before that is the only way.
 
 use super::*;
 
+fn full(change: impl FnOnce(&mut Facts)) -> Step {
+    step(|f| {
+        fill(f, RingFacts::Chunk);
+        f.disk.cap = Cap::Evictable;
+        f.sink = Hand::Busy;
+        f.staged = Staged::Full;
+        f.unread = Unread::Rows;
+        change(f);
+    })
+}
+
 #[test]
 fn at_its_cap_the_spill_evicts_only_what_entries_would_else_be_refused_for() {
-    let full = |change: fn(&mut Facts)| {
-        step(move |f| {
-            f.disk = Hand::Full;
-            f.sink = Hand::Busy;
-            f.staged = Staged::Full;
-            f.unread = Unread::Rows;
-            f.ring = RingFacts::Chunk;
-            f.memory_since = Some(f.now);
-            change(f);
-        })
-    };
     assert_eq!(full(|_| {}), Step::Wait(POLL), "the sink may make room");
     assert_eq!(full(|f| f.flush = Flush::Wanted), Step::Wait(POLL));
-    assert_eq!(full(|f| f.ring = RingFacts::High), Step::Evict);
-    let old = |f: &mut Facts| f.memory_since = f.now.checked_sub(PENDING);
-    assert_eq!(full(old), Step::Evict);
+    assert_eq!(full(|f| f.ring = RingFacts::High), disk(DiskStep::Evict));
+    let old = |f: &mut Facts| f.waiting_since = f.now.checked_sub(PENDING);
+    assert_eq!(full(old), disk(DiskStep::Evict));
     assert_eq!(
-        full(|f| f.memory_since = None),
+        full(|f| f.waiting_since = None),
         Step::Wait(POLL),
         "for nothing that is to come"
     );
-    let turn = |f: &mut Facts| {
+}
+
+#[test]
+fn what_the_sink_has_goes_before_anything_is_evicted() {
+    let settling = full(|f| {
+        f.ring = RingFacts::High;
+        f.disk.settle_since = Some(f.now);
+    });
+    assert_eq!(settling, disk(DiskStep::Settle));
+}
+
+#[test]
+fn evicting_and_reading_take_turns() {
+    let turn = full(|f| {
         f.ring = RingFacts::High;
         f.staged = Staged::Nothing;
         f.reliefs = RELIEFS_MAX;
-    };
-    assert_eq!(full(turn), Step::StageSpill);
-    let overdue = |f: &mut Facts| {
+    });
+    assert_eq!(turn, disk(DiskStep::Read));
+}
+
+#[test]
+fn at_an_overdue_end_all_is_kept() {
+    let overdue = full(|f| {
         f.stopping = Some(Stopping {
             deadline: f.now,
             progress_at: f.now,
         });
-    };
-    assert_eq!(full(overdue), Step::Relieve, "at the end all is kept");
+    });
+    assert_eq!(overdue, Step::Draw);
 }

@@ -7,7 +7,7 @@ const GATHER: Duration = Duration::from_millis(1);
 fn gathering(change: impl FnOnce(&mut Facts)) -> Step {
     step(|f| {
         f.ring = RingFacts::Gathering(f.now + GATHER);
-        f.memory_since = Some(f.now);
+        f.waiting_since = Some(f.now);
         change(f);
     })
 }
@@ -16,7 +16,7 @@ fn gathering(change: impl FnOnce(&mut Facts)) -> Step {
 fn what_gathers_stays_in_the_ring_and_holds_up_nothing() {
     assert_eq!(gathering(|_| {}), Step::Wait(GATHER));
     assert_eq!(gathering(|f| f.staged = Staged::Some), Step::Deliver);
-    assert_eq!(gathering(|f| f.unread = Unread::Rows), Step::StageSpill);
+    assert_eq!(gathering(|f| f.unread = Unread::Rows), disk(DiskStep::Read));
     assert_eq!(gathering(|f| f.doubt = Doubt::Ask), Step::Ask);
 }
 
@@ -27,4 +27,16 @@ fn what_gathers_is_not_waited_for_longer_than_anything_else() {
     assert_eq!(resting, Step::Wait(sooner));
     // The ring's own turn is not brought forward.
     assert_eq!(gathering(|f| f.poll = sooner), Step::Wait(GATHER));
+}
+
+/// An entry that a stopped publisher has not finished pushing is no reason to end, nor to spin.
+#[test]
+fn an_end_waits_for_an_entry_that_is_being_pushed() {
+    let stopping = gathering(|f| {
+        f.stopping = Some(Stopping {
+            deadline: f.now,
+            progress_at: f.now,
+        });
+    });
+    assert_eq!(stopping, Step::Wait(GATHER));
 }

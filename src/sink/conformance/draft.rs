@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::ANSWER_MAX;
 use crate::event::{
     Batch, Loss, LossReason, Position, PreviousRun, PublisherId, Record, Run, RunEnd, RunId,
+    fresh_uuid,
 };
 
 /// Makes batches for tests: numbers entries and losses as a publisher does.
@@ -37,8 +37,8 @@ impl Draft {
     pub fn new() -> Self {
         Self {
             run: Arc::new(Run {
-                id: RunId(Uuid::now_v7()),
-                publisher: PublisherId(Uuid::now_v7()),
+                id: RunId(fresh_uuid()),
+                publisher: PublisherId(fresh_uuid()),
                 local: 1,
                 previous: None,
                 killed_starts: 0,
@@ -95,7 +95,7 @@ impl Draft {
             end,
         };
         self.run = Arc::new(Run {
-            id: RunId(Uuid::now_v7()),
+            id: RunId(fresh_uuid()),
             publisher: self.run.publisher,
             local: self.run.local + 1,
             previous: Some(previous),

@@ -4,7 +4,7 @@ use super::bench::{Bench, Cursor};
 use super::draft::{Draft, resend};
 use super::{Failure, Harness, Rule};
 use crate::error::SinkError;
-use crate::event::{Batch, Loss, LossReason, Position, RunEnd};
+use crate::event::{Batch, Loss, LossReason, Position, RunEnd, fresh_uuid};
 
 type Check<H> = fn(&mut Bench<'_, H>) -> Result<(), Failure>;
 
@@ -231,7 +231,7 @@ fn filled(draft: &mut Draft, entries: usize) -> Batch {
     for number in 0..entries {
         draft.entry(format!(
             "{{\"entry\":{number},\"of\":\"{}\"}}",
-            uuid::Uuid::now_v7()
+            fresh_uuid()
         ));
     }
     draft.batch()

@@ -23,6 +23,7 @@ use super::permissions::Permissions;
 use super::{credentials, failure};
 use crate::config::{DiscoveredServers, NatsConfig, NatsUrl};
 use crate::error::SinkError;
+use crate::host::log;
 
 /// Where a client goes that is not to reconnect: nothing can listen on port 0.
 const NOWHERE: &str = "nats://127.0.0.1:0";
@@ -269,7 +270,7 @@ fn hear(tell: &watch::Sender<Heard>, event: Event) {
             });
         }
         Event::LameDuckMode => {
-            tracing::info!(target: "spillring", "the NATS server is about to go: another one is taken after this batch");
+            log::info!("the NATS server is about to go: another one is taken after this batch");
             tell.send_modify(|heard| heard.lame_duck = true);
         }
         _ => {}

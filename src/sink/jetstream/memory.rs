@@ -8,6 +8,7 @@ use metrics::counter;
 use super::cursor::Tip;
 use super::stream::Found;
 use crate::event::PublisherId;
+use crate::host::{self, log};
 
 /// What the sink remembers for as long as it lives.
 #[derive(Debug, Default)]
@@ -63,8 +64,8 @@ impl Memory {
 
     fn tell(&self, change: Change) {
         let (kind, text) = change.told();
-        counter!("aa_audit_stream_changes_total", "kind" => kind).increment(1);
-        tracing::error!(target: "spillring", last_sequence = self.last_sequence, "{text}");
+        host::call(|| counter!("aa_audit_stream_changes_total", "kind" => kind).increment(1));
+        log::error!(last_sequence = self.last_sequence, "{text}");
     }
 }
 

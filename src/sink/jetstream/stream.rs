@@ -16,6 +16,7 @@ use super::connection::{Connection, NoAnswer};
 use super::failure;
 use crate::config::{NatsConfig, StreamCare, StreamStorage};
 use crate::error::SinkError;
+use crate::host::log;
 pub(super) use look::{Found, Way};
 pub(super) use subjects::covers;
 
@@ -78,7 +79,7 @@ async fn make(
         .await;
     let error = match made.map_err(unanswered)? {
         Ok(stream) => {
-            tracing::info!(target: "spillring", stream = %config.stream, "made the stream");
+            log::info!(stream = %config.stream, "made the stream");
             return Ok(stream.cached_info().clone());
         }
         Err(error) => error,
@@ -120,11 +121,11 @@ async fn upgrade(
         .await;
     match updated.map_err(unanswered)? {
         Ok(updated) => {
-            tracing::info!(target: "spillring", stream = %config.stream, "upgraded the stream: it lacked {}", lacks.join(", "));
+            log::info!(stream = %config.stream, "upgraded the stream: it lacked {}", lacks.join(", "));
             Ok(updated)
         }
         Err(error) => {
-            tracing::warn!(target: "spillring", stream = %config.stream, %error, "the stream cannot be upgraded");
+            log::warning!(stream = %config.stream, %error, "the stream cannot be upgraded");
             Ok(info)
         }
     }

@@ -18,7 +18,6 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::publish::PublishAck;
 use tokio::time::{Instant, timeout, timeout_at};
-use uuid::Uuid;
 
 use super::connection::{Connection, NoAnswer};
 use super::cursor::{self, Cursor, Tip};
@@ -27,7 +26,7 @@ use super::message::{Limits, Message};
 use super::stream::Found;
 use crate::config::NatsConfig;
 use crate::error::SinkError;
-use crate::event::{Batch, Record};
+use crate::event::{Batch, Record, fresh_uuid};
 use crate::sink::Delivery;
 
 /// How many entries a transaction has at the most: with the cursor as many messages as a server takes by default.
@@ -186,7 +185,7 @@ impl Transactions<'_> {
         cursor: &Cursor,
         mut messages: Vec<Message>,
     ) -> Result<(Option<PublishAckFuture>, PublishAckFuture), Failure> {
-        let id = Uuid::now_v7().simple().to_string();
+        let id = fresh_uuid().simple().to_string();
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Rollup", "sub");
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::ledger::{Account, Line};
 use crate::config::SpillDurability;
 use crate::error::SinkError;
+use crate::host::log;
 
 /// How much a ledger may grow, in bytes, before it is worth writing anew; a larger one may double.
 const GROWN_BYTES_MIN: u64 = 256 << 10;
@@ -96,11 +97,7 @@ impl LedgerFile {
     /// Cuts a torn end off.
     pub(super) fn cut(&mut self, good: u64) -> Result<(), SinkError> {
         if good < self.length {
-            tracing::warn!(
-                target: "spillring",
-                "the last line of {} was torn: cut off",
-                self.path.display()
-            );
+            log::warning!("the last line of {} was torn: cut off", self.path.display());
             self.length = good;
             self.compact_length = good;
             self.file.set_len(good).step("cut back", &self.path)?;
@@ -172,7 +169,7 @@ impl LedgerFile {
             kept = with_suffix(&self.path, &format!(".{seconds:010}"));
         }
         self.write_whole(text, &kept)?;
-        tracing::warn!(target: "spillring", "what the ledger told so far is kept as {}", kept.display());
+        log::warning!("what the ledger told so far is kept as {}", kept.display());
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use super::files::{self, Step};
 use super::ledger::{Account, Birth};
 use super::range::Range;
 use crate::error::SinkError;
+use crate::host::log;
 
 /// How much of the output is read at a time to check it.
 const CHECK_BYTES: usize = 64 << 10;
@@ -64,14 +65,12 @@ pub(super) fn settle(output: &File, path: &Path, account: &Account) -> Result<bo
         None => account.begun.is_some() && account.begun == birth(output, path)?,
     };
     if !is_told {
-        tracing::warn!(
-            target: "spillring",
+        log::warning!(
             "{} is not as its ledger tells it ({length} bytes, {told} told): its content stays, entries go on behind it",
             path.display()
         );
     } else if length > told {
-        tracing::warn!(
-            target: "spillring",
+        log::warning!(
             "{} bytes at the end of {} were not acknowledged: cut off",
             length - told,
             path.display()

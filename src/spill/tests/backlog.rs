@@ -1,16 +1,14 @@
-//! What goes in comes out, in order, once, with its losses: across repeats, removals, dead letters and reopening.
+//! What goes in comes out, in order, once, with its losses: across repeats, settlements, runs and starts.
 
 use super::*;
-use crate::event::Key;
-use crate::spill::{DeadLetterReason, Totals};
+use crate::spill::Totals;
 
-use LossReason::{DeadLettered, EncodeError, QueueFull};
+use LossReason::{EncodeError, QueueFull};
 
 #[test]
 fn records_come_back_with_their_losses() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
+    let (mut spill, run) = begun(dir.path())?;
     let written = [
         record(&run, 1),
         record_after(&run, 5, &[loss(2, QueueFull), loss(1, EncodeError)]),
@@ -20,64 +18,65 @@ fn records_come_back_with_their_losses() -> Outcome {
     let read = all(&mut spill)?;
     assert_eq!(gist(&read), gist(&written));
     assert_eq!(read[1].subject(), "acme.5");
-    assert_eq!(read[1].popped_ms, 1_005);
-    assert_eq!(read[1].id(), written[1].id());
-    assert_eq!(spill.totals().losses, 2);
+    assert_eq!((read[1].popped_ms, read[1].id()), (1_005, written[1].id()));
+    let view = spill.view();
     assert_eq!(
-        spill.totals().bytes,
-        written.iter().map(Record::size).sum::<u64>()
-    );
-    assert_eq!(
-        (spill.newest(), spill.oldest_popped_ms()),
+        (view.newest, view.oldest_popped_ms),
         (Some(Key::new(1, 6)), Some(1_001))
     );
-    audit(&spill)
+    audit(&mut spill)?;
+    drop(spill);
+    let mut spill = open(dir.path())?;
+    assert_eq!(gist(&all(&mut spill)?), gist(&written));
+    assert_eq!(spill.view().oldest_popped_ms, Some(1_001));
+    audit(&mut spill)
 }
 
 #[test]
 fn appending_again_changes_nothing() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
+    let (mut spill, run) = begun(dir.path())?;
     let mut batch = records(&run, 1..=3);
     batch.push(record_after(&run, 6, &[loss(2, QueueFull)]));
     spill.append(&batch)?;
-    let (totals, before) = (spill.totals(), gist(&all(&mut spill)?));
+    let before = gist(&all(&mut spill)?);
     assert_eq!(spill.append(&batch)?, 0);
     batch.push(record(&run, 7));
     assert_eq!(spill.append(&batch)?, 1);
-    assert_eq!(spill.totals().entries, totals.entries + 1);
-    assert_eq!(spill.totals().losses, totals.losses);
+    // Also if there is no segment to append to.
+    spill.active.take().ok_or("no segment")?.seal();
+    assert_eq!(spill.append(&batch[..2])?, 0);
     assert_eq!(gist(&all(&mut spill)?)[..4], before);
-    audit(&spill)
+    assert_eq!(all(&mut spill)?.len(), 5);
+    audit(&mut spill)
 }
 
 #[test]
-fn a_page_is_bounded_in_rows_and_bytes_but_never_empty() -> Outcome {
+fn a_page_is_bounded_in_entries_and_bytes_but_never_empty() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
+    let (mut spill, run) = begun(dir.path())?;
     let written = records(&run, 1..=20);
     spill.append(&written)?;
-    assert_eq!(
-        numbers(&spill.oldest(None, 7, u64::MAX)?),
-        [1, 2, 3, 4, 5, 6, 7]
-    );
+    let mut page = |after, entries_max, bytes_max| {
+        let after = Some(Key::new(1, after));
+        spill
+            .read(after, entries_max, bytes_max)
+            .map(|read| numbers(&read.records))
+    };
+    assert_eq!(page(0, 7, u64::MAX)?, [1, 2, 3, 4, 5, 6, 7]);
     let size = written[0].size();
-    assert_eq!(numbers(&spill.oldest(None, 7, size * 3)?), [1, 2, 3]);
-    assert_eq!(numbers(&spill.oldest(None, 7, 1)?), [1]);
-    let after = Some(Key::new(1, 18));
-    assert_eq!(numbers(&spill.oldest(after, 7, u64::MAX)?), [19, 20]);
-    assert!(spill.oldest(Some(Key::new(1, 20)), 7, u64::MAX)?.is_empty());
+    assert_eq!(page(0, 7, size * 3)?, [1, 2, 3]);
+    assert_eq!(page(0, 7, 1)?, [1]);
+    assert_eq!(page(18, 7, u64::MAX)?, [19, 20]);
+    assert!(page(20, 7, u64::MAX)?.is_empty());
     Ok(())
 }
 
 #[test]
-fn order_holds_across_runs_and_reopening() -> Outcome {
+fn order_holds_across_runs_and_starts() -> Outcome {
     let dir = tempfile::tempdir()?;
     for _ in 1..=3 {
-        let mut spill = open(dir.path())?;
-        let run = spill.begin_run()?;
+        let (mut spill, run) = begun(dir.path())?;
         spill.append(&records(&run, 1..=2))?;
     }
     let mut spill = open(dir.path())?;
@@ -87,197 +86,168 @@ fn order_holds_across_runs_and_reopening() -> Outcome {
         .map(|record| (record.run.local, record.n))
         .collect();
     assert_eq!(order, [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (3, 2)]);
-    assert_eq!(spill.remove_through(Key::new(2, 1))?, 3);
-    assert_eq!(spill.oldest_popped_ms(), Some(1_002));
+    assert_eq!(settle(&mut spill, Key::new(2, 1))?, 3);
     assert_eq!(numbers(&all(&mut spill)?), [2, 1, 2]);
-    audit(&spill)
+    tick(&mut spill)?;
+    assert_eq!(spill.view().oldest_popped_ms, Some(1_002));
+    assert_eq!(segment_files(dir.path())?.len(), 2);
+    audit(&mut spill)
 }
 
 #[test]
-fn the_largest_numbers_fit() -> Outcome {
+fn large_entries_and_the_largest_numbers_fit() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let conn = spill.store.connection();
-    conn.execute(
-        "INSERT INTO runs (local, id, killed_starts, started_ms) VALUES (?1, ?2, 0, 0)",
-        ((1 << 23) - 2, [7_u8; 16]),
-    )?;
-    drop(spill);
-    spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    assert_eq!(run.local, (1 << 23) - 1);
-    let last = record_after(&run, Key::N_MAX, &[loss(Key::N_MAX - 1, QueueFull)]);
-    spill.append([&last])?;
-    assert_eq!(gist(&all(&mut spill)?), gist(std::slice::from_ref(&last)));
-    assert!(matches!(
-        spill.begin_run(),
-        Err(SpillError::RunsExhausted { .. })
-    ));
-    assert_eq!(spill.remove_through(last.key())?, 1);
-    audit(&spill)
-}
-
-#[test]
-fn losses_wait_for_the_entry_behind_them() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 1..=1))?;
-    spill.append_losses(&run, 2, &[loss(2, QueueFull)])?;
-    spill.append_losses(&run, 2, &[loss(2, QueueFull)])?;
-    assert_eq!(numbers(&all(&mut spill)?), [1]);
-    drop(spill);
-    // The next entry knows of one more, and tells all of them again.
-    spill = open(dir.path())?;
-    spill.append([&record_after(&run, 5, &[loss(3, QueueFull)])])?;
-    assert_eq!(all(&mut spill)?[1].losses, [loss(3, QueueFull)]);
-    assert_eq!(spill.totals().losses, 1);
-    // A cursor may stand in the middle of them.
-    assert_eq!(spill.remove_through(Key::new(1, 3))?, 1);
-    assert_eq!(all(&mut spill)?[0].losses, [loss(1, QueueFull)]);
-    audit(&spill)
-}
-
-#[test]
-fn losses_never_pass_to_another_run() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let first = spill.begin_run()?;
-    spill.append_losses(&first, 1, &[loss(4, QueueFull)])?;
-    let second = spill.begin_run()?;
-    spill.append([&record(&second, 1)])?;
-    assert_eq!(all(&mut spill)?[0].losses, []);
-    assert_eq!(spill.totals().losses, 1, "dropped although nobody was told");
-    spill.remove_through(Key::new(2, 1))?;
-    assert_eq!(spill.totals(), Totals::default());
-    audit(&spill)
-}
-
-#[test]
-fn a_dead_letter_is_kept_and_told_by_the_next_entry() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    let batch = records(&run, 1..=5);
-    spill.append(&batch)?;
-    for bad in [&batch[1], &batch[2], &batch[1]] {
-        spill.dead_letter(bad, DeadLetterReason::Rejected, "too odd")?;
-    }
-    let read = all(&mut spill)?;
-    assert_eq!(numbers(&read), [1, 4, 5]);
-    assert_eq!(read[1].losses, [loss(2, DeadLettered)]);
-    assert_eq!(
-        (spill.totals().entries, spill.totals().dead_letters),
-        (3, 2)
-    );
-    let kept: (String, String, Vec<u8>) = spill.store.connection().query_row(
-        "SELECT reason, detail, bytes FROM dead_letters WHERE key = ?1",
-        [batch[2].key().row()],
-        |row| row.try_into(),
-    )?;
-    assert_eq!(
-        kept,
-        ("rejected".into(), "too odd".into(), batch[2].bytes.to_vec())
-    );
-    audit(&spill)
-}
-
-#[test]
-fn a_dead_letter_that_was_never_spilled_is_told_too() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    let large = record_after(&run, 4, &[loss(1, QueueFull)]);
-    spill.dead_letter(&large, DeadLetterReason::Oversize, "")?;
-    spill.append([&record(&run, 5)])?;
-    assert_eq!(
-        all(&mut spill)?[0].losses,
-        [loss(1, QueueFull), loss(1, DeadLettered)]
-    );
-    drop(spill);
-    let mut spill = open(dir.path())?;
-    assert_eq!(spill.totals().dead_letters, 1);
-    // Losses that went past the spill with an entry delivered live are not told again, and are no damage.
-    spill.remove_through(Key::new(1, 5))?;
-    spill.dead_letter(&record(&run, 6), DeadLetterReason::Oversize, "")?;
-    spill.append([&record(&run, 10)])?;
-    assert_eq!(all(&mut spill)?[0].losses, []);
-    assert_eq!(spill.corrupt(), 0);
-    audit(&spill)
-}
-
-#[test]
-fn a_failed_transaction_changes_nothing_and_can_be_repeated() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 1..=10))?;
-    let before = spill.totals();
-    let pages = |pages: i64| {
-        move |spill: &Spill| {
-            let conn = spill.store.connection();
-            conn.pragma_update(None, "max_page_count", pages)
-        }
+    let (mut spill, run) = begun(dir.path())?;
+    let large = Record {
+        bytes: vec![7; 5 << 20].into(),
+        ..record(&run, 1)
     };
-    pages(1)(&spill)?;
-    let many = records(&run, 11..=5_000);
-    let failed = spill.append(&many);
+    let last = record_after(&run, Key::N_MAX, &[loss(Key::N_MAX - 2, QueueFull)]);
+    spill.append(&[large.clone(), record(&run, 2)])?;
+    let last = Record {
+        losses: vec![loss(Key::N_MAX - 3, QueueFull)],
+        ..last
+    };
+    spill.append(std::slice::from_ref(&last))?;
+    let read = all(&mut spill)?;
+    assert_eq!(read[0].bytes, large.bytes);
+    assert_eq!(gist(&read[2..]), gist(&[last]));
+    assert_eq!(spill.view().corrupt, 0);
+    audit(&mut spill)
+}
+
+/// Whatever went past the spill while it was empty is neither read nor missed.
+#[test]
+fn numbers_that_were_delivered_live_are_no_losses() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 5..=6))?;
+    settle(&mut spill, Key::new(1, 6))?;
+    spill.append(&[record_after(&run, 12, &[loss(2, QueueFull)])])?;
+    let expected = gist(&[record_after(&run, 12, &[loss(2, QueueFull)])]);
+    assert_eq!(gist(&all(&mut spill)?), expected);
+    // With a watermark that nobody has any more, what was delivered comes again, and nothing else.
+    let image = killed(dir.path())?;
+    std::fs::remove_file(image.path().join("watermark"))?;
+    let mut other = open(image.path())?;
+    let read = all(&mut other)?;
+    assert_eq!(numbers(&read), [5, 6, 12]);
+    assert_eq!(read[2].losses, [loss(2, QueueFull)]);
+    assert_eq!((other.view().corrupt, other.view().surplus), (0, 0));
+    audit(&mut other)
+}
+
+#[test]
+fn a_segment_is_sealed_at_its_size_and_removed_once_it_is_delivered() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open_small(dir.path(), 4_000)?;
+    let run = spill.begin()?.run;
+    for chunk in records(&run, 1..=1_000).chunks(10) {
+        spill.append(chunk)?;
+    }
+    let files = segment_files(dir.path())?.len();
+    assert!(files > 12, "{files}");
+    assert_eq!(numbers(&all(&mut spill)?), (1..=1_000).collect::<Vec<_>>());
+    settle(&mut spill, Key::new(1, 500))?;
+    tick(&mut spill)?;
+    let left = segment_files(dir.path())?.len();
     assert!(
-        matches!(
-            failed,
-            Err(SpillError::Database {
-                action: "append to",
-                ..
-            })
-        ),
-        "{failed:?}"
+        (files / 2 - 1..=files / 2 + 1).contains(&left),
+        "{left} of {files}"
     );
-    assert_eq!(spill.totals(), before);
-    audit(&spill)?;
     assert_eq!(
-        spill.remove_through(Key::new(1, 2))?,
-        2,
-        "a full spill can be drained"
+        numbers(&all(&mut spill)?),
+        (501..=1_000).collect::<Vec<_>>()
     );
-    pages(1 << 30)(&spill)?;
-    assert_eq!(spill.append(&many)?, 4_990);
-    assert_eq!(spill.totals().entries, 4_998);
-    audit(&spill)
+    audit(&mut spill)?;
+    // Nothing is left of what the sink has.
+    settle(&mut spill, Key::new(1, 1_000))?;
+    end(&mut spill, 1_000)?;
+    assert_eq!(segment_files(dir.path())?, [] as [PathBuf; 0]);
+    assert_eq!(spill.view().totals, Totals::default());
+    drop(spill);
+    assert_eq!(open(dir.path())?.view().totals, Totals::default());
+    Ok(())
 }
 
 #[test]
-fn a_transaction_that_stops_in_the_middle_is_undone() -> Outcome {
+fn what_is_left_at_a_clean_end_is_there_at_the_next_start() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.store.connection().execute_batch(
-        "CREATE TEMP TRIGGER stop BEFORE INSERT ON rows WHEN new.key & 0xff = 5 \
-         BEGIN SELECT RAISE(FAIL, 'no further'); END",
-    )?;
-    let batch = records(&run, 1..=9);
-    assert!(spill.append(&batch).is_err());
-    assert!(all(&mut spill)?.is_empty());
-    assert_eq!(spill.totals(), Totals::default());
-    spill
-        .store
-        .connection()
-        .execute_batch("DROP TRIGGER stop")?;
-    assert_eq!(spill.append(&batch)?, 9);
-    audit(&spill)
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=10))?;
+    settle(&mut spill, Key::new(1, 4))?;
+    let losses = vec![loss(3, QueueFull)];
+    let order = Order::End {
+        last_n: 13,
+        first_n: 11,
+        losses,
+    };
+    spill.carry_out(order, spill.now).done?;
+    drop(spill);
+    let (mut spill, next) = begun(dir.path())?;
+    assert_eq!(next.previous.and_then(|previous| previous.last), Some(13));
+    spill.append(&records(&next, 1..=1))?;
+    let reading = read_after(&mut spill, None)?;
+    assert_eq!(numbers(&reading.records), [5, 6, 7, 8, 9, 10, 1]);
+    assert!(
+        reading
+            .records
+            .iter()
+            .all(|record| record.losses.is_empty())
+    );
+    assert!(reading.orphans.is_empty() && reading.trailing.is_empty());
+    assert_eq!(spill.view().corrupt, 0);
+    audit(&mut spill)
+}
+
+/// The commit fails, and what it wrote is there all the same, or not: it is written once more into another segment.
+#[test]
+fn what_a_failed_append_wrote_is_read_once() -> Outcome {
+    for happened in [false, true] {
+        let dir = tempfile::tempdir()?;
+        let (mut spill, run) = begun(dir.path())?;
+        spill.append(&records(&run, 1..=3))?;
+        let active = spill.active.as_mut().ok_or("no segment")?;
+        if happened {
+            let write = crate::spill::active::Write {
+                accounted: None,
+                records: &records(&run, 4..=6),
+                digests: &[],
+            };
+            active.write(&write)?;
+        }
+        let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON rows WHEN new.key & 0xff = 7 \
+                    BEGIN SELECT RAISE(FAIL, 'no further'); END";
+        active.connection().execute_batch(stop)?;
+        assert!(spill.append(&records(&run, 4..=8)).is_err());
+        assert_eq!(numbers(&all(&mut spill)?), [1, 2, 3], "{happened}");
+        audit(&mut spill)?;
+        assert_eq!(spill.append(&records(&run, 4..=9))?, 6);
+        assert_eq!(numbers(&all(&mut spill)?), (1..=9).collect::<Vec<_>>());
+        audit(&mut spill)?;
+        let image = killed(dir.path())?;
+        let mut other = open(image.path())?;
+        assert_eq!(numbers(&all(&mut other)?), (1..=9).collect::<Vec<_>>());
+        assert_eq!(other.view().corrupt, 0);
+        audit(&mut other)?;
+    }
+    Ok(())
 }
 
 #[test]
-fn after_a_failed_commit_the_database_says_what_happened() -> Outcome {
+fn a_settlement_may_count_or_have_counted() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let failed = spill.store.append(|database| {
-        database.transact("append to", |work| {
-            work.execute("UPDATE meta SET value = 17 WHERE name = 'dead_letters'", ())?;
-            work.execute("COMMIT", ())?;
-            Err::<(), _>(rusqlite::Error::InvalidQuery)
-        })
-    });
-    assert!(failed.is_err());
-    assert_eq!(spill.totals().dead_letters, 17);
+    let mut spill = open_small(dir.path(), 1_000)?;
+    let run = spill.begin()?.run;
+    for chunk in records(&run, 1..=40).chunks(4) {
+        spill.append(chunk)?;
+    }
+    let bytes = records(&run, 1..=7).iter().map(Record::size).sum();
+    spill.settle(Key::new(1, 7), Counted::Known { entries: 7, bytes })?;
+    audit(&mut spill)?;
+    assert_eq!(settle(&mut spill, Key::new(1, 29))?, 22);
+    assert_eq!(settle(&mut spill, Key::new(1, 29))?, 0);
+    audit(&mut spill)?;
+    assert_eq!(numbers(&all(&mut spill)?), (30..=40).collect::<Vec<_>>());
     Ok(())
 }

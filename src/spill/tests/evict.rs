@@ -1,296 +1,249 @@
-//! What goes at the cap goes oldest first, leaves a loss that the next entry tells, and is never what the sink or memory
-//! may have: across repeats, runs, damage, failure and reopening.
+//! What goes at the cap goes oldest first and in whole segments, leaves losses that the next entry announces, and is never
+//! what the sink or memory may have: across repeats, runs, damage, failure and kills.
 
 use super::*;
-use crate::event::Key;
-use crate::spill::Evictable;
+use crate::spill::{DeadLetterReason, Evictable, Keep, Letter, SinkMayHave};
 
-use LossReason::{Corrupt, EncodeError, QueueFull, SpillEvicted};
+use LossReason::{Corrupt, DeadLettered, QueueFull, SpillEvicted};
 
 const ANY: Evictable = Evictable {
     after: None,
-    before: None,
+    doubt: SinkMayHave::Nothing,
+    bytes: 1,
+};
+const ALL: Evictable = Evictable {
+    bytes: u64::MAX,
+    ..ANY
 };
 
-/// So many rows; they are of one size up to number 99.
-fn bytes_of(run: &Arc<Run>, rows: u64) -> u64 {
-    record(run, 10).size() * rows
-}
-
-#[test]
-fn the_oldest_go_and_the_next_tells_of_them_as_one_stretch() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 10..=30))?;
-    for (evicted, next) in [(5, 15), (8, 18)] {
-        let rows = next - spill.oldest(None, 1, 0)?[0].n;
-        assert_eq!(spill.evict(ANY, bytes_of(&run, rows))?, rows);
-        let read = all(&mut spill)?;
-        assert_eq!(numbers(&read), (next..=30).collect::<Vec<_>>());
-        assert_eq!(read[0].losses, [loss(evicted, SpillEvicted)]);
-        assert_eq!(spill.totals().losses, 1);
-        assert_eq!(spill.evicted(), evicted);
-        audit(&spill)?;
+/// Entries in segments of five. The last one is still written to.
+fn filled(dir: &Path, entries: u64) -> Result<(Spill, Arc<Run>), SpillError> {
+    let (mut spill, run) = begun(dir)?;
+    for chunk in records(&run, 1..=entries).chunks(5) {
+        if let Some(active) = spill.active.take() {
+            active.seal();
+        }
+        spill.append(chunk)?;
     }
-    drop(spill);
-    let mut spill = open(dir.path())?;
-    assert_eq!(all(&mut spill)?[0].losses, [loss(8, SpillEvicted)]);
-    // All that may go: the newest stays, or nobody would tell.
-    assert_eq!(spill.evict(ANY, u64::MAX)?, 12);
-    assert_eq!(spill.evict(ANY, u64::MAX)?, 0);
-    let read = all(&mut spill)?;
-    assert_eq!(
-        gist(&read),
-        gist(&[record_after(&run, 30, &[loss(20, SpillEvicted)])])
-    );
-    assert_eq!(
-        (spill.newest(), spill.corrupt()),
-        (Some(Key::new(1, 30)), 0)
-    );
-    spill.append([&record(&run, 31)])?;
-    assert_eq!(spill.evict(ANY, 1)?, 1);
-    assert_eq!(all(&mut spill)?[0].losses, [loss(21, SpillEvicted)]);
-    audit(&spill)
+    Ok((spill, run))
 }
 
 #[test]
-fn losses_are_never_evicted_and_stay_in_their_place() -> Outcome {
+fn the_oldest_segment_goes_and_the_next_entry_announces_it() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&[
+    let (mut spill, _) = filled(dir.path(), 30)?;
+    for lost in [5, 10] {
+        assert_eq!(spill.evict(ANY)?, 5);
+        assert_eq!(spill.view().evicted, lost);
+        let image = killed(dir.path())?;
+        let mut other = open(image.path())?;
+        for spill in [&mut spill, &mut other] {
+            let read = all(spill)?;
+            assert_eq!(numbers(&read), (lost + 1..=30).collect::<Vec<_>>());
+            assert_eq!(read[0].losses, [loss(lost, SpillEvicted)]);
+            audit(spill)?;
+        }
+    }
+    // What is written to stays.
+    assert_eq!(spill.evict(ALL)?, 15);
+    assert_eq!(spill.evict(ALL)?, 0);
+    assert_eq!(segment_files(dir.path())?.len(), 1);
+    let read = all(&mut spill)?;
+    assert_eq!(numbers(&read), [26, 27, 28, 29, 30]);
+    assert_eq!(read[0].losses, [loss(25, SpillEvicted)]);
+    assert_eq!(spill.view().corrupt, 0);
+    audit(&mut spill)
+}
+
+#[test]
+fn losses_keep_their_reasons_and_dead_letters_are_no_evicted_entries() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    let batch = [
         record_after(&run, 3, &[loss(2, QueueFull)]),
         record(&run, 4),
-        record_after(&run, 8, &[loss(1, EncodeError), loss(2, QueueFull)]),
-        record(&run, 9),
-    ])?;
-    assert_eq!(spill.evict(ANY, u64::MAX)?, 3);
-    let told = [
+        record_after(&run, 8, &[loss(3, QueueFull)]),
+    ];
+    spill.append(&batch)?;
+    spill.active.take().ok_or("no segment")?.seal();
+    spill.append(&records(&run, 9..=9))?;
+    let letter = Letter {
+        record: batch[1].clone(),
+        reason: DeadLetterReason::Rejected,
+        detail: String::new(),
+        keep: Keep::Yes,
+    };
+    spill
+        .carry_out(Order::DeadLetter(vec![letter]), spill.now)
+        .done?;
+    assert_eq!(spill.evict(ALL)?, 2);
+    let lost = [
         loss(2, QueueFull),
-        loss(2, SpillEvicted),
-        loss(1, EncodeError),
-        loss(2, QueueFull),
+        loss(1, SpillEvicted),
+        loss(1, DeadLettered),
+        loss(3, QueueFull),
         loss(1, SpillEvicted),
     ];
     assert_eq!(
         gist(&all(&mut spill)?),
-        gist(&[record_after(&run, 9, &told)])
+        gist(&[record_after(&run, 9, &lost)])
     );
-    audit(&spill)
+    audit(&mut spill)
 }
 
-/// However many losses stand between the evicted, their rows are bounded.
+/// However many losses were between the evicted entries, what is left of them is little.
 #[test]
 fn the_stretches_that_eviction_leaves_are_few() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    for last in [1_000, 2_000] {
-        let batch: Vec<_> = (last - 999..=last)
-            .step_by(2)
-            .map(|n| record_after(&run, n + 1, &[loss(1, QueueFull)]))
-            .collect();
-        spill.append(&batch)?;
-        while spill.evict(ANY, bytes_of(&run, 7))? > 0 {}
-        assert!(spill.totals().losses <= 17, "{:?}", spill.totals());
-        let read = all(&mut spill)?;
-        assert_eq!((read.len(), read[0].lost_before()), (1, last - 1));
-        let count = |reason| -> u64 {
-            let losses = read[0].losses.iter().filter(|loss| loss.reason == reason);
-            losses.map(|loss| loss.count).sum()
-        };
-        assert_eq!(
-            (count(QueueFull), count(SpillEvicted)),
-            (last / 2, last / 2 - 1)
-        );
-        audit(&spill)?;
-    }
-    Ok(())
+    let (mut spill, run) = begun(dir.path())?;
+    let alternating = |n| record_after(&run, n, &[loss(1, QueueFull)]);
+    spill.append(&(2..=2_000).step_by(2).map(alternating).collect::<Vec<_>>())?;
+    spill.active.take().ok_or("no segment")?.seal();
+    spill.append(&records(&run, 2_001..=2_001))?;
+    assert_eq!(spill.evict(ALL)?, 1_000);
+    assert!(
+        spill.view().totals.absent <= 17,
+        "{:?}",
+        spill.view().totals
+    );
+    let read = all(&mut spill)?;
+    let count = |reason| -> u64 {
+        let losses = read[0].losses.iter().filter(|loss| loss.reason == reason);
+        losses.map(|loss| loss.count).sum()
+    };
+    assert_eq!((count(QueueFull), count(SpillEvicted)), (1_000, 1_000));
+    audit(&mut spill)
 }
 
 #[test]
-fn the_newest_of_each_run_stays_and_tells() -> Outcome {
+fn the_newest_entry_of_each_run_stays() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
     let mut expected = Vec::new();
-    for _ in 1..=3 {
-        let run = spill.begin_run()?;
+    for _ in 1..=4 {
+        let (mut spill, run) = begun(dir.path())?;
         spill.append(&records(&run, 1..=4))?;
-        // The last word of a clean end.
-        spill.append_losses(&run, 5, &[loss(2, QueueFull)])?;
-        spill.end_run(&run, 6)?;
+        let losses = vec![loss(2, QueueFull)];
+        let order = Order::End {
+            last_n: 6,
+            first_n: 5,
+            losses,
+        };
+        spill.carry_out(order, spill.now).done?;
         expected.push(record_after(&run, 4, &[loss(3, SpillEvicted)]));
     }
-    let empty = spill.begin_run()?;
-    let mut evicted = 0;
-    loop {
-        match spill.evict(ANY, bytes_of(&empty, 1))? {
-            0 => break,
-            some => evicted += some,
-        }
-        audit(&spill)?;
+    let (mut spill, _) = begun(dir.path())?;
+    for evicted in [3, 3, 3, 3, 0] {
+        assert_eq!(spill.evict(ANY)?, evicted);
+        audit(&mut spill)?;
+        let image = killed(dir.path())?;
+        let mut other = open(image.path())?;
+        assert_eq!(gist(&all(&mut other)?), gist(&all(&mut spill)?));
+        audit(&mut other)?;
     }
-    assert_eq!(evicted, 9);
     assert_eq!(gist(&all(&mut spill)?), gist(&expected));
-    assert_eq!(spill.totals().losses, 6);
-    audit(&spill)
+    let reading = read_after(&mut spill, None)?;
+    assert!(reading.orphans.is_empty() && spill.view().corrupt == 0);
+    Ok(())
 }
 
 #[test]
 fn what_the_sink_or_memory_may_have_stays() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 1..=20))?;
-    let evictable = Evictable {
-        after: Some(Key::new(1, 6)),
-        before: Some(Key::new(1, 16)),
-    };
-    assert_eq!(spill.evict(evictable, u64::MAX)?, 9);
-    let stays: Vec<u64> = (1..=6).chain(16..=20).collect();
+    let (mut spill, _) = filled(dir.path(), 30)?;
+    let after = Some(Key::new(1, 7));
+    assert_eq!(spill.evict(Evictable { after, ..ALL })?, 15);
     let read = all(&mut spill)?;
-    assert_eq!(numbers(&read), stays);
-    assert_eq!(read[6].losses, [loss(9, SpillEvicted)]);
-    // Appended again, as after a commit that had failed and happened all the same.
-    assert_eq!(spill.append(&records(&run, 16..=20))?, 0);
-    // The sink has come further, and the bounds are others.
-    let evictable = Evictable {
-        after: Some(Key::new(1, 2)),
-        before: None,
-    };
-    assert_eq!(spill.evict(evictable, u64::MAX)?, 8);
-    let read = all(&mut spill)?;
-    assert_eq!(numbers(&read), [1, 2, 20]);
-    assert_eq!(read[2].losses, [loss(17, SpillEvicted)]);
-    audit(&spill)
+    assert_eq!(numbers(&read), (1..=10).chain(26..=30).collect::<Vec<_>>());
+    assert_eq!(read[10].losses, [loss(15, SpillEvicted)]);
+    audit(&mut spill)?;
+    // Memory has nothing more, and the sink has come further.
+    settle(&mut spill, Key::new(1, 3))?;
+    assert_eq!(spill.evict(ALL)?, 5);
+    assert_eq!(numbers(&all(&mut spill)?)[..3], [4, 5, 26]);
+    audit(&mut spill)
 }
 
-/// What was passed over is looked at again once it may go.
+/// A batch of an earlier run may be at the sink, which has not said so.
 #[test]
-fn bounds_that_step_back_are_heeded() -> Outcome {
+fn while_the_sink_is_in_doubt_the_oldest_batch_stays() -> Outcome {
     let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.segment_bytes = 1 << 20;
+    for n in 1..=12 {
+        let bytes = vec![0; 1 << 20].into();
+        spill.append(&[Record {
+            bytes,
+            ..record(&run, n)
+        }])?;
+    }
+    drop(spill);
     let mut spill = open(dir.path())?;
-    let first = spill.begin_run()?;
-    spill.append(&records(&first, 1..=10))?;
-    let second = spill.begin_run()?;
-    spill.append(&records(&second, 1..=10))?;
-    let doubtful = Evictable {
-        after: Some(Key::new(1, 5)),
-        before: None,
-    };
-    assert_eq!(spill.evict(doubtful, bytes_of(&first, 5))?, 6);
-    assert_eq!(spill.evict(ANY, bytes_of(&first, 3))?, 4);
-    let read = all(&mut spill)?;
-    assert_eq!(numbers(&read)[..2], [5, 10]);
-    audit(&spill)
+    let doubt = SinkMayHave::OldestBatch;
+    let evicted = spill.evict(Evictable { doubt, ..ALL })?;
+    let read = numbers(&all(&mut spill)?);
+    assert_eq!(
+        (evicted, &read[..4]),
+        (12 - read.len() as u64, &[1, 2, 3, 4][..])
+    );
+    assert_eq!(read, [1, 2, 3, 4, 12]);
+    audit(&mut spill)
 }
 
 /// A cursor in the middle of what was evicted: the sink had more of it than anybody knew.
 #[test]
-fn what_lies_behind_a_cursor_in_the_middle_is_told_once() -> Outcome {
+fn what_comes_after_a_cursor_in_the_middle_is_announced_once() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 1..=20))?;
-    spill.evict(ANY, bytes_of(&run, 9))?;
-    let cursor = Key::new(1, 4);
-    let first = spill.totals().entries;
-    let read = spill.oldest(Some(cursor), 1, u64::MAX)?;
-    assert_eq!(read[0].losses, [loss(read[0].n - 5, SpillEvicted)]);
-    // More goes while what was settled could not be removed.
-    let evictable = Evictable {
-        after: Some(cursor),
-        before: None,
-    };
-    assert_eq!(spill.evict(evictable, bytes_of(&run, 2))?, 2);
-    assert_eq!(spill.totals().entries, first - 2);
-    let read = spill.oldest(Some(cursor), 1, u64::MAX)?;
-    assert_eq!(read[0].losses, [loss(read[0].n - 5, SpillEvicted)]);
-    assert_eq!(spill.settle_through(cursor)?, 0);
-    assert_eq!(gist(&spill.oldest(Some(cursor), 1, u64::MAX)?), gist(&read));
-    audit(&spill)
+    let (mut spill, _) = filled(dir.path(), 30)?;
+    assert_eq!(spill.evict(Evictable { bytes: 300, ..ANY })?, 10);
+    settle(&mut spill, Key::new(1, 4))?;
+    assert_eq!(all(&mut spill)?[0].losses, [loss(6, SpillEvicted)]);
+    audit(&mut spill)
 }
 
 #[test]
-fn damage_on_the_way_is_told_as_damage() -> Outcome {
+fn damage_on_the_way_is_damage() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 1..=9))?;
-    spill.store.connection().execute_batch(
-        "UPDATE rows SET popped_ms = 7 WHERE key & 0xff = 3; DELETE FROM rows WHERE key & 0xff = 6",
-    )?;
-    assert_eq!(spill.evict(ANY, u64::MAX)?, 6);
-    assert_eq!((spill.corrupt(), spill.evicted()), (2, 6));
-    let told = [
+    let (mut spill, _) = filled(dir.path(), 20)?;
+    let files = segment_files(dir.path())?;
+    let conn = rusqlite::Connection::open(&files[0])?;
+    conn.execute("DELETE FROM rows WHERE key & 0xff = 3", ())?;
+    drop(conn);
+    let whole = std::fs::read(&files[1])?;
+    std::fs::write(&files[1], vec![0; whole.len()])?;
+    // What cannot be read is left to the reader, and whether it has an entry of the run is not known.
+    assert_eq!(spill.evict(ALL)?, 3 + 5);
+    assert_eq!(spill.evict(ALL)?, 0);
+    let read = all_patiently(&mut spill)?.records;
+    assert_eq!(numbers(&read), [5, 16, 17, 18, 19, 20]);
+    let lost = [
         loss(2, SpillEvicted),
         loss(1, Corrupt),
-        loss(2, SpillEvicted),
-        loss(1, Corrupt),
-        loss(2, SpillEvicted),
+        loss(1, SpillEvicted),
     ];
-    assert_eq!(
-        gist(&all(&mut spill)?),
-        gist(&[record_after(&run, 9, &told)])
-    );
-    assert_eq!(spill.corrupt(), 2, "counted once");
-    audit(&spill)
-}
-
-/// Rows go and losses come in one transaction: nothing in between survives a kill.
-#[test]
-fn an_eviction_that_fails_changes_nothing() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 1..=9))?;
-    let conn = spill.store.connection();
-    conn.execute_batch(
-        "CREATE TEMP TRIGGER stop BEFORE INSERT ON rows WHEN new.kind <> 0 \
-         BEGIN SELECT RAISE(FAIL, 'no further'); END",
-    )?;
-    assert!(spill.evict(ANY, u64::MAX).is_err());
-    assert_eq!((all(&mut spill)?.len(), spill.evicted()), (9, 0));
-    audit(&spill)?;
-    let conn = spill.store.connection();
-    conn.execute_batch("DROP TRIGGER stop")?;
-    assert_eq!(spill.evict(ANY, u64::MAX)?, 8);
-    audit(&spill)
-}
-
-/// Neither the length of the backlog nor what is asked for makes a transaction long.
-#[test]
-fn one_transaction_evicts_a_bounded_number() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 1..=10_000))?;
-    for left in [5_904, 1_808, 1] {
-        spill.evict(ANY, u64::MAX)?;
-        assert_eq!(spill.totals().entries, left);
-    }
-    assert_eq!(all(&mut spill)?[0].losses, [loss(9_999, SpillEvicted)]);
-    audit(&spill)
-}
-
-#[test]
-fn the_oldest_batch_ends_within_its_bounds() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    assert_eq!(spill.batch_end(5, 1_000)?, None);
-    let run = spill.begin_run()?;
-    spill.append(&[record_after(&run, 3, &[loss(2, QueueFull)])])?;
-    spill.append(&records(&run, 4..=9))?;
-    let size = record(&run, 3).size();
-    for (rows, bytes, end) in [
-        (5, u64::MAX, 7),
-        (50, u64::MAX, 9),
-        (5, size * 3, 5),
-        (5, size * 3 - 1, 4),
-        (5, 1, 3),
-    ] {
-        assert_eq!(spill.batch_end(rows, bytes)?, Some(Key::new(1, end)));
-    }
+    assert_eq!(read[0].losses, lost);
+    assert_eq!(read[1].losses, [loss(5, Corrupt), loss(5, SpillEvicted)]);
+    assert_eq!((spill.view().corrupt, spill.view().evicted), (6, 8));
+    assert_eq!(spill.view().totals.entries, 6);
     Ok(())
+}
+
+/// The index takes nothing: what was evicted is lost in memory, and only there; a kill brings it back.
+#[test]
+fn an_eviction_that_cannot_be_noted_deletes_nothing() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, _) = filled(dir.path(), 30)?;
+    let stop =
+        "CREATE TEMP TRIGGER stop BEFORE INSERT ON absent BEGIN SELECT RAISE(FAIL, 'no'); END";
+    spill.index.read(|conn| conn.execute_batch(stop))?;
+    assert!(spill.evict(ANY).is_err());
+    assert_eq!(segment_files(dir.path())?.len(), 6);
+    audit(&mut spill)?;
+    let image = killed(dir.path())?;
+    assert_eq!(all(&mut open(image.path())?)?.len(), 30);
+    // The next handle succeeds.
+    assert_eq!(spill.evict(ANY)?, 5);
+    assert_eq!(segment_files(dir.path())?.len(), 4);
+    assert_eq!(all(&mut spill)?[0].losses, [loss(10, SpillEvicted)]);
+    assert_eq!(spill.view().evicted, 10);
+    audit(&mut spill)
 }

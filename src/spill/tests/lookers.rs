@@ -1,28 +1,33 @@
-//! Whoever looks at a spill disturbs nobody: neither another who looks, nor a publisher that starts. Tried with threads,
-//! whose locks on files of their own are as strange to one another as those of processes.
+//! Whoever looks at a spill changes nothing of it, and disturbs nobody: neither another who looks, nor a publisher that
+//! starts. Tried with threads, whose locks on files of their own are as strange to one another as those of processes.
 
+use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
 
-use super::processes::Other;
 use super::*;
 use crate::spill::{Directory, Look};
-use crate::status::status;
+use crate::stats::State;
+use crate::status::{status as status_of, write_status};
 
 /// Looks that each looker takes.
-const LOOKS: usize = 100;
+const LOOKS: usize = 30;
 /// Starts of a publisher, each while somebody looks.
 const STARTS: usize = 20;
 
-/// Says what was not as it should be in a status at rest with at least so many entries.
-fn look(dir: &Path, entries: u64) -> Result<(), String> {
-    let status = status(dir).map_err(|error| error.to_string())?;
-    match status.pid {
-        None if status.stats.spilled >= entries => Ok(()),
-        _ => Err(format!("{status:?}")),
+/// What a directory holds, byte by byte.
+fn bytes_of(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, Box<dyn Error>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(bytes_of(&path)?);
+        } else {
+            files.insert(path.clone(), std::fs::read(path)?);
+        }
     }
+    Ok(files)
 }
 
 fn joined(looker: ScopedJoinHandle<'_, Result<(), String>>) -> Result<(), String> {
@@ -31,20 +36,63 @@ fn joined(looker: ScopedJoinHandle<'_, Result<(), String>>) -> Result<(), String
         .unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
 
+/// Killed with an open segment and its log, one that is sealed, one that is damaged, and a dead letter.
+fn killed_spill() -> Result<tempfile::TempDir, Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    let mut spill = open_small(dir.path(), 2_000)?;
+    let run = spill.begin()?.run;
+    for chunk in records(&run, 1..=105).chunks(5) {
+        spill.append(chunk)?;
+    }
+    assert!(spill.active.is_some());
+    killed(dir.path())
+}
+
+#[test]
+fn looking_changes_no_byte() -> Outcome {
+    let dir = killed_spill()?;
+    for damaged in [false, true] {
+        if damaged {
+            let file = &segment_files(dir.path())?[1];
+            let length = std::fs::metadata(file)?.len();
+            std::fs::write(file, vec![3; usize::try_from(length)?])?;
+        }
+        let before = bytes_of(dir.path())?;
+        let status = status_of(dir.path())?;
+        assert_eq!((status.pid, status.stats.state), (None, State::Stopped));
+        assert_eq!(status.damage.is_some(), damaged, "{:?}", status.damage);
+        assert_eq!(status.stats.spilled == 105, !damaged);
+        let mut look = Look::at(Directory::take_existing(dir.path())?)?;
+        let mut found = 0;
+        while look.next()?.is_some() {
+            found += 1;
+        }
+        assert_eq!(found, status.stats.spilled);
+        let findings = look.findings()?;
+        assert_eq!((findings.entries, findings.missing), (found, 105 - found));
+        assert!(bytes_of(dir.path())? == before, "looking changed something");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_killed_publisher_is_never_taken_for_live_however_many_look() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let mut other = Other::start("other_appends_for_ever", dir.path())?;
-    let entries = other.hear()?.ok_or("it died")?;
-    other.kill()?;
+    let dir = killed_spill()?;
     let together = Barrier::new(3);
     thread::scope(|scope| {
         let look_on = || {
-            let looks = (0..LOOKS).map(|_| {
+            let mut done = Ok(());
+            for _ in 0..LOOKS {
                 together.wait();
-                look(dir.path(), entries)
-            });
-            looks.fold(Ok(()), Result::and)
+                let status = status_of(dir.path()).map_err(|error| error.to_string());
+                let as_it_is =
+                    |status: &Status| status.pid.is_none() && status.stats.spilled == 105;
+                done = done.and(match status {
+                    Ok(status) if as_it_is(&status) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                });
+            }
+            done
         };
         let lookers: Vec<_> = (0..3).map(|_| scope.spawn(look_on)).collect();
         lookers.into_iter().try_for_each(joined)
@@ -64,9 +112,9 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
                     continue;
                 };
                 inside.store(true, Ordering::Relaxed);
-                Look::at(&directory).map_err(|error| error.to_string())?;
+                let look = Look::at(directory).map_err(|error| error.to_string())?;
                 inside.store(false, Ordering::Relaxed);
-                drop(directory);
+                drop(look);
                 thread::yield_now();
             }
             Ok(())
@@ -88,38 +136,33 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
 #[test]
 fn whoever_reads_for_long_gives_way_to_a_publisher() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
-    spill.append(&records(&run, 1..=5_000))?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=2_000))?;
     drop(spill);
-    let directory = Directory::take_existing(dir.path())?;
+    let mut look = Look::at(Directory::take_existing(dir.path())?)?;
     thread::scope(|scope| {
         let publisher = scope.spawn(|| {
-            open(dir.path())
-                .map(drop)
-                .map_err(|error| error.to_string())
+            let opened = open(dir.path()).map(drop);
+            opened.map_err(|error| error.to_string())
         });
-        let gone = loop {
-            let mut look = Look::at(&directory).map_err(|error| error.to_string())?;
-            let read =
-                std::iter::from_fn(|| look.next().transpose()).collect::<Result<Vec<_>, _>>();
-            match read {
-                Ok(records) => assert_eq!(records.len(), 5_000),
-                Err(error) => break error,
-            }
-            assert!(!publisher.is_finished(), "it did not wait");
-        };
+        let start = Instant::now();
+        let waits = || Directory::take_existing(dir.path()).and_then(|other| other.give_way());
+        while waits().is_ok() && start.elapsed() < Duration::from_secs(5) {
+            thread::yield_now();
+        }
+        let read = std::iter::from_fn(|| look.next().transpose()).find_map(Result::err);
+        let gone = read.ok_or("it read on")?;
         assert!(
             matches!(gone, SpillError::InUse { pid: None, .. }),
             "{gone}"
         );
-        drop(directory);
+        drop(look);
         joined(publisher)
     })?;
     Ok(())
 }
 
-/// One who never leaves is no publisher: the process that was the last one is not told as the one that holds it.
+/// One who never leaves is no publisher: the process that was the last one is not named as the one that holds it.
 #[test]
 fn those_who_look_are_not_waited_for_for_ever() -> Outcome {
     let dir = tempfile::tempdir()?;
@@ -131,9 +174,77 @@ fn those_who_look_are_not_waited_for_for_ever() -> Outcome {
         matches!(refused, Err(SpillError::InUse { pid: None, .. })),
         "{refused:?}"
     );
-    assert!(asked.elapsed() >= Duration::from_secs(1));
-    assert!(asked.elapsed() < Duration::from_secs(5));
+    let waited = asked.elapsed();
+    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(5));
     drop(looker);
     open(dir.path())?;
+    Ok(())
+}
+
+#[test]
+fn the_status_of_a_running_publisher_is_what_it_said() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let missing = status_of(dir.path());
+    assert!(matches!(missing, Err(SpillError::Missing { .. })));
+    assert_eq!(
+        std::fs::read_dir(dir.path())?.count(),
+        0,
+        "looking made something"
+    );
+    let (spill, run) = begun(dir.path())?;
+    let pid = Some(std::process::id());
+    let before = status_of(dir.path())?;
+    assert_eq!(
+        (before.run, before.pid),
+        (None, pid),
+        "it has not said anything yet"
+    );
+    let mut said = Status {
+        publisher: Some(spill.publisher()),
+        run: Some(run.id),
+        pid,
+        ..*status()
+    };
+    write_status(dir.path(), &said)?;
+    assert_eq!(status_of(dir.path())?, said);
+    said.pid = Some(1);
+    write_status(dir.path(), &said)?;
+    assert_eq!(
+        status_of(dir.path())?.run,
+        None,
+        "the word of an earlier process"
+    );
+    Ok(())
+}
+
+/// Nothing can be read, and nobody knows where the backlog begins: the look ends all the same.
+#[test]
+fn a_spill_of_which_nothing_can_be_read_is_damaged() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=9))?;
+    drop(spill);
+    std::fs::write(&segment_files(dir.path())?[0], vec![7; 9_000])?;
+    for gone in [None, Some("watermark"), Some("index.sqlite3")] {
+        if let Some(file) = gone {
+            std::fs::remove_file(dir.path().join(file))?;
+        }
+        let status = status_of(dir.path())?;
+        assert_eq!(status.stats.spilled, 0);
+        assert_eq!(status.health, Health::Damaged, "{gone:?}");
+    }
+    Ok(())
+}
+
+/// One of the first versions, which says even less.
+#[test]
+fn an_old_database_of_which_nothing_can_be_read_is_looked_at_to_its_end() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().join("db");
+    std::fs::create_dir(&folder)?;
+    std::fs::write(folder.join("spill.sqlite3"), vec![7; 9_000])?;
+    std::fs::write(dir.path().join("lock"), b"")?;
+    let status = status_of(dir.path())?;
+    assert_eq!((status.stats.spilled, status.health), (0, Health::Damaged));
     Ok(())
 }

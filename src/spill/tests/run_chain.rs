@@ -1,49 +1,61 @@
 //! The chain of runs: each knows the last one that a reader may have heard of, how that one ended, and how many starts
-//! were killed since; and none is forgotten in which the cursor of a sink may stand.
+//! were killed since; and none is forgotten in which the cursor of a sink may be.
 
 use super::*;
-use crate::event::{Key, Position, PreviousRun, RunEnd, RunId};
-use crate::spill::DeadLetterReason;
+use crate::event::{Position, PreviousRun, RunEnd, RunId};
+use crate::spill::{DeadLetterReason, Keep, Letter};
 
 fn previous(run: &Run) -> Option<(RunId, Option<u64>, RunEnd)> {
     run.previous
         .map(|PreviousRun { id, last, end }| (id, last, end))
 }
 
+fn open_runs(spill: &mut Spill, local: u32) -> Outcome {
+    spill.carry_out(Order::OpenRuns(local), spill.now).done?;
+    Ok(())
+}
+
 /// As before its first entry goes to the sink.
-fn opened(spill: &mut Spill) -> Result<Arc<Run>, SpillError> {
-    let run = spill.begin_run()?;
-    spill.open_runs(&[record(&run, 1)])?;
+fn opened(spill: &mut Spill) -> Result<Arc<Run>, Box<dyn Error>> {
+    let run = spill.begin()?.run;
+    open_runs(spill, run.local)?;
     Ok(run)
 }
 
+/// As the sink's answer at a start.
+fn hear(spill: &mut Spill, through: Key) -> Outcome {
+    let order = Order::Settle {
+        through,
+        entries: Counted::Unknown,
+    };
+    spill.carry_out(order, spill.now).done?;
+    Ok(())
+}
+
 fn known(spill: &Spill, run: &Run) -> bool {
-    spill.key_of(&Position { run: run.id, n: 1 }).is_some()
+    let position = Position { run: run.id, n: 1 };
+    spill.known_runs(run).key_of(&position).is_some()
 }
 
 #[test]
 fn clean_killed_and_empty_runs_are_told_apart() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let first = spill.begin_run()?;
+    let (mut spill, first) = begun(dir.path())?;
     assert_eq!((first.local, previous(&first)), (1, None));
-    spill.end_run(&first, 12)?;
+    end(&mut spill, 12)?;
     drop(spill);
 
-    spill = open(dir.path())?;
-    let second = spill.begin_run()?;
+    let (mut spill, second) = begun(dir.path())?;
     assert_eq!(previous(&second), Some((first.id, Some(12), RunEnd::Clean)));
-    spill.append([&record(&second, 1)])?;
+    spill.append(&records(&second, 1..=1))?;
     drop(spill);
 
-    spill = open(dir.path())?;
-    let third = spill.begin_run()?;
+    let (mut spill, third) = begun(dir.path())?;
     assert_eq!(previous(&third), Some((second.id, None, RunEnd::Killed)));
-    spill.end_run(&third, 0)?;
+    end(&mut spill, 0)?;
     drop(spill);
 
-    spill = open(dir.path())?;
-    let fourth = spill.begin_run()?;
+    let (mut spill, fourth) = begun(dir.path())?;
     assert_eq!(fourth.local, 4);
     assert_eq!(previous(&fourth), Some((second.id, None, RunEnd::Killed)));
     let read = all(&mut spill)?;
@@ -57,92 +69,87 @@ fn clean_killed_and_empty_runs_are_told_apart() -> Outcome {
 #[test]
 fn positions_of_known_runs_have_a_place() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let run = spill.begin_run()?;
+    let (spill, run) = begun(dir.path())?;
     drop(spill);
-    spill = open(dir.path())?;
-    let known = Position { run: run.id, n: 7 };
-    assert_eq!(spill.key_of(&known), Some(Key::new(1, 7)));
-    let foreign = Position {
-        run: RunId(uuid::Uuid::now_v7()),
-        n: 7,
-    };
-    assert_eq!(spill.key_of(&foreign), None);
-    let beyond = Position {
-        run: run.id,
-        n: Key::N_MAX + 1,
-    };
-    assert_eq!(spill.key_of(&beyond), None);
+    let (spill, present) = begun(dir.path())?;
+    let runs = spill.known_runs(&present);
+    assert_eq!(runs.newest(), Some(run.id));
+    let at = |run, n| runs.key_of(&Position { run, n });
+    assert_eq!(at(run.id, 7), Some(Key::new(1, 7)));
+    assert_eq!(at(RunId(uuid::Uuid::now_v7()), 7), None);
+    assert_eq!(at(run.id, Key::N_MAX + 1), None);
     Ok(())
 }
 
 #[test]
-fn a_start_killed_before_it_told_anything_is_counted_and_no_link() -> Outcome {
+fn a_start_killed_before_it_announced_anything_is_counted_and_no_link() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    spill.begin_run()?;
-    let first = spill.begin_run()?;
+    let mut spill = begun(dir.path())?.0;
+    let first = spill.begin()?.run;
     assert_eq!((previous(&first), first.killed_starts()), (None, 1));
-    assert_eq!(
-        first.to_string(),
-        format!("publisher={}; killed_starts=1", first.publisher)
-    );
-    spill.end_run(&first, 2_000)?;
-    spill.begin_run()?;
-    let empty = spill.begin_run()?;
-    spill.end_run(&empty, 0)?;
+    let told = format!("publisher={}; killed_starts=1", first.publisher);
+    assert_eq!(first.to_string(), told);
+    end(&mut spill, 2_000)?;
+    spill.begin()?;
+    spill.begin()?;
+    end(&mut spill, 0)?;
     // A dead letter is no entry of the stream.
-    let buried = spill.begin_run()?;
-    spill.dead_letter(&record(&buried, 1), DeadLetterReason::Oversize, "odd")?;
+    let buried = spill.begin()?.run;
+    let letter = Letter {
+        record: record(&buried, 1),
+        reason: DeadLetterReason::Oversize,
+        detail: "odd".to_owned(),
+        keep: Keep::Yes,
+    };
+    spill
+        .carry_out(Order::DeadLetter(vec![letter]), spill.now)
+        .done?;
     drop(spill);
 
-    spill = open(dir.path())?;
+    let mut spill = open(dir.path())?;
     let last = opened(&mut spill)?;
-    assert_eq!(
-        last.to_string(),
-        format!(
-            "publisher={}; previous={}; ended=clean; last=2000; killed_starts=2",
-            last.publisher, first.id
-        )
+    let told = format!(
+        "publisher={}; previous={}; ended=clean; last=2000; killed_starts=2",
+        last.publisher, first.id
     );
+    assert_eq!(last.to_string(), told);
     drop(spill);
 
-    spill = open(dir.path())?;
-    let next = spill.begin_run()?;
+    let next = begun(dir.path())?.1;
     assert_eq!(previous(&next), Some((last.id, None, RunEnd::Killed)));
     assert_eq!(next.killed_starts(), 0);
     Ok(())
 }
 
-/// The backlog of a killed run comes out in the next one, which is killed in its turn: the stream has heard of the
-/// first of them, though the spill holds it no more.
+/// The backlog of a killed run comes out in the next one, which is killed in its turn: the stream has heard of the first
+/// of them, though the spill holds it no more.
 #[test]
 fn a_run_that_another_has_delivered_is_a_link() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let spilled = spill.begin_run()?;
-    spill.append([&record(&spilled, 1)])?;
-    spill.begin_run()?;
-    spill.open_runs(&[record(&spilled, 1)])?;
-    spill.remove_through(Key::new(spilled.local, 1))?;
-    let next = spill.begin_run()?;
+    let (mut spill, spilled) = begun(dir.path())?;
+    spill.append(&records(&spilled, 1..=1))?;
+    let run = spill.begin()?.run;
+    open_runs(&mut spill, spilled.local)?;
+    settle(&mut spill, Key::new(spilled.local, 1))?;
+    tick(&mut spill)?;
+    let next = spill.begin()?.run;
     assert_eq!(previous(&next), Some((spilled.id, None, RunEnd::Killed)));
-    assert_eq!(next.killed_starts(), 1);
+    assert_eq!((next.local, next.killed_starts()), (run.local + 1, 1));
     Ok(())
 }
 
 #[test]
-fn starts_that_told_nothing_are_forgotten_before_one_that_did() -> Outcome {
+fn starts_that_announced_nothing_are_forgotten_before_one_that_did() -> Outcome {
     let dir = tempfile::tempdir()?;
     let mut spill = open(dir.path())?;
     let told = opened(&mut spill)?;
-    let untold = spill.begin_run()?;
+    let untold = spill.begin()?.run;
     for _ in 0..70 {
-        spill.begin_run()?;
+        spill.begin()?;
     }
-    assert!(known(&spill, &told), "the sink's cursor stands in it");
+    assert!(known(&spill, &told), "the sink's cursor is in it");
     assert!(!known(&spill, &untold));
-    let next = spill.begin_run()?;
+    let next = spill.begin()?.run;
     assert_eq!(previous(&next), Some((told.id, None, RunEnd::Killed)));
     assert_eq!(next.killed_starts(), 71);
     Ok(())
@@ -155,49 +162,80 @@ fn the_run_of_the_sinks_cursor_is_known_until_the_cursor_moves_on() -> Outcome {
     let mut spill = open(dir.path())?;
     let many = |spill: &mut Spill| (0..70).try_for_each(|_| opened(spill).map(drop));
     let first = opened(&mut spill)?;
-    spill.settle_through(Key::new(first.local, 1))?;
+    hear(&mut spill, Key::new(first.local, 1))?;
     many(&mut spill)?;
     assert!(known(&spill, &first));
     let second = opened(&mut spill)?;
-    spill.settle_through(Key::new(second.local, 1))?;
-    spill.begin_run()?;
+    hear(&mut spill, Key::new(second.local, 1))?;
+    spill.begin()?;
     assert!(!known(&spill, &first));
     many(&mut spill)?;
     assert!(known(&spill, &second));
+    drop(spill);
+    assert!(known(&open(dir.path())?, &second));
     Ok(())
 }
 
 #[test]
-fn a_run_with_rows_in_the_spill_is_known() -> Outcome {
+fn a_run_with_entries_in_the_spill_is_known() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    let holder = spill.begin_run()?;
-    spill.append([&record(&holder, 1)])?;
+    let (mut spill, holder) = begun(dir.path())?;
+    spill.append(&records(&holder, 1..=1))?;
     for _ in 0..70 {
-        spill.begin_run()?;
+        opened(&mut spill)?;
     }
     assert!(known(&spill, &holder));
-    spill.remove_through(Key::new(holder.local, 1))?;
-    spill.begin_run()?;
+    settle(&mut spill, Key::new(holder.local, 1))?;
+    spill.begin()?;
     assert!(!known(&spill, &holder));
     Ok(())
 }
 
 #[test]
-fn a_run_is_synced_whatever_the_durability_of_the_rest() -> Outcome {
+fn the_last_run_there_can_be_is_the_last() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let mut spill = open(dir.path())?;
-    spill.store.connection().execute_batch(
-        "CREATE TEMP TRIGGER begun BEFORE INSERT ON runs WHEN (SELECT synchronous FROM pragma_synchronous) < 2 \
-         BEGIN SELECT RAISE(FAIL, 'not synced'); END; \
-         CREATE TEMP TRIGGER opened BEFORE UPDATE ON runs WHEN (SELECT synchronous FROM pragma_synchronous) < 2 \
-         BEGIN SELECT RAISE(FAIL, 'not synced'); END",
-    )?;
-    opened(&mut spill)?;
-    let synchronous = |spill: &Spill| {
-        let conn = spill.store.connection();
-        conn.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
+    drop(begun(dir.path())?);
+    let conn = rusqlite::Connection::open(dir.path().join("index.sqlite3"))?;
+    conn.execute("UPDATE runs SET local = ?1", [(1 << 23) - 2])?;
+    drop(conn);
+    let (mut spill, run) = begun(dir.path())?;
+    assert_eq!(run.local, (1 << 23) - 1);
+    spill.append(&records(&run, 1..=1))?;
+    assert!(matches!(
+        spill.begin(),
+        Err(SpillError::RunsExhausted { .. })
+    ));
+    assert_eq!(numbers(&all(&mut spill)?), [1]);
+    Ok(())
+}
+
+#[test]
+fn a_run_whose_numbers_are_used_up_ends_clean_and_another_begins() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    let order = Order::TurnOver { last_n: Key::N_MAX };
+    let Done::TurnedOver(next) = spill.carry_out(order, spill.now).done? else {
+        return Err("another outcome".into());
     };
-    assert_eq!(synchronous(&spill)?, 1, "the rest is as it was asked for");
+    let clean = (run.id, Some(Key::N_MAX), RunEnd::Clean);
+    assert_eq!((next.local, previous(&next)), (2, Some(clean)));
+    Ok(())
+}
+
+/// Without the index the segments say what runs there were.
+#[test]
+fn runs_are_known_from_the_segments_if_the_index_is_gone() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=2))?;
+    drop(spill);
+    std::fs::remove_file(dir.path().join("index.sqlite3"))?;
+    let (mut spill, next) = begun(dir.path())?;
+    assert_eq!(
+        (next.local, previous(&next)),
+        (2, Some((run.id, None, RunEnd::Killed)))
+    );
+    assert!(known(&spill, &run));
+    assert_eq!(*all(&mut spill)?[0].run, *run);
     Ok(())
 }

@@ -15,7 +15,12 @@ mod door;
 
 /// What `door` asks of the room that it stands in.
 mod measure {
-    pub(crate) use crate::common::LIMIT;
+    use crate::common::LIMIT;
+    use crate::common::support::eventually::eventually_within;
+
+    pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+        eventually_within(LIMIT, what, || holds().then_some(()));
+    }
 }
 
 use std::time::{Duration, Instant};

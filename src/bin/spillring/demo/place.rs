@@ -8,7 +8,6 @@ use std::{env, fmt};
 
 use indicatif::HumanBytes;
 use spillring::NatsConfig;
-use uuid::Uuid;
 
 use super::entries::Plan;
 use super::links::Blocks;
@@ -106,11 +105,7 @@ impl fmt::Display for Place {
 impl Scratch {
     fn make(needed: u64) -> Result<Self, Problem> {
         let parent = env::temp_dir();
-        let random = Uuid::now_v7()
-            .as_fields()
-            .3
-            .map(|byte| format!("{byte:02x}"));
-        let path = parent.join(format!("spillring-demo-{}", random.concat()));
+        let path = parent.join(format!("spillring-demo-{:016x}", fastrand::u64(..)));
         let made = || -> io::Result<u64> {
             let disk = rustix::fs::statvfs(&parent)?;
             DirBuilder::new().mode(0o700).create(&path)?;

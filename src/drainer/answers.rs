@@ -1,0 +1,166 @@
+//! The sink has said how far it has come: what that means.
+
+use std::sync::Arc;
+
+use super::Drainer;
+use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
+use crate::host::log;
+use crate::metrics::Metrics;
+
+/// What a position means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The sink has everything up to here.
+    Delivered(Key),
+    /// This directory is an older copy of itself that was put back, or its disk took nothing for a while: the present run
+    /// comes after one that the directory does not know, and that has delivered all that the directory held.
+    PutBack,
+    /// Another process goes on with this publisher: this directory, or the machine, is a copy.
+    Clone,
+}
+
+/// What is known to judge a position by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) run: RunId,
+    pub(super) local: u32,
+    /// The last number given in the run.
+    pub(super) last_n: u64,
+    /// Where the position lies, if it is of an earlier run of this directory.
+    pub(super) earlier: Option<Key>,
+    /// The newest run before this one.
+    pub(super) newest: Option<RunId>,
+    /// Whether anything of this run was sent.
+    pub(super) sent: Sent,
+    /// When the newest entry that the spill held at the start was popped, if it held any.
+    pub(super) inherited_until_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    Nothing,
+    Something,
+}
+
+impl Known {
+    pub(super) fn judge(&self, position: Position) -> Meaning {
+        if position.run == self.run {
+            return if position.n <= self.last_n {
+                Meaning::Delivered(Key::new(self.local, position.n))
+            } else {
+                Meaning::Clone
+            };
+        }
+        if let Some(key) = self.earlier {
+            return Meaning::Delivered(key);
+        }
+        // Ids of runs are ordered by the time of their start.
+        let between = Some(position.run) > self.newest && position.run < self.run;
+        // What came to the directory after the unknown run had begun, that one cannot have.
+        let older = self.inherited_until_ms < Some(started_ms(position.run));
+        if between && older && self.sent == Sent::Nothing {
+            Meaning::PutBack
+        } else {
+            Meaning::Clone
+        }
+    }
+}
+
+/// When a run began, in milliseconds since 1970: its id says so.
+fn started_ms(run: RunId) -> u64 {
+    let started = run.0.get_timestamp();
+    started.map_or(0, |started| {
+        let (seconds, nanos) = started.to_unix();
+        seconds * 1_000 + u64::from(nanos) / 1_000_000
+    })
+}
+
+impl Drainer {
+    pub(super) fn answered(&mut self, position: Option<Position>) {
+        self.requests.progress();
+        let Some(position) = position else {
+            return self.sink.is_known();
+        };
+        match self.known(&position).judge(position) {
+            Meaning::Delivered(key) => self.settle_through(key),
+            Meaning::PutBack => self.follow(position),
+            Meaning::Clone => {
+                // Nothing is sent until another id was taken.
+                self.sink.stranger = Some(position);
+                return;
+            }
+        }
+        self.sink.is_known();
+    }
+
+    fn known(&self, position: &Position) -> Known {
+        let run = self.sequencer.run();
+        Known {
+            run: run.id,
+            local: run.local,
+            last_n: self.sequencer.last_n(),
+            earlier: self.runs.key_of(position),
+            newest: self.runs.newest(),
+            sent: if self.sink.sent == Some(run.id) {
+                Sent::Something
+            } else {
+                Sent::Nothing
+            },
+            inherited_until_ms: self.inherited_until_ms,
+        }
+    }
+
+    /// The sink has everything up to `key`. The spill must count what never was in memory.
+    fn settle_through(&mut self, key: Key) {
+        let (spilled, unspilled) = self.pipeline.settle_through(key);
+        self.counts.delivered += spilled.entries + unspilled;
+        self.counts.replayed += spilled.entries;
+        self.disk.settlement.add(spilled);
+        self.disk.settlement.add_unknown();
+    }
+
+    /// Everything of earlier runs is delivered, and this run comes after one that the directory does not know.
+    fn follow(&mut self, position: Position) {
+        log::warning!(
+            cursor = %position,
+            "the sink has a run of this publisher that the spill directory does not know: an older copy of it was \
+             put back, or its disk took nothing meanwhile. What it held at the start counts as delivered"
+        );
+        self.settle_through(Key::new(self.sequencer.run().local, 0));
+        self.sequencer.follow(PreviousRun {
+            id: position.run,
+            last: None,
+            end: RunEnd::Killed,
+        });
+        let run = Arc::clone(self.sequencer.run());
+        for record in self.pipeline.records_mut() {
+            if record.run.id == run.id {
+                record.run = Arc::clone(&run);
+            }
+        }
+    }
+
+    /// Another publisher id was taken: a clone of this directory goes by the old one.
+    pub(super) fn renewed(&mut self, publisher: PublisherId) {
+        let old = std::mem::replace(&mut self.publisher, publisher);
+        Metrics::cloned();
+        if let Some(position) = self.sink.stranger.take() {
+            log::warning!(
+                %old, new = %publisher, cursor = %position,
+                "the sink has come further with this publisher than this spill directory knows: it is a copy. \
+                 Going on under a new publisher id"
+            );
+        }
+        self.sequencer.rename(publisher);
+        for record in self.pipeline.records_mut() {
+            record.run = Arc::new(Run {
+                publisher,
+                ..(*record.run).clone()
+            });
+        }
+        self.sink.is_known();
+    }
+}
+
+#[cfg(test)]
+mod tests;

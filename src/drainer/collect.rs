@@ -1,0 +1,167 @@
+//! What comes of the disk's orders.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Drainer;
+use super::disk_side::Sent;
+use crate::error::SpillError;
+use crate::event::{Key, Loss, LossReason, Record, Run};
+use crate::host::log;
+use crate::metrics::Metrics;
+use crate::policy::End;
+use crate::spill::{Done, Orphan, Reading, Retelling};
+
+impl Drainer {
+    pub(super) fn collect_disk(&mut self, now: Instant) {
+        let Some((sent, done)) = self.disk.collect() else {
+            return;
+        };
+        self.ring.stir();
+        match done {
+            Ok(done) => self.disk_done(sent, done),
+            Err(error) => self.disk_failed(sent, &error, now),
+        }
+    }
+
+    fn disk_done(&mut self, sent: Sent, done: Done) {
+        match (sent, done) {
+            (Sent::Append(records), Done::Appended { entries, took }) => {
+                self.appended(&records, entries, took);
+            }
+            (Sent::Read, Done::Read(reading)) => self.read(reading),
+            (Sent::DeadLetter(letters), Done::DeadLettered) => self.buried(&letters),
+            (Sent::Evict(evictable), Done::Evicted { entries }) => {
+                let disk = &mut self.disk;
+                disk.eviction.evicted(entries, &disk.view, &evictable);
+                disk.writing_works();
+                self.requests.progress();
+            }
+            (Sent::Settle, Done::Settled { entries }) => {
+                let more = self.disk.settlement.done(entries);
+                self.counts.delivered += more;
+                self.counts.replayed += more;
+                self.disk.upkeep.works();
+                self.requests.progress();
+            }
+            (Sent::Check, Done::Checked) => drop(self.disk.upkeep.works()),
+            (Sent::Tick, Done::Ticked) => self.ticked(),
+            (Sent::End, Done::Ended) => {
+                self.disk.end = End::Noted;
+                self.requests.progress();
+            }
+            (Sent::Other, done) => self.other_done(done),
+            (sent, done) => {
+                debug_assert!(false, "{done:?} does not answer {sent:?}");
+            }
+        }
+    }
+
+    fn other_done(&mut self, done: Done) {
+        match done {
+            Done::RunsOpened(local) => self.disk.opened = self.disk.opened.max(local),
+            Done::Retold => drop(self.disk.retellings.pop_front()),
+            Done::Renewed(publisher) => self.renewed(publisher),
+            Done::TurnedOver(run) => self.turned_over(run),
+            done => debug_assert!(false, "{done:?} is unexpected"),
+        }
+        self.disk.writing_works();
+        self.requests.progress();
+    }
+
+    fn disk_failed(&mut self, sent: Sent, error: &SpillError, now: Instant) {
+        match sent {
+            Sent::Append(records) => {
+                // It may have written the first of them.
+                let newest = self.disk.view.newest;
+                let written = records.partition_point(|record| Some(record.key()) <= newest);
+                let settled = self.pipeline.appended(&records[..written]);
+                self.disk.settlement.add(settled);
+                self.counts.appended += written as u64;
+                let last = records.last().map(Record::key);
+                self.disk.settlement.doubt(last);
+                self.disk.writing_failed(error, now);
+            }
+            Sent::Read => self.disk.reading_failed(error, now),
+            Sent::Settle => {
+                self.disk.settlement.failed();
+                self.disk.upkeep_failed(error, now);
+            }
+            Sent::Check => self.disk.upkeep_failed(error, now),
+            Sent::Tick => {
+                log::debug!(%error, "the spill's upkeep failed");
+                self.ticked();
+            }
+            Sent::DeadLetter(_) | Sent::Evict(_) | Sent::End | Sent::Other => {
+                self.disk.writing_failed(error, now);
+            }
+        }
+    }
+
+    fn appended(&mut self, records: &[Record], entries: u64, took: Duration) {
+        let settled = self.pipeline.appended(records);
+        // The sink took them while they were being written: they count as spilled all the same.
+        self.counts.replayed += settled.entries;
+        self.disk.settlement.add(settled);
+        self.disk.writing_works();
+        self.counts.appended += entries;
+        Metrics::appended(took);
+        self.requests.progress();
+    }
+
+    fn read(&mut self, reading: Reading) {
+        let Reading {
+            mut records,
+            through,
+            trailing,
+            orphans,
+        } = reading;
+        self.disk.reads.works();
+        self.requests.progress();
+        let run = self.sequencer.run();
+        for record in &mut records {
+            // What is known of the run now may be more than what its rows say.
+            if record.run.id == run.id {
+                record.run = Arc::clone(run);
+            }
+        }
+        self.pipeline.read(records, through);
+        self.announce_after_rows(trailing);
+        self.announce(orphans);
+    }
+
+    /// Losses of this run after the last row of the spill: the next record in memory announces them.
+    fn announce_after_rows(&mut self, losses: Vec<Loss>) {
+        if losses.is_empty() {
+            return;
+        }
+        let local = self.sequencer.run().local;
+        if let Some(losses) = self.pipeline.carry_after_rows(local, losses) {
+            self.sequencer.carry(losses);
+        }
+    }
+
+    /// Losses of earlier runs get numbers of this one, which the spill must know of.
+    pub(super) fn announce(&mut self, orphans: Vec<Orphan>) {
+        let count = orphans.iter().map(|orphan| orphan.count).sum();
+        if count == 0 {
+            return;
+        }
+        let first = self.sequencer.lose(count, LossReason::Corrupt);
+        self.disk.retellings.push_back(Retelling {
+            orphans,
+            first: Key::new(self.sequencer.run().local, first),
+        });
+    }
+
+    fn turned_over(&mut self, run: Arc<Run>) {
+        self.runs.add(self.sequencer.run());
+        self.sequencer.begin(run);
+    }
+
+    fn ticked(&mut self) {
+        if self.disk.end == End::Noted {
+            self.disk.end = End::Done;
+        }
+    }
+}

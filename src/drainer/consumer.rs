@@ -1,0 +1,155 @@
+//! The ring's consumer: when to look, what is inside, and popping.
+
+use std::time::{Duration, Instant};
+
+use super::sequencer::Sequencer;
+use super::source::{Bounds, Source};
+use super::watch::{RingWatch, Seen};
+use crate::config::Config;
+use crate::drainer::pipeline::APPEND_ROWS_MAX;
+use crate::event::Record;
+use crate::policy::RingFacts;
+use crate::stats::{Lost, Stats};
+
+/// The shortest wait between two looks at an empty ring; it doubles up to `poll_max`.
+const POLL_MIN: Duration = Duration::from_micros(50);
+
+/// The drainer's end of the ring.
+pub(crate) struct RingConsumer {
+    source: Box<dyn Source>,
+    watch: RingWatch,
+    /// Entries popped so far.
+    popped: u64,
+    poll: Duration,
+    poll_max: Duration,
+    bounds: RingBounds,
+}
+
+/// How much the ring holds, and how much of that is high water.
+#[derive(Debug, Clone, Copy)]
+struct RingBounds {
+    entries: u64,
+    bytes: u64,
+    high_water: f64,
+}
+
+impl RingConsumer {
+    pub(crate) fn new(config: &Config, source: Box<dyn Source>) -> Self {
+        Self {
+            source,
+            watch: RingWatch::new(config.ring_capacity, config.ring_bytes_max),
+            popped: 0,
+            poll: POLL_MIN,
+            poll_max: config.poll_max,
+            bounds: RingBounds {
+                entries: config.ring_capacity as u64,
+                bytes: config.ring_bytes_max,
+                high_water: config.ring_high_water,
+            },
+        }
+    }
+
+    /// How full the ring is. If entries may gather, it is looked at as seldom as can be.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of a bound needs no 53 bits"
+    )]
+    pub(crate) fn look(&mut self, may_gather: bool, now: Instant) -> RingFacts {
+        let look = || self.source.inside();
+        let inside = match self.watch.look(may_gather, self.popped, now, look) {
+            Seen::Gathering(until) => return RingFacts::Gathering(until),
+            Seen::Inside(inside) => inside,
+        };
+        let entries = inside.entries as f64 / self.bounds.entries as f64;
+        let bytes = inside.bytes as f64 / self.bounds.bytes as f64;
+        if inside.entries == 0 {
+            RingFacts::Empty
+        } else if entries.max(bytes) >= self.bounds.high_water {
+            RingFacts::High
+        } else if inside.entries >= APPEND_ROWS_MAX as u64 {
+            RingFacts::Chunk
+        } else {
+            RingFacts::Some
+        }
+    }
+
+    /// Pops entries that were seen, and hands over those that are records; answers how many it popped.
+    pub(crate) fn pop(
+        &mut self,
+        entries_max: usize,
+        bytes_max: u64,
+        now: Instant,
+        sequencer: &mut Sequencer,
+        put: &mut dyn FnMut(Record),
+    ) -> usize {
+        let bounds = Bounds {
+            entries_max: self.watch.room(entries_max),
+            bytes_max,
+            since: self.watch.since().unwrap_or(now),
+        };
+        let popped = self.source.pop(bounds, sequencer, put);
+        self.popped += popped as u64;
+        if popped > 0 {
+            self.stir();
+            self.watch.popped(popped as u64, self.popped, now);
+        } else if bounds.entries_max > 0 && bytes_max > 0 {
+            // A publisher is inside and has not pushed yet.
+            self.watch.stall(now + self.poll);
+            self.rested();
+        }
+        popped
+    }
+
+    /// Nothing that is still in the ring is older; none if it was empty.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.watch.since()
+    }
+
+    /// How long to wait until the next look.
+    pub(crate) fn poll(&self) -> Duration {
+        self.poll
+    }
+
+    /// There was nothing to do.
+    pub(crate) fn rested(&mut self) {
+        self.poll = (self.poll * 2).min(self.poll_max);
+    }
+
+    /// Something moves.
+    pub(crate) fn stir(&mut self) {
+        self.poll = POLL_MIN;
+    }
+
+    pub(crate) fn popped(&self) -> u64 {
+        self.popped
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.source.queued()
+    }
+
+    pub(crate) fn close(&self) {
+        self.source.close();
+    }
+
+    pub(crate) fn blame_spill(&self, full: bool) {
+        self.source.blame_spill(full);
+    }
+
+    pub(crate) fn lost(&self) -> Lost {
+        self.source.lost()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.source.stats()
+    }
+}
+
+impl std::fmt::Debug for RingConsumer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RingConsumer")
+            .field("watch", &self.watch)
+            .field("popped", &self.popped)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,130 @@
+//! Records that must not go to the sink become dead letters.
+
+use super::Drainer;
+use super::disk_side::Sent;
+use super::pipeline::BATCH_BYTES_MAX;
+use crate::event::{Key, Loss, LossReason, Record};
+use crate::host::log;
+use crate::spill::{DeadLetterReason, Keep, Letter, Order, Room};
+
+/// How many dead letters one order carries at most.
+const LETTERS_MAX: usize = 256;
+
+impl Drainer {
+    /// Why the next record must not go to the sink, if so.
+    pub(super) fn verdict(&self) -> Option<(DeadLetterReason, String)> {
+        let record = self.pipeline.front()?;
+        if let Some(detail) = self.oversize(record) {
+            return Some((DeadLetterReason::Oversize, detail));
+        }
+        let (key, detail) = self.sink.rejected.as_ref()?;
+        (*key == record.key()).then(|| (DeadLetterReason::Rejected, detail.clone()))
+    }
+
+    fn oversize(&self, record: &Record) -> Option<String> {
+        let (size, max) = (record.bytes.len() as u64, self.config.entry_bytes_max);
+        (size > max).then(|| format!("{size} bytes; entry_bytes_max is {max}"))
+    }
+
+    /// The next record, or as many as are oversize. They stay where they are until the outcome.
+    pub(super) fn letters_order(&self) -> Option<(Order, Sent)> {
+        let (reason, detail) = self.verdict()?;
+        let letters = match reason {
+            DeadLetterReason::Rejected => {
+                let record = self.pipeline.front()?;
+                vec![self.letter(record, reason, detail)]
+            }
+            DeadLetterReason::Oversize => self.oversize_letters(),
+        };
+        Some((
+            Order::DeadLetter(letters.clone()),
+            Sent::DeadLetter(letters),
+        ))
+    }
+
+    fn oversize_letters(&self) -> Vec<Letter> {
+        let mut bytes = 0;
+        let mut letters = Vec::new();
+        for record in self.pipeline.staged_records().take(LETTERS_MAX) {
+            let Some(detail) = self.oversize(record) else {
+                break;
+            };
+            bytes += record.size();
+            if bytes > BATCH_BYTES_MAX && !letters.is_empty() {
+                break;
+            }
+            letters.push(self.letter(record, DeadLetterReason::Oversize, detail));
+        }
+        letters
+    }
+
+    /// An entry that is in the spill has its room already.
+    fn letter(&self, record: &Record, reason: DeadLetterReason, detail: String) -> Letter {
+        let room = self.pipeline.is_spilled(record) || !self.disk.view.is_at_cap();
+        Letter {
+            record: record.clone(),
+            reason,
+            detail,
+            keep: if room { Keep::Yes } else { Keep::NoRoom },
+        }
+    }
+
+    /// The records at the front are dead letters now. What comes next announces their losses.
+    pub(super) fn buried(&mut self, letters: &[Letter]) {
+        self.disk.writing_works();
+        self.requests.progress();
+        self.sink.rejected = None;
+        let mut losses = Vec::new();
+        for letter in letters {
+            self.count_letter(letter);
+            let Some(record) = self.pipeline.pop_front() else {
+                debug_assert!(false, "a dead letter leaves the front");
+                return;
+            };
+            debug_assert_eq!(record.key(), letter.record.key());
+            for loss in &record.losses {
+                loss.join(&mut losses);
+            }
+            let loss = Loss {
+                count: 1,
+                reason: LossReason::DeadLettered,
+            };
+            loss.join(&mut losses);
+            self.hand_on(&record, &mut losses);
+        }
+    }
+
+    /// The losses up to a record that is gone go to the next record of its run.
+    fn hand_on(&mut self, record: &Record, losses: &mut Vec<Loss>) {
+        if self.pipeline.staged() == 0 && self.is_unread() {
+            // What comes next in the spill brings the losses along from there.
+            let count: u64 = losses.iter().map(|loss| loss.count).sum();
+            let first = Key::new(record.run.local, (record.n + 1).saturating_sub(count));
+            self.pipeline.reread_after(first.before());
+            losses.clear();
+            return;
+        }
+        let local = record.run.local;
+        if let Some(losses) = self.pipeline.carry(local, std::mem::take(losses))
+            && self.sequencer.run().local == local
+        {
+            self.sequencer.carry(losses);
+        }
+    }
+
+    fn count_letter(&mut self, letter: &Letter) {
+        match letter.reason {
+            DeadLetterReason::Oversize => self.counts.oversize += 1,
+            DeadLetterReason::Rejected => self.counts.rejected += 1,
+        }
+        let id = letter.record.id();
+        let (reason, detail) = (letter.reason.as_str(), &letter.detail);
+        if self.disk.view.room == Room::Absent {
+            log::error!(%id, reason, detail, "entry dropped: without a spill it cannot be kept as a dead letter");
+        } else if letter.keep == Keep::NoRoom {
+            log::error!(%id, reason, detail, "entry dropped: the spill is at its cap and cannot keep it as a dead letter");
+        } else {
+            log::warning!(%id, reason, detail, "an entry is now a dead letter");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The end of the drainer: an orderly one, and one after panics.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Drainer;
+use super::disk_side::Sent;
+use crate::host::{self, log};
+use crate::policy::{End, OrderUnderWay, STOP_GRACE, STOP_ORDER_MAX};
+use crate::spill::Order;
+use crate::stats::{State, Stats};
+
+/// How long a sink that does not stop is waited for.
+const SINK_STOP_MAX: Duration = Duration::from_millis(250);
+
+/// How long a drainer that panicked waits for the disk to take what it held.
+const SAVE_MAX: Duration = Duration::from_secs(1);
+
+/// How often it looks.
+const SAVE_POLL: Duration = Duration::from_millis(1);
+
+impl Drainer {
+    /// Everything is settled or on disk, or could be put nowhere: closes the books.
+    pub(crate) fn finish(mut self) {
+        let stats = host::call(|| self.account());
+        self.stop_workers();
+        if let Some(stats) = stats {
+            self.requests.account(&stats);
+        }
+    }
+
+    fn account(&mut self) -> Stats {
+        self.control.tell(self.stats(State::Stopped));
+        let mut stats = self.ring.stats();
+        if self.disk.end == End::Done {
+            // The ring was closed and empty. What the gate still counts is a publisher that is being refused.
+            stats.accepted -= stats.in_ring;
+            (stats.in_ring, stats.ring_bytes) = (0, 0);
+        }
+        let abandoned = stats.in_ring + stats.in_memory;
+        if abandoned > 0 {
+            log::error!(
+                abandoned,
+                "entries could be put neither into the sink nor on disk"
+            );
+        } else if self.disk.end == End::Unnoted {
+            log::error!("the end of the run could not be noted in the spill");
+        }
+        self.reports.last(&self.disk.view, &stats);
+        stats
+    }
+
+    /// When this returns, the directory can be opened again, unless the disk hangs.
+    fn stop_workers(&mut self) {
+        if !self.sink.worker.stop(SINK_STOP_MAX) {
+            log::warning!("the sink does not stop; its thread is left behind");
+        }
+        // One that has an order under way by now hangs.
+        let limit = match self.disk.under_way() {
+            OrderUnderWay::None => STOP_ORDER_MAX,
+            OrderUnderWay::Append(_) | OrderUnderWay::Other(_) => STOP_GRACE,
+        };
+        if !self.disk.worker.stop(limit) {
+            log::warning!("the disk does not answer; the spill's thread is left behind");
+        }
+    }
+
+    /// After panics: everything in memory, and what is left in the ring, goes to the disk in one append. Tickets learn
+    /// that the drainer has ended.
+    pub(super) fn save(mut self) {
+        log::error!("the drainer panicked again: it saves what it holds, and ends");
+        let deadline = Instant::now() + SAVE_MAX;
+        self.ring.close();
+        host::call(|| self.draw_all(deadline));
+        host::call(|| self.append_all(deadline));
+        self.stop_workers();
+    }
+
+    fn draw_all(&mut self, deadline: Instant) {
+        while self.ring.queued() > 0 && Instant::now() < deadline {
+            let now = Instant::now();
+            self.ring.look(false, now);
+            let pipeline = &mut self.pipeline;
+            let popped = self.ring.pop(
+                usize::MAX,
+                u64::MAX,
+                now,
+                &mut self.sequencer,
+                &mut |record| pipeline.draw(record),
+            );
+            if popped == 0 {
+                thread::park_timeout(SAVE_POLL);
+            }
+        }
+    }
+
+    fn append_all(&mut self, deadline: Instant) {
+        if !self.await_disk(deadline) {
+            return;
+        }
+        let records = self.pipeline.append_all();
+        let order = Order::Append(records.clone());
+        self.disk.send(order, Sent::Append(records), Instant::now());
+        if self.await_disk(deadline) && self.pipeline.first_unspilled().is_none() {
+            log::warning!("all that the drainer held is on disk");
+        }
+    }
+
+    /// Whether the disk has carried out its order by then.
+    fn await_disk(&mut self, deadline: Instant) -> bool {
+        loop {
+            self.collect_disk(Instant::now());
+            if self.disk.under_way() == OrderUnderWay::None {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::park_timeout(SAVE_POLL);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! How much is in the pipeline, and where.
+
+use super::{APPEND_ROWS_MAX, BATCH_BYTES_MAX, Pipeline};
+use crate::event::{Key, Record};
+
+impl Pipeline {
+    pub(crate) fn front(&self) -> Option<&Record> {
+        self.staged.front()
+    }
+
+    /// The staged records, oldest first.
+    pub(crate) fn staged_records(&self) -> impl Iterator<Item = &Record> {
+        self.staged.iter()
+    }
+
+    /// Whether the spill holds this record as well.
+    pub(crate) fn is_spilled(&self, record: &Record) -> bool {
+        !self.in_memory_only(record)
+    }
+
+    /// The oldest record in memory.
+    pub(crate) fn first(&self) -> Option<&Record> {
+        self.records().next()
+    }
+
+    pub(crate) fn in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    pub(crate) fn staged(&self) -> usize {
+        self.staged.len()
+    }
+
+    pub(crate) fn staged_bytes(&self) -> u64 {
+        self.staged_bytes
+    }
+
+    /// The newest run among the staged records.
+    pub(crate) fn newest_staged_run(&self) -> Option<u32> {
+        self.staged.back().map(|record| record.run.local)
+    }
+
+    /// How many drawn records wait for an append.
+    pub(crate) fn drawn_waiting(&self) -> usize {
+        self.drawn.len() - self.at_disk.0
+    }
+
+    /// How many more records, and bytes, may be drawn.
+    pub(crate) fn chunk_room(&self) -> (usize, u64) {
+        (
+            APPEND_ROWS_MAX.saturating_sub(self.drawn_waiting()),
+            BATCH_BYTES_MAX.saturating_sub(self.drawn_bytes - self.at_disk.1),
+        )
+    }
+
+    pub(crate) fn drawn_bytes(&self) -> u64 {
+        self.drawn_bytes
+    }
+
+    /// How many drawn records there are, those at the disk included.
+    pub(crate) fn drawn(&self) -> usize {
+        self.drawn.len()
+    }
+
+    /// The last record that the sink is known to have.
+    pub(crate) fn settled(&self) -> Option<Key> {
+        self.settled
+    }
+
+    /// Where reading the spill goes on.
+    pub(crate) fn read_after(&self) -> Option<Key> {
+        self.last_staged().max(self.settled).max(self.read_through)
+    }
+
+    /// When the oldest record that is in flight or staged was popped from the ring.
+    pub(crate) fn oldest_popped_ms(&self) -> Option<u64> {
+        let (flight, staged, _) = self.parts();
+        let oldest = flight.first().or(staged.front());
+        oldest.map(|record| record.popped_ms)
+    }
+
+    /// When the oldest record after the spill's was popped from the ring.
+    pub(crate) fn oldest_drawn_ms(&self) -> Option<u64> {
+        self.drawn.front().map(|record| record.popped_ms)
+    }
+
+    pub(super) fn last_staged(&self) -> Option<Key> {
+        let (flight, staged, _) = self.parts();
+        staged.back().or(flight.last()).map(Record::key)
+    }
+}

@@ -1,0 +1,76 @@
+//! A rest after each failure of one way to use a worker.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::policy::{Backoff, Hand, STOP_RETRY};
+
+/// When something that failed may be tried again.
+#[derive(Debug)]
+pub(super) struct Rests {
+    failed: Option<Failed>,
+    backoff: Backoff,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    at: Instant,
+    until: Instant,
+}
+
+/// Whether this changes what was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    Yes,
+    No,
+}
+
+impl Rests {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            failed: None,
+            backoff: Backoff::new(config.backoff_min, config.backoff_max),
+        }
+    }
+
+    /// Rests, at most for `limit`.
+    pub(super) fn failed(&mut self, limit: Duration, now: Instant) -> News {
+        let until = now + self.backoff.pause(fastrand::f64(), limit);
+        let known = self.failed.replace(Failed { at: now, until });
+        known.map_or(News::Yes, |_| News::No)
+    }
+
+    /// Rests for exactly so long.
+    pub(super) fn pause(&mut self, pause: Duration, now: Instant) {
+        let until = now + pause;
+        self.failed = Some(Failed { at: now, until });
+    }
+
+    /// It works: it does not rest, and the next failure is the first again.
+    pub(super) fn works(&mut self) -> News {
+        self.backoff.reset();
+        self.failed.take().map_or(News::No, |_| News::Yes)
+    }
+
+    /// Rests no longer, but has not shown that it works.
+    pub(super) fn wake(&mut self) {
+        self.failed = None;
+    }
+
+    /// The next failure is the first again.
+    pub(super) fn reset(&mut self) {
+        self.backoff.reset();
+    }
+
+    /// An end that is overdue rests for moments only.
+    pub(super) fn hand(&self, overdue: bool) -> Hand {
+        self.failed.map_or(Hand::Free, |failed| {
+            let retry = failed.at + STOP_RETRY;
+            Hand::RestsUntil(if overdue {
+                failed.until.min(retry)
+            } else {
+                failed.until
+            })
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Gives entries and losses their numbers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::event::{Key, Loss, LossReason, PreviousRun, PublisherId, Record, Run};
+use crate::host::log;
+use crate::stats::Lost;
+
+/// The run, its numbers, and the losses that wait for an entry to announce them.
+#[derive(Debug)]
+pub(crate) struct Sequencer {
+    run: Arc<Run>,
+    /// The last number given, to an entry or a loss.
+    last_n: u64,
+    /// Losses with numbers, to be announced by the next entry.
+    carried: Vec<Loss>,
+    /// How many of the ring's losses have numbers, and how many of those were blamed on what.
+    numbered: Lost,
+    encode_errors: u64,
+}
+
+/// What an entry is once it was encoded, or why it cannot be.
+pub(crate) type Encoded = Result<(Arc<str>, Bytes), String>;
+
+impl Sequencer {
+    pub(crate) fn new(run: Arc<Run>) -> Self {
+        Self {
+            run,
+            last_n: 0,
+            carried: Vec::new(),
+            numbered: Lost::default(),
+            encode_errors: 0,
+        }
+    }
+
+    /// Gives numbers to the ring's losses up to its count `lost`; `by_reason` may run ahead of it. The sums are exact in
+    /// the end, only the order of the reasons among one another is not.
+    ///
+    /// Losses beyond the run's last number get theirs in the next run.
+    pub(crate) fn number_losses(&mut self, lost: u64, by_reason: impl FnOnce() -> Lost) {
+        // The entry itself needs one.
+        let numbers = (Key::N_MAX - 1).saturating_sub(self.last_n);
+        let new = lost.saturating_sub(self.numbered.total()).min(numbers);
+        if new == 0 {
+            return;
+        }
+        let so_far = by_reason();
+        let numbered = &mut self.numbered;
+        let spill_full = new.min(so_far.spill_full.saturating_sub(numbered.spill_full));
+        let closed = (new - spill_full).min(
+            so_far
+                .already_shutdown
+                .saturating_sub(numbered.already_shutdown),
+        );
+        let queue_full = new - spill_full - closed;
+        numbered.spill_full += spill_full;
+        numbered.already_shutdown += closed;
+        numbered.queue_full += queue_full;
+        self.lose(spill_full, LossReason::SpillFull);
+        self.lose(queue_full, LossReason::QueueFull);
+        self.lose(closed, LossReason::AlreadyShutdown);
+    }
+
+    /// Numbers an entry. One that cannot be encoded becomes a loss.
+    pub(crate) fn number(
+        &mut self,
+        encoded: Encoded,
+        popped_ms: u64,
+        since: Instant,
+    ) -> Option<Record> {
+        match encoded {
+            Ok((subject, bytes)) => {
+                self.last_n += 1;
+                Some(Record {
+                    run: Arc::clone(&self.run),
+                    n: self.last_n,
+                    losses: std::mem::take(&mut self.carried),
+                    popped_ms,
+                    requeued: None,
+                    since,
+                    subject,
+                    bytes,
+                })
+            }
+            Err(problem) => {
+                self.encode_errors += 1;
+                let n = self.lose(1, LossReason::EncodeError);
+                log::warning!(n, problem, "entry dropped: it cannot be encoded");
+                None
+            }
+        }
+    }
+
+    /// Gives numbers to losses before the next entry; answers the first of them.
+    pub(crate) fn lose(&mut self, count: u64, reason: LossReason) -> u64 {
+        let first = self.last_n + 1;
+        let count = count.min(Key::N_MAX.saturating_sub(self.last_n));
+        self.last_n += count;
+        Loss { count, reason }.join(&mut self.carried);
+        first
+    }
+
+    /// These losses, which have numbers, come directly before those that wait already.
+    pub(crate) fn carry(&mut self, mut losses: Vec<Loss>) {
+        for loss in self.carried.drain(..) {
+            loss.join(&mut losses);
+        }
+        self.carried = losses;
+    }
+
+    /// Whether there are losses after the last entry, if the ring has counted so many.
+    pub(crate) fn has_untold(&self, lost: u64) -> bool {
+        !self.carried.is_empty() || lost > self.numbered.total()
+    }
+
+    /// Losses after the last entry, and the number of the first.
+    pub(crate) fn trailing(&self) -> (u64, Vec<Loss>) {
+        let count: u64 = self.carried.iter().map(|loss| loss.count).sum();
+        (self.last_n + 1 - count, self.carried.clone())
+    }
+
+    /// Whether the run has fewer than so many numbers left.
+    pub(crate) fn lacks(&self, numbers: usize) -> bool {
+        self.last_n + numbers as u64 > Key::N_MAX
+    }
+
+    /// How many numbers are left.
+    pub(crate) fn left(&self) -> usize {
+        usize::try_from(Key::N_MAX - self.last_n).unwrap_or(usize::MAX)
+    }
+
+    /// Numbers what follows in another run. What was carried is covered by the last number of the old one.
+    pub(crate) fn begin(&mut self, run: Arc<Run>) {
+        self.run = run;
+        self.last_n = 0;
+        self.carried.clear();
+    }
+
+    /// The run goes on under another publisher.
+    pub(crate) fn rename(&mut self, publisher: PublisherId) {
+        let run = (*self.run).clone();
+        self.run = Arc::new(Run { publisher, ..run });
+    }
+
+    /// The run turns out to follow another one.
+    pub(crate) fn follow(&mut self, previous: PreviousRun) {
+        let run = (*self.run).clone();
+        self.run = Arc::new(Run {
+            previous: Some(previous),
+            killed_starts: 0,
+            ..run
+        });
+    }
+
+    pub(crate) fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
+    /// The last number given, losses included.
+    pub(crate) fn last_n(&self) -> u64 {
+        self.last_n
+    }
+
+    /// The place of the last number.
+    pub(crate) fn last_key(&self) -> Key {
+        Key::new(self.run.local, self.last_n)
+    }
+
+    /// Entries that could not be encoded.
+    pub(crate) fn encode_errors(&self) -> u64 {
+        self.encode_errors
+    }
+}
+
+#[cfg(test)]
+mod tests;

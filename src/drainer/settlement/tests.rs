@@ -1,0 +1,107 @@
+use super::*;
+use crate::spill::Counted;
+
+fn key(n: u64) -> Key {
+    Key::new(1, n)
+}
+
+fn tally(entries: u64) -> Tally {
+    Tally {
+        entries,
+        bytes: entries * 10,
+    }
+}
+
+/// So many rows, the newest with this number.
+fn view(entries: u64, newest: u64) -> View {
+    let mut view = View {
+        newest: Some(key(newest)),
+        ..View::default()
+    };
+    view.totals.entries = entries;
+    view
+}
+
+fn counted(order: Order) -> Counted {
+    match order {
+        Order::Settle { entries, .. } => entries,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_spill_that_never_held_anything_gets_no_settlement() {
+    let mut settlement = Settlement::default();
+    let now = Instant::now();
+    let due = settlement.due(Some(key(9)), &View::default(), now);
+    assert_eq!(due, None);
+}
+
+#[test]
+fn what_was_delivered_is_due_until_it_is_settled() {
+    let mut settlement = Settlement::default();
+    let start = Instant::now();
+    let later = start + std::time::Duration::from_secs(1);
+    let holding = view(9, 9);
+    settlement.add(tally(4));
+    assert_eq!(settlement.due(Some(key(4)), &holding, start), Some(start));
+    assert_eq!(settlement.due(Some(key(4)), &holding, later), Some(start));
+    let known = Counted::Known {
+        entries: 4,
+        bytes: 40,
+    };
+    assert_eq!(counted(settlement.order(key(4))), known);
+    // More is delivered meanwhile.
+    settlement.add(tally(2));
+    assert_eq!(settlement.done(4), 0);
+    assert_eq!(settlement.unsettled(), tally(2));
+    assert_eq!(settlement.due(Some(key(4)), &view(5, 9), later), None);
+    assert_eq!(
+        settlement.due(Some(key(6)), &view(5, 9), later),
+        Some(later)
+    );
+}
+
+#[test]
+fn a_settlement_that_failed_is_due_as_before() {
+    let mut settlement = Settlement::default();
+    let now = Instant::now();
+    settlement.add(tally(4));
+    settlement.order(key(4));
+    settlement.failed();
+    assert_eq!(settlement.unsettled(), tally(4));
+    assert_eq!(settlement.due(Some(key(4)), &view(9, 9), now), Some(now));
+}
+
+/// The sink says that it has ten, four of which went through memory.
+#[test]
+fn what_never_was_in_memory_is_counted_by_the_spill() {
+    let mut settlement = Settlement::default();
+    settlement.add(tally(4));
+    settlement.add_unknown();
+    assert_eq!(counted(settlement.order(key(10))), Counted::Unknown);
+    assert_eq!(settlement.done(10), 6);
+    assert_eq!(settlement.unsettled(), Tally::default());
+}
+
+/// It may have left rows, which the next start must not deliver again.
+#[test]
+fn after_a_failed_append_one_settlement_goes() {
+    let mut settlement = Settlement::default();
+    let now = Instant::now();
+    settlement.doubt(Some(key(5)));
+    let empty = View::default();
+    assert_eq!(settlement.due(Some(key(4)), &empty, now), Some(now));
+    settlement.order(key(5));
+    settlement.done(0);
+    assert_eq!(settlement.due(Some(key(6)), &empty, now), None);
+}
+
+#[test]
+fn losses_after_the_fact_are_settled_like_entries() {
+    let mut settlement = Settlement::default();
+    let now = Instant::now();
+    let mut view = View::default();
+    view.totals.absent = 1;
+    assert_eq!(settlement.due(Some(key(1)), &view, now), Some(now));
+}

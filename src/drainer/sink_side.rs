@@ -1,0 +1,139 @@
+//! The state of the sink: doubt, rests, trouble, and what it refuses.
+
+use std::time::{Duration, Instant};
+
+use super::rests::Rests;
+use crate::config::Config;
+use crate::error::SinkError;
+use crate::event::{Key, Position, RunId};
+use crate::host::log;
+use crate::policy::{Doubt, Hand};
+use crate::sink_worker::SinkWorker;
+use crate::spill::SinkMayHave;
+
+/// The longest wait between two attempts to reach a sink, or to ask it after a doubt.
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(super) struct SinkSide {
+    pub(super) worker: SinkWorker,
+    /// Deliveries under way are the pipeline's to know.
+    pub(super) question: Question,
+    pub(super) doubt: Doubt,
+    pub(super) rests: Rests,
+    /// What it failed with last, until it works again.
+    pub(super) trouble: Option<SinkError>,
+    /// A record that the sink will never take, and why.
+    pub(super) rejected: Option<(Key, String)>,
+    /// The sink's position, if it is none of ours: another publisher id must be taken.
+    pub(super) stranger: Option<Position>,
+    /// The newest run that a batch was sent of.
+    pub(super) sent: Option<RunId>,
+    may_have: SinkMayHave,
+    thread: Thread,
+    misconfigured_pause: Duration,
+}
+
+/// Whether the sink is being asked how far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    None,
+    UnderWay,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    Alive,
+    Ended,
+}
+
+impl SinkSide {
+    /// `may_have` is what an earlier run may have sent it of the backlog.
+    pub(super) fn new(config: &Config, worker: SinkWorker, may_have: SinkMayHave) -> Self {
+        Self {
+            worker,
+            question: Question::None,
+            doubt: Doubt::Ask,
+            rests: Rests::new(config),
+            trouble: None,
+            rejected: None,
+            stranger: None,
+            sent: None,
+            may_have,
+            thread: Thread::Alive,
+            misconfigured_pause: config.backoff_max,
+        }
+    }
+
+    pub(super) fn hand(&self, in_flight: bool) -> Hand {
+        if self.thread == Thread::Ended {
+            Hand::Gone
+        } else if in_flight || self.question == Question::UnderWay {
+            Hand::Busy
+        } else {
+            self.rests.hand(false)
+        }
+    }
+
+    /// The sink has said how far it has come. Its trouble is over only once something is delivered: an answer may be all
+    /// that this sink is good for.
+    pub(super) fn is_known(&mut self) {
+        self.doubt = Doubt::None;
+        self.may_have = SinkMayHave::Nothing;
+        self.rests.wake();
+    }
+
+    /// What the sink may have that nobody has acknowledged.
+    pub(super) fn may_have(&self) -> SinkMayHave {
+        self.may_have
+    }
+
+    pub(super) fn works(&mut self) {
+        self.rests.works();
+        if self.trouble.take().is_some() {
+            log::info!("the sink takes entries again");
+        }
+    }
+
+    pub(super) fn failed(&mut self, error: SinkError, now: Instant) {
+        if matches!(self.trouble, Some(SinkError::Disconnected(_)))
+            && !matches!(error, SinkError::Disconnected(_))
+        {
+            // It was reached: what it says now is another matter.
+            self.rests.reset();
+        }
+        match error {
+            SinkError::Misconfigured(_) => self.rests.pause(self.misconfigured_pause, now),
+            SinkError::Disconnected(_) | SinkError::Unknown(_) => {
+                self.rests.failed(RECONNECT_MAX, now);
+            }
+            SinkError::Unavailable(_) | SinkError::Rejected(_) => {
+                self.rests.failed(Duration::MAX, now);
+            }
+        }
+        if matches!(error, SinkError::Unknown(_)) {
+            self.doubt = Doubt::Ask;
+        }
+        self.suffer(error);
+    }
+
+    /// The sink's thread has ended, and will not come back. Answers whether that is new.
+    pub(super) fn is_gone(&mut self) -> bool {
+        self.question = Question::None;
+        let new = self.thread == Thread::Alive;
+        self.thread = Thread::Ended;
+        if new {
+            log::error!("the sink's thread has ended: nothing is delivered until a restart");
+            let why = "the sink's thread has ended";
+            self.trouble = Some(SinkError::Unavailable(why.to_owned()));
+        }
+        new
+    }
+
+    fn suffer(&mut self, error: SinkError) {
+        if self.trouble.as_ref() != Some(&error) {
+            log::warning!(%error, "delivery paused");
+            self.trouble = Some(error);
+        }
+    }
+}

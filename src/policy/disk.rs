@@ -1,0 +1,221 @@
+//! Which order the disk gets, and when the ring is drawn for it.
+
+use super::{
+    Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front, Hand, LATE, Memory, OrderUnderWay,
+    RELIEFS_MAX, RingFacts, Runs, Staged, Step, Unread,
+};
+
+impl Facts {
+    /// What a free disk does now. Drawing comes first if an append would else carry nothing of the ring.
+    pub(super) fn order(&self) -> Option<Step> {
+        if self.disk.order != OrderUnderWay::None {
+            return None;
+        }
+        self.blocking()
+            .or_else(|| self.late())
+            .or_else(|| self.take_turns())
+            .or_else(|| self.idle())
+    }
+
+    /// What the sink, or the ring, cannot go on without.
+    fn blocking(&self) -> Option<Step> {
+        if !self.can_write() {
+            return None;
+        }
+        let batch_waits = match self.runs {
+            Runs::Open => false,
+            Runs::Unopened(_) => self.sink_ready() && self.staged != Staged::Nothing,
+            Runs::Sent => true,
+        };
+        if self.disk.identity == Due::Now {
+            Some(Step::Disk(DiskStep::RenewIdentity))
+        } else if batch_waits {
+            Some(Step::Disk(DiskStep::OpenRuns))
+        } else if self.disk.turn_over == Due::Now {
+            Some(Step::Disk(DiskStep::TurnOver))
+        } else if self.disk.retell == Due::Now {
+            Some(Step::Disk(DiskStep::Retell))
+        } else {
+            None
+        }
+    }
+
+    /// What nobody waits for, and what has been put off for long enough.
+    fn late(&self) -> Option<Step> {
+        let settle_late = self
+            .disk
+            .settle_since
+            .is_some_and(|since| self.now >= since + LATE);
+        if settle_late && self.can_keep_up() {
+            Some(Step::Disk(DiskStep::Settle))
+        } else if self.now >= self.disk.tick_at + LATE {
+            Some(Step::Disk(DiskStep::Tick))
+        } else {
+            None
+        }
+    }
+
+    fn take_turns(&self) -> Option<Step> {
+        match (self.advance(), self.relief()) {
+            (None, relief) => relief,
+            (_, Some(relief)) if self.reliefs < self.turns() => Some(relief),
+            (advance, _) => advance,
+        }
+    }
+
+    fn idle(&self) -> Option<Step> {
+        if self.flush == Flush::Check && self.can_keep_up() {
+            Some(Step::Disk(DiskStep::Check))
+        } else if self.disk.settle_since.is_some() && self.can_keep_up() {
+            Some(Step::Disk(DiskStep::Settle))
+        } else if self.now >= self.disk.tick_at {
+            Some(Step::Disk(DiskStep::Tick))
+        } else {
+            None
+        }
+    }
+
+    /// What brings the front of the backlog on.
+    fn advance(&self) -> Option<Step> {
+        if self.can_bury() {
+            Some(Step::Disk(DiskStep::DeadLetter))
+        } else if self.can_read() {
+            Some(Step::Disk(DiskStep::Read))
+        } else {
+            None
+        }
+    }
+
+    /// Not while the sink has, or may have, something before it.
+    fn can_bury(&self) -> bool {
+        self.front == Front::DeadLetter
+            && self.sink != Hand::Busy
+            && self.doubt == Doubt::None
+            && self.disk.identity == Due::No
+            && self.can_write()
+    }
+
+    pub(super) fn can_read(&self) -> bool {
+        self.unread == Unread::Rows
+            && self.staged != Staged::Full
+            && self.disk.order == OrderUnderWay::None
+            && self.disk.reads.ready(self.now)
+    }
+
+    fn can_write(&self) -> bool {
+        self.disk.writes.ready(self.now)
+    }
+
+    fn can_keep_up(&self) -> bool {
+        self.disk.upkeep.ready(self.now)
+    }
+
+    fn turns(&self) -> u32 {
+        if self.ring == RingFacts::High {
+            RELIEFS_MAX
+        } else {
+            1
+        }
+    }
+
+    /// How entries that are in memory only get to the disk, if they should and it can take them.
+    fn relief(&self) -> Option<Step> {
+        match self.disk.cap {
+            Cap::Room if self.relief_wanted() && self.can_write() => self.append(),
+            Cap::Evictable if self.relief_urgent() => self.make_room(),
+            Cap::Room | Cap::Evictable | Cap::Full | Cap::Absent => None,
+        }
+    }
+
+    /// What the sink has goes first.
+    fn make_room(&self) -> Option<Step> {
+        if self.disk.settle_since.is_some() && self.can_keep_up() {
+            return Some(Step::Disk(DiskStep::Settle));
+        }
+        self.can_write().then_some(Step::Disk(DiskStep::Evict))
+    }
+
+    fn append(&self) -> Option<Step> {
+        if self.drawn == Drawn::Nothing && self.can_pop() {
+            return Some(Step::Draw);
+        }
+        (self.memory == Memory::Waiting).then_some(Step::Disk(DiskStep::Append))
+    }
+
+    /// Fills the next chunk while the disk is busy or rests.
+    pub(super) fn draw_ahead(&self) -> Option<Step> {
+        let takes = matches!(self.disk.cap, Cap::Room | Cap::Absent);
+        (takes && self.relief_wanted() && self.can_draw()).then_some(Step::Draw)
+    }
+
+    fn can_draw(&self) -> bool {
+        self.drawn != Drawn::Chunk && self.can_pop()
+    }
+
+    fn relief_wanted(&self) -> bool {
+        self.relief_urgent() || self.relief_useful()
+    }
+
+    /// Entries are about to be refused, or have been in memory only for too long. For less nothing is evicted: the sink
+    /// may be making room already.
+    fn relief_urgent(&self) -> bool {
+        let Some(since) = self.waiting_since else {
+            return false;
+        };
+        let stuck = self.unread != Unread::None
+            || self.doubt == Doubt::Ask
+            || self.front == Front::DeadLetter
+            || self.disk.identity == Due::Now
+            || !self.sink_ready();
+        stuck && (self.ring == RingFacts::High || self.now >= since + self.pending_max)
+    }
+
+    /// A whole chunk waits after the backlog, or somebody for a flush that the sink does not bring about.
+    fn relief_useful(&self) -> bool {
+        if self.waiting_since.is_none() {
+            return false;
+        }
+        let after_backlog = self.unread != Unread::None;
+        let not_taking = after_backlog
+            || self.doubt == Doubt::Ask
+            || self.front == Front::DeadLetter
+            || matches!(self.sink, Hand::RestsUntil(_) | Hand::Gone);
+        let chunk = self.ring >= RingFacts::Chunk || self.drawn == Drawn::Chunk;
+        (after_backlog && chunk) || (not_taking && self.flush == Flush::Wanted)
+    }
+
+    /// The end is overdue: everything goes to the disk. The cap no longer counts: keeping what was accepted comes first.
+    pub(super) fn rescue(&self) -> Option<Step> {
+        if self.disk.cap == Cap::Absent {
+            return None;
+        }
+        let idle = self.disk.order == OrderUnderWay::None;
+        if idle && self.disk.turn_over == Due::Now && self.can_write() {
+            Some(Step::Disk(DiskStep::TurnOver))
+        } else if self.can_draw() {
+            Some(Step::Draw)
+        } else if idle && self.memory == Memory::Waiting && self.can_write() {
+            Some(Step::Disk(DiskStep::Append))
+        } else {
+            None
+        }
+    }
+
+    /// All is delivered or on disk: the books are closed.
+    pub(super) fn last_order(&self) -> Option<Step> {
+        if self.disk.order != OrderUnderWay::None {
+            return None;
+        }
+        let order = match self.disk.end {
+            End::Done => return None,
+            End::Noted => DiskStep::Tick,
+            End::Unnoted if self.disk.settle_since.is_some() => {
+                return self.can_keep_up().then_some(Step::Disk(DiskStep::Settle));
+            }
+            End::Unnoted if self.disk.retell == Due::Now => DiskStep::Retell,
+            End::Unnoted if self.runs == Runs::Sent => DiskStep::OpenRuns,
+            End::Unnoted => DiskStep::End,
+        };
+        (order == DiskStep::Tick || self.can_write()).then_some(Step::Disk(order))
+    }
+}

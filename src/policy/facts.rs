@@ -1,0 +1,210 @@
+//! What the decision rests on.
+
+use std::time::{Duration, Instant};
+
+/// Everything the decision rests on.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) now: Instant,
+    pub(crate) sink: Hand,
+    /// The sink must be asked before it gets anything.
+    pub(crate) doubt: Doubt,
+    pub(crate) front: Front,
+    pub(crate) staged: Staged,
+    pub(crate) runs: Runs,
+    pub(crate) unread: Unread,
+    pub(crate) ring: RingFacts,
+    pub(crate) drawn: Drawn,
+    /// Whether anything outside the ring is in memory only.
+    pub(crate) memory: Memory,
+    /// The age of the oldest entry, ring included, that is in memory only and not on its way to the disk; none if there
+    /// is none.
+    pub(crate) waiting_since: Option<Instant>,
+    pub(crate) disk: DiskFacts,
+    /// How many appends went since the backlog had its turn.
+    pub(crate) reliefs: u32,
+    pub(crate) flush: Flush,
+    pub(crate) untold: Untold,
+    pub(crate) stopping: Option<Stopping>,
+    pub(crate) pending_max: Duration,
+    /// How long to wait if there is nothing to do.
+    pub(crate) poll: Duration,
+}
+
+/// The disk's part of the facts.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskFacts {
+    pub(crate) order: OrderUnderWay,
+    pub(crate) writes: Hand,
+    pub(crate) reads: Hand,
+    /// Settlements and checks: their failures hold up no entry.
+    pub(crate) upkeep: Hand,
+    pub(crate) cap: Cap,
+    /// The sink knows more of this publisher than we do: another id must be taken before anything is sent.
+    pub(crate) identity: Due,
+    /// The run's numbers are used up: another must begin before anything is popped.
+    pub(crate) turn_over: Due,
+    pub(crate) retell: Due,
+    /// Since when the sink has something that the spill still counts.
+    pub(crate) settle_since: Option<Instant>,
+    pub(crate) tick_at: Instant,
+    pub(crate) end: End,
+}
+
+/// Whether a worker can be given work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    Free,
+    Busy,
+    /// Failed; not before then.
+    RestsUntil(Instant),
+    /// Its thread has ended.
+    Gone,
+}
+
+/// What the disk is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OrderUnderWay {
+    None,
+    /// An append, since then.
+    Append(Instant),
+    /// Something else, since then.
+    Other(Instant),
+}
+
+/// Whether the spill takes new entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cap {
+    Room,
+    /// At its cap; room can be made.
+    Evictable,
+    /// At its cap, or the disk is full.
+    Full,
+    /// There is no spill.
+    Absent,
+}
+
+/// Whether something must be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    No,
+    Now,
+}
+
+/// How far the clean end of the run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Unnoted,
+    /// It is on disk; the last status is not.
+    Noted,
+    Done,
+}
+
+/// Whether it is known what the sink has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    None,
+    Ask,
+}
+
+/// Whether the next record may go to the sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Front {
+    Deliverable,
+    /// It must become a dead letter, or already does.
+    DeadLetter,
+}
+
+/// How much is ready to be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Staged {
+    Nothing,
+    Some,
+    /// A whole batch.
+    Full,
+}
+
+/// Whether the spill knows that the staged records' runs may be in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    Open,
+    /// Not yet; a batch waits no longer than until then.
+    Unopened(Instant),
+    /// Not yet, and a batch has gone all the same.
+    Sent,
+}
+
+/// Whether the spill holds entries that are not in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    None,
+    Rows,
+    /// Not to be read yet: the backlog has shrunk fast enough.
+    Paced,
+}
+
+/// How much was popped for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drawn {
+    Nothing,
+    Some,
+    /// No more may be drawn: a whole append waits, or the spill's cap is reached.
+    Chunk,
+}
+
+/// Whether the drainer holds entries that are not on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Empty,
+    /// All of them are on their way to the disk.
+    Appending,
+    Waiting,
+}
+
+/// Whether somebody waits for a flush.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    None,
+    Wanted,
+    /// The entries are on disk; whether the files are in place must be checked.
+    Check,
+}
+
+/// Whether losses after the last entry must still be announced to the sink, when the end comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Untold {
+    Nothing,
+    Losses,
+}
+
+/// How full the ring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RingFacts {
+    Empty,
+    /// Nothing can, or should, be popped until then.
+    Gathering(Instant),
+    Some,
+    /// Enough for a whole append.
+    Chunk,
+    /// Past its high water mark.
+    High,
+}
+
+/// The end was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopping {
+    /// What is not delivered by then is spilled.
+    pub(crate) deadline: Instant,
+    /// When something last moved.
+    pub(crate) progress_at: Instant,
+}
+
+impl Hand {
+    pub(crate) fn ready(self, now: Instant) -> bool {
+        match self {
+            Self::Free => true,
+            Self::Busy | Self::Gone => false,
+            Self::RestsUntil(at) => now >= at,
+        }
+    }
+}

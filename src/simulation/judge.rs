@@ -1,0 +1,316 @@
+//! What was promised, and what has become of it: a journal of its own, checked while a schedule runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::entry::{Encoding, Entry, id_of};
+use super::sinks::Memory;
+use crate::event::{Key, Loss, LossReason, Record, Run, RunId};
+use crate::ticket::Ticket;
+
+/// What is wrong, in words; the schedule ends with it.
+pub(super) type Found = Result<(), String>;
+
+/// An attempt to publish, and what has come of it.
+#[derive(Debug, Clone)]
+pub(super) struct Fact {
+    pub(super) life: usize,
+    pub(super) at: Duration,
+    pub(super) entry: Entry,
+    pub(super) fate: Fate,
+    /// Which run it was numbered in, and its number.
+    pub(super) number: Option<(usize, u64)>,
+    pub(super) stored: u32,
+    /// An append, or a clean end, has put it on disk.
+    pub(super) on_disk: bool,
+    /// A ticket, or a clean end, has promised it.
+    pub(super) promised: bool,
+    /// It became a dead letter.
+    pub(super) buried: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Accepted,
+    Returned,
+    Lost,
+}
+
+/// A run, and what has come of it.
+#[derive(Debug, Clone)]
+pub(super) struct RunFact {
+    pub(super) local: u32,
+    pub(super) life: usize,
+    /// The newest number that the sink has.
+    pub(super) last: u64,
+    pub(super) stored: u64,
+    pub(super) announced: BTreeMap<LossReason, u64>,
+    /// Its last number, if it has ended clean, and how many losses were after the last entry.
+    pub(super) ended: Option<(u64, u64)>,
+    /// The process died while that was being noted.
+    pub(super) maybe: Option<u64>,
+    /// Numbers of it that stand for losses of earlier runs.
+    pub(super) retold: u64,
+    /// The spill has noted that the stream may name it.
+    pub(super) opened: bool,
+}
+
+/// A flush under way.
+#[derive(Debug)]
+struct Flush {
+    ticket: Ticket<()>,
+    /// Entries before this one are meant.
+    before: usize,
+    life: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Judge {
+    pub(super) facts: Vec<Fact>,
+    pub(super) runs: Vec<RunFact>,
+    pub(super) by_id: HashMap<RunId, usize>,
+    flushes: Vec<Flush>,
+    pub(super) memory: Memory,
+    /// The newest place that the sink has.
+    pub(super) newest: (usize, u64),
+    /// Up to here nothing may come again: after a kill, and after a power cut.
+    pub(super) settled: (usize, u64),
+    synced: (usize, u64),
+    /// The first entry that may be in memory only.
+    frontier: usize,
+    pub(super) flushes_kept: u64,
+    pub(super) doubles: u64,
+}
+
+impl Judge {
+    pub(super) fn new(memory: Memory) -> Self {
+        Self {
+            facts: Vec::new(),
+            runs: Vec::new(),
+            by_id: HashMap::new(),
+            flushes: Vec::new(),
+            memory,
+            newest: (0, 0),
+            settled: (0, 0),
+            synced: (0, 0),
+            frontier: 0,
+            flushes_kept: 0,
+            doubles: 0,
+        }
+    }
+
+    pub(super) fn begun(&mut self, run: &Run, life: usize) -> Found {
+        if self.by_id.insert(run.id, self.runs.len()).is_some() {
+            return Err("two runs have one id".to_owned());
+        }
+        self.runs.push(RunFact {
+            local: run.local,
+            life,
+            last: 0,
+            stored: 0,
+            announced: BTreeMap::new(),
+            ended: None,
+            maybe: None,
+            retold: 0,
+            opened: false,
+        });
+        Ok(())
+    }
+
+    fn place_of(&self, key: Key) -> Option<(usize, u64)> {
+        let local = key.local_run();
+        let run = self.runs.iter().rposition(|run| run.local == local)?;
+        Some((run, key.n()))
+    }
+
+    /// An entry has one number, and a number is one entry's, for good.
+    fn numbered(&mut self, record: &Record) -> Result<usize, String> {
+        let run = self
+            .by_id
+            .get(&record.run.id)
+            .copied()
+            .ok_or("a record of an unknown run")?;
+        self.identify(run, record.n, &record.bytes)
+    }
+
+    pub(super) fn identify(&mut self, run: usize, n: u64, bytes: &[u8]) -> Result<usize, String> {
+        let id = id_of(bytes).and_then(|id| usize::try_from(id).ok());
+        let id = id
+            .filter(|&id| id < self.facts.len())
+            .ok_or("an entry that nobody published")?;
+        let fact = &mut self.facts[id];
+        if fact.fate != Fate::Accepted {
+            return Err(format!("entry {id} was refused, and is there"));
+        }
+        match fact.number {
+            None => fact.number = Some((run, n)),
+            Some(known) if known == (run, n) => {}
+            Some(known) => return Err(format!("entry {id} is {known:?} and {:?}", (run, n))),
+        }
+        if fact.entry.content() != bytes {
+            return Err(format!("entry {id} has changed"));
+        }
+        Ok(id)
+    }
+
+    /// These records go to the disk; all are there if it says so.
+    pub(super) fn appended(&mut self, records: &[Record], done: bool) -> Found {
+        for record in records {
+            let id = self.numbered(record)?;
+            self.facts[id].on_disk |= done;
+        }
+        Ok(())
+    }
+
+    /// Runs up to this one may be in the stream.
+    pub(super) fn runs_opened(&mut self, local: u32) {
+        // One that was never noted at all may have had the same number.
+        let newest = self.runs.iter().rposition(|run| run.local == local);
+        let on_disk = |entry: &&Fact| entry.on_disk;
+        let spilled = self
+            .facts
+            .iter()
+            .filter(on_disk)
+            .filter_map(|entry| entry.number);
+        let spilled: std::collections::BTreeSet<_> = spilled.map(|(run, _)| run).collect();
+        for (at, run) in self.runs.iter_mut().enumerate() {
+            let before = run.local < local && spilled.contains(&at);
+            run.opened |= Some(at) == newest || before;
+        }
+    }
+
+    pub(super) fn retold(&mut self, count: u64) {
+        if let Some(run) = self.runs.last_mut() {
+            run.retold += count;
+        }
+    }
+
+    /// The end of the run was being noted when the process died.
+    pub(super) fn may_have_ended(&mut self, last_n: u64) {
+        if let Some(run) = self.runs.last_mut() {
+            run.maybe = Some(last_n);
+        }
+    }
+
+    pub(super) fn buried(&mut self, record: &Record, done: bool) -> Found {
+        let id = self.numbered(record)?;
+        self.facts[id].buried |= done;
+        Ok(())
+    }
+
+    pub(super) fn settled(&mut self, through: Key) {
+        self.settled = self.settled.max(self.place_of(through).unwrap_or_default());
+    }
+
+    pub(super) fn synced(&mut self) {
+        self.synced = self.settled;
+    }
+
+    /// What was settled since the last sync may come again.
+    pub(super) fn power_failed(&mut self) {
+        self.settled = self.synced;
+    }
+
+    pub(super) fn ended(&mut self, last_n: u64, losses: &[Loss]) {
+        let trailing = losses.iter().map(|loss| loss.count).sum();
+        if let Some(run) = self.runs.last_mut() {
+            run.ended = Some((last_n, trailing));
+        }
+    }
+
+    pub(super) fn flush(&mut self, ticket: Ticket<()>, life: usize) {
+        let before = self.facts.len();
+        self.flushes.push(Flush {
+            ticket,
+            before,
+            life,
+        });
+    }
+
+    /// Looks at every ticket. One that is kept must be true.
+    pub(super) fn look_at_tickets(&mut self) -> Found {
+        for mut flush in std::mem::take(&mut self.flushes) {
+            match (&mut flush.ticket).now_or_never() {
+                None => self.flushes.push(flush),
+                Some(Err(_)) => {}
+                Some(Ok(())) => {
+                    self.flushes_kept += 1;
+                    self.check_flush(&flush)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_flush(&mut self, flush: &Flush) -> Found {
+        for (id, fact) in self.facts[..flush.before].iter_mut().enumerate().rev() {
+            if fact.life != flush.life {
+                break;
+            }
+            if fact.fate == Fate::Accepted && !fact.is_safe() {
+                return Err(format!(
+                    "a flush was kept, and entry {id} is neither stored nor on disk"
+                ));
+            }
+            fact.promised |= fact.fate == Fate::Accepted;
+        }
+        Ok(())
+    }
+
+    /// The run of this life has ended with everything in its place.
+    pub(super) fn accounted(&mut self, life: usize) -> Found {
+        for (id, fact) in self.facts.iter_mut().enumerate().rev() {
+            if fact.life != life {
+                break;
+            }
+            if fact.fate == Fate::Accepted && !fact.is_safe() {
+                return Err(format!(
+                    "a clean end, and entry {id} is neither stored nor on disk"
+                ));
+            }
+            fact.promised |= fact.fate == Fate::Accepted;
+        }
+        Ok(())
+    }
+
+    /// No entry has been in memory only for too long, if the disk has been well since then.
+    pub(super) fn check_age(
+        &mut self,
+        well_since: Duration,
+        max: Duration,
+        now: Duration,
+    ) -> Found {
+        while self.facts.get(self.frontier).is_some_and(Fact::is_safe) {
+            self.frontier += 1;
+        }
+        let Some(fact) = self.facts.get(self.frontier) else {
+            return Ok(());
+        };
+        let age = now.saturating_sub(fact.at.max(well_since));
+        if age > max {
+            return Err(format!(
+                "entry {} is in memory only for {age:?}",
+                self.frontier
+            ));
+        }
+        Ok(())
+    }
+
+    /// What was in memory only is gone.
+    pub(super) fn died(&mut self) {
+        self.flushes.clear();
+        self.frontier = self.facts.len();
+    }
+}
+
+impl Fact {
+    pub(super) fn is_safe(&self) -> bool {
+        self.fate != Fate::Accepted
+            || self.entry.encoding != Encoding::Works
+            || self.stored > 0
+            || self.on_disk
+            || self.buried
+    }
+}

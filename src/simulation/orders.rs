@@ -1,0 +1,239 @@
+//! The workers: how the sink and the spill take their orders, and what the judge hears of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::judge::Found;
+use super::life::Life;
+use super::sinks::Answer;
+use super::world::World;
+use crate::error::SinkError;
+use crate::event::{Key, Loss, Record};
+use crate::sink::Delivery;
+use crate::sink_worker::{SinkOrder, SinkOutcome};
+use crate::spill::{Done, Keep, Letter, Order, Outcome};
+
+impl World {
+    /// The sink takes its order.
+    pub(super) fn take_sink_order(&mut self) -> Found {
+        let Some(life) = &mut self.life else {
+            return Ok(());
+        };
+        let Some(order) = life.sink.try_next() else {
+            return Ok(());
+        };
+        let limit = match &order {
+            SinkOrder::Ask(_, limit) => *limit,
+            SinkOrder::Deliver(batch) => batch.limit(),
+        };
+        let answer = self.sink.call(&order, &mut self.random);
+        let timeout = limit + Duration::from_secs(1);
+        let (after, outcome) = match answer {
+            Answer::Now(outcome) => (Duration::from_micros(self.random.u64(10..5_000)), outcome),
+            Answer::Late(outcome) => (timeout.mul_f64(self.random.f64()), outcome),
+            Answer::Never => (timeout, unknown(&order)),
+        };
+        let said = match &outcome {
+            SinkOutcome::Answered(answer) => match answer {
+                Ok(position) => format!("answers {:?}", position.map(|position| position.n)),
+                Err(error) => format!("does not answer: {error}"),
+            },
+            SinkOutcome::Delivered(Delivery { stored, stopped }) => {
+                format!(
+                    "stored {}, says {stored}, {stopped:?}",
+                    self.sink.fresh.len()
+                )
+            }
+        };
+        life.sink_job = Some((self.now + after, outcome));
+        self.note(format_args!("the sink {said}"));
+        for stored in std::mem::take(&mut self.sink.fresh) {
+            self.judge.stored(&stored)?;
+        }
+        Ok(())
+    }
+
+    /// The spill takes its order.
+    pub(super) fn take_spill_order(&mut self) -> Found {
+        let Some(mut life) = self.life.take() else {
+            return Ok(());
+        };
+        let Some(order) = life.desk.try_next() else {
+            self.life = Some(life);
+            return Ok(());
+        };
+        let outcome = self.carry_out(&mut life, order)?;
+        if self.disk.is_dead() {
+            self.note(format_args!("died in the midst of it"));
+            drop(life);
+            self.after_death();
+            return Ok(());
+        }
+        let after = self.latency.mul_f64(self.random.f64());
+        life.spill_job = Some((self.now + after, outcome));
+        self.life = Some(life);
+        Ok(())
+    }
+
+    pub(super) fn carry_out(&mut self, life: &mut Life, order: Order) -> Result<Outcome, String> {
+        let now = self.base + self.now;
+        let said = describe(&order);
+        let seen = Seen::of(&order);
+        let faults = self.disk.faults();
+        let embellished = self.broken.and_then(|broken| broken.embellishes(&order));
+        let changed = match self.broken {
+            Some(broken) => broken.order(order, &life.spill),
+            None => Ok(order),
+        };
+        let mut outcome = match changed {
+            Ok(order) => life.spill.carry_out(order, now),
+            Err(answered) => *answered,
+        };
+        if let (Err(_), Some(done)) = (&outcome.done, embellished) {
+            outcome.done = Ok(done);
+        }
+        let result = match &outcome.done {
+            Ok(Done::Read(reading)) => {
+                format!(
+                    "{} records, {:?}, {:?}",
+                    reading.records.len(),
+                    reading.trailing,
+                    reading.orphans
+                )
+            }
+            Ok(Done::Appended { entries, .. }) => format!("{entries} new"),
+            Ok(Done::Settled { entries }) => format!("{entries} entries"),
+            Ok(Done::Evicted { entries }) => {
+                self.excuses.evicted += entries;
+                format!("{entries} evicted")
+            }
+            Ok(_) => "done".to_owned(),
+            Err(error) => {
+                self.errors.push(error.to_string());
+                format!("failed ({})", self.errors.len())
+            }
+        };
+        self.note(format_args!("disk: {said}: {result}"));
+        if let Some(broken) = self.broken {
+            broken.outcome(&mut outcome);
+        }
+        let done = outcome.done.is_ok() && !self.disk.is_dead();
+        self.torn |= matches!(seen, Seen::Append(_)) && !done;
+        let clear = self.disk.faults() == faults;
+        self.hear(life, seen, done, clear)?;
+        Ok(outcome)
+    }
+
+    /// An order has been carried out, or failed: then perhaps all the same.
+    fn hear(&mut self, life: &mut Life, seen: Seen, done: bool, clear: bool) -> Found {
+        match seen {
+            Seen::Append(records) => {
+                // One that fails may have written the first of them.
+                let newest = life.spill.view().newest.filter(|_| !self.disk.is_dead());
+                let written = |record: &Record| done || Some(record.key()) <= newest;
+                let written = records.partition_point(written);
+                self.judge.appended(&records[..written], true)?;
+                self.judge.appended(&records[written..], false)?;
+            }
+            // That the watermark cannot be written keeps nobody from delivering.
+            Seen::Settle(through) if done && clear && life.watermark => self.judge.settled(through),
+            Seen::Letters(letters) => {
+                for letter in letters {
+                    self.excuses.letters_dropped |= letter.keep == Keep::NoRoom;
+                    self.judge.buried(&letter.record, done)?;
+                }
+            }
+            Seen::End(last_n, losses) if done => {
+                life.ended = true;
+                self.judge.ended(last_n, &losses);
+            }
+            // Perhaps some.
+            Seen::Evict if !done => self.excuses.evicted += 1 << 40,
+            Seen::End(last_n, _) => self.judge.may_have_ended(last_n),
+            Seen::Open(local) if done => self.judge.runs_opened(local),
+            Seen::Retell(count) if done => self.judge.retold(count),
+            Seen::Tick if done && clear => {
+                life.watermark = true;
+                self.judge.synced();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What the judge must know of an order.
+enum Seen {
+    Append(Arc<[Record]>),
+    Settle(Key),
+    Letters(Vec<Letter>),
+    End(u64, Vec<Loss>),
+    Tick,
+    Open(u32),
+    Retell(u64),
+    Evict,
+    Other,
+}
+
+impl Seen {
+    fn of(order: &Order) -> Self {
+        match order {
+            Order::Append(records) => Self::Append(Arc::clone(records)),
+            Order::Settle { through, .. } => Self::Settle(*through),
+            Order::DeadLetter(letters) => Self::Letters(letters.clone()),
+            Order::End { last_n, losses, .. } => Self::End(*last_n, losses.clone()),
+            Order::Tick(_) => Self::Tick,
+            Order::Evict(_) => Self::Evict,
+            Order::OpenRuns(local) => Self::Open(*local),
+            Order::Retell(retelling) => {
+                Self::Retell(retelling.orphans.iter().map(|orphan| orphan.count).sum())
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+fn unknown(order: &SinkOrder) -> SinkOutcome {
+    let error = SinkError::Unknown("no answer in time".to_owned());
+    match order {
+        SinkOrder::Ask(..) => SinkOutcome::Answered(Err(error)),
+        SinkOrder::Deliver(_) => SinkOutcome::Delivered(Delivery::stopped(0, error)),
+    }
+}
+
+/// An order in short, without what differs between two runs of one schedule.
+fn describe(order: &Order) -> String {
+    let place = |key: Key| format!("{}.{}", key.local_run(), key.n());
+    match order {
+        Order::Append(records) => {
+            let ends = records.first().zip(records.last());
+            let ends = ends.map(|(first, last)| (place(first.key()), place(last.key())));
+            format!("append {} {ends:?}", records.len())
+        }
+        Order::Read {
+            after, entries_max, ..
+        } => {
+            format!("read {entries_max} after {:?}", after.map(place))
+        }
+        Order::Settle { through, entries } => format!("settle {} {entries:?}", place(*through)),
+        Order::DeadLetter(letters) => {
+            let places: Vec<_> = letters
+                .iter()
+                .map(|letter| place(letter.record.key()))
+                .collect();
+            format!("dead letters {places:?}")
+        }
+        Order::Evict(evictable) => format!("evict after {:?}", evictable.after.map(place)),
+        Order::OpenRuns(local) => format!("open runs up to {local}"),
+        Order::Retell(retelling) => format!("retell {retelling:?}"),
+        Order::Check => "check".to_owned(),
+        Order::RenewIdentity => "renew identity".to_owned(),
+        Order::TurnOver { last_n } => format!("turn over at {last_n}"),
+        Order::Tick(_) => "tick".to_owned(),
+        Order::End {
+            last_n,
+            first_n,
+            losses,
+        } => format!("end at {last_n}, from {first_n} {losses:?}"),
+    }
+}

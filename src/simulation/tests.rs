@@ -1,0 +1,110 @@
+//! Schedules by the thousand, the same one twice, and promises broken on purpose.
+#![allow(clippy::print_stderr, reason = "said by a test")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::breaks::Break;
+use super::{Ran, run};
+
+/// The first seed of each test run.
+const FIRST_SEED: u64 = 1;
+/// How many schedules may pass until a broken promise is found.
+const BREAK_SCHEDULES_MAX: u64 = 1_000;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn tail(ran: &Ran) -> String {
+    let lines: Vec<_> = ran.trace.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+/// `SPILLRING_SIM_SEED=<seed> cargo test --lib the_core_survives` repeats one, and prints all of it.
+#[test]
+fn the_core_survives_schedules() {
+    if let Some(seed) = variable("SPILLRING_SIM_SEED") {
+        let ran = run(seed, None);
+        eprintln!("{}", ran.trace);
+        for (at, error) in ran.errors.iter().enumerate() {
+            eprintln!("({}) {error}", at + 1);
+        }
+        assert_eq!(ran.found, Ok(()), "seed {seed}");
+        return;
+    }
+    let limit = Duration::from_secs(variable("SPILLRING_SIM_SECONDS").unwrap_or(45));
+    // By hand other schedules than those that everybody runs.
+    let by_hand = variable("SPILLRING_SIM_SECONDS").is_some();
+    let first = if by_hand {
+        fastrand::u64(..) >> 20
+    } else {
+        FIRST_SEED
+    };
+    let (start, next) = (Instant::now(), AtomicU64::new(0));
+    let (entries, lives, flushes) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
+    let failed = Mutex::new(Vec::new());
+    let most = variable("SPILLRING_SIM_FAILURES")
+        .and_then(|most| usize::try_from(most).ok())
+        .unwrap_or(1);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while start.elapsed() < limit && failed.lock().expect("no panic").len() < most {
+                    let count = next.fetch_add(1, Ordering::Relaxed);
+                    let seed = first + count;
+                    let ran = run(seed, None);
+                    entries.fetch_add(ran.entries, Ordering::Relaxed);
+                    lives.fetch_add(ran.lives, Ordering::Relaxed);
+                    flushes.fetch_add(ran.flushes, Ordering::Relaxed);
+                    if let Err(found) = &ran.found {
+                        let mut said = format!("SPILLRING_SIM_SEED={seed}: {found}");
+                        if most == 1 {
+                            said = format!("{said}\n{}", tail(&ran));
+                        }
+                        failed.lock().expect("no panic").push(said);
+                    }
+                }
+            });
+        }
+    });
+    let (count, took) = (next.into_inner(), start.elapsed());
+    eprintln!(
+        "{count} schedules in {took:.1?} on {threads} threads, {} a second: {entries:?} entries, {lives:?} processes, \
+         {flushes:?} flushes kept; seeds from {first}",
+        count / took.as_secs().max(1),
+    );
+    let failed = failed.into_inner().expect("no panic");
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_schedule() {
+    for seed in FIRST_SEED..=40 {
+        let (one, other) = (run(seed, None), run(seed, None));
+        assert!(one.trace == other.trace, "seed {seed} gives two schedules");
+    }
+}
+
+/// Each promise is broken on purpose, and the simulation finds it.
+#[test]
+fn a_broken_promise_is_found() {
+    let mut missed = Vec::new();
+    for broken in Break::ALL {
+        let found = (0..BREAK_SCHEDULES_MAX).find_map(|count| {
+            let seed = FIRST_SEED + count;
+            let found = run(seed, Some(broken)).found.err()?;
+            // What is wrong with the core itself does not count.
+            run(seed, None).found.ok().map(|()| (count + 1, found))
+        });
+        match found {
+            Some((count, said)) => {
+                eprintln!("{broken:?} is found in schedule {count}: {said:.160}");
+            }
+            None => missed.push(broken),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}

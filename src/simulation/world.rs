@@ -1,0 +1,313 @@
+//! Everything there is in a schedule, and what may happen to it.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crash_tests::vfs::{self, Watching};
+use fastrand::Rng;
+use futures_util::FutureExt;
+
+use super::breaks::Break;
+use super::disk::Disk;
+use super::judge::{Fact, Fate, Found, Judge};
+use super::life::Life;
+use super::plan::{Plan, entry};
+use super::sinks::SinkModel;
+use super::verdict::Excuses;
+use crate::config::SpillDurability;
+use crate::policy::Step;
+use crate::spill::watch_changes;
+
+/// How long an order of a well disk takes at most.
+pub(super) const DISK_MAX: Duration = Duration::from_millis(20);
+/// How often the drainer may go on without a wait. It has no more to do than the ring holds.
+const BUSY_MAX: u32 = 20_000;
+
+pub(super) struct World {
+    pub(super) random: Rng,
+    pub(super) plan: Plan,
+    pub(super) now: Duration,
+    pub(super) base: Instant,
+    pub(super) disk: Arc<Disk>,
+    pub(super) sink: SinkModel,
+    pub(super) life: Option<Life>,
+    pub(super) judge: Judge,
+    pub(super) trace: String,
+    /// In words that may differ between two runs of one schedule.
+    pub(super) errors: Vec<String>,
+    pub(super) lives: usize,
+    /// Since when disk and spill take everything.
+    pub(super) well_since: Duration,
+    /// How long orders of the disk take: at most.
+    pub(super) latency: Duration,
+    pub(super) excuses: Excuses,
+    pub(super) broken: Option<Break>,
+    /// Calls of the disk that had failed the last time somebody looked.
+    pub(super) faults: u64,
+    /// An append was under way when the process died: its rows may be there, unsynced.
+    pub(super) torn: bool,
+    _watching: Watching,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, dir: &Path, broken: Option<Break>) -> Self {
+        fastrand::seed(seed);
+        let mut random = Rng::with_seed(seed);
+        let plan = Plan::of(&mut random, &dir.join("spill"));
+        std::fs::create_dir(&plan.config.spill_dir).expect("the spill directory");
+        let disk = Disk::new(&plan.config.spill_dir, random.u64(..), broken);
+        watch_changes(Some(Arc::clone(&disk) as _));
+        let mut world = Self {
+            random,
+            now: Duration::ZERO,
+            base: Instant::now() + Duration::from_secs(1 << 20),
+            sink: SinkModel::new(plan.memory, plan.picky, broken),
+            life: None,
+            judge: Judge::new(plan.memory),
+            trace: String::new(),
+            errors: Vec::new(),
+            lives: 0,
+            well_since: Duration::ZERO,
+            latency: DISK_MAX,
+            excuses: Excuses::default(),
+            broken,
+            faults: 0,
+            torn: false,
+            _watching: vfs::watch(&plan.config.spill_dir, Arc::clone(&disk) as _),
+            disk,
+            plan,
+        };
+        let plan = Plan {
+            config: crate::config::Config::new(""),
+            ..world.plan.clone()
+        };
+        let config = crate::config::Config {
+            spill_dir: PathBuf::new(),
+            ..world.plan.config.clone()
+        };
+        world.note(format_args!("{plan:?} {config:?}"));
+        world
+    }
+
+    pub(super) fn note(&mut self, what: std::fmt::Arguments<'_>) {
+        writeln!(self.trace, "{:?} {what}", self.now).expect("a string");
+    }
+
+    /// Something keeps the disk from taking what it should, at this moment.
+    pub(super) fn unwell(&mut self) {
+        self.well_since = self.now;
+    }
+
+    pub(super) fn start(&mut self) -> Found {
+        let faults = self.disk.faults();
+        self.disk.set_clock(self.base + self.now);
+        let started = Life::start(&self.plan.config, self.lives, || self.disk.clock());
+        // Whoever starts may have waited for the disk.
+        self.now = self.disk.clock() - self.base;
+        self.lives += 1;
+        self.unwell();
+        if self.disk.is_dead() {
+            drop(started);
+            self.note(format_args!("died at the start"));
+            self.after_death();
+            return Ok(());
+        }
+        match started {
+            Ok((mut life, run)) => {
+                (life.wake_at, life.looked_at) = (self.now, self.now);
+                life.watermark = self.disk.faults() == faults;
+                self.note(format_args!(
+                    "start of run {}, killed starts {}",
+                    run.local, run.killed_starts
+                ));
+                self.judge.begun(&run, life.ordinal)?;
+                self.life = Some(life);
+                self.check_law("at the start")
+            }
+            Err(error) => {
+                self.errors.push(error.to_string());
+                self.note(format_args!("no start ({})", self.errors.len()));
+                Ok(())
+            }
+        }
+    }
+
+    /// The process is killed; perhaps the power fails as well.
+    pub(super) fn kill(&mut self) {
+        self.disk.die_after(0);
+        self.note(format_args!("killed"));
+        self.after_death();
+    }
+
+    pub(super) fn after_death(&mut self) {
+        self.life = None;
+        self.judge.died();
+        if self.random.u8(..5) < 2 {
+            let said = self.disk.cut_power();
+            self.note(format_args!("power cut: {said}"));
+            self.judge.power_failed();
+            self.excuses.torn |= self.torn;
+            self.excuses.unsynced |=
+                self.plan.config.spill_durability == SpillDurability::ProcessCrash;
+        }
+        self.disk.revive();
+        self.latency = DISK_MAX;
+    }
+
+    pub(super) fn publish(&mut self) {
+        let Some(life) = &self.life else { return };
+        let burst = self.random.usize(1..=self.plan.burst_max);
+        let keeps = self.random.bool();
+        let mut fates = [0_u32; 3];
+        for _ in 0..burst {
+            let id = self.judge.facts.len() as u64;
+            let entry = entry(id, &self.plan, &mut self.random);
+            let lost = life.shared.ring.lost();
+            let fate = if keeps && life.publisher.try_publish(entry.clone()).is_err() {
+                Fate::Returned
+            } else {
+                if !keeps {
+                    life.publisher.publish(entry.clone());
+                }
+                if life.shared.ring.lost() > lost {
+                    Fate::Lost
+                } else {
+                    Fate::Accepted
+                }
+            };
+            fates[fate as usize] += 1;
+            self.judge.facts.push(Fact {
+                life: life.ordinal,
+                at: self.now,
+                entry,
+                fate,
+                number: None,
+                stored: 0,
+                on_disk: false,
+                promised: false,
+                buried: false,
+            });
+        }
+        let [accepted, returned, lost] = fates;
+        self.note(format_args!(
+            "publish: {accepted} accepted, {returned} returned, {lost} lost"
+        ));
+    }
+
+    pub(super) fn flush(&mut self) {
+        let Some(life) = &mut self.life else { return };
+        let ticket = life.publisher.flush();
+        if self.broken == Some(Break::FlushEarly) {
+            for request in life.control.take_requests() {
+                if let crate::control::Request::Flush(promise) = request {
+                    promise.keep(());
+                }
+            }
+        }
+        life.wake_at = self.now;
+        self.judge.flush(ticket, life.ordinal);
+        self.note(format_args!("flush"));
+    }
+
+    pub(super) fn shutdown(&mut self, limit: Duration) {
+        let Some(life) = &mut self.life else { return };
+        let ticket = life.control.shutdown(limit);
+        if life.shutdown.is_none() {
+            life.shutdown = Some((ticket, self.now + limit));
+        }
+        life.wake_at = self.now;
+        self.note(format_args!("shutdown within {limit:?}"));
+    }
+
+    pub(super) fn turn(&mut self) -> Found {
+        let Some(life) = &mut self.life else {
+            return Ok(());
+        };
+        let config = &self.plan.config;
+        let since = self.now.saturating_sub(life.looked_at);
+        if since > config.poll_max + Duration::from_millis(2) {
+            return Err(format!("nobody looked at the ring for {since:?}"));
+        }
+        life.looked_at = self.now;
+        let step = life.drainer.turn(self.base + self.now);
+        life.busy += 1;
+        life.wake_at = self.now;
+        if let Step::Wait(limit) = step {
+            life.busy = 0;
+            let oversleeps = self.broken == Some(Break::OversleepPoll);
+            life.wake_at += if oversleeps { limit * 4 } else { limit };
+        }
+        if life.busy > BUSY_MAX {
+            return Err("the drainer spins".to_owned());
+        }
+        self.check_memory()?;
+        if !matches!(step, Step::Wait(_)) {
+            self.note(format_args!("{step:?}"));
+        }
+        if !matches!(step, Step::StageRing | Step::Draw) {
+            self.check_law("after a turn")?;
+        }
+        self.judge.look_at_tickets()?;
+        self.check_age()?;
+        self.now += Duration::from_micros(self.random.u64(1..50));
+        if step == Step::Stop {
+            self.finish()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The drainer has come to its end.
+    fn finish(&mut self) -> Found {
+        let Some(mut life) = self.life.take() else {
+            return Ok(());
+        };
+        if let Some(order) = life.desk.try_next()
+            && self.random.bool()
+        {
+            let outcome = self.carry_out(&mut life, order);
+            drop(outcome?);
+        }
+        let shutdown = life.shutdown.take();
+        let (ordinal, ended) = (life.ordinal, life.ended);
+        life.drainer.finish();
+        drop(life.spill);
+        self.judge.look_at_tickets()?;
+        let stats = shutdown.and_then(|(ticket, _)| ticket.now_or_never());
+        let Some(Ok(stats)) = stats else {
+            return Err("a shutdown has ended without its account".to_owned());
+        };
+        let left = stats.in_ring + stats.in_memory;
+        self.note(format_args!(
+            "the end: {left} left, ended {ended}, {:?}",
+            stats.lost
+        ));
+        if stats.entered() != stats.accounted() {
+            return Err(format!("the last account breaks the law: {stats:?}"));
+        }
+        if left == 0 && !self.disk.is_dead() {
+            self.judge.accounted(ordinal)?;
+        }
+        self.judge.died();
+        if self.disk.is_dead() {
+            self.after_death();
+        }
+        Ok(())
+    }
+
+    /// Outcomes whose time has come.
+    pub(super) fn deliver_outcomes(&mut self) {
+        let now = self.now;
+        let Some(life) = &mut self.life else { return };
+        if let Some((_, outcome)) = life.sink_job.take_if(|(at, _)| *at <= now) {
+            life.sink.put(outcome);
+            life.wake_at = now;
+        }
+        if let Some((_, outcome)) = life.spill_job.take_if(|(at, _)| *at <= now) {
+            life.desk.put(outcome);
+            life.wake_at = now;
+        }
+    }
+}

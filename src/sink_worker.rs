@@ -1,0 +1,98 @@
+//! The sink's thread: carries out one order at a time on a current-thread runtime of its own.
+//!
+//! A call of the sink is dropped when its limit has passed, or when the thread must end. A call that panics has an
+//! unknown outcome.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+
+use crate::control::Control;
+use crate::error::{SinkError, StartError};
+use crate::event::{Batch, Position, PublisherId};
+use crate::host;
+use crate::sink::{Delivery, Sink, runtime};
+use crate::worker::{Desk, Worker};
+
+/// How much longer than its limit a call of the sink may take before it is dropped.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The drainer's end of the sink's thread.
+pub(crate) type SinkWorker = Worker<SinkOrder, SinkOutcome>;
+
+type SinkDesk = Desk<SinkOrder, SinkOutcome>;
+
+/// What the sink must do.
+#[derive(Debug)]
+pub(crate) enum SinkOrder {
+    /// Say how far it has come.
+    Ask(PublisherId, Duration),
+    /// Store these records. The drainer keeps a share, to spill them meanwhile if need be.
+    Deliver(Arc<Batch>),
+}
+
+/// What came of an order.
+#[derive(Debug)]
+pub(crate) enum SinkOutcome {
+    /// How far the sink has come.
+    Answered(Result<Option<Position>, SinkError>),
+    /// How much of the batch is stored.
+    Delivered(Delivery),
+}
+
+/// Starts the thread, and on it the runtime. The sink is not called yet.
+pub(crate) fn start(sink: impl Sink, control: Arc<Control>) -> Result<SinkWorker, StartError> {
+    let runtime = runtime().map_err(|source| StartError::Thread {
+        what: "runtime of the sink",
+        source,
+    })?;
+    Worker::start("spillring-sink", control, move |desk| {
+        runtime.block_on(serve(sink, desk));
+        // What blocks in the runtime's pool, such as the lookup of a name, is left running.
+        runtime.shutdown_background();
+    })
+}
+
+async fn serve(mut sink: impl Sink, desk: &SinkDesk) {
+    while let Some(order) = desk.next_async().await {
+        let call = AssertUnwindSafe(carry_out(&mut sink, &order)).catch_unwind();
+        let outcome = match select(Box::pin(call), Box::pin(desk.dismissed())).await {
+            Either::Left((Ok(outcome), _)) => outcome,
+            Either::Left((Err(payload), _)) => {
+                host::drop_quietly(payload);
+                unknown(&order, "the sink panicked")
+            }
+            Either::Right(_) => break,
+        };
+        drop(order);
+        desk.put(outcome);
+    }
+    host::drop_quietly(sink);
+}
+
+async fn carry_out(sink: &mut impl Sink, order: &SinkOrder) -> SinkOutcome {
+    let limit = match order {
+        SinkOrder::Ask(_, limit) => *limit,
+        SinkOrder::Deliver(batch) => batch.limit(),
+    };
+    let call = async {
+        match order {
+            SinkOrder::Ask(publisher, _) => SinkOutcome::Answered(sink.position(publisher).await),
+            SinkOrder::Deliver(batch) => SinkOutcome::Delivered(sink.deliver(batch).await),
+        }
+    };
+    tokio::time::timeout(limit + GRACE, call)
+        .await
+        .unwrap_or_else(|_elapsed| unknown(order, "the sink did not answer in time"))
+}
+
+fn unknown(order: &SinkOrder, why: &str) -> SinkOutcome {
+    let error = SinkError::Unknown(why.to_owned());
+    match order {
+        SinkOrder::Ask(..) => SinkOutcome::Answered(Err(error)),
+        SinkOrder::Deliver(_) => SinkOutcome::Delivered(Delivery::stopped(0, error)),
+    }
+}

@@ -1,0 +1,192 @@
+//! The segment that is written to.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Statement};
+
+use crate::config::SpillDurability;
+use crate::error::SpillError;
+use crate::event::{Key, Position, Record, Run};
+use crate::host::log;
+
+use super::change::Change;
+use super::directory::{io_error, make_folder, sync_folder};
+use super::files::Place;
+use super::row::{ACCOUNTED, INSERT, Row, kind};
+use super::schema::{self, database_error};
+use super::segments::Segment;
+use super::{files, runs};
+
+/// An open segment. After any error it is to be [abandoned](Self::abandon).
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) segment: Segment,
+    conn: Connection,
+    place: Place,
+    /// What was written to it, as [`Record::size`] counts.
+    bytes: u64,
+}
+
+/// What a transaction has added.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Added {
+    pub(super) entries: u64,
+    pub(super) bytes: u64,
+}
+
+/// What is to be written.
+pub(super) struct Write<'w> {
+    /// Numbers from this key on, and how many, are accounted for although they are not written.
+    pub(super) accounted: Option<(Key, u64)>,
+    pub(super) records: &'w [Record],
+    /// Of rows that came from elsewhere.
+    pub(super) digests: &'w [[u8; 16]],
+}
+
+impl Active {
+    pub(super) fn create(
+        segment: Segment,
+        durability: SpillDurability,
+    ) -> Result<Self, SpillError> {
+        let folder = segment.path.parent().unwrap_or(Path::new("."));
+        make_folder(folder)?;
+        let made = schema::open(&segment.path, schema::SEGMENT, durability)
+            .and_then(|conn| sync_folder(folder).map(|()| conn));
+        let conn = made.inspect_err(|_| remove_empty(&segment.path))?;
+        let place = Place::of(&segment.path).map_err(io_error("look at", segment.path.clone()))?;
+        Ok(Self {
+            segment,
+            conn,
+            place,
+            bytes: 0,
+        })
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether its file, or its log, is no longer where it was.
+    pub(super) fn has_left(&self) -> bool {
+        self.place.has_left(&self.segment.path)
+    }
+
+    /// Writes all of it in one transaction. `synced`: it survives a power cut whatever the durability is.
+    pub(super) fn write(&mut self, write: &Write<'_>) -> Result<Added, SpillError> {
+        let added = self.attempt(write).map_err(database_error("append to"))?;
+        self.bytes += added.bytes;
+        if self.has_left() {
+            return Err(SpillError::Vanished {
+                file: self.segment.path.clone(),
+            });
+        }
+        Ok(added)
+    }
+
+    /// The same, and it survives a power cut whatever the durability of the rest.
+    pub(super) fn write_synced(
+        &mut self,
+        write: &Write<'_>,
+        durability: SpillDurability,
+    ) -> Result<Added, SpillError> {
+        self.set_durability(SpillDurability::PowerLoss)?;
+        let added = self.write(write)?;
+        self.set_durability(durability)?;
+        Ok(added)
+    }
+
+    fn set_durability(&self, durability: SpillDurability) -> Result<(), SpillError> {
+        schema::set_durability(&self.conn, durability).map_err(database_error("append to"))
+    }
+
+    fn attempt(&self, write: &Write<'_>) -> rusqlite::Result<Added> {
+        let conn = &self.conn;
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
+        let mut added = Added::default();
+        {
+            let mut statement = conn.prepare_cached(INSERT)?;
+            if let Some((first, count)) = write.accounted {
+                Row::stretch(first, count, ACCOUNTED).insert(&mut statement)?;
+            }
+            let mut run: Option<&Run> = None;
+            for record in write.records {
+                if run.is_none_or(|run| run.local != record.run.local) {
+                    runs::write_to_segment(conn, &record.run)?;
+                    run = Some(&record.run);
+                }
+                insert_losses(&mut statement, record)?;
+                if Row::entry(record).insert(&mut statement)? {
+                    added.entries += 1;
+                    added.bytes += record.size();
+                }
+            }
+        }
+        for digest in write.digests {
+            conn.prepare_cached("INSERT OR IGNORE INTO imported (digest) VALUES (?1)")?
+                .execute([digest])?;
+        }
+        conn.prepare_cached("COMMIT")?.execute(())?;
+        Ok(added)
+    }
+
+    /// Carries its log into the database and closes it. From then on it is only read.
+    pub(super) fn seal(self) {
+        if let Err(error) = schema::checkpoint(&self.conn) {
+            log::warning!(%error, "the log of a segment stays beside it");
+            self.abandon();
+        }
+    }
+
+    /// Closes it as it is, after a fault. What was committed to it is read from there.
+    pub(super) fn abandon(self) {
+        if let Err(error) = schema::leave_log(&self.conn) {
+            log::debug!(%error, "closing a segment may change its log");
+        }
+    }
+}
+
+/// Losses are rows of their own, before their entry.
+fn insert_losses(statement: &mut Statement<'_>, record: &Record) -> rusqlite::Result<()> {
+    let mut first = Key::new(
+        record.run.local,
+        record.n.saturating_sub(record.lost_before()),
+    );
+    for loss in record.losses.iter().filter(|loss| loss.count > 0) {
+        Row::stretch(first, loss.count, kind(loss.reason)).insert(statement)?;
+        first = first.after(loss.count);
+    }
+    Ok(())
+}
+
+/// A file that never came to be a segment.
+fn remove_empty(path: &Path) {
+    for file in [
+        schema::log_of(path),
+        schema::journal_of(path),
+        path.to_owned(),
+    ] {
+        if let Err(error) = Change::Remove(&file).make(|| std::fs::remove_file(&file)) {
+            log::debug!(%error, file = %file.display(), "a segment that was not made cannot be removed");
+        }
+    }
+}
+
+/// The numbers that entries of a segment had before they were dead letters.
+pub(super) fn requeued(conn: &Connection) -> rusqlite::Result<Vec<Position>> {
+    let mut statement = conn.prepare("SELECT requeued FROM rows WHERE requeued IS NOT NULL")?;
+    let found = statement.query_map((), |row| row.get::<_, Vec<u8>>(0))?;
+    let found: Vec<Vec<u8>> = found.collect::<rusqlite::Result<_>>()?;
+    Ok(found
+        .iter()
+        .filter_map(|bytes| Position::from_bytes(bytes))
+        .collect())
+}
+
+/// Whether the disk answers at all for this segment.
+pub(super) fn answers(segment: &Segment) -> bool {
+    files::answers(&segment.path)
+}

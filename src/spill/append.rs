@@ -1,0 +1,127 @@
+//! Writing to the backlog.
+
+use crate::error::SpillError;
+use crate::event::{Key, Record};
+use crate::host::log;
+
+use super::Spill;
+use super::active::{Active, Added, Write};
+use super::orders::Room;
+
+impl Spill {
+    /// Writes records after all that the spill has; answers how many are new. Those that an append before has written, which
+    /// failed later on, are passed over.
+    pub(crate) fn append(&mut self, records: &[Record]) -> Result<u64, SpillError> {
+        let written = records.partition_point(|record| record.key() <= self.newest);
+        let mut rest = &records[written..];
+        let mut entries = 0;
+        while let Some(first) = rest.first() {
+            let records;
+            (records, rest) = rest.split_at(within(rest, self.segment_bytes));
+            let write = Write {
+                accounted: self.accounted_before(first),
+                records,
+                digests: &[],
+            };
+            let added = self.write(&write, first_key(first))?;
+            let last = records.last().unwrap_or(first);
+            self.note_appended(added, first, last.key());
+            entries += added.entries;
+        }
+        Ok(entries)
+    }
+
+    /// Writes to the active segment, or into a new one. After an error nobody knows what was written, and the segment is
+    /// abandoned.
+    pub(super) fn write(&mut self, write: &Write<'_>, first: Key) -> Result<Added, SpillError> {
+        if self.room == Room::Absent {
+            return Err(SpillError::Absent);
+        }
+        let mut active = match self.active.take() {
+            Some(active) => active,
+            None => self.begin_segment(write, first)?,
+        };
+        let added = if write.digests.is_empty() {
+            active.write(write)
+        } else {
+            active.write_synced(write, self.durability)
+        };
+        match added {
+            Ok(added) => {
+                if active.bytes() >= self.segment_bytes {
+                    active.seal();
+                } else {
+                    self.active = Some(active);
+                }
+                Ok(added)
+            }
+            Err(error) => {
+                self.note_room(&error);
+                // Nobody knows what it holds beyond the newest entry.
+                self.segments.cut(&active.segment, self.newest.after(1));
+                active.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn begin_segment(&mut self, write: &Write<'_>, first: Key) -> Result<Active, SpillError> {
+        // What has vanished is made again before a segment is: without the rest nobody would know what is missing.
+        if let Err(error) = self.check() {
+            log::debug!(%error, "the spill is not whole");
+        }
+        // Not before an older one, which would own its rows: a power cut may have set `newest` back.
+        let floor = self
+            .segments
+            .last()
+            .map_or(first, |last| last.first.min(first));
+        // Losses before the first record may be of numbers that were written, and taken out since.
+        let first = first.max(self.newest.after(1));
+        let first = write.accounted.map_or(first, |(first, _)| first.max(floor));
+        let segment = self.segments.name(first);
+        let active = Active::create(segment, self.durability);
+        let active = active.inspect_err(|error| self.note_room(error))?;
+        self.segments.add(active.segment.clone());
+        Ok(active)
+    }
+
+    pub(super) fn note_appended(&mut self, added: Added, first: &Record, last: Key) {
+        self.entries += added.entries;
+        self.bytes += added.bytes;
+        self.newest = self.newest.max(last);
+        if self.oldest.is_none() {
+            self.oldest = Some((first.key(), first.popped_ms));
+        }
+        self.write_watermark();
+    }
+
+    /// Numbers between the newest entry and this record were delivered without being written, or are announced elsewhere.
+    pub(super) fn accounted_before(&self, record: &Record) -> Option<(Key, u64)> {
+        let is_new = self.newest == Key::default();
+        let newest = if is_new {
+            self.delivered.unwrap_or_default()
+        } else {
+            self.newest
+        };
+        let (next, first) = (newest.after(1).max(Key::new(1, 1)), first_key(record));
+        (next < first).then(|| (next, next.distance(first)))
+    }
+}
+
+/// How many of the records make up so many bytes: at least one.
+fn within(records: &[Record], bytes_max: u64) -> usize {
+    let mut bytes = 0;
+    let fits = |record: &&Record| {
+        bytes += record.size();
+        bytes <= bytes_max
+    };
+    records.iter().take_while(fits).count().max(1)
+}
+
+/// The first number that the record stands for: of the losses before it, if there are any.
+pub(super) fn first_key(record: &Record) -> Key {
+    Key::new(
+        record.run.local,
+        record.n.saturating_sub(record.lost_before()),
+    )
+}

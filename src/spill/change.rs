@@ -1,0 +1,84 @@
+//! Every change of a file that is not `SQLite`'s. In tests something may stand between these and the disk.
+
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What is about to be done. Paths that are not absolute begin at the spill directory.
+#[derive(Debug, Clone, Copy)]
+#[expect(dead_code, reason = "what is between, in tests, looks at most of them")]
+pub(crate) enum Change<'c> {
+    /// An empty file is made, or one is opened to be written to.
+    Make(&'c Path),
+    /// Bytes are written from this offset on.
+    Write(&'c Path, u64, &'c [u8]),
+    Sync(&'c Path),
+    SyncFolder(&'c Path),
+    Remove(&'c Path),
+    Rename(&'c Path, &'c Path),
+    /// Nothing: something is read.
+    Look(&'c Path),
+}
+
+impl Change<'_> {
+    /// Does it.
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "for what is between, in tests")]
+    pub(crate) fn make<T>(self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        act()
+    }
+
+    /// Does it, if whoever watches this thread lets it.
+    #[cfg(test)]
+    pub(crate) fn make<T>(self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let Some(watch) = WATCH.with_borrow(Clone::clone) else {
+            return act();
+        };
+        watch.before(self)?;
+        act().inspect(|_| watch.after(self))
+    }
+}
+
+/// Sees the changes that one thread makes.
+#[cfg(test)]
+pub(crate) trait WatchChanges {
+    /// An error keeps the change from being made.
+    fn before(&self, change: Change<'_>) -> io::Result<()>;
+    fn after(&self, change: Change<'_>);
+    /// The time that passes for whoever starts.
+    fn now(&self) -> Instant;
+    fn pause(&self, pause: Duration);
+}
+
+/// The time, for those who wait without an order's own.
+pub(super) fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(watch) = WATCH.with_borrow(Clone::clone) {
+        return watch.now();
+    }
+    Instant::now()
+}
+
+/// Waits for the disk.
+pub(super) fn pause(pause: Duration) {
+    #[cfg(test)]
+    if let Some(watch) = WATCH.with_borrow(Clone::clone) {
+        return watch.pause(pause);
+    }
+    thread::sleep(pause);
+}
+
+#[cfg(test)]
+type Watcher = std::sync::Arc<dyn WatchChanges>;
+
+#[cfg(test)]
+thread_local! {
+    static WATCH: std::cell::RefCell<Option<Watcher>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Watches the changes of this thread from now on, or lets them be.
+#[cfg(test)]
+pub(crate) fn watch_changes(watch: Option<Watcher>) {
+    WATCH.set(watch);
+}

@@ -1,0 +1,93 @@
+//! Rows of a segment, some at once.
+
+use rusqlite::Connection;
+
+use crate::event::Key;
+
+use super::row::{Content, Found, columns};
+
+/// How many rows are read at once, and how many bytes of them.
+pub(super) const CHUNK_ROWS: u32 = 512;
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Whether a row of the segment may cover `from` that begins before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    No,
+    Yes,
+}
+
+/// Rows of a chunk, and how it ended.
+pub(super) struct Chunk {
+    pub(super) rows: Vec<Found>,
+    pub(super) end: ChunkEnd,
+}
+
+pub(super) enum ChunkEnd {
+    Full,
+    /// There are no more rows in the segment.
+    Last,
+    Failed(rusqlite::Error),
+}
+
+/// The row after which reading goes on: the key of a damaged one may be wrong, but if there is no other it must do.
+pub(super) fn last_read(rows: &[Found]) -> Option<&Found> {
+    let sound = |row: &&Found| !matches!(row.content, Content::Damaged);
+    rows.iter().rfind(sound).or(rows.last())
+}
+
+/// Whether whoever made the segment was killed before it had a table: no row was ever in it.
+pub(super) fn was_never_made(conn: &Connection) -> bool {
+    conn.table_exists(None, "rows").is_ok_and(|exists| !exists)
+}
+
+/// Reads rows from one key on and before another. What covers the first key may begin before it.
+pub(super) fn read_rows(
+    conn: &Connection,
+    from: Key,
+    below: Key,
+    begun: Begun,
+    limit: u32,
+) -> Chunk {
+    let mut rows = Vec::new();
+    let end = match read_into(&mut rows, conn, from, below, begun, limit) {
+        Ok(end) => end,
+        Err(error) => ChunkEnd::Failed(error),
+    };
+    Chunk { rows, end }
+}
+
+fn read_into(
+    out: &mut Vec<Found>,
+    conn: &Connection,
+    from: Key,
+    below: Key,
+    begun: Begun,
+    limit: u32,
+) -> rusqlite::Result<ChunkEnd> {
+    let mut statement = conn.prepare_cached(&select(conn, begun))?;
+    let mut rows = statement.query((from.row(), below.row(), limit))?;
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        let found = Found::read(row)?;
+        bytes += found.size();
+        out.push(found);
+        if bytes >= CHUNK_BYTES {
+            return Ok(ChunkEnd::Full);
+        }
+    }
+    let full = out.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    Ok(if full { ChunkEnd::Full } else { ChunkEnd::Last })
+}
+
+fn select(conn: &Connection, begun: Begun) -> String {
+    let columns = columns(conn);
+    let from = match begun {
+        Begun::No => "coalesce((SELECT max(key) FROM rows WHERE key <= ?1), ?1)",
+        Begun::Yes => "?1",
+    };
+    format!(
+        "SELECT {columns} FROM rows \
+         WHERE key >= {from} AND key < ?2 ORDER BY key LIMIT ?3"
+    )
+}

@@ -1,0 +1,112 @@
+//! An index that is damaged: waited for, then set aside and made again.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::ErrorCode;
+
+use crate::error::SpillError;
+use crate::event::unix_ms;
+use crate::host::log;
+use crate::metrics::Metrics;
+use crate::spill::change::{self, Change};
+use crate::spill::files::answers;
+use crate::spill::{io_error, letters, salvage, schema};
+
+use super::{Content, Index, Letters, PATIENCE};
+
+/// How often a start tries to open an index that is damaged.
+const RETRY: Duration = Duration::from_millis(200);
+
+impl Index {
+    /// At a start an index that is damaged is waited for, until another can be made of what can be read of it.
+    pub(in crate::spill) fn wait_for_damage(
+        &mut self,
+        error: SpillError,
+    ) -> Result<(), SpillError> {
+        let mut done = Err(error);
+        while let Err(error) = &done
+            && (is_damage(error) || self.path.is_dir())
+            && self
+                .trouble
+                .is_some_and(|since| change::now() < since + 2 * PATIENCE)
+        {
+            change::pause(RETRY);
+            done = self.ready(change::now());
+        }
+        done
+    }
+
+    /// The file is damaged, or its disk away. After some patience another takes its place.
+    pub(super) fn despair(&mut self, error: SpillError, now: Instant) -> Result<(), SpillError> {
+        let since = *self.trouble.get_or_insert(now);
+        let lost = self.path.is_dir() || (is_damage(&error) && answers(&self.path));
+        if now < since + PATIENCE || !lost {
+            return Err(error);
+        }
+        log::error!(%error, "the index of the spill is damaged: another is made of what can be read");
+        self.replace(now)
+    }
+
+    fn replace(&mut self, now: Instant) -> Result<(), SpillError> {
+        let aside = self
+            .path
+            .with_file_name(format!("index.damaged-{}", unix_ms()));
+        let log_file = schema::log_of(&self.path);
+        let renamed = match rename(&log_file, &schema::log_of(&aside)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => rename(&self.path, &aside),
+        };
+        renamed.map_err(io_error("set aside", self.path.clone()))?;
+        Metrics::quarantined();
+        let old = schema::open_to_read(&aside);
+        if let (Ok(old), Content::Unknown) = (&old, self.content) {
+            self.load_rest(old).unwrap_or_default();
+        }
+        let expected = self.letters.count;
+        self.content = Content::Known;
+        self.trouble = None;
+        self.forget_saved();
+        self.letters = Letters::default();
+        self.save(now)?;
+        if let Ok(old) = &old {
+            let copied = self.transact("write to the index of", now, |conn| {
+                salvage::dead_letters(old, conn)?;
+                salvage::imported(old, conn)?;
+                letters::count(conn)
+            })?;
+            self.letters = copied;
+        }
+        let lost = expected.saturating_sub(self.letters.count);
+        if lost > 0 {
+            log::error!(lost, kept = %aside.display(), "dead letters cannot be read any more");
+        }
+        Ok(())
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    Change::Rename(from, to).make(|| fs::rename(from, to))
+}
+
+/// Damage, or a file that is none of ours: what a fresh handle may see differently, or never will.
+pub(super) fn is_damage(error: &SpillError) -> bool {
+    match error {
+        SpillError::Database { source, .. } => source
+            .downcast_ref::<rusqlite::Error>()
+            .is_some_and(|error| match error.sqlite_error_code() {
+                None => true,
+                Some(code) => matches!(
+                    code,
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::Unknown
+                        | ErrorCode::SystemIoFailure
+                ),
+            }),
+        SpillError::Schema { .. } => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,278 @@
+//! How far delivery and writing have come, and how many entries are between the two.
+
+use rusqlite::Connection;
+
+use crate::error::SpillError;
+use crate::event::{Key, Record};
+use crate::host::log;
+
+use super::Spill;
+use super::absent::Absent;
+use super::chunk::was_never_made;
+use super::index::PATIENCE;
+use super::reader::Reader;
+use super::row::{Content, Found, columns, int, uint};
+use super::schema::{self, database_error};
+use super::segments::{Origin, Segment};
+use super::watermark::Level;
+
+/// Entries, and their bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Count {
+    entries: u64,
+    pub(super) bytes: u64,
+}
+
+impl Spill {
+    /// Finds out how far delivery and writing have come. Neither a watermark that is lost nor an older copy of it repeats what
+    /// was in segments that are removed.
+    pub(super) fn find_level(&mut self, level: Option<Level>) {
+        self.note_letters(level);
+        let settled = self.index.settled;
+        let current = level.filter(|level| level.delivered >= settled);
+        self.delivered = match current {
+            Some(level) => Some(level.delivered),
+            None => self
+                .begin_of_backlog()
+                .max(Some(settled).filter(|&key| key > Key::default())),
+        };
+        // Killed before it wrote the watermark, a spill may have taken out more than that knows: all is counted again.
+        let taken = level.unwrap_or_default().taken;
+        let counted = current.filter(|_| taken >= self.index.taken);
+        let counted = counted.unwrap_or(Level {
+            newest: self.delivered.unwrap_or_default(),
+            ..Level::default()
+        });
+        self.index.taken = self.index.taken.max(taken);
+        self.newest = level.unwrap_or_default().newest;
+        self.entries = counted.entries;
+        self.bytes = counted.bytes;
+        self.count_newer(counted.newest.max(self.delivered.unwrap_or_default()));
+        if self.segments.is_empty() && self.delivered.is_none() {
+            self.delivered = Some(Key::default());
+        }
+        // What comes before a segment that was written to was written as well, though it may be gone.
+        let written = |segment: &&Segment| !is_bare(segment);
+        let last = self.segments.iter().rev().find(written);
+        let before = last.map(|last| last.first.before());
+        self.newest = self.newest.max(before.unwrap_or_default());
+        self.inherited = self.newest;
+        self.reader = Reader::new(self.delivered, PATIENCE);
+        self.index.prune(self.delivered.unwrap_or_default());
+        self.write_watermark();
+        self.find_oldest();
+        self.inherited_until_ms = self.newest_popped_ms().filter(|_| self.entries > 0);
+    }
+
+    /// The watermark knows how many dead letters there were.
+    fn note_letters(&mut self, level: Option<Level>) {
+        let known = level.map_or(0, |level| level.dead_letters);
+        let found = self.index.letters.count;
+        if !self.index.is_known() {
+            self.index.letters.count = known;
+        } else if found < known {
+            log::error!(found, known, "dead letters are missing");
+        }
+    }
+
+    /// The key before the first that a segment may hold, or that was taken out; `None` if nobody knows.
+    fn begin_of_backlog(&self) -> Option<Key> {
+        let segments = self.begin_of_segments()?;
+        let absent = self.index.absent.iter().next();
+        Some(absent.map_or(segments, |(first, _)| segments.min(first.before())))
+    }
+
+    fn begin_of_segments(&self) -> Option<Key> {
+        let first = self.segments.first()?;
+        if first.origin == Origin::Segment {
+            return Some(first.first.before());
+        }
+        let conn = schema::open_to_read(&first.path).ok()?;
+        let sql = "SELECT key FROM rows ORDER BY key LIMIT 1";
+        let row = conn.query_row(sql, (), |row| row.get(0)).ok()?;
+        Key::from_row(row).map(Key::before)
+    }
+
+    /// The watermark may be older than the newest rows, after a power cut. What cannot be read counts once it is.
+    fn count_newer(&mut self, counted: Key) {
+        let known = counted.min(self.newest);
+        for segment in self.segments.iter().rev() {
+            let end = self.segments.end_of(segment);
+            if end.is_some_and(|end| end <= known.after(1)) {
+                break;
+            }
+            let below = end.unwrap_or(Key::from_number(i64::MAX.unsigned_abs()));
+            let last = schema::open_to_read(&segment.path)
+                .and_then(|conn| last_sound(&conn, known, below));
+            let counted = last.and_then(|last| {
+                let end = last.map_or(counted, |last| last.after(1));
+                Ok((last, self.count_in(segment, counted, end)?))
+            });
+            match counted {
+                Ok((last, count)) => {
+                    self.entries += count.entries;
+                    self.bytes += count.bytes;
+                    self.newest = self.newest.max(last.unwrap_or_default());
+                }
+                Err(error) => {
+                    log::error!(%error, file = %segment.path.display(), "a segment of the spill cannot be read for now");
+                }
+            }
+        }
+    }
+
+    /// Counts the entries after what is delivered and up to a key, and their bytes. What cannot be read for long counts as
+    /// nothing.
+    pub(super) fn count_through(&mut self, through: Key) -> Result<(u64, u64), SpillError> {
+        let from = self.delivered.unwrap_or_default();
+        if through >= self.newest {
+            return Ok((self.entries, self.bytes));
+        }
+        let since = *self.uncounted_since.get_or_insert(self.now);
+        let (mut entries, mut bytes) = (0, 0);
+        for segment in self.segments.iter() {
+            let end = self.segments.end_of(segment);
+            let end = end.map_or(through.after(1), |end| end.min(through.after(1)));
+            if end <= from.after(1) || segment.first > through {
+                continue;
+            }
+            match self.count_in(segment, from, end) {
+                Ok(count) => {
+                    entries += count.entries;
+                    bytes += count.bytes;
+                }
+                Err(error) if self.now < since + PATIENCE => {
+                    return Err(database_error("read")(error));
+                }
+                Err(error) => log::error!(%error, "delivered entries cannot be counted"),
+            }
+        }
+        self.uncounted_since = None;
+        Ok((entries, bytes))
+    }
+
+    /// How many entries there can be at most after this key, of its run: no more than there are numbers. `None` if others may
+    /// come after them.
+    pub(super) fn numbers_after(&self, key: Key) -> Option<u64> {
+        if key.local_run() != self.newest.local_run() {
+            return None;
+        }
+        let end = self.newest.after(1);
+        let absent = self.index.absent.within(key.after(1), end);
+        let absent = absent.map(|(first, stretch)| {
+            let stop = first.after(stretch.count).min(end);
+            first.max(key.after(1)).distance(stop)
+        });
+        Some(key.after(1).distance(end).saturating_sub(absent.sum()))
+    }
+
+    pub(super) fn count_in(
+        &self,
+        segment: &Segment,
+        after: Key,
+        below: Key,
+    ) -> rusqlite::Result<Count> {
+        let absent = &self.index.absent;
+        let active = self
+            .active
+            .as_ref()
+            .filter(|active| active.segment == *segment);
+        match active {
+            Some(active) => count_present(active.connection(), absent, after, below),
+            None => count_present(&schema::open_to_read(&segment.path)?, absent, after, below),
+        }
+    }
+
+    /// When the newest entry was popped, if that can be read.
+    fn newest_popped_ms(&self) -> Option<u64> {
+        let sql = "SELECT popped_ms FROM rows WHERE kind = 0 ORDER BY key DESC LIMIT 1";
+        self.segments.iter().rev().find_map(|segment| {
+            let conn = schema::open_to_read(&segment.path).ok()?;
+            conn.query_row(sql, (), |row| row.get(0).map(uint)).ok()
+        })
+    }
+
+    /// When the oldest entry was popped, if that is easily known.
+    pub(super) fn find_oldest(&mut self) {
+        if self.entries == 0 || self.oldest.is_some() {
+            return;
+        }
+        let from = self.delivered.map_or(Key::default(), |key| key.after(1));
+        let read = |conn: &Connection| {
+            let sql =
+                "SELECT key, popped_ms FROM rows WHERE kind = 0 AND key >= ?1 ORDER BY key LIMIT 1";
+            conn.query_row(sql, [from.row()], |row| {
+                Ok((row.get(0)?, uint(row.get(1)?)))
+            })
+        };
+        let segment = self
+            .segments
+            .start(from)
+            .filter(|segment| segment.origin == Origin::Segment);
+        let active = self
+            .active
+            .as_ref()
+            .filter(|active| Some(&active.segment) == segment);
+        let found = match (active, segment.or(self.segments.first())) {
+            (Some(active), _) => read(active.connection()).ok(),
+            (None, Some(segment)) => schema::open_to_read(&segment.path)
+                .and_then(|conn| read(&conn))
+                .ok(),
+            (None, None) => None,
+        };
+        self.oldest = found.and_then(|(key, ms)| Some((Key::from_row(key)?, ms)));
+    }
+}
+
+/// Whether whoever made the segment was killed before anything was in it: it says nothing of what comes before it.
+fn is_bare(segment: &Segment) -> bool {
+    let empty = |conn: &Connection| {
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM rows)";
+        conn.query_row(sql, (), |row| row.get(0)).unwrap_or(false)
+    };
+    schema::open_to_read(&segment.path).is_ok_and(|conn| was_never_made(&conn) || empty(&conn))
+}
+
+/// The last entry between two keys. The key of a damaged one may be wrong.
+fn last_sound(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Option<Key>> {
+    let columns = columns(conn);
+    let sql = format!("SELECT {columns} FROM rows WHERE key > ?1 AND key < ?2 ORDER BY key DESC");
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query((after.row(), below.row()))?;
+    while let Some(row) = rows.next()? {
+        let found = Found::read(row)?;
+        if matches!(found.content, Content::Entry(_)) {
+            return Ok(Some(found.first));
+        }
+    }
+    Ok(None)
+}
+
+/// Counts entries after one key and before another, but for those that will not be delivered.
+fn count_present(
+    conn: &Connection,
+    absent: &Absent,
+    after: Key,
+    below: Key,
+) -> rusqlite::Result<Count> {
+    let mut count = count_between(conn, after, below)?;
+    for (first, stretch) in absent.within(after.after(1), below) {
+        let end = first.after(stretch.count).min(below);
+        let gone = count_between(conn, first.before().max(after), end)?;
+        count.entries -= gone.entries.min(count.entries);
+        count.bytes -= gone.bytes.min(count.bytes);
+    }
+    Ok(count)
+}
+
+fn count_between(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Count> {
+    let sql = "SELECT count(*), coalesce(sum(octet_length(subject) + length(bytes) + ?3), 0) \
+         FROM rows WHERE kind = 0 AND key > ?1 AND key < ?2";
+    let params = (after.row(), below.row(), int(Record::OVERHEAD));
+    conn.query_row(sql, params, |row| {
+        Ok(Count {
+            entries: uint(row.get(0)?),
+            bytes: uint(row.get(1)?),
+        })
+    })
+}

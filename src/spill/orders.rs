@@ -1,0 +1,223 @@
+//! What the drainer orders of the spill, and what comes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::SpillError;
+use crate::event::{Key, Loss, PublisherId, Record, Run};
+use crate::stats::Status;
+
+/// One order at a time is under way.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Write these records, which are in memory only, behind all that the spill has. In the order of their keys, and all
+    /// there are up to the last: nothing else is undelivered between the spill's newest entry and the last of these.
+    Append(Arc<[Record]>),
+    /// Read the oldest records after this key.
+    Read {
+        after: Option<Key>,
+        entries_max: usize,
+        bytes_max: u64,
+    },
+    /// The sink has everything up to this key.
+    Settle { through: Key, entries: Counted },
+    /// Keep these entries as dead letters; losses take their places.
+    DeadLetter(Vec<Letter>),
+    /// Make room at the cost of the oldest entries.
+    Evict(Evictable),
+    /// Entries of the runs up to this local number may be in the stream from now on.
+    OpenRuns(u32),
+    /// Losses of earlier runs are announced under numbers of this run from now on.
+    Retell(Retelling),
+    /// Look whether the files are where they were.
+    Check,
+    /// Take another publisher id.
+    RenewIdentity,
+    /// End this run, whose numbers are used up, at this one; and begin another.
+    TurnOver { last_n: u64 },
+    /// Once a second: sync the watermark, remove what is delivered, look for what has vanished, write `status.json`.
+    Tick(Box<Status>),
+    /// Note the clean end of the run. The losses have no entry after them; the first has this number.
+    End {
+        last_n: u64,
+        first_n: u64,
+        losses: Vec<Loss>,
+    },
+}
+
+/// How many entries of the spill a settlement is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// They went through memory, which counted them and their [`Record::size`].
+    Known { entries: u64, bytes: u64 },
+    /// The spill must count them.
+    Unknown,
+}
+
+/// An entry to be kept as a dead letter, or dropped if the cap leaves no room for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    pub(crate) record: Record,
+    pub(crate) reason: DeadLetterReason,
+    pub(crate) detail: String,
+    pub(crate) keep: Keep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Yes,
+    /// At the cap: only the loss is noted.
+    NoRoom,
+}
+
+/// Why an entry became a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeadLetterReason {
+    /// Larger than `entry_bytes_max`.
+    Oversize,
+    /// The sink will never take it.
+    Rejected,
+}
+
+impl DeadLetterReason {
+    /// As metrics, logs and the spill write it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Oversize => "oversize",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Which entries may be evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Evictable {
+    /// Those after it: memory has the others.
+    pub(crate) after: Option<Key>,
+    /// The sink may have what an earlier run sent it: the oldest batch stays as well.
+    pub(crate) doubt: SinkMayHave,
+    /// About how many bytes to make room for.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SinkMayHave {
+    Nothing,
+    /// The sink has not said yet how far it has come.
+    OldestBatch,
+}
+
+/// A stretch of numbers of an earlier run that are gone, with no entry after them to announce it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Orphan {
+    pub(crate) first: Key,
+    pub(crate) count: u64,
+}
+
+/// Orphans, and the first of as many numbers of this run that stand for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Retelling {
+    pub(crate) orphans: Vec<Orphan>,
+    pub(crate) first: Key,
+}
+
+/// What comes of an order.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) done: Result<Done, SpillError>,
+    /// How the spill is after it, also after an error.
+    pub(crate) view: View,
+}
+
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// So many of the records were not there yet; all are now.
+    Appended {
+        entries: u64,
+        took: Duration,
+    },
+    Read(Reading),
+    /// So many entries of the spill were settled.
+    Settled {
+        entries: u64,
+    },
+    DeadLettered,
+    /// So many; 0 if none may be.
+    Evicted {
+        entries: u64,
+    },
+    RunsOpened(u32),
+    Retold,
+    Checked,
+    Renewed(PublisherId),
+    TurnedOver(Arc<Run>),
+    Ticked,
+    Ended,
+}
+
+/// Some of the backlog.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) records: Vec<Record>,
+    /// Everything up to here is among the records, delivered, or announced: the next reading goes on after it.
+    pub(crate) through: Option<Key>,
+    /// Losses after the last record, to be announced by the next entry of the newest run.
+    pub(crate) trailing: Vec<Loss>,
+    pub(crate) orphans: Vec<Orphan>,
+}
+
+/// How the spill is, in short.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) totals: Totals,
+    /// The newest entry that the spill ever had.
+    pub(crate) newest: Option<Key>,
+    /// How many bytes backlog and dead letters may have: what was configured, as far as the disk has room.
+    pub(crate) bytes_max: u64,
+    /// When the oldest entry was popped from the ring, in milliseconds since 1970.
+    pub(crate) oldest_popped_ms: Option<u64>,
+    /// The same of the newest, as of the start.
+    pub(crate) inherited_until_ms: Option<u64>,
+    /// Entries found damaged or missing since the start.
+    pub(crate) corrupt: u64,
+    /// Entries found that nobody had known of.
+    pub(crate) surplus: u64,
+    pub(crate) evicted: u64,
+    pub(crate) room: Room,
+}
+
+/// What there is, as of the last order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Undelivered entries.
+    pub(crate) entries: u64,
+    /// Their bytes, as [`Record::size`] counts.
+    pub(crate) bytes: u64,
+    pub(crate) dead_letters: u64,
+    pub(crate) dead_letter_bytes: u64,
+    /// Losses after the fact, which must be settled like entries.
+    pub(crate) absent: u64,
+}
+
+/// Whether the disk has room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Room {
+    #[default]
+    Some,
+    /// The last append found none, and none has come since.
+    Full,
+    /// There is no spill at all: it could not be used at the start.
+    Absent,
+}
+
+impl View {
+    /// Backlog and dead letters together have reached the cap.
+    pub(crate) fn is_at_cap(&self) -> bool {
+        self.totals.bytes + self.totals.dead_letter_bytes >= self.bytes_max
+    }
+
+    /// Whether there are entries after this key, or losses that only reading finds.
+    pub(crate) fn reaches_beyond(&self, key: Option<Key>) -> bool {
+        self.newest > key
+    }
+}

@@ -1,0 +1,135 @@
+//! Putting dead letters back into the backlog, under new numbers.
+//!
+//! The row is written first, and the letter removed after that. Killed in between, the letter is still there, and its old
+//! number is in the backlog: the next opening of the directory for such work removes it.
+
+use std::sync::Arc;
+
+use crate::error::SpillError;
+use crate::event::{Key, Position, Record, Run};
+
+use super::active::{self, Write};
+use super::letters::{self, Letters, Stored};
+use super::schema;
+use super::{Spill, first_key};
+
+/// How many bytes of them a transaction moves, unless a single one is larger.
+const PAGE_BYTES: u64 = 16 << 20;
+
+/// What a transaction has come to.
+#[derive(Debug, Default)]
+pub(crate) struct Requeued {
+    /// How many of the keys it has dealt with.
+    pub(crate) taken: usize,
+    /// Old numbers with their new ones.
+    pub(crate) moved: Vec<(Position, Position)>,
+    /// These stay where they are.
+    pub(crate) damaged: Vec<Position>,
+}
+
+impl Spill {
+    /// The keys of these dead letters, oldest first; an error names those that there are none of.
+    pub(crate) fn dead_letter_keys(&mut self, ids: &[Position]) -> Result<Vec<Key>, SpillError> {
+        let (keys, unknown) = self.index.read(|conn| letters::keys(conn, ids))?;
+        if unknown.is_empty() {
+            Ok(keys.into_iter().collect())
+        } else {
+            Err(SpillError::NoSuchDeadLetters { ids: unknown })
+        }
+    }
+
+    /// The keys of a page of dead letters after `after`.
+    pub(crate) fn next_dead_letters(&mut self, after: Option<Key>) -> Result<Vec<Key>, SpillError> {
+        let page = |conn: &rusqlite::Connection| letters::list(conn, after, Letters::PAGE_ROWS);
+        let letters = self.index.read(page)?;
+        Ok(letters.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Deletes dead letters in one transaction, and says which.
+    pub(crate) fn remove_dead_letters(
+        &mut self,
+        keys: &[Key],
+    ) -> Result<Vec<Position>, SpillError> {
+        let (gone, count) = self.index.transact("remove from", self.now, |conn| {
+            Ok((letters::remove(conn, keys)?, letters::count(conn)?))
+        })?;
+        self.index.letters = count;
+        self.write_watermark();
+        Ok(gone)
+    }
+
+    /// Removes letters that are in the backlog already: somebody was killed while requeueing.
+    pub(crate) fn finish_requeueing(&mut self) -> Result<(), SpillError> {
+        if self.index.letters.count == 0 {
+            return Ok(());
+        }
+        let mut ids = Vec::new();
+        for segment in self.segments.iter() {
+            let found =
+                schema::open_to_read(&segment.path).and_then(|conn| active::requeued(&conn));
+            ids.extend(found.unwrap_or_default());
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let count = self.index.transact("remove from", self.now, |conn| {
+            letters::remove_ids(conn, &ids)?;
+            letters::count(conn)
+        })?;
+        self.index.letters = count;
+        Ok(())
+    }
+
+    /// Puts dead letters back into the backlog after number `last_n` of the run: at the most a page of them.
+    pub(crate) fn requeue(
+        &mut self,
+        keys: &[Key],
+        run: &Arc<Run>,
+        last_n: u64,
+    ) -> Result<Requeued, SpillError> {
+        let mut done = Requeued::default();
+        let (mut records, mut moved, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for &key in keys.iter().take(Letters::PAGE_ROWS) {
+            done.taken += 1;
+            match self.index.read(|conn| letters::load(conn, key))? {
+                None => {}
+                Some(Stored::Unfit(id)) => done.damaged.push(id),
+                Some(Stored::Entry(old, entry)) => {
+                    let to = Key::new(run.local, last_n + 1 + records.len() as u64);
+                    let record = Record {
+                        requeued: Some(old),
+                        ..entry.record(to, run, Vec::new())
+                    };
+                    bytes += record.size();
+                    done.moved.push((old, record.id()));
+                    moved.push(key);
+                    records.push(record);
+                }
+            }
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+        }
+        self.append_requeued(&records, run)?;
+        self.remove_dead_letters(&moved)?;
+        Ok(done)
+    }
+
+    /// Survives a power cut before the letters are removed.
+    fn append_requeued(&mut self, records: &[Record], run: &Run) -> Result<(), SpillError> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return Ok(());
+        };
+        let write = Write {
+            accounted: self.accounted_before(first),
+            records,
+            digests: &[],
+        };
+        let added = self.write(&write, first_key(first))?;
+        self.note_appended(added, first, last.key());
+        self.index
+            .runs
+            .change(run.local, |known| known.last_n = Some(last.n));
+        self.index.save(self.now)
+    }
+}

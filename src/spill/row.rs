@@ -1,0 +1,240 @@
+//! A row of a segment, and its checksum.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row as SqlRow, Statement};
+
+use crate::event::{Key, Loss, LossReason, Position, Record, Run};
+
+/// The `kind` of an entry; others name the reason of a loss, or are [`ACCOUNTED`].
+pub(super) const ENTRY: i64 = 0;
+/// Numbers that were delivered without being written, or that are announced elsewhere.
+pub(super) const ACCOUNTED: i64 = 8;
+
+pub(super) const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, requeued, subject, bytes) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+
+/// The columns that [`INSERT`] names. The first version of spillring did not keep where entries were requeued from.
+pub(super) fn columns(conn: &Connection) -> &'static str {
+    if conn.prepare_cached("SELECT requeued FROM rows").is_ok() {
+        "key, kind, count, popped_ms, checksum, requeued, subject, bytes"
+    } else {
+        "key, kind, count, popped_ms, checksum, NULL, subject, bytes"
+    }
+}
+
+/// A row to be written.
+pub(super) struct Row<'r> {
+    pub(super) key: Key,
+    pub(super) kind: i64,
+    /// How many keys it covers.
+    pub(super) count: u64,
+    pub(super) popped_ms: u64,
+    /// The number that the entry had before it was a dead letter.
+    pub(super) requeued: Option<Position>,
+    pub(super) subject: &'r str,
+    pub(super) bytes: &'r [u8],
+}
+
+/// A row as it was found.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) first: Key,
+    /// The first key after it.
+    pub(super) end: Key,
+    pub(super) content: Content,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Entry(Entry),
+    Loss(LossReason),
+    Accounted,
+    Damaged,
+}
+
+/// What is stored of a record beside its key.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) popped_ms: u64,
+    pub(super) requeued: Option<Position>,
+    pub(super) subject: Box<str>,
+    pub(super) bytes: Bytes,
+}
+
+impl<'r> Row<'r> {
+    pub(super) fn entry(record: &'r Record) -> Self {
+        Self {
+            key: record.key(),
+            kind: ENTRY,
+            count: 1,
+            popped_ms: record.popped_ms,
+            requeued: record.requeued,
+            subject: &record.subject,
+            bytes: &record.bytes,
+        }
+    }
+
+    /// One that stands for numbers without an entry.
+    pub(super) fn stretch(first: Key, count: u64, kind: i64) -> Self {
+        Self {
+            key: first,
+            kind,
+            count,
+            popped_ms: 0,
+            requeued: None,
+            subject: "",
+            bytes: &[],
+        }
+    }
+
+    /// Writes it by [`INSERT`]; answers whether it was not there yet.
+    pub(super) fn insert(&self, statement: &mut Statement<'_>) -> rusqlite::Result<bool> {
+        let changed = statement.execute((
+            self.key.row(),
+            self.kind,
+            int(self.count),
+            int(self.popped_ms),
+            self.checksum(),
+            self.requeued.map(Position::to_bytes),
+            self.subject,
+            self.bytes,
+        ))?;
+        Ok(changed > 0)
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        for number in [
+            self.key.row(),
+            self.kind,
+            int(self.count),
+            int(self.popped_ms),
+        ] {
+            crc.update(&number.to_le_bytes());
+        }
+        if let Some(old) = self.requeued {
+            crc.update(&old.to_bytes());
+        }
+        crc.update(self.subject.as_bytes());
+        crc.update(self.bytes);
+        crc.finalize()
+    }
+
+    /// Reads the columns that [`INSERT`] names; `None` if they do not fit their checksum.
+    pub(super) fn read(row: &'r SqlRow<'_>) -> rusqlite::Result<Option<Self>> {
+        let key = Key::from_row(row.get(0)?).unwrap_or_default();
+        Ok(Self::sound(key, row))
+    }
+
+    fn sound(key: Key, row: &'r SqlRow<'_>) -> Option<Self> {
+        let integer = |column| row.get::<_, i64>(column).ok();
+        let ValueRef::Blob(bytes) = row.get_ref(7).ok()? else {
+            return None;
+        };
+        let found = Self {
+            key,
+            kind: integer(1)?,
+            count: u64::try_from(integer(2)?).ok()?,
+            popped_ms: u64::try_from(integer(3)?).ok()?,
+            requeued: match row.get_ref(5).ok()? {
+                ValueRef::Null => None,
+                old => Some(Position::from_bytes(old.as_blob().ok()?)?),
+            },
+            subject: row.get_ref(6).ok()?.as_str().ok()?,
+            bytes,
+        };
+        (u32::try_from(integer(4)?).ok()? == found.checksum()).then_some(found)
+    }
+}
+
+impl Found {
+    pub(super) fn read(row: &SqlRow<'_>) -> rusqlite::Result<Self> {
+        let first = Key::from_row(row.get(0)?).unwrap_or_default();
+        let damaged = Self {
+            first,
+            end: first.after(1),
+            content: Content::Damaged,
+        };
+        Ok(Row::read(row)?.map_or(damaged, |row| Self::of(&row)))
+    }
+
+    fn of(row: &Row<'_>) -> Self {
+        let content = match (row.kind, reason(row.kind)) {
+            (ENTRY, _) => Content::Entry(Entry {
+                popped_ms: row.popped_ms,
+                requeued: row.requeued,
+                subject: row.subject.into(),
+                bytes: Bytes::copy_from_slice(row.bytes),
+            }),
+            (ACCOUNTED, _) => Content::Accounted,
+            (_, Some(reason)) => Content::Loss(reason),
+            (_, None) => Content::Damaged,
+        };
+        Self {
+            first: row.key,
+            end: row.key.after(row.count.max(1)),
+            content,
+        }
+    }
+
+    /// What it weighs in a bound of bytes.
+    pub(super) fn size(&self) -> u64 {
+        match &self.content {
+            Content::Entry(entry) => entry.size(),
+            _ => Record::OVERHEAD,
+        }
+    }
+}
+
+impl Entry {
+    /// As [`Record::size`].
+    pub(super) fn size(&self) -> u64 {
+        (self.subject.len() + self.bytes.len()) as u64 + Record::OVERHEAD
+    }
+
+    pub(super) fn record(self, key: Key, run: &Arc<Run>, losses: Vec<Loss>) -> Record {
+        Record {
+            run: Arc::clone(run),
+            n: key.n(),
+            losses,
+            popped_ms: self.popped_ms,
+            requeued: self.requeued,
+            since: Instant::now(),
+            subject: self.subject.into(),
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// The numbers are part of the format: never change one.
+pub(super) fn kind(reason: LossReason) -> i64 {
+    match reason {
+        LossReason::QueueFull => 1,
+        LossReason::AlreadyShutdown => 2,
+        LossReason::SpillFull => 3,
+        LossReason::SpillEvicted => 4,
+        LossReason::EncodeError => 5,
+        LossReason::Corrupt => 6,
+        LossReason::DeadLettered => 7,
+    }
+}
+
+pub(super) fn reason(of: i64) -> Option<LossReason> {
+    LossReason::ALL
+        .into_iter()
+        .find(|&reason| kind(reason) == of)
+}
+
+/// As `SQLite` keeps integers. Counts and times stay below by far.
+pub(super) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// As we keep counts; a negative one is damage, and none.
+pub(super) fn uint(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
