@@ -12,6 +12,7 @@ mod lookers;
 mod model;
 mod orphans;
 mod run_chain;
+mod unspilled;
 mod watermarks;
 
 use std::error::Error;

@@ -7,13 +7,13 @@ use crate::event::{Position, PreviousRun, RunEnd};
 use crate::spill::{DeadLetterReason, Keep, Letter, Totals};
 
 use DeadLetterReason::{Oversize, Rejected};
-use LossReason::{DeadLettered, QueueFull};
+use LossReason::DeadLettered;
 
 fn at(run: &Run, n: u64) -> Position {
     Position { run: run.id, n }
 }
 
-fn letter(record: &Record, reason: DeadLetterReason, detail: &str) -> Letter {
+pub(super) fn letter(record: &Record, reason: DeadLetterReason, detail: &str) -> Letter {
     Letter {
         record: record.clone(),
         reason,
@@ -22,7 +22,7 @@ fn letter(record: &Record, reason: DeadLetterReason, detail: &str) -> Letter {
     }
 }
 
-fn bury(spill: &mut Spill, letters: Vec<Letter>) -> Result<(), SpillError> {
+pub(super) fn bury(spill: &mut Spill, letters: Vec<Letter>) -> Result<(), SpillError> {
     spill
         .carry_out(Order::DeadLetter(letters), spill.now)
         .done
@@ -103,23 +103,6 @@ fn many_become_dead_letters_at_once_and_the_next_entry_announces_them() -> Outco
         assert_eq!((spill.view().corrupt, spill.view().surplus), (0, 0));
     }
     assert_eq!(ids(image.path())?, [at(&run, 2), at(&run, 3)]);
-    Ok(())
-}
-
-#[test]
-fn one_that_was_never_spilled_is_kept_and_announced_by_what_follows() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    let (mut spill, run) = begun(dir.path())?;
-    let large = record_after(&run, 4, &[loss(1, QueueFull)]);
-    bury(&mut spill, vec![letter(&large, Oversize, "")])?;
-    let both = [loss(1, QueueFull), loss(1, DeadLettered)];
-    spill.append(&[record_after(&run, 5, &both)])?;
-    let image = killed(dir.path())?;
-    for mut spill in [spill, open(image.path())?] {
-        assert_eq!(all(&mut spill)?[0].losses, both);
-        assert_eq!(spill.view().totals.dead_letters, 1);
-        audit(&mut spill)?;
-    }
     Ok(())
 }
 
