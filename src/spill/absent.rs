@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
-use crate::event::Key;
+use crate::event::{Key, Loss};
 
-use super::row::{int, uint};
+use super::row::{int, kind, uint};
 
 /// Stretches that do not overlap, by their first key.
 #[derive(Debug, Default)]
@@ -75,6 +75,14 @@ impl Absent {
             }
         }
         self.insert(first, count, kind);
+    }
+
+    /// Losses that follow each other, from this number on.
+    pub(super) fn cover_losses(&mut self, mut first: Key, losses: &[Loss]) {
+        for loss in losses {
+            self.cover(first, loss.count, kind(loss.reason));
+            first = first.after(loss.count);
+        }
     }
 
     /// Those of these numbers that are not absent yet are.

@@ -15,7 +15,7 @@ use crate::host::log;
 use super::absent::Absent;
 use super::active::{Active, Write};
 use super::orders::{Evictable, SinkMayHave};
-use super::row::{ACCOUNTED, Content, ENTRY, Found, int, kind, reason, uint};
+use super::row::{ACCOUNTED, Content, ENTRY, Found, int, reason, uint};
 use super::schema::{self, database_error};
 use super::segments::{Origin, Segment, Segments};
 use super::{Spill, runs};
@@ -116,13 +116,7 @@ impl Spill {
 
     fn note_evicted(&mut self, summary: &Summary) -> Result<(), SpillError> {
         for (first, losses) in &summary.lost {
-            let mut first = *first;
-            for loss in losses {
-                self.index
-                    .absent
-                    .cover(first, loss.count, kind(loss.reason));
-                first = first.after(loss.count);
-            }
+            self.index.absent.cover_losses(*first, losses);
         }
         for &(first, count) in &summary.accounted {
             self.index.absent.cover_rest(first, count, ACCOUNTED);

@@ -285,12 +285,9 @@ impl Spill {
         first_n: u64,
         losses: &[Loss],
     ) -> Result<(), SpillError> {
-        let mut first = Key::new(local, first_n);
-        for loss in losses {
-            let reason = kind(loss.reason);
-            self.index.absent.cover(first, loss.count, reason);
-            first = first.after(loss.count);
-        }
+        self.index
+            .absent
+            .cover_losses(Key::new(local, first_n), losses);
         self.index
             .runs
             .change(local, |known| known.last_n = Some(last_n));

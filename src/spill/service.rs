@@ -120,11 +120,7 @@ impl Spill {
             let (record, absent) = (&letter.record, &mut self.index.absent);
             // What was lost before it may stand in no segment.
             let first = record.n.saturating_sub(record.lost_before());
-            let mut first = Key::new(record.run.local, first);
-            for loss in &record.losses {
-                absent.cover(first, loss.count, kind(loss.reason));
-                first = first.after(loss.count);
-            }
+            absent.cover_losses(Key::new(record.run.local, first), &record.losses);
             absent.cover(record.key(), 1, reason);
         }
         let before = self.index.taken;
