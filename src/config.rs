@@ -172,7 +172,7 @@ impl Config {
         Ok(())
     }
 
-    /// The same settings with absolute paths, so that a host that changes its current directory later does not move the
+    /// The same settings with absolute paths: a host that changes its current directory later does not move the
     /// spill.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
-//! Names and values of the metrics, told through the `metrics` facade.
+//! Names and values of the metrics, reported through the `metrics` facade.
 //!
-//! The totals are the process's, summed over its publishers, and are told as absolute values with handles made anew
+//! The totals are the process's, summed over its publishers, and are reported as absolute values with handles made anew
 //! each time: a recorder that the host installs late still sees every count. The recorder is the host's code: each call
 //! into it, or one for many, is a [`host::call`].
 
@@ -86,14 +86,14 @@ static UNDECODABLE: AtomicU64 = AtomicU64::new(0);
 /// What one publisher has added to the totals so far.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    told: [u64; COUNTERS.len()],
+    reported: [u64; COUNTERS.len()],
     last: Option<(Instant, u64)>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
-            told: [0; COUNTERS.len()],
+            reported: [0; COUNTERS.len()],
             last: None,
         }
     }
@@ -125,16 +125,16 @@ impl Metrics {
     /// The process's totals, with what is new in `stats`.
     fn sums(&mut self, stats: &Stats) -> [u64; COUNTERS.len()] {
         let mut sums = [0; COUNTERS.len()];
-        for ((((_, _, read), total), told), sum) in COUNTERS
+        for ((((_, _, read), total), reported), sum) in COUNTERS
             .iter()
             .zip(&TOTALS)
-            .zip(&mut self.told)
+            .zip(&mut self.reported)
             .zip(&mut sums)
         {
             // A count read while entries move may step back for a moment; a counter never does.
-            let now = read(stats).max(*told);
-            *sum = total.fetch_add(now - *told, Ordering::Relaxed) + (now - *told);
-            *told = now;
+            let now = read(stats).max(*reported);
+            *sum = total.fetch_add(now - *reported, Ordering::Relaxed) + (now - *reported);
+            *reported = now;
         }
         sums
     }
@@ -151,7 +151,7 @@ impl Metrics {
         QUARANTINES.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many imported rows are no entries. Not told at once, as above.
+    /// So many imported rows are no entries. Not reported at once, as above.
     pub(crate) fn undecodable(rows: u64) {
         UNDECODABLE.fetch_add(rows, Ordering::Relaxed);
     }

@@ -89,7 +89,7 @@
 //! | a wrong setting, a buffer that cannot be opened | a warning, and no audit publisher | an error of `start`; whoever would rather run without says so: `spillring::start(config, sink).inspect_err(\|why\| tracing::error!(%why, "no audit")).ok()` |
 //! | order | a live entry overtakes the backlog | a live entry never overtakes the backlog |
 //! | a row that cannot be read | blocks all behind it, until the cap evicts it | becomes a dead letter |
-//! | the cap | 100,000 rows; then the oldest vanish, counted | bytes; then new ones are refused or the oldest evicted, counted and told in the stream |
+//! | the cap | 100,000 rows; then the oldest vanish, counted | bytes; then new ones are refused or the oldest evicted, counted and announced in the stream |
 //! | a full or failing disk | the entry is lost without a word in the log | it stays in the ring, which refuses once it is full, counted by reason |
 //! | the end of the process | what was in the client's memory is gone | [`shutdown`](crate::Drainer::shutdown) delivers, spills the rest, and accounts |
 //!

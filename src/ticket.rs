@@ -151,7 +151,7 @@ impl<T> Cell<T> {
 }
 
 impl<T: Clone> Cell<T> {
-    /// Leaves a waker, unless there is a result by now. It is cloned and dropped without the lock: both are the host's
+    /// Leaves a waker if there is no result yet. It is cloned and dropped without the lock: both are the host's
     /// code. A clone that panics does so in the host's own poll, and leaves the ticket as it was.
     fn wait_with(&self, waker: &Waker) -> Poll<Result<T, TicketError>> {
         let waker = waker.clone();

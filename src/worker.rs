@@ -90,7 +90,7 @@ impl<O: Send + 'static, R: Send + 'static> Worker<O, R> {
         })
     }
 
-    /// A worker without a thread, whose orders somebody else takes from the desk.
+    /// A worker without a thread: the test takes the orders from the desk.
     #[cfg(test)]
     pub(crate) fn inline(control: Arc<Control>) -> (Self, Arc<Desk<O, R>>) {
         let desk = Arc::new(Desk::new(control));
@@ -123,7 +123,7 @@ impl<O: Send + 'static, R: Send + 'static> Worker<O, R> {
 }
 
 impl<O, R> Worker<O, R> {
-    /// Tells the worker to end, and waits for that at most `limit`; answers whether it has.
+    /// Tells the worker to end, and waits at most `limit`. Returns whether it has ended.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         let Some(thread) = self.thread.take() else {
             return true;

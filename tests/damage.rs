@@ -1,5 +1,5 @@
 //! A spill that was damaged between two starts never stops the publisher: what can be read is delivered, in order and
-//! once; what cannot is counted and told; and what is published afterwards goes on. One table of cases drives it.
+//! once; what cannot is counted and announced; and what is published afterwards goes on. One table of cases drives it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +24,7 @@ use damages::{
     length, overwrite, publish, segment, segments, set_aside, spilled, sql, text, texts,
 };
 use support::bench::{
-    Bench, Note, assert_told, end, eventually, told, until_delivered, until_spilled,
+    Bench, Note, announced, assert_announced, end, eventually, until_delivered, until_spilled,
 };
 use support::sinks::{Cursor, Mode};
 
@@ -55,7 +55,7 @@ fn assert_goes_on(bench: &Bench, case: &Case) {
     assert_goes_on_with(bench, bench.start(), case);
 }
 
-/// What has no entry of its own run after it is told by the next entry that is published.
+/// What has no entry of its own run after it is announced by the next entry that is published.
 fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
     let context = case.name;
     publish(&drainer, ENTRIES..ENTRIES + 10);
@@ -64,7 +64,7 @@ fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
     until_delivered(&drainer);
     let stats = end(drainer, 11);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let mut found = bench.remote.texts();
     let afterwards = found.split_off(found.len() - 11);
     assert_eq!(afterwards, texts(ENTRIES..ENTRIES + 11), "{context}");
@@ -79,7 +79,7 @@ fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
     let missing = ENTRIES - found.len();
     assert_eq!(stats.discarded.corrupt, missing as u64, "{context}");
     assert_eq!(
-        told(&stored, LossReason::Corrupt),
+        announced(&stored, LossReason::Corrupt),
         missing as u64,
         "{context}"
     );
@@ -105,7 +105,7 @@ fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
     assert_eq!(aside.len(), expected, "{context}: {aside:?}");
 }
 
-/// What cannot be told by an entry of its own run is told by the next one that is published.
+/// What cannot be announced by an entry of its own run is announced by the next one that is published.
 #[test]
 fn entries_whose_run_is_lost_are_told_afterwards() {
     for case in &LOST_RUNS {
@@ -147,7 +147,7 @@ fn the_last_row_of_a_run_that_rots_is_told_by_the_next_run() {
     assert_eq!(told_afterwards(&bench, "the last row"), 1);
 }
 
-/// Whatever is missing is told by the first entry that is published once the backlog has gone. Answers how many are.
+/// Whatever is missing is announced by the first entry that is published once the backlog has gone. Answers how many are.
 fn told_afterwards(bench: &Bench, context: &str) -> u64 {
     bench.remote.set(Mode::Up);
     let drainer = bench.start();
@@ -157,10 +157,10 @@ fn told_afterwards(bench: &Bench, context: &str) -> u64 {
     until_delivered(&drainer);
     let stats = end(drainer, 1);
     assert_eq!(stats.discarded.corrupt, missing as u64, "{context}");
-    assert_told(&bench.remote.stored());
-    let told = told(&bench.remote.stored(), LossReason::Corrupt);
-    assert_eq!(told, missing as u64, "{context}");
-    told
+    assert_announced(&bench.remote.stored());
+    let announced = announced(&bench.remote.stored(), LossReason::Corrupt);
+    assert_eq!(announced, missing as u64, "{context}");
+    announced
 }
 
 /// What only a start reads: the runs. The segments know them as well.
@@ -264,7 +264,7 @@ fn the_number_of_damaged_segments_that_are_kept_is_bounded() {
         bench.remote.texts(),
         texts((0..6).map(|round| 2 * round + 1))
     );
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// An id that cannot be read any more is replaced; what is in the spill comes out under the new one.

@@ -1,5 +1,5 @@
 //! The disk takes nothing for a while, and neither does the sink: publishers notice only when the ring is full, what is
-//! lost then is counted and told in its place, and once the disk is back, nothing that was accepted is missing.
+//! lost then is counted and announced in its place, and once the disk is back, nothing that was accepted is missing.
 //!
 //! The disk is taken away with a limit on the size of files. That is the whole process's, so the story is told by a
 //! child: this test binary, started again by a shell that ignores the signal which comes with the limit.
@@ -19,7 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use spillring::{Drainer, LossReason, RunEnd, State, WhenSpillFull};
 
 use support::bench::{
-    Bench, LIMIT, Note, after_a_kill, assert_told, end, eventually, names, publish, told,
+    Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually, names, publish,
     until_delivered, until_spilled,
 };
 use support::sinks::{Fault, Mode};
@@ -99,16 +99,16 @@ fn without_disk_and_sink_the_ring_fills_and_tells_what_it_refused() {
     publish(&publisher, [accepted]);
     publisher.flush().wait(LIMIT).unwrap();
     let stored = after_a_kill(&bench);
-    assert_told(&stored);
+    assert_announced(&stored);
     let texts: Vec<_> = stored.iter().map(|stored| stored.text.clone()).collect();
     assert_eq!(texts, names(0..=accepted));
-    assert_eq!(told(&stored, LossReason::QueueFull), 7);
+    assert_eq!(announced(&stored, LossReason::QueueFull), 7);
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
     let returned = drainer.stats().returned;
     end(drainer, accepted as u64 + 1 + 7 + returned);
     assert_eq!(bench.remote.texts(), names(0..=accepted));
-    assert_eq!(told(&bench.remote.stored(), LossReason::QueueFull), 7);
+    assert_eq!(announced(&bench.remote.stored(), LossReason::QueueFull), 7);
 }
 
 /// The sink is up all the while: what comes from memory goes out without the disk, refused records wait for it.
@@ -143,7 +143,7 @@ fn without_disk_the_sink_is_served_from_memory() {
         bench.remote.texts(),
         names((0..1_010).filter(|&n| n != 1_003))
     );
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// The backlog goes out, but that cannot be noted; it is not sent twice, neither then nor by the next run.
@@ -169,7 +169,7 @@ fn what_cannot_be_noted_as_delivered_is_not_sent_again() {
     publish(&drainer.publisher(), 700..701);
     end(drainer, 1);
     assert_eq!(bench.remote.texts(), names(0..701));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// An answer that settles spilled rows does so also if that cannot be noted.
@@ -259,7 +259,7 @@ fn a_run_opens_without_the_disk_and_is_known_once_it_is_back() {
     publish(&drainer.publisher(), 20..21);
     end(drainer, 1);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     assert_eq!(bench.remote.texts(), names(0..21));
     let previous = stored[20].opens.as_ref().unwrap().previous;
     assert_eq!(previous, Some((stored[0].run, None, RunEnd::Killed)));
@@ -286,7 +286,7 @@ fn an_end_without_disk_and_sink_accounts_for_what_it_abandons() {
     publish(&drainer.publisher(), 10..11);
     end(drainer, 1);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     assert_eq!(bench.remote.texts(), names(0..11));
     assert_eq!(
         stored[10].opens.as_ref().unwrap().previous.unwrap().2,
@@ -325,7 +325,7 @@ fn what_was_delivered_makes_room_before_anything_is_evicted() {
         (160, 0),
         "{stats:#?}"
     );
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// A backlog one row of which is damaged, read while the disk takes nothing.

@@ -33,8 +33,8 @@ use spillring::{
 
 use skipping::skipped;
 use support::bench::{
-    Bench, LIMIT, Note, assert_told, end, end_within, eventually, name, told, until_delivered,
-    until_spilled,
+    Bench, LIMIT, Note, announced, assert_announced, end, end_within, eventually, name,
+    until_delivered, until_spilled,
 };
 use support::sinks::Mode;
 
@@ -126,16 +126,16 @@ struct Drained {
     drainer: Drainer<Note>,
     /// How many of the entries that were accepted found no place until the end of a run.
     abandoned: usize,
-    /// The losses that entries have told.
-    told: u64,
+    /// The losses that entries announce.
+    announced: u64,
 }
 
 impl Drained {
-    fn by(drainer: Drainer<Note>, told: u64) -> Self {
+    fn by(drainer: Drainer<Note>, announced: u64) -> Self {
         Self {
             drainer,
             abandoned: 0,
-            told,
+            announced,
         }
     }
 }
@@ -162,7 +162,7 @@ fn full_and_empty_again(test: &str, meanwhile: fn(&Path, &Bench, Drainer<Note>) 
     let Drained {
         drainer,
         abandoned,
-        told: expected,
+        announced: expected,
     } = meanwhile(&disk, &bench, drainer);
     let accepted = accepted - abandoned;
     assert_eq!(drainer.stats().spilled, 0);
@@ -188,8 +188,8 @@ fn full_and_empty_again(test: &str, meanwhile: fn(&Path, &Bench, Drainer<Note>) 
     );
     assert_eq!(stats.discarded.total(), 0);
     let stored = bench.remote.stored();
-    assert_told(&stored);
-    assert_eq!(told(&stored, LossReason::SpillFull), expected);
+    assert_announced(&stored);
+    assert_eq!(announced(&stored, LossReason::SpillFull), expected);
     assert_eq!(bench.remote.texts()[accepted..], texts(next..next + 1_000));
 }
 
@@ -287,7 +287,7 @@ fn a_disk_that_becomes_read_only_serves_the_sink_from_memory() {
     until_delivered(&drainer);
     end(drainer, 3_000);
     assert_eq!(bench.remote.texts(), texts(0..3_000));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// The kernel refuses while files are open for writing, unless it is made to.
@@ -339,8 +339,8 @@ fn a_damaged_segment_on_a_disk_of_its_own_is_kept_there() {
     assert_eq!(bench.remote.texts(), texts(100..=100));
     assert!(segment.with_extension("damaged").exists());
     let stored = bench.remote.stored();
-    assert_told(&stored);
-    assert_eq!(told(&stored, LossReason::Corrupt), 100);
+    assert_announced(&stored);
+    assert_eq!(announced(&stored, LossReason::Corrupt), 100);
 }
 
 fn the_segment(bench: &Bench) -> PathBuf {
@@ -584,7 +584,7 @@ fn a_disk_that_stays_full_is_told_as_full() {
     end(drainer, accepted as u64 + returned + 100);
 }
 
-/// A row is damaged, and what would tell so on disk finds no room: the others come out all the same, and it is told and
+/// A row is damaged, and what would tell so on disk finds no room: the others come out all the same, and it is announced and
 /// counted once.
 #[test]
 fn a_damaged_row_on_a_full_disk_holds_nothing_up() {

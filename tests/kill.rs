@@ -21,7 +21,7 @@ use std::time::Instant;
 use spillring::RunEnd;
 
 use support::bench::{
-    LIMIT, Note, assert_told, end, eventually, name, names, quick, until_delivered,
+    LIMIT, Note, assert_announced, end, eventually, name, names, quick, until_delivered,
 };
 use support::sinks::{Mode, Remote};
 
@@ -64,7 +64,7 @@ fn assert_delivered(dir: &Path, mode: &str) {
     let stats = end(drainer, 1);
     assert_eq!(stats.discarded.total(), 0);
     let stored = remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let last = stored.last().unwrap().opens.clone().expect("a new run");
     assert_eq!(last.previous.unwrap().2, RunEnd::Killed);
     let mut texts = remote.texts();

@@ -19,7 +19,7 @@ use proptest::test_runner::RngSeed;
 use spillring::{Drainer, LossReason, Publisher, RunId, State, Stats, WhenSpillFull};
 
 use support::bench::{
-    Bench, Flaw, LIMIT, Note, assert_told, end_within, eventually, until_delivered,
+    Bench, Flaw, LIMIT, Note, assert_announced, end_within, eventually, until_delivered,
 };
 use support::law::assert_law;
 use support::sinks::{Fault, Mode, Stored};
@@ -205,7 +205,7 @@ impl World {
         assert_eq!(self.spilled, 0);
         drop(self.drainer.take());
         let stored = self.bench.remote.stored();
-        assert_told(&stored);
+        assert_announced(&stored);
         let attempts: usize = self.runs.iter().map(Vec::len).sum();
         let missing = (attempts - stored.len()) as u64;
         assert_eq!(missing, self.lost + self.given_up + self.evicted);

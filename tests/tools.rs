@@ -31,9 +31,7 @@ use damages::{
     CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, Survives, damaged, middle, overwrite, segment,
     segments, spilled, sql, texts,
 };
-use support::bench::{
-    Bench, Note, assert_told as assert_told_in_order, copy_folder, end, quick, until_delivered,
-};
+use support::bench::{Bench, Note, assert_announced, copy_folder, end, quick, until_delivered};
 use support::sinks::{Cursor, Remote};
 
 /// System calls by number.
@@ -57,7 +55,7 @@ fn delivered(dir: &Path) -> Vec<Entry> {
     drainer.publisher().publish(Note::new("afterwards"));
     end(drainer, 1);
     let mut stored = remote.stored();
-    assert_told_in_order(&stored);
+    assert_announced(&stored);
     let afterwards = stored.pop().unwrap();
     assert_eq!(afterwards.text, "afterwards");
     let entries = stored.into_iter().map(|stored| {
@@ -157,7 +155,7 @@ fn whatever_is_damaged_the_tools_tell_it_and_agree_with_a_start() {
     let in_a_thread = |case: &'static Case| {
         thread::Builder::new()
             .name(case.name.to_owned())
-            .spawn(|| assert_told_as(case))
+            .spawn(|| assert_reported_as(case))
             .unwrap()
     };
     let cases = || CASES.iter().chain(&LOST_RUNS);
@@ -170,7 +168,7 @@ fn whatever_is_damaged_the_tools_tell_it_and_agree_with_a_start() {
     assert_eq!(failed, [""; 0]);
 }
 
-fn assert_told_as(case: &Case) {
+fn assert_reported_as(case: &Case) {
     let context = case.name;
     let bench = spilled(case.ended);
     (case.damage)(&segment(&bench));
@@ -182,18 +180,18 @@ fn assert_told_as(case: &Case) {
     assert_eq!(exported.missing, missing, "{context}");
     assert_eq!(exported.is_complete(), missing == 0, "{context}");
     let damage = status.damage.unwrap_or_default();
-    let told = format!("{missing} entries are damaged or missing");
-    assert_eq!(damage.contains(&told), missing > 0, "{context}: {damage}");
+    let report = format!("{missing} entries are damaged or missing");
+    assert_eq!(damage.contains(&report), missing > 0, "{context}: {damage}");
 }
 
 /// A damage that the table does not have, and a piece of the sentence that tells it.
 #[track_caller]
-fn assert_told(ended: Ended, damage: impl FnOnce(&Bench), piece: &str) -> (Status, Exported) {
+fn assert_reported(ended: Ended, damage: impl FnOnce(&Bench), piece: &str) -> (Status, Exported) {
     let bench = spilled(ended);
     damage(&bench);
     let (status, exported) = assert_tools(&bench, piece);
-    let told = status.damage.as_deref().unwrap_or_default();
-    assert!(told.contains(piece), "no `{piece}` in {told}");
+    let report = status.damage.as_deref().unwrap_or_default();
+    assert!(report.contains(piece), "no `{piece}` in {report}");
     (status, exported)
 }
 
@@ -203,9 +201,9 @@ fn rows_that_rot_or_vanish_are_counted() {
         "UPDATE rows SET bytes = zeroblob(9) WHERE key % 1000 = 7",
         "DELETE FROM rows WHERE key % 1000 = 7",
     ] {
-        let told = "4 entries are damaged or missing";
+        let report = "4 entries are damaged or missing";
         let damage = |bench: &Bench| sql(&segment(bench), lose);
-        let (_, exported) = assert_told(Ended::Killed, damage, told);
+        let (_, exported) = assert_reported(Ended::Killed, damage, report);
         assert_eq!(exported.missing, 4);
     }
 }
@@ -214,17 +212,17 @@ fn rows_that_rot_or_vanish_are_counted() {
 fn an_identity_or_a_watermark_that_is_gone_is_told() {
     for file in ["identity", "watermark"] {
         let remove = |bench: &Bench| fs::remove_file(bench.spill().join(file)).unwrap();
-        let (status, exported) = assert_told(Ended::Clean, remove, "is missing");
+        let (status, exported) = assert_reported(Ended::Clean, remove, "is missing");
         assert!(exported.is_complete(), "{file}");
         assert_eq!(status.publisher.is_none(), file == "identity");
     }
     let spoil = |bench: &Bench| fs::write(bench.spill().join("identity"), "\0\0").unwrap();
-    assert_told(Ended::Killed, spoil, "the publisher's id");
+    assert_reported(Ended::Killed, spoil, "the publisher's id");
     let spoil = |bench: &Bench| {
         let watermark = bench.spill().join("watermark");
         overwrite(&watermark, 0, damages::length(&watermark));
     };
-    assert_told(Ended::Killed, spoil, "the watermark is missing or damaged");
+    assert_reported(Ended::Killed, spoil, "the watermark is missing or damaged");
 }
 
 #[test]
@@ -252,8 +250,8 @@ fn dead_letters_are_counted_and_their_damage_is_told() {
     ] {
         sql(&index, damage);
         let (status, exported, _) = look(&bench.spill());
-        let told = "1 dead letters are damaged or missing";
-        assert_eq!(status.damage.as_deref(), Some(told));
+        let report = "1 dead letters are damaged or missing";
+        assert_eq!(status.damage.as_deref(), Some(report));
         assert_eq!(exported.dead_letters, kept - 1);
     }
 }

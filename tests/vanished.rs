@@ -1,5 +1,5 @@
 //! The files of the spill are deleted, moved or damaged under a publisher at work: it notices within a second, makes them
-//! again, and goes on. What was in a segment that is gone is counted and told; what is flushed from then on is on disk.
+//! again, and goes on. What was in a segment that is gone is counted and announced; what is flushed from then on is on disk.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,8 +18,8 @@ use std::thread;
 use spillring::{Drainer, LossReason};
 
 use support::bench::{
-    Bench, LIMIT, Note, after_a_kill, assert_told, end, eventually, name, names, publish, told,
-    until_delivered, until_spilled,
+    Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually, name, names,
+    publish, until_delivered, until_spilled,
 };
 use support::sinks::{Mode, Stored};
 
@@ -170,13 +170,13 @@ fn assert_goes_on_without(case: &Case) {
     let missing = (ENTRIES + 10 - stored.len()) as u64;
     assert_eq!(stats.discarded.corrupt, missing, "{what}");
     assert_eq!(stats.discarded.total(), missing, "{what}");
-    assert_eq!(told(&stored, LossReason::Corrupt), missing, "{what}");
+    assert_eq!(announced(&stored, LossReason::Corrupt), missing, "{what}");
 }
 
 /// In order and once, the newest among them.
 #[track_caller]
 fn assert_flushed(stored: &[Stored], case: &Case) {
-    assert_told(stored);
+    assert_announced(stored);
     let mut all = (0..ENTRIES + 10).map(name);
     let in_order = |stored: &Stored| all.any(|expected| expected == stored.text);
     let what = case.name;
@@ -222,7 +222,7 @@ fn with_the_sink_up_entries_go_on_meanwhile() {
     let stats = end(drainer, next as u64);
     assert_eq!(stats.discarded.total(), 0);
     assert_eq!(bench.remote.texts(), names(0..next));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// The directory cannot be made again, because a file is in its place: the sink is served from memory, and what the
@@ -249,7 +249,7 @@ fn while_the_directory_cannot_be_made_again_the_sink_is_served_from_memory() {
     until_delivered(&drainer);
     end(drainer, 2_100);
     assert_eq!(bench.remote.texts(), names(0..2_100));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// Pages are damaged while the publisher is at work; it finds out when it reads them.
@@ -303,12 +303,12 @@ fn damage(file: &Path, at: u64) {
     file.write_all_at(&vec![0xff; 3 * 16_384], at).unwrap();
 }
 
-/// Answers how many are missing, which are counted and told.
+/// Answers how many are missing, which are counted and announced.
 #[track_caller]
 fn end_of_damage(bench: &Bench, drainer: Drainer<Note>) -> u64 {
     let stats = end(drainer, LARGE as u64 + 1);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let mut texts = bench.remote.texts();
     assert_eq!(texts.pop().as_deref(), Some("afterwards"));
     let mut all = (0..LARGE).map(large);
@@ -316,7 +316,7 @@ fn end_of_damage(bench: &Bench, drainer: Drainer<Note>) -> u64 {
     assert!(texts.iter().all(in_order), "doubled, or out of order");
     let missing = (LARGE - texts.len()) as u64;
     assert_eq!(stats.discarded.corrupt, missing);
-    assert_eq!(told(&stored, LossReason::Corrupt), missing);
+    assert_eq!(announced(&stored, LossReason::Corrupt), missing);
     missing
 }
 

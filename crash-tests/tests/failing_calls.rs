@@ -167,7 +167,7 @@ fn segments_that_cannot_be_read_for_good_are_announced() {
 /// can be made.
 #[test]
 fn a_commit_that_failed_is_overtaken_by_the_sink() {
-    let told = scenario(Losses::None, |story, drainer| {
+    let outcome = scenario(Losses::None, |story, drainer| {
         story.remote.set(Mode::Up);
         until_delivered(drainer);
         story.remote.set(Mode::Stalled);
@@ -182,7 +182,7 @@ fn a_commit_that_failed_is_overtaken_by_the_sink() {
         until_delivered(drainer);
         story.failing.none();
     });
-    assert!(told.hits > 1 && told.segments > 0, "{told:?}");
+    assert!(outcome.hits > 1 && outcome.segments > 0, "{outcome:?}");
 }
 
 fn once(fault: Fault, after: &[u64]) {
@@ -203,12 +203,12 @@ fn all(scenarios: &[(Vec<Fault>, When)]) {
             scope.spawn(|| {
                 while let Some((((faults, when), hits), weather)) = next() {
                     let label = Label(format!("{faults:?} {when:?}, sink {weather:?}"));
-                    let told = scenario(Losses::of(faults, *when), |story, drainer| {
+                    let outcome = scenario(Losses::of(faults, *when), |story, drainer| {
                         story.suffer(drainer, faults, *when, weather);
                     });
-                    hits.fetch_add(told.hits, Ordering::Relaxed);
-                    segments.fetch_add(told.segments, Ordering::Relaxed);
-                    lost.fetch_add(told.lost, Ordering::Relaxed);
+                    hits.fetch_add(outcome.hits, Ordering::Relaxed);
+                    segments.fetch_add(outcome.segments, Ordering::Relaxed);
+                    lost.fetch_add(outcome.lost, Ordering::Relaxed);
                     drop(label);
                 }
             });

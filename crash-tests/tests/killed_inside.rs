@@ -27,7 +27,9 @@ use std::time::{Duration, Instant};
 use crash_tests::{Killer, Landing, SPILL_BYTES_MAX, vfs};
 use spillring::{Config, SpillDurability};
 
-use support::bench::{LIMIT, Note, assert_told, copy_folder, end, name, quick, until_delivered};
+use support::bench::{
+    LIMIT, Note, assert_announced, copy_folder, end, name, quick, until_delivered,
+};
 use support::sinks::{Mode, Remote};
 
 const WHERE: &str = "CRASH_TESTS_DIR";
@@ -133,7 +135,7 @@ fn assert_delivered(dir: &Path, journal: &Journal, what: &str) {
         (None, Vec::new()),
         "{what}"
     );
-    assert_told(&remote.stored());
+    assert_announced(&remote.stored());
     let mut texts = remote.texts();
     assert_eq!(texts.pop().as_deref(), Some("afterwards"), "{what}");
     let mut at = 0;

@@ -32,7 +32,7 @@ use spillring::{
 };
 
 use support::bench::{
-    LIMIT, Note, assert_told, end, eventually, name, quick, told, until_delivered,
+    LIMIT, Note, announced, assert_announced, end, eventually, name, quick, until_delivered,
 };
 use support::sinks::{Double, Mode, Remote, Stored};
 
@@ -224,7 +224,7 @@ fn check(disk: &Disk, recorded: &Recorded) {
     let stats = end(drainer, 1);
     assert_eq!(stats.dead_lettered, 0);
     let stored = remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let (last, before) = stored.split_last().unwrap();
     assert_eq!(last.text, "afterwards");
     for (number, found) in before.iter().enumerate() {
@@ -232,7 +232,7 @@ fn check(disk: &Disk, recorded: &Recorded) {
     }
     assert!(before.len() >= disk.stored);
     let gone = stats.discarded.total();
-    assert_eq!(gone, told(&stored[disk.stored..], LossReason::Corrupt));
+    assert_eq!(gone, announced(&stored[disk.stored..], LossReason::Corrupt));
     if disk.watermark == Age::Newest {
         let count = before.len() + usize::try_from(gone).unwrap();
         assert!(count >= disk.flushed, "lost in silence from {count}");

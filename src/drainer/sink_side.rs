@@ -117,7 +117,7 @@ impl SinkSide {
         self.suffer(error);
     }
 
-    /// The sink's thread has ended, and will not come back. Answers whether that is new.
+    /// The sink's thread has ended for good. Returns whether that is new.
     pub(super) fn is_gone(&mut self) -> bool {
         self.question = Question::None;
         let new = self.thread == Thread::Alive;

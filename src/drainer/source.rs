@@ -17,8 +17,8 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// The drainer's end of the ring.
 pub(crate) trait Source: Send {
-    /// Pops entries within these bounds, has them numbered, and hands over those that are records. Answers how many were
-    /// popped, those included that could not be encoded.
+    /// Pops entries within these bounds, has them numbered, and hands over those that are records. Returns how many were
+    /// popped, including those that could not be encoded.
     ///
     /// It never waits: an entry that its publisher has not finished pushing ends it.
     fn pop(

@@ -12,7 +12,7 @@ use super::super::sync::{Place, Position, order};
 
 #[derive(Debug)]
 pub(crate) struct Cells<T> {
-    /// As many as a power of two, so that a mask finds the cell of a position.
+    /// Their number is a power of two: a mask finds the cell of a position.
     cells: Box<[Cell<T>]>,
 }
 

@@ -106,7 +106,7 @@ impl Files {
         self.known.contains(name)
     }
 
-    /// Made, unless it is there.
+    /// Creates the file if it is missing.
     pub(super) fn make(&mut self, name: &Path) {
         if self.names.contains_key(name) {
             return;

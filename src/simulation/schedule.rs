@@ -209,7 +209,7 @@ impl World {
         Ok(())
     }
 
-    /// One more run, whose entries announce what is left of the others.
+    /// One more run. Its entries announce the losses of earlier runs.
     fn publish_after_all(&mut self) -> Found {
         self.in_peace();
         self.start()?;

@@ -55,10 +55,10 @@ impl Judge {
         let later = |entry: &super::judge::Fact| {
             entry.buried && entry.number.is_some_and(|(of, at)| of == run && at > n)
         };
-        let told = n < fact.last
+        let is_known = n < fact.last
             || fact.ended.is_some_and(|(last, _)| n <= last)
             || self.facts.iter().any(later);
-        (excuses.evicted > 0 && told) || excuses.unsynced
+        (excuses.evicted > 0 && is_known) || excuses.unsynced
     }
 
     fn conclude_run(&self, run: usize, letters: &BTreeSet<u64>, excuses: Excuses) -> Found {

@@ -15,7 +15,7 @@
 //!
 //! - **Doubles.** An entry that was stored, but whose acknowledgement got lost, is sent again with the same id. Within
 //!   the stream's duplicate window (two minutes by default) the server stores it once; later it may stand in the stream
-//!   twice, with the same `Audit-Id`. That it may is counted and told.
+//!   twice, with the same `Audit-Id`. Each such doubt is counted and logged.
 //! - **Order.** Entries are sent in order on one connection, many ahead of their acknowledgements, on a replicated stream
 //!   one at a time. As long as none is refused, that is the order of the stream. Where the server refuses one in the
 //!   middle (its limits were lowered, or it ran full and was emptied at that moment), those sent behind it may be

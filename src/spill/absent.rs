@@ -58,7 +58,7 @@ impl Absent {
         next.map(|(&first, &stretch)| (first, stretch))
     }
 
-    /// These numbers are absent, whatever was said of them before.
+    /// Marks these numbers as absent. Replaces earlier reasons.
     pub(super) fn cover(&mut self, first: Key, count: u64, kind: i64) {
         let end = first.after(count);
         if count == 0 {
@@ -77,7 +77,7 @@ impl Absent {
         self.insert(first, count, kind);
     }
 
-    /// Losses that follow each other, from this number on.
+    /// Marks consecutive losses, the first of them at `first`.
     pub(super) fn cover_losses(&mut self, mut first: Key, losses: &[Loss]) {
         for loss in losses {
             self.cover(first, loss.count, kind(loss.reason));
@@ -85,7 +85,7 @@ impl Absent {
         }
     }
 
-    /// Those of these numbers that are not absent yet are.
+    /// Marks those of these numbers that are not absent yet.
     pub(super) fn cover_rest(&mut self, first: Key, count: u64, kind: i64) {
         let end = first.after(count);
         let mut next = first;
@@ -118,7 +118,7 @@ impl Absent {
         found.map(|(&first, &stretch)| (first, stretch))
     }
 
-    /// Everything up to this key is delivered. Answers whether anything goes.
+    /// Drops what is delivered, up to this key. Returns whether anything was dropped.
     pub(super) fn prune(&mut self, through: Key) -> bool {
         let settled = self.stretches.range(..=through);
         let gone: Vec<_> = settled

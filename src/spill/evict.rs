@@ -1,8 +1,8 @@
 //! Eviction: at the cap the oldest segment makes room, and losses take the place of its entries.
 //!
-//! The newest entry of each run stays, so that no run vanishes from the stream, and an entry announces the others. Where a
-//! run ends in the segment, that entry moves into a segment of its own, which has the same first key and so takes the
-//! place of the other one the moment it is there.
+//! The newest entry of each run stays: it keeps the run in the stream and announces the evicted entries. If a run ends in
+//! the segment, its newest entry moves into a new segment first. That segment has the same first key, so it replaces the old
+//! one as soon as it exists.
 
 use std::collections::BTreeMap;
 
@@ -54,8 +54,8 @@ impl Spill {
         Ok(evicted)
     }
 
-    /// The oldest segment, of which memory and the sink have nothing, that is not being written to. What this run wrote was
-    /// sent only once the sink had said how far it had come.
+    /// The oldest segment that is not being written to, if neither memory nor the sink can have any of it. Entries of this run
+    /// were sent only after the sink had reported its cursor.
     fn evictable_segment(&self, evictable: Evictable) -> Option<Segment> {
         let delivered = self.delivered.unwrap_or_default();
         let after = evictable.after.unwrap_or_default().max(delivered);

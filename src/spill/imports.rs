@@ -166,7 +166,7 @@ pub(super) fn digests(conn: &Connection) -> rusqlite::Result<Vec<[u8; 16]>> {
     digests.collect()
 }
 
-/// Answers whether it was not known yet.
+/// Returns whether it is new.
 pub(super) fn remember(conn: &Connection, digest: &[u8; 16]) -> rusqlite::Result<bool> {
     let sql = "INSERT INTO imported (digest) VALUES (?1) ON CONFLICT DO NOTHING";
     Ok(conn.prepare_cached(sql)?.execute([digest])? > 0)

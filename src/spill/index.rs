@@ -185,7 +185,7 @@ impl Index {
         }
     }
 
-    /// A segment is about to be removed, all of which is delivered.
+    /// All of a segment is delivered, and the segment is about to be removed.
     pub(super) fn note_settled(&mut self, through: Key, now: Instant) {
         self.settled = self.settled.max(through);
         if let Err(error) = self.transact("write to the index of", now, |_| Ok(())) {

@@ -175,7 +175,7 @@ pub(super) fn remove_ids(conn: &Connection, ids: &[Position]) -> rusqlite::Resul
     remove(conn, &keys.into_iter().collect::<Vec<_>>()).map(drop)
 }
 
-/// Makes free pages in the file and in its log, unless there are some.
+/// Makes sure that the file and its log have free pages.
 pub(super) fn reserve(conn: &Connection) -> rusqlite::Result<()> {
     let free: i64 = conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
     if free > 0 {
@@ -273,7 +273,7 @@ fn known_columns<'s>(conn: &Connection, sql: &'s str) -> Cow<'s, str> {
     sql.replace("requeued", "NULL").into()
 }
 
-/// The number of a letter, whose run is in this column.
+/// The position of a dead letter; `run` is the column of its run.
 fn position(row: &SqlRow<'_>, run: usize, key: Key) -> rusqlite::Result<Position> {
     Ok(Position {
         run: RunId(Uuid::from_bytes(row.get(run)?)),

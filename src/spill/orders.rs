@@ -33,7 +33,7 @@ pub(crate) enum Order {
     Check,
     /// Take another publisher id.
     RenewIdentity,
-    /// End this run, whose numbers are used up, at this one; and begin another.
+    /// The run has used up its numbers: end it at `last_n`, and begin another.
     TurnOver { last_n: u64 },
     /// Once a second: sync the watermark, remove what is delivered, look for what has vanished, write `status.json`.
     Tick(Box<Status>),

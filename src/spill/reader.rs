@@ -1,9 +1,9 @@
 //! The one reader of the backlog, for replay, export, status and import: it walks the segments in order, and nothing else
 //! searches for damage.
 //!
-//! A segment that cannot be read is tried again from a fresh handle, for its `patience` at least and as long as the disk
-//! answers nothing of it: one failed read looks like damage to `SQLite`. Only then does the reader seek past what fails, and
-//! the fold finds what is missing.
+//! One failed read looks like damage to `SQLite`. So the reader first retries the segment with a fresh handle, for at least
+//! its `patience`, and longer if the disk returns nothing of the file. After that it seeks past what fails, and the fold
+//! finds what is missing.
 
 mod walk;
 

@@ -13,7 +13,7 @@ use super::letters::{self, Letters, Stored};
 use super::schema;
 use super::{Spill, first_key};
 
-/// How many bytes of them a transaction moves, unless a single one is larger.
+/// How many bytes one transaction moves at most; a single larger letter has its own.
 const PAGE_BYTES: u64 = 16 << 20;
 
 /// What a transaction has come to.

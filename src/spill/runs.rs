@@ -148,8 +148,7 @@ impl Runs {
         }
     }
 
-    /// Adds a run after all others, those included of which only a number is known. `newest` is the newest entry that was
-    /// ever written.
+    /// Adds a run after all known runs, even those known only by number. `newest` is the newest entry ever written.
     pub(super) fn begin(
         &mut self,
         publisher: PublisherId,

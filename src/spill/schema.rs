@@ -61,7 +61,7 @@ CREATE TABLE imported (digest BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 /// - `dead_letters`: entries that were taken out but kept; they outlive their run's row, hence the run's id.
 /// - `absent`: numbers that will not be delivered, and the reason as in `rows`.
 /// - `imported`: digests of rows that were taken over from elsewhere, and are no longer in a segment.
-/// - `adopted`: databases of the first versions, of which everything else was copied.
+/// - `adopted`: databases of the first versions whose runs, dead letters and imports are copied.
 /// - `level`: everything up to `settled` was delivered when anything was removed last; `taken` entries were ever taken out
 ///   of the backlog.
 pub(super) const INDEX: &str = "

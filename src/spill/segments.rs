@@ -137,7 +137,7 @@ impl Segments {
         self.list.is_empty()
     }
 
-    /// Names the next segment, which is not made yet.
+    /// The name for the next segment. Does not create the file.
     pub(super) fn name(&self, first: Key) -> Segment {
         let same = self.list.iter().filter(|segment| segment.first == first);
         let attempt = same
@@ -258,7 +258,7 @@ fn parse(name: &str) -> Option<(Key, u32)> {
     Some((Key::from_number(first), attempt.parse().ok()?))
 }
 
-/// Removes the folder of a database that was adopted, unless somebody has put something else there.
+/// Removes the folder of an adopted database if it is empty.
 fn leave_folder(segment: &Segment) {
     if segment.origin == Origin::Adopted
         && let Some(folder) = segment.path.parent()

@@ -7,7 +7,7 @@
 //! `newest` says what the segments must hold. Rows that have vanished from their end, with a deleted log for example,
 //! leave no other trace: `SQLite` opens what is left without a word.
 //!
-//! The file has two slots of 72 bytes, at 0 and at 512, which take turns, so that a torn write leaves the other one:
+//! The file has two slots of 72 bytes, at 0 and 512. Writes alternate between them, so a torn write leaves the other:
 //!
 //! ```text
 //! "spillwm1" | turn | delivered | newest | entries | bytes | dead letters | taken | CRC-32 of all that, u32 | 0 u32
@@ -109,7 +109,7 @@ impl Watermark {
         found.map(|(_, level)| level)
     }
 
-    /// Writes the level, unless it is the one that was written last. Not synced.
+    /// Writes the level if it has changed since the last write. Does not sync.
     pub(super) fn set(&mut self, level: Level) {
         if level == self.level && self.state != State::Failed {
             return;

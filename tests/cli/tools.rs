@@ -78,10 +78,10 @@ fn what_is_missing_is_told_and_the_next_run_delivers_the_rest() {
     vanish(&bench, 3);
 
     let said = bench.run(&["status", "spill"]);
-    let told = "damaged: 3 entries are damaged or missing";
+    let damage = "damaged: 3 entries are damaged or missing";
     assert_says(
         &said.assert_code(1).out,
-        &["health", told, "quarantined   none"],
+        &["health", damage, "quarantined   none"],
     );
     let said = bench.run(&["status", "spill", "--json"]);
     let status: Value = serde_json::from_str(&said.assert_code(1).out).unwrap();

@@ -14,7 +14,8 @@ use crate::stock::{
     text, texts,
 };
 use crate::support::bench::{
-    Bench, Note, assert_told, end, end_within, eventually, told, until_delivered, until_spilled,
+    Bench, Note, announced, assert_announced, end, end_within, eventually, until_delivered,
+    until_spilled,
 };
 use crate::support::sinks::{Cursor, Mode};
 
@@ -71,8 +72,8 @@ fn fills_up(shim: &Shim, calls: u32, error: Errno) {
     let stats = end(drainer, accepted as u64 + 1_007 + returned);
     assert_eq!(stats.discarded.total(), 0, "{stats:#?}");
     assert_same(&bench.remote.texts(), &texts(0..accepted + 1_000));
-    assert_told(&bench.remote.stored());
-    assert_eq!(told(&bench.remote.stored(), LossReason::SpillFull), 7);
+    assert_announced(&bench.remote.stored());
+    assert_eq!(announced(&bench.remote.stored(), LossReason::SpillFull), 7);
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn assert_told_once(bench: &Bench, cursor: Cursor) {
         found.sort_by_key(|text| (text.len(), text.clone()));
         found.dedup();
     } else {
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
     }
     assert_same(&found, &texts(0..SPILLED + 4));
 }

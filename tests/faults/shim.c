@@ -145,7 +145,7 @@ static int fault(unsigned op, const char *path, uint64_t offset, uint64_t count)
     return 0;
 }
 
-// Answers whether the call must fail, with `errno` set.
+// Returns whether the call must fail, with `errno` set.
 static int path_fails(unsigned op, const char *path) {
     int before = errno;
     int error = path && concerns(op) ? fault(op, path, 0, 0) : 0;

@@ -13,7 +13,7 @@ use crate::child::{name_of, test_binary};
 use crate::disks::{Kind, empty, empty_inodes, fill, fill_inodes, with_disk};
 use crate::stock::{assert_same, end_whole, publish, segments, text, texts};
 use crate::support::bench::{
-    Bench, LIMIT, Note, assert_told, end, end_within, eventually, quick, until_delivered,
+    Bench, LIMIT, Note, assert_announced, end, end_within, eventually, quick, until_delivered,
     until_spilled,
 };
 use crate::support::sinks::{Mode, Remote};
@@ -66,7 +66,7 @@ fn fills_up_while_running(disk: &Path) {
     let stats = end(drainer, next as u64 + 1_007 + returned);
     assert_eq!(stats.discarded.total(), 0, "{stats:#?}");
     assert_same(&bench.remote.texts(), &texts(0..next + 1_000));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn killed_on_a_full_one(disk: &Path) {
     until_delivered(&drainer);
     let stats = end(drainer, 1);
     assert_eq!(stats.discarded.total(), 0, "{stats:#?}");
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// SIGKILL, also if the story fails before it comes to that.

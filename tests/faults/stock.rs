@@ -9,8 +9,8 @@ use std::time::Duration;
 use spillring::{Drainer, LossReason, Stats};
 
 use crate::support::bench::{
-    Bench, LIMIT, Note, assert_told, copy_folder, end, end_within, eventually, name, told,
-    until_delivered, until_spilled,
+    Bench, LIMIT, Note, announced, assert_announced, copy_folder, end, end_within, eventually,
+    name, until_delivered, until_spilled,
 };
 use crate::support::sinks::{Cursor, Mode};
 
@@ -73,7 +73,7 @@ pub(crate) fn end_whole(bench: &Bench, drainer: Drainer<Note>, attempted: u64, a
     assert_same(&bench.remote.texts(), &texts(all.clone()));
     // What came before went to another sink.
     if all.start == 0 {
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
     }
     assert_nothing_set_aside(&bench.spill());
 }
@@ -89,9 +89,9 @@ pub(crate) fn assert_all_but(
     let there = all.filter(|number| !missing.contains(number));
     assert_same(&bench.remote.texts(), &texts(there));
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let count = missing.len() as u64;
-    assert_eq!(told(&stored, LossReason::Corrupt), count, "announced");
+    assert_eq!(announced(&stored, LossReason::Corrupt), count, "announced");
     assert_eq!(stats.discarded.corrupt, count, "counted");
 }
 

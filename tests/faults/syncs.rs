@@ -1,5 +1,5 @@
 //! Syncs fail now and then: of a log, while a segment is sealed, of the watermark, of the index, of a folder. The kernel
-//! may have dropped what it could not write, so that what was to be synced is written once more; nothing is lost, and
+//! may have dropped what it could not write, so the unsynced rows are written again; nothing is lost, and
 //! nothing doubled, although the sink cannot say how far it has come.
 
 use std::fs;

@@ -15,8 +15,8 @@ use crate::stock::{
     assert_all_but, assert_nothing_set_aside, assert_same, blind, publish, segments, text, texts,
 };
 use crate::support::bench::{
-    Bench, LIMIT, Note, after_a_kill, assert_told, end, eventually, told, until_delivered,
-    until_spilled,
+    Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually,
+    until_delivered, until_spilled,
 };
 use crate::support::sinks::Mode;
 
@@ -108,8 +108,8 @@ fn assert_accounts(bench: &Bench, drainer: Drainer<Note>, accepted: usize) {
     let missing = (accepted + 10 - found.len()) as u64;
     assert_eq!(stats.discarded.corrupt, missing, "{stats:#?}");
     let stored = bench.remote.stored();
-    assert_told(&stored);
-    assert_eq!(told(&stored, LossReason::Corrupt), missing);
+    assert_announced(&stored);
+    assert_eq!(announced(&stored, LossReason::Corrupt), missing);
     let mut all = (0..accepted + 10).map(text);
     let in_order = found.iter().all(|text| all.any(|other| other == *text));
     assert!(in_order, "doubled, or out of order");

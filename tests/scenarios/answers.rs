@@ -6,8 +6,8 @@ use std::time::Duration;
 use spillring::LossReason;
 
 use crate::support::bench::{
-    Bench, LIMIT, assert_told, end, end_within, eventually, name, names, publish, until_delivered,
-    until_spilled,
+    Bench, LIMIT, assert_announced, end, end_within, eventually, name, names, publish,
+    until_delivered, until_spilled,
 };
 use crate::support::sinks::{Cursor, Fault, Mode};
 
@@ -20,7 +20,7 @@ fn a_sink_that_is_up_gets_everything_in_order_and_nothing_is_spilled() {
     publish(&drainer.publisher(), 0..2_000);
     let stats = end(drainer, 2_000);
     assert_eq!(bench.remote.texts(), names(0..2_000));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
     assert_eq!(
         (stats.delivered, stats.replayed, stats.spilled),
         (2_000, 0, 0)
@@ -35,7 +35,7 @@ fn a_slow_sink_gets_everything_in_order() {
     publish(&drainer.publisher(), 0..3_000);
     end(drainer, 3_000);
     assert_eq!(bench.remote.texts(), names(0..3_000));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// Each answer is for a prefix, from none up to more than a batch, while the backlog is on disk.
@@ -54,7 +54,7 @@ fn a_prefix_is_not_sent_again_and_its_rest_is_not_forgotten() {
         bench.remote.set(Mode::Up);
         end(drainer, 300);
         assert_eq!(bench.remote.texts(), names(0..300), "prefixes of {prefix}");
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
     }
 }
 
@@ -73,7 +73,7 @@ fn the_rest_of_a_prefix_survives_the_process() {
     let drainer = bench.start();
     end(drainer, 0);
     assert_eq!(bench.remote.texts(), names(0..50));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn what_a_lost_answer_was_about_is_neither_doubled_nor_lost() {
         assert_eq!(bench.remote.faults_left(), 0);
         let stats = end(drainer, 150);
         assert_eq!(bench.remote.texts(), names(0..150), "{fault:?}");
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
         assert!(stats.delivery_errors >= 3);
     }
 }
@@ -181,8 +181,8 @@ fn refused_records_become_dead_letters_and_their_neighbours_go_on() {
         let taken = (0..201).filter(|number| !refused.contains(number));
         assert_eq!(bench.remote.texts(), names(taken));
         let stored = bench.remote.stored();
-        assert_told(&stored);
-        assert_eq!(told(&stored), refused.len() as u64, "{from:?}");
+        assert_announced(&stored);
+        assert_eq!(announced(&stored), refused.len() as u64, "{from:?}");
         assert_eq!((stats.rejected, stats.delivered), (8, 193));
         let at_rest = spillring::status(&bench.spill()).unwrap();
         assert_eq!((at_rest.dead_letters, at_rest.stats.spilled), (8, 0));
@@ -215,7 +215,7 @@ fn a_refusal_in_a_batch_whose_followers_are_spilled_is_told_once() {
     let stats = end(drainer, 400);
     let taken = (0..400).filter(|number| ![10, 49, 60, 99].contains(number));
     assert_eq!(bench.remote.texts(), names(taken));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
     assert_eq!(stats.rejected, 4);
 }
 
@@ -236,8 +236,8 @@ fn a_refused_record_that_stands_alone_in_memory_is_told_once() {
     end(drainer, 22);
     let taken = (0..22).filter(|number| ![0, 7, 8, 19].contains(number));
     assert_eq!(bench.remote.texts(), names(taken));
-    assert_told(&bench.remote.stored());
-    assert_eq!(told(&bench.remote.stored()), 4);
+    assert_announced(&bench.remote.stored());
+    assert_eq!(announced(&bench.remote.stored()), 4);
 }
 
 /// A call that takes longer than its limit is dropped, and what came of it is asked for.
@@ -258,6 +258,6 @@ fn a_delivery_that_takes_too_long_is_dropped_and_asked_for() {
     assert_eq!(bench.remote.texts(), names(0..10));
 }
 
-fn told(stored: &[crate::support::sinks::Stored]) -> u64 {
-    crate::support::bench::told(stored, LossReason::DeadLettered)
+fn announced(stored: &[crate::support::sinks::Stored]) -> u64 {
+    crate::support::bench::announced(stored, LossReason::DeadLettered)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use spillring::{Drainer, LossReason, RunId, State, Stats, WhenSpillFull};
 
 use crate::support::bench::{
-    Bench, LIMIT, Note, after_a_kill, assert_told, end, end_within, eventually, told,
+    Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, end_within, eventually,
     until_delivered, until_spilled,
 };
 use crate::support::sinks::{Cursor, Fault, Mode, Remote, Stored};
@@ -58,7 +58,7 @@ fn assert_no_contradiction(stored: &[Stored]) {
 fn evicted(remote: &Remote) -> u64 {
     let stored = remote.stored();
     assert_no_contradiction(&stored);
-    told(&stored, LossReason::SpillEvicted)
+    announced(&stored, LossReason::SpillEvicted)
 }
 
 /// What two segments hold at the most, each with an append over: of this many entries eviction takes all or none.
@@ -83,7 +83,7 @@ fn an_outage_beyond_the_cap_costs_the_oldest() {
     until_delivered(&drainer);
     end(drainer, 3_000);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let telling = stored.iter().position(|one| one.lost() > 0).unwrap();
     assert!(
         (100..100 + GRAIN).contains(&telling),
@@ -124,9 +124,9 @@ fn the_two_policies_lose_at_different_ends() {
         publisher.publish(Note::new("last"));
         let stats = end(drainer, 2_001);
         let stored = bench.remote.stored();
-        assert_told(&stored);
+        assert_announced(&stored);
         assert_eq!(lost.queue_full, 0, "{policy:?}");
-        assert_eq!(told(&stored, LossReason::SpillFull), lost.spill_full);
+        assert_eq!(announced(&stored, LossReason::SpillFull), lost.spill_full);
         assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
         let newest = bench.remote.texts().contains(&text(1_999));
         if policy == WhenSpillFull::RefuseNew {
@@ -158,7 +158,7 @@ fn what_a_lost_answer_was_about_is_not_evicted() {
         bench.remote.set(Mode::Up);
         until_delivered(&drainer);
         let stats = end(drainer, 2_000);
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
         assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
         let head = bench.remote.texts()[..100].to_vec();
         assert_eq!(head, texts(0..100));
@@ -185,7 +185,7 @@ fn what_is_in_flight_is_not_evicted() {
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
     let stats = end(drainer, 3_000);
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
     assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
 }
 
@@ -225,7 +225,7 @@ fn a_batch_of_the_killed_run_is_kept_until_the_sink_was_asked() {
             texts(0..2_000)[..2_000 - doubled]
         );
         if cursor == Cursor::Kept {
-            assert_told(&stored);
+            assert_announced(&stored);
             assert_eq!(stored.len() as u64, 4_000 - gone);
         }
     }
@@ -259,7 +259,7 @@ fn where_all_is_in_doubt_new_entries_are_refused() {
     until_delivered(&drainer);
     let returned = drainer.stats().returned;
     let stats = end(drainer, accepted as u64 + returned);
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
     assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
 }
 
@@ -281,7 +281,7 @@ fn a_backlog_above_a_lowered_cap_is_drained() {
         let stats = end(drainer, 0);
         assert_eq!(stats.delivered, 1_500, "{policy:?}");
         assert_eq!(bench.remote.texts(), texts(0..1_500));
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
     }
 }
 
@@ -307,7 +307,7 @@ fn no_run_vanishes() {
     until_delivered(&drainer);
     let stats = end(drainer, 1_600);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let runs: HashSet<_> = stored.iter().map(|one| one.run).collect();
     assert_eq!(runs.len(), 5);
     assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
@@ -342,7 +342,7 @@ fn replay_and_eviction_interleave() {
         until_delivered(&drainer);
         let published = published as u64;
         let stats = end(drainer, published);
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
         assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
         assert_eq!(stats.delivered + stats.discarded.spill_evicted, published);
     }
@@ -360,7 +360,7 @@ fn a_flush_at_the_cap_makes_room() {
     }
     assert!(drainer.stats().discarded.spill_evicted > 1_000);
     let stored = after_a_kill(&bench);
-    assert_told(&stored);
+    assert_announced(&stored);
     assert_eq!(stored.last().unwrap().text, text(1_999));
     end_within(drainer, Duration::ZERO, 2_000);
 }
@@ -382,8 +382,8 @@ fn dead_letters_and_evictions_are_told_together() {
     publish(&drainer, 3_000..3_001);
     let stats = end(drainer, 3_001);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     assert_eq!(evicted(&bench.remote), stats.discarded.spill_evicted);
-    assert_eq!(told(&stored, LossReason::DeadLettered), 4);
+    assert_eq!(announced(&stored, LossReason::DeadLettered), 4);
     assert_eq!(stats.rejected, 4, "{stats:#?}");
 }

@@ -4,7 +4,7 @@
 use spillring::{DeadLetters, Selection, State, Stats};
 
 use crate::support::bench::{
-    Bench, LIMIT, Note, assert_told, end, eventually, publish, until_delivered,
+    Bench, LIMIT, Note, assert_announced, end, eventually, publish, until_delivered,
 };
 
 const CAP: u64 = 1 << 20;
@@ -72,5 +72,5 @@ fn a_sink_that_refuses_everything_neither_fills_the_disk_nor_stops_what_it_takes
     assert_eq!(bytes_and_letters(&bench), (bytes, kept));
     letters.remove(&Selection::All, |_| ()).unwrap();
     assert_eq!(bytes_and_letters(&bench), (0, 0));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }

@@ -10,7 +10,7 @@ use spillring::{
 };
 
 use crate::support::bench::{
-    Bench, Flaw, LIMIT, Note, assert_told, end, end_within, eventually, names, publish,
+    Bench, Flaw, LIMIT, Note, assert_announced, end, end_within, eventually, names, publish,
     until_delivered,
 };
 use crate::support::law::assert_law;
@@ -41,7 +41,7 @@ fn an_end_without_time_spills_what_is_left() {
             let stats = end(start_again(&bench), 0);
             assert_eq!(stats.inherited, entries as u64);
             assert_eq!(bench.remote.texts(), names(0..=entries));
-            assert_told(&bench.remote.stored());
+            assert_announced(&bench.remote.stored());
         }
     }
 }
@@ -184,7 +184,7 @@ fn an_end_comes_while_publishers_go_on() {
         let after = end(start_again(&bench), 0);
         assert_eq!(after.inherited, stats.spilled);
         assert_eq!(stored + after.delivered, stats.accepted, "{mode:?}");
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
     }
 }
 
@@ -232,7 +232,7 @@ fn a_dropped_drainer_spills() {
         let stats = end(start_again(&bench), 0);
         assert_eq!((stats.inherited, stats.delivered), (700, 700));
         assert_eq!(bench.remote.texts(), names(0..700));
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
     }
 }
 

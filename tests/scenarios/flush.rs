@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::bench::{
-    Bench, LIMIT, Note, after_a_kill, assert_told, end, end_within, eventually, name, names,
+    Bench, LIMIT, Note, after_a_kill, assert_announced, end, end_within, eventually, name, names,
     publish, until_delivered,
 };
 use crate::support::sinks::{Mode, Stored};
@@ -26,7 +26,7 @@ fn what_was_flushed_survives_a_kill() {
             let survivors = after_a_kill(&bench);
             let expected = (0..10).chain(50..round * 50 + 50);
             assert_eq!(texts(&survivors), names(expected), "{mode:?} {round}");
-            assert_told(&survivors);
+            assert_announced(&survivors);
         }
         bench.remote.set(Mode::Up);
         end(drainer, 260);
@@ -79,7 +79,7 @@ fn a_flush_returns_while_publishers_go_on() {
         });
         bench.remote.set(Mode::Up);
         end(drainer, attempted.into_inner() as u64);
-        assert_told(&bench.remote.stored());
+        assert_announced(&bench.remote.stored());
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use spillring::{LossReason, TryPublishError};
 
 use crate::support::bench::{
-    Bench, Flaw, LIMIT, Note, assert_told, end, end_within, eventually, name, names, publish, told,
-    until_delivered, until_spilled,
+    Bench, Flaw, LIMIT, Note, announced, assert_announced, end, end_within, eventually, name,
+    names, publish, until_delivered, until_spilled,
 };
 use crate::support::sinks::{Mode, Stored};
 
@@ -37,11 +37,11 @@ fn an_entry_that_cannot_be_encoded_is_told_by_the_next() {
             until_delivered(&drainer);
             let stats = end(drainer, 12);
             let stored = bench.remote.stored();
-            assert_told(&stored);
+            assert_announced(&stored);
             let harmless = flaw == Flaw::PanicsWhenDropped;
             let lost = if harmless { 0 } else { 2 };
             assert_eq!(stats.discarded.encode_error, lost, "{flaw:?}");
-            assert_eq!(told(&stored, LossReason::EncodeError), lost);
+            assert_eq!(announced(&stored, LossReason::EncodeError), lost);
             if !harmless {
                 assert_eq!(bench.remote.texts(), names(0..10));
                 assert_eq!(stored[5].losses, [(2, LossReason::EncodeError)]);
@@ -72,7 +72,7 @@ fn an_oversize_entry_becomes_a_dead_letter_and_its_neighbours_go_on() {
         let stats = end(drainer, 15);
         assert_eq!(bench.remote.texts(), names(0..11));
         let stored = bench.remote.stored();
-        assert_told(&stored);
+        assert_announced(&stored);
         let lost: Vec<_> = stored.iter().map(Stored::lost).collect();
         assert_eq!(lost, [1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1], "{from:?}");
         assert_eq!((stats.oversize, stats.dead_lettered), (4, 4));
@@ -100,8 +100,11 @@ fn a_full_ring_is_a_loss_at_its_place() {
     publish(&publisher, 1..2);
     let stats = end(drainer, attempted + 1);
     let stored = bench.remote.stored();
-    assert_told(&stored);
-    assert_eq!(told(&stored, LossReason::QueueFull), stats.lost.queue_full);
+    assert_announced(&stored);
+    assert_eq!(
+        announced(&stored, LossReason::QueueFull),
+        stats.lost.queue_full
+    );
     let first = stored.iter().position(|stored| stored.lost() > 0).unwrap();
     assert!(first >= 8, "told before the ring's length: {first}");
 }
@@ -169,7 +172,7 @@ fn losses_behind_the_last_entry_are_in_the_number_of_the_clean_end() {
     publish(&drainer.publisher(), 3..4);
     end(drainer, 1);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     assert_eq!(bench.remote.texts(), names(0..4));
     let (_, last, _) = stored[3].opens.as_ref().unwrap().previous.unwrap();
     assert_eq!((last, stored[2].n), (Some(5), 3));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use spillring::{LossReason, State};
 
 use crate::support::bench::{
-    Bench, LIMIT, Note, after_a_kill, assert_told, end, end_within, eventually, name, names,
-    publish, told, until_delivered, until_spilled,
+    Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, end_within, eventually,
+    name, names, publish, until_delivered, until_spilled,
 };
 use crate::support::sinks::Mode;
 
@@ -27,7 +27,7 @@ fn a_sink_that_is_down_at_the_start_gets_everything_later() {
     publish(&drainer.publisher(), 1_000..1_010);
     let stats = end(drainer, 1_010);
     assert_eq!(bench.remote.texts(), names(0..1_010));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
     assert!(stats.delivery_errors > 0);
     assert!(stats.replayed >= 1_000, "{stats:?}");
 }
@@ -65,7 +65,7 @@ fn a_stall_longer_than_memory_costs_nothing_and_leaves_no_gap_on_disk() {
     }
     until_spilled(&drainer);
     let survivors = after_a_kill(&bench);
-    assert_told(&survivors);
+    assert_announced(&survivors);
     let texts: Vec<_> = survivors.into_iter().map(|stored| stored.text).collect();
     assert_eq!(texts, names(0..12_000));
     bench.remote.set(Mode::Up);
@@ -75,7 +75,7 @@ fn a_stall_longer_than_memory_costs_nothing_and_leaves_no_gap_on_disk() {
     end(drainer, attempted);
     assert_eq!(stats.lost.total(), 0);
     assert_eq!(bench.remote.texts(), names(0..12_000));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// While the backlog leaves, new entries go on coming, and queue up behind it.
@@ -95,7 +95,7 @@ fn new_entries_do_not_overtake_the_backlog() {
     }
     end(drainer, 4_000);
     assert_eq!(bench.remote.texts(), names(0..4_000));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// At its cap the spill takes nothing more: the ring fills, and only then entries are lost, for that reason. What was
@@ -138,8 +138,8 @@ fn a_spill_at_its_cap_refuses_and_keeps_what_it_has() {
     end(drainer, taken.len() as u64 + returned + 10);
     assert_eq!(bench.remote.texts(), taken);
     let stored = bench.remote.stored();
-    assert_told(&stored);
-    assert_eq!(told(&stored, LossReason::SpillFull), 10);
+    assert_announced(&stored);
+    assert_eq!(announced(&stored, LossReason::SpillFull), 10);
     assert_eq!(
         stored.last().map(crate::support::sinks::Stored::lost),
         Some(10)
@@ -170,7 +170,7 @@ fn an_end_at_the_cap_still_spills_what_was_accepted() {
     bench.remote.set(Mode::Up);
     let stats = end(bench.start(), 0);
     assert_eq!((stats.inherited, stats.delivered), (accepted, accepted));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// Entries keep coming at half of what the sink can take: the backlog of an outage returns to nothing, and what comes

@@ -6,7 +6,7 @@ use std::time::Duration;
 use spillring::RunEnd;
 
 use crate::support::bench::{
-    Bench, Flaw, Note, assert_told, copy_folder, end, end_within, eventually, names, publish,
+    Bench, Flaw, Note, assert_announced, copy_folder, end, end_within, eventually, names, publish,
     until_delivered,
 };
 use crate::support::sinks::{Cursor, Fault, Mode};
@@ -28,7 +28,7 @@ fn the_backlogs_of_many_runs_come_before_what_is_new() {
     assert_eq!((stats.inherited, stats.delivered), (1_200, 1_300));
     assert_eq!(bench.remote.texts(), names(0..1_300));
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let openings: Vec<_> = stored
         .iter()
         .filter_map(|stored| stored.opens.clone())
@@ -58,7 +58,7 @@ fn an_empty_run_is_passed_over() {
     publish(&drainer.publisher(), 3..4);
     end(drainer, 1);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let previous = stored[3].opens.as_ref().unwrap().previous;
     assert_eq!(previous, Some((stored[0].run, Some(3), RunEnd::Clean)));
 }
@@ -78,7 +78,7 @@ fn a_killed_start_does_not_hide_how_the_run_before_it_ended() {
     publish(&drainer.publisher(), 3..4);
     end(drainer, 1);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let (first, opening) = (stored[0].run, stored[3].opens.as_ref().unwrap());
     let header = format!(
         "publisher={}; previous={first}; ended=clean; last=5; killed_starts=1",
@@ -103,7 +103,7 @@ fn many_killed_starts_do_not_cost_a_publisher_its_identity() {
     publish(&drainer.publisher(), 3..4);
     end(drainer, 1);
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let first = stored[0].opens.as_ref().unwrap();
     let last = stored[3].opens.as_ref().unwrap();
     assert_eq!(last.publisher, first.publisher);
@@ -179,7 +179,7 @@ fn an_answer_that_comes_after_the_end_is_asked_for_by_the_next_run() {
     publish(&drainer.publisher(), 60..70);
     end(drainer, 10);
     assert_eq!(bench.remote.texts(), names(0..70));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// An older copy of the directory that holds nothing is put back: the sink knows a run that the copy does not. The
@@ -203,7 +203,7 @@ fn an_older_copy_that_is_put_back_keeps_its_identity() {
     assert_eq!(stats.discarded.total(), 0);
     assert_eq!(bench.remote.texts(), names(0..40));
     let stored = bench.remote.stored();
-    assert_told(&stored);
+    assert_announced(&stored);
     let opening = |at: usize| stored[at].opens.clone().unwrap();
     let (previous, _, ended) = opening(30).previous.unwrap();
     assert_eq!(previous, stored[20].run);
@@ -235,7 +235,7 @@ fn an_older_copy_with_a_backlog_doubles_nothing() {
     let stats = end(drainer, 10);
     assert_eq!((stats.inherited, stats.spilled), (20, 0));
     assert_eq!(bench.remote.texts(), names(0..40));
-    assert_told(&bench.remote.stored());
+    assert_announced(&bench.remote.stored());
 }
 
 /// A copy of the directory went on by itself meanwhile: what it holds may be nowhere else. It takes another name, and

@@ -5,7 +5,8 @@ use std::fs;
 use spillring::{LossReason, WhenSpillUnusable};
 
 use crate::support::bench::{
-    Bench, Note, assert_told, end, eventually, name, names, publish, told, until_delivered,
+    Bench, Note, announced, assert_announced, end, eventually, name, names, publish,
+    until_delivered,
 };
 use crate::support::sinks::Mode;
 
@@ -63,9 +64,9 @@ fn a_publisher_that_may_goes_without_a_spill() {
         bench.remote.texts(),
         names((0..=next).filter(|&n| n != 1_500))
     );
-    assert_eq!(told(&stored, LossReason::DeadLettered), 1);
-    assert_eq!(told(&stored, LossReason::QueueFull), 1);
-    assert_told(&stored);
+    assert_eq!(announced(&stored, LossReason::DeadLettered), 1);
+    assert_eq!(announced(&stored, LossReason::QueueFull), 1);
+    assert_announced(&stored);
     assert_eq!(fs::read_to_string(bench.spill()).unwrap(), "in the way");
 }
 

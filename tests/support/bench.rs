@@ -247,7 +247,7 @@ pub fn end_within(drainer: Drainer<Note>, limit: Duration, attempted: u64) -> St
 /// What a reader of the stream asserts: each number is the one before, the losses told, and one; each run is opened,
 /// once, by its first record, names its publisher and the run before, and how that ended.
 #[track_caller]
-pub fn assert_told(stored: &[Stored]) {
+pub fn assert_announced(stored: &[Stored]) {
     let mut runs = HashSet::new();
     let mut last: Option<&Stored> = None;
     for record in stored {
@@ -276,7 +276,7 @@ fn assert_chain(previous: Option<(spillring::RunId, Option<u64>, RunEnd)>, last:
 }
 
 /// All losses that records tell, by reason.
-pub fn told(stored: &[Stored], reason: LossReason) -> u64 {
+pub fn announced(stored: &[Stored], reason: LossReason) -> u64 {
     let losses = stored.iter().flat_map(|stored| &stored.losses);
     losses
         .filter(|&&(_, of)| of == reason)

@@ -9,7 +9,7 @@ use spillring::{Config, Drainer, LossReason, SpillDurability, State, Stats};
 
 use crate::faults::{OPEN, READ, READ_EIO};
 use crate::support::bench::{
-    LIMIT, Note, assert_told, end, eventually, name, quick, told, until_delivered,
+    LIMIT, Note, announced, assert_announced, end, eventually, name, quick, until_delivered,
 };
 use crate::support::sinks::{Mode, Remote};
 
@@ -42,7 +42,7 @@ pub(crate) enum When {
 
 /// What a scenario has come to.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Outcome {
     /// Calls that have failed.
     pub(crate) hits: u64,
     /// How many segments were begun.
@@ -70,7 +70,7 @@ impl Losses {
     }
 }
 
-pub(crate) fn scenario(losses: Losses, suffer: impl FnOnce(&mut Story, &Drainer<Note>)) -> Told {
+pub(crate) fn scenario(losses: Losses, suffer: impl FnOnce(&mut Story, &Drainer<Note>)) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     let failing = Faults::new();
     let _watching = vfs::watch(dir.path(), Arc::clone(&failing) as _);
@@ -99,15 +99,15 @@ pub(crate) fn scenario(losses: Losses, suffer: impl FnOnce(&mut Story, &Drainer<
     let stats = end(drainer, (story.next - BACKLOG) as u64);
     story.failing.none();
     story.assert_delivered(&stats, losses);
-    let told = Told {
+    let outcome = Outcome {
         hits: story.failing.hits(),
         segments: story.failing.segments() - segments,
         lost: stats.discarded.corrupt,
     };
     let quarantined = spillring::status(&config.spill_dir).unwrap().quarantined;
-    assert_eq!(quarantined.is_empty(), told.lost == 0, "{stats:#?}");
+    assert_eq!(quarantined.is_empty(), outcome.lost == 0, "{stats:#?}");
     story.assert_at_peace(config);
-    told
+    outcome
 }
 
 fn config(spill: &Path) -> Config {
@@ -175,10 +175,10 @@ impl Story {
     /// All that was published, once and in order, but for what is announced.
     fn assert_delivered(&self, stats: &Stats, losses: Losses) {
         let stored = self.remote.stored();
-        assert_told(&stored);
+        assert_announced(&stored);
         let corrupt = stats.discarded.corrupt;
         assert_eq!(corrupt, stats.discarded.total() + stats.dead_lettered);
-        assert_eq!(corrupt, told(&stored, LossReason::Corrupt));
+        assert_eq!(corrupt, announced(&stored, LossReason::Corrupt));
         assert!(losses == Losses::Corrupt || corrupt == 0, "{stats:#?}");
         let numbers: Vec<_> = stored.iter().map(|row| number(&row.text)).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
@@ -195,7 +195,7 @@ impl Story {
         let stats = end(drainer, 1);
         assert_eq!(stats.discarded.total() + stats.dead_lettered, 0);
         let stored = self.remote.stored();
-        assert_told(&stored);
+        assert_announced(&stored);
         assert_eq!(stored.len(), before + 1, "{:?}", self.remote.texts());
     }
 }

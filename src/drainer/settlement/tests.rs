@@ -73,7 +73,7 @@ fn a_settlement_that_failed_is_due_as_before() {
     assert_eq!(settlement.due(Some(key(4)), &view(9, 9), now), Some(now));
 }
 
-/// The sink says that it has ten, four of which went through memory.
+/// The sink reports ten; four of them went through memory.
 #[test]
 fn what_never_was_in_memory_is_counted_by_the_spill() {
     let mut settlement = Settlement::default();

@@ -66,7 +66,7 @@ impl Reader {
         self.segment.clone()
     }
 
-    /// All rows of the segment have been read. Answers whether there is another.
+    /// Moves to the next segment after the last row. Returns whether there is one.
     fn leave(&mut self, sources: &Sources<'_>, segment: &Segment) -> bool {
         let Some(next) = sources.segments.after(segment) else {
             return !self.rows.is_empty();

@@ -66,7 +66,7 @@ enum Version {
     Third,
 }
 
-/// Entries 11 to 20 of a run, of which 13 is a dead letter and 15 and 16 were lost before; the ten before are delivered.
+/// Entries 11 to 20 of a run: 13 is a dead letter, 15 and 16 were lost before. Entries 1 to 10 are delivered.
 fn old_database(dir: &Path, folder: &str, version: Version) -> Result<Arc<Run>, Box<dyn Error>> {
     let publisher = PublisherId(fresh_uuid());
     let run = Arc::new(Run {

@@ -12,7 +12,7 @@ fn mode(path: &Path) -> std::io::Result<u32> {
     Ok(std::fs::metadata(path)?.permissions().mode() & 0o777)
 }
 
-/// Three entries, of which the second is a dead letter.
+/// Three entries; the second is a dead letter.
 fn with_a_letter(dir: &Path) -> Result<Arc<Run>, Box<dyn Error>> {
     let (mut spill, run) = begun(dir)?;
     let batch = records(&run, 1..=3);

@@ -7,7 +7,7 @@ use crate::spill::{Orphan, Retelling};
 
 use LossReason::Corrupt;
 
-/// Two entries of a run that was killed, of which the last is damaged.
+/// Two entries of a killed run; the second is damaged.
 fn with_a_lost_end(dir: &Path) -> Outcome {
     let (mut spill, run) = begun(dir)?;
     spill.append(&records(&run, 1..=2))?;

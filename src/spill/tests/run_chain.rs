@@ -87,8 +87,8 @@ fn a_start_killed_before_it_announced_anything_is_counted_and_no_link() -> Outco
     let mut spill = begun(dir.path())?.0;
     let first = spill.begin()?.run;
     assert_eq!((previous(&first), first.killed_starts()), (None, 1));
-    let told = format!("publisher={}; killed_starts=1", first.publisher);
-    assert_eq!(first.to_string(), told);
+    let expected = format!("publisher={}; killed_starts=1", first.publisher);
+    assert_eq!(first.to_string(), expected);
     end(&mut spill, 2_000)?;
     spill.begin()?;
     spill.begin()?;
@@ -108,11 +108,11 @@ fn a_start_killed_before_it_announced_anything_is_counted_and_no_link() -> Outco
 
     let mut spill = open(dir.path())?;
     let last = opened(&mut spill)?;
-    let told = format!(
+    let expected = format!(
         "publisher={}; previous={}; ended=clean; last=2000; killed_starts=2",
         last.publisher, first.id
     );
-    assert_eq!(last.to_string(), told);
+    assert_eq!(last.to_string(), expected);
     drop(spill);
 
     let next = begun(dir.path())?.1;
@@ -142,15 +142,15 @@ fn a_run_that_another_has_delivered_is_a_link() -> Outcome {
 fn starts_that_announced_nothing_are_forgotten_before_one_that_did() -> Outcome {
     let dir = tempfile::tempdir()?;
     let mut spill = open(dir.path())?;
-    let told = opened(&mut spill)?;
+    let expected = opened(&mut spill)?;
     let untold = spill.begin()?.run;
     for _ in 0..70 {
         spill.begin()?;
     }
-    assert!(known(&spill, &told), "the sink's cursor is in it");
+    assert!(known(&spill, &expected), "the sink's cursor is in it");
     assert!(!known(&spill, &untold));
     let next = spill.begin()?.run;
-    assert_eq!(previous(&next), Some((told.id, None, RunEnd::Killed)));
+    assert_eq!(previous(&next), Some((expected.id, None, RunEnd::Killed)));
     assert_eq!(next.killed_starts(), 71);
     Ok(())
 }

@@ -40,11 +40,11 @@ fn what_was_lost_before_one_that_was_never_spilled_is_announced() -> Outcome {
     )?;
     spill.append(&records(&run, [5]))?;
     let read = all(&mut spill)?;
-    let told = [
+    let announced = [
         loss(1, DeadLettered),
         loss(1, QueueFull),
         loss(1, DeadLettered),
     ];
-    assert_eq!(read[1].losses, told);
+    assert_eq!(read[1].losses, announced);
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// Ten segments of entries, of which the first half is delivered and removed.
+/// Ten segments of entries; the first half is delivered and removed.
 fn half_delivered(dir: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut spill = open_small(dir, 1_000)?;
     let run = spill.begin()?.run;
