@@ -365,6 +365,26 @@ proptest! {
     }
 }
 
+/// Lost after a dead letter that the spill holds, and before one that it never held.
+#[test]
+fn losses_around_dead_letters_are_announced() {
+    let mut world = World::new(Sizes {
+        ring: 8,
+        batch: 5,
+        when_spill_full: WhenSpillFull::RefuseNew,
+    });
+    for op in [
+        Op::Publish(1, Kind::Oversize),
+        Op::Publish(1, Kind::Flawed(Flaw::Fails)),
+        Op::Flush,
+        Op::Publish(1, Kind::Refused),
+        Op::Quiet,
+    ] {
+        world.apply(op);
+    }
+    world.finish();
+}
+
 /// Their successor on disk tells of them, and so of numbers that are on disk before it.
 #[test]
 fn dead_letters_that_were_spilled_hide_nothing_that_comes_after_them() {

@@ -96,14 +96,16 @@ impl Drainer {
 
     /// The losses up to a record that is gone go to the next record of its run.
     fn hand_on(&mut self, record: &Record, losses: &mut Vec<Loss>) {
-        if self.pipeline.staged() == 0 && self.is_unread() {
-            // What comes next in the spill brings the losses along from there.
+        let key = record.key();
+        if self.pipeline.staged() == 0 && self.disk.view.reaches_beyond(Some(key)) {
+            // The next record comes from the spill, which knows the losses before it.
             let count: u64 = losses.iter().map(|loss| loss.count).sum();
             let first = Key::new(record.run.local, (record.n + 1).saturating_sub(count));
             self.pipeline.reread_after(first.before());
             losses.clear();
             return;
         }
+        self.pipeline.passed(key);
         let local = record.run.local;
         if let Some(losses) = self.pipeline.carry(local, std::mem::take(losses))
             && self.sequencer.run().local == local

@@ -250,6 +250,11 @@ impl Pipeline {
         announce(self.drawn.front_mut(), local, losses)
     }
 
+    /// Everything up to `key` needs no reading any more.
+    pub(crate) fn passed(&mut self, key: Key) {
+        self.read_through = self.read_through.max(Some(key));
+    }
+
     /// Reading goes on after `key` again: what comes next in the spill announces what became of the records between.
     pub(crate) fn reread_after(&mut self, key: Key) {
         self.read_through = Some(key);
