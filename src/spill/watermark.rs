@@ -64,13 +64,14 @@ pub(super) struct Watermark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Synced,
+    /// Survives a kill.
     Written,
-    /// The last write failed.
+    /// Must be written again: the last write or sync failed, or there is no file.
     Failed,
 }
 
 impl Watermark {
-    /// Makes the file if it is missing. Also answers what it said, if that can be read.
+    /// Makes the file if it is missing. Also returns what it says, if that can be read.
     pub(super) fn open(path: &Path) -> (Self, Option<Level>) {
         let file = open(path)
             .inspect_err(|error| log::error!(%error, "the watermark cannot be opened"))
@@ -83,12 +84,18 @@ impl Watermark {
         if found.is_none() {
             keep_name(path);
         }
+        let state = match (&file, found) {
+            (None, _) => State::Failed,
+            // A publisher that was killed may not have synced it.
+            (Some(_), Some(_)) => State::Written,
+            (Some(_), None) => State::Synced,
+        };
         let (turn, level) = found.unwrap_or_default();
         let watermark = Self {
             file,
             turn,
             level,
-            state: State::Synced,
+            state,
         };
         (watermark, found.map(|(_, level)| level))
     }
@@ -118,7 +125,10 @@ impl Watermark {
         // The other slot is the newest one until this one is written.
         let turn = self.turn + 1;
         let slot = encode(turn, level);
-        let Some(file) = &self.file else { return };
+        let Some(file) = &self.file else {
+            self.state = State::Failed;
+            return;
+        };
         let offset = turn % 2 * STRIDE;
         let change = Change::Write(Path::new(WATERMARK), offset, &slot);
         let written = change.make(|| file.write_all_at(&slot, offset));
@@ -131,7 +141,7 @@ impl Watermark {
         self.state = written.map_or(State::Failed, |()| State::Written);
     }
 
-    /// Syncs what was written; answers whether everything that was set survives a power cut now.
+    /// Syncs what was written. Returns whether everything that was set survives a power cut now.
     pub(super) fn sync(&mut self) -> bool {
         if self.state == State::Failed {
             self.set(self.level);
@@ -141,7 +151,11 @@ impl Watermark {
         {
             match Change::Sync(Path::new(WATERMARK)).make(|| file.sync_data()) {
                 Ok(()) => self.state = State::Synced,
-                Err(error) => log::debug!(%error, "the watermark cannot be synced"),
+                Err(error) => {
+                    // The kernel may have dropped what it could not write: the next sync writes it again.
+                    self.state = State::Failed;
+                    log::debug!(%error, "the watermark cannot be synced");
+                }
             }
         }
         self.state == State::Synced
@@ -244,41 +258,4 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Level)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn level(n: u64) -> Level {
-        Level {
-            delivered: Key::new(3, n),
-            newest: Key::new(3, 2 * n),
-            entries: n,
-            bytes: 900 * n,
-            dead_letters: n + 1,
-            taken: n + 2,
-        }
-    }
-
-    #[test]
-    fn a_torn_write_leaves_the_level_before_it() -> io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        let path = dir.path().join("watermark");
-        let (mut watermark, found) = Watermark::open(&path);
-        assert_eq!(found, None);
-        for n in 1..=7 {
-            watermark.set(level(n));
-        }
-        assert!(watermark.sync());
-        assert_eq!(Watermark::look(&path), Some(level(7)));
-        for byte in 0..68 {
-            let whole = std::fs::read(&path)?;
-            let mut torn = whole.clone();
-            torn[512 + byte] ^= 1;
-            std::fs::write(&path, &torn)?;
-            assert_eq!(Watermark::look(&path), Some(level(6)), "byte {byte}");
-            std::fs::write(&path, &whole)?;
-        }
-        std::fs::write(&path, b"spillwm1")?;
-        assert_eq!(Watermark::look(&path), None);
-        Ok(())
-    }
-}
+mod tests;
