@@ -238,7 +238,8 @@ impl Fault<'_> {
 impl Drop for Fault<'_> {
     fn drop(&mut self) {
         self.switch(0);
-        self.shim.used.lock()[self.slot] = false;
+        // A call that has not yet seen the end of its hang would take the next rule for its own.
+        self.shim.used.lock()[self.slot] = self.hanging() > 0;
     }
 }
 
