@@ -271,3 +271,37 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
     assert!(matches!(ending(Hand::Busy, PENDING), Step::Wait(_)));
     assert_eq!(ending(Hand::Free, Duration::ZERO), disk(DiskStep::End));
 }
+
+#[test]
+fn the_wait_ends_when_an_entry_has_been_in_memory_for_too_long() {
+    let left = Duration::from_millis(600);
+    let waiting = |left: Duration| {
+        step(move |f| {
+            f.poll = PENDING * 10;
+            f.disk.tick_at = f.now + PENDING * 10;
+            f.sink = Hand::Busy;
+            f.memory = Memory::Waiting;
+            f.waiting_since = Some(f.now + left - PENDING);
+        })
+    };
+    assert_eq!(waiting(left), Step::Wait(left));
+    assert_eq!(waiting(Duration::ZERO), disk(DiskStep::Append));
+}
+
+/// Nobody waits for it before the sink is free.
+#[test]
+fn a_run_is_opened_once_a_batch_of_it_could_go() {
+    let unopened = |sink: Hand, staged: Staged| {
+        step(move |f| {
+            f.sink = sink;
+            f.staged = staged;
+            f.runs = Runs::Unopened(f.now + PENDING);
+        })
+    };
+    assert_eq!(unopened(Hand::Free, Staged::Some), disk(DiskStep::OpenRuns));
+    assert!(matches!(unopened(Hand::Busy, Staged::Some), Step::Wait(_)));
+    assert!(matches!(
+        unopened(Hand::Free, Staged::Nothing),
+        Step::Wait(_)
+    ));
+}

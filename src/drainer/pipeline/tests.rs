@@ -229,3 +229,87 @@ fn losses_go_to_the_next_record_of_their_run_and_of_no_other() {
     let drawn = pipeline.first().unwrap();
     assert_eq!(losses(drawn), [(1, DeadLettered)]);
 }
+
+/// A record of exactly so many bytes as the pipeline counts them.
+fn sized(n: u64, size: u64) -> Record {
+    let mut record = records(n..n + 1, 0, Instant::now()).swap_remove(0);
+    let payload = usize::try_from(size - record.size()).unwrap();
+    record.bytes = Bytes::from(vec![b'x'; payload]);
+    assert_eq!(record.size(), size);
+    record
+}
+
+#[test]
+fn a_batch_may_be_exactly_as_large_as_its_bounds_and_no_larger() {
+    let half = BATCH_BYTES_MAX / 2;
+    for (sizes, entries_max, expected) in [
+        ([half, half, 100], 9, 2),
+        ([half, half + 1, 100], 9, 1),
+        ([100, 100, 100], 2, 2),
+        ([BATCH_BYTES_MAX + 1, 100, 100], 9, 1),
+    ] {
+        let mut pipeline = Pipeline::default();
+        for (n, size) in (1..).zip(sizes) {
+            pipeline.stage(sized(n, size));
+        }
+        assert_eq!(launch(&mut pipeline, entries_max), expected, "{sizes:?}");
+        let left: u64 = sizes[expected..].iter().sum();
+        assert_eq!(pipeline.staged_bytes(), left);
+    }
+}
+
+/// What comes before it goes first; then it is the first, and no matter of the pipeline any more.
+#[test]
+fn a_batch_ends_before_an_entry_that_is_too_large() {
+    let limit = 50;
+    let launch = |pipeline: &mut Pipeline| {
+        let batch = pipeline.launch(publisher(), 9, limit, LIMIT, Instant::now());
+        pipeline.land(9, Instant::now());
+        batch.map_or(0, |batch| batch.records().len())
+    };
+    let mut pipeline = Pipeline::default();
+    for (n, bytes) in (1..).zip([50, 51, 50, 50]) {
+        for record in records(n..n + 1, bytes, Instant::now()) {
+            pipeline.stage(record);
+        }
+    }
+    assert_eq!([(); 3].map(|()| launch(&mut pipeline)), [1, 3, 0]);
+}
+
+#[test]
+fn bytes_are_counted_wherever_records_leave() {
+    let size = records(1..2, 1, Instant::now())[0].size();
+    let mut pipeline = Pipeline::default();
+    stage(&mut pipeline, 1..4);
+    assert_eq!(pipeline.staged_bytes(), 3 * size);
+    assert!(pipeline.pop_front().is_some());
+    assert_eq!(pipeline.staged_bytes(), 2 * size);
+
+    let mut pipeline = Pipeline::default();
+    draw(&mut pipeline, 1..4, 1);
+    pipeline.append();
+    draw(&mut pipeline, 4..6, 1);
+    let room = |pipeline: &Pipeline| pipeline.chunk_room();
+    assert_eq!(
+        room(&pipeline),
+        (APPEND_ROWS_MAX - 2, BATCH_BYTES_MAX - 2 * size)
+    );
+    // Two of them go to the sink while they are on their way to the disk.
+    pipeline.stage_drawn(2, u64::MAX);
+    assert_eq!(
+        room(&pipeline),
+        (APPEND_ROWS_MAX - 2, BATCH_BYTES_MAX - 2 * size)
+    );
+    let tally = Tally::of(&records(1..4, 1, Instant::now()));
+    assert_eq!((tally.entries, tally.bytes), (3, 3 * size));
+}
+
+#[test]
+fn what_needs_no_reading_is_passed_over() {
+    let mut pipeline = Pipeline::default();
+    pipeline.inherit(Some(key(9)));
+    pipeline.passed(key(4));
+    assert_eq!(pipeline.read_after(), Some(key(4)));
+    pipeline.passed(key(2));
+    assert_eq!(pipeline.read_after(), Some(key(4)));
+}

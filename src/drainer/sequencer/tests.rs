@@ -115,3 +115,41 @@ fn losses_beyond_the_last_number_of_a_run_go_to_the_next() {
     assert_eq!((record.n, record.run.local), (92, 2));
     assert_eq!(losses(&record), [(91, LossReason::QueueFull)]);
 }
+
+#[test]
+fn losses_of_several_reasons_that_run_ahead_come_out_even() {
+    let mut sequencer = sequencer();
+    sequencer.number_losses(3, || lost(0, 2, 5));
+    let expected = [(2, LossReason::SpillFull), (1, LossReason::AlreadyShutdown)];
+    assert_eq!(losses(&number(&mut sequencer)), expected);
+    assert_eq!(sequencer.last_n(), 4);
+}
+
+#[test]
+fn a_run_may_get_another_publisher_and_another_past_but_keeps_its_numbers() {
+    let before = Run {
+        killed_starts: 3,
+        ..Run::clone(&run(1))
+    };
+    let mut sequencer = Sequencer::new(Arc::new(before));
+    number(&mut sequencer);
+    let publisher = PublisherId(Uuid::from_u128(77));
+    sequencer.rename(publisher);
+    let renamed = Run::clone(sequencer.run());
+    assert_eq!(
+        (renamed.publisher, renamed.id, renamed.killed_starts),
+        (publisher, run(1).id, 3)
+    );
+    let previous = PreviousRun {
+        id: RunId(Uuid::from_u128(5)),
+        last: None,
+        end: crate::event::RunEnd::Killed,
+    };
+    sequencer.follow(previous);
+    let following = sequencer.run();
+    assert_eq!(
+        (following.previous, following.killed_starts),
+        (Some(previous), 0)
+    );
+    assert_eq!(number(&mut sequencer).n, 2);
+}
