@@ -274,18 +274,19 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
 
 #[test]
 fn the_wait_ends_when_an_entry_has_been_in_memory_for_too_long() {
-    let left = Duration::from_millis(600);
-    let waiting = |left: Duration| {
+    let waiting = |passed: Duration| {
         step(move |f| {
             f.poll = PENDING * 10;
             f.disk.tick_at = f.now + PENDING * 10;
             f.sink = Hand::Busy;
             f.memory = Memory::Waiting;
-            f.waiting_since = Some(f.now + left - PENDING);
+            f.waiting_since = Some(f.now);
+            f.now += passed;
         })
     };
-    assert_eq!(waiting(left), Step::Wait(left));
-    assert_eq!(waiting(Duration::ZERO), disk(DiskStep::Append));
+    let (passed, left) = (Duration::from_millis(400), Duration::from_millis(600));
+    assert_eq!(waiting(passed), Step::Wait(left));
+    assert_eq!(waiting(PENDING), disk(DiskStep::Append));
 }
 
 /// Nobody waits for it before the sink is free.
