@@ -87,8 +87,9 @@ pub enum StreamCare {
     /// A missing stream is made; one that exists is looked at and never changed.
     #[default]
     Create,
-    /// A missing stream is made; one that exists is given what it lacks for transactions: `allow_atomic`,
-    /// `allow_rollup_hdrs`, and the subjects of cursors.
+    /// A missing stream is made; one that exists is given what it lacks for batches, `allow_atomic`, `allow_batched`,
+    /// `allow_direct` and the subjects of cursors, and made append-only: `deny_purge` and `deny_delete`, without
+    /// `allow_rollup_hdrs`. Nothing else of it is changed.
     Upgrade,
     /// A missing stream is an error; one that exists is looked at and never changed.
     Verify,

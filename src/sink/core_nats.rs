@@ -174,7 +174,7 @@ async fn permitted(connection: &mut Connection, until: Instant) -> Result<(), Si
     drop(timeout_at(until, connection.client().flush()).await);
     match connection.answer(until, pending::<()>()).await {
         Err(NoAnswer::Denied(why)) => Err(SinkError::Misconfigured(why)),
-        Ok(()) | Err(NoAnswer::Late) => Ok(()),
+        Ok(()) | Err(NoAnswer::Late | NoAnswer::Ended) => Ok(()),
     }
 }
 

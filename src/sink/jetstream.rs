@@ -1,65 +1,68 @@
 //! The sink for NATS with its `JetStream`.
 //!
-//! # Transactions
+//! # Batches with a cursor
 //!
-//! Where the stream allows atomic batches, each batch is a transaction that holds its entries and the publisher's
-//! [`cursor`]: together they are stored, or not at all. One is under way at a time, and each names the cursor that it
-//! goes on from. So entries stand in the stream **once and in order**, whatever becomes of connections, servers and
-//! processes: after any doubt the cursor is read, and a transaction that comes late is refused, because the cursor has
-//! moved. No window of time, no clock and no search is involved.
+//! Where the stream allows it, each batch holds its entries and the publisher's [`cursor`]. One is under way at a time, and
+//! each names the cursor that it goes on from. So entries are in the stream **once and in order**, whatever becomes of
+//! connections, servers and processes: after any doubt the cursor is read, and a batch that comes late is refused, because a
+//! newer cursor is there. No window of time and no clock is involved.
+//!
+//! An atomic batch is a [`transaction`]: all of it is stored, or nothing. A [`fast`] one is stored message by message, and what
+//! is stored of one that did not come to its end is found by [`recovery`]. Which is faster depends on the servers: [`rates`].
 //!
 //! # Messages
 //!
-//! Where it does not (servers before 2.12, or a stream that may not be changed), each entry is a message for itself
+//! Elsewhere (servers before 2.12, or a stream that may not be changed), each entry is a message for itself
 //! with a `Nats-Msg-Id`, and what is promised is **at least once**:
 //!
-//! - **Doubles.** An entry that was stored, but whose acknowledgement got lost, is sent again with the same id. Within
-//!   the stream's duplicate window (two minutes by default) the server stores it once; later it may stand in the stream
-//!   twice, with the same `Audit-Id`. Each such doubt is counted and logged.
-//! - **Order.** Entries are sent in order on one connection, many ahead of their acknowledgements, on a replicated stream
-//!   one at a time. As long as none is refused, that is the order of the stream. Where the server refuses one in the
-//!   middle (its limits were lowered, or it ran full and was emptied at that moment), those sent behind it may be
-//!   stored all the same: one that is sent again then stands behind them, and one that is given up is not announced by
-//!   them. A reader restores the order by `Audit-Id`.
-//! - **Late messages.** What the system had already taken over of a connection that broke may still arrive, and is then
-//!   a double as above.
+//! - **Doubles.** An entry whose acknowledgement got lost is sent again with the same id. Within the stream's duplicate window
+//!   (two minutes by default) the server stores it once; later it may be there twice, with the same `Audit-Id`. Each such
+//!   doubt is counted and logged. So may what the system had taken over of a connection that broke.
+//! - **Order.** Entries are sent in order, many ahead of their acknowledgements, on a replicated stream one at a time. Where the
+//!   server refuses one in the middle, those after it may be stored all the same: one that is sent again then comes after
+//!   them, and one that is given up is not announced by them. A reader restores the order by `Audit-Id`.
 //!
 //! # Either way
 //!
 //! A connection is never used again after it broke, or after its outcome was in doubt: the next call makes a new one.
 //! What the old one had not yet written is dropped with it.
 //!
-//! An acknowledgement says that the server has the message, not that it has synced it: what a power cut of the servers
-//! takes is said by their `sync_interval`.
+//! An acknowledgement says that the server has the message, not that it has synced it: see its `sync_interval`.
 
+mod batches;
 pub(in crate::sink) mod connection;
 mod credentials;
 mod cursor;
+mod detour;
 mod failure;
+mod fast;
 mod memory;
 pub(in crate::sink) mod message;
 mod permissions;
+mod rates;
+mod recovery;
+mod reports;
+mod size;
 mod stream;
+mod suspect;
 mod transaction;
 mod window;
+mod wire;
 
-use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
-use metrics::counter;
 use tokio::time::Instant;
 
-use self::connection::Connection;
-use self::cursor::Tip;
+use self::batches::Batches;
 use self::failure::Link;
-use self::memory::Memory;
+use self::reports::Reports;
 use self::stream::{Found, Way};
-use self::transaction::Transactions;
+use self::suspect::Suspect;
+use self::wire::Wire;
 use super::{BoxFuture, Delivery, Sink};
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::{ConfigError, SinkError};
 use crate::event::{Batch, Position, PublisherId};
-use crate::host::{self, log};
 
 /// How long `position` may take, connecting included.
 const POSITION_MAX: Duration = Duration::from_secs(5);
@@ -72,15 +75,15 @@ const POSITION_MAX: Duration = Duration::from_secs(5);
 /// the cursor that the publisher had come to in the stream before, such as `<run id>.1200; first=1; lost=3`. It connects
 /// at its first call, and makes, checks or upgrades the stream then, as [`stream_care`](NatsConfig::stream_care) says.
 ///
-/// **Transactions** are used where the stream has `allow_atomic` and `allow_rollup_hdrs` and takes the subjects of
-/// cursors (servers from 2.12 on; a stream made by this sink has all three). Each batch is stored as a whole, together
-/// with a message on `<cursor_prefix>.<publisher id>` that says how far the publisher has come, such as
-/// `{"run":"…","first":1,"last":1200,"lost":3}`: of the numbers `first` to `last` of the run, three are not in the
-/// stream.
+/// **Batches with a cursor** go where the stream has `allow_atomic` (servers from 2.12.1 on) or `allow_batched` (from 2.14.4 on)
+/// and takes the subjects of cursors; a stream made by this sink does. With each goes a message on
+/// `<cursor_prefix>.<publisher id>` that says how far the publisher has come, such as
+/// `{"run":"…","first":1,"last":1200,"lost":3,"batch":"…"}`: of the numbers `first` to `last` of the run, three are not in the
+/// stream. One with a `state` comes before the entries of its batch, or after a batch that did not come to its end. Cursors stay
+/// in the stream; the newest counts.
 ///
-/// **Elsewhere** each message has a `Nats-Msg-Id`. One whose acknowledgement got lost is sent again: inside the stream's
-/// duplicate window (two minutes by default) the server stores it once all the same, later it may stand there twice
-/// with the same `Audit-Id`. Where the server refuses an entry in the middle, those behind it may be stored before it.
+/// **Elsewhere** each message has a `Nats-Msg-Id`, by which the server knows one that is sent again, within the stream's
+/// duplicate window (two minutes by default).
 ///
 /// # Permissions
 ///
@@ -89,44 +92,50 @@ const POSITION_MAX: Duration = Duration::from_secs(5);
 /// - publish on `assembly.audit.>` (`<subject_prefix>.>`), or on what is used of it;
 /// - publish on `$JS.API.STREAM.INFO.AUDIT` (`….<stream>`);
 /// - subscribe to `_INBOX.>` (`<inbox_prefix>.>`);
-/// - for transactions, publish on `assembly.cursor.<publisher id>`, or on `assembly.cursor.>` (`<cursor_prefix>.>`), and on
-///   `$JS.API.STREAM.MSG.GET.AUDIT`;
+/// - for batches, publish on `assembly.cursor.<publisher id>`, or on `assembly.cursor.>` (`<cursor_prefix>.>`), and on
+///   `$JS.API.DIRECT.GET.AUDIT.assembly.cursor.>`; for fast ones also on `$JS.API.DIRECT.GET.AUDIT`, and where the stream lacks
+///   `allow_direct` on `$JS.API.STREAM.MSG.GET.AUDIT`: who has one of these can read everybody's entries;
 /// - publish on `$JS.API.STREAM.CREATE.AUDIT` if the stream is to be made, and on `$JS.API.STREAM.UPDATE.AUDIT` if it is
 ///   to be upgraded; neither with [`StreamCare::Verify`](crate::StreamCare::Verify).
 ///
-/// `jetstream_domain` and `jetstream_api_prefix` stand in place of `$JS.API`, as `$JS.<domain>.API` or as they are. What
-/// lacks makes the sink [misconfigured](SinkError::Misconfigured), and the error names it. Of a transaction with an entry
-/// that is not permitted nothing is stored; once it is permitted, all of it is.
+/// `jetstream_domain` and `jetstream_api_prefix` take the place of `$JS.API`, as `$JS.<domain>.API` or as they are. What
+/// lacks makes the sink [misconfigured](SinkError::Misconfigured), and the error names it; nothing is given up for it.
 #[derive(Debug)]
 pub struct JetStreamSink {
     config: NatsConfig,
-    /// Servers that earlier ones have told of.
+    /// Servers that earlier ones have named.
     discovered: Vec<NatsUrl>,
     /// Taken out for the time of a call: a call that is dropped half-way takes its connection along.
     connected: Option<Connected>,
-    /// Where a publisher's cursor stands; none after a doubt.
-    tip: Option<(PublisherId, Tip)>,
-    memory: Memory,
-    /// Since when messages without a transaction have been in doubt.
-    doubtful_since: Option<Instant>,
-    told: Told,
-    /// What the last warning about the stream said: each is told once.
-    warned: String,
+    batches: Batches,
+    suspect: Option<Suspect>,
+    /// Whether entries may be read, as recovery of fast batches must.
+    reading: Reading,
+    reports: Reports,
 }
 
 /// A connection, and what it leads to.
 #[derive(Debug)]
 struct Connected {
-    connection: Connection,
+    wire: Wire,
     found: Found,
+    /// Whether the stream may have been changed since it was looked at.
+    settings: Settings,
 }
 
-/// The state that the log has last told.
-#[derive(Debug, PartialEq)]
-enum Told {
-    Nothing,
-    Up,
-    Down(Discriminant<SinkError>),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settings {
+    Fresh,
+    Used,
+    /// Something failed that may be the settings' doing.
+    Doubtful,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Untried,
+    Permitted,
+    Denied,
 }
 
 impl JetStreamSink {
@@ -142,150 +151,185 @@ impl JetStreamSink {
             config,
             discovered: Vec::new(),
             connected: None,
-            tip: None,
-            memory: Memory::default(),
-            doubtful_since: None,
-            told: Told::Nothing,
-            warned: String::new(),
+            batches: Batches::new(),
+            suspect: None,
+            reading: Reading::Untried,
+            reports: Reports::default(),
         })
     }
 
     async fn connected(&mut self, until: Instant) -> Result<Connected, SinkError> {
-        if let Some(connected) = self.connected.take()
-            && connected.connection.is_usable()
-        {
-            return Ok(connected);
-        }
-        let mut connection = Connection::open(&self.config, &self.discovered, until).await?;
-        let found = stream::make_sure(&mut connection, &self.config, until).await?;
-        self.discovered = connection.discovered(self.config.discovered_servers);
-        self.warn_once(&found);
-        if !self.memory.meet(&found) {
-            self.tip = None;
-        }
-        Ok(Connected { connection, found })
-    }
-
-    fn warn_once(&mut self, found: &Found) {
-        let warning = found.weaknesses.join("; ");
-        if self.warned != warning && !warning.is_empty() {
-            host::call(|| counter!("aa_audit_stream_changes_total", "kind" => "weak").increment(1));
-            log::warning!(stream = %self.config.stream, "the stream weakens what is promised: {warning}");
-        }
-        self.warned = warning;
-    }
-
-    /// Logs that the connection is there, or why not, when that has changed.
-    fn tell(&mut self, server: &str, stopped: Option<&SinkError>) {
-        let now = match stopped {
-            None | Some(SinkError::Rejected(_)) => Told::Up,
-            Some(why) => Told::Down(discriminant(why)),
-        };
-        if self.told == now {
-            return;
-        }
-        match stopped.filter(|_| now != Told::Up) {
-            None => {
-                log::info!(server, stream = %self.config.stream, "NATS takes entries");
+        let mut wire = match self.connected.take() {
+            Some(connected) if connected.wire.connection.is_usable() => {
+                if connected.settings != Settings::Doubtful {
+                    return Ok(connected);
+                }
+                connected.wire
             }
-            Some(why) => log::warning!("NATS takes no entries: {why}"),
+            _ => Wire::open(&self.config, &self.discovered, until).await?,
+        };
+        let mut found = stream::make_sure(&mut wire, &self.config, until).await?;
+        if matches!(found.way, Way::Batches { fast: true, .. })
+            && !self.may_read(&mut wire, until).await?
+        {
+            found.without_fast();
+            // The server has denied something: it would end this connection's use.
+            wire = Wire::open(&self.config, &self.discovered, until).await?;
         }
-        self.told = now;
+        self.discovered = wire.connection.discovered(self.config.discovered_servers);
+        self.reports.weaknesses(&self.config.stream, &found);
+        self.batches.meet(&found);
+        Ok(Connected {
+            wire,
+            found,
+            settings: Settings::Fresh,
+        })
+    }
+
+    /// Whether entries may be read. A server that does not permit it has to be left after the attempt.
+    async fn may_read(&mut self, wire: &mut Wire, until: Instant) -> Result<bool, SinkError> {
+        if self.reading == Reading::Untried {
+            let request = format!("{}.DIRECT.GET.{}", self.config.api(), self.config.stream);
+            self.reading = match wire.ask(&request, r#"{"seq":1}"#, until).await {
+                Ok(_) => Reading::Permitted,
+                Err(SinkError::Misconfigured(_)) => Reading::Denied,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(self.reading == Reading::Permitted)
     }
 
     async fn look(&mut self, of: PublisherId) -> Result<Option<Position>, SinkError> {
         let until = Instant::now() + POSITION_MAX;
         let connected = self.connected(until).await;
-        self.tell(&server_of(&connected), connected.as_ref().err());
+        let error = connected.as_ref().err();
+        self.reports
+            .state(&self.config.stream, &server_of(&connected), error);
         let mut connected = connected?;
-        if connected.found.way != Way::Transactions {
+        if !self.batches.go(&connected.found) {
             self.connected = Some(connected);
             return Ok(None);
         }
-        self.tip = None;
-        let tip = cursor::read(&mut connected.connection, &self.config, of, until).await?;
-        self.memory.read(of, &tip);
-        self.tip = Some((of, tip));
-        self.connected = Some(connected);
-        Ok(tip.cursor.map(|cursor| cursor.position()))
+        let Connected { wire, found, .. } = &mut connected;
+        let position = self
+            .batches
+            .look(wire, found, &self.config, of, until)
+            .await;
+        if position.is_ok() {
+            self.connected = Some(connected);
+        }
+        position
     }
 
     async fn store(&mut self, batch: &Batch) -> Delivery {
+        let Some(suspect) = &self.suspect else {
+            return self.store_all(batch).await;
+        };
+        let Some(before) = suspect.before(batch) else {
+            return self.store_all(batch).await;
+        };
+        let why = suspect.why.clone();
+        let delivery = if before.records().is_empty() {
+            Delivery::all(&before)
+        } else {
+            self.store_all(&before).await
+        };
+        if delivery.stopped.is_some() {
+            return delivery;
+        }
+        self.suspect = None;
+        Delivery::stopped(delivery.stored, SinkError::Rejected(why))
+    }
+
+    async fn store_all(&mut self, batch: &Batch) -> Delivery {
         let until = Instant::now() + batch.limit();
         let mut connected = self.connected(until).await;
         let server = server_of(&connected);
         let delivery = match &mut connected {
             Err(why) => Delivery::stopped(0, why.clone()),
             Ok(to) => {
-                let (delivery, link) = match to.found.way {
-                    Way::Transactions => self.transact(to, batch, until).await,
-                    Way::Messages {
-                        duplicate_window, ..
-                    } => {
-                        self.tell_doubles(duplicate_window);
-                        let outcome = window::deliver(to, &self.config, batch, until).await;
-                        self.note_doubt(outcome.1);
-                        outcome
+                let (mut delivery, link) = self.store_in(to, batch, until).await;
+                if let Some(stopped) = &mut delivery.stopped {
+                    explain(stopped, &mut to.wire).await;
+                    let suspect = Suspect::of_end(batch, delivery.stored, stopped);
+                    self.suspect = suspect.or(self.suspect.take());
+                }
+                match &delivery.stopped {
+                    None => to.settings = Settings::Used,
+                    Some(SinkError::Rejected(why)) => {
+                        if link == Link::Sound && to.settings == Settings::Used {
+                            let changed = self.look_again(to, why, until).await;
+                            delivery.stopped = changed.or(delivery.stopped);
+                        }
                     }
-                };
+                    Some(_) => to.settings = Settings::Doubtful,
+                }
                 if link == Link::Sound {
                     self.connected = connected.ok();
                 }
                 delivery
             }
         };
-        self.tell(&server, delivery.stopped.as_ref());
+        let stopped = delivery.stopped.as_ref();
+        self.reports.state(&self.config.stream, &server, stopped);
         delivery
     }
 
-    async fn transact(
+    async fn store_in(
         &mut self,
         to: &mut Connected,
         batch: &Batch,
         until: Instant,
     ) -> (Delivery, Link) {
-        let publisher = batch.publisher();
-        // Taken out: a call that is dropped half-way leaves a doubt.
-        let tip = self.tip.take().filter(|(of, _)| *of == publisher);
-        let mut tip = tip.map(|(_, tip)| tip);
-        let transactions = Transactions {
-            connection: &mut to.connection,
-            found: &to.found,
-            config: &self.config,
-            batch,
-            until,
-        };
-        let outcome = transactions.store(&mut tip).await;
-        if let Some(tip) = tip {
-            self.memory.acknowledged(publisher, &tip);
-            self.tip = Some((publisher, tip));
+        if self.batches.go(&to.found) {
+            let Connected { wire, found, .. } = to;
+            let suspect = &mut self.suspect;
+            let batches = &mut self.batches;
+            return batches
+                .store(wire, found, &self.config, suspect, batch, until)
+                .await;
         }
+        self.reports.late(to.found.duplicate_window);
+        let outcome = window::deliver(to, &self.config, batch, until).await;
+        self.reports.doubt(outcome.1);
         outcome
     }
 
-    fn note_doubt(&mut self, link: Link) {
-        self.doubtful_since = match link {
-            Link::Sound => None,
-            Link::Doubtful => self.doubtful_since.or_else(|| Some(Instant::now())),
+    /// Before an entry becomes a dead letter: perhaps the stream takes it by now. Returns what to say instead, if so.
+    async fn look_again(
+        &mut self,
+        to: &mut Connected,
+        why: &str,
+        until: Instant,
+    ) -> Option<SinkError> {
+        let found = match stream::make_sure(&mut to.wire, &self.config, until).await {
+            Ok(found) => found,
+            Err(error) => return Some(error),
         };
+        to.settings = Settings::Fresh;
+        let same = found.takes_as(&to.found);
+        to.found = found;
+        (!same).then(|| {
+            SinkError::Unavailable(format!("the settings of the stream have changed: {why}"))
+        })
     }
+}
 
-    /// What was in doubt for longer than the stream recognises ids may be stored again.
-    fn tell_doubles(&mut self, duplicate_window: Duration) {
-        let late = |since: &Instant| since.elapsed() > duplicate_window;
-        if self.doubtful_since.take_if(|since| late(since)).is_some() {
-            host::call(|| counter!("aa_audit_late_resends_total").increment(1));
-            log::warning!(
-                "entries in doubt are sent again behind the stream's duplicate window: some may be stored twice, under the same ids"
-            );
-        }
+/// Adds what the server has said, if the connection broke.
+async fn explain(error: &mut SinkError, wire: &mut Wire) {
+    if let SinkError::Unknown(why) | SinkError::Unavailable(why) = error
+        && !wire.connection.is_usable()
+        && let Some(said) = wire.connection.last_words().await
+    {
+        *why = format!("{why}; the server said: {said}");
     }
 }
 
 fn server_of(connected: &Result<Connected, SinkError>) -> String {
-    connected
-        .as_ref()
-        .map_or_else(|_| String::new(), |it| it.connection.server().to_owned())
+    connected.as_ref().map_or_else(
+        |_| String::new(),
+        |it| it.wire.connection.server().to_owned(),
+    )
 }
 
 impl Sink for JetStreamSink {

@@ -76,7 +76,8 @@ fn a_signal_at_the_cap_leaves_the_rest_unread_for_the_next_run() {
         "config.toml",
         "[spillring]\nspill_bytes_max = 1048576\nshutdown_max = \"100ms\"\n",
     );
-    let entries = fs::read_to_string(SESSIONS).unwrap().repeat(2);
+    // More than the spill at its cap and a batch in memory can take.
+    let entries = fs::read_to_string(SESSIONS).unwrap().repeat(5);
     bench.write("input", &entries);
     let arguments = [
         "run",

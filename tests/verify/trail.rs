@@ -108,9 +108,9 @@ pub(super) fn places(trail: &[Message]) -> Vec<usize> {
     (0..trail.len()).filter(at).collect()
 }
 
-/// Where the only cursor stands.
+/// Where the newest cursor is.
 pub(super) fn cursor(trail: &[Message]) -> usize {
-    let mut all = 0..trail.len();
+    let mut all = (0..trail.len()).rev();
     all.find(|at| trail[*at].subject.starts_with("assembly.cursor."))
         .unwrap()
 }

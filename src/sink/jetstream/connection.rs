@@ -68,6 +68,8 @@ pub(in crate::sink) enum NoAnswer {
     Denied(String),
     /// It was silent.
     Late,
+    /// The connection has ended.
+    Ended,
 }
 
 impl Connection {
@@ -160,6 +162,16 @@ impl Connection {
     /// The largest payload, headers included, that the server takes. A server may change it at any time.
     pub(in crate::sink) fn payload_max(&self) -> usize {
         self.client.server_info().max_payload
+    }
+
+    /// The version of the server; zeros if it is none that is understood.
+    pub(super) fn server_version(&self) -> (u64, u64, u64) {
+        let version = self.client.server_info().version;
+        let mut parts = version
+            .split(['.', '-'])
+            .map(|part| part.parse().unwrap_or(0));
+        let mut next = || parts.next().unwrap_or(0);
+        (next(), next(), next())
     }
 
     /// The servers that this one has told of.

@@ -6,18 +6,28 @@
 use std::error::Error;
 use std::io;
 
+use async_nats::client::{PublishError, PublishErrorKind};
 use async_nats::jetstream;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::{ConnectError, ConnectErrorKind, ServerError, rustls};
 
+use super::connection::NoAnswer;
+use super::stream::Found;
+use super::wire::Ack;
 use crate::config::NatsConfig;
 use crate::error::SinkError;
+
+/// The cursor is not the one that was expected.
+pub(super) const STALE: u64 = 10_071;
+/// The same, while another batch with that cursor is under way.
+pub(super) const OVERTAKEN: u64 = 10_164;
 
 /// A record was not stored.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: SinkError,
     pub(super) link: Link,
+    /// The whole limit passed without an answer.
+    pub(super) timed_out: bool,
 }
 
 /// What a delivery leaves the connection like.
@@ -38,10 +48,21 @@ impl Link {
     }
 }
 
+impl Failure {
+    /// The same, if nothing was stored for certain.
+    pub(super) fn unavailable(self) -> Self {
+        Self {
+            error: SinkError::Unavailable(self.error.to_string()),
+            ..self
+        }
+    }
+}
+
 fn sound(error: SinkError) -> Failure {
     Failure {
         error,
         link: Link::Sound,
+        timed_out: false,
     }
 }
 
@@ -49,6 +70,7 @@ fn doubtful(error: SinkError) -> Failure {
     Failure {
         error,
         link: Link::Doubtful,
+        timed_out: false,
     }
 }
 
@@ -61,10 +83,17 @@ pub(super) fn misconfigured(why: String) -> Failure {
 }
 
 /// Another stream captures our subjects.
-pub(super) fn foreign(stream: &str, config: &NatsConfig) -> Failure {
+pub(super) fn foreign(ack: &Ack, found: &Found, config: &NatsConfig) -> Failure {
+    let name = |stream: &str, domain: &str| match domain {
+        "" => format!("the stream {stream}"),
+        domain => format!("the stream {stream} of the domain {domain}"),
+    };
     misconfigured(format!(
-        "the stream {stream} took the entry instead of {}: two streams claim subjects below {} or {}; mend their subjects",
-        config.stream, config.subject_prefix, config.cursor_prefix
+        "{} took the entry instead of {}: two streams claim subjects below {} or {}; change their subjects",
+        name(&ack.stream, &ack.domain),
+        name(&config.stream, &found.domain),
+        config.subject_prefix,
+        config.cursor_prefix
     ))
 }
 
@@ -77,36 +106,49 @@ pub(super) fn broken(why: &str) -> Failure {
 
 /// The whole limit passed.
 pub(super) fn silent() -> Failure {
-    doubtful(SinkError::Unknown(
-        "the NATS server did not acknowledge within the time limit".to_owned(),
+    let text = "the NATS server did not acknowledge within the time limit";
+    Failure {
+        timed_out: true,
+        ..doubtful(SinkError::Unknown(text.to_owned()))
+    }
+}
+
+/// Nobody takes messages on the subject.
+pub(super) fn no_stream() -> Failure {
+    doubtful(SinkError::Unavailable(
+        "no stream took the entry: it is missing, has no leader, or JetStream is off".to_owned(),
     ))
 }
 
-/// The server's own word on a publish, if that is what failed.
-pub(super) fn said(error: &PublishError) -> Option<&jetstream::Error> {
-    error.source().and_then(|source| source.downcast_ref())
-}
-
-/// A publish that the server answered, or that the client refused to send.
-pub(super) fn of_publish(error: &PublishError) -> Failure {
+/// A message that the client did not send.
+pub(super) fn unsent(error: &PublishError) -> Failure {
     match error.kind() {
-        PublishErrorKind::StreamNotFound => doubtful(SinkError::Unavailable(
-            "no stream took the entry: it is missing, has no leader, or JetStream is off"
-                .to_owned(),
-        )),
         PublishErrorKind::MaxPayloadExceeded => {
             rejected(format!("{error}: raise `max_payload` of the NATS servers"))
         }
-        PublishErrorKind::TimedOut => silent(),
-        PublishErrorKind::BrokenPipe => broken("no acknowledgement can come any more"),
-        PublishErrorKind::WrongLastMessageId
-        | PublishErrorKind::WrongLastSequence
-        | PublishErrorKind::MaxAckPending
-        | PublishErrorKind::Other => match said(error) {
-            Some(said) => sound(of_server(said)),
-            None => broken(&error.to_string()),
-        },
+        PublishErrorKind::InvalidSubject => rejected(error.to_string()),
+        PublishErrorKind::Send => broken(&error.to_string()),
     }
+}
+
+/// No answer came.
+pub(super) fn unanswered(why: NoAnswer) -> Failure {
+    match why {
+        NoAnswer::Denied(why) => misconfigured(why),
+        NoAnswer::Late => silent(),
+        NoAnswer::Ended => broken("no acknowledgement can come any more"),
+    }
+}
+
+/// At which sequence the newest cursor is, as a refusal of a [stale](STALE) one says; 0 is none.
+pub(super) fn newest(said: &str) -> Option<u64> {
+    let (_, rest) = said.split_once("wrong last sequence: ")?;
+    rest.split(' ').next()?.parse().ok()
+}
+
+/// An error that the server answered to a message.
+pub(super) fn of_answer(error: &jetstream::Error) -> Failure {
+    sound(of_server(error))
 }
 
 /// An error that the server answered.
@@ -118,6 +160,9 @@ fn classified(code: u64, said: &str) -> SinkError {
     let with = |hint: &str| format!("JetStream said: {said}{hint}");
     match code {
         10077 if said.contains("large") => SinkError::Rejected(with("")),
+        10077 if said.contains("per subject") => {
+            SinkError::Rejected(with(": raise the stream's `max_msgs_per_subject`"))
+        }
         10077 if said.contains("maximum") => SinkError::Unavailable(with(
             ": the stream is full; raise its limits or let it discard old messages",
         )),
@@ -126,13 +171,13 @@ fn classified(code: u64, said: &str) -> SinkError {
         10002 => SinkError::Unavailable(with(
             ": the account is at its limits; raise them or remove data",
         )),
-        10071 | 10176 | 10199 | 10201 | 10208 => SinkError::Unknown(with("")),
+        10071 | 10164 | 10176 | 10199 | 10201 | 10208 => SinkError::Unknown(with("")),
         10109 => SinkError::Misconfigured(with(
             ": a sealed stream takes nothing more; name another one",
         )),
         10039 => SinkError::Misconfigured(with(": switch JetStream on for the account")),
         10065 => SinkError::Misconfigured(with(
-            ": another stream claims the subjects; name that one, or mend its subjects",
+            ": another stream claims the subjects; name that one, or change its subjects",
         )),
         10060 | 10174 | 10185 | 10205 => SinkError::Misconfigured(with("")),
         // A stream that cannot be made as it is asked for: bad request or configuration, too many replicas.
@@ -231,6 +276,7 @@ mod tests {
             (10077, "maximum messages exceeded", unavailable),
             (10077, "maximum bytes exceeded", unavailable),
             (10077, "message to large", rejected),
+            (10077, "maximum messages per subject exceeded", rejected),
             (10077, "no space left on device", unavailable),
             (10002, "resource limits exceeded for account", unavailable),
             (10054, "message size exceeds maximum allowed", rejected),

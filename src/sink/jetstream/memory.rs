@@ -1,21 +1,54 @@
 //! What was last known of the stream, to notice when it was changed behind our back.
 //!
-//! Whatever is found, the publisher goes on behind what was acknowledged: entries that the stream had once
+//! Whatever is found, the publisher goes on after what was acknowledged: entries that the stream had once
 //! acknowledged and then lost are not sent again, since nobody keeps them, and the reader's rule shows the jump.
 
 use metrics::counter;
+use uuid::Uuid;
 
 use super::cursor::Tip;
 use super::stream::Found;
 use crate::event::PublisherId;
 use crate::host::{self, log};
 
+/// How many batches may be in doubt at once. Each is either stored before the next one, or refused.
+const SENT_MAX: usize = 64;
+
+/// How often a cursor that is older than a known one is taken for that of a replica which is behind. Then it is what there is.
+const OLD_READS_MAX: u32 = 20;
+
 /// What the sink remembers for as long as it lives.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     created: Option<String>,
+    /// The newest message that the stream was known to have.
     last_sequence: u64,
     cursor: Option<(PublisherId, Tip)>,
+    /// Batches that were sent since the cursor was known.
+    sent: Vec<Uuid>,
+    /// A replica that knows less is behind.
+    sequence_min: u64,
+    old_reads: u32,
+    /// Whether messages of the stream expire.
+    expires: bool,
+}
+
+/// Whose cursor was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    Ours,
+    /// A batch that this process has not sent: somebody else is publishing under this id.
+    Anothers,
+    /// It is known that there is a newer one.
+    Old,
+}
+
+/// Whether a batch was refused for what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    Rightly,
+    /// It went on from the newest cursor that there can be.
+    Absurdly,
 }
 
 /// Something that happened to the stream.
@@ -28,44 +61,126 @@ enum Change {
 }
 
 impl Memory {
-    /// The stream at a new connection. Answers whether it is as it was.
+    /// The stream as it was looked at. Returns whether it is as it was.
     pub(super) fn meet(&mut self, found: &Found) -> bool {
         let created = self.created.replace(found.created.clone());
         let change = if created.is_some_and(|created| created != found.created) {
-            self.cursor = None;
             Some(Change::Recreated)
         } else {
             (found.last_sequence < self.last_sequence).then_some(Change::WentBack)
         };
         if let Some(change) = change {
-            self.tell(change);
+            self.tell(
+                change,
+                self.last_sequence - found.last_sequence.min(self.last_sequence),
+            );
+            self.sequence_min = 0;
+            self.cursor = None;
         }
         self.last_sequence = found.last_sequence;
+        self.expires = found.expires;
         change.is_none()
     }
 
-    /// The cursor as it was read.
-    pub(super) fn read(&mut self, publisher: PublisherId, tip: &Tip) {
-        if let Some((_, known)) = self.cursor.filter(|(of, _)| *of == publisher) {
-            match tip.cursor {
-                None if known.cursor.is_some() => self.tell(Change::CursorGone),
-                Some(_) if tip.sequence < known.sequence => self.tell(Change::CursorWentBack),
+    /// The cursor as it was read, perhaps from a replica that is behind.
+    pub(super) fn read(&mut self, publisher: PublisherId, tip: &Tip) -> Whose {
+        let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);
+        let known = known.map(|(_, tip)| tip.clone());
+        let least = known.as_ref().map_or(0, |known| known.sequence);
+        let gone = tip.cursor.is_none() && self.expires;
+        if tip.sequence < least.max(self.sequence_min) && !gone {
+            self.old_reads += 1;
+            if self.old_reads < OLD_READS_MAX {
+                return Whose::Old;
+            }
+        }
+        let whose = known
+            .as_ref()
+            .map_or(Whose::Ours, |known| self.whose(known, tip));
+        if let Some(known) = &known {
+            match &tip.cursor {
+                None if known.cursor.is_some() && self.expires => {
+                    log::info!(
+                        "the cursor has expired with its stream's messages: going on after what was acknowledged"
+                    );
+                }
+                None if known.cursor.is_some() => self.tell(Change::CursorGone, 0),
+                Some(_) if tip.sequence < known.sequence => self.tell(Change::CursorWentBack, 0),
                 _ => {}
             }
         }
-        self.acknowledged(publisher, tip);
+        if whose == Whose::Ours {
+            self.remember(publisher, tip);
+        } else {
+            self.cursor = None;
+        }
+        whose
     }
 
-    /// The cursor as it was written.
-    pub(super) fn acknowledged(&mut self, publisher: PublisherId, tip: &Tip) {
-        self.cursor = Some((publisher, *tip));
+    /// Whose the cursor is that was read, if another one was known.
+    fn whose(&self, known: &Tip, tip: &Tip) -> Whose {
+        let batch = |tip: &Tip| tip.cursor.as_ref().and_then(|cursor| cursor.batch);
+        match batch(tip) {
+            Some(id)
+                if tip.sequence > known.sequence
+                    && !self.sent.contains(&id)
+                    && batch(known) != Some(id) =>
+            {
+                Whose::Anothers
+            }
+            _ => Whose::Ours,
+        }
+    }
+
+    /// A batch is about to be sent.
+    pub(super) fn sent(&mut self, batch: Uuid) {
+        if self.sent.len() == SENT_MAX {
+            self.sent.remove(0);
+        }
+        self.sent.push(batch);
+    }
+
+    /// The cursor as it was written, and the newest message of its batch.
+    pub(super) fn acknowledged(&mut self, publisher: PublisherId, tip: &Tip, last: u64) {
+        self.remember(publisher, tip);
+        self.sent.clear();
+        self.last_sequence = self.last_sequence.max(last);
+    }
+
+    /// A batch that went on from the cursor at `expected` was refused, because the newest is at another place. Returns whether
+    /// that can be: what was read is never newer than what there is.
+    pub(super) fn refused(&mut self, expected: u64, newest: Option<u64>) -> Refused {
+        match newest {
+            Some(newest) if newest <= expected => Refused::Absurdly,
+            newest => {
+                self.sequence_min = newest.unwrap_or(0);
+                Refused::Rightly
+            }
+        }
+    }
+
+    /// The cursor as recovery has left it.
+    pub(super) fn recovered(&mut self, publisher: PublisherId, tip: &Tip) {
+        self.remember(publisher, tip);
+        self.sent.clear();
+    }
+
+    fn remember(&mut self, publisher: PublisherId, tip: &Tip) {
+        self.cursor = Some((publisher, tip.clone()));
+        self.sequence_min = 0;
+        self.old_reads = 0;
         self.last_sequence = self.last_sequence.max(tip.sequence);
     }
 
-    fn tell(&self, change: Change) {
+    /// `gone` messages at the least are no longer there.
+    fn tell(&self, change: Change, gone: u64) {
         let (kind, text) = change.told();
         host::call(|| counter!("aa_audit_stream_changes_total", "kind" => kind).increment(1));
-        log::error!(last_sequence = self.last_sequence, "{text}");
+        log::error!(
+            last_sequence = self.last_sequence,
+            messages_gone = gone,
+            "{text}"
+        );
     }
 }
 
@@ -74,21 +189,21 @@ impl Change {
         match self {
             Self::Recreated => (
                 "recreated",
-                "the stream was deleted and made anew: what it had acknowledged is gone; going on behind that",
+                "the stream was deleted and made anew: what it had acknowledged is gone; going on after that",
             ),
             Self::WentBack => (
                 "went_back",
-                "the stream ends before what it had acknowledged: its servers have lost entries; going on behind them",
+                "the stream ends before what it had acknowledged: its servers have lost entries; going on after them",
             ),
             Self::CursorGone => (
                 "cursor_gone",
-                "the cursor is gone from the stream, purged or expired: going on behind what was acknowledged; what was \
+                "the cursor is gone from the stream, purged or expired: going on after what was acknowledged; what was \
                  in doubt is sent again",
             ),
             Self::CursorWentBack => (
                 "cursor_went_back",
-                "the cursor stands before what the stream had acknowledged: its servers have lost entries; going on \
-                 behind them",
+                "the cursor is before what the stream had acknowledged: its servers have lost entries; going on \
+                 after them",
             ),
         }
     }

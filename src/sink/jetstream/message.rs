@@ -3,7 +3,8 @@
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
-use super::cursor::Cursor;
+use super::connection::Connection;
+use super::cursor::Account;
 use super::stream::{Found, covers};
 use crate::config::NatsConfig;
 use crate::event::Record;
@@ -25,6 +26,15 @@ pub(super) struct Limits<'a> {
     pub(super) found: &'a Found,
     /// The largest payload, headers included, that the server takes.
     pub(super) payload_max: usize,
+}
+
+impl<'a> Limits<'a> {
+    pub(super) fn of(found: &'a Found, connection: &Connection) -> Self {
+        Self {
+            found,
+            payload_max: connection.payload_max(),
+        }
+    }
 }
 
 impl Message {
@@ -49,11 +59,11 @@ impl Message {
     }
 
     /// At the beginning of a run it also tells how far the publisher had come in the stream before.
-    pub(super) fn after(mut self, cursor: Option<Cursor>) -> Self {
-        if let Some(cursor) = cursor
+    pub(super) fn after(mut self, account: Option<Account>) -> Self {
+        if let Some(account) = account
             && self.headers.get(RUN).is_some()
         {
-            self.headers.insert("Audit-After", cursor.to_string());
+            self.headers.insert("Audit-After", account.to_string());
         }
         self
     }

@@ -1,158 +1,143 @@
 //! The stream: made if it is missing, looked at, changed only if that is asked for.
 
 mod look;
+mod settings;
 mod subjects;
 
-use std::error::Error;
-
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{
-    CreateStreamErrorKind, GetStreamErrorKind, RequestError, RequestErrorKind,
-};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::connection::{Connection, NoAnswer};
 use super::failure;
+use super::wire::Wire;
 use crate::config::{NatsConfig, StreamCare, StreamStorage};
 use crate::error::SinkError;
 use crate::host::log;
 pub(super) use look::{Found, Way};
+pub(super) use settings::Info;
 pub(super) use subjects::covers;
+
+/// Since when fast batches are numbered by the term of their leader.
+const FAST_SINCE: (u64, u64, u64) = (2, 14, 4);
 
 /// Finds the stream, or makes it, upgrades it if that is asked for, and looks whether it will take our entries.
 pub(super) async fn make_sure(
-    connection: &mut Connection,
+    wire: &mut Wire,
     config: &NatsConfig,
     until: Instant,
 ) -> Result<Found, SinkError> {
-    let mut info = match find(connection, config, until).await? {
+    let server = wire.connection.server_version();
+    let mut info = match find(wire, config, until).await? {
         Some(info) => info,
         None => match config.stream_care {
-            StreamCare::Create | StreamCare::Upgrade => make(connection, config, until).await?,
+            StreamCare::Create | StreamCare::Upgrade => {
+                make(wire, config, until).await?;
+                // Whoever makes a stream is not told everything of it.
+                find(wire, config, until).await?.ok_or_else(vanished)?
+            }
             StreamCare::Verify => {
                 return Err(SinkError::Misconfigured(format!(
-                    "there is no stream {}: make it with the subject {}, or set `stream_care` to \"create\"",
+                    "there is no stream {}: make it with the subjects {} and {}, or set `stream_care` to \"create\"",
                     config.stream,
-                    entries(config)
+                    entries(config),
+                    cursors(config)
                 )));
             }
         },
     };
-    let lacks = look::lacks(&info.config, config);
-    if config.stream_care == StreamCare::Upgrade && !lacks.is_empty() {
-        info = upgrade(connection, config, info, &lacks, until).await?;
+    if config.stream_care == StreamCare::Upgrade {
+        info = upgrade(wire, config, info, until).await?;
     }
-    look::look(&info, config)
+    look::look(&info, config, server)
 }
 
 async fn find(
-    connection: &mut Connection,
+    wire: &mut Wire,
     config: &NatsConfig,
     until: Instant,
 ) -> Result<Option<Info>, SinkError> {
-    let context = connection.context(until.saturating_duration_since(Instant::now()));
-    let found = connection
-        .answer(until, context.get_stream(&config.stream))
-        .await;
-    match found.map_err(unanswered)? {
-        Ok(stream) => Ok(Some(stream.cached_info().clone())),
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(said) => match said.error_code() {
-                ErrorCode::STREAM_NOT_FOUND => Ok(None),
-                _ => Err(failure::of_server(&said)),
-            },
-            _ => Err(of_request(error.source(), &error.to_string())),
-        },
+    let request = format!("{}.STREAM.INFO.{}", config.api(), config.stream);
+    match wire.request(&request, "", until).await? {
+        Ok(info) => Ok(Some(info)),
+        Err(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+        Err(said) => Err(failure::of_server(&said)),
     }
 }
 
 /// Makes the stream. Another publisher may be quicker: then theirs is taken.
-async fn make(
-    connection: &mut Connection,
-    config: &NatsConfig,
-    until: Instant,
-) -> Result<Info, SinkError> {
-    let context = connection.context(until.saturating_duration_since(Instant::now()));
-    let made = connection
-        .answer(until, context.create_stream(wanted(config)))
-        .await;
-    let error = match made.map_err(unanswered)? {
-        Ok(stream) => {
-            log::info!(stream = %config.stream, "made the stream");
-            return Ok(stream.cached_info().clone());
-        }
-        Err(error) => error,
-    };
-    match error.kind() {
-        CreateStreamErrorKind::JetStream(said) => match said.error_code() {
-            ErrorCode::STREAM_NAME_EXIST => {
-                let found = find(connection, config, until).await?;
-                found.ok_or_else(|| failure::of_server(&said))
-            }
-            _ => Err(failure::of_server(&said)),
-        },
-        _ => Err(of_request(error.source(), &error.to_string())),
+async fn make(wire: &mut Wire, config: &NatsConfig, until: Instant) -> Result<(), SinkError> {
+    let request = format!("{}.STREAM.CREATE.{}", config.api(), config.stream);
+    let fast = wire.connection.server_version() >= FAST_SINCE;
+    let wanted = wanted(config, fast).to_string();
+    match wire.request::<Info>(&request, wanted, until).await? {
+        Ok(_) => log_made(config),
+        Err(said) if said.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
+        Err(said) => return Err(failure::of_server(&said)),
     }
+    Ok(())
 }
 
-/// Gives the stream what it lacks for transactions. A server that refuses leaves it as it is.
+fn vanished() -> SinkError {
+    SinkError::Unavailable("the stream was made, and is gone again".to_owned())
+}
+
+/// Says which limits the stream has, and which settings change them.
+fn log_made(config: &NatsConfig) {
+    let age = config.stream_max_age;
+    log::info!(
+        stream = %config.stream,
+        stream_replicas = config.stream_replicas,
+        stream_max_age = %age.map_or("for ever".to_owned(), |age| format!("{age:?}")),
+        stream_max_bytes = %config.stream_max_bytes.map_or("no bound".to_owned(), |max| max.to_string()),
+        "made the stream; `stream_replicas`, `stream_max_age` and `stream_max_bytes` count only when it is made"
+    );
+}
+
+/// Gives the stream what it lacks, and takes from it what would let others erase entries. All else stays as it is, known
+/// here or not. A server that refuses leaves it as it is.
 async fn upgrade(
-    connection: &mut Connection,
+    wire: &mut Wire,
     config: &NatsConfig,
-    info: Info,
-    lacks: &[String],
+    mut info: Info,
     until: Instant,
 ) -> Result<Info, SinkError> {
-    let mut wanted = info.config.clone();
-    wanted.allow_atomic_publish = true;
-    wanted.allow_rollup = true;
-    let cursors = cursors(config);
-    if !wanted
-        .subjects
-        .iter()
-        .any(|theirs| covers(theirs, &cursors))
-    {
-        wanted.subjects.push(cursors);
+    let before = info.config.clone();
+    let mut set = |key: &str, value: Value| {
+        if let Some(config) = info.config.as_object_mut() {
+            config.insert(key.to_owned(), value);
+        }
+    };
+    set("allow_atomic", json!(true));
+    if wire.connection.server_version() >= FAST_SINCE {
+        set("allow_batched", json!(true));
     }
-    let context = connection.context(until.saturating_duration_since(Instant::now()));
-    let updated = connection
-        .answer(until, context.update_stream(wanted))
-        .await;
-    match updated.map_err(unanswered)? {
-        Ok(updated) => {
-            log::info!(stream = %config.stream, "upgraded the stream: it lacked {}", lacks.join(", "));
-            Ok(updated)
+    set("allow_direct", json!(true));
+    set("allow_rollup_hdrs", json!(false));
+    set("deny_delete", json!(true));
+    set("deny_purge", json!(true));
+    let cursors = cursors(config);
+    let subjects = before["subjects"].as_array().cloned().unwrap_or_default();
+    let covered = |theirs: &Value| theirs.as_str().is_some_and(|it| covers(it, &cursors));
+    if !subjects.iter().any(covered) {
+        let more = subjects.into_iter().chain([json!(cursors)]).collect();
+        set("subjects", Value::Array(more));
+    }
+    if info.config == before {
+        return Ok(info);
+    }
+    let request = format!("{}.STREAM.UPDATE.{}", config.api(), config.stream);
+    let wanted = info.config.to_string();
+    match wire.request(&request, wanted, until).await? {
+        Ok(Info { config: now, .. }) => {
+            log::info!(stream = %config.stream, "upgraded the stream");
+            info.config = now;
+            Ok(info)
         }
         Err(error) => {
             log::warning!(stream = %config.stream, %error, "the stream cannot be upgraded");
+            info.config = before;
             Ok(info)
         }
-    }
-}
-
-fn unanswered(why: NoAnswer) -> SinkError {
-    match why {
-        NoAnswer::Denied(why) => SinkError::Misconfigured(why),
-        NoAnswer::Late => silent(),
-    }
-}
-
-fn silent() -> SinkError {
-    SinkError::Unavailable("JetStream did not answer within the time limit".to_owned())
-}
-
-fn of_request(source: Option<&(dyn Error + 'static)>, text: &str) -> SinkError {
-    let kind = source
-        .and_then(|source| source.downcast_ref::<RequestError>())
-        .map(RequestError::kind);
-    match kind {
-        Some(RequestErrorKind::TimedOut) => silent(),
-        Some(RequestErrorKind::NoResponders) => SinkError::Unavailable(
-            "nobody answers for JetStream: switch it on at the servers, or wait for their leader"
-                .to_owned(),
-        ),
-        _ => SinkError::Unavailable(format!("the stream cannot be looked at: {text}")),
     }
 }
 
@@ -166,24 +151,31 @@ fn cursors(config: &NatsConfig) -> String {
     format!("{}.>", config.cursor_prefix)
 }
 
-fn wanted(config: &NatsConfig) -> Config {
-    Config {
-        name: config.stream.clone(),
-        subjects: vec![entries(config), cursors(config)],
-        storage: match config.stream_storage {
-            StreamStorage::File => StorageType::File,
-            StreamStorage::Memory => StorageType::Memory,
+fn wanted(config: &NatsConfig, fast: bool) -> Value {
+    let age = config.stream_max_age.unwrap_or_default();
+    let mut wanted = json!({
+        "name": config.stream,
+        "subjects": [entries(config), cursors(config)],
+        "retention": "limits",
+        "storage": match config.stream_storage {
+            StreamStorage::File => "file",
+            StreamStorage::Memory => "memory",
         },
-        num_replicas: config.stream_replicas,
-        max_age: config.stream_max_age.unwrap_or_default(),
-        max_bytes: config
-            .stream_max_bytes
-            .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        "num_replicas": config.stream_replicas,
+        "max_age": u64::try_from(age.as_nanos()).unwrap_or(u64::MAX >> 1),
+        "max_bytes": config.stream_max_bytes.map_or(-1, |max| i64::try_from(max).unwrap_or(i64::MAX)),
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "max_consumers": -1,
         // An audit trail that is full refuses, so that the publisher keeps what is new; it deletes nothing.
-        discard: DiscardPolicy::New,
-        allow_direct: true,
-        allow_atomic_publish: true,
-        allow_rollup: true,
-        ..Config::default()
+        "discard": "new",
+        "deny_delete": true,
+        "deny_purge": true,
+        "allow_direct": true,
+        "allow_atomic": true,
+    });
+    if fast {
+        wanted["allow_batched"] = json!(true);
     }
+    wanted
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod access;
+mod append_only;
+mod fast;
 mod logs;
 mod messages;
 mod operator;
@@ -10,6 +12,7 @@ mod options;
 mod outages;
 mod permissions;
 mod secrets;
+mod settings;
 mod streams;
 #[path = "../../../tests/support/mod.rs"]
 mod support;

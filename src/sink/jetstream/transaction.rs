@@ -11,26 +11,23 @@
 //! Only where the server has said that it does not permit something, nothing more is tried: whom to let in is no matter of
 //! one entry, and what is not stored now is stored when that is mended.
 
-use std::future::IntoFuture;
-use std::time::Duration;
+use async_nats::jetstream;
+use tokio::time::{Duration, Instant, timeout};
+use uuid::Uuid;
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
-use async_nats::jetstream::publish::PublishAck;
-use tokio::time::{Instant, timeout, timeout_at};
-
-use super::connection::{Connection, NoAnswer};
-use super::cursor::{self, Cursor, Tip};
+use super::cursor::{Account, Cursor, Tip};
+use super::detour::Detour;
 use super::failure::{self, Failure, Link};
+use super::memory::{Memory, Refused};
 use super::message::{Limits, Message};
+use super::size::Size;
 use super::stream::Found;
+use super::wire::{Ack, Wire};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{Batch, Record, fresh_uuid};
 use crate::sink::Delivery;
 
-/// How many entries a transaction has at the most: with the cursor as many messages as a server takes by default.
-const ENTRIES_MAX: usize = 999;
 /// How long the answer to a first message is waited for once the commit has failed: it was given before.
 const FIRST_ANSWER_MAX: Duration = Duration::from_millis(250);
 
@@ -42,16 +39,19 @@ const ENVELOPE: usize =
 const INCOMPLETE: u64 = 10_176;
 /// A transaction has more messages than the server takes.
 const TOO_MANY: u64 = 10_199;
-/// The cursor is not the one that was expected.
-const STALE: u64 = 10_071;
-/// The same, while another transaction with that cursor is under way.
-const OVERTAKEN: u64 = 10_164;
+
+/// Tokens of the two messages that are answered.
+const FIRST: &str = "first";
+const LAST: &str = "last";
 
 pub(super) struct Transactions<'a> {
-    pub(super) connection: &'a mut Connection,
+    pub(super) wire: &'a mut Wire,
     pub(super) found: &'a Found,
     pub(super) config: &'a NatsConfig,
     pub(super) batch: &'a Batch,
+    pub(super) size: &'a mut Size,
+    pub(super) memory: &'a mut Memory,
+    pub(super) detour: &'a mut Detour,
     pub(super) until: Instant,
 }
 
@@ -59,16 +59,18 @@ pub(super) struct Transactions<'a> {
 enum Refusal {
     /// Some message of it is not taken.
     Content(Failure),
+    /// It has more messages than the server takes.
+    TooMany(Failure),
     /// Anything else.
     Failed(Failure),
 }
 
 impl Transactions<'_> {
-    /// Stores a prefix of the batch behind `tip`, which comes to say what the stream then holds, or, after a doubt,
+    /// Stores a prefix of the batch after `tip`, which comes to say what the stream then holds, or, after a doubt,
     /// nothing.
     pub(super) async fn store(mut self, known: &mut Option<Tip>) -> (Delivery, Link) {
-        let Some(mut tip) = *known else {
-            let why = "where the cursor stands has to be read first".to_owned();
+        let Some(mut tip) = known.take() else {
+            let why = "how far the cursor has come has to be read first".to_owned();
             return (Delivery::stopped(0, SinkError::Unknown(why)), Link::Sound);
         };
         let mut stored = 0;
@@ -82,31 +84,36 @@ impl Transactions<'_> {
         }
     }
 
-    /// Answers why it stopped, if it did.
+    /// Returns why it stopped, if it did.
     async fn advance(&mut self, tip: &mut Tip, stored: &mut usize) -> Option<Failure> {
         let batch = self.batch;
         let records = batch.records();
-        let (mut size, mut tries) = (ENTRIES_MAX, 0);
+        let (mut size, mut tries) = (usize::MAX, 0);
         while *stored < records.len() {
-            let next = &records[*stored..(*stored + size).min(records.len())];
-            let (messages, cursor, refused) = self.lay_out(tip.cursor, next);
+            let count = size.min(self.size.entries());
+            let next = &records[*stored..(*stored + count).min(records.len())];
+            let (messages, account, refused) = self.lay_out(tip.account(), next);
             if messages.is_empty() {
                 return refused;
             }
             let count = messages.len();
-            match self.commit(tip.sequence, &cursor, messages).await {
-                Ok(sequence) => {
-                    *tip = Tip {
-                        cursor: Some(cursor),
-                        sequence,
-                    };
+            match self.commit(tip, account, messages).await {
+                Ok(()) => {
+                    self.size.worked(count);
                     *stored += count;
                     if refused.is_some() {
                         return refused;
                     }
                 }
-                Err(Refusal::Failed(failure)) => return Some(failure),
-                Err(Refusal::Content(_)) if let Some(why) = self.connection.denied() => {
+                Err(Refusal::Failed(failure)) => {
+                    if failure.timed_out {
+                        self.size.timed_out(count);
+                    }
+                    return Some(failure);
+                }
+                Err(Refusal::TooMany(failure)) if count == 1 => return Some(failure),
+                Err(Refusal::TooMany(_)) => self.size.too_many(count),
+                Err(Refusal::Content(_)) if let Some(why) = self.wire.connection.denied() => {
                     return Some(failure::misconfigured(why));
                 }
                 Err(Refusal::Content(failure)) if count == 1 => return Some(failure),
@@ -117,165 +124,164 @@ impl Transactions<'_> {
         self.pass_losses(tip).await.err()
     }
 
-    /// Moves the cursor past losses that no entry tells any more.
+    /// Moves the cursor past losses that no entry announces any more.
     async fn pass_losses(&mut self, tip: &mut Tip) -> Result<(), Failure> {
-        let cursor = Cursor::through(tip.cursor, self.batch.through());
-        if tip.cursor == Some(cursor) {
+        let account = Account::through(tip.account(), self.batch.through());
+        if tip.account() == Some(account) {
             return Ok(());
         }
-        match self.commit(tip.sequence, &cursor, Vec::new()).await {
-            Ok(sequence) => {
-                *tip = Tip {
-                    cursor: Some(cursor),
-                    sequence,
-                };
-                Ok(())
-            }
-            Err(Refusal::Content(failure) | Refusal::Failed(failure)) => Err(failure),
+        match self.commit(tip, account, Vec::new()).await {
+            Ok(()) => Ok(()),
+            Err(
+                Refusal::Content(failure) | Refusal::TooMany(failure) | Refusal::Failed(failure),
+            ) => Err(failure),
         }
     }
 
-    /// The messages of the records up to one that will not be taken, why that is, and the cursor behind them.
+    /// The messages of the records up to one that will not be taken, why that is, and the account after them.
     fn lay_out(
         &self,
-        mut cursor: Option<Cursor>,
+        mut account: Option<Account>,
         records: &[Record],
-    ) -> (Vec<Message>, Cursor, Option<Failure>) {
-        let limits = Limits {
-            found: self.found,
-            payload_max: self.connection.payload_max(),
-        };
+    ) -> (Vec<Message>, Account, Option<Failure>) {
+        let limits = Limits::of(self.found, &self.wire.connection);
         let mut messages = Vec::with_capacity(records.len());
         let mut refused = None;
         for record in records {
-            let message = Message::new(self.config, record).after(cursor);
+            let message = Message::new(self.config, record).after(account);
             if let Err(why) = message.check(&limits, ENVELOPE) {
                 refused = Some(failure::rejected(why));
                 break;
             }
-            cursor = Some(Cursor::past(cursor, record));
+            account = Some(Account::past_record(account, record));
             messages.push(message);
         }
-        let cursor = cursor.unwrap_or(Cursor::through(None, self.batch.through()));
-        (messages, cursor, refused)
+        let account = account.unwrap_or(Account::through(None, self.batch.through()));
+        (messages, account, refused)
     }
 
-    /// Sends one transaction, and answers the sequence of its cursor.
+    /// Sends one transaction, and moves the tip to its cursor.
     async fn commit(
         &mut self,
-        expected: u64,
-        cursor: &Cursor,
+        tip: &mut Tip,
+        account: Account,
         messages: Vec<Message>,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<(), Refusal> {
         let count = messages.len() as u64;
-        let sent = self.send(expected, cursor, messages).await;
-        let (first, last) = sent.map_err(Refusal::Failed)?;
-        match self.connection.answer(self.until, last.into_future()).await {
-            Ok(Ok(ack)) => self.check(&ack).map(|()| ack.sequence - count),
-            Ok(Err(error)) => Err(self.refused(first, &error).await),
-            Err(NoAnswer::Denied(why)) => Err(Refusal::Failed(failure::misconfigured(why))),
-            Err(NoAnswer::Late) => Err(Refusal::Failed(failure::silent())),
-        }
+        let id = fresh_uuid();
+        self.memory.sent(id);
+        let cursor = Cursor::closed(account, id);
+        let publisher = self.batch.publisher();
+        let first = cursor.message(self.config, publisher, tip.sequence);
+        self.send(id, first, messages)
+            .await
+            .map_err(Refusal::Failed)?;
+        let ack = self.outcome(tip.sequence).await?;
+        let whole = if count == 0 {
+            ack.batch.is_none()
+        } else {
+            ack.batch == Some(id.simple().to_string()) && ack.count == count + 1
+        };
+        self.check(&ack, whole)?;
+        *tip = Tip {
+            cursor: Some(cursor),
+            sequence: ack.seq - count,
+        };
+        self.memory.acknowledged(publisher, tip, ack.seq);
+        Ok(())
     }
 
-    /// Answers the promises of an answer to the first message, if it is not also the last, and to the last.
+    /// The first message, if it is not also the last, and the last are answered.
     async fn send(
-        &self,
-        expected: u64,
-        cursor: &Cursor,
+        &mut self,
+        id: Uuid,
+        mut first: Message,
         mut messages: Vec<Message>,
-    ) -> Result<(Option<PublishAckFuture>, PublishAckFuture), Failure> {
-        let id = fresh_uuid().simple().to_string();
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-Rollup", "sub");
-        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
-        let mut first = Message {
-            subject: cursor::subject(self.config, self.batch.publisher()),
-            headers,
-            payload: cursor.json().into(),
-        };
+    ) -> Result<(), Failure> {
+        self.wire.skip_answers();
         let Some(mut last) = messages.pop() else {
-            return Ok((None, self.ask(first).await?));
+            return self.wire.send(first, Some(LAST), self.until).await;
         };
+        let id = id.simple().to_string();
         let last_number = messages.len() + 2;
         first.number(&id, 1);
-        let first_answer = self.ask(first).await?;
+        self.wire.send(first, Some(FIRST), self.until).await?;
         for (mut message, number) in messages.into_iter().zip(2..) {
             message.number(&id, number);
-            let Message {
-                subject,
-                headers,
-                payload,
-            } = message;
-            let publish = self
-                .connection
-                .client()
-                .publish_with_headers(subject, headers, payload);
-            match timeout_at(self.until, publish).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(failure::broken(&error.to_string())),
-                Err(_) => return Err(failure::silent()),
-            }
+            self.wire.send(message, None, self.until).await?;
         }
         last.number(&id, last_number);
         last.headers.insert("Nats-Batch-Commit", "1");
-        Ok((Some(first_answer), self.ask(last).await?))
+        self.wire.send(last, Some(LAST), self.until).await
     }
 
-    /// Publishes a message that is answered.
-    async fn ask(&self, message: Message) -> Result<PublishAckFuture, Failure> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        let context = self.connection.context(left);
-        let Message {
-            subject,
-            headers,
-            payload,
-        } = message;
-        let publish = context.publish_with_headers(subject, headers, payload);
-        match timeout_at(self.until, publish).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if error.kind() == PublishErrorKind::Other => {
-                Err(failure::broken(&error.to_string()))
+    /// What came of it. Why the whole was refused is said to the first message better than to the last.
+    async fn outcome(&mut self, expected: u64) -> Result<Ack, Refusal> {
+        let mut first = None;
+        loop {
+            let (token, said) = self.next().await?;
+            match (token.as_str(), said) {
+                (FIRST, Some(ack)) => first = ack.error,
+                (LAST, Some(ack)) => match ack.error {
+                    None => return Ok(ack),
+                    Some(last) => {
+                        if first.is_none()
+                            && let Ok(Ok((_, Some(ack)))) =
+                                timeout(FIRST_ANSWER_MAX, self.next()).await
+                        {
+                            first = ack.error;
+                        }
+                        return Err(self.refused(&first.unwrap_or(last), expected));
+                    }
+                },
+                _ => {}
             }
-            Ok(Err(error)) => Err(failure::of_publish(&error)),
-            Err(_) => Err(failure::silent()),
         }
     }
 
-    /// The acknowledgement must come from our stream: another one may capture the subject.
-    fn check(&self, ack: &PublishAck) -> Result<(), Refusal> {
-        if ack.stream == self.config.stream {
+    async fn next(&mut self) -> Result<(String, Option<Ack>), Refusal> {
+        let answer = self.wire.answer(self.until).await;
+        let answer = answer.map_err(|why| Refusal::Failed(failure::unanswered(why)))?;
+        let ack = answer.ack().map_err(Refusal::Failed)?;
+        Ok((answer.token, ack))
+    }
+
+    fn refused(&mut self, error: &jetstream::Error, expected: u64) -> Refusal {
+        let failure = failure::of_answer(error);
+        match error.error_code().0 {
+            TOO_MANY => Refusal::TooMany(failure.unavailable()),
+            INCOMPLETE => Refusal::Content(failure.unavailable()),
+            // Late, or the stream is no longer what it was: it is looked at again.
+            failure::STALE | failure::OVERTAKEN => {
+                let newest = failure::newest(&error.to_string());
+                if self.memory.refused(expected, newest) == Refused::Absurdly {
+                    self.detour.refused_absurdly();
+                }
+                Refusal::Failed(Failure {
+                    error: SinkError::Unknown(failure.error.to_string()),
+                    link: Link::Doubtful,
+                    ..failure
+                })
+            }
+            _ if matches!(failure.error, SinkError::Rejected(_)) => Refusal::Content(failure),
+            _ => Refusal::Failed(failure),
+        }
+    }
+
+    /// The acknowledgement must be of this transaction, and come from our stream: another one, perhaps in another domain,
+    /// may capture the subjects.
+    fn check(&self, ack: &Ack, whole: bool) -> Result<(), Refusal> {
+        if ack.stream != self.config.stream || ack.domain != self.found.domain {
+            let taken = failure::foreign(ack, self.found, self.config);
+            return Err(Refusal::Failed(taken));
+        }
+        if whole {
             return Ok(());
         }
-        Err(Refusal::Failed(failure::foreign(&ack.stream, self.config)))
-    }
-
-    /// Why the whole was refused. What the server said to the first message tells more than what it says to the last.
-    async fn refused(&self, first: Option<PublishAckFuture>, last: &PublishError) -> Refusal {
-        if let Some(first) = first
-            && let Ok(Err(error)) = timeout(FIRST_ANSWER_MAX, first.into_future()).await
-            && failure::said(&error).is_some()
-        {
-            return classified(&error);
-        }
-        classified(last)
-    }
-}
-
-fn classified(error: &PublishError) -> Refusal {
-    let failure = failure::of_publish(error);
-    match failure::said(error).map(|said| said.error_code().0) {
-        Some(INCOMPLETE | TOO_MANY) => Refusal::Content(Failure {
-            error: SinkError::Unavailable(failure.error.to_string()),
-            ..failure
-        }),
-        // Late, or the stream is no longer what it was: it is looked at again.
-        Some(STALE | OVERTAKEN) => Refusal::Failed(Failure {
-            error: SinkError::Unknown(failure.error.to_string()),
-            link: Link::Doubtful,
-        }),
-        _ if matches!(failure.error, SinkError::Rejected(_)) => Refusal::Content(failure),
-        _ => Refusal::Failed(failure),
+        Err(Refusal::Failed(failure::broken(&format!(
+            "of a batch {} messages were acknowledged",
+            ack.count
+        ))))
     }
 }
 

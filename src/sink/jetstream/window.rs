@@ -1,47 +1,35 @@
 //! Stores a batch message by message, ahead of their acknowledgements, and takes these in order: for streams that know
-//! no transactions.
+//! no batches with a cursor.
 
 use std::collections::VecDeque;
-use std::future::IntoFuture;
 
-use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
-use async_nats::jetstream::{Context, publish::PublishAck};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Connected;
-use super::connection::{Connection, NoAnswer};
 use super::failure::{self, Failure, Link};
 use super::message::{Limits, Message};
-use super::stream::Way;
+use super::stream::Found;
+use super::wire::{Answer, Wire};
 use crate::config::NatsConfig;
-use crate::error::SinkError;
 use crate::event::{Batch, Record};
 use crate::sink::Delivery;
 
 /// Stores a prefix of the batch, and says whether the connection is good for the next one.
 pub(super) async fn deliver(
-    Connected { connection, found }: &mut Connected,
+    Connected { wire, found, .. }: &mut Connected,
     config: &NatsConfig,
     batch: &Batch,
     until: Instant,
 ) -> (Delivery, Link) {
-    let in_flight_max = match found.way {
-        Way::Messages { in_flight_max, .. } => in_flight_max,
-        Way::Transactions => 1,
-    };
-    let context = connection.context(batch.limit());
-    let limits = Limits {
-        found,
-        payload_max: connection.payload_max(),
-    };
+    wire.skip_answers();
     let mut window = Window {
-        connection,
+        wire,
+        found,
         config,
-        context,
-        limits,
-        in_flight_max,
+        in_flight_max: found.in_flight_max(),
         until,
-        in_flight: VecDeque::with_capacity(in_flight_max.min(batch.records().len())),
+        settled: 0,
+        under_way: VecDeque::new(),
     };
     let mut unsent = batch.records().iter();
     let mut stored = 0;
@@ -52,7 +40,7 @@ pub(super) async fn deliver(
             Some(Err(failure)) => break Some(failure),
             None => break refused,
         }
-        // What could not be sent ends the batch once all before it is settled: nothing is sent behind it.
+        // What could not be sent ends the batch once all before it is settled: nothing is sent after it.
         if let Some(refused) = refused {
             break Some(window.drain(&mut stored).await.unwrap_or(refused));
         }
@@ -60,22 +48,22 @@ pub(super) async fn deliver(
     match stopped {
         None => (Delivery::all(batch), Link::Sound),
         Some(failure) => {
-            let settled = window.settle().await;
-            let failure = explained(window.connection, failure).await;
-            let link = failure.link.and(settled);
+            let link = failure.link.and(window.settle().await);
             (Delivery::stopped(stored, failure.error), link)
         }
     }
 }
 
 struct Window<'a> {
-    connection: &'a mut Connection,
+    wire: &'a mut Wire,
+    found: &'a Found,
     config: &'a NatsConfig,
-    context: Context,
-    limits: Limits<'a>,
     in_flight_max: usize,
     until: Instant,
-    in_flight: VecDeque<PublishAckFuture>,
+    /// How many messages are settled. They are numbered, and the numbers are their tokens.
+    settled: usize,
+    /// Those after them, with their answers: on several servers answers overtake one another.
+    under_way: VecDeque<Option<Answer>>,
 }
 
 impl Window<'_> {
@@ -84,53 +72,59 @@ impl Window<'_> {
         &mut self,
         unsent: &mut impl Iterator<Item = &'a Record>,
     ) -> Result<(), Failure> {
-        while self.in_flight.len() < self.in_flight_max {
+        while self.under_way.len() < self.in_flight_max {
             let Some(record) = unsent.next() else {
                 break;
             };
-            let sent = self.send(record).await?;
-            self.in_flight.push_back(sent);
+            self.send(record).await?;
         }
         Ok(())
     }
 
-    async fn send(&self, record: &Record) -> Result<PublishAckFuture, Failure> {
+    async fn send(&mut self, record: &Record) -> Result<(), Failure> {
         let mut message = Message::new(self.config, record);
         message
             .headers
             .insert("Nats-Msg-Id", record.id().to_string());
-        message.check(&self.limits, 0).map_err(failure::rejected)?;
-        let publish =
-            self.context
-                .publish_with_headers(message.subject, message.headers, message.payload);
-        match timeout_at(self.until, publish).await {
-            Ok(Ok(sent)) => Ok(sent),
-            Ok(Err(error)) if error.kind() == PublishErrorKind::Other => {
-                Err(failure::broken(&error.to_string()))
-            }
-            Ok(Err(error)) => Err(failure::of_publish(&error)),
-            Err(_) => Err(failure::silent()),
-        }
+        let limits = Limits::of(self.found, &self.wire.connection);
+        message.check(&limits, 0).map_err(failure::rejected)?;
+        let token = (self.settled + self.under_way.len()).to_string();
+        self.wire.send(message, Some(&token), self.until).await?;
+        self.under_way.push_back(None);
+        Ok(())
     }
 
     /// The outcome of the oldest message under way; `None` if there is none.
     async fn oldest(&mut self) -> Option<Result<(), Failure>> {
-        let ack = self.in_flight.pop_front()?;
-        let answer = self.connection.answer(self.until, ack.into_future()).await;
-        Some(match answer {
-            Ok(Ok(ack)) => self.check(&ack),
-            Ok(Err(error)) => Err(failure::of_publish(&error)),
-            Err(NoAnswer::Denied(why)) => Err(failure::misconfigured(why)),
-            Err(NoAnswer::Late) => Err(failure::silent()),
-        })
+        let outcome = loop {
+            if let Some(answer) = self.under_way.front()? {
+                break self.check(answer);
+            }
+            let answer = match self.wire.answer(self.until).await {
+                Ok(answer) => answer,
+                Err(why) => break Err(failure::unanswered(why)),
+            };
+            let number = answer.token.parse::<usize>().ok();
+            let place = number.and_then(|number| number.checked_sub(self.settled));
+            if let Some(waiting) = place.and_then(|place| self.under_way.get_mut(place)) {
+                *waiting = Some(answer);
+            }
+        };
+        self.under_way.pop_front();
+        self.settled += 1;
+        Some(outcome)
     }
 
     /// The acknowledgement must come from our stream: another one may capture the subject.
-    fn check(&self, ack: &PublishAck) -> Result<(), Failure> {
-        if ack.stream == self.config.stream {
-            return Ok(());
+    fn check(&self, answer: &Answer) -> Result<(), Failure> {
+        let ack = answer.ack()?.unwrap_or_default();
+        if let Some(error) = &ack.error {
+            return Err(failure::of_answer(error));
         }
-        Err(failure::foreign(&ack.stream, self.config))
+        if ack.stream != self.config.stream || ack.domain != self.found.domain {
+            return Err(failure::foreign(&ack, self.found, self.config));
+        }
+        Ok(())
     }
 
     /// Takes all acknowledgements, up to the first that failed.
@@ -152,15 +146,4 @@ impl Window<'_> {
         }
         link
     }
-}
-
-/// Adds what the server has said, if the connection broke.
-async fn explained(connection: &mut Connection, mut failure: Failure) -> Failure {
-    if let SinkError::Unknown(why) = &mut failure.error
-        && !connection.is_usable()
-        && let Some(said) = connection.last_words().await
-    {
-        *why = format!("{why}; the server said: {said}");
-    }
-    failure
 }

@@ -232,6 +232,7 @@ impl Reading {
             first: range.first,
             last: range.last,
             lost: Some(range.lost()),
+            open: false,
         };
         self.judge.pass(&seen, &account, lines.min(entries));
         let gaps = self.judge.chain_gaps();
@@ -325,6 +326,7 @@ impl Written {
             first: self.first,
             last: self.told,
             lost: Some(self.lost),
+            open: false,
         }
     }
 }

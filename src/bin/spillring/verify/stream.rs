@@ -212,10 +212,11 @@ impl Reading {
                 bad(Some(id.run), "Audit-After", value.as_str());
             }
         }
-        let way = if header("Nats-Batch-Id").is_some() {
-            Way::WithAccount
-        } else {
+        // What is stored alone is known by its id, should it be sent again.
+        let way = if header("Nats-Msg-Id").is_some() {
             Way::Alone
+        } else {
+            Way::WithAccount
         };
         self.take(message, place, id, way, parsed);
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use indicatif::HumanCount;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use spillring::{Position, PublisherId, RunId};
 
 /// Far above any number that a run comes to.
@@ -95,6 +95,20 @@ pub(super) struct Account {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) lost: Option<u64>,
+    /// Entries of a batch that did not come to its end may be beyond it.
+    #[serde(
+        default,
+        rename = "state",
+        deserialize_with = "is_open",
+        skip_serializing
+    )]
+    pub(super) open: bool,
+}
+
+/// A cursor without a state tells of all entries of its batch.
+fn is_open<'de, D: Deserializer<'de>>(state: D) -> Result<bool, D::Error> {
+    let state = serde_json::Value::deserialize(state)?;
+    Ok(state.is_object())
 }
 
 impl Opening {
@@ -139,6 +153,7 @@ impl Account {
             first: number("first")?.unwrap_or(1),
             last: n,
             lost: number("lost")?,
+            open: false,
         })
     }
 

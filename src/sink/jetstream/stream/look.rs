@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{
-    Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType,
-};
-
+use super::settings::{Info, Settings};
 use super::subjects::{covers, overlap};
-use super::{cursors, entries};
+use super::{FAST_SINCE, cursors, entries};
 use crate::config::{NatsConfig, StreamStorage};
 use crate::error::SinkError;
 
@@ -15,6 +12,15 @@ use crate::error::SinkError;
 #[derive(Debug, Clone)]
 pub(in crate::sink::jetstream) struct Found {
     pub(in crate::sink::jetstream) way: Way,
+    /// Of its `JetStream`; empty if that has no name.
+    pub(in crate::sink::jetstream) domain: String,
+    /// Whether any replica may be asked for the cursor.
+    pub(in crate::sink::jetstream) direct: bool,
+    replicas: usize,
+    /// How long it recognises messages that are sent again.
+    pub(in crate::sink::jetstream) duplicate_window: Duration,
+    /// Whether its messages expire.
+    pub(in crate::sink::jetstream) expires: bool,
     /// The largest message that it takes, headers included.
     pub(in crate::sink::jetstream) message_max: Option<usize>,
     /// The patterns of subjects that it takes.
@@ -26,16 +32,41 @@ pub(in crate::sink::jetstream) struct Found {
     pub(in crate::sink::jetstream) weaknesses: Vec<String>,
 }
 
+impl Found {
+    /// Whoever may not read entries cannot recover a fast batch.
+    pub(in crate::sink::jetstream) fn without_fast(&mut self) {
+        self.way = match self.way {
+            Way::Batches { atomic: true, .. } => Way::Batches {
+                atomic: true,
+                fast: false,
+            },
+            Way::Batches { .. } | Way::Messages => Way::Messages,
+        };
+    }
+
+    /// How many messages may be under way at a time.
+    pub(in crate::sink::jetstream) fn in_flight_max(&self) -> usize {
+        match self.replicas {
+            0 | 1 => IN_FLIGHT_MAX,
+            _ => 1,
+        }
+    }
+
+    /// Whether it takes the same messages as that one.
+    pub(in crate::sink::jetstream) fn takes_as(&self, other: &Self) -> bool {
+        self.message_max == other.message_max
+            && self.subjects == other.subjects
+            && self.way == other.way
+    }
+}
+
 /// How entries are stored in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::sink::jetstream) enum Way {
-    /// Each batch as one transaction, with its cursor.
-    Transactions,
-    /// Each message for itself, so many under way at a time; one that is sent again is recognised for so long.
-    Messages {
-        in_flight_max: usize,
-        duplicate_window: Duration,
-    },
+    /// Each batch with its cursor: atomically, or fast, or as measured.
+    Batches { atomic: bool, fast: bool },
+    /// Each message for itself.
+    Messages,
 }
 
 /// How many messages are under way without an acknowledgement, where there is but one replica: on a replicated stream
@@ -43,107 +74,173 @@ pub(in crate::sink::jetstream) enum Way {
 const IN_FLIGHT_MAX: usize = 1_024;
 
 /// Looks whether the stream will take our entries.
-pub(super) fn look(info: &Info, config: &NatsConfig) -> Result<Found, SinkError> {
-    let found = &info.config;
-    let wrong = |why: &str| SinkError::Misconfigured(format!("the stream {} {why}", config.stream));
+pub(super) fn look(
+    info: &Info,
+    config: &NatsConfig,
+    server: (u64, u64, u64),
+) -> Result<Found, SinkError> {
+    let settings = info.settings()?;
     let ours = entries(config);
-    if !found.subjects.iter().any(|theirs| overlap(theirs, &ours)) {
-        return Err(wrong(&format!(
-            "has the subjects [{}], none of which takes {ours}: add that one to it, or change `subject_prefix` or `stream`",
-            found.subjects.join(", ")
+    if let Some(why) = refusal(&settings, &ours, info.state.consumer_count) {
+        return Err(SinkError::Misconfigured(format!(
+            "the stream {} {why}",
+            config.stream
         )));
     }
-    if found.no_ack {
-        return Err(wrong(
-            "acknowledges nothing (`no_ack`): switch that off, or name another stream",
-        ));
-    }
-    if found.sealed {
-        return Err(wrong("is sealed and takes nothing more: name another one"));
-    }
+    let way = way(&settings, config, server);
     Ok(Found {
-        way: way(found, config),
-        message_max: usize::try_from(found.max_message_size)
+        way,
+        domain: info.domain.clone(),
+        direct: settings.allow_direct,
+        expires: settings.max_age > 0,
+        replicas: settings.num_replicas,
+        duplicate_window: Duration::from_nanos(settings.duplicate_window),
+        message_max: usize::try_from(settings.max_msg_size)
             .ok()
             .filter(|max| *max > 0),
-        subjects: found.subjects.clone(),
-        created: info.created.to_string(),
-        last_sequence: info.state.last_sequence,
-        weaknesses: weaknesses(found, config, &ours),
+        weaknesses: weaknesses(&settings, config, &ours, server),
+        subjects: settings.subjects,
+        created: info.created.clone(),
+        last_sequence: info.state.last_seq,
     })
+}
+
+/// Why the stream would take nothing, or keep nothing, and what to do.
+fn refusal(found: &Settings, ours: &str, consumers: u64) -> Option<String> {
+    let why = if found.mirror.is_some() {
+        "is a mirror, and takes only what its origin has: name the origin"
+    } else if found.no_ack {
+        "acknowledges nothing (`no_ack`): switch that off, or name another stream"
+    } else if found.sealed {
+        "is sealed and takes nothing more: name another one"
+    } else if found.allow_msg_counter {
+        "takes counters only (`allow_msg_counter`): name another one"
+    } else if found.retention == "interest" && consumers == 0 {
+        "keeps only what a consumer is waiting for, and has no consumer (`retention: interest`): everything would be \
+         gone at once; add a consumer, or name a stream with `retention: limits`"
+    } else if !found.subjects.iter().any(|theirs| overlap(theirs, ours)) {
+        return Some(format!(
+            "has the subjects [{}], none of which takes {ours}: add that one to it, or change `subject_prefix` or `stream`",
+            found.subjects.join(", ")
+        ));
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
 }
 
 /// Goes by what the server says that the stream can do: an old one takes any setting in silence, and then stores the
 /// messages of a transaction one by one.
-fn way(found: &Config, config: &NatsConfig) -> Way {
-    if lacks(found, config).is_empty() {
-        return Way::Transactions;
+fn way(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Way {
+    if lacks(found, config, server).is_empty() {
+        return Way::Batches {
+            atomic: found.allow_atomic,
+            fast: is_fast(found, server),
+        };
     }
-    Way::Messages {
-        in_flight_max: match found.num_replicas {
-            0 | 1 => IN_FLIGHT_MAX,
-            _ => 1,
-        },
-        duplicate_window: found.duplicate_window,
-    }
+    Way::Messages
 }
 
-/// What the stream lacks for transactions.
-pub(super) fn lacks(found: &Config, config: &NatsConfig) -> Vec<String> {
+/// Fast batches are read back after a doubt.
+fn is_fast(found: &Settings, server: (u64, u64, u64)) -> bool {
+    found.allow_batched && found.allow_direct && server >= FAST_SINCE
+}
+
+/// What the stream lacks for batches with a cursor.
+fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<String> {
     let cursors = cursors(config);
     let takes_cursors = found.subjects.iter().any(|theirs| covers(theirs, &cursors));
+    let renames = |transform: &super::settings::Transform| {
+        transform.src.is_empty() || overlap(&transform.src, &cursors)
+    };
+    let transforms = found.subject_transform.as_ref().is_some_and(renames);
     [
-        (!found.allow_atomic_publish, "`allow_atomic`".to_owned()),
-        (!found.allow_rollup, "`allow_rollup_hdrs`".to_owned()),
+        (
+            !found.allow_atomic && !is_fast(found, server),
+            "`allow_atomic`".to_owned(),
+        ),
         (!takes_cursors, format!("the subject {cursors}")),
+        (
+            transforms,
+            format!("a `subject_transform` that leaves {cursors} alone"),
+        ),
+        (
+            found.retention != "limits" && !found.retention.is_empty(),
+            "`retention: limits`".to_owned(),
+        ),
+        (
+            found.discard_new_per_subject,
+            "room for more than so many messages of a subject (`discard_new_per_subject`)"
+                .to_owned(),
+        ),
     ]
     .into_iter()
     .filter_map(|(lacking, what)| lacking.then_some(what))
     .collect()
 }
 
-fn weaknesses(found: &Config, config: &NatsConfig, ours: &str) -> Vec<String> {
+fn weaknesses(
+    found: &Settings,
+    config: &NatsConfig,
+    ours: &str,
+    server: (u64, u64, u64),
+) -> Vec<String> {
     let partly = !found.subjects.iter().any(|theirs| covers(theirs, ours));
-    let memory = found.storage == StorageType::Memory;
-    let limited = found.max_bytes > 0 || found.max_messages > 0;
-    let lacks = lacks(found, config).join(", ");
-    let no_transactions = format!(
-        "it lacks {lacks} for transactions, so that entries are stored at least once (set `stream_care` to \"upgrade\")"
+    let limited = found.max_bytes > 0 || found.max_msgs > 0;
+    let lacks = lacks(found, config, server).join(", ");
+    let no_batches = format!(
+        "it lacks {lacks} for batches with a cursor, so that entries are stored at least once (set `stream_care` to \"upgrade\")"
     );
+    let forgets = !lacks.is_empty() && found.duplicate_window == 0;
+    let renames = |transform: &super::settings::Transform| {
+        transform.src.is_empty() || overlap(&transform.src, ours)
+    };
     let told = [
+        (
+            found.allow_rollup_hdrs,
+            "whoever may publish on one of its subjects can erase all of it (`allow_rollup_hdrs`; set `stream_care` to \"upgrade\")",
+        ),
         (
             partly,
             "its subjects take only some of those below the prefix",
         ),
         (
-            memory && config.stream_storage == StreamStorage::File,
+            found.subject_transform.as_ref().is_some_and(renames),
+            "it renames the subjects of entries (`subject_transform`), so that readers find them elsewhere",
+        ),
+        (
+            found.storage == "memory" && config.stream_storage == StreamStorage::File,
             "it keeps its messages in memory only",
         ),
         (
-            found.retention == RetentionPolicy::Interest,
+            found.retention == "interest",
             "it keeps only what a consumer is waiting for",
         ),
         (
-            found.retention == RetentionPolicy::WorkQueue,
+            found.retention == "workqueue",
             "it deletes what a consumer has taken",
         ),
         (
-            found.persist_mode == Some(PersistenceMode::Async),
+            found.persist_mode == "async",
             "it acknowledges before it has written",
         ),
         (
-            limited && found.discard == DiscardPolicy::Old,
+            limited && found.discard == "old",
             "at its limits it deletes its oldest messages (`discard: old`)",
         ),
         (
-            found.max_messages_per_subject > 0,
+            found.max_msgs_per_subject > 0 && !found.discard_new_per_subject,
             "it keeps only so many messages of each agent (`max_msgs_per_subject`)",
+        ),
+        (
+            forgets,
+            "it recognises no entry that is sent again (`duplicate_window`)",
         ),
     ];
     told.into_iter()
         .filter(|(weak, _)| *weak)
         .map(|(_, text)| text.to_owned())
-        .chain((!lacks.is_empty()).then_some(no_transactions))
+        .chain((!lacks.is_empty()).then_some(no_batches))
         .collect()
 }
 
@@ -155,37 +252,91 @@ mod tests {
     #[test]
     fn each_weakness_is_told_and_what_was_asked_for_is_none() {
         let config = NatsConfig::default();
-        let good = wanted(&config);
-        let of = |found: &Config| weaknesses(found, &config, &entries(&config));
-        assert!(of(&good).is_empty());
-        assert_eq!(way(&good, &config), Way::Transactions);
-        let weak = Config {
-            storage: StorageType::Memory,
-            retention: RetentionPolicy::Interest,
-            persist_mode: Some(PersistenceMode::Async),
+        let new: Settings = serde_json::from_value(wanted(&config, true)).expect("settings");
+        let version = FAST_SINCE;
+        let of = |found: &Settings| weaknesses(found, &config, &entries(&config), version);
+        assert!(of(&new).is_empty());
+        let (atomic, fast) = (true, true);
+        assert_eq!(way(&new, &config, version), Way::Batches { atomic, fast });
+        assert_eq!(
+            way(&new, &config, (2, 14, 3)),
+            Way::Batches {
+                atomic,
+                fast: false
+            }
+        );
+        let weak = Settings {
+            storage: "memory".to_owned(),
+            retention: "workqueue".to_owned(),
+            persist_mode: "async".to_owned(),
             subjects: vec!["assembly.audit.*.*".to_owned()],
-            max_messages: 7,
-            discard: DiscardPolicy::Old,
-            max_messages_per_subject: 1,
-            ..good.clone()
+            max_msgs: 7,
+            discard: "old".to_owned(),
+            max_msgs_per_subject: 1,
+            allow_rollup_hdrs: true,
+            subject_transform: Some(super::super::settings::Transform::default()),
+            ..new.clone()
         };
-        assert_eq!(of(&weak).len(), 7);
+        assert_eq!(of(&weak).len(), 10);
         for found in [
-            Config {
-                allow_atomic_publish: false,
-                ..good.clone()
+            Settings {
+                allow_atomic: false,
+                allow_batched: false,
+                duplicate_window: 1,
+                ..new.clone()
             },
-            Config {
-                allow_rollup: false,
-                ..good.clone()
+            Settings {
+                discard_new_per_subject: true,
+                duplicate_window: 1,
+                ..new.clone()
             },
-            Config {
+            Settings {
                 subjects: vec!["assembly.audit.>".to_owned()],
-                ..good.clone()
+                duplicate_window: 1,
+                ..new.clone()
             },
         ] {
             assert_eq!(of(&found).len(), 1);
-            assert_ne!(way(&found, &config), Way::Transactions);
+            assert_eq!(way(&found, &config, version), Way::Messages);
+        }
+    }
+
+    #[test]
+    fn what_would_take_or_keep_nothing_is_refused() {
+        let config = NatsConfig::default();
+        let good: Settings = serde_json::from_value(wanted(&config, true)).expect("settings");
+        let ours = entries(&config);
+        assert_eq!(refusal(&good, &ours, 0), None);
+        let interest = Settings {
+            retention: "interest".to_owned(),
+            ..good.clone()
+        };
+        assert_eq!(refusal(&interest, &ours, 1), None);
+        let table = [
+            interest,
+            Settings {
+                mirror: Some(serde_json::Value::Null),
+                ..good.clone()
+            },
+            Settings {
+                no_ack: true,
+                ..good.clone()
+            },
+            Settings {
+                sealed: true,
+                ..good.clone()
+            },
+            Settings {
+                allow_msg_counter: true,
+                ..good.clone()
+            },
+            Settings {
+                subjects: vec!["other.>".to_owned()],
+                ..good
+            },
+        ];
+        for found in table {
+            assert!(refusal(&found, &ours, 0).is_some(), "{found:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::support::proxy::Proxy;
 use super::*;
 
 /// Waits, from outside, until the stream holds as many messages.
-fn wait_for_messages(url: &str, count: u64) {
+pub(super) fn wait_for_messages(url: &str, count: u64) {
     block_on(async {
         let context = jetstream::new(client(url).await);
         let until = Instant::now() + AMPLE;
@@ -224,7 +224,15 @@ fn a_server_in_lame_duck_mode_is_left_after_the_batch() {
     server.signal(rustix::process::Signal::USR2);
     // By itself the server ends the connection after ten seconds.
     let until = Instant::now() + Duration::from_secs(5);
-    while rig.sink.connected.as_ref().unwrap().connection.is_usable() {
+    while rig
+        .sink
+        .connected
+        .as_ref()
+        .unwrap()
+        .wire
+        .connection
+        .is_usable()
+    {
         assert!(Instant::now() < until, "the farewell was not heard");
         let pause = async { tokio::time::sleep(Duration::from_millis(10)).await };
         rig.runtime.block_on(pause);

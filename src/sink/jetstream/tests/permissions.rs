@@ -5,7 +5,8 @@ use super::*;
 const INFO: &str = "$JS.API.STREAM.INFO.AUDIT";
 const CREATE: &str = "$JS.API.STREAM.CREATE.AUDIT";
 const UPDATE: &str = "$JS.API.STREAM.UPDATE.AUDIT";
-const CURSOR: &str = "$JS.API.STREAM.MSG.GET.AUDIT";
+const CURSOR: &str =
+    "$JS.API.DIRECT.GET.AUDIT.assembly.cursor.00000000-0000-0000-0000-000000000007";
 const ENTRIES: &str = "assembly.audit.>";
 const CURSORS: &str = "assembly.cursor.00000000-0000-0000-0000-000000000007";
 const INBOX: &str = "_INBOX.>";

@@ -13,6 +13,19 @@ pub(super) fn beside<F: Future>(server: &NatsServer, act: impl FnOnce(Context) -
     block_on(async { act(jetstream::new(client(&server.url()).await)).await })
 }
 
+/// A stream as somebody else makes it, good for transactions.
+pub(super) fn with_cursors() -> Config {
+    Config {
+        subjects: vec![
+            "assembly.audit.>".to_owned(),
+            "assembly.cursor.>".to_owned(),
+        ],
+        allow_atomic_publish: true,
+        allow_direct: true,
+        ..audit()
+    }
+}
+
 pub(super) fn audit() -> Config {
     Config {
         name: "AUDIT".to_owned(),
@@ -51,7 +64,8 @@ fn a_missing_stream_is_made_as_the_settings_say_also_when_it_goes_missing_later(
     rig.position().unwrap();
     let made = config_of(&server);
     assert_eq!(made.subjects, ["assembly.audit.>", "assembly.cursor.>"]);
-    assert!(made.allow_atomic_publish && made.allow_rollup);
+    assert!(made.allow_atomic_publish && made.allow_direct);
+    assert!(made.deny_delete && made.deny_purge && !made.allow_rollup);
     assert_eq!(made.max_age, Duration::from_hours(1));
     assert_eq!(made.max_bytes, 50_000_000);
     assert_eq!(made.storage, StorageType::Memory);
@@ -125,7 +139,6 @@ fn an_acknowledgement_of_another_stream_does_not_count() {
         Config {
             name: "THIEF".to_owned(),
             allow_atomic_publish: true,
-            allow_rollup: true,
             subjects: vec!["assembly.>".to_owned()],
             ..audit()
         },

@@ -4,19 +4,28 @@
 use async_nats::jetstream::stream::Config;
 use serde_json::{Value, json};
 
-use super::streams::{audit, beside, config_of, create, update};
+use super::streams::{audit, beside, config_of, create, update, with_cursors};
 use super::*;
 
-/// The cursors in the stream.
+/// The cursors in the stream, without the ids of their batches.
 fn cursors(server: &NatsServer) -> Vec<Value> {
     let mut read = read_stream(&server.url(), "AUDIT");
     read.retain(|message| message.subject == format!("assembly.cursor.{PUBLISHER}"));
-    let json = |message: &Message| serde_json::from_slice(&message.payload).unwrap();
+    let json = |message: &Message| {
+        let mut cursor: Value = serde_json::from_slice(&message.payload).unwrap();
+        assert!(cursor["batch"].is_string(), "{cursor}");
+        cursor.as_object_mut().unwrap().remove("batch");
+        cursor
+    };
     read.iter().map(json).collect()
 }
 
+fn newest_cursor(server: &NatsServer) -> Value {
+    cursors(server).pop().unwrap()
+}
+
 #[test]
-fn one_cursor_says_how_far_the_publisher_has_come() {
+fn the_newest_cursor_says_how_far_the_publisher_has_come_and_each_batch_keeps_its_own() {
     let server = NatsServer::start();
     let mut rig = Rig::new(&server.url());
     let mut records = records(1..=3_000, COMMON);
@@ -32,7 +41,11 @@ fn one_cursor_says_how_far_the_publisher_has_come() {
     assert_all(&rig.deliver(&batch(&records[10..], AMPLE)), 2_990);
     let run = records[0].run.id.to_string();
     let told = json!({ "run": run, "first": 1, "last": 3_004, "lost": 4 });
-    assert_eq!(cursors(&server), [told]);
+    let all = cursors(&server);
+    assert_eq!(all.last(), Some(&told));
+    // Ten, 999 three times less ten: one for each batch.
+    assert_eq!(all.len(), 4);
+    assert_eq!(all[0]["last"], 10);
     let mut restarted = Rig::new(&server.url());
     assert_eq!(restarted.position().unwrap(), Some(records[2_999].id()));
     assert_stored(&server, &records);
@@ -71,7 +84,24 @@ fn a_transaction_that_goes_on_from_an_old_cursor_is_refused() {
         "{late:?}"
     );
     assert_stored(&server, &records[..10]);
-    other.deliver_all(&records);
+}
+
+/// A process whose memory was copied goes on twice, under the same run: what one has stored, the other has not.
+#[test]
+fn the_cursor_of_a_batch_that_was_never_sent_is_another_process() {
+    let server = NatsServer::start();
+    let (mut one, mut other) = (Rig::new(&server.url()), Rig::new(&server.url()));
+    let records = records(1..=30, COMMON);
+    assert_all(&one.deliver(&batch(&records[..10], AMPLE)), 10);
+    assert_eq!(other.position().unwrap(), Some(records[9].id()));
+    assert_all(&one.deliver(&batch(&records[10..20], AMPLE)), 10);
+    let late = other.deliver(&batch(&records[10..], AMPLE));
+    assert_eq!(late.stored, 0);
+    let position = other.position().unwrap().unwrap();
+    assert_ne!(position.run, records[0].run.id);
+    // The one whose batch it is goes on.
+    one.doubt = true;
+    assert_all(&one.deliver(&batch(&records[20..], AMPLE)), 10);
     assert_stored(&server, &records);
 }
 
@@ -150,7 +180,7 @@ fn a_stream_as_it_was_made_before_is_upgraded_if_that_is_asked_for() {
     assert_all(&rig.deliver(&batch(&records, AMPLE)), 10);
     assert_eq!(cursors(&server).len(), 1);
     let upgraded = config_of(&server);
-    assert!(upgraded.allow_atomic_publish && upgraded.allow_rollup);
+    assert!(upgraded.allow_atomic_publish && upgraded.deny_delete && upgraded.deny_purge);
     assert_eq!(upgraded.subjects, ["assembly.audit.>", "assembly.cursor.>"]);
     assert_stored(&server, &records);
 }
@@ -181,6 +211,7 @@ fn a_stream_that_cannot_be_upgraded_is_used_as_it_is() {
 #[test]
 fn a_purged_cursor_is_noticed_and_the_publisher_goes_on() {
     let server = NatsServer::start();
+    create(&server, with_cursors());
     let mut rig = Rig::new(&server.url());
     let records = records(1..=20, COMMON);
     assert_all(&rig.deliver(&batch(&records[..10], AMPLE)), 10);
@@ -193,7 +224,7 @@ fn a_purged_cursor_is_noticed_and_the_publisher_goes_on() {
     assert_stored(&server, &records[10..]);
     let run = records[0].run.id.to_string();
     let told = json!({ "run": run, "first": 11, "last": 20, "lost": 0 });
-    assert_eq!(cursors(&server), [told]);
+    assert_eq!(newest_cursor(&server), told);
 }
 
 #[test]

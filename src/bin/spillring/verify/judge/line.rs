@@ -162,6 +162,7 @@ impl Judge {
             first: 1,
             last,
             lost: None,
+            open: false,
         }));
         run.told = account.map(|account| Told {
             account,

@@ -54,6 +54,7 @@ fn account(of: u128, end: u64, lost: u64) -> Account {
         first: 1,
         last: end,
         lost: Some(lost),
+        open: false,
     }
 }
 

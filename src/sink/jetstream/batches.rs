@@ -1,0 +1,182 @@
+//! Batches with a cursor: reads how far it has come, chooses how the next batch goes, and remembers what works.
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::cursor::{self, From, Tip};
+use super::detour::Detour;
+use super::failure::Link;
+use super::fast::{Fast, KNOWN_MAX};
+use super::memory::{Memory, Whose};
+use super::rates::{Kind, Rates};
+use super::recovery::Recovery;
+use super::size::{ATOMIC_MAX, FAST_MAX, Size};
+use super::stream::{Found, Way};
+use super::suspect::Suspect;
+use super::transaction::Transactions;
+use super::wire::Wire;
+use crate::config::NatsConfig;
+use crate::error::SinkError;
+use crate::event::{Batch, Position, PublisherId, RunId};
+use crate::sink::Delivery;
+
+/// What a position is of that another process has come to.
+const STRANGER: RunId = RunId(Uuid::nil());
+
+#[derive(Debug)]
+pub(super) struct Batches {
+    /// How far a publisher's cursor has come; none after a doubt.
+    tip: Option<(PublisherId, Tip)>,
+    memory: Memory,
+    atomic_size: Size,
+    fast_size: Size,
+    detour: Detour,
+    rates: Rates,
+    /// A fast batch that recovery has ended, and until when a replica may know it.
+    ended: Option<(Uuid, Instant)>,
+}
+
+impl Batches {
+    pub(super) fn new() -> Self {
+        Self {
+            tip: None,
+            memory: Memory::default(),
+            atomic_size: Size::new(ATOMIC_MAX),
+            fast_size: Size::new(FAST_MAX),
+            detour: Detour::default(),
+            rates: Rates::default(),
+            ended: None,
+        }
+    }
+
+    /// Whether they go now. If they keep being refused, messages go for a while.
+    pub(super) fn go(&self, found: &Found) -> bool {
+        matches!(found.way, Way::Batches { .. }) && !self.detour.is_taken(Instant::now())
+    }
+
+    /// The stream was looked at.
+    pub(super) fn meet(&mut self, found: &Found) {
+        if !self.memory.meet(found) {
+            self.tip = None;
+        }
+    }
+
+    /// Reads how far a publisher has come.
+    pub(super) async fn look(
+        &mut self,
+        wire: &mut Wire,
+        found: &Found,
+        config: &NatsConfig,
+        of: PublisherId,
+        until: Instant,
+    ) -> Result<Option<Position>, SinkError> {
+        self.tip = None;
+        let from = if found.direct {
+            From::AnyReplica
+        } else {
+            From::Leader
+        };
+        let tip = cursor::read(wire, config, of, from, until).await?;
+        match self.memory.read(of, &tip) {
+            Whose::Old => Err(SinkError::Unavailable(
+                "the server that was asked for the cursor is behind the others".to_owned(),
+            )),
+            Whose::Ours => {
+                let recovery = Recovery {
+                    wire,
+                    config,
+                    publisher: of,
+                    until,
+                };
+                let tip = self.recover(recovery, tip).await?;
+                let position = tip.position();
+                self.tip = Some((of, tip));
+                Ok(position)
+            }
+            Whose::Anothers => Ok(tip.position().map(|position| Position {
+                run: STRANGER,
+                ..position
+            })),
+        }
+    }
+
+    /// Makes the cursor exact, if a fast batch was left half-way.
+    async fn recover(&mut self, mut recovery: Recovery<'_>, tip: Tip) -> Result<Tip, SinkError> {
+        let open = tip.cursor.as_ref().filter(|cursor| cursor.is_open());
+        let Some(batch) = open.map(|cursor| cursor.batch) else {
+            return Ok(tip);
+        };
+        let tip = recovery.close(tip).await?;
+        self.memory.recovered(recovery.publisher, &tip);
+        self.ended = batch.map(|id| (id, Instant::now() + KNOWN_MAX));
+        Ok(tip)
+    }
+
+    /// Stores a prefix of the batch.
+    pub(super) async fn store(
+        &mut self,
+        wire: &mut Wire,
+        found: &Found,
+        config: &NatsConfig,
+        suspect: &mut Option<Suspect>,
+        batch: &Batch,
+        until: Instant,
+    ) -> (Delivery, Link) {
+        let publisher = batch.publisher();
+        let entries = batch.records().len();
+        let kind = self.kind(found, entries);
+        // Taken out: a call that is dropped half-way leaves a doubt.
+        let tip = self.tip.take().filter(|(of, _)| *of == publisher);
+        let mut tip = tip.map(|(_, tip)| tip);
+        let started = Instant::now();
+        let outcome = match kind {
+            Kind::Atomic => {
+                let transactions = Transactions {
+                    wire,
+                    found,
+                    config,
+                    batch,
+                    size: &mut self.atomic_size,
+                    memory: &mut self.memory,
+                    detour: &mut self.detour,
+                    until,
+                };
+                transactions.store(&mut tip).await
+            }
+            Kind::Fast => {
+                let fast = Fast {
+                    wire,
+                    found,
+                    config,
+                    batch,
+                    size: &mut self.fast_size,
+                    memory: &mut self.memory,
+                    detour: &mut self.detour,
+                    suspect,
+                    ended: &mut self.ended,
+                    until,
+                };
+                fast.store(&mut tip).await
+            }
+        };
+        if outcome.0.stopped.is_none() && entries > 0 {
+            self.rates.note(kind, entries, started.elapsed());
+        }
+        self.detour.note(&outcome.0, Instant::now());
+        self.tip = tip.map(|tip| (publisher, tip));
+        outcome
+    }
+
+    fn kind(&mut self, found: &Found, entries: usize) -> Kind {
+        match found.way {
+            // The cursor alone is a message like any other.
+            _ if entries == 0 => Kind::Atomic,
+            Way::Batches {
+                atomic: true,
+                fast: true,
+            } => self.rates.choose(entries),
+            Way::Batches { atomic: false, .. } => Kind::Fast,
+            Way::Batches { fast: false, .. } | Way::Messages => Kind::Atomic,
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Stores a batch fast: entries go one after the other, and the cursor after them says that all are there.
+//!
+//! A fast batch of `JetStream` (ADR-50, `allow_batched`) has an id and numbers its messages; the stream takes them in that order
+//! without a gap, or ends the batch. Ours begins with a cursor that is *open*: it goes on from the newest one, so that a batch
+//! that comes late is refused with its first message, and the rest of it is unknown to the stream. The last message is the
+//! cursor that is *closed*. What the server has acknowledged in between is stored.
+//!
+//! After anything else than the last acknowledgement, [recovery](super::recovery) finds out how much is stored. A consumer may
+//! see half of a batch; it is then either completed or followed by another batch that goes on from there.
+
+mod numbering;
+
+use tokio::time::{Duration, Instant};
+use uuid::Uuid;
+
+use super::cursor::{Account, Cursor, State, Tip};
+use super::detour::Detour;
+use super::failure::{self, Failure, Link};
+use super::memory::{Memory, Refused};
+use super::message::{Limits, Message};
+use super::size::Size;
+use super::stream::Found;
+use super::suspect::Suspect;
+use super::wire::{Ack, Wire};
+use crate::config::NatsConfig;
+use crate::error::SinkError;
+use crate::event::{Batch, Record, RunId, fresh_uuid};
+use crate::sink::Delivery;
+pub(super) use numbering::{BEYOND, KNOWN_MAX, Op, number, ping, token};
+
+/// How many messages the server is asked to acknowledge at once. It lowers that where others send as well.
+const FLOW: u64 = 500;
+/// How many such portions are under way.
+const PORTIONS: u64 = 4;
+/// How many messages go before the server has said how many it acknowledges at once.
+const FIRST: u64 = 64;
+/// So long without a word of the server is a doubt.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+
+pub(super) struct Fast<'a> {
+    pub(super) wire: &'a mut Wire,
+    pub(super) found: &'a Found,
+    pub(super) config: &'a NatsConfig,
+    pub(super) batch: &'a Batch,
+    pub(super) size: &'a mut Size,
+    pub(super) memory: &'a mut Memory,
+    pub(super) detour: &'a mut Detour,
+    pub(super) suspect: &'a mut Option<Suspect>,
+    /// A batch that recovery has ended, and until when a replica may know it.
+    pub(super) ended: &'a mut Option<(Uuid, Instant)>,
+    pub(super) until: Instant,
+}
+
+/// A batch under way.
+struct UnderWay<'a> {
+    id: Uuid,
+    records: &'a [Record],
+    /// Where the cursor is that it goes on from.
+    expected: u64,
+    /// Up to this number all are stored.
+    stored: u64,
+    /// How many messages the server acknowledges at once.
+    portion: u64,
+    sent: u64,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(records: &'a [Record], expected: u64) -> Self {
+        Self {
+            id: fresh_uuid(),
+            records,
+            expected,
+            stored: 0,
+            portion: FIRST / PORTIONS,
+            sent: 0,
+        }
+    }
+}
+
+/// What the server has said last.
+enum Said {
+    Nothing,
+    /// The batch has ended with this.
+    End(Ack),
+}
+
+/// Records of one batch, as messages.
+struct LaidOut {
+    messages: Vec<Message>,
+    /// After the last of them.
+    account: Option<Account>,
+    /// Why the next one is not among them.
+    refused: Option<Failure>,
+}
+
+impl Fast<'_> {
+    /// Stores a prefix of the records after `tip`, which comes to say what the stream then holds, or, after a doubt,
+    /// nothing.
+    pub(super) async fn store(mut self, known: &mut Option<Tip>) -> (Delivery, Link) {
+        let Some(mut tip) = known.take() else {
+            let why = "how far the cursor has come has to be read first".to_owned();
+            return (Delivery::stopped(0, SinkError::Unknown(why)), Link::Sound);
+        };
+        let all = self.batch.records();
+        let mut stored = 0;
+        while stored < all.len() {
+            let end = (stored + self.size.entries()).min(all.len());
+            let next = &all[stored..end];
+            let LaidOut {
+                messages,
+                account,
+                refused,
+            } = self.lay_out(tip.account(), next);
+            let (count, Some(mut account)) = (messages.len(), account) else {
+                *known = Some(tip);
+                let failure = refused.unwrap_or_else(|| failure::broken("the batch is empty"));
+                return (Delivery::stopped(stored, failure.error), failure.link);
+            };
+            if stored + count == all.len() {
+                account = Account::through(Some(account), self.batch.through());
+            }
+            let mut under_way = UnderWay::new(&next[..count], tip.sequence);
+            self.memory.sent(under_way.id);
+            match self.send(&mut under_way, &tip, account, messages).await {
+                Ok(closed) => tip = closed,
+                Err(failure) => {
+                    if failure.timed_out {
+                        self.size.timed_out(count);
+                    }
+                    // The first message is the open cursor.
+                    let some = usize::try_from(under_way.stored.saturating_sub(1)).unwrap_or(0);
+                    let stored = stored + some.min(count);
+                    return (Delivery::stopped(stored, failure.error), failure.link);
+                }
+            }
+            self.size.worked(count);
+            stored += count;
+            if let Some(failure) = refused {
+                *known = Some(tip);
+                return (Delivery::stopped(stored, failure.error), failure.link);
+            }
+        }
+        *known = Some(tip);
+        (Delivery::all(self.batch), Link::Sound)
+    }
+
+    /// The messages of the records up to one that will not be taken.
+    fn lay_out(&self, mut account: Option<Account>, records: &[Record]) -> LaidOut {
+        let limits = Limits::of(self.found, &self.wire.connection);
+        let mut messages = Vec::with_capacity(records.len());
+        let mut refused = None;
+        for record in records {
+            let message = Message::new(self.config, record).after(account);
+            if let Err(why) = message.check(&limits, 0) {
+                refused = Some(failure::rejected(why));
+                break;
+            }
+            account = Some(Account::past_record(account, record));
+            messages.push(message);
+        }
+        let account = account.filter(|_| !messages.is_empty());
+        LaidOut {
+            messages,
+            account,
+            refused,
+        }
+    }
+
+    /// Sends the batch, and waits until it is stored.
+    async fn send(
+        &mut self,
+        under_way: &mut UnderWay<'_>,
+        tip: &Tip,
+        after: Account,
+        messages: Vec<Message>,
+    ) -> Result<Tip, Failure> {
+        self.wire.skip_answers();
+        self.end_again().await?;
+        let publisher = self.batch.publisher();
+        let first = under_way.records.first().map(Account::before);
+        let open = Cursor {
+            account: tip.account().or(first).unwrap_or(after),
+            batch: Some(under_way.id),
+            state: State::Open(runs(under_way.records)),
+        };
+        let first = open.message(self.config, publisher, tip.sequence);
+        self.put(under_way, first, Op::Open).await?;
+        for message in messages {
+            self.wait_for_room(under_way).await?;
+            self.put(under_way, message, Op::Append).await?;
+        }
+        let closed = Cursor::closed(after, under_way.id);
+        let last = closed.plain_message(self.config, publisher);
+        self.put(under_way, last, Op::Commit).await?;
+        loop {
+            if let Said::End(ack) = self.hear(under_way).await? {
+                self.check(&ack, under_way)?;
+                let tip = Tip {
+                    cursor: Some(closed),
+                    sequence: ack.seq,
+                };
+                self.memory.acknowledged(publisher, &tip, ack.seq);
+                return Ok(tip);
+            }
+        }
+    }
+
+    /// A replica that was behind may still know a batch that was ended, and must not take more of it if it becomes the leader.
+    async fn end_again(&mut self) -> Result<(), Failure> {
+        let (Some((id, until)), now) = (*self.ended, Instant::now()) else {
+            return Ok(());
+        };
+        if now >= until {
+            *self.ended = None;
+            return Ok(());
+        }
+        let ping = ping(self.config, self.batch.publisher());
+        let token = token(id, 1, BEYOND, Op::Ping);
+        self.wire.send(ping, Some(&token), self.until).await
+    }
+
+    async fn put(
+        &self,
+        under_way: &mut UnderWay<'_>,
+        message: Message,
+        op: Op,
+    ) -> Result<(), Failure> {
+        under_way.sent += 1;
+        let token = token(under_way.id, FLOW, under_way.sent, op);
+        self.wire.send(message, Some(&token), self.until).await
+    }
+
+    async fn wait_for_room(&mut self, under_way: &mut UnderWay<'_>) -> Result<(), Failure> {
+        while under_way.sent >= under_way.stored + under_way.portion * PORTIONS {
+            if let Said::End(ack) = self.hear(under_way).await? {
+                self.check(&ack, under_way)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next answer.
+    async fn hear(&mut self, under_way: &mut UnderWay<'_>) -> Result<Said, Failure> {
+        let until = self.until.min(Instant::now() + SILENCE_MAX);
+        let answer = self.wire.answer(until).await.map_err(failure::unanswered)?;
+        let Some(number) = number(&answer, under_way.id) else {
+            return Ok(Said::Nothing);
+        };
+        let Some(ack) = answer.ack()? else {
+            return Ok(Said::Nothing);
+        };
+        if let Some(error) = &ack.error {
+            let failure = failure::of_answer(error);
+            return Err(self.refused(number, error.error_code().0, failure, under_way));
+        }
+        match ack.kind.as_deref() {
+            Some("ack") => {
+                under_way.stored = under_way.stored.max(ack.seq);
+                under_way.portion = ack.msgs.max(1);
+                Ok(Said::Nothing)
+            }
+            Some(_) => Ok(Said::Nothing),
+            None => Ok(Said::End(ack)),
+        }
+    }
+
+    /// The server has refused a message. What came before it is stored, or will be.
+    fn refused(
+        &mut self,
+        number: u64,
+        code: u64,
+        failure: Failure,
+        under_way: &UnderWay<'_>,
+    ) -> Failure {
+        let index = usize::try_from(number)
+            .ok()
+            .and_then(|number| number.checked_sub(2));
+        let record = index.and_then(|index| under_way.records.get(index));
+        if number == 1 {
+            return self.refused_at_once(code, failure, under_way.expected);
+        }
+        if let Some(record) = record
+            && matches!(failure.error, SinkError::Rejected(_))
+            && under_way.stored < number
+        {
+            *self.suspect = Some(Suspect {
+                id: record.id(),
+                why: failure.error.to_string(),
+            });
+        }
+        Failure {
+            error: SinkError::Unknown(failure.error.to_string()),
+            link: Link::Sound,
+            ..failure
+        }
+    }
+
+    /// The first message was refused: nothing of the batch is stored.
+    fn refused_at_once(&mut self, code: u64, failure: Failure, expected: u64) -> Failure {
+        let said = failure.error.to_string();
+        if matches!(code, failure::STALE | failure::OVERTAKEN) {
+            let refused = self.memory.refused(expected, failure::newest(&said));
+            if refused == Refused::Absurdly {
+                self.detour.refused_absurdly();
+            }
+            return Failure {
+                error: SinkError::Unknown(said),
+                link: Link::Doubtful,
+                ..failure
+            };
+        }
+        match failure.error {
+            // It is no entry that is refused.
+            SinkError::Rejected(_) => failure.unavailable(),
+            _ => failure,
+        }
+    }
+
+    /// The acknowledgement must come from our stream, and tell of all messages.
+    fn check(&self, ack: &Ack, under_way: &UnderWay<'_>) -> Result<(), Failure> {
+        if ack.stream != self.config.stream || ack.domain != self.found.domain {
+            return Err(failure::foreign(ack, self.found, self.config));
+        }
+        let whole = ack.batch.as_deref() == Some(&under_way.id.simple().to_string());
+        if whole && ack.count == under_way.sent {
+            return Ok(());
+        }
+        Err(Failure {
+            link: Link::Sound,
+            ..failure::broken(&format!("{} messages of a batch are stored", ack.count))
+        })
+    }
+}
+
+/// The runs of these records.
+fn runs(records: &[Record]) -> Vec<RunId> {
+    let mut runs: Vec<_> = records.iter().map(|record| record.id().run).collect();
+    runs.dedup();
+    runs
+}

@@ -1,0 +1,134 @@
+//! Which way of storing a batch is faster here: measured, because a client cannot see how often the servers sync.
+
+use std::time::Duration;
+
+/// A way of storing a batch with its cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Atomic,
+    Fast,
+}
+
+/// Batches of so many entries count as large: what is faster for those may be slower for small ones.
+const LARGE: usize = 100;
+/// How often each way is tried before they are compared.
+const TRIALS: u32 = 3;
+/// After so many batches the slower way is tried again.
+const AGAIN_AFTER: u32 = 500;
+/// How much the newest batch counts.
+const WEIGHT: f64 = 0.25;
+
+#[derive(Debug, Default)]
+pub(super) struct Rates {
+    small: Class,
+    large: Class,
+}
+
+/// Batches of about one size.
+#[derive(Debug, Default)]
+struct Class {
+    atomic: Rate,
+    fast: Rate,
+    /// Since the slower way was tried.
+    batches: u32,
+}
+
+#[derive(Debug, Default)]
+struct Rate {
+    entries_per_second: f64,
+    trials: u32,
+}
+
+impl Rates {
+    /// How the next batch of so many entries should go.
+    pub(super) fn choose(&mut self, entries: usize) -> Kind {
+        let class = self.class(entries);
+        if class.atomic.trials < TRIALS {
+            return Kind::Atomic;
+        }
+        if class.fast.trials < TRIALS {
+            return Kind::Fast;
+        }
+        let faster = class.faster();
+        class.batches += 1;
+        if class.batches > AGAIN_AFTER {
+            class.batches = 0;
+            match faster {
+                Kind::Atomic => class.fast.trials = TRIALS - 1,
+                Kind::Fast => class.atomic.trials = TRIALS - 1,
+            }
+        }
+        faster
+    }
+
+    /// A batch was stored.
+    #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
+    pub(super) fn note(&mut self, kind: Kind, entries: usize, took: Duration) {
+        let now = entries as f64 / took.as_secs_f64().max(1e-9);
+        let class = self.class(entries);
+        let rate = match kind {
+            Kind::Atomic => &mut class.atomic,
+            Kind::Fast => &mut class.fast,
+        };
+        rate.entries_per_second = match rate.trials {
+            0 => now,
+            _ => rate.entries_per_second * (1.0 - WEIGHT) + now * WEIGHT,
+        };
+        rate.trials = rate.trials.saturating_add(1);
+    }
+
+    fn class(&mut self, entries: usize) -> &mut Class {
+        if entries < LARGE {
+            &mut self.small
+        } else {
+            &mut self.large
+        }
+    }
+}
+
+impl Class {
+    fn faster(&self) -> Kind {
+        if self.fast.entries_per_second > self.atomic.entries_per_second {
+            Kind::Fast
+        } else {
+            Kind::Atomic
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs so many batches of a size; fast ones take `fast` milliseconds, atomic ones `atomic`. Returns how many were fast.
+    fn run(rates: &mut Rates, batches: u32, entries: usize, fast: u64, atomic: u64) -> u32 {
+        let mut count = 0;
+        for _ in 0..batches {
+            let kind = rates.choose(entries);
+            let took = match kind {
+                Kind::Fast => fast,
+                Kind::Atomic => atomic,
+            };
+            count += u32::from(kind == Kind::Fast);
+            rates.note(kind, entries, Duration::from_millis(took));
+        }
+        count
+    }
+
+    #[test]
+    fn both_ways_are_tried_and_the_faster_one_stays() {
+        let mut rates = Rates::default();
+        assert_eq!(run(&mut rates, 100, 999, 5, 10), 97);
+        // Small batches are compared by themselves.
+        assert_eq!(run(&mut rates, 100, 1, 5, 1), TRIALS);
+        assert_eq!(run(&mut rates, 100, 999, 5, 10), 100);
+    }
+
+    #[test]
+    fn what_has_become_faster_is_found() {
+        let mut rates = Rates::default();
+        run(&mut rates, 100, 999, 5, 10);
+        let fast = run(&mut rates, 3 * AGAIN_AFTER, 999, 5, 1);
+        assert!(fast < 2 * AGAIN_AFTER, "{fast}");
+    }
+}

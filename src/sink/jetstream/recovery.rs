@@ -1,0 +1,176 @@
+//! Finds out what is stored of a fast batch that did not come to its end.
+//!
+//! 1. The batch is ended at the leader: nothing more of it is taken there.
+//! 2. A *fence*, a cursor that goes on from the open one, is stored under the id of the batch. Where replicas still know the
+//!    batch, this ends it for them as well. From now on whatever comes of it late is refused, by its number or by the cursor.
+//! 3. What is between the open cursor and the fence is read, and the newest entry of the batch's runs is how far it has come.
+//!
+//! Whatever fails on the way, the next attempt begins again with the newest cursor.
+
+use async_nats::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+use tokio::time::{Duration, Instant};
+use uuid::Uuid;
+
+use super::cursor::{Account, Cursor, State, Tip, position};
+use super::failure;
+use super::fast::{BEYOND, Op, number, ping, token};
+use super::message::Message;
+use super::wire::{Ack, Wire, unanswered};
+use crate::config::NatsConfig;
+use crate::error::SinkError;
+use crate::event::{Position, PublisherId, RunId};
+
+/// A stream does not know the batch.
+const UNKNOWN_BATCH: u64 = 10_208;
+/// How long the end of a batch is waited for.
+const END_MAX: Duration = Duration::from_secs(2);
+/// How many messages are read at once, and how many bytes of them.
+const PAGE: u64 = 1_000;
+const PAGE_BYTES: u64 = 4 << 20;
+
+/// A publisher whose cursor is to be made exact.
+pub(super) struct Recovery<'a> {
+    pub(super) wire: &'a mut Wire,
+    pub(super) config: &'a NatsConfig,
+    pub(super) publisher: PublisherId,
+    pub(super) until: Instant,
+}
+
+impl Recovery<'_> {
+    /// Makes an open cursor exact.
+    pub(super) async fn close(&mut self, tip: Tip) -> Result<Tip, SinkError> {
+        let Some(cursor) = &tip.cursor else {
+            return Ok(tip);
+        };
+        let (from, runs) = match &cursor.state {
+            State::Closed => return Ok(tip),
+            State::Open(runs) => (tip.sequence, runs.clone()),
+            State::Fence(from, runs) => (*from, runs.clone()),
+        };
+        let id = cursor.batch.unwrap_or_default();
+        self.end(id).await?;
+        let fence = Cursor {
+            account: cursor.account,
+            batch: cursor.batch,
+            state: State::Fence(from, runs.clone()),
+        };
+        let end = self.fence(&fence, id, tip.sequence).await?;
+        let account = self.read(cursor.account, from, end, &runs).await?;
+        Ok(Tip {
+            cursor: Some(Cursor::closed(account, id)),
+            sequence: end,
+        })
+    }
+
+    /// Ends the batch at the leader.
+    async fn end(&mut self, id: Uuid) -> Result<(), SinkError> {
+        let ping = ping(self.config, self.publisher);
+        let ack = self.ask(ping, id, BEYOND, Op::Ping).await?;
+        match ack.error {
+            Some(error) if error.error_code().0 != UNKNOWN_BATCH => Err(failure::of_server(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores the fence, and returns its sequence.
+    async fn fence(&mut self, fence: &Cursor, id: Uuid, expected: u64) -> Result<u64, SinkError> {
+        let message = fence.message(self.config, self.publisher, expected);
+        let ack = self.ask(message, id, 1, Op::Commit).await?;
+        if let Some(error) = &ack.error {
+            return Err(failure::of_server(error));
+        }
+        // A new leader that knew the batch has only ended it: the acknowledgement is that of an older message.
+        if ack.count != 1 || ack.seq <= expected {
+            return Err(SinkError::Unavailable(
+                "a batch was ended by a new leader; it is looked at again".to_owned(),
+            ));
+        }
+        Ok(ack.seq)
+    }
+
+    /// Sends a message of the batch, and waits for the answer that ends it.
+    async fn ask(&mut self, message: Message, id: Uuid, at: u64, op: Op) -> Result<Ack, SinkError> {
+        let until = self.until.min(Instant::now() + END_MAX);
+        self.wire.skip_answers();
+        let sent = self
+            .wire
+            .send(message, Some(&token(id, 1, at, op)), until)
+            .await;
+        sent.map_err(|failure| failure.error)?;
+        loop {
+            let answer = self.wire.answer(until).await.map_err(unanswered)?;
+            if number(&answer, id) != Some(at) {
+                continue;
+            }
+            let ack = answer.ack().map_err(|failure| failure.error)?;
+            if let Some(ack) = ack.filter(|ack| ack.kind.is_none()) {
+                return Ok(ack);
+            }
+        }
+    }
+
+    /// The account after the newest entry of these runs between two messages.
+    async fn read(
+        &mut self,
+        mut account: Account,
+        after: u64,
+        end: u64,
+        runs: &[RunId],
+    ) -> Result<Account, SinkError> {
+        let mut next = after + 1;
+        while next < end {
+            let request = format!("{}.DIRECT.GET.{}", self.config.api(), self.config.stream);
+            let wanted = json!({ "seq": next, "batch": PAGE, "max_bytes": PAGE_BYTES });
+            let begun = next;
+            let answers = self.page(&request, wanted.to_string()).await?;
+            for headers in &answers {
+                let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
+                let sequence = get("Nats-Sequence").and_then(|it| it.parse().ok());
+                next = sequence.map_or(next, |sequence: u64| sequence + 1);
+                if next > end {
+                    break;
+                }
+                let id: Option<Position> = get("Audit-Id").and_then(position);
+                let Some(id) = id.filter(|id| runs.contains(&id.run)) else {
+                    continue;
+                };
+                let lost = get("Audit-Lost").and_then(|it| it.parse().ok());
+                account = Account::past(Some(account), id, lost.unwrap_or(0));
+            }
+            if next == begun {
+                // A replica that does not have the fence yet.
+                return Err(SinkError::Unavailable(
+                    "the replica that was read is behind the others".to_owned(),
+                ));
+            }
+        }
+        Ok(account)
+    }
+
+    /// The headers of a page of messages.
+    async fn page(&mut self, request: &str, wanted: String) -> Result<Vec<HeaderMap>, SinkError> {
+        let mut found = Vec::new();
+        let mut answer = self.wire.ask(request, wanted, self.until).await?;
+        let token = answer.token.clone();
+        loop {
+            match answer.status {
+                None => found.extend(answer.headers),
+                Some(status) if status == 204 || status == StatusCode::NOT_FOUND => {
+                    return Ok(found);
+                }
+                Some(status) => {
+                    return Err(SinkError::Unavailable(format!(
+                        "the stream cannot be read: the server said {status}"
+                    )));
+                }
+            }
+            answer = loop {
+                let next = self.wire.answer(self.until).await.map_err(unanswered)?;
+                if next.token == token {
+                    break next;
+                }
+            };
+        }
+    }
+}

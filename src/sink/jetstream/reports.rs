@@ -1,0 +1,76 @@
+//! What the log and the metrics say of the sink: each change once.
+
+use std::mem::{Discriminant, discriminant};
+use std::time::Duration;
+
+use metrics::counter;
+use tokio::time::Instant;
+
+use super::failure::Link;
+use super::stream::Found;
+use crate::error::SinkError;
+use crate::host::{self, log};
+
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    state: State,
+    /// What the last warning about the stream said.
+    weaknesses: String,
+    /// Since when messages for themselves have been in doubt.
+    doubtful_since: Option<Instant>,
+}
+
+/// The state that was last logged.
+#[derive(Debug, Default, PartialEq)]
+enum State {
+    #[default]
+    Unknown,
+    Up,
+    Down(Discriminant<SinkError>),
+}
+
+impl Reports {
+    pub(super) fn weaknesses(&mut self, stream: &str, found: &Found) {
+        let warning = found.weaknesses.join("; ");
+        if self.weaknesses != warning && !warning.is_empty() {
+            host::call(|| counter!("aa_audit_stream_changes_total", "kind" => "weak").increment(1));
+            log::warning!(stream, "the stream weakens what is promised: {warning}");
+        }
+        self.weaknesses = warning;
+    }
+
+    /// Whether NATS takes entries, or why not.
+    pub(super) fn state(&mut self, stream: &str, server: &str, stopped: Option<&SinkError>) {
+        let now = match stopped {
+            None | Some(SinkError::Rejected(_)) => State::Up,
+            Some(why) => State::Down(discriminant(why)),
+        };
+        if self.state == now {
+            return;
+        }
+        match stopped.filter(|_| now != State::Up) {
+            None => log::info!(server, stream, "NATS takes entries"),
+            Some(why) => log::warning!("NATS takes no entries: {why}"),
+        }
+        self.state = now;
+    }
+
+    /// What messages for themselves have left behind.
+    pub(super) fn doubt(&mut self, link: Link) {
+        self.doubtful_since = match link {
+            Link::Sound => None,
+            Link::Doubtful => self.doubtful_since.or_else(|| Some(Instant::now())),
+        };
+    }
+
+    /// What was in doubt for longer than the stream recognises ids may be stored again.
+    pub(super) fn late(&mut self, duplicate_window: Duration) {
+        let late = |since: &Instant| since.elapsed() > duplicate_window;
+        if self.doubtful_since.take_if(|since| late(since)).is_some() {
+            host::call(|| counter!("aa_audit_late_resends_total").increment(1));
+            log::warning!(
+                "entries in doubt are sent again after the stream's duplicate window: some may be stored twice, under the same ids"
+            );
+        }
+    }
+}
