@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream;
 use tempfile::TempDir;
 
 use crate::publisher::Publisher;
@@ -21,6 +21,15 @@ const CATCH_MAX: Duration = Duration::from_mins(1);
 /// How often a kind of fault may miss its moment before that is a failure.
 const TRIES: usize = 3;
 
+/// Which batches the stream takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Atomic,
+    Fast,
+    /// The publishers use what is faster.
+    Both,
+}
+
 #[derive(Debug)]
 pub(crate) struct Arena {
     pub(crate) cluster: Cluster,
@@ -35,9 +44,9 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// Starts everything; all publishers together offer so many entries in a second.
-    pub(crate) fn start(publishers: usize, rate: u32) -> Self {
+    pub(crate) fn start(publishers: usize, rate: u32, way: Way) -> Self {
         let cluster = Cluster::start();
-        make_stream(&cluster.url());
+        make_stream(&cluster.url(), way);
         let dir = TempDir::new().expect("a temporary directory can be made");
         let (nodes, each) = (
             cluster.ports(),
@@ -215,23 +224,28 @@ pub(crate) fn tell(what: &str) {
     eprintln!("{what}");
 }
 
-fn make_stream(url: &str) {
+fn make_stream(url: &str, way: Way) {
+    let wanted = serde_json::json!({
+        "name": STREAM,
+        "subjects": ["assembly.audit.>", "assembly.cursor.>"],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": 3,
+        "max_age": 0,
+        "max_bytes": -1,
+        "max_msgs": -1,
+        "max_consumers": -1,
+        "max_msgs_per_subject": -1,
+        "discard": "old",
+        "duplicate_window": DUPLICATE_WINDOW.as_nanos(),
+        "allow_direct": true,
+        "allow_atomic": way != Way::Fast,
+        "allow_batched": way != Way::Atomic,
+    });
     block_on(async {
         let context = jetstream::new(client(url).await);
-        let made = context
-            .create_stream(stream::Config {
-                name: STREAM.to_owned(),
-                subjects: vec![
-                    "assembly.audit.>".to_owned(),
-                    "assembly.cursor.>".to_owned(),
-                ],
-                num_replicas: 3,
-                duplicate_window: DUPLICATE_WINDOW,
-                allow_atomic_publish: true,
-                allow_rollup: true,
-                ..stream::Config::default()
-            })
-            .await;
-        made.expect("the cluster makes the stream");
+        let request = format!("STREAM.CREATE.{STREAM}");
+        let made: serde_json::Value = context.request(request, &wanted).await.expect("an answer");
+        assert!(made.get("error").is_none(), "{made}");
     });
 }

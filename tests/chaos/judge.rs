@@ -4,12 +4,12 @@
 //! cursor stands at the last. Per thread: entries are those that it made, in its order, from the first; all that it had
 //! flushed, and, unless it was killed, all that was accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 
 use serde_json::{Value, json};
 
-use crate::arena::{Arena, STREAM};
+use crate::arena::{Arena, STREAM, tell};
 use crate::entries::{Chain, Whose, whose};
 use crate::journal::Noted;
 use crate::publisher::End;
@@ -49,7 +49,12 @@ struct Judge {
     threads: BTreeMap<Whose, Chain>,
     tally: Tally,
     faults: Vec<String>,
+    /// The last messages before the first fault, in short.
+    before: VecDeque<String>,
 }
+
+/// How many messages are shown before a fault.
+const BEFORE_MAX: usize = 60;
 
 /// Whether each entry stands in the stream once and in order; if not, why not.
 pub(crate) fn judge(arena: &Arena) -> Result<Tally, Vec<String>> {
@@ -61,6 +66,9 @@ pub(crate) fn judge(arena: &Arena) -> Result<Tally, Vec<String>> {
             .extend(ended.map(|(whose, end)| ((whose.publisher, whose.start), end)));
     }
     visit_stream(&arena.cluster.url(), STREAM, |message| {
+        if judge.faults.is_empty() {
+            judge.remember(&message);
+        }
         if judge.faults.len() < FAULTS_MAX
             && let Err(fault) = judge.see(&message)
         {
@@ -68,6 +76,9 @@ pub(crate) fn judge(arena: &Arena) -> Result<Tally, Vec<String>> {
             judge.faults.push(format!("message {place}: {fault}"));
         }
     });
+    if !judge.faults.is_empty() {
+        tell(&format!("before the first fault: {:#?}", judge.before));
+    }
     judge.check_cursors();
     for publisher in &arena.publishers {
         for (whose, noted, end) in publisher.journals() {
@@ -83,11 +94,18 @@ pub(crate) fn judge(arena: &Arena) -> Result<Tally, Vec<String>> {
 }
 
 impl Judge {
+    fn remember(&mut self, message: &Message) {
+        let id = message.header("Audit-Id").map(str::to_owned);
+        let what = id.unwrap_or_else(|| String::from_utf8_lossy(&message.payload).into_owned());
+        if self.before.len() == BEFORE_MAX {
+            self.before.pop_front();
+        }
+        self.before.push_back(format!("{}: {what}", message.seq));
+    }
+
     fn see(&mut self, message: &Message) -> Result<(), String> {
         if let Some(publisher) = message.subject.strip_prefix("assembly.cursor.") {
-            let cursor = serde_json::from_slice(&message.payload).map_err(|it| it.to_string())?;
-            let old = self.cursors.insert(publisher.to_owned(), cursor);
-            return expect("an older cursor of the publisher", &old, &None);
+            return self.see_cursor(publisher, &message.payload);
         }
         self.tally.entries += 1;
         let whose = whose(&message.payload).ok_or("an entry that nobody made")?;
@@ -105,6 +123,21 @@ impl Judge {
             ));
         }
         Ok(())
+    }
+
+    /// The newest counts. Open ones say only where a batch goes on from.
+    fn see_cursor(&mut self, publisher: &str, payload: &[u8]) -> Result<(), String> {
+        let mut cursor: Value = serde_json::from_slice(payload).map_err(|it| it.to_string())?;
+        let fields = cursor.as_object_mut().ok_or("no cursor")?;
+        fields.remove("batch").ok_or("a cursor of no batch")?;
+        if fields.contains_key("state") {
+            return Ok(());
+        }
+        let old = self.cursors.insert(publisher.to_owned(), cursor.clone());
+        let back = old.filter(|old| {
+            old["run"] == cursor["run"] && old["last"].as_u64() > cursor["last"].as_u64()
+        });
+        expect("a cursor that went back", &back, &None)
     }
 
     /// What the headers say: the entry's place in its run, and the run's among the publisher's.

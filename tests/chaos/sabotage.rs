@@ -3,7 +3,7 @@
 //! The safeguards are in the library and stay there; a proxy alters on the way what they do, so that the servers and the
 //! publisher behave as if one was missing. Each time the same strikes come first with nothing altered, and are survived.
 
-use crate::arena::{Arena, tell};
+use crate::arena::{Arena, Way, tell};
 use crate::judge::judge;
 use crate::schedule::{Kind, Schedule};
 use crate::support::proxy::Tamper;
@@ -17,7 +17,7 @@ const WARM: u64 = 20;
 
 /// Strikes, first a sound publisher, then one without the safeguard, and answers what the judge finds then.
 fn sabotage(tamper: Tamper, kind: Kind) -> (Arena, Vec<String>) {
-    let mut arena = Arena::start(1, RATE);
+    let mut arena = Arena::start(1, RATE, Way::Atomic);
     let mut schedule = Schedule::new(SEED, 1);
     arena.warm_up(WARM);
     arena.strike(&schedule.of(kind));
@@ -64,5 +64,6 @@ fn without_heeding_the_cursor_entries_stand_there_twice() {
 #[test]
 fn with_an_id_used_twice_entries_are_missing() {
     let (_arena, faults) = sabotage(Tamper::ReusedId, Kind::EndsAnother);
-    assert!(faults[0].contains("are missing"), "{faults:#?}");
+    let missing = faults.iter().any(|it| it.contains("are missing"));
+    assert!(missing, "{faults:#?}");
 }

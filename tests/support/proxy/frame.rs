@@ -83,17 +83,35 @@ impl Frame {
         field.map(|(_, value)| value.trim())
     }
 
-    /// The number of the message in its transaction.
+    /// What a message of a fast batch says in its reply: the batch, the number of the message, and what it does.
+    fn fast(&self) -> Option<(&str, u64, u8)> {
+        let reply = self.reply()?.strip_suffix(".$FI")?;
+        let mut words = reply.rsplit('.');
+        let (op, number) = (words.next()?, words.next()?);
+        let id = words.nth(2)?;
+        Some((id, number.parse().ok()?, op.parse().ok()?))
+    }
+
+    /// The batch of the message.
+    pub(super) fn batch(&self) -> Option<&str> {
+        let fast = self.fast().map(|(id, ..)| id);
+        self.header("Nats-Batch-Id").or(fast)
+    }
+
+    /// The number of the message in its batch.
     pub(super) fn number(&self) -> Option<u64> {
-        self.header("Nats-Batch-Sequence")?.parse().ok()
+        let fast = self.fast().map(|(_, number, _)| number);
+        let number = self.header("Nats-Batch-Sequence");
+        number.and_then(|number| number.parse().ok()).or(fast)
     }
 
     pub(super) fn place(&self) -> Place {
-        match self.number() {
-            None => Place::Outside,
-            Some(_) if self.header("Nats-Batch-Commit").is_some() => Place::Commit,
-            Some(1) => Place::First,
-            Some(_) => Place::Middle,
+        match (self.number(), self.fast()) {
+            (None, _) | (_, Some((_, _, 4))) => Place::Outside,
+            (_, Some((_, _, 2))) => Place::Commit,
+            _ if self.header("Nats-Batch-Commit").is_some() => Place::Commit,
+            (Some(1), _) => Place::First,
+            _ => Place::Middle,
         }
     }
 
@@ -104,7 +122,7 @@ impl Frame {
 
     /// Whether a message of the server says that a transaction is stored.
     pub(super) fn is_acknowledgement(&self) -> bool {
-        self.body().contains("\"batch\":")
+        self.body().contains("\"batch\":") && !self.body().contains("\"error\":")
     }
 
     /// Puts other bytes, as many, where these first stand.
@@ -116,14 +134,36 @@ impl Frame {
         }
     }
 
-    /// Gives a message without headers another body.
-    pub(super) fn replace_body(&mut self, body: &str) {
+    /// The bytes of a message of the server that answers a read of a cursor.
+    pub(super) fn read_cursor(&self) -> Option<&str> {
+        let (headers, data) = self.parts()?;
+        headers
+            .contains("Nats-Subject: assembly.cursor.")
+            .then_some(data)
+    }
+
+    /// Headers and payload of a message of the server that has both.
+    fn parts(&self) -> Option<(&str, &str)> {
+        let words: Vec<&str> = self.words().collect();
+        let ["HMSG", .., length, _] = words[..] else {
+            return None;
+        };
+        let (headers, data) = self.body().split_at_checked(length.parse().ok()?)?;
+        Some((headers, data.strip_suffix("\r\n")?))
+    }
+
+    /// Gives such a message another payload.
+    pub(super) fn replace_data(&mut self, data: &str) {
+        let Some((headers, _)) = self.parts() else {
+            return;
+        };
+        let headers = headers.to_owned();
         let words: Vec<&str> = self.words().collect();
         let Some((_, kept)) = words.split_last() else {
             return;
         };
-        let line = format!("{} {}\r\n", kept.join(" "), body.len());
+        let line = format!("{} {}\r\n", kept.join(" "), headers.len() + data.len());
         self.line = line.len();
-        self.bytes = format!("{line}{body}\r\n").into_bytes();
+        self.bytes = format!("{line}{headers}{data}\r\n").into_bytes();
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn until(last: &Frame) -> Self {
         Self {
-            id: last.header("Nats-Batch-Id").unwrap_or_default().to_owned(),
+            id: last.batch().unwrap_or_default().to_owned(),
             length: last.number().unwrap_or_default(),
             last: last.bytes.clone(),
         }

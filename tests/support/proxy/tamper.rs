@@ -36,23 +36,14 @@ impl State {
 
     /// Alters what goes to the client.
     pub(super) fn tamper_to_client(&mut self, frame: &mut Frame) {
-        if self.tamper != Some(Tamper::DeafToCursor) || !frame.bytes.starts_with(b"MSG ") {
+        if self.tamper != Some(Tamper::DeafToCursor) {
             return;
         }
-        let Some(data) = data_of(frame.body()) else {
+        let Some(data) = frame.read_cursor() else {
             return;
         };
         let first = self.first_cursor.get_or_insert_with(|| data.to_owned());
-        let body = frame.body().trim_end().replace(data, first);
-        frame.replace_body(&body);
+        let first = first.clone();
+        frame.replace_data(&first);
     }
-}
-
-/// The payload, in base64, of a message that was asked for.
-fn data_of(answer: &str) -> Option<&str> {
-    if !answer.contains("stream_msg_get_response") {
-        return None;
-    }
-    let (_, data) = answer.split_once("\"data\":\"")?;
-    data.split_once('"').map(|(data, _)| data)
 }
