@@ -1,5 +1,5 @@
 //! How fast real entries get from `publish` to the acknowledgement of a real nats-server on the same machine, beside a
-//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|replay`; without a name
+//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|singly|many|replay`; without a name
 //! all of them run; with `--test` each runs short.
 //!
 //! The two take turns in blocks, so that what else happens on the machine strikes both; the ratio of the medians is told.
@@ -35,7 +35,7 @@ use tokio::runtime::Runtime;
 /// How many messages the plain loop has under way.
 const IN_FLIGHT: usize = 1_024;
 /// How many entries wait in the ring.
-const IN_RING: u64 = 4_000;
+const IN_RING: u64 = 16_000;
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_mins(5);
 /// The prefix of the plain loop's subjects.
@@ -82,8 +82,86 @@ fn main() {
         let title = "one server, a stream without transactions";
         pairs(title, &server.url(), length, |_| {});
     }
+    if wanted("singly") {
+        singly(length);
+    }
+    if wanted("many") {
+        many(length);
+    }
     if wanted("replay") {
         replay(length);
+    }
+}
+
+fn sink(url: &str) -> JetStreamSink {
+    let mut config = NatsConfig::default();
+    config.urls = vec![url.into()];
+    JetStreamSink::new(config).expect("sound settings")
+}
+
+/// One entry a batch: what a trickle costs.
+fn singly(length: Length) {
+    let server = NatsServer::start();
+    let count = match length {
+        Length::Full => 20_000,
+        Length::Short => 100,
+    };
+    let (drainer, _dir) = start_with(sink(&server.url()), |config| config.batch_max = 1);
+    ours(&drainer, 50);
+    let mut rates: Vec<f64> = (0..3).map(|_| ours(&drainer, count)).collect();
+    println!(
+        "\none entry a batch, one server: {:.0} a second",
+        median(&mut rates)
+    );
+    drainer.shutdown(LIMIT).wait(LIMIT * 2).expect("an account");
+}
+
+/// Two hundred publishers with twenty entries each, at once.
+fn many(length: Length) {
+    const EACH: usize = 20;
+    let publishers = match length {
+        Length::Full => 200,
+        Length::Short => 5,
+    };
+    let server = NatsServer::start();
+    let started: Vec<(Drainer<AuditEntry>, _)> = (0..publishers)
+        .map(|_| {
+            start_with(sink(&server.url()), |config| {
+                config.ring_capacity = 256;
+                config.ring_bytes_max = 1 << 20;
+            })
+        })
+        .collect();
+    let round = || {
+        let goals: Vec<u64> = started
+            .iter()
+            .map(|(drainer, _)| drainer.stats().delivered + EACH as u64)
+            .collect();
+        let batch: Vec<_> = entries()
+            .into_iter()
+            .cycle()
+            .take(EACH * publishers)
+            .collect();
+        let mut entries = batch.into_iter();
+        let begin = Instant::now();
+        for (drainer, _) in &started {
+            let publisher = drainer.publisher();
+            for entry in entries.by_ref().take(EACH) {
+                publisher.publish(entry);
+            }
+        }
+        for ((drainer, _), goal) in started.iter().zip(goals) {
+            until_delivered(drainer, goal);
+        }
+        (EACH * publishers) as f64 / begin.elapsed().as_secs_f64()
+    };
+    let mut rates: Vec<f64> = (0..20).map(|_| round()).skip(8).collect();
+    println!(
+        "\n{publishers} publishers of {EACH} entries each, one server: {:.0} a second",
+        median(&mut rates)
+    );
+    for (drainer, _) in started {
+        drainer.shutdown(LIMIT).wait(LIMIT * 2).expect("an account");
     }
 }
 
