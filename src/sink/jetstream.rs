@@ -168,6 +168,7 @@ impl JetStreamSink {
             }
             _ => Wire::open(&self.config, &self.discovered, until).await?,
         };
+        self.discovered = wire.connection.discovered(self.config.discovered_servers);
         let mut found = stream::make_sure(&mut wire, &self.config, until).await?;
         if matches!(found.way, Way::Batches { fast: true, .. })
             && !self.may_read(&mut wire, until).await?
@@ -176,7 +177,6 @@ impl JetStreamSink {
             // The server has denied something: it would end this connection's use.
             wire = Wire::open(&self.config, &self.discovered, until).await?;
         }
-        self.discovered = wire.connection.discovered(self.config.discovered_servers);
         self.reports.weaknesses(&self.config.stream, &found);
         self.batches.meet(&found);
         Ok(Connected {

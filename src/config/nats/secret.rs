@@ -80,9 +80,18 @@ impl NatsUrl {
         Ok(address)
     }
 
-    /// Several, separated by commas.
+    /// Several, separated by commas; one at the end is nothing.
     pub(super) fn list(urls: &str) -> Vec<Self> {
-        urls.split(',').map(|url| url.trim().into()).collect()
+        let urls = urls.split(',').map(str::trim);
+        urls.filter(|url| !url.is_empty()).map(Self::from).collect()
+    }
+
+    /// Another server, such as `10.0.0.2:4222`, reached in the same way: encrypted if this one is, and as the same user.
+    pub(crate) fn at(&self, host: &str) -> Self {
+        let (scheme, who, _) = self.parts();
+        let other = Self::from(host);
+        let (_, _, host) = other.parts();
+        Self(format!("{scheme}{who}{host}"))
     }
 
     /// Whether something stands before its `@`.

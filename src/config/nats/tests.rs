@@ -126,7 +126,7 @@ fn no_secret_shows_in_debug_or_in_an_error() {
 fn each_variable_overrules_its_setting() {
     let config = changed(|c| c.stream = "KEPT".to_owned())
         .with_vars(|name| match name {
-            "NATS_URL" => Ok("nats://a:1, nats://b:2".to_owned()),
+            "NATS_URL" => Ok("nats://a:1, nats://b:2,".to_owned()),
             "NATS_TOKEN" => Ok(String::new()),
             _ => Ok(name.to_lowercase()),
         })
@@ -230,5 +230,17 @@ fn a_secret_of_another_kind_is_refused_and_not_shown() {
         let error = serde_json::from_str::<NatsConfig>(text).unwrap_err();
         assert!(error.to_string().contains("must be a"), "{error}");
         assert!(!error.to_string().contains("7654321"), "{error}");
+    }
+}
+
+#[test]
+fn a_server_that_another_names_is_reached_in_the_same_way() {
+    for (url, named, expected) in [
+        ("nats://a:1", "10.0.0.2:4222", "nats://10.0.0.2:4222"),
+        ("tls://u:p@a:1", "10.0.0.2:4222", "tls://u:p@10.0.0.2:4222"),
+        ("tls://token@a:1", "nats://x:y@b:2", "tls://token@b:2"),
+        ("tls://a:1", "[::1]:4222", "tls://[::1]:4222"),
+    ] {
+        assert_eq!(NatsUrl::from(url).at(named).expose(), expected);
     }
 }

@@ -43,7 +43,8 @@ pub(in crate::sink) struct Connection {
     context: jetstream::Context,
     heard: watch::Receiver<Heard>,
     permissions: Permissions,
-    /// Its URL, masked.
+    url: NatsUrl,
+    /// The same, masked.
     server: String,
     greeted_in: Duration,
     /// Until when answers may still come in, once something was not permitted.
@@ -123,6 +124,7 @@ impl Connection {
             client,
             heard,
             permissions: Permissions::needed(config),
+            url: url.clone(),
             server: url.to_string(),
             greeted_in: begun.elapsed(),
             grace: None,
@@ -174,13 +176,13 @@ impl Connection {
         (next(), next(), next())
     }
 
-    /// The servers that this one has told of.
+    /// The servers that this one has named. What its own URL demands, and who it says we are, holds for them as well.
     pub(in crate::sink) fn discovered(&self, policy: DiscoveredServers) -> Vec<NatsUrl> {
         match policy {
             DiscoveredServers::Ignore => Vec::new(),
             DiscoveredServers::Use => {
-                let told = self.client.server_info().connect_urls;
-                told.into_iter().map(NatsUrl::from).collect()
+                let named = self.client.server_info().connect_urls;
+                named.iter().map(|host| self.url.at(host)).collect()
             }
         }
     }
