@@ -16,7 +16,7 @@ pub use secret::{NatsUrl, Secret};
 /// Where NATS is, how to be let in, and which stream takes the entries.
 ///
 /// What the environment says goes before these settings, if it is asked ([`with_env`](Self::with_env)), and what the
-/// `context` says goes behind them ([`with_context`](Self::with_context)).
+/// `context` says comes after them ([`with_context`](Self::with_context)).
 ///
 /// Read by serde, a duration is a string such as `"5s"`, and an unknown key an error. It is never written by serde,
 /// so that no secret is written by accident.
@@ -65,7 +65,7 @@ pub struct NatsConfig {
     /// How often the server is pinged; three pings without an answer end a connection. Default 5 s.
     #[serde(with = "humantime_serde")]
     pub ping_interval: Duration,
-    /// What is done with the servers of its cluster that a server tells. Default [`DiscoveredServers::Use`].
+    /// What is done with the other servers of the cluster, as a server announces them. Default [`DiscoveredServers::Use`].
     pub discovered_servers: DiscoveredServers,
     /// Replicas of a stream that is made here, from 1 to 5. Default 1.
     pub stream_replicas: usize,
@@ -95,7 +95,7 @@ pub enum StreamCare {
     Verify,
 }
 
-/// What is done with the servers of its cluster that a server tells.
+/// What is done with the other servers of the cluster, as a server announces them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiscoveredServers {
@@ -136,7 +136,7 @@ pub struct NatsTls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsHandshake {
-    /// Once the server has told of itself in the clear.
+    /// After the server's INFO, which is sent in the clear.
     AfterInfo,
     /// At once, and always: for servers with `handshake_first`.
     First,

@@ -5,7 +5,7 @@
 //! Where the stream allows it, each batch holds its entries and the publisher's [`cursor`]. One is under way at a time, and
 //! each names the cursor that it goes on from. So entries are in the stream **once and in order**, whatever becomes of
 //! connections, servers and processes: after any doubt the cursor is read, and a batch that comes late is refused, because a
-//! newer cursor is there. No window of time and no clock is involved.
+//! newer cursor is there.
 //!
 //! An atomic batch is a [`transaction`]: all of it is stored, or nothing. A [`fast`] one is stored message by message, and what
 //! is stored of one that did not come to its end is found by [`recovery`]. Which is faster depends on the servers: [`rates`].
@@ -17,14 +17,14 @@
 //!
 //! - **Doubles.** An entry whose acknowledgement got lost is sent again with the same id. Within the stream's duplicate window
 //!   (two minutes by default) the server stores it once; later it may be there twice, with the same `Audit-Id`. Each such
-//!   doubt is counted and logged. So may what the system had taken over of a connection that broke.
-//! - **Order.** Entries are sent in order, many ahead of their acknowledgements, on a replicated stream one at a time. Where the
-//!   server refuses one in the middle, those after it may be stored all the same: one that is sent again then comes after
-//!   them, and one that is given up is not announced by them. A reader restores the order by `Audit-Id`.
+//!   doubt of this process is counted and logged. Bytes of a broken connection that the system still sends may also arrive twice.
+//! - **Order.** Entries are sent in order. On a replicated stream one at a time is under way; on one replica many are, and
+//!   where the server refuses one of them, those after it may be stored all the same: one that is sent again then comes
+//!   after them, and one that is given up is not announced by them. A reader restores the order by `Audit-Id`.
 //!
 //! # Either way
 //!
-//! A connection is never used again after it broke, or after its outcome was in doubt: the next call makes a new one.
+//! A connection is never used again after it broke, or while something may still be under way on it.
 //! What the old one had not yet written is dropped with it.
 //!
 //! An acknowledgement says that the server has the message, not that it has synced it: see its `sync_interval`.
@@ -55,14 +55,15 @@ use tokio::time::Instant;
 
 use self::batches::Batches;
 use self::failure::Link;
+use self::message::{Limits, Message};
 use self::reports::Reports;
-use self::stream::{Found, Way};
+use self::stream::{Found, Reading};
 use self::suspect::Suspect;
 use self::wire::Wire;
 use super::{BoxFuture, Delivery, Sink};
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::{ConfigError, SinkError};
-use crate::event::{Batch, Position, PublisherId};
+use crate::event::{Batch, Position, PublisherId, Record};
 
 /// How long `position` may take, connecting included.
 const POSITION_MAX: Duration = Duration::from_secs(5);
@@ -75,7 +76,8 @@ const POSITION_MAX: Duration = Duration::from_secs(5);
 /// the cursor that the publisher had come to in the stream before, such as `<run id>.1200; first=1; lost=3`. It connects
 /// at its first call, and makes, checks or upgrades the stream then, as [`stream_care`](NatsConfig::stream_care) says.
 ///
-/// **Batches with a cursor** go where the stream has `allow_atomic` (servers from 2.12.1 on) or `allow_batched` (from 2.14.4 on)
+/// **Batches with a cursor** go where the stream has `allow_atomic` (servers from 2.12.1 on) or `allow_batched` and `allow_direct`
+/// (from 2.14.4 on)
 /// and takes the subjects of cursors; a stream made by this sink does. With each goes a message on
 /// `<cursor_prefix>.<publisher id>` that says how far the publisher has come, such as
 /// `{"run":"…","first":1,"last":1200,"lost":3,"batch":"…"}`: of the numbers `first` to `last` of the run, three are not in the
@@ -93,13 +95,13 @@ const POSITION_MAX: Duration = Duration::from_secs(5);
 /// - publish on `$JS.API.STREAM.INFO.AUDIT` (`….<stream>`);
 /// - subscribe to `_INBOX.>` (`<inbox_prefix>.>`);
 /// - for batches, publish on `assembly.cursor.<publisher id>`, or on `assembly.cursor.>` (`<cursor_prefix>.>`), and on
-///   `$JS.API.DIRECT.GET.AUDIT.assembly.cursor.>`; for fast ones also on `$JS.API.DIRECT.GET.AUDIT`, and where the stream lacks
-///   `allow_direct` on `$JS.API.STREAM.MSG.GET.AUDIT`: who has one of these can read everybody's entries;
+///   `$JS.API.DIRECT.GET.AUDIT.assembly.cursor.>`; for fast ones also on `$JS.API.DIRECT.GET.AUDIT`, without which there are none;
+///   on `$JS.API.STREAM.MSG.GET.AUDIT` where the stream lacks `allow_direct`: who has one of these can read all entries;
 /// - publish on `$JS.API.STREAM.CREATE.AUDIT` if the stream is to be made, and on `$JS.API.STREAM.UPDATE.AUDIT` if it is
 ///   to be upgraded; neither with [`StreamCare::Verify`](crate::StreamCare::Verify).
 ///
 /// `jetstream_domain` and `jetstream_api_prefix` take the place of `$JS.API`, as `$JS.<domain>.API` or as they are. What
-/// lacks makes the sink [misconfigured](SinkError::Misconfigured), and the error names it; nothing is given up for it.
+/// lacks makes the sink [misconfigured](SinkError::Misconfigured), and the error names it; no entry is dropped for it.
 #[derive(Debug)]
 pub struct JetStreamSink {
     config: NatsConfig,
@@ -131,13 +133,6 @@ enum Settings {
     Doubtful,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    Untried,
-    Permitted,
-    Denied,
-}
-
 impl JetStreamSink {
     /// A sink with these settings, and their context's. Nothing is connected yet.
     ///
@@ -153,15 +148,16 @@ impl JetStreamSink {
             connected: None,
             batches: Batches::new(),
             suspect: None,
-            reading: Reading::Untried,
+            reading: Reading::default(),
             reports: Reports::default(),
         })
     }
 
     async fn connected(&mut self, until: Instant) -> Result<Connected, SinkError> {
         let mut wire = match self.connected.take() {
-            Some(connected) if connected.wire.connection.is_usable() => {
+            Some(mut connected) if connected.wire.connection.is_usable() => {
                 if connected.settings != Settings::Doubtful {
+                    connected.settings = Settings::Used;
                     return Ok(connected);
                 }
                 connected.wire
@@ -169,14 +165,7 @@ impl JetStreamSink {
             _ => Wire::open(&self.config, &self.discovered, until).await?,
         };
         self.discovered = wire.connection.discovered(self.config.discovered_servers);
-        let mut found = stream::make_sure(&mut wire, &self.config, until).await?;
-        if matches!(found.way, Way::Batches { fast: true, .. })
-            && !self.may_read(&mut wire, until).await?
-        {
-            found.without_fast();
-            // The server has denied something: it would end this connection's use.
-            wire = Wire::open(&self.config, &self.discovered, until).await?;
-        }
+        let found = self.find(&mut wire, until).await?;
         self.reports.weaknesses(&self.config.stream, &found);
         self.batches.meet(&found);
         Ok(Connected {
@@ -186,17 +175,14 @@ impl JetStreamSink {
         })
     }
 
-    /// Whether entries may be read. A server that does not permit it has to be left after the attempt.
-    async fn may_read(&mut self, wire: &mut Wire, until: Instant) -> Result<bool, SinkError> {
-        if self.reading == Reading::Untried {
-            let request = format!("{}.DIRECT.GET.{}", self.config.api(), self.config.stream);
-            self.reading = match wire.ask(&request, r#"{"seq":1}"#, until).await {
-                Ok(_) => Reading::Permitted,
-                Err(SinkError::Misconfigured(_)) => Reading::Denied,
-                Err(error) => return Err(error),
-            };
+    /// What the stream is like, for this user.
+    async fn find(&mut self, wire: &mut Wire, until: Instant) -> Result<Found, SinkError> {
+        let found = stream::make_sure(wire, &self.config, &mut self.reading, until).await?;
+        if !wire.connection.is_usable() {
+            // The server has denied something that may lack.
+            *wire = Wire::open(&self.config, &self.discovered, until).await?;
         }
-        Ok(self.reading == Reading::Permitted)
+        Ok(found)
     }
 
     async fn look(&mut self, of: PublisherId) -> Result<Option<Position>, SinkError> {
@@ -206,7 +192,7 @@ impl JetStreamSink {
         self.reports
             .state(&self.config.stream, &server_of(&connected), error);
         let mut connected = connected?;
-        if !self.batches.go(&connected.found) {
+        if !self.batches.go(&connected.found) && !self.batches.in_doubt() {
             self.connected = Some(connected);
             return Ok(None);
         }
@@ -222,23 +208,27 @@ impl JetStreamSink {
     }
 
     async fn store(&mut self, batch: &Batch) -> Delivery {
-        let Some(suspect) = &self.suspect else {
+        let Some(suspect) = self.suspect.take() else {
             return self.store_all(batch).await;
         };
-        let Some(before) = suspect.before(batch) else {
+        let Some(first) = suspect.first_of(batch) else {
             return self.store_all(batch).await;
         };
-        let why = suspect.why.clone();
-        let delivery = if before.records().is_empty() {
-            Delivery::all(&before)
+        let delivery = self.store_all(&first).await;
+        if suspect.is_alone_in(&first) {
+            // Only now it is certain what is to blame.
+            let again = self.suspect.take_if(|again| again.id == suspect.id);
+            if again.is_some() {
+                return Delivery::stopped(0, SinkError::Rejected(suspect.why));
+            }
         } else {
-            self.store_all(&before).await
-        };
-        if delivery.stopped.is_some() {
-            return delivery;
+            self.suspect = self.suspect.take().or(Some(suspect));
         }
-        self.suspect = None;
-        Delivery::stopped(delivery.stored, SinkError::Rejected(why))
+        if delivery.stopped.is_none() && delivery.stored < batch.records().len() {
+            let why = "an entry that was refused goes by itself".to_owned();
+            return Delivery::stopped(delivery.stored, SinkError::Unavailable(why));
+        }
+        delivery
     }
 
     async fn store_all(&mut self, batch: &Batch) -> Delivery {
@@ -255,12 +245,12 @@ impl JetStreamSink {
                     self.suspect = suspect.or(self.suspect.take());
                 }
                 match &delivery.stopped {
-                    None => to.settings = Settings::Used,
+                    None => {}
+                    Some(SinkError::Rejected(_)) if to.settings == Settings::Fresh => {}
                     Some(SinkError::Rejected(why)) => {
-                        if link == Link::Sound && to.settings == Settings::Used {
-                            let changed = self.look_again(to, why, until).await;
-                            delivery.stopped = changed.or(delivery.stopped);
-                        }
+                        let refused = batch.records().get(delivery.stored);
+                        let changed = self.look_again(to, refused, why, until).await;
+                        delivery.stopped = changed.or(delivery.stopped);
                     }
                     Some(_) => to.settings = Settings::Doubtful,
                 }
@@ -299,17 +289,20 @@ impl JetStreamSink {
     async fn look_again(
         &mut self,
         to: &mut Connected,
+        refused: Option<&Record>,
         why: &str,
         until: Instant,
     ) -> Option<SinkError> {
-        let found = match stream::make_sure(&mut to.wire, &self.config, until).await {
+        let found = match self.find(&mut to.wire, until).await {
             Ok(found) => found,
             Err(error) => return Some(error),
         };
         to.settings = Settings::Fresh;
-        let same = found.takes_as(&to.found);
+        let limits = Limits::of(&found, &to.wire.connection);
+        let fits = |record| Message::new(&self.config, record).check(&limits, 0).is_ok();
+        let changed = !found.takes_as(&to.found) && refused.is_some_and(fits);
         to.found = found;
-        (!same).then(|| {
+        changed.then(|| {
             SinkError::Unavailable(format!("the settings of the stream have changed: {why}"))
         })
     }

@@ -9,7 +9,7 @@ use super::failure::Link;
 use super::fast::{Fast, KNOWN_MAX};
 use super::memory::{Memory, Whose};
 use super::rates::{Kind, Rates};
-use super::recovery::Recovery;
+use super::recovery::{Progress, Recovery};
 use super::size::{ATOMIC_MAX, FAST_MAX, Size};
 use super::stream::{Found, Way};
 use super::suspect::Suspect;
@@ -34,6 +34,10 @@ pub(super) struct Batches {
     rates: Rates,
     /// A fast batch that recovery has ended, and until when a replica may know it.
     ended: Option<(Uuid, Instant)>,
+    /// How far recovery has read.
+    progress: Option<Progress>,
+    /// Whether nobody knows what is stored of the last batch.
+    doubt: bool,
 }
 
 impl Batches {
@@ -46,7 +50,14 @@ impl Batches {
             detour: Detour::default(),
             rates: Rates::default(),
             ended: None,
+            progress: None,
+            doubt: false,
         }
+    }
+
+    /// Whether nobody knows what is stored of the last batch. Then the cursor is read, whatever goes next.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.doubt
     }
 
     /// Whether they go now. If they keep being refused, messages go for a while.
@@ -77,6 +88,7 @@ impl Batches {
             From::Leader
         };
         let tip = cursor::read(wire, config, of, from, until).await?;
+        let mut progress = self.progress.take();
         match self.memory.read(of, &tip) {
             Whose::Old => Err(SinkError::Unavailable(
                 "the server that was asked for the cursor is behind the others".to_owned(),
@@ -86,9 +98,13 @@ impl Batches {
                     wire,
                     config,
                     publisher: of,
+                    progress: &mut progress,
                     until,
                 };
-                let tip = self.recover(recovery, tip).await?;
+                let tip = self.recover(recovery, tip).await;
+                self.progress = progress;
+                let tip = tip?;
+                self.doubt = false;
                 let position = tip.position();
                 self.tip = Some((of, tip));
                 Ok(position)
@@ -159,9 +175,13 @@ impl Batches {
                 fast.store(&mut tip).await
             }
         };
-        if outcome.0.stopped.is_none() && entries > 0 {
-            self.rates.note(kind, entries, started.elapsed());
+        match &outcome.0.stopped {
+            _ if entries == 0 => {}
+            None => self.rates.note(kind, entries, started.elapsed()),
+            Some(SinkError::Rejected(_)) => {}
+            Some(_) => self.rates.failed(kind, entries),
         }
+        self.doubt |= tip.is_none();
         self.detour.note(&outcome.0, Instant::now());
         self.tip = tip.map(|tip| (publisher, tip));
         outcome

@@ -70,6 +70,13 @@ pub(super) struct Tip {
 }
 
 impl State {
+    /// Before these records.
+    pub(super) fn open(records: &[Record]) -> Self {
+        let mut runs: Vec<_> = records.iter().map(|record| record.id().run).collect();
+        runs.dedup();
+        Self::Open(runs)
+    }
+
     fn is_closed(&self) -> bool {
         *self == Self::Closed
     }
@@ -266,8 +273,10 @@ async fn from_any(
         }
     }
     let headers = answer.headers.unwrap_or_default();
+    // A server adds its own after those that the message may have had.
     let sequence = headers
-        .get(SEQUENCE)
+        .get_all(SEQUENCE)
+        .last()
         .and_then(|it| it.as_str().parse().ok());
     let sequence = sequence.ok_or_else(|| {
         SinkError::Unavailable("the cursor cannot be read: it has no sequence".to_owned())

@@ -113,6 +113,13 @@ pub(super) fn silent() -> Failure {
     }
 }
 
+/// The stream or the server would not take a cursor.
+pub(super) fn no_cursor(why: &str) -> Failure {
+    sound(SinkError::Misconfigured(format!(
+        "there is no room for a cursor: {why}"
+    )))
+}
+
 /// Nobody takes messages on the subject.
 pub(super) fn no_stream() -> Failure {
     doubtful(SinkError::Unavailable(

@@ -10,7 +10,7 @@
 
 mod numbering;
 
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::cursor::{Account, Cursor, State, Tip};
@@ -24,18 +24,20 @@ use super::suspect::Suspect;
 use super::wire::{Ack, Wire};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
-use crate::event::{Batch, Record, RunId, fresh_uuid};
+use crate::event::{Batch, Record, fresh_uuid};
 use crate::sink::Delivery;
 pub(super) use numbering::{BEYOND, KNOWN_MAX, Op, number, ping, token};
 
 /// How many messages the server is asked to acknowledge at once. It lowers that where others send as well.
 const FLOW: u64 = 500;
+/// How much longer than an open cursor a fence is, in bytes, at the most.
+const FENCE: usize = 64;
 /// How many such portions are under way.
 const PORTIONS: u64 = 4;
 /// How many messages go before the server has said how many it acknowledges at once.
 const FIRST: u64 = 64;
-/// So long without a word of the server is a doubt.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// How many runs the entries of a batch are of, at the most: its open cursor lists them.
+const RUNS_MAX: usize = 32;
 
 pub(super) struct Fast<'a> {
     pub(super) wire: &'a mut Wire,
@@ -75,13 +77,6 @@ impl<'a> UnderWay<'a> {
             sent: 0,
         }
     }
-}
-
-/// What the server has said last.
-enum Said {
-    Nothing,
-    /// The batch has ended with this.
-    End(Ack),
 }
 
 /// Records of one batch, as messages.
@@ -149,7 +144,14 @@ impl Fast<'_> {
         let limits = Limits::of(self.found, &self.wire.connection);
         let mut messages = Vec::with_capacity(records.len());
         let mut refused = None;
+        let mut runs = Vec::new();
         for record in records {
+            if runs.last() != Some(&record.id().run) {
+                if runs.len() == RUNS_MAX {
+                    break;
+                }
+                runs.push(record.id().run);
+            }
             let message = Message::new(self.config, record).after(account);
             if let Err(why) = message.check(&limits, 0) {
                 refused = Some(failure::rejected(why));
@@ -181,9 +183,13 @@ impl Fast<'_> {
         let open = Cursor {
             account: tip.account().or(first).unwrap_or(after),
             batch: Some(under_way.id),
-            state: State::Open(runs(under_way.records)),
+            state: State::open(under_way.records),
         };
         let first = open.message(self.config, publisher, tip.sequence);
+        let limits = Limits::of(self.found, &self.wire.connection);
+        first
+            .check(&limits, FENCE)
+            .map_err(|why| failure::no_cursor(&why))?;
         self.put(under_way, first, Op::Open).await?;
         for message in messages {
             self.wait_for_room(under_way).await?;
@@ -193,7 +199,7 @@ impl Fast<'_> {
         let last = closed.plain_message(self.config, publisher);
         self.put(under_way, last, Op::Commit).await?;
         loop {
-            if let Said::End(ack) = self.hear(under_way).await? {
+            if let Some(ack) = self.hear(under_way).await? {
                 self.check(&ack, under_way)?;
                 let tip = Tip {
                     cursor: Some(closed),
@@ -227,27 +233,32 @@ impl Fast<'_> {
     ) -> Result<(), Failure> {
         under_way.sent += 1;
         let token = token(under_way.id, FLOW, under_way.sent, op);
-        self.wire.send(message, Some(&token), self.until).await
+        let sent = self.wire.send(message, Some(&token), self.until).await;
+        // What the client refuses now fitted before; what went before it is under way.
+        sent.map_err(|failure| Failure {
+            error: SinkError::Unknown(failure.error.to_string()),
+            ..failure
+        })
     }
 
     async fn wait_for_room(&mut self, under_way: &mut UnderWay<'_>) -> Result<(), Failure> {
         while under_way.sent >= under_way.stored + under_way.portion * PORTIONS {
-            if let Said::End(ack) = self.hear(under_way).await? {
+            if let Some(ack) = self.hear(under_way).await? {
                 self.check(&ack, under_way)?;
             }
         }
         Ok(())
     }
 
-    /// Takes the next answer.
-    async fn hear(&mut self, under_way: &mut UnderWay<'_>) -> Result<Said, Failure> {
-        let until = self.until.min(Instant::now() + SILENCE_MAX);
-        let answer = self.wire.answer(until).await.map_err(failure::unanswered)?;
+    /// Takes the next answer. Returns it if it ends the batch.
+    async fn hear(&mut self, under_way: &mut UnderWay<'_>) -> Result<Option<Ack>, Failure> {
+        let answer = self.wire.answer(self.until).await;
+        let answer = answer.map_err(failure::unanswered)?;
         let Some(number) = number(&answer, under_way.id) else {
-            return Ok(Said::Nothing);
+            return Ok(None);
         };
         let Some(ack) = answer.ack()? else {
-            return Ok(Said::Nothing);
+            return Ok(None);
         };
         if let Some(error) = &ack.error {
             let failure = failure::of_answer(error);
@@ -257,10 +268,10 @@ impl Fast<'_> {
             Some("ack") => {
                 under_way.stored = under_way.stored.max(ack.seq);
                 under_way.portion = ack.msgs.max(1);
-                Ok(Said::Nothing)
+                Ok(None)
             }
-            Some(_) => Ok(Said::Nothing),
-            None => Ok(Said::End(ack)),
+            Some(_) => Ok(None),
+            None => Ok(Some(ack)),
         }
     }
 
@@ -317,8 +328,10 @@ impl Fast<'_> {
     }
 
     /// The acknowledgement must come from our stream, and tell of all messages.
-    fn check(&self, ack: &Ack, under_way: &UnderWay<'_>) -> Result<(), Failure> {
+    fn check(&self, ack: &Ack, under_way: &mut UnderWay<'_>) -> Result<(), Failure> {
         if ack.stream != self.config.stream || ack.domain != self.found.domain {
+            // So are the acknowledgements before, which do not say where they come from.
+            under_way.stored = 0;
             return Err(failure::foreign(ack, self.found, self.config));
         }
         let whole = ack.batch.as_deref() == Some(&under_way.id.simple().to_string());
@@ -330,11 +343,4 @@ impl Fast<'_> {
             ..failure::broken(&format!("{} messages of a batch are stored", ack.count))
         })
     }
-}
-
-/// The runs of these records.
-fn runs(records: &[Record]) -> Vec<RunId> {
-    let mut runs: Vec<_> = records.iter().map(|record| record.id().run).collect();
-    runs.dedup();
-    runs
 }

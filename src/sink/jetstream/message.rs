@@ -13,7 +13,7 @@ use crate::event::Record;
 const RUN: &str = "Audit-Run";
 
 /// A message, ready to be published.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::sink) struct Message {
     pub(in crate::sink) subject: String,
     pub(in crate::sink) headers: HeaderMap,

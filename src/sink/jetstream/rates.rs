@@ -77,6 +77,17 @@ impl Rates {
         rate.trials = rate.trials.saturating_add(1);
     }
 
+    /// A batch was not stored: that counts as slow.
+    pub(super) fn failed(&mut self, kind: Kind, entries: usize) {
+        let class = self.class(entries);
+        let rate = match kind {
+            Kind::Atomic => &mut class.atomic,
+            Kind::Fast => &mut class.fast,
+        };
+        rate.entries_per_second *= 1.0 - WEIGHT;
+        rate.trials = rate.trials.saturating_add(1);
+    }
+
     fn class(&mut self, entries: usize) -> &mut Class {
         if entries < LARGE {
             &mut self.small
@@ -122,6 +133,16 @@ mod tests {
         // Small batches are compared by themselves.
         assert_eq!(run(&mut rates, 100, 1, 5, 1), TRIALS);
         assert_eq!(run(&mut rates, 100, 999, 5, 10), 100);
+    }
+
+    #[test]
+    fn a_way_that_always_fails_is_left() {
+        let mut rates = Rates::default();
+        for _ in 0..TRIALS {
+            assert_eq!(rates.choose(1), Kind::Atomic);
+            rates.failed(Kind::Atomic, 1);
+        }
+        assert_eq!(run(&mut rates, 10, 1, 5, 1), 10);
     }
 
     #[test]

@@ -19,10 +19,14 @@ use super::message::Message;
 use super::wire::{Ack, Wire, unanswered};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
-use crate::event::{Position, PublisherId, RunId};
+use crate::event::{PublisherId, RunId};
 
-/// A stream does not know the batch.
-const UNKNOWN_BATCH: u64 = 10_208;
+/// A stream does not know the batch, or takes no fast ones any more.
+const ENDED: [u64; 2] = [10_208, 10_205];
+/// A stream takes no fast batches, or has as many open as it may.
+const NO_MORE: [u64; 2] = [10_205, 10_211];
+/// The token of a fence that is no part of a batch.
+const PLAIN: &str = "fence";
 /// How long the end of a batch is waited for.
 const END_MAX: Duration = Duration::from_secs(2);
 /// How many messages are read at once, and how many bytes of them.
@@ -34,7 +38,16 @@ pub(super) struct Recovery<'a> {
     pub(super) wire: &'a mut Wire,
     pub(super) config: &'a NatsConfig,
     pub(super) publisher: PublisherId,
+    pub(super) progress: &'a mut Option<Progress>,
     pub(super) until: Instant,
+}
+
+/// How far the messages after an open cursor have been read: the next attempt goes on from there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Progress {
+    open: u64,
+    next: u64,
+    account: Account,
 }
 
 impl Recovery<'_> {
@@ -49,13 +62,18 @@ impl Recovery<'_> {
             State::Fence(from, runs) => (*from, runs.clone()),
         };
         let id = cursor.batch.unwrap_or_default();
-        self.end(id).await?;
-        let fence = Cursor {
-            account: cursor.account,
-            batch: cursor.batch,
-            state: State::Fence(from, runs.clone()),
+        let end = if matches!(cursor.state, State::Fence(..)) {
+            // Nothing of the batch comes after it.
+            tip.sequence
+        } else {
+            self.end(id).await?;
+            let fence = Cursor {
+                account: cursor.account,
+                batch: cursor.batch,
+                state: State::Fence(from, runs.clone()),
+            };
+            self.fence(&fence, id, tip.sequence).await?
         };
-        let end = self.fence(&fence, id, tip.sequence).await?;
         let account = self.read(cursor.account, from, end, &runs).await?;
         Ok(Tip {
             cursor: Some(Cursor::closed(account, id)),
@@ -68,7 +86,9 @@ impl Recovery<'_> {
         let ping = ping(self.config, self.publisher);
         let ack = self.ask(ping, id, BEYOND, Op::Ping).await?;
         match ack.error {
-            Some(error) if error.error_code().0 != UNKNOWN_BATCH => Err(failure::of_server(&error)),
+            Some(error) if !ENDED.contains(&error.error_code().0) => {
+                Err(failure::of_server(&error))
+            }
             _ => Ok(()),
         }
     }
@@ -76,9 +96,17 @@ impl Recovery<'_> {
     /// Stores the fence, and returns its sequence.
     async fn fence(&mut self, fence: &Cursor, id: Uuid, expected: u64) -> Result<u64, SinkError> {
         let message = fence.message(self.config, self.publisher, expected);
-        let ack = self.ask(message, id, 1, Op::Commit).await?;
+        let mut ack = self.ask(message.clone(), id, 1, Op::Commit).await?;
         if let Some(error) = &ack.error {
-            return Err(failure::of_server(error));
+            if !NO_MORE.contains(&error.error_code().0) {
+                return Err(failure::of_server(error));
+            }
+            // The stream takes no fast batch, or not one more: it has none of ours. Then any message will do.
+            ack = self.ask_plainly(message).await?;
+            if let Some(error) = &ack.error {
+                return Err(failure::of_server(error));
+            }
+            return Ok(ack.seq);
         }
         // A new leader that knew the batch has only ended it: the acknowledgement is that of an older message.
         if ack.count != 1 || ack.seq <= expected {
@@ -87,6 +115,20 @@ impl Recovery<'_> {
             ));
         }
         Ok(ack.seq)
+    }
+
+    /// Stores a message for itself.
+    async fn ask_plainly(&mut self, message: Message) -> Result<Ack, SinkError> {
+        let until = self.until.min(Instant::now() + END_MAX);
+        let sent = self.wire.send(message, Some(PLAIN), until).await;
+        sent.map_err(|failure| failure.error)?;
+        loop {
+            let answer = self.wire.answer(until).await.map_err(unanswered)?;
+            if answer.token == PLAIN {
+                let ack = answer.ack().map_err(|failure| failure.error)?;
+                return Ok(ack.unwrap_or_default());
+            }
+        }
     }
 
     /// Sends a message of the batch, and waits for the answer that ends it.
@@ -113,39 +155,40 @@ impl Recovery<'_> {
     /// The account after the newest entry of these runs between two messages.
     async fn read(
         &mut self,
-        mut account: Account,
-        after: u64,
+        account: Account,
+        open: u64,
         end: u64,
         runs: &[RunId],
     ) -> Result<Account, SinkError> {
-        let mut next = after + 1;
-        while next < end {
+        let before = self.progress.filter(|progress| progress.open == open);
+        let mut at = before.unwrap_or(Progress {
+            open,
+            next: open + 1,
+            account,
+        });
+        while at.next < end {
             let request = format!("{}.DIRECT.GET.{}", self.config.api(), self.config.stream);
-            let wanted = json!({ "seq": next, "batch": PAGE, "max_bytes": PAGE_BYTES });
-            let begun = next;
-            let answers = self.page(&request, wanted.to_string()).await?;
-            for headers in &answers {
-                let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
-                let sequence = get("Nats-Sequence").and_then(|it| it.parse().ok());
-                next = sequence.map_or(next, |sequence: u64| sequence + 1);
-                if next > end {
+            let wanted = json!({ "seq": at.next, "batch": PAGE, "max_bytes": PAGE_BYTES });
+            let begun = at.next;
+            for headers in self.page(&request, wanted.to_string()).await? {
+                // A server adds its own after those that the message may have had.
+                let added = headers.get_all("Nats-Sequence").last();
+                let sequence = added.and_then(|it| it.as_str().parse::<u64>().ok());
+                let Some(sequence) = sequence.filter(|sequence| *sequence < end) else {
+                    at.next = end;
                     break;
-                }
-                let id: Option<Position> = get("Audit-Id").and_then(position);
-                let Some(id) = id.filter(|id| runs.contains(&id.run)) else {
-                    continue;
                 };
-                let lost = get("Audit-Lost").and_then(|it| it.parse().ok());
-                account = Account::past(Some(account), id, lost.unwrap_or(0));
+                at.next = sequence + 1;
+                at.account = extended(at.account, &headers, runs);
             }
-            if next == begun {
-                // A replica that does not have the fence yet.
+            if at.next == begun {
                 return Err(SinkError::Unavailable(
                     "the replica that was read is behind the others".to_owned(),
                 ));
             }
+            *self.progress = Some(at);
         }
-        Ok(account)
+        Ok(at.account)
     }
 
     /// The headers of a page of messages.
@@ -173,4 +216,25 @@ impl Recovery<'_> {
             };
         }
     }
+}
+
+/// The account after a message, if that is an entry which goes on from it.
+fn extended(account: Account, headers: &HeaderMap, runs: &[RunId]) -> Account {
+    let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
+    let place = |run: RunId| runs.iter().position(|of| *of == run);
+    let Some(id) = get("Audit-Id").and_then(position) else {
+        return account;
+    };
+    let (Some(now), before) = (place(id.run), account.position()) else {
+        return account;
+    };
+    let later = match place(before.run) {
+        Some(then) if then == now => id.n > before.n,
+        then => then.is_none_or(|then| then < now),
+    };
+    if !later {
+        return account;
+    }
+    let lost = get("Audit-Lost").and_then(|it| it.parse().ok());
+    Account::past(Some(account), id, lost.unwrap_or(0))
 }

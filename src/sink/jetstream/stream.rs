@@ -20,10 +20,20 @@ pub(super) use subjects::covers;
 /// Since when fast batches are numbered by the term of their leader.
 const FAST_SINCE: (u64, u64, u64) = (2, 14, 4);
 
+/// Whether the user may read entries, as recovery of fast batches must.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Reading {
+    #[default]
+    Untried,
+    Permitted,
+    Denied,
+}
+
 /// Finds the stream, or makes it, upgrades it if that is asked for, and looks whether it will take our entries.
 pub(super) async fn make_sure(
     wire: &mut Wire,
     config: &NatsConfig,
+    reading: &mut Reading,
     until: Instant,
 ) -> Result<Found, SinkError> {
     let server = wire.connection.server_version();
@@ -48,7 +58,29 @@ pub(super) async fn make_sure(
     if config.stream_care == StreamCare::Upgrade {
         info = upgrade(wire, config, info, until).await?;
     }
-    look::look(&info, config, server)
+    let mut found = look::look(&info, config, server)?;
+    if found.is_fast() && !may_read(wire, config, reading, until).await? {
+        found.without_fast();
+    }
+    Ok(found)
+}
+
+/// Whether entries may be read. If not, the server has said that it denies something.
+async fn may_read(
+    wire: &mut Wire,
+    config: &NatsConfig,
+    reading: &mut Reading,
+    until: Instant,
+) -> Result<bool, SinkError> {
+    if *reading == Reading::Untried {
+        let request = format!("{}.DIRECT.GET.{}", config.api(), config.stream);
+        *reading = match wire.ask(&request, r#"{"seq":1}"#, until).await {
+            Ok(_) => Reading::Permitted,
+            Err(SinkError::Misconfigured(_)) => Reading::Denied,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(*reading == Reading::Permitted)
 }
 
 async fn find(

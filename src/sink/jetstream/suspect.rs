@@ -1,4 +1,5 @@
-//! An entry that ends the batch, or the connection, which it is in: what comes before it goes first, then it is rejected.
+//! An entry that ends the batch, or the connection, which it is in: what comes before it goes first, then it alone, and if that is
+//! refused as well, it is rejected.
 
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
@@ -31,16 +32,25 @@ impl Suspect {
         })
     }
 
-    /// The records before it, if it is in the batch.
-    pub(super) fn before(&self, batch: &Batch) -> Option<Batch> {
+    /// What goes first of a batch that it is in: the records before it, or it alone.
+    pub(super) fn first_of(&self, batch: &Batch) -> Option<Batch> {
         let records = batch.records();
         let at = records.iter().position(|record| record.id() == self.id)?;
-        let last = records[..at].last();
+        let first = &records[..at.max(1)];
+        let whole = first.len() == records.len();
+        let last = first.last().map(Record::id);
         Some(Batch {
             publisher: batch.publisher(),
-            records: records[..at].to_vec(),
-            through: last.map_or(batch.through(), Record::id),
+            records: first.to_vec(),
+            through: last.filter(|_| !whole).unwrap_or(batch.through()),
             limit: batch.limit(),
         })
+    }
+
+    pub(super) fn is_alone_in(&self, batch: &Batch) -> bool {
+        batch
+            .records()
+            .first()
+            .is_some_and(|record| record.id() == self.id)
     }
 }

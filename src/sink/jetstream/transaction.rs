@@ -173,9 +173,17 @@ impl Transactions<'_> {
         let cursor = Cursor::closed(account, id);
         let publisher = self.batch.publisher();
         let first = cursor.message(self.config, publisher, tip.sequence);
-        self.send(id, first, messages)
-            .await
-            .map_err(Refusal::Failed)?;
+        let limits = Limits::of(self.found, &self.wire.connection);
+        let fits = first
+            .check(&limits, ENVELOPE)
+            .map_err(|why| failure::no_cursor(&why));
+        fits.map_err(Refusal::Failed)?;
+        let sent = self.send(id, first, messages).await;
+        sent.map_err(|failure| match failure.error {
+            // What the client refuses now fitted before; nothing of it is stored.
+            SinkError::Rejected(_) => Refusal::Failed(failure.unavailable()),
+            _ => Refusal::Failed(failure),
+        })?;
         let ack = self.outcome(tip.sequence).await?;
         let whole = if count == 0 {
             ack.batch.is_none()

@@ -33,6 +33,10 @@ pub(in crate::sink::jetstream) struct Found {
 }
 
 impl Found {
+    pub(in crate::sink::jetstream) fn is_fast(&self) -> bool {
+        matches!(self.way, Way::Batches { fast: true, .. })
+    }
+
     /// Whoever may not read entries cannot recover a fast batch.
     pub(in crate::sink::jetstream) fn without_fast(&mut self) {
         self.way = match self.way {
@@ -40,7 +44,14 @@ impl Found {
                 atomic: true,
                 fast: false,
             },
-            Way::Batches { .. } | Way::Messages => Way::Messages,
+            Way::Batches { .. } | Way::Messages => {
+                self.weaknesses.push(
+                    "fast batches need the permission to publish on `$JS.API.DIRECT.GET.<stream>`, so that entries are stored at least \
+                     once"
+                    .to_owned(),
+                );
+                Way::Messages
+            }
         };
     }
 
@@ -245,98 +256,4 @@ fn weaknesses(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::wanted;
-    use super::*;
-
-    #[test]
-    fn each_weakness_is_told_and_what_was_asked_for_is_none() {
-        let config = NatsConfig::default();
-        let new: Settings = serde_json::from_value(wanted(&config, true)).expect("settings");
-        let version = FAST_SINCE;
-        let of = |found: &Settings| weaknesses(found, &config, &entries(&config), version);
-        assert!(of(&new).is_empty());
-        let (atomic, fast) = (true, true);
-        assert_eq!(way(&new, &config, version), Way::Batches { atomic, fast });
-        assert_eq!(
-            way(&new, &config, (2, 14, 3)),
-            Way::Batches {
-                atomic,
-                fast: false
-            }
-        );
-        let weak = Settings {
-            storage: "memory".to_owned(),
-            retention: "workqueue".to_owned(),
-            persist_mode: "async".to_owned(),
-            subjects: vec!["assembly.audit.*.*".to_owned()],
-            max_msgs: 7,
-            discard: "old".to_owned(),
-            max_msgs_per_subject: 1,
-            allow_rollup_hdrs: true,
-            subject_transform: Some(super::super::settings::Transform::default()),
-            ..new.clone()
-        };
-        assert_eq!(of(&weak).len(), 10);
-        for found in [
-            Settings {
-                allow_atomic: false,
-                allow_batched: false,
-                duplicate_window: 1,
-                ..new.clone()
-            },
-            Settings {
-                discard_new_per_subject: true,
-                duplicate_window: 1,
-                ..new.clone()
-            },
-            Settings {
-                subjects: vec!["assembly.audit.>".to_owned()],
-                duplicate_window: 1,
-                ..new.clone()
-            },
-        ] {
-            assert_eq!(of(&found).len(), 1);
-            assert_eq!(way(&found, &config, version), Way::Messages);
-        }
-    }
-
-    #[test]
-    fn what_would_take_or_keep_nothing_is_refused() {
-        let config = NatsConfig::default();
-        let good: Settings = serde_json::from_value(wanted(&config, true)).expect("settings");
-        let ours = entries(&config);
-        assert_eq!(refusal(&good, &ours, 0), None);
-        let interest = Settings {
-            retention: "interest".to_owned(),
-            ..good.clone()
-        };
-        assert_eq!(refusal(&interest, &ours, 1), None);
-        let table = [
-            interest,
-            Settings {
-                mirror: Some(serde_json::Value::Null),
-                ..good.clone()
-            },
-            Settings {
-                no_ack: true,
-                ..good.clone()
-            },
-            Settings {
-                sealed: true,
-                ..good.clone()
-            },
-            Settings {
-                allow_msg_counter: true,
-                ..good.clone()
-            },
-            Settings {
-                subjects: vec!["other.>".to_owned()],
-                ..good
-            },
-        ];
-        for found in table {
-            assert!(refusal(&found, &ours, 0).is_some(), "{found:?}");
-        }
-    }
-}
+mod tests;
