@@ -99,6 +99,8 @@ struct State {
     intruding: bool,
     tamper: Option<Tamper>,
     first_cursor: Option<String>,
+    /// The id that a batch was given, and its own.
+    reused: Option<(String, String)>,
     ended: bool,
 }
 
@@ -337,6 +339,7 @@ impl State {
             intruding: false,
             tamper: None,
             first_cursor: None,
+            reused: None,
             ended: false,
         }
     }

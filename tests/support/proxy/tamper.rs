@@ -28,6 +28,7 @@ impl State {
                 let id = frame.header("Nats-Batch-Id").map(str::to_owned);
                 if let (Some(kept), Some(id)) = (kept, id) {
                     frame.overwrite(&id, &kept.id);
+                    self.reused = Some((kept.id.clone(), id));
                 }
             }
             _ => {}
@@ -36,6 +37,9 @@ impl State {
 
     /// Alters what goes to the client.
     pub(super) fn tamper_to_client(&mut self, frame: &mut Frame) {
+        if let (Some(Tamper::ReusedId), Some((given, own))) = (self.tamper, &self.reused) {
+            frame.overwrite(given, own);
+        }
         if self.tamper != Some(Tamper::DeafToCursor) {
             return;
         }
