@@ -35,7 +35,7 @@ use tokio::runtime::Runtime;
 /// How many messages the plain loop has under way.
 const IN_FLIGHT: usize = 1_024;
 /// How many entries wait in the ring.
-const IN_RING: u64 = 16_000;
+const IN_RING: u64 = 4_000;
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_mins(5);
 /// The prefix of the plain loop's subjects.

@@ -208,7 +208,7 @@
 //! | `NatsConfig::from_toml_str` | [`AssemblyConfig::from_toml_str`], then [`nats()`](AssemblyConfig::nats) |
 //! | `DEFAULT_URL` | the same, `nats://127.0.0.1:4222` |
 //! | `ws://`, `wss://` | none: `nats://` and `tls://` |
-//! | `DEFAULT_MAX_INFLIGHT`, `max_inflight`, the client's queue | [`Config::batch_max`], 3,999: one batch is under way at a time, and acknowledged. A small value, which costs theirs nothing, makes ours slow |
+//! | `DEFAULT_MAX_INFLIGHT`, `max_inflight`, the client's queue | [`Config::batch_max`], 999: one batch is under way at a time, and acknowledged. A small value, which costs theirs nothing, makes ours slow |
 //! | `connect_options()`, `connect()` | none: the connection is the sink's |
 //!
 //! ```
