@@ -42,7 +42,7 @@ pub(super) async fn make_sure(
         None => match config.stream_care {
             StreamCare::Create | StreamCare::Upgrade => {
                 make(wire, config, until).await?;
-                // Whoever makes a stream is not told everything of it.
+                // The answer to a creation lacks the domain.
                 find(wire, config, until).await?.ok_or_else(vanished)?
             }
             StreamCare::Verify => {

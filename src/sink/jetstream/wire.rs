@@ -1,7 +1,7 @@
 //! A connection as `JetStream` uses it: messages go out, and all that is answered comes in on one inbox of our own.
 //!
-//! Each message that wants an answer has a token, which goes behind the inbox: what comes in says by its subject what it
-//! answers. Nobody else waits for anything here, so answers are taken in the order in which they come.
+//! Each message that wants an answer has a token, which comes after the inbox in the reply subject: the subject of an answer
+//! names what it answers. Nobody else waits for anything here, so answers are taken in the order in which they come.
 
 use async_nats::jetstream;
 use async_nats::{HeaderMap, StatusCode, Subscriber};

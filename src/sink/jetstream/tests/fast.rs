@@ -157,6 +157,27 @@ fn a_batch_that_was_left_half_way_is_found_and_nothing_of_it_is_taken_later() {
     }
 }
 
+/// Nobody can go on with it, and nobody can fence it by a fast message.
+#[test]
+fn a_batch_that_was_left_half_way_is_found_although_fast_batches_were_switched_off() {
+    let server = server();
+    let records = records(1..=20, COMMON);
+    let left = ByHand::new();
+    left.open(&server, &records[0], 0);
+    for (record, at) in records[..3].iter().zip(2..) {
+        left.append(&server, record, at);
+    }
+    wait_for_messages(&server.url(), 4);
+    let mut settings = api(&server, "STREAM.INFO.AUDIT", json!({}))["config"].clone();
+    settings["allow_batched"] = json!(false);
+    settings["allow_atomic"] = json!(true);
+    api(&server, "STREAM.UPDATE.AUDIT", settings);
+    let mut rig = Rig::new(&server.url());
+    assert_eq!(rig.position().unwrap(), Some(records[2].id()));
+    rig.deliver_all(&records[3..]);
+    assert_stored(&server, &records);
+}
+
 #[test]
 fn a_batch_whose_end_was_not_heard_is_whole() {
     let server = server();

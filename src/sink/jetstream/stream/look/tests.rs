@@ -2,7 +2,7 @@ use super::super::wanted;
 use super::*;
 
 #[test]
-fn each_weakness_is_told_and_what_was_asked_for_is_none() {
+fn each_weakness_is_named_and_what_was_asked_for_is_none() {
     let config = NatsConfig::default();
     let new: Settings = serde_json::from_value(wanted(&config, true)).expect("settings");
     let version = FAST_SINCE;
