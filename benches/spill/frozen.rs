@@ -64,7 +64,7 @@ fn measure(shim: &Shim, args: &Args) {
 }
 
 impl Taken {
-    /// Freezes the disk for one turn, if it is to be.
+    /// Freezes the disk for one turn if `frozen` is given.
     fn take(
         &mut self,
         frozen: Option<(&Shim, &Path)>,

@@ -332,7 +332,7 @@ pub fn heavy_entry_enters_only_the_empty_ring() {
     });
 }
 
-/// The room of a heavy entry comes back whole, whoever enters meanwhile.
+/// A heavy entry gives all of its room back, even if others enter meanwhile.
 pub fn heavy_entry_against_freeing() {
     model(TRIO, || {
         let ring = ring(2);

@@ -14,7 +14,7 @@ pub enum SpillError {
     InUse {
         /// The directory.
         dir: PathBuf,
-        /// The process of that publisher, if it can be told.
+        /// The process of that publisher, if it is known.
         pid: Option<u32>,
     },
     /// There is no spill in the directory.

@@ -20,7 +20,7 @@ use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{Position, PublisherId, Record, RunId};
 
-/// Where a message that was read stands in the stream.
+/// The sequence of a message that was read.
 const SEQUENCE: &str = "Nats-Sequence";
 /// On what a server leaves in the place of messages that have expired.
 const MARKER: &str = "Nats-Marker-Reason";
@@ -48,7 +48,7 @@ pub(super) struct Cursor {
     pub(super) state: State,
 }
 
-/// Whether a cursor tells of all entries of its batch.
+/// Whether a cursor covers all entries of its batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {

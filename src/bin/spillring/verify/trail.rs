@@ -105,7 +105,7 @@ pub(super) struct Account {
     pub(super) open: bool,
 }
 
-/// A cursor without a state tells of all entries of its batch.
+/// A cursor without a state covers all entries of its batch.
 fn is_open<'de, D: Deserializer<'de>>(state: D) -> Result<bool, D::Error> {
     let state = serde_json::Value::deserialize(state)?;
     Ok(state.is_object())
