@@ -4,7 +4,7 @@
 //! cursor stands at the last. Per thread: entries are those that it made, in its order, from the first; all that it had
 //! flushed, and, unless it was killed, all that was accepted.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
 
 use serde_json::{Value, json};
@@ -44,6 +44,8 @@ struct Judge {
     /// By publisher id.
     tips: BTreeMap<String, Tip>,
     cursors: BTreeMap<String, Value>,
+    /// Whose newest cursor was left open.
+    open: BTreeSet<String>,
     /// The publisher id that each run belongs to.
     runs: BTreeMap<String, String>,
     threads: BTreeMap<Whose, Chain>,
@@ -81,6 +83,7 @@ pub(crate) fn judge(arena: &Arena) -> Result<Tally, Vec<String>> {
     }
     judge.check_cursors();
     for publisher in &arena.publishers {
+        judge.faults.extend(publisher.errors());
         for (whose, noted, end) in publisher.journals() {
             judge.check_journal(whose, noted, end);
         }
@@ -131,8 +134,10 @@ impl Judge {
         let fields = cursor.as_object_mut().ok_or("no cursor")?;
         fields.remove("batch").ok_or("a cursor of no batch")?;
         if fields.contains_key("state") {
+            self.open.insert(publisher.to_owned());
             return Ok(());
         }
+        self.open.remove(publisher);
         let old = self.cursors.insert(publisher.to_owned(), cursor.clone());
         let back = old.filter(|old| {
             old["run"] == cursor["run"] && old["last"].as_u64() > cursor["last"].as_u64()
@@ -211,6 +216,10 @@ impl Judge {
     fn check_cursors(&mut self) {
         for (publisher, tip) in &self.tips {
             let found = self.cursors.remove(publisher);
+            if self.open.contains(publisher) {
+                // The last batch was found complete, and nothing came after it.
+                continue;
+            }
             let expected = json!({"run": tip.run, "first": 1, "last": tip.n, "lost": 0});
             if let Err(fault) = expect("the cursor", &found, &Some(expected)) {
                 self.faults.push(fault);

@@ -94,6 +94,16 @@ impl Publisher {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
+    /// The lines of all logs that name an error of ours: there is no reason for one.
+    pub(crate) fn errors(&self) -> Vec<String> {
+        let logs = (0..self.ends.len()).map(|start| self.task.dir.join(format!("said {start}")));
+        let logs = logs.map(|file| fs::read_to_string(file).expect("a log"));
+        let lines = logs.flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>());
+        lines
+            .filter(|line| line.contains("ERROR spillring"))
+            .collect()
+    }
+
     /// What each thread of each start that has ended has noted.
     pub(crate) fn journals(&self) -> impl Iterator<Item = (Whose, Noted, End)> {
         let all = (0..THREADS).flat_map(|thread| {

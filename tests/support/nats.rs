@@ -145,6 +145,13 @@ impl NatsServer {
         }
     }
 
+    /// SIGTERM, and waits until the process has written what it has in memory.
+    pub fn end(&mut self) {
+        self.signal(Signal::TERM);
+        let mut process = self.process.take().expect("the server runs");
+        process.wait().expect("the server can be waited for");
+    }
+
     /// Kills it if it runs, and starts it on the same port and store.
     pub fn restart(&mut self) {
         self.kill();
@@ -197,7 +204,8 @@ impl NatsServer {
         copy_folder(&copy.path().join("store"), &self.path("store"));
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// A file or folder of the server, such as `store`.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 

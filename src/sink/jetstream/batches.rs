@@ -88,6 +88,16 @@ impl Batches {
             From::Leader
         };
         let tip = cursor::read(wire, config, of, from, until).await?;
+        if let Some(newer) = self.memory.newer(of, &tip)
+            && found.is_fast()
+            && cursor::is_there(wire, config, newer, until).await?
+        {
+            return Err(SinkError::Unavailable(format!(
+                "message {} is the newest cursor, but the server does not find it by its subject: see its log, or let another \
+                 server lead the stream",
+                newer.sequence
+            )));
+        }
         let mut progress = self.progress.take();
         match self.memory.read(of, &tip) {
             Whose::Old => Err(SinkError::Unavailable(

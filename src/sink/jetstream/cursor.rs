@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::failure;
 use super::message::Message;
+use super::stream;
 use super::wire::{Wire, unanswered};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
@@ -221,6 +222,9 @@ pub(super) enum From {
 type Read = (u64, HeaderMap, Bytes);
 
 /// Reads the newest cursor. What a replica says may be old: then the next batch is refused.
+///
+/// Of a message that it cannot read, a server says that there is none, and so it takes a batch that expects none. What it lists
+/// comes from its index.
 pub(super) async fn read(
     wire: &mut Wire,
     config: &NatsConfig,
@@ -234,6 +238,12 @@ pub(super) async fn read(
         From::Leader => from_leader(wire, config, &subject, until).await?,
     };
     let Some((sequence, headers, payload)) = read else {
+        if stream::lists(wire, config, &subject, until).await? {
+            return Err(SinkError::Unavailable(format!(
+                "the stream lists a message on {subject}, but its server cannot read it: see the log of the server, or let \
+                 another one lead the stream"
+            )));
+        }
         return Ok(Tip::default());
     };
     if headers.get(MARKER).is_some() {
@@ -255,6 +265,20 @@ pub(super) async fn read(
     }
 }
 
+/// Whether a cursor is in the stream at its place, though it was not found by its subject: then the server's index is wrong.
+pub(super) async fn is_there(
+    wire: &mut Wire,
+    config: &NatsConfig,
+    tip: &Tip,
+    until: Instant,
+) -> Result<bool, SinkError> {
+    let request = format!("{}.DIRECT.GET.{}", config.api(), config.stream);
+    let wanted = serde_json::json!({ "seq": tip.sequence }).to_string();
+    let read = direct(wire, &request, wanted, until).await?;
+    let found = read.and_then(|(_, _, payload)| serde_json::from_slice::<Cursor>(&payload).ok());
+    Ok(found.map(|found| found.batch) == tip.cursor.as_ref().map(|known| known.batch))
+}
+
 async fn from_any(
     wire: &mut Wire,
     config: &NatsConfig,
@@ -262,7 +286,16 @@ async fn from_any(
     until: Instant,
 ) -> Result<Option<Read>, SinkError> {
     let request = format!("{}.DIRECT.GET.{}.{subject}", config.api(), config.stream);
-    let answer = wire.ask(&request, "", until).await?;
+    direct(wire, &request, String::new(), until).await
+}
+
+async fn direct(
+    wire: &mut Wire,
+    request: &str,
+    wanted: String,
+    until: Instant,
+) -> Result<Option<Read>, SinkError> {
+    let answer = wire.ask(request, wanted, until).await?;
     match answer.status {
         None => {}
         Some(StatusCode::NOT_FOUND) => return Ok(None),

@@ -82,6 +82,13 @@ impl Memory {
         change.is_none()
     }
 
+    /// The cursor that is known, if an older one or none was read.
+    pub(super) fn newer(&self, publisher: PublisherId, read: &Tip) -> Option<&Tip> {
+        let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);
+        let (_, known) = known?;
+        (known.cursor.is_some() && known.sequence > read.sequence).then_some(known)
+    }
+
     /// The cursor as it was read, perhaps from a replica that is behind.
     pub(super) fn read(&mut self, publisher: PublisherId, tip: &Tip) -> Whose {
         let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);

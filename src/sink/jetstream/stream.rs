@@ -37,13 +37,15 @@ pub(super) async fn make_sure(
     until: Instant,
 ) -> Result<Found, SinkError> {
     let server = wire.connection.server_version();
-    let mut info = match find(wire, config, until).await? {
+    let mut info = match find(wire, config, String::new(), until).await? {
         Some(info) => info,
         None => match config.stream_care {
             StreamCare::Create | StreamCare::Upgrade => {
                 make(wire, config, until).await?;
                 // The answer to a creation lacks the domain.
-                find(wire, config, until).await?.ok_or_else(vanished)?
+                find(wire, config, String::new(), until)
+                    .await?
+                    .ok_or_else(vanished)?
             }
             StreamCare::Verify => {
                 return Err(SinkError::Misconfigured(format!(
@@ -83,13 +85,26 @@ async fn may_read(
     Ok(*reading == Reading::Permitted)
 }
 
+/// Whether the leader lists messages on a subject. It may list one that it cannot read.
+pub(super) async fn lists(
+    wire: &mut Wire,
+    config: &NatsConfig,
+    subject: &str,
+    until: Instant,
+) -> Result<bool, SinkError> {
+    let wanted = json!({ "subjects_filter": subject }).to_string();
+    let info = find(wire, config, wanted, until).await?;
+    Ok(info.is_some_and(|info| info.state.subjects.is_some_and(|on| !on.is_empty())))
+}
+
 async fn find(
     wire: &mut Wire,
     config: &NatsConfig,
+    wanted: String,
     until: Instant,
 ) -> Result<Option<Info>, SinkError> {
     let request = format!("{}.STREAM.INFO.{}", config.api(), config.stream);
-    match wire.request(&request, "", until).await? {
+    match wire.request(&request, wanted, until).await? {
         Ok(info) => Ok(Some(info)),
         Err(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
         Err(said) => Err(failure::of_server(&said)),

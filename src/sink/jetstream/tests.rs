@@ -18,6 +18,7 @@ mod streams;
 mod support;
 mod tls;
 mod transactions;
+mod unfound;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What a server says of a stream.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -24,6 +26,8 @@ pub(in crate::sink::jetstream) struct Info {
 pub(super) struct Contents {
     pub(super) last_seq: u64,
     pub(super) consumer_count: u64,
+    /// How many messages there are on a subject, if that was asked for.
+    pub(super) subjects: Option<BTreeMap<String, u64>>,
 }
 
 /// The settings that matter here.

@@ -9,7 +9,7 @@ use super::streams::beside;
 use super::support::proxy::Proxy;
 use super::*;
 
-const CURSOR: &str = "assembly.cursor.00000000-0000-0000-0000-000000000007";
+pub(super) const CURSOR: &str = "assembly.cursor.00000000-0000-0000-0000-000000000007";
 
 /// Asks the API of `JetStream`.
 pub(super) fn api(server: &NatsServer, request: &str, wanted: Value) -> Value {
@@ -22,7 +22,7 @@ pub(super) fn api(server: &NatsServer, request: &str, wanted: Value) -> Value {
 }
 
 /// A stream that takes fast batches only.
-fn server() -> NatsServer {
+pub(super) fn server() -> NatsServer {
     let server = NatsServer::start();
     make(&server);
     server
