@@ -1,5 +1,6 @@
 //! Settings: plain data, validated once, by `start`.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
@@ -39,9 +40,18 @@ pub struct Config {
     /// How many entries the ring holds, from 2 to 1,048,576. Default 65,536.
     #[serde(default = "defaults::ring_capacity")]
     pub ring_capacity: usize,
-    /// How many bytes the entries in the ring may hold together, up to 4 GiB - 1. Default 64 MiB.
+    /// How many bytes the entries in the ring may hold together, up to 4 GiB - 1. Default 64 MiB. With `ring_dir` from 64 KiB to
+    /// 512 MiB, rounded up to a power of two; an entry may then have a quarter of them.
     #[serde(default = "defaults::ring_bytes_max")]
     pub ring_bytes_max: u64,
+    /// Where the ring is kept in a file, so that what was published survives SIGKILL; for
+    /// [`start_durable`](crate::start_durable). It is meant for a tmpfs, such as `/dev/shm`: a disk makes `publish` slower and
+    /// adds nothing, as the file is never synced. Default: none, the ring is in memory and dies with the process.
+    #[serde(default)]
+    pub ring_dir: Option<PathBuf>,
+    /// What happens if the ring cannot be kept in `ring_dir`. Default [`WhenRingUnusable::FailStart`].
+    #[serde(default)]
+    pub when_ring_unusable: WhenRingUnusable,
     /// The share of either bound past which the ring is relieved into the spill, above 0 and up to 1. Default 0.5.
     #[serde(default = "defaults::ring_high_water")]
     pub ring_high_water: f64,
@@ -130,6 +140,19 @@ pub enum WhenSpillUnusable {
     StartWithout,
 }
 
+/// What happens if [`ring_dir`](Config::ring_dir) cannot be used at the start: it is full, not writable, or another process
+/// has the ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WhenRingUnusable {
+    /// The start is an error that says what to do about it.
+    #[default]
+    FailStart,
+    /// The ring is in memory this time, which is logged as an error. What an earlier process has left waits for the next start.
+    UseMemory,
+}
+
 impl Config {
     /// The default settings with this spill directory.
     #[must_use]
@@ -139,6 +162,8 @@ impl Config {
             import: None,
             ring_capacity: defaults::ring_capacity(),
             ring_bytes_max: defaults::ring_bytes_max(),
+            ring_dir: None,
+            when_ring_unusable: WhenRingUnusable::default(),
             ring_high_water: defaults::ring_high_water(),
             pending_max: defaults::pending_max(),
             batch_max: defaults::batch_max(),
@@ -183,11 +208,14 @@ impl Config {
         if let Some(buffer) = &self.import {
             self.import = Some(absolute_path("import", buffer)?);
         }
+        if let Some(dir) = &self.ring_dir {
+            self.ring_dir = Some(absolute_path("ring_dir", dir)?);
+        }
         Ok(self)
     }
 
     /// Each setting, whether it can be used, and what it may be.
-    fn bounds(&self) -> [(&'static str, bool, &'static str); 13] {
+    fn bounds(&self) -> [(&'static str, bool, &'static str); 14] {
         [
             (
                 "spill_dir",
@@ -203,6 +231,11 @@ impl Config {
                 "ring_bytes_max",
                 (1..=u64::from(u32::MAX)).contains(&self.ring_bytes_max),
                 "must be from 1 to 4294967295 bytes",
+            ),
+            (
+                "ring_bytes_max",
+                self.ring_dir.is_none() || Self::RING_FILE_BYTES.contains(&self.ring_bytes_max),
+                "must be from 65536 to 536870912 bytes with `ring_dir`",
             ),
             (
                 "ring_high_water",
@@ -258,6 +291,7 @@ impl Config {
     }
 
     pub(crate) const RING_CAPACITY_MAX: usize = 1 << 20;
+    const RING_FILE_BYTES: RangeInclusive<u64> = 64 << 10..=crate::ring_file::BYTES_MAX;
     pub(crate) const BATCH_MAX: usize = 10_000;
     const ENTRY_BYTES_MAX: u64 = 512 << 20;
 }

@@ -5,6 +5,7 @@ mod hash;
 mod json;
 mod kinds;
 mod log;
+mod packed;
 mod parts;
 
 use std::fmt;

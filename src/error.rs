@@ -93,6 +93,9 @@ pub enum StartError {
     /// The spill cannot be used.
     #[error(transparent)]
     Spill(#[from] SpillError),
+    /// The ring of the setting `ring_dir` cannot be used.
+    #[error(transparent)]
+    Ring(#[from] RingError),
     /// The event buffer of the setting `import` cannot be used.
     #[error("cannot start with `import`: {0}")]
     Import(ImportError),
@@ -101,6 +104,33 @@ pub enum StartError {
     Thread {
         /// Which one.
         what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// The file of a ring that outlives the process cannot be used. Nothing in it is lost.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingError {
+    /// Another process has it.
+    #[error(
+        "the ring {file} is in use by another process, whose spill directory was copied: give this one another `ring_dir`"
+    )]
+    InUse {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file system refuses.
+    #[error(
+        "cannot {action} the ring {file}: {source}; mend that, or set `when_ring_unusable` to \"use_memory\" for a ring that dies with \
+         the process"
+    )]
+    Io {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The file.
+        file: PathBuf,
         /// Why not.
         source: io::Error,
     },

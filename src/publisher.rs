@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, on_own_thread};
+use crate::door::{self, Door};
+use crate::durable::{Durable, Pack};
 use crate::error::{PublishTimeoutError, TryPublishError};
 use crate::event::Event;
-use crate::ring::{Refused, Ring};
+use crate::file_ring::Refusal;
+use crate::ring::Refused;
 use crate::stats::{Lost, Stats};
 use crate::sync::CachePadded;
 use crate::ticket::Ticket;
@@ -21,7 +24,7 @@ pub struct Publisher<E> {
 /// What publishers and drainer share.
 #[derive(Debug)]
 pub(crate) struct Shared<E> {
-    pub(crate) ring: Ring<E>,
+    pub(crate) door: Door<E>,
     pub(crate) control: Arc<Control>,
     /// Padded: the drainer writes it at every turn, and publishers read what is beside it.
     pub(crate) refusals: CachePadded<Refusals>,
@@ -121,10 +124,30 @@ impl<E: Event> Publisher<E> {
     }
 }
 
+impl<E: Durable> Publisher<E> {
+    /// Publishes what packs as an `E` does, such as a type that borrows what an `E` owns, or an `E` that its owner keeps. Never
+    /// waits, and with [`ring_dir`](crate::Config::ring_dir) frees nothing either; into a ring in memory it allocates.
+    ///
+    /// If the ring is full or the publisher closed, the entry is dropped, as by [`publish`](Self::publish).
+    pub fn publish_packed(&self, entry: &impl Pack) {
+        match &self.shared.door {
+            Door::File { ring, .. } => {
+                if let Err(refusal) = door::pack(entry, ring) {
+                    self.shared.lose_refused(refusal);
+                }
+            }
+            Door::Memory(_) => match door::repack(entry) {
+                Some(entry) => self.publish(entry),
+                None => debug_assert!(false, "it packs as another type does"),
+            },
+        }
+    }
+}
+
 impl<E> fmt::Debug for Publisher<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher")
-            .field("inside", &self.shared.ring.inside())
+            .field("inside", &self.shared.door.inside())
             .finish_non_exhaustive()
     }
 }
@@ -145,11 +168,11 @@ impl<E> Shared<E> {
     /// first: what it had popped was let in before.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.control.stats();
-        let accepted = self.ring.accepted();
+        let accepted = self.door.accepted();
         stats.in_ring = accepted - stats.accepted;
         stats.accepted = accepted;
-        stats.ring_bytes = self.ring.inside().bytes;
-        stats.lost = self.refusals.lost(self.ring.lost());
+        stats.ring_bytes = self.door.inside().bytes;
+        stats.lost = self.refusals.lost(self.door.lost());
         stats.returned = self.refusals.returned.load(Ordering::Relaxed);
         stats
     }
@@ -162,15 +185,22 @@ impl<E: Event> Shared<E> {
         reason = "called, it would be handed a copy of the entry"
     )]
     fn push(&self, entry: E) -> Result<(), Refused<E>> {
-        let weight = entry.weight();
-        self.ring.push(entry, weight)
+        self.door.push(entry)
     }
 
     #[cold]
     fn lose(&self, refused: Refused<E>) {
-        self.refusals.count_loss(&refused);
-        self.ring.lose();
+        self.lose_refused(match refused {
+            Refused::Full(_) => Refusal::Full,
+            Refused::Closed(_) => Refusal::Closed,
+        });
         drop(refused.into_value());
+    }
+
+    #[cold]
+    fn lose_refused(&self, refusal: Refusal) {
+        self.refusals.count_loss(refusal);
+        self.door.lose();
     }
 }
 
@@ -198,13 +228,13 @@ impl Refusals {
         self.returned.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count_loss<E>(&self, refused: &Refused<E>) {
-        match refused {
-            Refused::Closed(_) => self.lost_closed.fetch_add(1, Ordering::Relaxed),
-            Refused::Full(_) if self.spill_full.load(Ordering::Relaxed) => {
+    fn count_loss(&self, refusal: Refusal) {
+        match refusal {
+            Refusal::Closed => self.lost_closed.fetch_add(1, Ordering::Relaxed),
+            Refusal::Full if self.spill_full.load(Ordering::Relaxed) => {
                 self.lost_spill_full.fetch_add(1, Ordering::Relaxed)
             }
-            Refused::Full(_) => return,
+            Refusal::Full => return,
         };
     }
 }

@@ -157,11 +157,7 @@ impl<T> Ring<T> {
     /// Pushes an entry of weight 0 as a publisher does that is stopped half-way; answers how to go on.
     #[cfg(test)]
     pub(crate) fn push_half(&self, value: T) -> impl FnOnce() + use<'_, T> {
-        let slot = Slot {
-            value: ManuallyDrop::new(value),
-            lost: 0,
-            weight: 0,
-        };
+        let slot = Slot::light(value);
         let position = self.enter(0).ok();
         move || {
             if let Some(position) = position {
@@ -259,6 +255,14 @@ fn between(head: u64, gate: u64) -> u64 {
 }
 
 impl<T> Kept<T> {
+    fn light(value: T) -> Self {
+        Self {
+            value: ManuallyDrop::new(value),
+            lost: 0,
+            weight: 0,
+        }
+    }
+
     fn open(self) -> Slot<T> {
         Slot {
             value: ManuallyDrop::into_inner(self.value),
@@ -269,6 +273,15 @@ impl<T> Kept<T> {
 }
 
 impl<T> Refused<T> {
+    /// An entry that another ring had no room for.
+    pub(crate) fn full(value: T) -> Self {
+        Self::Full(Slot::light(value))
+    }
+
+    pub(crate) fn closed(value: T) -> Self {
+        Self::Closed(Slot::light(value))
+    }
+
     pub(crate) fn into_value(self) -> T {
         match self {
             Self::Full(slot) | Self::Closed(slot) => slot.open().value,

@@ -46,6 +46,7 @@ mod fold;
 mod identity;
 mod imports;
 mod index;
+mod killed;
 mod letters;
 mod level;
 mod lock;
@@ -74,6 +75,7 @@ use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::{Key, LossReason, PublisherId, Run};
 use crate::host::log;
+use crate::ring_file::{MappedRing, RingFile};
 
 use active::Active;
 use append::first_key;
@@ -84,6 +86,7 @@ pub(crate) use directory::{Directory, Persist, io_error, overwrite, replace};
 pub(crate) use identity::read_identity;
 pub(crate) use imports::Foreign;
 use index::Index;
+pub(crate) use killed::KilledRun;
 pub(crate) use letters::Letters;
 pub(crate) use look::Look;
 pub(crate) use orders::*;
@@ -139,6 +142,8 @@ pub(crate) struct Spill {
     uncounted_since: Option<Instant>,
     /// When the present order was begun.
     now: Instant,
+    /// Of a publisher whose ring is in a file.
+    ring: Option<RingFile>,
     /// Dropped last: nobody else may be in the directory before the files are closed.
     directory: Directory,
 }
@@ -154,6 +159,13 @@ pub(crate) struct Begun {
 impl Spill {
     pub(crate) fn publisher(&self) -> PublisherId {
         self.publisher
+    }
+
+    /// Looks after this file from now on.
+    pub(crate) fn watch(&mut self, file: RingFile) -> Arc<MappedRing> {
+        let ring = Arc::clone(file.ring());
+        self.ring = Some(file);
+        ring
     }
 
     /// Where positions of the sink lie, with `present` as the newest run.

@@ -1,18 +1,23 @@
 //! The only file that wires everything.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, WhenSpillUnusable};
+use crate::config::{Config, WhenRingUnusable, WhenSpillUnusable};
 use crate::control::Control;
-use crate::drainer::{self, Parts, RingSource};
-use crate::error::{ImportError, SpillError, StartError};
+use crate::door::{self, Door};
+use crate::drainer::{self, FileSource, Parts, RingSource, Source};
+use crate::durable::Durable;
+use crate::error::{ConfigError, ImportError, RingError, SpillError, StartError};
 use crate::event::Event;
+use crate::file_ring::Refusal;
 use crate::host::log;
 use crate::import::import_at_start;
 use crate::publisher::{Publisher, Shared};
 use crate::ring::Ring;
+use crate::ring_file::{self, MappedRing, RingFile};
 use crate::sink::Sink;
 use crate::sink_worker;
 use crate::spill::{self, Begun, Spill};
@@ -67,24 +72,95 @@ enum Ending {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, StartError> {
+    if config.ring_dir.is_some() {
+        return Err(StartError::Config(ConfigError {
+            key: "ring_dir",
+            problem:
+                "needs entries that can be packed: implement `Durable`, and call `start_durable`"
+                    .to_owned(),
+        }));
+    }
+    launch(config, sink, None)
+}
+
+/// The same for entries that can be packed: with [`Config::ring_dir`] what was published survives the death of the process.
+///
+/// What an earlier process has left in its ring is in the spill when this returns.
+///
+/// # Errors
+///
+/// Those of [`start`], and [`StartError::Ring`] if the ring cannot be kept in the directory.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use spillring::{AuditEntry, Config, JsonLinesSink};
+///
+/// let dir = tempfile::tempdir()?;
+/// let mut config = Config::new(dir.path().join("spill"));
+/// config.ring_dir = Some(dir.path().join("ring"));
+/// let sink = JsonLinesSink::new(dir.path().join("audit.jsonl"));
+/// let drainer = spillring::start_durable::<AuditEntry>(config, sink)?;
+/// drainer.shutdown(Duration::from_secs(5)).wait(Duration::from_secs(10))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn start_durable<E: Durable>(
+    config: Config,
+    sink: impl Sink,
+) -> Result<Drainer<E>, StartError> {
+    launch(
+        config,
+        sink,
+        Some(Packing {
+            format: E::FORMAT,
+            recover: ring_file::recover::<E>,
+            pack: door::pack::<E>,
+            source: |shared, ring| Box::new(FileSource::new(shared, ring)),
+        }),
+    )
+}
+
+type Drained<E> = fn(Arc<Shared<E>>, Arc<MappedRing>) -> Box<dyn Source>;
+
+/// What is to be known of the type of the entries, to have a ring in a file.
+struct Packing<E> {
+    format: u32,
+    recover: fn(&Path, &mut Spill) -> Result<(), StartError>,
+    pack: fn(&E, &MappedRing) -> Result<(), Refusal>,
+    source: Drained<E>,
+}
+
+fn launch<E: Event>(
+    config: Config,
+    sink: impl Sink,
+    packing: Option<Packing<E>>,
+) -> Result<Drainer<E>, StartError> {
     config.validate()?;
     let config = config.with_absolute_paths()?;
-    let (spill, begun) = match open_spill(&config) {
+    let packing = packing.filter(|_| config.ring_dir.is_some());
+    let opened = match open(&config, packing.as_ref()) {
         Err(StartError::Spill(error)) if may_go_without(&config, &error) => {
             log::error!(%error, "starting WITHOUT a spill: what the sink does not take stays in memory, and is lost with it");
             without_spill(&config)
         }
         opened => opened?,
     };
+    let Opened {
+        mut spill,
+        begun,
+        ring,
+    } = opened;
     let control = Arc::new(Control::default());
-    let shared = Arc::new(share(&config, &control));
+    let ring = ring.map(|ring| spill.watch(ring));
+    let (shared, source) = wire(&config, &control, ring, packing);
     let parts = Parts {
         view: spill.view(),
         runs: spill.known_runs(&begun.run),
         publisher: spill.publisher(),
         run: begun.run,
         orphans: begun.orphans,
-        source: Box::new(RingSource::new(Arc::clone(&shared))),
+        source,
         sink: sink_worker::start(sink, Arc::clone(&control))?,
         spill: Worker::start("spillring-spill", Arc::clone(&control), move |desk| {
             spill::serve(spill, desk);
@@ -102,13 +178,37 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
     })
 }
 
-pub(crate) fn share<E: Event>(config: &Config, control: &Arc<Control>) -> Shared<E> {
-    let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
+/// What publishers and drainer have in common, and the drainer's end.
+fn wire<E: Event>(
+    config: &Config,
+    control: &Arc<Control>,
+    ring: Option<Arc<MappedRing>>,
+    packing: Option<Packing<E>>,
+) -> (Arc<Shared<E>>, Box<dyn Source>) {
+    if let (Some(ring), Some(packing)) = (ring, packing) {
+        let door = Door::File {
+            ring: Arc::clone(&ring),
+            pack: packing.pack,
+        };
+        let shared = Arc::new(share(door, control));
+        return (Arc::clone(&shared), (packing.source)(shared, ring));
+    }
+    let shared = Arc::new(share(memory(config), control));
+    let source = RingSource::new(Arc::clone(&shared));
+    (shared, Box::new(source))
+}
+
+pub(crate) fn share<E: Event>(door: Door<E>, control: &Arc<Control>) -> Shared<E> {
     Shared {
-        ring: Ring::new(config.ring_capacity, bytes_max),
+        door,
         control: Arc::clone(control),
         refusals: CachePadded::default(),
     }
+}
+
+pub(crate) fn memory<E>(config: &Config) -> Door<E> {
+    let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
+    Door::Memory(Ring::new(config.ring_capacity, bytes_max))
 }
 
 fn start_drainer<E: Event>(
@@ -129,13 +229,31 @@ fn start_drainer<E: Event>(
         })
 }
 
-/// Also begins a run.
-fn open_spill(config: &Config) -> Result<(Spill, Begun), StartError> {
+/// What a start finds and makes on disk.
+struct Opened {
+    spill: Spill,
+    begun: Begun,
+    ring: Option<RingFile>,
+}
+
+/// Takes over what is there, the ring of a killed process first, and begins a run.
+fn open<E>(config: &Config, packing: Option<&Packing<E>>) -> Result<Opened, StartError> {
     let mut spill = Spill::open(
         &config.spill_dir,
         config.spill_bytes_max,
         config.spill_durability,
     )?;
+    let ring_dir = config.ring_dir.as_deref();
+    let mut in_file = ring_dir.zip(packing);
+    if let Some((dir, packing)) = in_file {
+        match (packing.recover)(dir, &mut spill) {
+            Err(StartError::Ring(error)) => {
+                in_memory(config, error)?;
+                in_file = None;
+            }
+            recovered => recovered?,
+        }
+    }
     if let Some(buffer) = &config.import {
         import_at_start(buffer, &mut spill).map_err(|error| match error {
             ImportError::Spill(error) => StartError::Spill(error),
@@ -143,16 +261,42 @@ fn open_spill(config: &Config) -> Result<(Spill, Begun), StartError> {
         })?;
     }
     let begun = spill.begin()?;
-    Ok((spill, begun))
+    let ring = match in_file {
+        None => None,
+        Some((dir, packing)) => {
+            let (bytes, entries) = (config.ring_bytes_max, config.ring_capacity);
+            match RingFile::create(dir, &begun.run, packing.format, bytes, entries) {
+                Ok(ring) => Some(ring),
+                Err(error) => {
+                    in_memory(config, error)?;
+                    None
+                }
+            }
+        }
+    };
+    Ok(Opened { spill, begun, ring })
 }
 
-fn without_spill(config: &Config) -> (Spill, Begun) {
+/// Goes on with a ring in memory, if that is what was asked for.
+fn in_memory(config: &Config, error: RingError) -> Result<(), StartError> {
+    if config.when_ring_unusable == WhenRingUnusable::FailStart {
+        return Err(StartError::Ring(error));
+    }
+    log::error!(%error, "the ring is in memory this time: what is in it dies with the process");
+    Ok(())
+}
+
+fn without_spill(config: &Config) -> Opened {
     let (spill, run) = Spill::absent(&config.spill_dir);
     let begun = Begun {
         run,
         orphans: Vec::new(),
     };
-    (spill, begun)
+    Opened {
+        spill,
+        begun,
+        ring: None,
+    }
 }
 
 fn may_go_without(config: &Config, error: &SpillError) -> bool {
@@ -212,7 +356,7 @@ struct Closing<E>(Arc<Shared<E>>);
 
 impl<E> Drop for Closing<E> {
     fn drop(&mut self) {
-        self.0.ring.close();
+        self.0.door.close();
         self.0.control.end();
     }
 }

@@ -143,8 +143,24 @@ pub struct Status {
     /// Segments that lost rows, were delivered as far as they could be read, and are kept beside the others.
     #[serde(default)]
     pub quarantined: Vec<PathBuf>,
+    /// The ring, if it is kept in a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<RingStatus>,
     /// The counts of that run; with no publisher running, only the depths of the spill.
     pub stats: Stats,
+}
+
+/// A ring that is kept in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RingStatus {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether it is where it was; if not, what is in it dies with the process.
+    pub in_place: bool,
+    /// How many of its bytes have entries that are neither delivered nor spilled. With no publisher running the next start takes
+    /// them over.
+    pub bytes: u64,
 }
 
 impl Lost {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::SpillError;
 use crate::event::unix_ms;
+use crate::ring_file;
 use crate::spill::{self, Directory, Look, Persist};
 use crate::stats::{Health, State, Stats, Status};
 
@@ -64,6 +65,7 @@ fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
             dead_letters: 0,
             dead_letter_bytes: 0,
             quarantined: Vec::new(),
+            ring: None,
             stats: Stats::default(),
         });
     Ok(Status {
@@ -84,6 +86,8 @@ fn read(dir: &Path) -> Result<Option<Status>, SpillError> {
 
 fn at_rest(directory: Directory) -> Result<Status, SpillError> {
     let publisher = directory.known_identity()?;
+    let said = read(directory.path())?;
+    let ring = said.and_then(|said| ring_file::left_in(&said.ring?.file));
     let mut look = Look::at(directory)?;
     while look.next()?.is_some() {}
     let found = look.findings()?;
@@ -104,6 +108,7 @@ fn at_rest(directory: Directory) -> Result<Status, SpillError> {
         dead_letters: found.dead_letters,
         dead_letter_bytes: found.dead_letter_bytes,
         quarantined: found.quarantined,
+        ring,
         stats: Stats {
             state: State::Stopped,
             spilled: found.entries,

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use spillring::{
     AgentId, AuditEntry, AuditEventType, Config, Drainer, EmitSink, LossReason, SessionId, Sink,
-    SinkError, State, WhenSpillFull, WhenSpillUnusable,
+    SinkError, StartError, State, WhenRingUnusable, WhenSpillFull, WhenSpillUnusable,
 };
 
 use skipping::skipped;
@@ -653,4 +653,57 @@ fn a_long_backlog_drains_as_fast_from_a_disk_that_stays_full() {
     until_delivered(&drainer);
     greedy.leave(&disk);
     end(drainer, 300_000);
+}
+
+/// The ring is on another file system, and survives what neither sink nor disk took.
+#[test]
+fn what_an_end_finds_no_place_for_waits_in_a_ring_that_is_kept() {
+    let Some(disk) = small_disk("what_an_end_finds_no_place_for_waits_in_a_ring_that_is_kept")
+    else {
+        return;
+    };
+    let mut bench = bench(&disk);
+    bench.config.ring_dir = Some(bench.dir.path().join("ring"));
+    bench.config.ring_bytes_max = 1 << 20;
+    let start = || -> Drainer<Note> {
+        spillring::start_durable(bench.config.clone(), bench.remote.sink()).unwrap()
+    };
+    let drainer = start();
+    fill(&disk);
+    until_full(&disk);
+    let publisher = drainer.publisher();
+    (0..400).for_each(|number| publisher.publish(Note::new(text(number))));
+    let stats = end_within(drainer, Duration::ZERO, 400);
+    assert!(stats.in_ring + stats.in_memory > 0, "{stats:#?}");
+
+    empty(&disk);
+    bench.remote.set(Mode::Up);
+    let drainer = start();
+    assert_eq!(drainer.stats().inherited, 400);
+    until_delivered(&drainer);
+    end(drainer, 0);
+    assert_eq!(bench.remote.texts(), texts(0..400));
+}
+
+/// A ring has all its blocks from the beginning: a hole in it would end the process once the file system is full.
+#[test]
+fn a_ring_finds_no_room() {
+    let Some(disk) = small_disk("a_ring_finds_no_room") else {
+        return;
+    };
+    let mut bench = Bench::new();
+    bench.config.ring_dir = Some(disk.join("ring"));
+    bench.config.ring_bytes_max = 128 << 20;
+    let start =
+        |bench: &Bench| spillring::start_durable::<Note>(bench.config.clone(), bench.remote.sink());
+    let error = start(&bench).map(drop).unwrap_err();
+    assert!(matches!(error, StartError::Ring(_)), "{error}");
+    assert!(error.to_string().contains("No space left"), "{error}");
+    let left = fs::read_dir(disk.join("ring")).unwrap().count();
+    assert_eq!(left, 0, "what was half made goes");
+    bench.config.when_ring_unusable = WhenRingUnusable::UseMemory;
+    let drainer = start(&bench).unwrap();
+    drainer.publisher().publish(Note::new(text(1)));
+    until_delivered(&drainer);
+    end(drainer, 1);
 }

@@ -9,7 +9,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use loom::sync::atomic::AtomicU64 as Position;
-pub(crate) use place::Place;
+pub(crate) use place::{Place, Watched};
 
 loom::thread_local! {
     static WRITES: Cell<u64> = Cell::new(0);
@@ -70,6 +70,10 @@ impl<M: Make> Word<M> {
 
     pub(crate) fn load(&self, order: Ordering) -> u64 {
         self.word.load(order)
+    }
+
+    pub(crate) fn store(&self, value: u64, order: Ordering) {
+        self.word.store(value, order);
     }
 
     pub(crate) fn compare_exchange_weak(

@@ -58,3 +58,33 @@ fn filling_must_release() {
 fn taking_must_pass_on_what_was_seen() {
     relaxed_take::races::room_that_moves();
 }
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn in_a_file_entering_must_acquire() {
+    relaxed_enter::file_races::publish_against_take();
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn in_a_file_freeing_must_release() {
+    relaxed_leave::file_races::publish_against_take();
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn in_a_file_claiming_must_be_one_step() {
+    doubled_enter::file_races::two_publishers_on_the_last_place();
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn in_a_file_filling_must_release() {
+    relaxed_fill::file_races::take_against_half_done_publishes();
+}
+
+#[test]
+#[should_panic(expected = "refused though there was room")]
+fn in_a_file_taking_must_pass_on_what_was_seen() {
+    relaxed_take::file_races::room_that_moves();
+}

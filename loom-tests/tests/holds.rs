@@ -1,7 +1,7 @@
 //! Tries to break the ring's promises by letting loom choose every interleaving, and every value that a weak ordering
 //! allows, of the shipping ring. What each race promises stands at its scenario.
 
-use loom_tests::shipping::races;
+use loom_tests::shipping::{file_races, races};
 
 #[test]
 fn two_publishers_on_the_last_slot() {
@@ -71,4 +71,39 @@ fn heavy_entry_enters_only_the_empty_ring() {
 #[test]
 fn heavy_entry_against_freeing() {
     races::heavy_entry_against_freeing();
+}
+
+#[test]
+fn in_a_file_two_publishers_on_the_last_place() {
+    file_races::two_publishers_on_the_last_place();
+}
+
+#[test]
+fn in_a_file_publish_against_take() {
+    file_races::publish_against_take();
+}
+
+#[test]
+fn in_a_file_round_the_lap() {
+    file_races::round_the_lap();
+}
+
+#[test]
+fn in_a_file_room_that_moves() {
+    file_races::room_that_moves();
+}
+
+#[test]
+fn in_a_file_take_against_half_done_publishes() {
+    file_races::take_against_half_done_publishes();
+}
+
+#[test]
+fn in_a_file_close_against_publish() {
+    file_races::close_against_publish();
+}
+
+#[test]
+fn in_a_file_loss_told_by_its_thread() {
+    file_races::loss_told_by_its_thread();
 }

@@ -7,7 +7,7 @@ use super::source::{Bounds, Source};
 use super::watch::{RingWatch, Seen};
 use crate::config::Config;
 use crate::drainer::pipeline::APPEND_ROWS_MAX;
-use crate::event::Record;
+use crate::event::{Key, Record};
 use crate::policy::RingFacts;
 use crate::stats::{Lost, Stats};
 
@@ -98,6 +98,11 @@ impl RingConsumer {
             self.rested();
         }
         popped
+    }
+
+    /// Everything before this entry is acknowledged or on disk.
+    pub(crate) fn release(&mut self, memory_only_from: Option<Key>) {
+        self.source.release(memory_only_from);
     }
 
     /// Nothing that is still in the ring is older; none if it was empty.

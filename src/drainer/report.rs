@@ -164,6 +164,7 @@ impl Drainer {
             dead_letters: totals.dead_letters,
             dead_letter_bytes: totals.dead_letter_bytes,
             quarantined: Vec::new(),
+            ring: None,
             stats,
         }
     }

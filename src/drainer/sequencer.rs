@@ -36,6 +36,28 @@ impl Sequencer {
         }
     }
 
+    /// Goes on with a run that has come to this number, the last `losses` of them not announced yet; so many of the ring's losses
+    /// are among its numbers.
+    pub(crate) fn resume(&mut self, last_n: u64, losses: u64, numbered: u64) {
+        self.last_n = last_n;
+        self.numbered.queue_full = numbered;
+        let reason = LossReason::QueueFull;
+        Loss {
+            count: losses,
+            reason,
+        }
+        .join(&mut self.carried);
+    }
+
+    /// An entry of the run has this number, and announces losses up to the ring's count `lost`.
+    pub(crate) fn has_reached(&mut self, n: u64, lost: u64) {
+        if n > self.last_n {
+            self.last_n = n;
+            self.carried.clear();
+            self.numbered.queue_full = self.numbered.queue_full.max(lost);
+        }
+    }
+
     /// Gives numbers to the ring's losses up to its count `lost`; `by_reason` may run ahead of it. The sums are exact in
     /// the end, only the order of the reasons among one another is not.
     ///
@@ -167,6 +189,11 @@ impl Sequencer {
     /// The place of the last number.
     pub(crate) fn last_key(&self) -> Key {
         Key::new(self.run.local, self.last_n)
+    }
+
+    /// How many of the ring's losses have numbers.
+    pub(crate) fn numbered(&self) -> u64 {
+        self.numbered.total()
     }
 
     /// Entries that could not be encoded.

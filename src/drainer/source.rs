@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
-use super::sequencer::{Encoded, Sequencer};
-use crate::event::{Event, Record, unix_ms};
-use crate::host;
+use super::encoder::Encoder;
+use super::sequencer::Sequencer;
+use crate::door::Door;
+use crate::event::{Event, Key, Record, unix_ms};
 use crate::publisher::Shared;
 pub(crate) use crate::ring::Inside;
 use crate::stats::{Lost, Stats};
-
-/// A buffer that grew beyond this for one entry is given back.
-const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// The drainer's end of the ring.
 pub(crate) trait Source: Send {
@@ -27,6 +23,9 @@ pub(crate) trait Source: Send {
         sequencer: &mut Sequencer,
         put: &mut dyn FnMut(Record),
     ) -> usize;
+
+    /// Everything that was popped and is before this entry is acknowledged or on disk; all of it, if there is none.
+    fn release(&mut self, _memory_only_from: Option<Key>) {}
 
     /// What the gate says.
     fn inside(&self) -> Inside;
@@ -61,41 +60,15 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) struct RingSource<E> {
     shared: Arc<Shared<E>>,
-    buffer: Vec<u8>,
+    encoder: Encoder,
 }
 
 impl<E: Event> RingSource<E> {
     pub(crate) fn new(shared: Arc<Shared<E>>) -> Self {
         Self {
             shared,
-            buffer: Vec::new(),
+            encoder: Encoder::default(),
         }
-    }
-
-    /// Encodes an entry and drops it, which is the host's code as well.
-    fn encode(&mut self, entry: E) -> Encoded {
-        self.buffer.clear();
-        let buffer = &mut self.buffer;
-        let encoded = host::call(|| {
-            entry
-                .encode(buffer)
-                .map(|()| Arc::from(entry.subject()))
-                .map_err(|error| error.to_string())
-        });
-        host::drop_quietly(entry);
-        let encoded = match encoded {
-            Some(Ok(_)) if self.buffer.len() > Record::BYTES_MAX => {
-                let bytes = self.buffer.len();
-                Err(format!("its {bytes} bytes are more than can be stored"))
-            }
-            Some(Ok(subject)) => Ok((subject, Bytes::copy_from_slice(&self.buffer))),
-            Some(Err(problem)) => Err(problem),
-            None => Err("encoding it panicked".to_owned()),
-        };
-        if self.buffer.capacity() > BUFFER_BYTES_MAX {
-            self.buffer = Vec::new();
-        }
-        encoded
     }
 }
 
@@ -109,13 +82,16 @@ impl<E: Event> Source for RingSource<E> {
         let entries_max = bounds.entries_max.min(sequencer.left());
         let popped_ms = unix_ms();
         let shared = Arc::clone(&self.shared);
-        let mut drain = shared.ring.drain();
+        let Door::Memory(ring) = &shared.door else {
+            return 0;
+        };
+        let mut drain = ring.drain();
         let (mut popped, mut bytes) = (0, 0);
         while popped < entries_max && bytes < bounds.bytes_max && sequencer.left() > 0 {
             let Some(slot) = drain.next() else { break };
             popped += 1;
             sequencer.number_losses(slot.lost, || self.lost());
-            let encoded = self.encode(slot.value);
+            let encoded = self.encoder.encode(slot.value);
             if let Some(record) = sequencer.number(encoded, popped_ms, bounds.since) {
                 bytes += record.size();
                 put(record);
@@ -125,15 +101,15 @@ impl<E: Event> Source for RingSource<E> {
     }
 
     fn inside(&self) -> Inside {
-        self.shared.ring.inside()
+        self.shared.door.inside()
     }
 
     fn queued(&self) -> usize {
-        self.shared.ring.queued()
+        self.shared.door.queued()
     }
 
     fn close(&self) {
-        self.shared.ring.close();
+        self.shared.door.close();
     }
 
     fn blame_spill(&self, full: bool) {
@@ -141,7 +117,7 @@ impl<E: Event> Source for RingSource<E> {
     }
 
     fn lost(&self) -> Lost {
-        self.shared.refusals.lost(self.shared.ring.lost())
+        self.shared.refusals.lost(self.shared.door.lost())
     }
 
     fn stats(&self) -> Stats {

@@ -15,6 +15,13 @@ macro_rules! names {
         }
 
         impl $type {
+            const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The one with this number, in the order of the list.
+            pub(super) fn of(number: u64) -> Option<Self> {
+                Self::ALL.get(usize::try_from(number).ok()?).copied()
+            }
+
             /// Its name, as JSON has it.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

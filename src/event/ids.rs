@@ -35,7 +35,7 @@ pub struct Position {
 pub enum RunEnd {
     /// Shut down with an account: its last number is known.
     Clean,
-    /// Killed: what stood in memory only is gone, and the last number is not known.
+    /// Killed: what stood in memory only is gone, and the last number is not known, unless the run's ring outlived it.
     Killed,
 }
 
@@ -46,7 +46,7 @@ pub enum RunEnd {
 pub struct PreviousRun {
     /// Its id.
     pub id: RunId,
-    /// Its last number, entries and losses alike, if it ended clean.
+    /// Its last number, entries and losses alike, if it ended clean, or its [ring](crate::Config::ring_dir) outlived it.
     pub last: Option<u64>,
     /// How it ended.
     pub end: RunEnd,
@@ -55,8 +55,8 @@ pub struct PreviousRun {
 /// One start of a publisher, as its first entry tells it in `Audit-Run`.
 ///
 /// Displayed as the value of that header: `publisher=<id>`; followed, unless there is no run before it, by
-/// `; previous=<run id>; ended=clean; last=<n>` or `; previous=<run id>; ended=killed`; and by `; killed_starts=<count>`
-/// if there were such since the previous run.
+/// `; previous=<run id>; ended=clean` or `; previous=<run id>; ended=killed`, and by `; last=<n>` if its last number is known;
+/// and by `; killed_starts=<count>` if there were such since the previous run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub(crate) id: RunId,
@@ -150,6 +150,15 @@ impl Key {
         Self(u64::from(local_run) << Self::N_BITS | n)
     }
 
+    /// As one word.
+    pub(crate) fn raw(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn from_raw(word: u64) -> Self {
+        Self(word)
+    }
+
     /// From a row id of the spill; negative ones are none of ours.
     pub(crate) fn from_row(row: i64) -> Option<Self> {
         u64::try_from(row).ok().map(Self)
@@ -228,14 +237,16 @@ impl fmt::Display for Run {
         write!(f, "publisher={}", self.publisher)?;
         match self.previous {
             None => {}
-            Some(PreviousRun {
-                id,
-                last: Some(last),
-                end: RunEnd::Clean,
-            }) => {
-                write!(f, "; previous={id}; ended=clean; last={last}")?;
+            Some(PreviousRun { id, last, end }) => {
+                let end = match end {
+                    RunEnd::Clean => "clean",
+                    RunEnd::Killed => "killed",
+                };
+                write!(f, "; previous={id}; ended={end}")?;
+                if let Some(last) = last {
+                    write!(f, "; last={last}")?;
+                }
             }
-            Some(PreviousRun { id, .. }) => write!(f, "; previous={id}; ended=killed")?,
         }
         match self.killed_starts {
             0 => Ok(()),

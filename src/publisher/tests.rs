@@ -1,6 +1,7 @@
 //! The handle and the ring behind it: who is held up by whom, what is freed, and what the counts say meanwhile.
 
 use super::*;
+use crate::ring::Ring;
 
 /// The ring's slots have no destructors.
 #[test]
@@ -57,9 +58,16 @@ fn positions_wrap() {
 
 fn shared() -> Shared<u8> {
     Shared {
-        ring: Ring::new(64, 100),
+        door: Door::Memory(Ring::new(64, 100)),
         control: Arc::default(),
         refusals: CachePadded::default(),
+    }
+}
+
+fn ring(shared: &Shared<u8>) -> &Ring<u8> {
+    match &shared.door {
+        Door::Memory(ring) => ring,
+        Door::File { .. } => panic!("it is in memory"),
     }
 }
 
@@ -82,10 +90,10 @@ fn what_is_in_the_drainers_hands_is_accepted_once() {
         assert_eq!(counts, (3, delivered, in_ring));
     };
     for value in 0..3 {
-        assert!(shared.ring.push(value, 1).is_ok());
+        assert!(ring(&shared).push(value, 1).is_ok());
     }
     assert_counts(0, 3);
-    let mut drain = shared.ring.drain();
+    let mut drain = ring(&shared).drain();
     assert_eq!(drain.by_ref().take(2).count(), 2);
     assert_counts(0, 3);
     drop(drain);
@@ -104,13 +112,13 @@ fn accepted_is_never_more_than_was_published_and_never_decreases() {
     let publish = || {
         while goes_on() {
             attempts.fetch_add(1, Ordering::SeqCst);
-            shared.ring.push(1, 1).map_err(Refused::into_value).ok();
+            ring(&shared).push(1, 1).map_err(Refused::into_value).ok();
         }
     };
     let drain = || {
         let mut popped = 0;
         while goes_on() {
-            popped += shared.ring.drain().take(32).count() as u64;
+            popped += ring(&shared).drain().take(32).count() as u64;
             report(&shared, popped);
         }
     };

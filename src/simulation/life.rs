@@ -11,7 +11,7 @@ use crate::error::SpillError;
 use crate::publisher::{Publisher, Shared};
 use crate::sink_worker::{SinkOrder, SinkOutcome};
 use crate::spill::{Order, Outcome, Spill};
-use crate::start::share;
+use crate::start::{memory, share};
 use crate::stats::Stats;
 use crate::ticket::Ticket;
 use crate::worker::{Desk, Worker};
@@ -55,7 +55,7 @@ impl Life {
         )?;
         let begun = spill.begin()?;
         let control = Arc::new(Control::default());
-        let shared = Arc::new(share(config, &control));
+        let shared = Arc::new(share(memory(config), &control));
         let (to_sink, sink) = Worker::inline(Arc::clone(&control));
         let (to_spill, desk) = Worker::inline(Arc::clone(&control));
         let run = begun.run;

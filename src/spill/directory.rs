@@ -115,7 +115,7 @@ impl Directory {
         Ok(true)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 

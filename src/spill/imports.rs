@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use crate::error::SpillError;
-use crate::event::{LossReason, Record, Run};
+use crate::event::{LossReason, Record, Run, RunEnd};
 
 use super::active::{Added, Write};
 use super::letters::UNDECODABLE;
@@ -93,7 +93,7 @@ impl Spill {
         }
         self.index
             .runs
-            .change(run.local, |known| known.last_n = Some(last_n));
+            .change(run.local, |known| known.end_at(last_n, RunEnd::Clean));
         self.index.letters = self.index.transact("import into", self.now, |conn| {
             for (record, row) in &records {
                 remember(conn, &row.digest)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::SpillDurability;
 use crate::error::SpillError;
-use crate::event::{Key, Loss, LossReason, PublisherId, Run, fresh_uuid};
+use crate::event::{Key, Loss, LossReason, PublisherId, Run, RunEnd, fresh_uuid};
 use crate::host::log;
 
 use super::change::now;
@@ -150,6 +150,7 @@ impl Spill {
             evicted_already: std::collections::BTreeSet::new(),
             uncounted_since: None,
             now: now(),
+            ring: None,
         }
     }
 
@@ -230,7 +231,7 @@ impl Spill {
 
     /// The numbers of a run are used up: ends it, and begins another.
     pub(super) fn turn_over(&mut self, last_n: u64) -> Result<Arc<Run>, SpillError> {
-        self.end_run(self.present_run(), last_n, 0, &[])?;
+        self.end_run(self.present_run(), RunEnd::Clean, last_n, 0, &[])?;
         let run = self.begin_run()?;
         if let Err(error) = self.index.save(self.now) {
             self.index.runs.take_back(run.local);
@@ -251,7 +252,7 @@ impl Spill {
         let run = self.begin_run()?;
         self.index
             .runs
-            .change(run.local, |known| known.last_n = Some(0));
+            .change(run.local, |known| known.end_at(0, RunEnd::Clean));
         self.index.save(self.now)?;
         Ok(run)
     }
@@ -277,10 +278,11 @@ impl Spill {
         Ok(run)
     }
 
-    /// Notes how a run has ended, clean: its last number, entries and losses alike, 0 if there was none.
+    /// Notes how a run has ended: its last number, entries and losses alike, 0 if there was none.
     pub(super) fn end_run(
         &mut self,
         local: u32,
+        end: RunEnd,
         last_n: u64,
         first_n: u64,
         losses: &[Loss],
@@ -290,7 +292,7 @@ impl Spill {
             .cover_losses(Key::new(local, first_n), losses);
         self.index
             .runs
-            .change(local, |known| known.last_n = Some(last_n));
+            .change(local, |known| known.end_at(last_n, end));
         self.index.save(self.now)
     }
 }

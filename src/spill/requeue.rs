@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::error::SpillError;
-use crate::event::{Key, Position, Record, Run};
+use crate::event::{Key, Position, Record, Run, RunEnd};
 
 use super::active::{self, Write};
 use super::letters::{self, Letters, Stored};
@@ -129,7 +129,7 @@ impl Spill {
         self.note_appended(added, first, last.key());
         self.index
             .runs
-            .change(run.local, |known| known.last_n = Some(last.n));
+            .change(run.local, |known| known.end_at(last.n, RunEnd::Clean));
         self.index.save(self.now)
     }
 }

@@ -25,8 +25,9 @@ pub(super) struct Known {
     pub(super) opened: bool,
     /// The sink's cursor was seen in it.
     pub(super) heard: bool,
-    /// Its last number, if it ended clean.
+    /// Its last number, if that is known: it ended clean, or was killed and has left its ring.
     pub(super) last_n: Option<u64>,
+    pub(super) end: RunEnd,
     /// Its newest number that was written to a segment.
     pub(super) spilled_n: u64,
 }
@@ -71,8 +72,14 @@ impl Known {
             opened: false,
             heard: false,
             last_n: None,
+            end: RunEnd::Killed,
             spilled_n: 0,
         }
+    }
+
+    /// Its last number, and how it came to it.
+    pub(super) fn end_at(&mut self, last_n: u64, end: RunEnd) {
+        (self.last_n, self.end) = (Some(last_n), end);
     }
 
     /// Whether a reader of the stream may hear of it, now or later.
@@ -95,7 +102,9 @@ impl Runs {
             Some(old) if old.run.id == known.run.id => {
                 old.opened |= known.opened;
                 old.heard |= known.heard;
-                old.last_n = old.last_n.or(known.last_n);
+                if old.last_n.is_none() {
+                    (old.last_n, old.end) = (known.last_n, known.end);
+                }
                 old.spilled_n = old.spilled_n.max(known.spilled_n);
             }
             Some(_) => {}
@@ -185,7 +194,7 @@ impl Runs {
         let mut next: Option<&Known> = None;
         for known in self.by_local.values().rev() {
             if known.is_told() {
-                let previous = as_previous(known.run.id, known.last_n);
+                let previous = as_previous(known.run.id, known.last_n, known.end);
                 let forgotten =
                     next.filter(|next| next.run.previous.map(|run| run.id) == Some(previous.id));
                 let forgotten = forgotten.map_or(0, |next| next.run.killed_starts);
@@ -232,13 +241,24 @@ impl Runs {
     }
 }
 
-/// Without a last number it was killed.
-fn as_previous(id: RunId, last: Option<u64>) -> PreviousRun {
-    PreviousRun {
-        id,
-        last,
-        end: last.map_or(RunEnd::Killed, |_| RunEnd::Clean),
+fn as_previous(id: RunId, last: Option<u64>, end: RunEnd) -> PreviousRun {
+    PreviousRun { id, last, end }
+}
+
+/// A last number as databases have it: of a run that was killed, below zero.
+fn from_database(last: Option<i64>) -> (Option<u64>, RunEnd) {
+    match last {
+        None => (None, RunEnd::Killed),
+        Some(last) if last < 0 => (Some(uint(-1 - last)), RunEnd::Killed),
+        Some(last) => (Some(uint(last)), RunEnd::Clean),
     }
+}
+
+fn to_database(last: Option<u64>, end: RunEnd) -> Option<i64> {
+    last.map(|last| match end {
+        RunEnd::Killed => -1 - int(last),
+        RunEnd::Clean => int(last),
+    })
 }
 
 /// Reads the runs of a segment, of an index, or of a database of the first versions. Those after damage are missing.
@@ -267,21 +287,28 @@ pub(super) fn read_all(conn: &Connection, publisher: PublisherId) -> Vec<Known> 
 
 fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Known> {
     let previous: Option<[u8; 16]> = row.get(2)?;
-    let last: Option<i64> = row.get(3)?;
+    let (last, end) = from_database(row.get(3)?);
     let run = Run {
         id: RunId(Uuid::from_bytes(row.get(1)?)),
         publisher,
         local: row.get(0)?,
-        previous: previous.map(|id| as_previous(RunId(Uuid::from_bytes(id)), last.map(uint))),
+        previous: previous.map(|id| as_previous(RunId(Uuid::from_bytes(id)), last, end)),
         killed_starts: uint(row.get(4)?),
     };
+    let (last_n, end) = from_database(row.get(7)?);
     Ok(Known {
         run: Arc::new(run),
         opened: row.get(5)?,
         heard: row.get(6)?,
-        last_n: row.get::<_, Option<i64>>(7)?.map(uint),
+        last_n,
+        end,
         spilled_n: uint(row.get(8)?),
     })
+}
+
+fn previous_last(run: &Run) -> Option<i64> {
+    let previous = run.previous?;
+    to_database(previous.last, previous.end)
 }
 
 /// Writes a run into a segment.
@@ -294,7 +321,7 @@ pub(super) fn write_to_segment(conn: &Connection, run: &Run) -> rusqlite::Result
         run.local,
         run.id.0.into_bytes(),
         run.previous.map(|previous| previous.id.0.into_bytes()),
-        run.previous.and_then(|previous| previous.last).map(int),
+        previous_last(run),
         int(run.killed_starts),
     ))?;
     Ok(())
@@ -307,6 +334,7 @@ pub(super) fn save(conn: &Connection, local: u32, known: Option<&Known>) -> rusq
         opened,
         heard,
         last_n,
+        end,
         spilled_n,
     }) = known
     else {
@@ -324,13 +352,13 @@ pub(super) fn save(conn: &Connection, local: u32, known: Option<&Known>) -> rusq
         run.local,
         run.id.0.into_bytes(),
         run.previous.map(|previous| previous.id.0.into_bytes()),
-        run.previous.and_then(|previous| previous.last).map(int),
+        previous_last(run),
         int(run.killed_starts),
         opened,
         heard,
         int(unix_ms()),
         last_n.map(|_| int(unix_ms())),
-        last_n.map(int),
+        to_database(*last_n, *end),
         int(*spilled_n),
     ))?;
     Ok(())

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use crate::error::SpillError;
-use crate::event::{Key, Loss, LossReason, PublisherId, fresh_uuid};
+use crate::event::{Key, Loss, LossReason, PublisherId, RunEnd, fresh_uuid};
 use crate::host::log;
+use crate::ring_file::RingFile;
 use crate::stats::Status;
 use crate::status::write_status;
 use crate::worker::Desk;
@@ -82,12 +83,15 @@ impl Spill {
             Order::RenewIdentity => {
                 self.publisher = self.directory.renew_identity()?;
                 self.index.rename(self.publisher);
+                if let Some(ring) = &mut self.ring {
+                    ring.rename(self.publisher);
+                }
                 self.reader.close();
                 Done::Renewed(self.publisher)
             }
             Order::TurnOver { last_n } => Done::TurnedOver(self.turn_over(last_n)?),
             Order::Tick(status) => {
-                self.tick(&status)?;
+                self.tick(*status)?;
                 Done::Ticked
             }
             Order::End {
@@ -212,7 +216,7 @@ impl Spill {
     }
 
     /// Once a second.
-    fn tick(&mut self, status: &Status) -> Result<(), SpillError> {
+    fn tick(&mut self, mut status: Status) -> Result<(), SpillError> {
         let synced = self.watermark.sync();
         if synced || self.may_unlink_unsynced() {
             self.unlink_delivered();
@@ -226,8 +230,9 @@ impl Spill {
             log::info!("the disk has room again");
             self.room = Room::Some;
         }
+        status.ring = self.ring.as_mut().map(RingFile::look);
         let checked = self.check();
-        if let Err(error) = write_status(self.directory.path(), status) {
+        if let Err(error) = write_status(self.directory.path(), &status) {
             log::debug!(%error, "status.json cannot be written");
         }
         checked
@@ -283,12 +288,15 @@ impl Spill {
 
     /// Notes the clean end of the run, and removes what is delivered.
     fn end(&mut self, last_n: u64, first_n: u64, losses: &[Loss]) -> Result<(), SpillError> {
-        let ended = self.end_run(self.present_run(), last_n, first_n, losses);
+        let ended = self.end_run(self.present_run(), RunEnd::Clean, last_n, first_n, losses);
         if let Some(active) = self.active.take() {
             active.seal();
         }
         if self.watermark.sync() || self.may_unlink_unsynced() {
             self.unlink_delivered();
+        }
+        if let Some(ring) = &self.ring {
+            ring.end();
         }
         ended
     }

@@ -6,7 +6,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::json;
-use spillring::{AgentId, AuditEntry, CredentialFinding, Event, Lineage, Redaction, SessionId};
+use spillring::{
+    AgentId, AuditEntry, CredentialFinding, Durable, Event, Lineage, Pack, Packer, Redaction,
+    SessionId, Unpacker,
+};
 
 use crate::{EVENT_TYPES, KINDS, encoded, hash_of, read};
 
@@ -87,6 +90,18 @@ proptest! {
         prop_assert_eq!(&line, &serde_json::to_string(&entry).unwrap());
         prop_assert!(!line.contains('\n'));
         prop_assert_eq!(&read(&line), &entry);
+    }
+    #[test]
+    fn any_entry_is_packed_into_as_many_words_as_it_says_and_comes_back(entry in any_entry()) {
+        let packed = Packer::pack_to_vec(&entry);
+        prop_assert_eq!(packed.len(), entry.packed_words() * 8);
+        let unpack = |packed: &[u8]| {
+            AuditEntry::unpack(AuditEntry::FORMAT, &mut Unpacker::new(packed))
+        };
+        for cut in (0..packed.len()).step_by(8) {
+            prop_assert_eq!(unpack(&packed[..cut]), None);
+        }
+        prop_assert_eq!(unpack(&packed), Some(entry));
     }
     #[test]
     fn any_entry_has_the_hash_that_the_format_describes(entry in any_entry()) {

@@ -3,7 +3,7 @@
 use allocation_counter::{AllocationInfo, measure};
 use spillring::{AgentId, AuditEntry, AuditEventType, Event, Publisher, SessionId};
 
-use super::rig::{Parcel, close, fill, start};
+use super::rig::{Parcel, close, fill, start, start_in_file};
 
 const ENTRIES: usize = 1000;
 
@@ -37,6 +37,21 @@ fn none_while_the_drainer_works() {
     let seen = published(&drainer.publisher(), entry);
     assert_eq!(seen.count_total, 0);
     close(drainer);
+}
+
+/// Full most of the time: the drainer keeps it so small.
+#[test]
+fn none_with_the_ring_in_a_file() {
+    let (_dir, drainer) = start_in_file::<AuditEntry>();
+    let publisher = drainer.publisher();
+    let seen = published(&publisher, entry);
+    assert_eq!(seen.count_total, 0);
+    let one = entry();
+    let kept = measure(|| (0..ENTRIES).for_each(|_| publisher.publish_packed(&one)));
+    assert_eq!((kept.count_total, kept.count_current), (0, 0));
+    close(drainer);
+    let seen = published(&publisher, entry);
+    assert_eq!(seen.count_total, 0, "after the close");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use spillring::{
-    Batch, BoxFuture, Config, Delivery, Drainer, EncodeError, Event, Position, Publisher,
-    PublisherId, Sink, SinkError, TryPublishError,
+    Batch, BoxFuture, Config, Delivery, Drainer, Durable, EncodeError, Event, Pack, Packer,
+    Position, Publisher, PublisherId, Sink, SinkError, TryPublishError, Unpacker,
 };
 use tempfile::TempDir;
 
@@ -62,6 +62,25 @@ impl Event for Parcel {
     }
 }
 
+impl Pack for Parcel {
+    fn packed_words(&self) -> usize {
+        Packer::words_of(self.text.len())
+    }
+
+    fn pack(&self, out: &mut Packer<'_>) {
+        out.put_bytes(self.text.as_bytes());
+    }
+}
+
+impl Durable for Parcel {
+    const FORMAT: u32 = 1;
+
+    fn unpack(_: u32, from: &mut Unpacker<'_>) -> Option<Self> {
+        let text = from.str()?.to_owned();
+        Some(Self { text, bolt: None })
+    }
+}
+
 impl Bolt {
     fn wait(&self) {
         let drawn = self.drawn.lock().expect("nobody panics with it");
@@ -99,6 +118,17 @@ pub(crate) fn start<E: Event>() -> (TempDir, Drainer<E>) {
     let mut config = Config::new(dir.path().join("spill"));
     config.ring_capacity = RING_CAPACITY;
     let drainer = spillring::start(config, Sieve).expect("it starts");
+    (dir, drainer)
+}
+
+/// The same with the ring in a file.
+pub(crate) fn start_in_file<E: Durable>() -> (TempDir, Drainer<E>) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut config = Config::new(dir.path().join("spill"));
+    config.ring_capacity = RING_CAPACITY;
+    config.ring_dir = Some(dir.path().join("ring"));
+    config.ring_bytes_max = 64 << 10;
+    let drainer = spillring::start_durable(config, Sieve).expect("it starts");
     (dir, drainer)
 }
 

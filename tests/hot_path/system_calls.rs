@@ -15,7 +15,7 @@ use std::time::Instant;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use spillring::Publisher;
 
-use super::rig::{LIMIT, Parcel, close, fill, start};
+use super::rig::{LIMIT, Parcel, close, fill, start, start_in_file};
 
 const CHILD: &str = "SPILLRING_HOT_PATH_CHILD";
 const SIGSYS: i32 = 31;
@@ -104,6 +104,16 @@ fn none_while_the_drainer_works() {
 fn none_with_contending_publishers() {
     assert_no_system_call("none_with_contending_publishers", || {
         let (_dir, drainer) = start();
+        without_system_calls(THREADS, &drainer.publisher(), publish_many);
+        close(drainer);
+    });
+}
+
+/// It is full now and again.
+#[test]
+fn none_with_the_ring_in_a_file() {
+    assert_no_system_call("none_with_the_ring_in_a_file", || {
+        let (_dir, drainer) = start_in_file();
         without_system_calls(THREADS, &drainer.publisher(), publish_many);
         close(drainer);
     });

@@ -48,3 +48,17 @@ impl<T> fmt::Debug for Place<T> {
         f.debug_struct("Place").finish_non_exhaustive()
     }
 }
+
+/// Stands for memory that belongs to one thread at a time: an access that nothing orders is an error.
+#[derive(Debug)]
+pub(crate) struct Watched(UnsafeCell<()>);
+
+impl Watched {
+    pub(crate) fn new() -> Self {
+        Self(UnsafeCell::new(()))
+    }
+
+    pub(crate) fn enter(&self) {
+        self.0.with_mut(|_| ());
+    }
+}

@@ -65,7 +65,8 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let spill_dir = settings.config.spill_dir.clone();
     let destination = settings.destination();
     let choice = settings.choice();
-    let drainer = spillring::start::<AuditEntry>(settings.config, sink).map_err(Problem::new)?;
+    let drainer =
+        spillring::start_durable::<AuditEntry>(settings.config, sink).map_err(Problem::new)?;
     tell!("entries go to {destination}{choice}");
 
     let pace = Pace::new(args.rate);

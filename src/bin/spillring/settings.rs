@@ -34,6 +34,9 @@ pub(crate) struct Flags {
     /// How many entries the ring holds [default: 65536]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_048_576))]
     ring: Option<u32>,
+    /// Directory for the ring, on a tmpfs such as /dev/shm: entries in it survive SIGKILL [default: none, the ring is in memory]
+    #[arg(long, value_name = "DIR")]
+    ring_dir: Option<PathBuf>,
     /// TOML file with the tables [spillring] and [spillring.nats]; other tables are passed over
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -109,6 +112,9 @@ impl Settings {
         if let Some(dir) = flags.spill {
             // A path need not be Unicode, as TOML is.
             config.spill_dir = dir;
+        }
+        if let Some(dir) = flags.ring_dir {
+            config.ring_dir = Some(dir);
         }
         let own: Own = file.parse(&file.own, "[spillring]")?;
         let mut target = Target::settle(&file, flags.sink.as_deref(), own.sink.as_deref())?;

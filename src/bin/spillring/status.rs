@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use indicatif::{HumanBytes, HumanCount};
-use spillring::{Health, State, Stats, Status};
+use spillring::{Health, RingStatus, State, Stats, Status};
 
 use crate::telling::{Exit, Problem, show};
 
@@ -50,6 +50,9 @@ fn in_words(status: &Status) -> Result<String, std::fmt::Error> {
     row("health", health(status))?;
     row("state", state(status))?;
     row("spill", spill(&status.stats))?;
+    if let Some(found) = &status.ring {
+        row("ring", ring(found))?;
+    }
     row("dead letters", dead_letters(status))?;
     row("quarantined", quarantined(&status.quarantined))?;
     if status.pid.is_some() && status.run.is_some() {
@@ -65,6 +68,18 @@ fn health(status: &Status) -> String {
         Health::Healthy => "healthy".to_owned(),
         Health::InUse => "in use".to_owned(),
         _ => format!("damaged: {}", damage.unwrap_or("nobody knows how")),
+    }
+}
+
+fn ring(ring: &RingStatus) -> String {
+    let file = ring.file.display();
+    match (ring.in_place, ring.bytes) {
+        (false, _) => format!("{file} is gone: what is in it dies with the process"),
+        (true, 0) => format!("{file}, empty"),
+        (true, bytes) => format!(
+            "{file}, {} neither delivered nor spilled",
+            HumanBytes(bytes)
+        ),
     }
 }
 

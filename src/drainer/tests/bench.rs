@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::door::Door;
 use crate::drainer::{Drainer, Parts, RingSource, Source};
 use crate::error::{EncodeError, SinkError};
 use crate::event::{Event, Key, Loss, Position, PublisherId, Record, Run, RunId};
@@ -131,7 +132,7 @@ impl Bench {
     ) -> Self {
         let control = Arc::new(Control::default());
         let shared = Arc::new(Shared {
-            ring: Ring::new(config.ring_capacity, 1 << 20),
+            door: Door::Memory(Ring::new(config.ring_capacity, 1 << 20)),
             control: Arc::clone(&control),
             refusals: CachePadded::default(),
         });

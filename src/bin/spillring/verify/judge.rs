@@ -96,6 +96,8 @@ pub(super) enum Ended {
     Open,
     Clean,
     Killed,
+    /// Killed, but its ring was not: nothing of it is missing.
+    Outlived,
     /// Runs of which nothing is here came between it and the next.
     Untold,
 }

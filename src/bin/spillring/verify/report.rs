@@ -170,6 +170,7 @@ impl fmt::Display for Ended {
             Self::Open => "open: the last one so far",
             Self::Clean => "ended clean",
             Self::Killed => "killed: what was in memory only is gone",
+            Self::Outlived => "killed: its ring outlived it, nothing is gone",
             Self::Untold => "ended, how is not told",
         })
     }

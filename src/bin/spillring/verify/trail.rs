@@ -85,7 +85,18 @@ pub(super) struct Previous {
 pub(super) enum End {
     /// With this number as its last.
     Clean(u64),
-    Killed,
+    /// The same if its ring outlived it.
+    Killed(Option<u64>),
+}
+
+impl End {
+    /// Its last number, if that is known.
+    pub(super) fn last(self) -> Option<u64> {
+        match self {
+            Self::Clean(last) => Some(last),
+            Self::Killed(last) => last,
+        }
+    }
 }
 
 /// How far a publisher came: of the numbers `first` to `last` of the run, `lost` are not there, if that is told.
@@ -116,16 +127,17 @@ impl Opening {
     /// be there. What else stands there is passed over.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let publisher = uuid(value_of(text, "publisher")?).map(PublisherId)?;
+        let last = match value_of(text, "last") {
+            None => None,
+            Some(last) => Some(last.parse().ok().filter(|last| *last < NUMBER_MAX)?),
+        };
         let previous = match value_of(text, "previous") {
             None => None,
             Some(run) => Some(Previous {
                 run: uuid(run).map(RunId)?,
-                end: match value_of(text, "ended")? {
-                    "clean" => {
-                        let last = value_of(text, "last")?.parse().ok();
-                        End::Clean(last.filter(|last| *last < NUMBER_MAX)?)
-                    }
-                    "killed" => End::Killed,
+                end: match (value_of(text, "ended")?, last) {
+                    ("clean", Some(last)) => End::Clean(last),
+                    ("killed", last) => End::Killed(last),
                     _ => return None,
                 },
             }),

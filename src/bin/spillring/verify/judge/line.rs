@@ -149,14 +149,12 @@ impl Judge {
         let end = previous.map(|previous| previous.end);
         run.ended = match end {
             Some(End::Clean(_)) => Ended::Clean,
-            Some(End::Killed) => Ended::Killed,
+            Some(End::Killed(None)) => Ended::Killed,
+            Some(End::Killed(Some(_))) => Ended::Outlived,
             None => Ended::Untold,
         };
-        absent.kills += u64::from(run.ended != Ended::Clean);
-        let last = match end {
-            Some(End::Clean(last)) => Some(last),
-            _ => None,
-        };
+        let last = end.and_then(End::last);
+        absent.kills += u64::from(last.is_none());
         let account = seen.after.or(last.map(|last| Account {
             run: id,
             first: 1,
@@ -174,13 +172,10 @@ impl Judge {
 
     /// Tells a run before this one of which nothing came here, although it had numbers.
     fn tell_empty_run(&mut self, seen: &Observed<'_>, opening: &Opening) {
-        let Some(Previous {
-            run,
-            end: End::Clean(count),
-        }) = opening.previous
-        else {
+        let Some(Previous { run, end }) = opening.previous else {
             return;
         };
+        let count = end.last().unwrap_or(0);
         let came_elsewhere = self
             .runs_of(opening.publisher)
             .iter()
@@ -215,11 +210,11 @@ fn named(seen: &Observed<'_>, opening: &Opening) -> Option<RunId> {
 }
 
 /// Whether the run before must have left something in this trail. Where entries are stored each for itself, one that
-/// ended clean after some numbers is held to have done so.
+/// ended after some numbers is held to have done so.
 fn stood_here(seen: &Observed<'_>, opening: &Opening) -> bool {
     match (seen.after, opening.previous, seen.way) {
         (Some(after), ..) => after.lost.is_none() || after.entries() > 0,
-        (None, Some(previous), Way::Alone) => matches!(previous.end, End::Clean(1..)),
+        (None, Some(previous), Way::Alone) => previous.end.last() > Some(0),
         (None, ..) => false,
     }
 }

@@ -224,13 +224,13 @@ fn a_missing_cursor_is_a_break_where_there_was_one_and_a_note_where_there_is_non
 #[test]
 fn a_kill_hides_how_far_the_run_came_and_breaks_nothing() {
     let mut second = messages(2, 10);
-    follows(&mut second, 1, End::Killed, account(1, 10, 0));
+    follows(&mut second, 1, End::Killed(None), account(1, 10, 0));
     let trail = [messages(1, 10), second.clone()].concat();
     let judgement = judged(&trail, Some(account(2, 10, 0)), Head::Kept);
     assert_eq!(breaks(&judgement), []);
     assert_eq!(judgement.runs[0].ended, Ended::Killed);
     // Starts that stored nothing lie between.
-    follows(&mut second, 7, End::Killed, account(1, 10, 0));
+    follows(&mut second, 7, End::Killed(None), account(1, 10, 0));
     let opening = second[0].opening.as_mut().expect("it opens its run");
     opening.killed_starts = 2;
     let trail = [messages(1, 10), second].concat();

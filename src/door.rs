@@ -1,0 +1,126 @@
+//! Where entries enter: the ring in memory, or the one in a file.
+
+use std::sync::Arc;
+
+use crate::durable::{Durable, Pack, Packer, Unpacker};
+use crate::event::Event;
+use crate::file_ring::Refusal;
+use crate::ring::{Inside, Refused, Ring};
+use crate::ring_file::MappedRing;
+
+/// The ring, as publishers see it.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and no pointer is followed on the way in"
+)]
+pub(crate) enum Door<E> {
+    Memory(Ring<E>),
+    File {
+        ring: Arc<MappedRing>,
+        /// Known where the type of the entries was known to be durable.
+        pack: fn(&E, &MappedRing) -> Result<(), Refusal>,
+    },
+}
+
+/// Packs an entry straight into the ring.
+pub(crate) fn pack<P: Pack>(entry: &P, ring: &MappedRing) -> Result<(), Refusal> {
+    let mut packer = Packer::new(ring.claim(entry.packed_words())?);
+    entry.pack(&mut packer);
+    packer.commit();
+    Ok(())
+}
+
+/// An entry of what another type packs as it would itself.
+pub(crate) fn repack<E: Durable>(entry: &impl Pack) -> Option<E> {
+    let packed = Packer::pack_to_vec(entry);
+    E::unpack(E::FORMAT, &mut Unpacker::new(&packed))
+}
+
+impl<E> Door<E> {
+    /// How many entries were ever let in. Counts every publish that happened before the call, and never decreases.
+    pub(crate) fn accepted(&self) -> u64 {
+        match self {
+            Self::Memory(ring) => ring.accepted(),
+            Self::File { ring, .. } => ring.accepted(),
+        }
+    }
+
+    pub(crate) fn inside(&self) -> Inside {
+        match self {
+            Self::Memory(ring) => ring.inside(),
+            Self::File { ring, .. } => {
+                let filling = ring.filling();
+                Inside {
+                    closed: filling.closed,
+                    entries: filling.entries,
+                    bytes: filling.bytes,
+                }
+            }
+        }
+    }
+
+    /// How many entries are in the ring. Counts every publish that happened before the call.
+    pub(crate) fn queued(&self) -> usize {
+        match self {
+            Self::Memory(ring) => ring.queued(),
+            Self::File { ring, .. } => {
+                usize::try_from(ring.filling().entries).unwrap_or(usize::MAX)
+            }
+        }
+    }
+
+    /// Refuses whoever comes from now on.
+    pub(crate) fn close(&self) {
+        match self {
+            Self::Memory(ring) => ring.close(),
+            Self::File { ring, .. } => ring.close(),
+        }
+    }
+
+    /// Counts an entry that its publisher dropped.
+    pub(crate) fn lose(&self) {
+        match self {
+            Self::Memory(ring) => ring.lose(),
+            Self::File { ring, .. } => ring.lose(),
+        }
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        match self {
+            Self::Memory(ring) => ring.lost(),
+            Self::File { ring, .. } => ring.losses(),
+        }
+    }
+}
+
+impl<E: Event> Door<E> {
+    /// Lets the entry in, or hands it back.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "called, it would be handed a copy of the entry"
+    )]
+    pub(crate) fn push(&self, entry: E) -> Result<(), Refused<E>> {
+        match self {
+            Self::Memory(ring) => {
+                let weight = entry.weight();
+                ring.push(entry, weight)
+            }
+            Self::File { ring, pack } => push_packed(entry, ring, *pack),
+        }
+    }
+}
+
+/// Apart from [`Door::push`], which is to stay as short as it is for a ring in memory.
+#[inline(never)]
+fn push_packed<E>(
+    entry: E,
+    ring: &MappedRing,
+    pack: fn(&E, &MappedRing) -> Result<(), Refusal>,
+) -> Result<(), Refused<E>> {
+    pack(&entry, ring).map_err(|refusal| match refusal {
+        Refusal::Full => Refused::full(entry),
+        Refusal::Closed => Refused::closed(entry),
+    })
+}

@@ -1,0 +1,158 @@
+//! Entries that can be packed into words, for a ring that outlives the process.
+
+use crate::event::Event;
+use crate::file_ring::Claim;
+
+/// Packs an entry into words, on the publishing thread: without allocation, and fast.
+///
+/// ```
+/// use spillring::{Pack, Packer};
+///
+/// struct Decision<'a> { at: u64, tool: &'a str }
+///
+/// impl Pack for Decision<'_> {
+///     fn packed_words(&self) -> usize {
+///         1 + Packer::words_of(self.tool.len())
+///     }
+///
+///     fn pack(&self, out: &mut Packer<'_>) {
+///         out.put_u64(self.at);
+///         out.put_bytes(self.tool.as_bytes());
+///     }
+/// }
+/// ```
+pub trait Pack {
+    /// How many words [`pack`](Self::pack) puts, exactly.
+    fn packed_words(&self) -> usize;
+
+    /// Puts the entry. One that puts another number of words than was said, or panics, is lost, with the reason `encode_error`; a
+    /// panic goes on to the caller.
+    fn pack(&self, out: &mut Packer<'_>);
+}
+
+/// An [`Event`] for [`start_durable`](crate::start_durable): what is published survives the death of the process.
+pub trait Durable: Event + Pack {
+    /// Names what [`pack`](Pack::pack) puts: give another number to another layout.
+    const FORMAT: u32;
+
+    /// The entry again, as it was packed under this format, perhaps by an earlier version. `None`: it is no such entry.
+    /// Runs on the drainer, or at the start.
+    fn unpack(format: u32, from: &mut Unpacker<'_>) -> Option<Self>
+    where
+        Self: Sized;
+}
+
+/// Takes the words of an entry.
+#[derive(Debug)]
+pub struct Packer<'r> {
+    to: To<'r>,
+}
+
+#[derive(Debug)]
+enum To<'r> {
+    Ring(Claim<'r>),
+    Bytes(&'r mut Vec<u8>),
+}
+
+/// Gives them back in the same order.
+#[derive(Debug)]
+pub struct Unpacker<'b> {
+    rest: &'b [u8],
+}
+
+const WORD: usize = size_of::<u64>();
+
+impl<'r> Packer<'r> {
+    pub(crate) fn new(claim: Claim<'r>) -> Self {
+        Self {
+            to: To::Ring(claim),
+        }
+    }
+
+    /// An entry as it is packed: for tests of a type of one's own, with [`Unpacker::new`].
+    #[must_use]
+    pub fn pack_to_vec(entry: &impl Pack) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(entry.packed_words() * WORD);
+        entry.pack(&mut Packer {
+            to: To::Bytes(&mut bytes),
+        });
+        bytes
+    }
+
+    /// How many words so many bytes take, their length among them.
+    #[must_use]
+    pub const fn words_of(bytes: usize) -> usize {
+        1 + bytes.div_ceil(WORD)
+    }
+
+    /// One word.
+    #[inline]
+    pub fn put_u64(&mut self, word: u64) {
+        match &mut self.to {
+            To::Ring(claim) => claim.put(word),
+            To::Bytes(bytes) => bytes.extend_from_slice(&word.to_le_bytes()),
+        }
+    }
+
+    /// Bytes, after their length.
+    #[inline]
+    pub fn put_bytes(&mut self, bytes: &[u8]) {
+        self.put_u64(bytes.len() as u64);
+        self.put_whole(bytes);
+    }
+
+    /// Bytes without their length; the last word is filled up with zeros.
+    #[inline]
+    pub(crate) fn put_whole(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<WORD>();
+        for word in words {
+            self.put_u64(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let mut last = [0; WORD];
+            last[..rest.len()].copy_from_slice(rest);
+            self.put_u64(u64::from_le_bytes(last));
+        }
+    }
+
+    pub(crate) fn commit(self) {
+        if let To::Ring(claim) = self.to {
+            claim.commit();
+        }
+    }
+}
+
+impl<'b> Unpacker<'b> {
+    /// Of packed bytes.
+    #[must_use]
+    pub fn new(packed: &'b [u8]) -> Self {
+        Self { rest: packed }
+    }
+
+    /// One word.
+    pub fn u64(&mut self) -> Option<u64> {
+        let (word, rest) = self.rest.split_first_chunk::<WORD>()?;
+        self.rest = rest;
+        Some(u64::from_le_bytes(*word))
+    }
+
+    /// The bytes of a [`put_bytes`](Packer::put_bytes).
+    pub fn bytes(&mut self) -> Option<&'b [u8]> {
+        let length = usize::try_from(self.u64()?).ok()?;
+        let (padded, rest) =
+            (self.rest).split_at_checked(length.checked_next_multiple_of(WORD)?)?;
+        self.rest = rest;
+        padded.get(..length)
+    }
+
+    /// The same, if they are UTF-8.
+    pub fn str(&mut self) -> Option<&'b str> {
+        str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// Whether everything was taken.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.rest.is_empty()
+    }
+}

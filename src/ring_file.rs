@@ -1,0 +1,213 @@
+//! The file of a ring that outlives the process: made, watched and removed.
+//!
+//! `<ring_dir>/spillring-<publisher id>`, for its owner alone, locked by the process that has it. It is there from the start of
+//! a run to a clean end that has left nothing in it.
+
+mod recovery;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
+use spillring_mapping::Mapping;
+
+use crate::error::RingError;
+use crate::event::{PublisherId, Run};
+use crate::file_ring::{CONTROL, Created, FileRing, Words};
+use crate::host::log;
+use crate::stats::RingStatus;
+pub(crate) use recovery::{left_in, recover};
+
+/// A ring in a file.
+pub(crate) type MappedRing = FileRing<Mapping>;
+
+/// The largest ring: its count of records must not come round.
+pub(crate) const BYTES_MAX: u64 = 512 << 20;
+const WORD: usize = size_of::<u64>();
+/// How much is written at once.
+const ZEROS: usize = 1 << 20;
+
+/// The file, as the spill's thread looks after it.
+#[derive(Debug)]
+pub(crate) struct RingFile {
+    path: PathBuf,
+    /// Holds the lock.
+    file: File,
+    ring: Arc<MappedRing>,
+    gone: Gone,
+}
+
+/// Whether the file is no longer where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    No,
+    Yes,
+}
+
+impl Words for Mapping {
+    #[inline]
+    fn words(&self) -> &[AtomicU64] {
+        self.words()
+    }
+}
+
+/// What was read of a file.
+impl Words for Box<[AtomicU64]> {
+    fn words(&self) -> &[AtomicU64] {
+        self
+    }
+}
+
+pub(crate) fn path_of(dir: &Path, publisher: PublisherId) -> PathBuf {
+    dir.join(format!("spillring-{publisher}"))
+}
+
+impl RingFile {
+    /// Makes the file with all its blocks: a hole in it would end the process once the file system is full.
+    pub(crate) fn create(
+        dir: &Path,
+        run: &Run,
+        format: u32,
+        bytes: u64,
+        entries_max: usize,
+    ) -> Result<Self, RingError> {
+        fs::create_dir_all(dir).map_err(because("make the directory of", dir))?;
+        let path = path_of(dir, run.publisher());
+        let made = Self::make(&path, run, format, bytes.next_power_of_two(), entries_max);
+        made.map_err(|source| {
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                log::debug!(%error, "a ring that was not made cannot be removed");
+            }
+            because("make", &path)(source)
+        })
+    }
+
+    fn make(
+        path: &Path,
+        run: &Run,
+        format: u32,
+        bytes: u64,
+        entries_max: usize,
+    ) -> io::Result<Self> {
+        let mut file = options().create_new(true).mode(0o600).open(path)?;
+        lock(&file)?;
+        let control = (CONTROL * WORD) as u64;
+        fallocate(&file, FallocateFlags::empty(), 0, control + bytes)?;
+        let zeros = vec![0; ZEROS];
+        let mut left = control + bytes;
+        while left > 0 {
+            let some = left.min(ZEROS as u64);
+            file.write_all(&zeros[..usize::try_from(some).unwrap_or(ZEROS)])?;
+            left -= some;
+        }
+        let words = usize::try_from((control + bytes) / WORD as u64).unwrap_or(usize::MAX);
+        let memory = Mapping::new(&file, words)?;
+        let created = Created {
+            key: fastrand::u64(..),
+            run: run.id.0.as_u64_pair(),
+            local: run.local,
+            format,
+            base: fastrand::u32(..).into(),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            ring: Arc::new(FileRing::create(memory, entries_max, &created)),
+            gone: Gone::No,
+        })
+    }
+
+    pub(crate) fn ring(&self) -> &Arc<MappedRing> {
+        &self.ring
+    }
+
+    /// How it is. Tells once if the file was removed.
+    pub(crate) fn look(&mut self) -> RingStatus {
+        let here = self
+            .path
+            .metadata()
+            .ok()
+            .map(|file| (file.dev(), file.ino()));
+        let ours = self
+            .file
+            .metadata()
+            .ok()
+            .map(|file| (file.dev(), file.ino()));
+        let in_place = here.is_some() && here == ours;
+        if !in_place && self.gone == Gone::No {
+            self.gone = Gone::Yes;
+            log::error!(
+                file = %self.path.display(),
+                "the file of the ring was moved or removed: what is published and neither delivered nor spilled dies with the process, until \
+                 the next start"
+            );
+        }
+        RingStatus {
+            file: self.path.clone(),
+            in_place,
+            bytes: self.ring.filling().bytes,
+        }
+    }
+
+    /// The publisher has another id from now on.
+    pub(crate) fn rename(&mut self, publisher: PublisherId) {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let renamed = path_of(dir, publisher);
+        match fs::rename(&self.path, &renamed) {
+            Ok(()) => self.path = renamed,
+            Err(error) => {
+                log::error!(%error, file = %self.path.display(), "the file of the ring cannot be renamed: after a kill it will not be found");
+            }
+        }
+    }
+
+    /// The end. A ring in which nothing is left goes; else it waits for the next start.
+    pub(crate) fn end(&self) {
+        let left = self.ring.filling();
+        if left.bytes > 0 || left.entries > 0 {
+            log::warning!(file = %self.path.display(), bytes = left.bytes, "the ring keeps entries for the next start");
+        } else if let Err(error) = fs::remove_file(&self.path) {
+            log::debug!(%error, file = %self.path.display(), "the file of the ring cannot be removed");
+        }
+    }
+}
+
+impl Drop for RingFile {
+    /// A publisher that is still there keeps the mapping, and with it the lock, but enters nothing any more.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            log::debug!(%error, "the ring stays locked as long as a publisher is there");
+        }
+    }
+}
+
+/// To read and write, but nothing that a name leads to elsewhere.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    options.read(true).write(true);
+    options.custom_flags(flags.bits().cast_signed());
+    options
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    flock(file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)
+}
+
+fn because(action: &'static str, file: &Path) -> impl FnOnce(io::Error) -> RingError {
+    let file = file.to_owned();
+    move |source| RingError::Io {
+        action,
+        file,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests;

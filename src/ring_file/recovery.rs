@@ -1,0 +1,270 @@
+//! What a killed process has left in its ring becomes part of the backlog, under the numbers that it had or would have had.
+//!
+//! The file is read, not mapped. From `tail` on each record has its place; where none is, a publisher was killed before its
+//! `publish` returned, and the next unit is looked at. Numbers that were given are in the records; the others follow, with the
+//! losses between them, as the drainer would have given them.
+//!
+//! All of it is committed to the spill before the file is removed, and the run's end with it: killed, with a last number. If
+//! this is cut off, the next start does the same again, and the spill passes over what it has.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::{BYTES_MAX, WORD, because, lock, options, path_of};
+use crate::drainer::{Encoded, Encoder, Sequencer};
+use crate::durable::{Durable, Unpacker};
+use crate::error::{RingError, StartError};
+use crate::event::{Key, Loss, LossReason, Record, RunId, unix_ms};
+use crate::file_ring::{CONTROL, Created, FileRing, Found, Taken};
+use crate::host::log;
+use crate::spill::{KilledRun, Spill};
+use crate::stats::{Lost, RingStatus};
+
+/// What was read of a file.
+type Image = FileRing<Box<[AtomicU64]>>;
+
+/// Takes over what is in the ring of the spill's publisher, and removes its file. One that is damaged, or in a format that `E` does
+/// not know, is put aside.
+pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), StartError> {
+    let path = path_of(dir, spill.publisher());
+    let Some(bytes) = open(&path)? else {
+        return Ok(());
+    };
+    // One that was never completed begins with zeros, or is empty.
+    if bytes.iter().take(WORD).any(|byte| *byte != 0) {
+        match FileRing::read(words(&bytes)) {
+            Ok((image, created)) if knows::<E>(&image, &created) => {
+                take_over::<E>(&image, &created, spill)?;
+            }
+            Ok(_) => {
+                return Ok(put_aside(
+                    &path,
+                    "its entries are in a format that is not known",
+                )?);
+            }
+            Err(why) => return Ok(put_aside(&path, why)?),
+        }
+    }
+    Ok(fs::remove_file(&path).map_err(because("remove", &path))?)
+}
+
+/// What is in the file, if there is one.
+fn open(path: &Path) -> Result<Option<Vec<u8>>, RingError> {
+    let file = match options().open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(because("open", path)(error)),
+    };
+    lock(&file).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => RingError::InUse {
+            file: path.to_owned(),
+        },
+        _ => because("lock", path)(error),
+    })?;
+    check(&file).map_err(because("use", path))?;
+    read(file).map(Some).map_err(because("read", path))
+}
+
+/// What is in the ring of a publisher that is not running, if its file is there and can be read.
+pub(crate) fn left_in(path: &Path) -> Option<RingStatus> {
+    let bytes = read(options().open(path).ok()?).ok()?;
+    let (image, _) = FileRing::read(words(&bytes)).ok()?;
+    Some(RingStatus {
+        file: path.to_owned(),
+        in_place: true,
+        bytes: image.filling().bytes,
+    })
+}
+
+/// A ring of somebody else, or what is no file, is not touched.
+fn check(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    let own = found.uid() == rustix::process::geteuid().as_raw();
+    if found.is_file() && own {
+        return Ok(());
+    }
+    let why = "it is not a file of this user";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
+fn read(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + (CONTROL * WORD) as u64)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn words(bytes: &[u8]) -> Box<[AtomicU64]> {
+    let (words, _) = bytes.as_chunks::<WORD>();
+    let words = words.iter().map(|word| u64::from_ne_bytes(*word));
+    words.map(AtomicU64::new).collect()
+}
+
+/// No entry can be read from it; it may be looked at by hand.
+fn put_aside(path: &Path, why: &str) -> Result<(), RingError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!("{name}.damaged-{}", unix_ms()));
+    fs::rename(path, &aside).map_err(because("put aside", path))?;
+    log::error!(file = %aside.display(), why, "the ring of the last process cannot be used, and is put aside");
+    Ok(())
+}
+
+/// An entry type knows its own format, and earlier ones of which it can unpack the first entry.
+fn knows<E: Durable>(image: &Image, created: &Created) -> bool {
+    let (mut any, mut known) = (false, created.format == E::FORMAT);
+    image.left(|taken, payload| {
+        if taken.found == Found::Entry && !any {
+            any = true;
+            known |= E::unpack(created.format, &mut Unpacker::new(payload)).is_some();
+        }
+    });
+    known || !any
+}
+
+fn take_over<E: Durable>(
+    image: &Image,
+    created: &Created,
+    spill: &mut Spill,
+) -> Result<(), StartError> {
+    let last = Key::from_raw(image.last().max(image.last_entry()));
+    let id = RunId(Uuid::from_u64_pair(created.run.0, created.run.1));
+    let turned_over = last.local_run() != created.local;
+    let run = spill.run_of_ring((!turned_over).then_some(id), last.local_run())?;
+    let Some(run) = run else {
+        return Ok(());
+    };
+    let mut left = Leftover {
+        sequencer: Sequencer::new(run),
+        encoder: Encoder::default(),
+        records: Vec::new(),
+        gone: Vec::new(),
+        numbers: Numbers::New,
+        format: created.format,
+        now_ms: unix_ms(),
+    };
+    if turned_over || left.sequencer.run().id == id {
+        let entry = Key::from_raw(image.last_entry());
+        let losses = if entry.local_run() == last.local_run() {
+            last.n() - entry.n()
+        } else {
+            last.n()
+        };
+        left.numbers = Numbers::Kept;
+        left.sequencer.resume(last.n(), losses, image.numbered());
+    }
+    image.left(|taken, payload| left.take::<E>(taken, payload));
+    let entries = left.records.len();
+    let run = left.finish(image.losses());
+    spill.take_killed_run(&run)?;
+    if entries > 0 {
+        log::warning!(entries, run = %run.run.id, "the last process was killed: what was in its ring is in the spill now");
+    }
+    Ok(())
+}
+
+/// Whether entries keep the numbers that they were given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    Kept,
+    /// The spill has gone on without this ring: they are new to it.
+    New,
+}
+
+/// Entries on their way from the ring to the spill.
+struct Leftover {
+    sequencer: Sequencer,
+    encoder: Encoder,
+    records: Vec<Record>,
+    /// Entries with numbers that could not be read, and what was lost before them: for the next entry.
+    gone: Vec<Loss>,
+    numbers: Numbers,
+    format: u32,
+    now_ms: u64,
+}
+
+impl Leftover {
+    fn take<E: Durable>(&mut self, taken: &Taken, payload: &[u8]) {
+        let encoded = self.encode::<E>(taken, payload);
+        if taken.number != 0 && self.numbers == Numbers::Kept {
+            self.keep_number(taken, encoded);
+            return;
+        }
+        let gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() {
+            self.sequencer.carry(gone);
+        }
+        if taken.found == Found::Damaged {
+            self.sequencer.lose(1, LossReason::Corrupt);
+            return;
+        }
+        self.number_losses(taken.lost);
+        let record = self.sequencer.number(encoded, self.now_ms, Instant::now());
+        self.records.extend(record);
+    }
+
+    fn encode<E: Durable>(&mut self, taken: &Taken, payload: &[u8]) -> Encoded {
+        match taken.found {
+            Found::Void => Err("it could not be packed".to_owned()),
+            Found::Damaged | Found::Pad => Err("it is damaged".to_owned()),
+            Found::Entry => self.encoder.unpack_and_encode::<E>(self.format, payload),
+        }
+    }
+
+    fn keep_number(&mut self, taken: &Taken, encoded: Encoded) {
+        let n = Key::from_raw(taken.number).n();
+        if taken.is_lost() {
+            // If the process was killed before it had noted that, nobody has counted it.
+            let new = n.saturating_sub(self.sequencer.last_n());
+            self.sequencer.lose(new, LossReason::EncodeError);
+            return;
+        }
+        let loss = |count, reason| Loss { count, reason };
+        loss(taken.before, LossReason::QueueFull).join(&mut self.gone);
+        match encoded {
+            Ok((subject, bytes)) => self.records.push(Record {
+                run: Arc::clone(self.sequencer.run()),
+                n,
+                losses: std::mem::take(&mut self.gone),
+                popped_ms: self.now_ms,
+                requeued: None,
+                since: Instant::now(),
+                subject,
+                bytes,
+            }),
+            Err(_) => loss(1, LossReason::Corrupt).join(&mut self.gone),
+        }
+        self.sequencer.has_reached(n, taken.lost);
+    }
+
+    /// Nobody knows any more what they were lost for, but for most of them the ring was full.
+    fn number_losses(&mut self, lost: u64) {
+        let by_reason = || Lost {
+            queue_full: lost,
+            ..Lost::default()
+        };
+        self.sequencer.number_losses(lost, by_reason);
+    }
+
+    fn finish(mut self, lost: u64) -> KilledRun {
+        let gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() {
+            self.sequencer.carry(gone);
+        }
+        self.number_losses(lost);
+        let (first_n, losses) = self.sequencer.trailing();
+        KilledRun {
+            run: Arc::clone(self.sequencer.run()),
+            last_n: self.sequencer.last_n(),
+            records: self.records,
+            first_n,
+            losses,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a killed run has left in its ring.
+
+use std::sync::Arc;
+
+use crate::error::SpillError;
+use crate::event::{Loss, Record, Run, RunEnd, RunId};
+
+use super::runs::Known;
+use super::{APPEND_ROWS_MAX, Spill};
+
+/// The rest of a run, from its ring.
+#[derive(Debug)]
+pub(crate) struct KilledRun {
+    pub(crate) run: Arc<Run>,
+    pub(crate) records: Vec<Record>,
+    /// Its last number, losses included.
+    pub(crate) last_n: u64,
+    /// Losses after the last entry, and the number of the first.
+    pub(crate) first_n: u64,
+    pub(crate) losses: Vec<Loss>,
+}
+
+impl Spill {
+    /// The run that a ring belongs to; none if it was taken over already, or ended clean. If the spill has gone on without that
+    /// ring, its entries can no longer have their places: then it is another run, which has ended already. `id` is known unless
+    /// the process that died had begun a second run.
+    pub(crate) fn run_of_ring(
+        &mut self,
+        id: Option<RunId>,
+        local: u32,
+    ) -> Result<Option<Arc<Run>>, SpillError> {
+        let present = self.present_run();
+        let known = self.index.runs.get(local);
+        let known = known.filter(|known| id.is_none_or(|id| known.run.id == id));
+        match (known, id) {
+            (Some(known), _) if known.last_n.is_some() => Ok(None),
+            (Some(known), _) if present == local => Ok(Some(Arc::clone(&known.run))),
+            // The index has forgotten it.
+            (None, Some(id)) if present < local => {
+                let run = Arc::new(Run {
+                    id,
+                    publisher: self.publisher,
+                    local,
+                    previous: None,
+                    killed_starts: 0,
+                });
+                self.index.runs.load(Known::new(Arc::clone(&run)));
+                Ok(Some(run))
+            }
+            _ => self.begin_ended_run().map(Some),
+        }
+    }
+
+    /// Appends what the spill does not have yet, and notes the run's end. Both survive the death of the process once this has
+    /// returned.
+    pub(crate) fn take_killed_run(&mut self, left: &KilledRun) -> Result<(), SpillError> {
+        for some in left.records.chunks(APPEND_ROWS_MAX) {
+            self.append(some)?;
+        }
+        let (last_n, first_n) = (left.last_n, left.first_n);
+        self.end_run(
+            left.run.local,
+            RunEnd::Killed,
+            last_n,
+            first_n,
+            &left.losses,
+        )
+    }
+}

@@ -1,0 +1,303 @@
+//! A ring that is kept in a file: what comes of it after a kill and after an end that found no place for entries, and what keeps
+//! a start from having one. A kill is a copy of the files as they are; `outlives.rs` kills real processes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation fails the test"
+)]
+
+#[path = "support/core.rs"]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use spillring::{Config, Drainer, LossReason, RingError, RunEnd, StartError, WhenRingUnusable};
+
+use support::bench::{
+    Bench, LIMIT, Note, assert_announced, copy_folder, end, eventually, names, publish,
+    until_delivered,
+};
+use support::sinks::Mode;
+
+/// The sink is away, and nothing is spilled for long: entries stay in the ring.
+fn bench() -> Bench {
+    let mut bench = Bench::down();
+    bench.config.ring_dir = Some(bench.dir.path().join("ring"));
+    bench.config.ring_bytes_max = 64 << 10;
+    bench.config.pending_max = Duration::from_hours(1);
+    bench.config.ring_high_water = 1.0;
+    bench
+}
+
+fn start(bench: &Bench) -> Drainer<Note> {
+    try_start(bench).unwrap()
+}
+
+fn try_start(bench: &Bench) -> Result<Drainer<Note>, StartError> {
+    spillring::start_durable(bench.config.clone(), bench.remote.sink())
+}
+
+fn ring_dir(bench: &Bench) -> PathBuf {
+    bench.config.ring_dir.clone().unwrap()
+}
+
+/// The files in the ring's directory.
+fn rings(bench: &Bench) -> Vec<PathBuf> {
+    let files = fs::read_dir(ring_dir(bench)).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Publishes, and waits until nothing moves any more: what the pipeline has no room for stays in the ring.
+fn publish_until_still(drainer: &Drainer<Note>, numbers: std::ops::Range<usize>) {
+    publish(&drainer.publisher(), numbers);
+    let mut before = None;
+    eventually("nothing moves any more", || {
+        let stats = drainer.stats();
+        let now = Some((stats.in_ring, stats.in_memory));
+        std::mem::replace(&mut before, now) == now
+    });
+}
+
+/// Goes on with a copy of what is on disk, as after a SIGKILL.
+fn kill(bench: &mut Bench, drainer: Drainer<Note>) {
+    let dir = bench.dir.path().join("after a kill");
+    copy_folder(&ring_dir(bench), &dir);
+    bench.config.ring_dir = Some(dir);
+    bench.kill(drainer);
+}
+
+/// The sink is back: everything is delivered, with one more entry.
+fn deliver(bench: &Bench, drainer: Drainer<Note>) -> Vec<String> {
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    drainer.publisher().publish(Note::new("afterwards"));
+    end(drainer, 1);
+    assert_announced(&bench.remote.stored());
+    let mut texts = bench.remote.texts();
+    assert_eq!(texts.pop().as_deref(), Some("afterwards"));
+    texts
+}
+
+#[test]
+fn after_a_kill_everything_is_there_and_the_run_is_known_to_be_complete() {
+    let mut bench = bench();
+    let drainer = start(&bench);
+    publish_until_still(&drainer, 0..300);
+    assert!(drainer.stats().in_ring > 0, "{:#?}", drainer.stats());
+    let publisher = drainer.publisher();
+    let panics = AssertUnwindSafe(|| publisher.publish(Note::new("")));
+    catch_unwind(panics).expect_err("it cannot be packed");
+    publisher.publish_packed(&Note::new("packed"));
+    kill(&mut bench, drainer);
+
+    let drainer = start(&bench);
+    assert_eq!(drainer.stats().inherited, 301);
+    let mut texts = deliver(&bench, drainer);
+    assert_eq!(texts.pop().as_deref(), Some("packed"));
+    assert_eq!(texts, names(0..300));
+    let stored = bench.remote.stored();
+    let packed = &stored[300];
+    assert_eq!(packed.losses, [(1, LossReason::EncodeError)]);
+    let opening = stored.last().unwrap().opens.clone().unwrap();
+    let expected = (packed.run, Some(packed.n), RunEnd::Killed);
+    assert_eq!(opening.previous, Some(expected));
+    let told = format!("ended=killed; last={}", packed.n);
+    assert!(opening.header.contains(&told), "{}", opening.header);
+    assert_eq!(rings(&bench), [] as [PathBuf; 0]);
+}
+
+/// Some entries have numbers by then, and the sink has some of those: each comes once, under the number that it had.
+#[test]
+fn what_the_sink_or_the_spill_has_by_then_is_not_doubled() {
+    for spilled in [false, true] {
+        let mut bench = bench();
+        bench.remote.set(Mode::Prefixes(30));
+        if spilled {
+            bench.config.pending_max = Duration::from_millis(20);
+        }
+        let drainer = start(&bench);
+        publish_until_still(&drainer, 0..500);
+        bench.remote.set(Mode::Down);
+        kill(&mut bench, drainer);
+        let drainer = start(&bench);
+        assert_eq!(deliver(&bench, drainer), names(0..500), "{spilled}");
+    }
+}
+
+/// The start that takes over what is left is killed after that, and again.
+#[test]
+fn what_is_taken_over_twice_comes_once() {
+    let mut bench = bench();
+    let drainer = start(&bench);
+    publish_until_still(&drainer, 0..200);
+    let before = bench.dir.path().join("before");
+    copy_folder(&ring_dir(&bench), &before);
+    kill(&mut bench, drainer);
+    let first = start(&bench);
+    // As if the process had been killed before the file was removed.
+    bench.config.ring_dir = Some(before);
+    bench.config.spill_dir = copy(&bench, &first);
+    let second = start(&bench);
+    assert_eq!(second.stats().inherited, 200);
+    first.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
+    assert_eq!(deliver(&bench, second), names(0..200));
+}
+
+/// The spill of a publisher that runs.
+fn copy(bench: &Bench, _alive: &Drainer<Note>) -> PathBuf {
+    let copy = bench.dir.path().join("copy");
+    copy_folder(&bench.spill(), &copy);
+    copy
+}
+
+#[test]
+fn a_ring_that_is_no_ring_is_put_aside() {
+    let bench = bench();
+    bench.remote.set(Mode::Up);
+    let drainer = start(&bench);
+    let [file] = &rings(&bench)[..] else {
+        panic!("one ring: {:?}", rings(&bench));
+    };
+    let mode = fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    end(drainer, 0);
+    assert_eq!(rings(&bench), [] as [PathBuf; 0], "nothing is left in it");
+    for image in [&b"no ring"[..], &[7; 100_000]] {
+        fs::write(file, image).unwrap();
+        let drainer = start(&bench);
+        publish(&drainer.publisher(), 0..1);
+        end(drainer, 1);
+        let aside = rings(&bench).pop().unwrap();
+        assert!(aside.to_string_lossy().contains(".damaged-"), "{aside:?}");
+        assert_eq!(fs::read(&aside).unwrap(), image);
+        fs::remove_file(aside).unwrap();
+    }
+    // One that was never completed has nothing.
+    fs::write(file, [0; 10_000]).unwrap();
+    end(start(&bench), 0);
+    assert_eq!(rings(&bench), [] as [PathBuf; 0]);
+}
+
+fn assert_unusable(bench: &mut Bench, said: &str) {
+    bench.config.when_ring_unusable = WhenRingUnusable::FailStart;
+    let Err(StartError::Ring(error)) = try_start(bench) else {
+        panic!("it starts although {said}");
+    };
+    assert!(error.to_string().contains(said), "{error}");
+    bench.config.when_ring_unusable = WhenRingUnusable::UseMemory;
+    bench.remote.set(Mode::Up);
+    let drainer = start(bench);
+    publish(&drainer.publisher(), 0..10);
+    drainer.publisher().publish_packed(&Note::new("packed"));
+    until_delivered(&drainer);
+    end(drainer, 11);
+}
+
+#[test]
+fn a_ring_that_cannot_be_had_stops_the_start_or_is_in_memory() {
+    let mut bench = bench();
+    let file = bench.dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    bench.config.ring_dir = Some(file.join("ring"));
+    assert_unusable(&mut bench, "Not a directory");
+    // A name that leads elsewhere.
+    let dir = bench.dir.path().join("ring");
+    bench.config.ring_dir = Some(dir);
+    let drainer = start(&bench);
+    let [ring] = &rings(&bench)[..] else {
+        panic!("one ring: {:?}", rings(&bench));
+    };
+    end(drainer, 0);
+    std::os::unix::fs::symlink(&file, ring).unwrap();
+    assert_unusable(&mut bench, "symbolic link");
+    assert!(fs::symlink_metadata(ring).unwrap().is_symlink());
+}
+
+/// The spill was copied, and the publisher of the copy has the same id until it has asked the sink.
+#[test]
+fn two_processes_never_have_one_ring() {
+    let mut bench = bench();
+    let first = start(&bench);
+    publish(&first.publisher(), 0..3);
+    bench.config.spill_dir = copy(&bench, &first);
+    let Err(StartError::Ring(RingError::InUse { .. })) = try_start(&bench) else {
+        panic!("it starts with the ring of another");
+    };
+    bench.remote.set(Mode::Up);
+    until_delivered(&first);
+    end(first, 3);
+}
+
+/// As tmpfiles or logind do it.
+#[test]
+fn a_file_that_vanishes_is_noticed_and_publishing_goes_on() {
+    let bench = bench();
+    let drainer = start(&bench);
+    let ring = || spillring::status(&bench.spill()).unwrap().ring;
+    eventually("its first word", || {
+        ring().is_some_and(|ring| ring.in_place)
+    });
+    publish_until_still(&drainer, 0..300);
+    eventually("it says how much is in it", || {
+        ring().is_some_and(|ring| ring.bytes >= 300 * 64)
+    });
+    fs::remove_file(&rings(&bench)[0]).unwrap();
+    eventually("it is noticed", || {
+        ring().is_some_and(|ring| !ring.in_place)
+    });
+    assert_eq!(deliver_more(&bench, drainer), names(0..301));
+}
+
+fn deliver_more(bench: &Bench, drainer: Drainer<Note>) -> Vec<String> {
+    publish(&drainer.publisher(), 300..301);
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, 301);
+    bench.remote.texts()
+}
+
+/// Of a publisher that was killed.
+#[test]
+fn status_tells_what_is_left_in_a_ring() {
+    let bench = bench();
+    let drainer = start(&bench);
+    publish_until_still(&drainer, 0..300);
+    let said = || spillring::status(&bench.spill()).unwrap().ring;
+    eventually("it says so itself", || {
+        said().is_some_and(|ring| ring.bytes > 0)
+    });
+    let status = fs::read(bench.spill().join("status.json")).unwrap();
+    let ring = rings(&bench).pop().unwrap();
+    let aside = bench.dir.path().join("aside");
+    fs::copy(&ring, &aside).unwrap();
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, 300);
+    fs::rename(&aside, &ring).unwrap();
+    fs::write(bench.spill().join("status.json"), status).unwrap();
+    let left = spillring::status(&bench.spill()).unwrap().ring.unwrap();
+    assert_eq!((left.file, left.in_place), (ring, true));
+    assert!(left.bytes >= 300 * 64, "{}", left.bytes);
+    bench.remote.set(Mode::Down);
+}
+
+#[test]
+fn entries_that_cannot_be_packed_need_a_ring_in_memory() {
+    let bench = bench();
+    let started = spillring::start::<Note>(bench.config.clone(), bench.remote.sink());
+    let Err(StartError::Config(error)) = started else {
+        panic!("it starts");
+    };
+    assert!(error.to_string().contains("start_durable"), "{error}");
+    let mut config = Config::new(bench.spill());
+    config.ring_dir = Some(Path::new("ring").into());
+    config.ring_bytes_max = 1 << 30;
+    let error = config.validate().unwrap_err();
+    assert!(error.to_string().contains("`ring_dir`"), "{error}");
+}
