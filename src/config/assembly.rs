@@ -113,10 +113,10 @@ impl AssemblyConfig {
         } = &self.gateway.nats;
         let mut nats = NatsConfig::default();
         nats.token.clone_from(token);
-        let mut url = url.clone().unwrap_or_default();
-        url.check()?;
+        let mut urls = NatsUrl::each(&[url.clone().unwrap_or_default()]);
+        urls.iter().try_for_each(NatsUrl::check)?;
         if token.is_some() {
-            url = url.bare();
+            urls = urls.iter().map(NatsUrl::bare).collect();
         }
         if let Some(Tls { ca, cert, key }) = tls {
             nats.tls = NatsTls {
@@ -125,10 +125,10 @@ impl AssemblyConfig {
                 key: key.clone(),
                 ..NatsTls::default()
             };
-            url = url.with_tls();
+            urls = urls.iter().map(NatsUrl::with_tls).collect();
         }
-        if url != NatsUrl::default() {
-            nats.urls = vec![url];
+        if urls != [NatsUrl::default()] {
+            nats.urls = urls;
         }
         nats.validate()?;
         Ok(nats)
@@ -218,6 +218,14 @@ mod tests {
             .nats()
             .expect("sound settings");
         assert_eq!(nats.urls, ["nats://bob:pw@nats.example.org".into()]);
+    }
+
+    #[test]
+    fn several_servers_in_the_url_are_several_with_one_token_and_tls() {
+        let text =
+            "[gateway.nats]\nurl = \"nats://a:1,b:2,\"\ntoken = \"s3cr3t\"\n[gateway.nats.tls]";
+        let nats = read(text).nats().expect("sound settings");
+        assert_eq!(nats.urls, ["tls://a:1".into(), "tls://b:2".into()]);
     }
 
     #[test]

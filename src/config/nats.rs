@@ -24,7 +24,8 @@ pub use secret::{NatsUrl, Secret};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct NatsConfig {
-    /// The servers, tried in random order. A user and password, or a token, in a URL goes before the settings below.
+    /// The servers, tried in random order. Each may be several, with commas between them. A user and password, or a token, in
+    /// a URL goes before the settings below, for that URL.
     /// Default, if empty: those of `context`, else `nats://127.0.0.1:4222`.
     #[serde(deserialize_with = "secret::urls")]
     pub urls: Vec<NatsUrl>,

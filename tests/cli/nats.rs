@@ -97,6 +97,33 @@ fn servers_in_the_sink_of_the_file_go_behind_the_environment() {
 }
 
 #[test]
+fn several_servers_with_commas_between_them_are_an_address_everywhere() {
+    let (bench, server) = (Bench::new(), NatsServer::start());
+    let several = format!("nats://127.0.0.1:1,127.0.0.1:{},", server.port());
+    let run = |own: &str, nats: &str, arguments: &[&str], environment: &[(&str, &str)]| {
+        let always = "[spillring]\nspill_dir = \"spill\"\nshutdown_max = \"5s\"\n";
+        bench.write(
+            "config.toml",
+            &format!("{always}{own}\n[spillring.nats]\n{nats}"),
+        );
+        let mut command = bench.command(&["run", "--config", "config.toml", "--input", SESSIONS]);
+        command.args(arguments).envs(environment.iter().copied());
+        Said::of(command.spawn().unwrap()).assert_code(0);
+    };
+    run("", "", &["--sink", &several], &[]);
+    bench.run(&["verify", &several]).assert_code(0);
+    run(&format!("sink = \"{several}\""), "", &[], &[]);
+    run(
+        "sink = \"nats\"",
+        &format!("urls = [\"{several}\"]"),
+        &[],
+        &[],
+    );
+    run("sink = \"nats\"", "", &[], &[("NATS_URL", &several)]);
+    assert_eq!(entries(&server.url(), "AUDIT").len(), 4 * 2_000);
+}
+
+#[test]
 fn a_context_goes_behind_the_file_and_is_named_by_it_or_by_the_environment() {
     let bench = Bench::new();
     let server = NatsServer::start_with("authorization { user: anna, password: right }");

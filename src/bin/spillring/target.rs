@@ -14,8 +14,8 @@ use crate::telling::Problem;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Address {
     JsonLines(PathBuf),
-    /// These servers, or, if none, those of the settings.
-    Nats(Vec<String>),
+    /// These servers, with commas between them, or, if none, those of the settings.
+    Nats(String),
 }
 
 /// A sink of whatever kind.
@@ -33,14 +33,19 @@ impl FromStr for Address {
             };
         }
         if text == "nats" {
-            return Ok(Self::Nats(Vec::new()));
+            return Ok(Self::Nats(String::new()));
         }
-        let urls: Vec<_> = text.split(',').map(|url| url.trim().to_owned()).collect();
-        if urls.iter().all(|url| is_nats(url)) {
-            return Ok(Self::Nats(urls));
-        }
+        let urls = text.split(',').map(str::trim);
+        let urls: Vec<_> = urls.filter(|url| !url.is_empty()).collect();
+        let other = match urls.first() {
+            Some(first) if is_nats(first) => urls.into_iter().find(|url| !may_follow(url)),
+            _ => Some(text),
+        };
+        let Some(other) = other else {
+            return Ok(Self::Nats(text.to_owned()));
+        };
         // A URL may hold a password: only what stands before the colon is told.
-        let scheme = text.split(':').next().unwrap_or_default();
+        let scheme = other.split(':').next().unwrap_or_default();
         Err(format!(
             "there is no sink `{scheme}`: write jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers \
              of NATS_URL or of the config file"
@@ -52,13 +57,18 @@ fn is_nats(url: &str) -> bool {
     url.starts_with("nats://") || url.starts_with("tls://")
 }
 
+/// Behind another URL the scheme may be left out.
+fn may_follow(url: &str) -> bool {
+    is_nats(url) || !url.contains("://")
+}
+
 impl Address {
     /// Puts its servers, if it names any, into the settings.
     pub(crate) fn overrule(&self, nats: &mut NatsConfig) {
         if let Self::Nats(urls) = self
             && !urls.is_empty()
         {
-            nats.urls = urls.iter().map(|url| NatsUrl::from(url.as_str())).collect();
+            nats.urls = vec![urls.as_str().into()];
         }
     }
 
@@ -96,5 +106,25 @@ impl Sink for AnySink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
         self.0.deliver(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_with_commas_between_them_are_an_address() {
+        for text in ["nats://a:1,b:2", "tls://a, nats://b,", "nats://u:p@a,b"] {
+            assert_eq!(text.parse(), Ok(Address::Nats(text.to_owned())));
+        }
+        for (text, told) in [
+            ("a:1,nats://b:2", "no sink `a`"),
+            ("nats://a,ws://b", "no sink `ws`"),
+            (",", "no sink `,`"),
+        ] {
+            let error = text.parse::<Address>().expect_err(text);
+            assert!(error.contains(told), "{error}");
+        }
     }
 }

@@ -10,7 +10,8 @@ impl NatsConfig {
     ///
     /// The first one that cannot be used, with what it may be. A secret is never told.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        self.urls.iter().try_for_each(NatsUrl::check)?;
+        let urls = NatsUrl::each(&self.urls);
+        urls.iter().try_for_each(NatsUrl::check)?;
         self.check_names()?;
         self.check_credentials()?;
         self.check_jetstream()?;

@@ -86,6 +86,7 @@ impl NatsConfig {
         if self.urls.is_empty() {
             self.urls = vec![DEFAULT_URL.into()];
         }
+        self.urls = NatsUrl::each(&self.urls);
         Ok(self)
     }
 }

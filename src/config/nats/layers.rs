@@ -63,14 +63,15 @@ impl NatsConfig {
     pub(super) fn over(self, below: Self) -> Self {
         let by_name = self.user.is_some() || self.password.is_some();
         let by_key = self.nkey.is_some() || self.jwt.is_some();
-        let by_url = !self.urls.is_empty() && self.urls.iter().all(NatsUrl::lets_in);
+        let (ours, theirs) = (NatsUrl::each(&self.urls), NatsUrl::each(&below.urls));
+        let by_url = !ours.is_empty() && ours.iter().all(NatsUrl::lets_in);
         let by_setting = by_name || by_key || self.token.is_some() || self.creds.is_some();
         let open = !by_setting && !by_url;
         let api_is_open = self.jetstream_domain.is_none() && self.jetstream_api_prefix.is_none();
-        let urls = match (self.urls.is_empty(), by_setting) {
-            (true, true) => below.urls.iter().map(NatsUrl::bare).collect(),
-            (true, false) => below.urls,
-            (false, _) => self.urls,
+        let urls = match (ours.is_empty(), by_setting) {
+            (true, true) => theirs.iter().map(NatsUrl::bare).collect(),
+            (true, false) => theirs,
+            (false, _) => ours,
         };
         Self {
             urls,

@@ -13,8 +13,11 @@ use crate::error::ConfigError;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// The URL of a NATS server, such as `nats://127.0.0.1:4222` or `tls://nats.example.org`. `Debug` and `Display` mask
-/// what stands before its `@`.
+/// The URL of a NATS server, such as `nats://127.0.0.1:4222` or `tls://nats.example.org`, or several with commas between
+/// them, such as `nats://a:4222,b:4222`. `Debug` and `Display` mask what stands before an `@`.
+///
+/// Each of several is a URL of its own, as for NATS's own clients: user, password and token are not those of the one before
+/// it. One without a scheme is `tls://` if any other is, else `nats://`. A comma inside a password is written `%2C`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct NatsUrl(String);
@@ -64,26 +67,51 @@ impl NatsUrl {
 
     /// The address of the server; an error never tells the URL's secret.
     pub(crate) fn address(&self) -> Result<ServerAddr, ConfigError> {
-        let wrong = |why: &str| ConfigError {
+        let wrong = |shown: &str, why: &str| ConfigError {
             key: "urls",
             problem: format!(
-                "has {self}, which {why}: write it like \"nats://127.0.0.1:4222\" or \"tls://nats.example.org\""
+                "has {shown}, which {why}: write it like \"nats://127.0.0.1:4222\" or \"tls://nats.example.org\""
             ),
         };
-        let address = ServerAddr::from_str(&self.0).map_err(|_| wrong("is no URL"))?;
+        let address = ServerAddr::from_str(&self.0).map_err(|_| {
+            // A comma in a password cuts a URL in two: what seems to be a port may be half of the password.
+            let (scheme, who, host) = self.parts();
+            let host = host.split(':').next().filter(|_| who.is_empty());
+            let shown = host.map_or_else(|| self.to_string(), |host| format!("{scheme}{host}"));
+            wrong(&shown, "is no URL")
+        })?;
         if !["nats", "tls"].contains(&address.scheme()) {
-            return Err(wrong("has another scheme than nats or tls"));
+            return Err(wrong(
+                &self.to_string(),
+                "has another scheme than nats or tls",
+            ));
         }
         if address.host().is_empty() {
-            return Err(wrong("names no host"));
+            return Err(wrong(&self.to_string(), "names no host"));
         }
         Ok(address)
     }
 
-    /// Several, separated by commas; one at the end is nothing.
+    /// Several, separated by commas; one at the end is nothing. One without a scheme is encrypted if another one is.
     pub(super) fn list(urls: &str) -> Vec<Self> {
         let urls = urls.split(',').map(str::trim);
-        urls.filter(|url| !url.is_empty()).map(Self::from).collect()
+        let urls: Vec<_> = urls.filter(|url| !url.is_empty()).collect();
+        let encrypted = urls.iter().any(|url| url.starts_with("tls://"));
+        let scheme = if encrypted { "tls://" } else { "nats://" };
+        let whole = |url: &&str| match url.contains("://") {
+            true => Self::from(*url),
+            false => Self(format!("{scheme}{url}")),
+        };
+        urls.iter().map(whole).collect()
+    }
+
+    /// The servers that these name, each of which may be several. What names none becomes one without a host, to be refused.
+    pub(in crate::config) fn each(urls: &[Self]) -> Vec<Self> {
+        let each = |url: &Self| match Self::list(&url.0) {
+            none if none.is_empty() => vec![Self("nats://".to_owned())],
+            urls => urls,
+        };
+        urls.iter().flat_map(each).collect()
     }
 
     /// Another server, such as `10.0.0.2:4222`, reached in the same way: encrypted if this one is, and as the same user.

@@ -244,3 +244,44 @@ fn a_server_that_another_names_is_reached_in_the_same_way() {
         assert_eq!(NatsUrl::from(url).at(named).expose(), expected);
     }
 }
+
+#[test]
+fn several_servers_in_one_url_are_several_urls_and_each_is_one_of_its_own() {
+    for (url, expected) in [
+        ("nats://a:1,b:2", vec!["nats://a:1", "nats://b:2"]),
+        ("nats://a:1, nats://b:2,", vec!["nats://a:1", "nats://b:2"]),
+        ("a:1,b", vec!["nats://a:1", "nats://b"]),
+        (
+            "nats://u:p@a,b,t@c",
+            vec!["nats://u:p@a", "nats://b", "nats://t@c"],
+        ),
+        ("nats://u:p%2Cw@a,b", vec!["nats://u:p%2Cw@a", "nats://b"]),
+        // What is encrypted on one way must not go in the clear on another.
+        ("tls://a,b:2", vec!["tls://a", "tls://b:2"]),
+        ("a,tls://b,nats://c", vec!["tls://a", "tls://b", "nats://c"]),
+    ] {
+        let config = changed(|c| c.urls = vec![url.into(), "nats://z".into()]);
+        config.validate().unwrap();
+        let config = config.with_context().unwrap();
+        let found: Vec<_> = config.urls.iter().map(NatsUrl::expose).collect();
+        assert_eq!(found, [expected, vec!["nats://z"]].concat());
+    }
+    for url in ["", ",", "nats://a,", "nats://a,http://b"] {
+        let valid = changed(|c| c.urls = vec![url.into()]).validate();
+        assert_eq!(valid.is_ok(), url == "nats://a,", "{url:?}");
+    }
+}
+
+#[test]
+fn half_of_a_password_with_a_comma_is_not_told() {
+    for url in ["nats://u:hidden,w@h", "u:7654321,w@h"] {
+        let error = changed(|c| c.urls = vec![url.into()])
+            .validate()
+            .unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(
+            !told.contains("hidden") && !told.contains("7654321"),
+            "{told}"
+        );
+    }
+}

@@ -60,7 +60,7 @@ impl Place {
         SUBJECT_PREFIX.clone_into(&mut settings.subject_prefix);
         CURSOR_PREFIX.clone_into(&mut settings.cursor_prefix);
         settings.urls = vec![server.url().into()];
-        Address::Nats(Vec::new()).sink(settings)
+        Address::Nats(String::new()).sink(settings)
     }
 
     /// What was delivered.

@@ -222,6 +222,7 @@ impl Iterator for StreamBlocks {
 async fn connect(url: &str) -> io::Result<Context> {
     let mut settings = NatsConfig::from_env().map_err(io::Error::other)?;
     settings.urls = vec![url.into()];
+    let settings = settings.with_context().map_err(io::Error::other)?;
     nats::connect(&settings).await
 }
 
