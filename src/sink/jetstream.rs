@@ -39,6 +39,7 @@ mod fast;
 mod memory;
 pub(in crate::sink) mod message;
 mod permissions;
+mod port;
 mod rates;
 mod recovery;
 mod reports;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::permissions::Permissions;
-use super::{credentials, failure};
+use super::{credentials, failure, port};
 use crate::config::{DiscoveredServers, NatsConfig, NatsUrl};
 use crate::error::SinkError;
 use crate::host::log;
@@ -107,14 +107,23 @@ impl Connection {
             .address()
             .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
         let (tell, heard) = watch::channel(Heard::default());
+        // The rest is for a look at a port that is silent.
+        let patience = limit - port::LOOK_MAX.min(limit / 4);
         let options = options(config, limit, tell);
         let options = credentials::add(options, config, &address).await?;
-        let servers = vec![credentials::removed(address)?, nowhere];
+        let address = credentials::removed(address)?;
+        let servers = vec![address.clone(), nowhere];
         let begun = Instant::now();
-        let client = match timeout(limit, options.connect(servers)).await {
-            Ok(connected) => connected.map_err(|error| failure::of_connect(&error))?,
+        let client = match timeout(patience, options.connect(servers)).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) if failure::is_silence(&error) => {
+                return Err(port::explain(&address, &error.to_string()).await);
+            }
+            Ok(Err(error)) => return Err(failure::of_connect(&error)),
             Err(_) => {
-                return Err(failure::no_greeting(&format!("no answer within {limit:?}")));
+                return Err(
+                    port::explain(&address, &format!("no answer within {patience:?}")).await,
+                );
             }
         };
         Ok(Self {

@@ -217,16 +217,13 @@ pub(super) fn of_connect(error: &ConnectError) -> SinkError {
         ConnectErrorKind::Io if refused_by_server(error) => SinkError::Misconfigured(format!(
             "{text}: the server does not let us in; renew the credentials"
         )),
-        _ if text.contains("expected INFO") => no_greeting(&text),
         _ => SinkError::Disconnected(text),
     }
 }
 
-/// The server did not tell of itself.
-pub(super) fn no_greeting(text: &str) -> SinkError {
-    SinkError::Disconnected(format!(
-        "{text}; a server with `handshake_first` says nothing unless `tls.handshake` is \"first\""
-    ))
+/// Whether the server has not said INFO, as servers do first.
+pub(super) fn is_silence(error: &ConnectError) -> bool {
+    error.kind() == ConnectErrorKind::TimedOut || error.to_string().contains("expected INFO")
 }
 
 fn refused_by_tls(error: &ConnectError) -> bool {

@@ -11,6 +11,7 @@ mod operator;
 mod options;
 mod outages;
 mod permissions;
+mod ports;
 mod secrets;
 mod settings;
 mod streams;
