@@ -4,6 +4,7 @@
 
 mod access;
 mod append_only;
+mod failover;
 mod fast;
 mod logs;
 mod messages;

@@ -28,9 +28,14 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the nodes, and waits until they have a leader.
     pub fn start() -> Self {
+        Self::start_with(|_| String::new())
+    }
+
+    /// The same with more lines in the configuration of each node.
+    pub fn start_with(extra: impl Fn(usize) -> String) -> Self {
         let mut said = String::new();
         for _ in 0..PORTS_MAX {
-            match Self::try_start() {
+            match Self::try_start(&extra) {
                 Ok(cluster) => {
                     cluster.until_ready();
                     return cluster;
@@ -41,7 +46,7 @@ impl Cluster {
         panic!("no cluster came up with {PORTS_MAX} choices of ports: {said}");
     }
 
-    fn try_start() -> Result<Self, String> {
+    fn try_start(extra: impl Fn(usize) -> String) -> Result<Self, String> {
         let ports: Vec<u16> = (0..2 * NODES).map(|_| free_port()).collect();
         let (monitors, routes) = ports.split_at(NODES);
         let all: Vec<String> = routes
@@ -49,10 +54,12 @@ impl Cluster {
             .map(|port| format!("\"nats://127.0.0.1:{port}\""))
             .collect();
         let all = all.join(", ");
-        let nodes = monitors.iter().zip(routes).map(|(monitor, route)| {
+        let nodes = monitors.iter().zip(routes).enumerate();
+        let nodes = nodes.map(|(node, (monitor, route))| {
             let extra = format!(
                 "http: \"127.0.0.1:{monitor}\"\n\
-                 cluster {{ name: test, listen: \"127.0.0.1:{route}\", routes: [{all}] }}"
+                 cluster {{ name: test, listen: \"127.0.0.1:{route}\", routes: [{all}] }}\n{}",
+                extra(node)
             );
             NatsServer::new(&NatsServer::current(), "", &extra).try_start()
         });
