@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
+use super::eventually::eventually;
 pub use binary::Release;
 pub use cluster::Cluster;
 pub use reader::{Message, block_on, client, options, read_stream, read_stream_as, visit_stream};
@@ -62,7 +63,12 @@ impl NatsServer {
 
     /// A server that syncs each message before it acknowledges it.
     pub fn start_synced() -> Self {
-        Self::start_until_up(|| Self::new(&Self::current(), "sync_interval: always", ""))
+        Self::start_with_jetstream("sync_interval: always")
+    }
+
+    /// A server with these lines in the block of `JetStream`.
+    pub fn start_with_jetstream(lines: &'static str) -> Self {
+        Self::start_until_up(|| Self::new(&Self::current(), lines, ""))
     }
 
     /// A server that is only core NATS.
@@ -164,6 +170,17 @@ impl NatsServer {
         self.restart();
     }
 
+    /// The same without a restart: it reads its configuration again, and keeps its connections.
+    pub fn reload_with(&mut self, extra: &str) {
+        const RELOADED: &str = "Reloaded server configuration";
+        let times = |server: &Self| server.log().matches(RELOADED).count();
+        let before = times(self);
+        extra.clone_into(&mut self.extra);
+        self.write_config();
+        self.signal(Signal::HUP);
+        eventually("it is reloaded", || (times(self) > before).then_some(()));
+    }
+
     /// SIGSTOP, and waits until every thread has stopped: connections stay open, and nothing is answered.
     pub fn stop_signal(&self) {
         self.signal(Signal::STOP);
@@ -209,8 +226,7 @@ impl NatsServer {
         self.dir.path().join(name)
     }
 
-    /// Whether it came up; if not, its process is gone.
-    fn launch(&mut self) -> bool {
+    fn write_config(&self) {
         let config = format!(
             "server_name: {}\nlisten: \"127.0.0.1:{}\"\njetstream {{ store_dir: {:?}\n{} }}\n{}\n",
             self.name,
@@ -220,6 +236,11 @@ impl NatsServer {
             self.extra
         );
         fs::write(self.path("config"), config).expect("the configuration can be written");
+    }
+
+    /// Whether it came up; if not, its process is gone.
+    fn launch(&mut self) -> bool {
+        self.write_config();
         let log = File::create(self.path("log")).expect("the log can be made");
         let process = Command::new(&self.binary)
             .arg("--config")

@@ -7,6 +7,7 @@
 mod frame;
 mod link;
 mod moments;
+mod reads;
 mod tamper;
 
 use std::collections::BTreeMap;
@@ -101,6 +102,7 @@ struct State {
     first_cursor: Option<String>,
     /// The id that a batch was given, and its own.
     reused: Option<(String, String)>,
+    reads: reads::Reads,
     ended: bool,
 }
 
@@ -340,6 +342,7 @@ impl State {
             tamper: None,
             first_cursor: None,
             reused: None,
+            reads: reads::Reads::default(),
             ended: false,
         }
     }

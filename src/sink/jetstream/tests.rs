@@ -6,6 +6,7 @@ mod access;
 mod append_only;
 mod failover;
 mod fast;
+mod halfway;
 mod logs;
 mod messages;
 mod operator;

@@ -31,6 +31,9 @@ impl Shared {
         let mut to = BufWriter::with_capacity(BUFFER, &link.server);
         let mut kept = Vec::new();
         while let Some(mut frame) = Frame::read(&mut from)? {
+            if self.cuts_read(&frame) {
+                return to.flush();
+            }
             let place = frame.place();
             let armed = self.saw(link, &frame, place);
             let keeping = !kept.is_empty() || (armed, place) == (Some(Hold::Batch), Place::First);

@@ -28,7 +28,7 @@ pub(super) fn server() -> NatsServer {
     server
 }
 
-fn make(server: &NatsServer) {
+pub(super) fn make(server: &NatsServer) {
     let wanted = json!({
         "name": "AUDIT", "subjects": ["assembly.audit.>", "assembly.cursor.>"], "retention": "limits",
         "storage": "file", "num_replicas": 1, "max_age": 0, "max_bytes": -1, "max_msgs": -1, "max_consumers": -1,
@@ -39,7 +39,7 @@ fn make(server: &NatsServer) {
 }
 
 /// The cursors in the stream, as their states and last numbers.
-fn cursors(server: &NatsServer) -> Vec<(String, u64)> {
+pub(super) fn cursors(server: &NatsServer) -> Vec<(String, u64)> {
     let mut read = read_stream(&server.url(), "AUDIT");
     read.retain(|message| message.subject == CURSOR);
     let state = |message: &Message| {
@@ -54,18 +54,18 @@ fn cursors(server: &NatsServer) -> Vec<(String, u64)> {
 }
 
 /// A fast batch by hand: each message with its number and operation.
-struct ByHand {
+pub(super) struct ByHand {
     id: String,
 }
 
 impl ByHand {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             id: Uuid::now_v7().simple().to_string(),
         }
     }
 
-    fn send(
+    pub(super) fn send(
         &self,
         server: &NatsServer,
         subject: &str,
@@ -88,7 +88,7 @@ impl ByHand {
     }
 
     /// The open cursor, which goes on from the one at `expected`.
-    fn open(&self, server: &NatsServer, record: &Record, expected: u64) {
+    pub(super) fn open(&self, server: &NatsServer, record: &Record, expected: u64) {
         let run = record.run.id.to_string();
         let cursor = json!({
             "run": run, "first": 1, "last": record.n - 1, "lost": 0, "batch": self.id,
@@ -98,7 +98,7 @@ impl ByHand {
         self.send(server, CURSOR, &headers, cursor.to_string(), (1, 0));
     }
 
-    fn append(&self, server: &NatsServer, record: &Record, at: u64) {
+    pub(super) fn append(&self, server: &NatsServer, record: &Record, at: u64) {
         let headers = [("Audit-Id", record.id().to_string())];
         let subject = format!("assembly.audit.{}", record.subject());
         let payload = String::from_utf8(record.bytes.to_vec()).unwrap();
