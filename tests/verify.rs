@@ -16,6 +16,7 @@ mod verify {
     mod files;
     mod honest_files;
     mod honest_streams;
+    mod permissions;
     mod said;
     mod streams;
     mod trail;
