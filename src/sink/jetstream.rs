@@ -294,16 +294,23 @@ impl JetStreamSink {
         why: &str,
         until: Instant,
     ) -> Option<SinkError> {
+        let payload_max = to.wire.connection.payload_max();
+        let message = refused.map(|record| Message::new(&self.config, record));
+        let (wire, known) = (&mut to.wire, &self.discovered);
+        let renewed = wire.renew_for(message.as_ref(), &self.config, known, until);
+        if let Err(error) = renewed.await {
+            return Some(error);
+        }
         let found = match self.find(&mut to.wire, until).await {
             Ok(found) => found,
             Err(error) => return Some(error),
         };
         to.settings = Settings::Fresh;
         let limits = Limits::of(&found, &to.wire.connection);
-        let fits = |record| Message::new(&self.config, record).check(&limits, 0).is_ok();
-        let changed = !found.takes_as(&to.found) && refused.is_some_and(fits);
+        let fits = message.is_some_and(|it| it.check(&limits, 0).is_ok());
+        let changed = !found.takes_as(&to.found) || limits.payload_max > payload_max;
         to.found = found;
-        changed.then(|| {
+        (changed && fits).then(|| {
             SinkError::Unavailable(format!("the settings of the stream have changed: {why}"))
         })
     }

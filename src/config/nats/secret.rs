@@ -98,9 +98,9 @@ impl NatsUrl {
         let urls: Vec<_> = urls.filter(|url| !url.is_empty()).collect();
         let encrypted = urls.iter().any(|url| url.starts_with("tls://"));
         let scheme = if encrypted { "tls://" } else { "nats://" };
-        let whole = |url: &&str| match url.contains("://") {
-            true => Self::from(*url),
-            false => Self(format!("{scheme}{url}")),
+        let whole = |url: &&str| {
+            let scheme = if url.contains("://") { "" } else { scheme };
+            Self(format!("{scheme}{url}"))
         };
         urls.iter().map(whole).collect()
     }

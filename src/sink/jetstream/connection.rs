@@ -47,6 +47,7 @@ pub(in crate::sink) struct Connection {
     /// The same, masked.
     server: String,
     greeted_in: Duration,
+    greeted: Instant,
     /// Until when answers may still come in, once something was not permitted.
     grace: Option<Instant>,
 }
@@ -108,7 +109,7 @@ impl Connection {
             .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
         let (tell, heard) = watch::channel(Heard::default());
         // The rest is for a look at a port that is silent.
-        let patience = limit - port::LOOK_MAX.min(limit / 4);
+        let patience = limit.saturating_sub(port::LOOK_MAX.min(limit / 4));
         let options = options(config, limit, tell);
         let options = credentials::add(options, config, &address).await?;
         let address = credentials::removed(address)?;
@@ -136,6 +137,7 @@ impl Connection {
             url: url.clone(),
             server: url.to_string(),
             greeted_in: begun.elapsed(),
+            greeted: Instant::now(),
             grace: None,
         })
     }
@@ -143,6 +145,10 @@ impl Connection {
     /// How long it took to connect.
     pub(in crate::sink) fn greeted_in(&self) -> Duration {
         self.greeted_in
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.greeted.elapsed()
     }
 
     /// Still up, and not about to be ended by the server.

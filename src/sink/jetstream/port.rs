@@ -17,7 +17,7 @@ const ANSWER_MAX: usize = 512;
 const UPGRADE: &[u8] =
     b"GET / HTTP/1.1\r\nHost: nats\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c3BpbGxyaW5nIHByb2JlIQ==\r\n\r\n";
-/// An empty ClientHello, which a port for TLS answers with an alert.
+/// An empty `ClientHello`, which a port for TLS answers with an alert.
 const HELLO: &[u8] = &[22, 3, 1, 0, 4, 1, 0, 0, 0];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

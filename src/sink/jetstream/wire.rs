@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::connection::{Connection, NoAnswer};
 use super::failure::{self, Failure};
@@ -18,6 +18,8 @@ use crate::config::NatsConfig;
 use crate::config::NatsUrl;
 use crate::error::SinkError;
 
+/// At least so old is a connection that is renewed.
+pub(super) const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// What begins the tokens of requests.
 const REQUEST: &str = "request.";
 
@@ -75,6 +77,23 @@ impl Wire {
             answers,
             requests: 0,
         })
+    }
+
+    /// Connects again, unless it just did, if the server takes no message of this size: of a larger `max_payload` it tells new
+    /// connections only. Nothing is under way.
+    pub(super) async fn renew_for(
+        &mut self,
+        message: Option<&Message>,
+        config: &NatsConfig,
+        discovered: &[NatsUrl],
+        until: Instant,
+    ) -> Result<(), SinkError> {
+        let payload_max = self.connection.payload_max();
+        let too_large = |it: &Message| it.check_alone(payload_max, 0).is_err();
+        if message.is_some_and(too_large) && self.connection.age() >= RENEW_EVERY {
+            *self = Self::open(config, discovered, until).await?;
+        }
+        Ok(())
     }
 
     /// Publishes a message. Its answer, if it has a token, comes in later.

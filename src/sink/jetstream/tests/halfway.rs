@@ -6,8 +6,10 @@ use std::thread;
 use super::fast::{ByHand, cursors, make, server};
 use super::outages::wait_for_messages;
 use super::streams::beside;
+use super::support::eventually::eventually;
 use super::support::proxy::{Direction, Fault, Proxy};
 use super::*;
+use crate::sink::jetstream::wire::RENEW_EVERY;
 
 /// A batch of several portions waits for acknowledgements when `max_payload` becomes too small for an entry in the middle.
 fn lower_max_payload(lower: impl Fn(&mut NatsServer, &str)) {
@@ -131,4 +133,21 @@ fn recovery_that_is_interrupted_goes_on_where_it_was() {
     read.retain(|message| message.subject != "assembly.audit.other");
     let expected: Vec<String> = records.iter().map(|it| it.id().to_string()).collect();
     assert_eq!(ids(&read), expected);
+}
+
+/// A server does not announce it to the connections that it has.
+#[test]
+fn a_max_payload_that_is_raised_by_a_reload_is_noticed_before_an_entry_is_dropped() {
+    let mut server = NatsServer::start_with("max_payload: 10000");
+    let mut rig = Rig::new(&server.url());
+    let mut records = records(1..=20, COMMON);
+    rig.deliver_all(&records[..5]);
+    records[10].bytes = vec![b'x'; 20_000].into();
+    server.reload_with("max_payload: 30000");
+    eventually("the connection is old", || {
+        let connected = rig.sink.connected.as_ref().unwrap();
+        (connected.wire.connection.age() >= RENEW_EVERY).then_some(())
+    });
+    rig.deliver_all(&records[5..]);
+    assert_stored(&server, &records);
 }
