@@ -108,10 +108,14 @@ impl Rig {
     /// Delivers again what was not stored, as the drainer would, until all is.
     fn deliver_all(&mut self, records: &[Record]) {
         let until = Instant::now() + AMPLE;
-        let mut stored = 0;
+        let (mut stored, mut why) = (0, None);
         while stored < records.len() {
-            assert!(Instant::now() < until, "only {stored} stored in {AMPLE:?}");
-            stored += self.deliver(&batch(&records[stored..], AMPLE)).stored;
+            assert!(
+                Instant::now() < until,
+                "only {stored} stored in {AMPLE:?}: {why:?}"
+            );
+            let delivery = self.deliver(&batch(&records[stored..], AMPLE));
+            (stored, why) = (stored + delivery.stored, delivery.stopped);
         }
     }
 }

@@ -7,11 +7,14 @@ use async_nats::ConnectOptions;
 use rcgen::ExtendedKeyUsagePurpose;
 
 use super::access::USER;
+use super::support::eventually::eventually_within;
 use super::support::nats::{Cluster, read_stream_as};
 use super::tls::Authority;
 use super::*;
 
 const NODES: usize = 3;
+/// An election alone takes up to nine seconds.
+const ELECTION_MAX: Duration = Duration::from_mins(1);
 
 /// The sink that knows the first node only.
 fn rig(scheme: &str, cluster: &Cluster, ca: Option<&Path>) -> Rig {
@@ -23,17 +26,35 @@ fn rig(scheme: &str, cluster: &Cluster, ca: Option<&Path>) -> Rig {
     })
 }
 
-/// What the stream has once the first node is back: while there is no leader, nobody can read it.
-#[track_caller]
-fn assert_stored_in(cluster: &mut Cluster, ca: Option<&Path>, records: &[Record]) {
+/// Brings the first node back.
+fn bring_back(cluster: &mut Cluster) {
     cluster.restart(0);
     cluster.until_ready();
-    let port = cluster.ports()[0];
-    let mut options = ConnectOptions::with_user_and_password("anna".into(), "pa@ss".into());
-    if let Some(ca) = ca {
-        options = options.require_tls(true).add_root_certificates(ca.into());
+}
+
+fn options(ca: Option<&Path>) -> ConnectOptions {
+    let options = ConnectOptions::with_user_and_password("anna".into(), "pa@ss".into());
+    match ca {
+        Some(ca) => options.require_tls(true).add_root_certificates(ca.into()),
+        None => options,
     }
-    let mut read = read_stream_as(options, &format!("nats://127.0.0.1:{port}"), "AUDIT");
+}
+
+/// Waits until the stream has a leader, which answers to clients of this port.
+fn until_led(port: u16, ca: Option<&Path>) {
+    let url = format!("nats://127.0.0.1:{port}");
+    eventually_within(ELECTION_MAX, "the stream answers", || {
+        block_on(async {
+            let client = options(ca).connect(&url).await.ok()?;
+            jetstream::new(client).get_stream("AUDIT").await.ok()
+        })
+    });
+}
+
+#[track_caller]
+fn assert_stored_in(cluster: &Cluster, ca: Option<&Path>, records: &[Record]) {
+    until_led(cluster.ports()[0], ca);
+    let mut read = read_stream_as(options(ca), &cluster.url(), "AUDIT");
     read.retain(|message| message.subject.starts_with("assembly.audit."));
     let expected: Vec<String> = records.iter().map(|it| it.id().to_string()).collect();
     assert_eq!(ids(&read), expected);
@@ -51,7 +72,8 @@ fn servers_that_the_cluster_names_let_in_the_user_of_the_url() {
     rig.deliver_all(&records[..10]);
     cluster.kill(0);
     rig.deliver_all(&records[10..]);
-    assert_stored_in(&mut cluster, None, &records);
+    bring_back(&mut cluster);
+    assert_stored_in(&cluster, None, &records);
 }
 
 #[test]
@@ -65,7 +87,8 @@ fn servers_that_the_cluster_names_are_reached_over_tls_as_the_same_user() {
     rig.deliver_all(&records[..10]);
     cluster.kill(0);
     rig.deliver_all(&records[10..]);
-    assert_stored_in(&mut cluster, Some(&ca), &records);
+    bring_back(&mut cluster);
+    assert_stored_in(&cluster, Some(&ca), &records);
 }
 
 /// One has the certificate of another host, and the other one no TLS.
@@ -85,6 +108,9 @@ fn a_server_that_the_cluster_names_lowers_nothing() {
     let records = records(1..=20, COMMON);
     rig.deliver_all(&records[..10]);
     cluster.kill(0);
+    let ports = cluster.ports();
+    // Others can go on without the first node.
+    until_led(ports[2], None);
     // The first call may still find the connection as it was.
     rig.position().ok();
     let said = rig.position().unwrap_err().to_string();
@@ -92,7 +118,6 @@ fn a_server_that_the_cluster_names_lowers_nothing() {
         let from = said.find(&format!("127.0.0.1:{port}: ")).unwrap();
         said[from..].split("; tls://").next().unwrap()
     };
-    let ports = cluster.ports();
     assert!(of(&ports[1]).contains("not valid for name"), "{said}");
     assert!(of(&ports[2]).contains("give the `ca`"), "{said}");
     assert!(
@@ -100,8 +125,8 @@ fn a_server_that_the_cluster_names_lowers_nothing() {
         "{said}"
     );
 
-    cluster.restart(0);
-    cluster.until_ready();
+    bring_back(&mut cluster);
+    until_led(ports[0], Some(&ca));
     rig.deliver_all(&records[10..]);
-    assert_stored_in(&mut cluster, Some(&ca), &records);
+    assert_stored_in(&cluster, Some(&ca), &records);
 }
