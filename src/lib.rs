@@ -83,7 +83,8 @@
 //! | | |
 //! | --- | --- |
 //! | the sink is away | nothing: the spill takes over before the ring is full |
-//! | this process is killed | what was in memory only: always the newest, and at most `pending_max` old as long as the disk takes what the sink does not |
+//! | this process is killed, with [`Config::ring_dir`] | nothing that [`publish`](Publisher::publish) returned for |
+//! | this process is killed, without | what was in memory only: always the newest, and at most `pending_max` old as long as the disk takes what the sink does not |
 //! | the power fails | the same with [`SpillDurability::PowerLoss`] |
 //! | the ring is full | what [`publish`](Publisher::publish) drops, counted and announced; [`try_publish`](Publisher::try_publish) hands it back |
 //! | the disk is full, or fails, or files of the spill vanish | nothing that is on disk, or in memory while the process lives |

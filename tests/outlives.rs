@@ -13,6 +13,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::hint::black_box;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -29,6 +31,9 @@ const HOW: &str = "SPILLRING_OUTLIVES_SINK";
 const THREADS: usize = 4;
 /// One counter for each thread of each life.
 const LIVES_MAX: usize = 4_096;
+/// How many entries a thread publishes before it ends the process.
+const ENOUGH: u64 = 1_000;
+const SIGABRT: i32 = 6;
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// An entry that says who made it.
@@ -145,6 +150,7 @@ impl Place {
         JsonLinesSink::new(file).durability(SpillDurability::ProcessCrash)
     }
 
+    /// `how`: the sink, `up` or `away`, and perhaps how it ends by itself.
     fn child(&self, life: usize, how: &str) -> Child {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
@@ -183,10 +189,7 @@ fn what_publish_has_returned_for_outlives_the_process() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let drainer = spillring::start_durable::<Mark>(place.config(), place.sink("up")).unwrap();
-    let ticket = drainer.shutdown(LIMIT);
-    let stats = ticket.wait(LIMIT * 2).unwrap();
-    assert_eq!(stats.entered(), stats.delivered, "{stats:#?}");
+    deliver(&place);
     assert_delivered(&place, kills);
     let left: Vec<_> = fs::read_dir(place.dir.join("ring")).unwrap().collect();
     assert_eq!(
@@ -194,6 +197,45 @@ fn what_publish_has_returned_for_outlives_the_process() {
         0,
         "a ring in which nothing is left goes: {left:?}"
     );
+}
+
+/// A panic ends so as well where it aborts, and so does what the kernel kills for want of memory.
+#[test]
+fn so_does_what_ends_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::new(dir.path());
+    let ends = ["abort", "overflow", "exit"];
+    for (life, end) in ends.iter().enumerate() {
+        let mut child = place.child(life, &format!("away {end}"));
+        let status = child.wait().unwrap();
+        let expected = (*end != "exit").then_some(SIGABRT);
+        assert_eq!(status.signal(), expected, "{status}: {}", said(&place));
+    }
+    deliver(&place);
+    assert_delivered(&place, ends.len());
+}
+
+/// The process ends in the middle of its work. None of its destructors run.
+fn end(how: &str) {
+    match how {
+        "abort" => std::process::abort(),
+        "overflow" => drop(black_box(overflow(&[0; 1_024]))),
+        _ => std::process::exit(0),
+    }
+}
+
+#[expect(unconditional_recursion, reason = "until the stack is used up")]
+fn overflow(before: &[u8; 1_024]) -> u8 {
+    let mut frame = *black_box(before);
+    frame[0] = frame[0].wrapping_add(1);
+    overflow(&frame).wrapping_add(frame[1])
+}
+
+/// Everything goes to a sink that is up.
+fn deliver(place: &Place) {
+    let drainer = spillring::start_durable::<Mark>(place.config(), place.sink("up")).unwrap();
+    let stats = drainer.shutdown(LIMIT).wait(LIMIT * 2).unwrap();
+    assert_eq!(stats.entered(), stats.delivered, "{stats:#?}");
 }
 
 fn said(place: &Place) -> String {
@@ -247,8 +289,9 @@ fn child() {
         return;
     };
     let how = std::env::var(HOW).unwrap();
-    let (life, how) = how.split_once(' ').unwrap();
-    let life: usize = life.parse().unwrap();
+    let mut words = how.split(' ');
+    let life: usize = words.next().unwrap().parse().unwrap();
+    let (how, ends) = (words.next().unwrap(), words.next());
     let place = Place::new(&dir);
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -262,6 +305,9 @@ fn child() {
                     let mark = Mark::new(life as u64, thread as u64, n);
                     publisher.publish_timeout(mark, LIMIT).unwrap();
                     place.returned.words()[life * THREADS + thread].store(n + 1, Ordering::Relaxed);
+                    if n == ENOUGH && thread == 0 {
+                        ends.iter().for_each(|how| end(how));
+                    }
                 }
             });
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use spillring::{Config, Drainer, LossReason, RingError, RunEnd, StartError, WhenRingUnusable};
 
 use support::bench::{
-    Bench, LIMIT, Note, assert_announced, copy_folder, end, eventually, names, publish,
+    Bench, LIMIT, Note, assert_announced, copy_folder, end, eventually, name, names, publish,
     until_delivered,
 };
 use support::sinks::Mode;
@@ -128,6 +128,29 @@ fn what_the_sink_or_the_spill_has_by_then_is_not_doubled() {
         let drainer = start(&bench);
         assert_eq!(deliver(&bench, drainer), names(0..500), "{spilled}");
     }
+}
+
+/// What was popped has its room in the ring until it is on disk: it does not wait there while publishers are refused.
+#[test]
+fn a_small_ring_is_relieved_in_time() {
+    let mut bench = bench();
+    bench.config.ring_high_water = 0.5;
+    let drainer = start(&bench);
+    let publisher = drainer.publisher();
+    for number in 0..5_000 {
+        let note = Note::new(name(number));
+        publisher
+            .publish_timeout(note, LIMIT)
+            .expect("room in time");
+    }
+    assert_eq!(deliver_all(&bench, drainer, 5_000), names(0..5_000));
+}
+
+fn deliver_all(bench: &Bench, drainer: Drainer<Note>, attempted: u64) -> Vec<String> {
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, attempted);
+    bench.remote.texts()
 }
 
 /// The start that takes over what is left is killed after that, and again.
@@ -251,15 +274,8 @@ fn a_file_that_vanishes_is_noticed_and_publishing_goes_on() {
     eventually("it is noticed", || {
         ring().is_some_and(|ring| !ring.in_place)
     });
-    assert_eq!(deliver_more(&bench, drainer), names(0..301));
-}
-
-fn deliver_more(bench: &Bench, drainer: Drainer<Note>) -> Vec<String> {
     publish(&drainer.publisher(), 300..301);
-    bench.remote.set(Mode::Up);
-    until_delivered(&drainer);
-    end(drainer, 301);
-    bench.remote.texts()
+    assert_eq!(deliver_all(&bench, drainer, 301), names(0..301));
 }
 
 /// Of a publisher that was killed.

@@ -8,7 +8,7 @@ pub(crate) mod latency;
 pub(crate) mod usage;
 
 use spillring::{
-    AuditEntry, Batch, BoxFuture, Config, Delivery, Drainer, Event, Position, PublisherId, Sink,
+    AuditEntry, Batch, BoxFuture, Config, Delivery, Drainer, Durable, Position, PublisherId, Sink,
     SinkError,
 };
 
@@ -21,19 +21,20 @@ pub(crate) fn entries() -> Vec<AuditEntry> {
 }
 
 /// Starts a publisher with default settings and a spill on the disk that holds the build.
-pub(crate) fn start<E: Event>(sink: impl Sink) -> (Drainer<E>, tempfile::TempDir) {
+pub(crate) fn start<E: Durable>(sink: impl Sink) -> (Drainer<E>, tempfile::TempDir) {
     start_with(sink, |_| {})
 }
 
 /// The same with changed settings.
-pub(crate) fn start_with<E: Event>(
+pub(crate) fn start_with<E: Durable>(
     sink: impl Sink,
     change: impl FnOnce(&mut Config),
 ) -> (Drainer<E>, tempfile::TempDir) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let mut config = Config::new(dir.path().join("spill"));
     change(&mut config);
-    (spillring::start(config, sink).expect("a publisher"), dir)
+    let drainer = spillring::start_durable(config, sink).expect("a publisher");
+    (drainer, dir)
 }
 
 /// Takes everything at once.

@@ -1,5 +1,5 @@
 //! The tail of `publish` beside other queues, and under every condition: service times by percentile, in tables, JSON and
-//! plots. `cargo bench --bench tail -- channels|conditions|publishers|preempted|stall`; without a name all
+//! plots. `cargo bench --bench tail -- channels|conditions|publishers|preempted|outlives|stall`; without a name all
 //! of them run; with `--test` each runs short; `--samples N` sets how many each candidate has.
 //!
 //! # What is timed
@@ -41,6 +41,7 @@ mod figure;
 mod lane;
 mod machine;
 mod ours;
+mod outlives;
 mod plot;
 mod preempted;
 mod publishers;
@@ -74,6 +75,9 @@ fn main() {
     }
     if context.args.wants("preempted") {
         preempted::preempted(&context, &machine);
+    }
+    if context.args.wants("outlives") {
+        outlives::outlives(&context, &machine);
     }
     if context.args.wants("stall") {
         stall::stall(&context, &machine);

@@ -23,6 +23,14 @@ pub(crate) struct RingConsumer {
     poll: Duration,
     poll_max: Duration,
     bounds: RingBounds,
+    room: Room,
+}
+
+/// Whether what was popped still has much of the ring's room, as it has in a file until it is safe elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Free,
+    Held,
 }
 
 /// How much the ring holds, and how much of that is high water.
@@ -46,6 +54,7 @@ impl RingConsumer {
                 bytes: config.ring_bytes_max,
                 high_water: config.ring_high_water,
             },
+            room: Room::Free,
         }
     }
 
@@ -62,6 +71,11 @@ impl RingConsumer {
         };
         let entries = inside.entries as f64 / self.bounds.entries as f64;
         let bytes = inside.bytes as f64 / self.bounds.bytes as f64;
+        self.room = if bytes >= self.bounds.high_water {
+            Room::Held
+        } else {
+            Room::Free
+        };
         if inside.entries == 0 {
             RingFacts::Empty
         } else if entries.max(bytes) >= self.bounds.high_water {
@@ -98,6 +112,11 @@ impl RingConsumer {
             self.rested();
         }
         popped
+    }
+
+    /// Whether popped entries keep publishers out.
+    pub(crate) fn is_held(&self) -> bool {
+        self.room == Room::Held
     }
 
     /// Everything before this entry is acknowledged or on disk.

@@ -1,6 +1,6 @@
 //! What the decision rests on, gathered at each turn.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::disk_side::RETELLINGS_MAX;
 use super::eviction;
@@ -37,7 +37,11 @@ impl Drainer {
             flush: self.flush_facts(progress),
             untold: self.untold_facts(),
             stopping,
-            pending_max: self.config.pending_max,
+            pending_max: if self.ring.is_held() {
+                Duration::ZERO
+            } else {
+                self.config.pending_max
+            },
             poll: self.ring.poll(),
         };
         if facts.finished() {
