@@ -14,24 +14,29 @@ use crate::support::nats::{Cluster, block_on, client};
 use crate::support::proxy::{Direction, Fault, Verdict};
 
 pub(crate) const STREAM: &str = "AUDIT";
-/// How long the stream knows duplicates: far shorter than by default, and so than many a fault here.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(1);
+/// How long a stream of batches knows duplicates: far shorter than by default, and so than many a fault here.
+const SHORT_WINDOW: Duration = Duration::from_secs(1);
+/// How long a stream of messages does: as long as by default, and so longer than any outage here.
+const LONG_WINDOW: Duration = Duration::from_mins(2);
 /// How long it may take until a publisher has a transaction under way, elections included.
 const CATCH_MAX: Duration = Duration::from_mins(1);
 /// How often a kind of fault may miss its moment before that is a failure.
 const TRIES: usize = 3;
 
-/// Which batches the stream takes.
+/// How the stream takes entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Atomic,
     Fast,
     /// The publishers use what is faster.
     Both,
+    /// No batches: each entry is a message by itself, which is a transaction of one.
+    Messages,
 }
 
 #[derive(Debug)]
 pub(crate) struct Arena {
+    pub(crate) way: Way,
     pub(crate) cluster: Cluster,
     pub(crate) publishers: Vec<Publisher>,
     /// How often each kind has struck while a transaction was not acknowledged.
@@ -56,6 +61,7 @@ impl Arena {
             .map(|publisher| Publisher::new(publisher, each, dir.path(), &nodes))
             .collect();
         let mut arena = Self {
+            way,
             cluster,
             publishers,
             struck: BTreeMap::new(),
@@ -185,7 +191,14 @@ impl Arena {
     fn arrive_late(&mut self, strike: &Strike) {
         let publisher = &mut self.publishers[strike.publisher];
         if strike.kind == Kind::ArrivesAfterDeath {
+            if self.way == Way::Messages {
+                // Nothing refuses it: it keeps its place only if the next start sends it again, from the spill.
+                publisher.proxy.suffer(Some(Fault::Refusing));
+                let given_up = publisher.proxy.until_given_up(CATCH_MAX);
+                assert!(given_up, "it waits: {}", publisher.said());
+            }
             publisher.kill();
+            publisher.proxy.suffer(None);
             publisher.start();
         }
         let proxy = &publisher.proxy;
@@ -225,6 +238,10 @@ pub(crate) fn tell(what: &str) {
 }
 
 fn make_stream(url: &str, way: Way) {
+    let window = match way {
+        Way::Messages => LONG_WINDOW,
+        Way::Atomic | Way::Fast | Way::Both => SHORT_WINDOW,
+    };
     let wanted = serde_json::json!({
         "name": STREAM,
         "subjects": ["assembly.audit.>", "assembly.cursor.>"],
@@ -237,10 +254,10 @@ fn make_stream(url: &str, way: Way) {
         "max_consumers": -1,
         "max_msgs_per_subject": -1,
         "discard": "old",
-        "duplicate_window": DUPLICATE_WINDOW.as_nanos(),
+        "duplicate_window": window.as_nanos(),
         "allow_direct": true,
-        "allow_atomic": way != Way::Fast,
-        "allow_batched": way != Way::Atomic,
+        "allow_atomic": matches!(way, Way::Atomic | Way::Both),
+        "allow_batched": matches!(way, Way::Fast | Way::Both),
     });
     block_on(async {
         let context = jetstream::new(client(url).await);

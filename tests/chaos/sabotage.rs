@@ -16,9 +16,9 @@ const RATE: u32 = 1_000;
 const WARM: u64 = 20;
 
 /// Strikes, first a sound publisher, then one without the safeguard, and answers what the judge finds then.
-fn sabotage(tamper: Tamper, kind: Kind) -> (Arena, Vec<String>) {
-    let mut arena = Arena::start(1, RATE, Way::Atomic);
-    let mut schedule = Schedule::new(SEED, 1);
+fn sabotage(way: Way, tamper: Tamper, kind: Kind) -> (Arena, Vec<String>) {
+    let mut arena = Arena::start(1, RATE, way);
+    let mut schedule = Schedule::new(SEED, 1, way);
     arena.warm_up(WARM);
     arena.strike(&schedule.of(kind));
     arena.finish();
@@ -38,7 +38,7 @@ fn sabotage(tamper: Tamper, kind: Kind) -> (Arena, Vec<String>) {
 /// A transaction that comes late is stored beside what was sent in its place.
 #[test]
 fn without_the_fence_entries_stand_there_twice() {
-    let (arena, faults) = sabotage(Tamper::Unfenced, Kind::ArrivesLate);
+    let (arena, faults) = sabotage(Way::Atomic, Tamper::Unfenced, Kind::ArrivesLate);
     let (sound, unfenced) = arena.late.split_at(1);
     assert!(sound[0].contains("wrong last sequence"), "{sound:?}");
     assert!(unfenced.iter().all(|it| it.contains("\"batch\"")));
@@ -48,7 +48,7 @@ fn without_the_fence_entries_stand_there_twice() {
 /// The same, when the publisher was killed and is in its next run.
 #[test]
 fn without_the_fence_a_dead_publishers_run_goes_on_behind_the_next() {
-    let (arena, faults) = sabotage(Tamper::Unfenced, Kind::ArrivesAfterDeath);
+    let (arena, faults) = sabotage(Way::Atomic, Tamper::Unfenced, Kind::ArrivesAfterDeath);
     assert!(arena.late[0].contains("wrong last sequence"));
     assert!(faults[0].contains("goes on at"), "{faults:#?}");
 }
@@ -56,14 +56,26 @@ fn without_the_fence_a_dead_publishers_run_goes_on_behind_the_next() {
 /// What was stored, but not acknowledged, is sent again.
 #[test]
 fn without_heeding_the_cursor_entries_stand_there_twice() {
-    let (_arena, faults) = sabotage(Tamper::DeafToCursor, Kind::AcknowledgementsSwallowed);
+    let (_arena, faults) = sabotage(
+        Way::Atomic,
+        Tamper::DeafToCursor,
+        Kind::AcknowledgementsSwallowed,
+    );
+    assert!(faults[0].contains("comes again"), "{faults:#?}");
+}
+
+/// A message that was stored, but not acknowledged, is sent again.
+#[test]
+fn without_ids_messages_stand_there_twice() {
+    let kind = Kind::AcknowledgementsSwallowed;
+    let (_arena, faults) = sabotage(Way::Messages, Tamper::Nameless, kind);
     assert!(faults[0].contains("comes again"), "{faults:#?}");
 }
 
 /// A late message completes another transaction than its own: the cursor then tells of more than is stored.
 #[test]
 fn with_an_id_used_twice_entries_are_missing() {
-    let (_arena, faults) = sabotage(Tamper::ReusedId, Kind::EndsAnother);
+    let (_arena, faults) = sabotage(Way::Atomic, Tamper::ReusedId, Kind::EndsAnother);
     let missing = faults.iter().any(|it| it.contains("are missing"));
     assert!(missing, "{faults:#?}");
 }

@@ -1,13 +1,15 @@
 //! A TCP proxy on 127.0.0.1 between publishers and nats-servers, which does on purpose what networks do by chance.
 //!
 //! It reads the protocol frame by frame, so it knows when a transaction is under way: from its last message, which has
-//! `Nats-Batch-Commit`, to the answer to that. At such a moment it can be told to hold what it has in hand, until
-//! something else has happened, and then to pass it on, swallow it, or cut the connection, in the middle of a frame too.
+//! `Nats-Batch-Commit`, to the answer to that. A message with a `Nats-Msg-Id` is a transaction by itself. At such a moment
+//! it can be told to hold what it has in hand, until something else has happened, and then to pass it on, swallow it, or
+//! cut the connection, in the middle of a frame too.
 
 mod frame;
 mod link;
 mod moments;
 mod reads;
+mod state;
 mod tamper;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use self::link::Link;
-use self::moments::Kept;
+use self::state::{Held, State};
 pub use self::tamper::Tamper;
 
 /// How long the answer to something held is waited for once it has passed.
@@ -37,7 +39,7 @@ pub struct Proxy {
 pub enum Hold {
     /// A whole transaction before the server, which has seen nothing of it.
     Batch,
-    /// The last message of a transaction before the server, which has all others.
+    /// The last message of a transaction before the server, which has all others; there may be none.
     Commit,
     /// The acknowledgement before the client, when the transaction is stored.
     Acknowledgement,
@@ -76,42 +78,6 @@ pub enum Fault {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    links: BTreeMap<usize, Arc<Link>>,
-    /// How many connections have come.
-    accepted: usize,
-    /// Where each connection's transaction that is not acknowledged wants its answer.
-    unacknowledged: BTreeMap<usize, String>,
-    /// How many transactions have been, as far as the clients know.
-    acknowledged: u64,
-    /// What is to be held as soon as it comes by.
-    armed: Option<Hold>,
-    held: Option<Held>,
-    verdict: Option<Verdict>,
-    fault: Option<Fault>,
-    /// The connection on which something was held last, and what the server said to it since.
-    released: Option<usize>,
-    answer: Option<String>,
-    /// How many more bytes go to the servers before a connection is cut, once.
-    bytes_left: usize,
-    intruding: bool,
-    tamper: Option<Tamper>,
-    first_cursor: Option<String>,
-    /// The id that a batch was given, and its own.
-    reused: Option<(String, String)>,
-    reads: reads::Reads,
-    ended: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    /// How many connections had come by then.
-    accepted: usize,
-    /// What of a transaction is held, if all of it is.
-    kept: Option<Kept>,
 }
 
 impl Proxy {
@@ -167,11 +133,24 @@ impl Proxy {
     /// Whether something is held, and its client has not yet tried another connection: its transaction is not
     /// acknowledged, and nobody can have learned what became of it.
     pub fn is_unacknowledged(&self) -> bool {
-        let state = self.shared.state.lock();
-        state
-            .held
-            .as_ref()
-            .is_some_and(|held| held.accepted == state.accepted)
+        self.shared.state.lock().is_unacknowledged()
+    }
+
+    /// Waits until the client of what is held has tried another connection; says whether that was within the limit.
+    pub fn until_given_up(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut state = self.shared.state.lock();
+        while state.is_unacknowledged() {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut state, until)
+                .timed_out()
+            {
+                return false;
+            }
+        }
+        true
     }
 
     /// Ends the holding, and waits until it has ended.
@@ -289,6 +268,7 @@ impl Shared {
         let (number, refusing) = {
             let mut state = self.state.lock();
             state.accepted += 1;
+            self.changed.notify_all();
             (state.accepted, state.fault == Some(Fault::Refusing))
         };
         if refusing {
@@ -321,29 +301,5 @@ impl Shared {
         state.links.remove(&link.number);
         state.unacknowledged.remove(&link.number);
         self.changed.notify_all();
-    }
-}
-
-impl State {
-    fn new(bytes_left: usize) -> Self {
-        Self {
-            links: BTreeMap::new(),
-            accepted: 0,
-            unacknowledged: BTreeMap::new(),
-            acknowledged: 0,
-            armed: None,
-            held: None,
-            verdict: None,
-            fault: None,
-            released: None,
-            answer: None,
-            bytes_left,
-            intruding: false,
-            tamper: None,
-            first_cursor: None,
-            reused: None,
-            reads: reads::Reads::default(),
-            ended: false,
-        }
     }
 }

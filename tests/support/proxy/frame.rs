@@ -17,6 +17,18 @@ pub(super) enum Place {
     First,
     Middle,
     Commit,
+    /// A message that is stored by itself, and known by its `Nats-Msg-Id`: a whole transaction.
+    Alone,
+}
+
+impl Place {
+    pub(super) fn begins(self) -> bool {
+        matches!(self, Self::First | Self::Alone)
+    }
+
+    pub(super) fn ends(self) -> bool {
+        matches!(self, Self::Commit | Self::Alone)
+    }
 }
 
 impl Frame {
@@ -107,6 +119,7 @@ impl Frame {
 
     pub(super) fn place(&self) -> Place {
         match (self.number(), self.fast()) {
+            (None, _) if self.header("Nats-Msg-Id").is_some() => Place::Alone,
             (None, _) | (_, Some((_, _, 4))) => Place::Outside,
             (_, Some((_, _, 2))) => Place::Commit,
             _ if self.header("Nats-Batch-Commit").is_some() => Place::Commit,
@@ -122,7 +135,9 @@ impl Frame {
 
     /// Whether a message of the server says that a transaction is stored.
     pub(super) fn is_acknowledgement(&self) -> bool {
-        self.body().contains("\"batch\":") && !self.body().contains("\"error\":")
+        let says = |what| self.body().contains(what);
+        // An answer while a fast batch goes on has a type.
+        says("\"seq\":") && !says("\"type\":") && !says("\"error\":")
     }
 
     /// Puts other bytes, as many, where these first stand.

@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, BufWriter, Write};
 use std::net::{Shutdown, TcpStream};
 
-use super::frame::{Frame, Place};
+use super::frame::Frame;
 use super::moments::Kept;
 use super::{Direction, Hold, Shared, Verdict};
 
@@ -36,14 +36,14 @@ impl Shared {
             }
             let place = frame.place();
             let armed = self.saw(link, &frame, place);
-            let keeping = !kept.is_empty() || (armed, place) == (Some(Hold::Batch), Place::First);
-            let whole = (keeping && place == Place::Commit).then(|| Kept::until(&frame));
+            let keeping = !kept.is_empty() || armed == Some(Hold::Batch) && place.begins();
+            let whole = (keeping && place.ends()).then(|| Kept::until(&frame));
             self.alter(&mut frame);
             kept.push(frame);
-            if keeping && place != Place::Commit {
+            if keeping && !place.ends() {
                 continue;
             }
-            let held = keeping || (armed, place) == (Some(Hold::Commit), Place::Commit);
+            let held = keeping || armed == Some(Hold::Commit) && place.ends();
             let verdict = if held {
                 to.flush()?;
                 self.hold(link, whole)
@@ -92,6 +92,10 @@ impl Shared {
             };
             self.state.lock().tamper_to_client(&mut frame);
             self.while_stalled(Direction::ToClient);
+            if answers {
+                // Before the client knows it: then it goes on with the next one.
+                self.answered(link, &frame, acknowledges && verdict == Verdict::Pass);
+            }
             match verdict {
                 Verdict::Pass => drop(to.write_all(&frame.bytes)),
                 Verdict::Swallow => {}
@@ -103,10 +107,6 @@ impl Shared {
             }
             if from.buffer().is_empty() {
                 to.flush().ok();
-            }
-            if answers {
-                let known = acknowledges && verdict == Verdict::Pass;
-                self.answered(link, &frame, known);
             }
         }
         Ok(())

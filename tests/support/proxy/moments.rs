@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::frame::{Frame, Place};
 use super::link::Link;
-use super::{ANSWER_MAX, Direction, Fault, Held, Hold, Shared, Verdict};
+use super::state::Held;
+use super::{ANSWER_MAX, Direction, Fault, Hold, Shared, Verdict};
 
 /// A whole transaction that is held before the server.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Shared {
     /// Notes a frame to the server, and says what is to be held.
     pub(super) fn saw(&self, link: &Link, frame: &Frame, place: Place) -> Option<Hold> {
         let mut state = self.state.lock();
-        if let (Place::Commit, Some(reply)) = (place, frame.reply()) {
+        if let Some(reply) = frame.reply().filter(|_| place.ends()) {
             state.unacknowledged.insert(link.number, reply.to_owned());
         }
         state.armed.filter(|_| state.held.is_none())
@@ -117,7 +118,10 @@ impl Shared {
     pub(super) fn answered(&self, link: &Link, frame: &Frame, acknowledged: bool) {
         let mut state = self.state.lock();
         state.unacknowledged.remove(&link.number);
-        state.acknowledged += u64::from(acknowledged);
+        // While something is held, what was sent before it counts for nothing.
+        let is_later = |held: &Held| link.number > held.accepted;
+        let counts = acknowledged && state.held.as_ref().is_none_or(is_later);
+        state.acknowledged += u64::from(counts);
         if state.released == Some(link.number) {
             state.answer = Some(frame.body().trim_end().to_owned());
         }

@@ -1,7 +1,7 @@
 //! What a proxy alters on the way, so that a sound publisher looks like one that lacks one of its safeguards.
 
-use super::State;
 use super::frame::{Frame, Place};
+use super::state::State;
 
 /// Which safeguard is taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Tamper {
     DeafToCursor,
     /// While a transaction is held, those that follow have its id.
     ReusedId,
+    /// No message says which one it is: the header gets a name that the server doesn't know.
+    Nameless,
 }
 
 impl State {
@@ -23,6 +25,7 @@ impl State {
                 let fence = "Nats-Expected-Last-Subject-Sequence";
                 frame.overwrite(fence, "Gone-Expected-Last-Subject-Sequence");
             }
+            Some(Tamper::Nameless) => frame.overwrite("Nats-Msg-Id", "Gone-Msg-Id"),
             Some(Tamper::ReusedId) => {
                 let kept = self.held.as_ref().and_then(|held| held.kept.as_ref());
                 let id = frame.header("Nats-Batch-Id").map(str::to_owned);
