@@ -5,6 +5,9 @@
 //! publishers, each time while a transaction is not acknowledged: a proxy holds it, and then the fault strikes. In the
 //! end the stream is held against what the threads have noted for themselves.
 //!
+//! A transaction is an atomic batch, a fast one, or a message, by what the stream takes. Messages are promised once and in
+//! order as long as outages are shorter than the stream's duplicate window, as all of them are here.
+//!
 //! By hand, for ten minutes: `SPILLRING_CHAOS_SECONDS=600 cargo test --release --test chaos -- --ignored --nocapture`.
 //! It takes about two gigabytes of disk a minute. A seed that the test has told, in `SPILLRING_CHAOS_SEED`, brings the same
 //! schedule again; `SPILLRING_CHAOS_RATE` is how many entries are offered in a second.

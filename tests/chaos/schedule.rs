@@ -35,7 +35,8 @@ pub(crate) enum Kind {
     PublisherKilled,
     /// A whole transaction arrives after the publisher has given it up, and after another one has been stored.
     ArrivesLate,
-    /// The same after a SIGKILL of the publisher and its restart.
+    /// The same after a SIGKILL of the publisher and its restart. A message is in the spill by then: nothing else keeps
+    /// it from arriving after the next run has begun.
     ArrivesAfterDeath,
     /// Of a transaction that the publisher has given up nothing arrives but the last message, in the middle of the next.
     /// (Servers that have changed their leader have forgotten the others.)
