@@ -21,6 +21,8 @@
 //! - **Order.** Entries are sent in order. On a replicated stream one at a time is under way; on one replica many are, and
 //!   where the server refuses one of them, those after it may be stored all the same: one that is sent again then comes
 //!   after them, and one that is given up is not announced by them. A reader restores the order by `Audit-Id`.
+//! - **Kills.** Nothing refuses a message that arrives late. What was under way when the publisher was killed is sent again
+//!   first, and keeps its place, if it was in the spill. If it was in memory only, it may arrive after the next run has begun.
 //!
 //! # Either way
 //!
