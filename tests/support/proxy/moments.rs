@@ -47,13 +47,14 @@ impl Shared {
         }
     }
 
-    /// Notes a frame to the server, and says what is to be held.
+    /// Notes a frame to the server, and says what is to be held: nothing of a connection that its client has given up.
     pub(super) fn saw(&self, link: &Link, frame: &Frame, place: Place) -> Option<Hold> {
         let mut state = self.state.lock();
         if let Some(reply) = frame.reply().filter(|_| place.ends()) {
             state.unacknowledged.insert(link.number, reply.to_owned());
         }
-        state.armed.filter(|_| state.held.is_none())
+        let is_newest = link.number == state.accepted;
+        state.armed.filter(|_| is_newest && state.held.is_none())
     }
 
     /// Waits until it is said what becomes of what is in hand.
