@@ -88,11 +88,16 @@ fn deliver(bench: &Bench, drainer: Drainer<Note>) -> Vec<String> {
 fn after_a_kill_everything_is_there_and_the_run_is_known_to_be_complete() {
     let mut bench = bench();
     let drainer = start(&bench);
-    publish_until_still(&drainer, 0..300);
-    assert!(drainer.stats().in_ring > 0, "{:#?}", drainer.stats());
     let publisher = drainer.publisher();
-    let panics = AssertUnwindSafe(|| publisher.publish(Note::new("")));
-    catch_unwind(panics).expect_err("it cannot be packed");
+    let panics = || {
+        let call = AssertUnwindSafe(|| publisher.publish(Note::new("")));
+        catch_unwind(call).expect_err("it cannot be packed");
+    };
+    publish(&publisher, 0..20);
+    panics();
+    publish_until_still(&drainer, 20..300);
+    assert!(drainer.stats().in_ring > 0, "{:#?}", drainer.stats());
+    panics();
     publisher.publish_packed(&Note::new("packed"));
     kill(&mut bench, drainer);
 
@@ -104,6 +109,8 @@ fn after_a_kill_everything_is_there_and_the_run_is_known_to_be_complete() {
     let stored = bench.remote.stored();
     let packed = &stored[300];
     assert_eq!(packed.losses, [(1, LossReason::EncodeError)]);
+    // That one had its number when the process died, and why it was lost died with it.
+    assert_eq!(stored[20].losses, [(1, LossReason::QueueFull)]);
     let opening = stored.last().unwrap().opens.clone().unwrap();
     let expected = (packed.run, Some(packed.n), RunEnd::Killed);
     assert_eq!(opening.previous, Some(expected));

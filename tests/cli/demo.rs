@@ -38,6 +38,23 @@ fn a_small_one_holds() {
 }
 
 #[test]
+fn nothing_is_missing_after_a_kill() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("ring")).unwrap();
+    let said = bench.run(&["demo", "--kill", "--entries", "50000", "--ring-dir", "ring"]);
+    let out = &said.assert_code(0).out;
+    for piece in [
+        "After 10,000 entries their process is killed",
+        "in the ring and the spill",
+        "each once, in order, none is missing",
+    ] {
+        assert!(out.contains(piece), "no `{piece}` in {out}");
+    }
+    let left = |dir: &str| fs::read_dir(bench.path(dir)).unwrap().count();
+    assert_eq!((left(""), left("ring")), (1, 0));
+}
+
+#[test]
 fn an_outage_that_is_no_time_is_told() {
     for time in ["soon", "-1", "NaN"] {
         let said = Bench::new().run(&["demo", &format!("--outage={time}")]);

@@ -153,3 +153,41 @@ fn the_second_signal_ends_it_at_once() {
     let status = wait_for(|| child.try_wait().unwrap()).expect("it ends");
     assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
 }
+
+/// SIGKILL: what was read is in the ring, and the trail says that nothing of that run is gone.
+#[test]
+fn a_kill_loses_nothing_that_was_read_with_a_ring_that_is_kept() {
+    let bench = Bench::new();
+    let arguments = |input: &'static str| {
+        [
+            "run",
+            "--input",
+            input,
+            "--sink",
+            "jsonl:later/out",
+            "--spill",
+            "spill",
+            "--ring-dir",
+            "ring",
+        ]
+    };
+    let (mut child, mut stdin) = bench.piped(&arguments("-"));
+    let entries = fs::read(SESSIONS).unwrap();
+    stdin.write_all(&entries).unwrap();
+    bench.status_when(|status| status["stats"]["accepted"] == 2_000);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let status = bench.run(&["status", "spill"]);
+    assert!(status.assert_code(0).out.contains("ring "), "{status:?}");
+
+    fs::create_dir(bench.path("later")).unwrap();
+    bench.run(&arguments("/dev/null")).assert_code(0);
+    assert_same(&bench.path("later/out"), &entries);
+    let one = String::from_utf8(entries).unwrap();
+    let one = one.lines().next().unwrap().to_owned() + "\n";
+    bench.run_with(&arguments("-"), &one).assert_code(0);
+    let said = bench.run(&["verify", "later/out"]);
+    let outlived = "killed: its ring outlived it, nothing is gone";
+    assert!(said.out.contains(outlived), "{}{}", said.out, said.err);
+    assert_eq!(fs::read_dir(bench.path("ring")).unwrap().count(), 0);
+}

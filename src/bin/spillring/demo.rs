@@ -2,6 +2,7 @@
 
 mod account;
 mod entries;
+mod kill;
 mod latencies;
 mod links;
 mod outage;
@@ -12,6 +13,7 @@ mod screen;
 mod verify;
 
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use humantime_serde::re::humantime;
@@ -47,6 +49,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 /// Exit code: 0 every check holds; 1 one does not, or what was delivered cannot be read back; 2 bad usage, or it could
 /// not begin; 130 ended by SIGINT or SIGTERM.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("killed").args(["kill", "publish_in"]))]
 pub(crate) struct Args {
     /// Deliver to this NATS server instead of a file
     #[arg(long, value_name = "URL")]
@@ -68,6 +71,15 @@ pub(crate) struct Args {
     /// How long the sink is away, once a fifth is delivered: such as 2s or 500ms; a plain number is seconds
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
     outage: Duration,
+    /// Instead: kill the process that publishes with SIGKILL, start again, and show that nothing is missing
+    #[arg(long, conflicts_with_all = ["nats", "outage"])]
+    kill: bool,
+    /// Directory for the ring of `--kill` [default: /dev/shm]
+    #[arg(long, value_name = "DIR", requires = "killed")]
+    ring_dir: Option<PathBuf>,
+    /// Publish there until it is killed
+    #[arg(long, hide = true, value_name = "DIR")]
+    publish_in: Option<PathBuf>,
 }
 
 fn threads(text: &str) -> Result<NonZeroUsize, String> {
@@ -88,6 +100,14 @@ fn time(text: &str) -> Result<Duration, String> {
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     let start = Instant::now();
     logging::start("error")?;
+    if let Some(dir) = &args.publish_in {
+        let ring_dir = kill::ring_dir(args.ring_dir.clone(), dir);
+        return kill::publish(dir, ring_dir, args.threads.get());
+    }
+    if args.kill {
+        let entries = args.entries.get() / 5;
+        return kill::main(entries, args.threads.get(), args.ring_dir.clone());
+    }
     let plan = Plan::new(args.entries.get(), args.threads.get());
     let signals = Signals::catch()?;
     let place = Place::prepare(args.nats.as_deref(), &args.stream, &plan)?;

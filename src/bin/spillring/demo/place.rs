@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fmt};
 
 use indicatif::HumanBytes;
@@ -31,7 +31,7 @@ pub(super) struct Place {
 
 /// A directory that is removed when it is dropped.
 #[derive(Debug)]
-struct Scratch {
+pub(super) struct Scratch {
     path: PathBuf,
 }
 
@@ -103,7 +103,11 @@ impl fmt::Display for Place {
 }
 
 impl Scratch {
-    fn make(needed: u64) -> Result<Self, Problem> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn make(needed: u64) -> Result<Self, Problem> {
         let parent = env::temp_dir();
         let path = parent.join(format!("spillring-demo-{:016x}", fastrand::u64(..)));
         let made = || -> io::Result<u64> {
