@@ -10,10 +10,12 @@ use crate::error::ConfigError;
 
 #[cfg(feature = "nats")]
 mod assembly;
+mod choices;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "nats")]
 pub use assembly::AssemblyConfig;
+pub use choices::{SpillDurability, WhenRingUnusable, WhenSpillFull, WhenSpillUnusable};
 #[cfg(feature = "nats")]
 pub use nats::{
     DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
@@ -97,62 +99,6 @@ pub struct Config {
     pub when_spill_unusable: WhenSpillUnusable,
 }
 
-/// What an entry survives once it counts as being on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum SpillDurability {
-    /// The death of the process (SIGKILL, abort), but not of the machine: nothing is synced.
-    ProcessCrash,
-    /// A power cut: one sync a commit.
-    #[default]
-    PowerLoss,
-}
-
-/// What happens when the spill is at its cap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum WhenSpillFull {
-    /// The ring is no longer emptied into the spill, and once it is full, new entries are refused with the reason
-    /// `spill_full`. If it is dead letters that fill the spill, entries still go to the sink, but what it refuses for good
-    /// is no longer kept, until dead letters are removed or requeued ([`DeadLetters`](crate::DeadLetters)).
-    #[default]
-    RefuseNew,
-    /// The oldest entries of the backlog are evicted, but for what the sink may already have and the newest of each run:
-    /// announced losses with the reason `spill_evicted`. The sink is given [`pending_max`](Config::pending_max) first, or
-    /// until the ring is past [`ring_high_water`](Config::ring_high_water).
-    EvictOldest,
-}
-
-/// What happens if the spill directory cannot be used at the start: it cannot be made or written, or its disk fails.
-/// Damage is no reason, nor is a disk that fails later on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum WhenSpillUnusable {
-    /// [`start`](fn@crate::start) is an error that says what to do about it.
-    #[default]
-    FailStart,
-    /// The publisher starts without a spill, and says so loudly. Until it is started again, what the sink does not take
-    /// stays in the ring, a full ring refuses, and an entry that the sink refuses is given up. It has a publisher's id
-    /// for this time only. That another publisher has the directory is still an error.
-    StartWithout,
-}
-
-/// What happens if [`ring_dir`](Config::ring_dir) cannot be used at the start: it is full, not writable, or another process
-/// has the ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum WhenRingUnusable {
-    /// The start is an error that says what to do about it.
-    #[default]
-    FailStart,
-    /// The ring is in memory this time, which is logged as an error. What an earlier process has left waits for the next start.
-    UseMemory,
-}
-
 impl Config {
     /// The default settings with this spill directory.
     #[must_use]
@@ -214,8 +160,22 @@ impl Config {
         Ok(self)
     }
 
+    fn ring_bytes_bound(&self) -> (&'static str, bool, &'static str) {
+        let (bytes, key) = (self.ring_bytes_max, "ring_bytes_max");
+        if self.ring_dir.is_some() {
+            let holds = Self::RING_FILE_BYTES.contains(&bytes);
+            return (
+                key,
+                holds,
+                "must be from 65536 to 536870912 bytes with `ring_dir`",
+            );
+        }
+        let holds = (1..=u64::from(u32::MAX)).contains(&bytes);
+        (key, holds, "must be from 1 to 4294967295 bytes")
+    }
+
     /// Each setting, whether it can be used, and what it may be.
-    fn bounds(&self) -> [(&'static str, bool, &'static str); 14] {
+    fn bounds(&self) -> [(&'static str, bool, &'static str); 13] {
         [
             (
                 "spill_dir",
@@ -227,16 +187,7 @@ impl Config {
                 (2..=Self::RING_CAPACITY_MAX).contains(&self.ring_capacity),
                 "must be from 2 to 1048576",
             ),
-            (
-                "ring_bytes_max",
-                (1..=u64::from(u32::MAX)).contains(&self.ring_bytes_max),
-                "must be from 1 to 4294967295 bytes",
-            ),
-            (
-                "ring_bytes_max",
-                self.ring_dir.is_none() || Self::RING_FILE_BYTES.contains(&self.ring_bytes_max),
-                "must be from 65536 to 536870912 bytes with `ring_dir`",
-            ),
+            self.ring_bytes_bound(),
             (
                 "ring_high_water",
                 self.ring_high_water > 0.0 && self.ring_high_water <= 1.0,

@@ -168,7 +168,7 @@ impl RingFile {
     }
 
     /// The end. A ring in which nothing is left goes; else it waits for the next start.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(self) {
         let left = self.ring.filling();
         if left.bytes > 0 || left.entries > 0 {
             log::warning!(file = %self.path.display(), bytes = left.bytes, "the ring keeps entries for the next start");

@@ -1,30 +1,30 @@
 //! The only file that wires everything.
 
+mod opening;
+
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, WhenRingUnusable, WhenSpillUnusable};
+use crate::config::Config;
 use crate::control::Control;
 use crate::door::{self, Door};
 use crate::drainer::{self, FileSource, Parts, RingSource, Source};
 use crate::durable::Durable;
-use crate::error::{ConfigError, ImportError, RingError, SpillError, StartError};
+use crate::error::{ConfigError, StartError};
 use crate::event::Event;
-use crate::file_ring::Refusal;
 use crate::host::log;
-use crate::import::import_at_start;
 use crate::publisher::{Publisher, Shared};
 use crate::ring::Ring;
-use crate::ring_file::{self, MappedRing, RingFile};
+use crate::ring_file::{self, MappedRing};
 use crate::sink::Sink;
 use crate::sink_worker;
-use crate::spill::{self, Begun, Spill};
+use crate::spill;
 use crate::stats::Stats;
 use crate::sync::CachePadded;
 use crate::ticket::Ticket;
 use crate::worker::Worker;
+use opening::{Opened, Packing, may_go_without, open, without_spill};
 
 /// How long a drainer that is dropped without [`shutdown`](Drainer::shutdown) is waited for.
 const DROP_MAX: Duration = Duration::from_secs(1);
@@ -119,16 +119,6 @@ pub fn start_durable<E: Durable>(
             source: |shared, ring| Box::new(FileSource::new(shared, ring)),
         }),
     )
-}
-
-type Drained<E> = fn(Arc<Shared<E>>, Arc<MappedRing>) -> Box<dyn Source>;
-
-/// What is to be known of the type of the entries, to have a ring in a file.
-struct Packing<E> {
-    format: u32,
-    recover: fn(&Path, &mut Spill) -> Result<(), StartError>,
-    pack: fn(&E, &MappedRing) -> Result<(), Refusal>,
-    source: Drained<E>,
 }
 
 fn launch<E: Event>(
@@ -227,81 +217,6 @@ fn start_drainer<E: Event>(
             what: "drainer's thread",
             source,
         })
-}
-
-/// What a start finds and makes on disk.
-struct Opened {
-    spill: Spill,
-    begun: Begun,
-    ring: Option<RingFile>,
-}
-
-/// Takes over what is there, the ring of a killed process first, and begins a run.
-fn open<E>(config: &Config, packing: Option<&Packing<E>>) -> Result<Opened, StartError> {
-    let mut spill = Spill::open(
-        &config.spill_dir,
-        config.spill_bytes_max,
-        config.spill_durability,
-    )?;
-    let ring_dir = config.ring_dir.as_deref();
-    let mut in_file = ring_dir.zip(packing);
-    if let Some((dir, packing)) = in_file {
-        match (packing.recover)(dir, &mut spill) {
-            Err(StartError::Ring(error)) => {
-                in_memory(config, error)?;
-                in_file = None;
-            }
-            recovered => recovered?,
-        }
-    }
-    if let Some(buffer) = &config.import {
-        import_at_start(buffer, &mut spill).map_err(|error| match error {
-            ImportError::Spill(error) => StartError::Spill(error),
-            error => StartError::Import(error),
-        })?;
-    }
-    let begun = spill.begin()?;
-    let ring = match in_file {
-        None => None,
-        Some((dir, packing)) => {
-            let (bytes, entries) = (config.ring_bytes_max, config.ring_capacity);
-            match RingFile::create(dir, &begun.run, packing.format, bytes, entries) {
-                Ok(ring) => Some(ring),
-                Err(error) => {
-                    in_memory(config, error)?;
-                    None
-                }
-            }
-        }
-    };
-    Ok(Opened { spill, begun, ring })
-}
-
-/// Goes on with a ring in memory, if that is what was asked for.
-fn in_memory(config: &Config, error: RingError) -> Result<(), StartError> {
-    if config.when_ring_unusable == WhenRingUnusable::FailStart {
-        return Err(StartError::Ring(error));
-    }
-    log::error!(%error, "the ring is in memory this time: what is in it dies with the process");
-    Ok(())
-}
-
-fn without_spill(config: &Config) -> Opened {
-    let (spill, run) = Spill::absent(&config.spill_dir);
-    let begun = Begun {
-        run,
-        orphans: Vec::new(),
-    };
-    Opened {
-        spill,
-        begun,
-        ring: None,
-    }
-}
-
-fn may_go_without(config: &Config, error: &SpillError) -> bool {
-    config.when_spill_unusable == WhenSpillUnusable::StartWithout
-        && !matches!(error, SpillError::InUse { .. })
 }
 
 impl<E: Event> Drainer<E> {

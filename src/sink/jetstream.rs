@@ -276,11 +276,9 @@ impl JetStreamSink {
     ) -> (Delivery, Link) {
         if self.batches.go(&to.found) {
             let Connected { wire, found, .. } = to;
-            let suspect = &mut self.suspect;
-            let batches = &mut self.batches;
-            return batches
-                .store(wire, found, &self.config, suspect, batch, until)
-                .await;
+            let (batches, suspect) = (&mut self.batches, &mut self.suspect);
+            let stored = batches.store(wire, found, &self.config, suspect, batch, until);
+            return stored.await;
         }
         self.reports.late(to.found.duplicate_window);
         let outcome = window::deliver(to, &self.config, batch, until).await;

@@ -295,7 +295,7 @@ impl Spill {
         if self.watermark.sync() || self.may_unlink_unsynced() {
             self.unlink_delivered();
         }
-        if let Some(ring) = &self.ring {
+        if let Some(ring) = self.ring.take() {
             ring.end();
         }
         ended

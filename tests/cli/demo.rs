@@ -50,6 +50,7 @@ fn nothing_is_missing_after_a_kill() {
     ] {
         assert!(out.contains(piece), "no `{piece}` in {out}");
     }
+    assert_eq!(said.err, "");
     let left = |dir: &str| fs::read_dir(bench.path(dir)).unwrap().count();
     assert_eq!((left(""), left("ring")), (1, 0));
 }

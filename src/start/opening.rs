@@ -1,0 +1,99 @@
+//! What a start takes over from disk, and makes there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{Config, WhenRingUnusable, WhenSpillUnusable};
+use crate::drainer::Source;
+use crate::error::{ImportError, RingError, SpillError, StartError};
+use crate::file_ring::Refusal;
+use crate::host::log;
+use crate::import::import_at_start;
+use crate::publisher::Shared;
+use crate::ring_file::{MappedRing, RingFile};
+use crate::spill::{Begun, Spill};
+
+type Drained<E> = fn(Arc<Shared<E>>, Arc<MappedRing>) -> Box<dyn Source>;
+
+/// What is to be known of the type of the entries, to have a ring in a file.
+pub(super) struct Packing<E> {
+    pub(super) format: u32,
+    pub(super) recover: fn(&Path, &mut Spill) -> Result<(), StartError>,
+    pub(super) pack: fn(&E, &MappedRing) -> Result<(), Refusal>,
+    pub(super) source: Drained<E>,
+}
+
+/// What a start finds and makes on disk.
+pub(super) struct Opened {
+    pub(super) spill: Spill,
+    pub(super) begun: Begun,
+    pub(super) ring: Option<RingFile>,
+}
+
+/// Takes over what is there, the ring of a killed process first, and begins a run.
+pub(super) fn open<E>(config: &Config, packing: Option<&Packing<E>>) -> Result<Opened, StartError> {
+    let mut spill = Spill::open(
+        &config.spill_dir,
+        config.spill_bytes_max,
+        config.spill_durability,
+    )?;
+    let ring_dir = config.ring_dir.as_deref();
+    let mut in_file = ring_dir.zip(packing);
+    if let Some((dir, packing)) = in_file {
+        match (packing.recover)(dir, &mut spill) {
+            Err(StartError::Ring(error)) => {
+                in_memory(config, error)?;
+                in_file = None;
+            }
+            recovered => recovered?,
+        }
+    }
+    if let Some(buffer) = &config.import {
+        import_at_start(buffer, &mut spill).map_err(|error| match error {
+            ImportError::Spill(error) => StartError::Spill(error),
+            error => StartError::Import(error),
+        })?;
+    }
+    let begun = spill.begin()?;
+    let ring = match in_file {
+        None => None,
+        Some((dir, packing)) => {
+            let (bytes, entries) = (config.ring_bytes_max, config.ring_capacity);
+            match RingFile::create(dir, &begun.run, packing.format, bytes, entries) {
+                Ok(ring) => Some(ring),
+                Err(error) => {
+                    in_memory(config, error)?;
+                    None
+                }
+            }
+        }
+    };
+    Ok(Opened { spill, begun, ring })
+}
+
+/// Goes on with a ring in memory, if that is what was asked for.
+fn in_memory(config: &Config, error: RingError) -> Result<(), StartError> {
+    if config.when_ring_unusable == WhenRingUnusable::FailStart {
+        return Err(StartError::Ring(error));
+    }
+    log::error!(%error, "the ring is in memory this time: what is in it dies with the process");
+    Ok(())
+}
+
+pub(super) fn without_spill(config: &Config) -> Opened {
+    let (spill, run) = Spill::absent(&config.spill_dir);
+    let begun = Begun {
+        run,
+        orphans: Vec::new(),
+    };
+    Opened {
+        spill,
+        begun,
+        ring: None,
+    }
+}
+
+pub(super) fn may_go_without(config: &Config, error: &SpillError) -> bool {
+    config.when_spill_unusable == WhenSpillUnusable::StartWithout
+        && !matches!(error, SpillError::InUse { .. })
+}
