@@ -153,6 +153,7 @@ mod tests {
     use std::task::{Context, Wake, Waker};
 
     use super::*;
+    use crate::error::TicketError;
 
     #[test]
     fn flushes_that_nobody_waits_for_do_not_pile_up() {
@@ -174,6 +175,20 @@ mod tests {
         let control = Control::default();
         let wanted: Vec<_> = (0..10 * WAITING_MAX).map(|_| control.flush()).collect();
         assert_eq!(control.take_requests().len(), wanted.len());
+    }
+
+    /// It would wait for itself.
+    #[test]
+    fn the_drainers_own_thread_waits_for_no_ticket() {
+        let control = Control::default();
+        let waited = |ticket: Ticket<()>| ticket.wait(Duration::ZERO);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert_eq!(waited(control.flush()), Err(TicketError::Elapsed));
+                control.attach();
+                assert_eq!(waited(control.flush()), Err(TicketError::WouldDeadlock));
+            });
+        });
     }
 
     /// Asks again as soon as it is woken.

@@ -4,6 +4,7 @@ mod disk;
 mod ending;
 mod eviction;
 mod gathering;
+mod waiting;
 
 use super::*;
 
@@ -272,21 +273,25 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
     assert_eq!(ending(Hand::Free, Duration::ZERO), disk(DiskStep::End));
 }
 
+/// They have the last numbers: once the sink has those, it takes nothing that comes before them.
 #[test]
-fn the_wait_ends_when_an_entry_has_been_in_memory_for_too_long() {
-    let waiting = |passed: Duration| {
+fn losses_after_the_last_entry_wait_for_all_rows() {
+    let ending = |change: fn(&mut Facts)| {
         step(move |f| {
-            f.poll = PENDING * 10;
-            f.disk.tick_at = f.now + PENDING * 10;
-            f.sink = Hand::Busy;
-            f.memory = Memory::Waiting;
-            f.waiting_since = Some(f.now);
-            f.now += passed;
+            f.untold = Untold::Losses;
+            f.stopping = Some(Stopping {
+                deadline: f.now + PENDING,
+                progress_at: f.now,
+            });
+            change(f);
         })
     };
-    let (passed, left) = (Duration::from_millis(400), Duration::from_millis(600));
-    assert_eq!(waiting(passed), Step::Wait(left));
-    assert_eq!(waiting(PENDING), disk(DiskStep::Append));
+    assert_eq!(ending(|f| f.unread = Unread::Paced), Step::Wait(POLL));
+    let busy = |f: &mut Facts| {
+        f.unread = Unread::Rows;
+        f.disk.order = OrderUnderWay::Other(f.now);
+    };
+    assert_eq!(ending(busy), Step::Wait(POLL));
 }
 
 /// Nobody waits for it before the sink is free.

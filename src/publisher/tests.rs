@@ -36,6 +36,19 @@ fn a_publisher_stopped_inside_holds_up_nobody() {
     assert_eq!((ring.inside().entries, ring.accepted()), (0, 4));
 }
 
+/// What is too heavy for any ring enters an empty one.
+#[test]
+fn a_ring_takes_bytes_up_to_its_bound_exactly() {
+    let ring = Ring::after(5, 4, 100);
+    let enters = |weight| ring.push(0, weight).map_err(Refused::into_value).is_ok();
+    assert!(enters(60) && !enters(41) && enters(40));
+    assert_eq!((ring.inside().entries, ring.inside().bytes), (2, 100));
+    assert!(!enters(1) && enters(0));
+    assert_eq!(ring.drain().count(), 3);
+    assert_eq!(ring.inside().bytes, 0);
+    assert!(enters(1_000) && !enters(1));
+}
+
 #[test]
 fn positions_wrap() {
     const LAP: u64 = 1 << 31;

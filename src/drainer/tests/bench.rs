@@ -108,10 +108,13 @@ pub(super) fn run(local: u32) -> Arc<Run> {
     })
 }
 
+pub(super) const RING_BYTES_MAX: u32 = 1 << 16;
+
 /// Small and quick.
 pub(super) fn config() -> Config {
     let mut config = Config::new("spill");
     config.ring_capacity = 64;
+    config.ring_bytes_max = u64::from(RING_BYTES_MAX);
     config.batch_max = 10;
     config.pending_max = Duration::from_millis(50);
     config.backoff_min = Duration::from_millis(100);
@@ -132,7 +135,7 @@ impl Bench {
     ) -> Self {
         let control = Arc::new(Control::default());
         let shared = Arc::new(Shared {
-            door: Door::Memory(Ring::new(config.ring_capacity, 1 << 20)),
+            door: Door::Memory(Ring::new(config.ring_capacity, RING_BYTES_MAX)),
             control: Arc::clone(&control),
             refusals: CachePadded::default(),
         });

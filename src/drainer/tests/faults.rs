@@ -160,9 +160,12 @@ fn a_sink_whose_thread_has_ended_counts_as_away() {
     bench.run_for(SECOND / 100);
     bench.end_sink();
     bench.publish(5..30);
-    bench.run_for(SECOND);
+    let ticket = bench.control.flush();
+    bench.run_for(SECOND / 100);
+    assert_eq!(ticket.wait(Duration::ZERO), Ok(()), "at once");
     let stats = bench.stats();
     assert_eq!((stats.delivered, stats.spilled), (1, 29), "{stats:#?}");
+    assert_eq!(stats.delivery_errors, 1);
     let ticket = bench.control.shutdown(Duration::ZERO);
     bench.run_for(SECOND);
     assert_eq!(ticket.wait(Duration::ZERO).unwrap().spilled, 29);

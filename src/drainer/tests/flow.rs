@@ -1,5 +1,6 @@
 //! Entries arrive once and in order, through memory or through the spill; a frozen disk costs the sink nothing; flushes.
 
+use super::bench::{RING_BYTES_MAX, config};
 use super::*;
 use crate::policy::OPEN_RUNS_MAX;
 use crate::stats::State;
@@ -104,6 +105,24 @@ fn after_a_failed_append_the_spill_learns_what_was_delivered() {
     bench.orders.clear();
     bench.run_for(SECOND * 20);
     assert_eq!(bench.count("settle"), 1);
+}
+
+/// A few entries may be many bytes.
+#[test]
+fn a_ring_with_many_bytes_in_it_is_relieved_though_slots_are_free() {
+    let mut config = config();
+    config.pending_max = SECOND * 1_000;
+    config.entry_bytes_max = u64::from(RING_BYTES_MAX);
+    let mut bench = Bench::with(config, Vec::new(), |source| source);
+    bench.sink = Sink::Frozen;
+    bench.publish(0..10);
+    bench.run_for(SECOND);
+    assert_eq!(bench.stats().in_memory, 10, "a batch is staged");
+    for (number, left) in [(10, 1), (11, 2), (12, 3), (13, 0)] {
+        bench.publish_large(number, RING_BYTES_MAX as usize / 8);
+        bench.run_for(SECOND);
+        assert_eq!(bench.stats().in_ring, left, "{number}");
+    }
 }
 
 /// Encoding runs while the disk syncs: a chunk waits, and no more.
