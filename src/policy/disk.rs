@@ -163,7 +163,6 @@ impl Facts {
             return false;
         };
         let stuck = self.unread != Unread::None
-            || self.doubt == Doubt::Ask
             || self.front == Front::DeadLetter
             || self.disk.identity == Due::Now
             || !self.sink_ready();
