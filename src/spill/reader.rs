@@ -54,8 +54,10 @@ struct Open {
 }
 
 /// A segment that could not be read.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Trouble {
+    /// The first key that could not be read. Once a later one fails, this fault has passed.
+    at: Key,
     since: Instant,
     tries: u32,
     /// It is read as far as it can be.

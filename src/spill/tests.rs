@@ -11,6 +11,7 @@ mod letters;
 mod lookers;
 mod model;
 mod orphans;
+mod passing;
 mod run_chain;
 mod unspilled;
 mod watermarks;

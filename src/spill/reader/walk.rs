@@ -150,18 +150,21 @@ impl Reader {
 
     /// Whether what cannot be read of a segment is lost.
     fn is_damaged(&mut self, segment: &Segment, now: Instant) -> bool {
-        let trouble = self
-            .troubles
-            .entry(segment.path.clone())
-            .or_insert(Trouble {
-                since: now,
-                tries: 0,
-                damaged: false,
-            });
+        let new = Trouble {
+            at: self.from,
+            since: now,
+            tries: 0,
+            damaged: false,
+        };
+        let trouble = self.troubles.entry(segment.path.clone()).or_insert(new);
+        if trouble.at < new.at && !trouble.damaged {
+            *trouble = new;
+        }
         trouble.tries += 1;
-        trouble.damaged |=
-            trouble.tries >= TRIES_MIN && now >= trouble.since + self.patience && answers(segment);
-        trouble.damaged
+        let lasts = trouble.tries >= TRIES_MIN && now >= trouble.since + self.patience;
+        let lost = (trouble.damaged || lasts) && answers(segment);
+        trouble.damaged |= lost;
+        lost
     }
 }
 
