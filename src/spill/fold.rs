@@ -242,16 +242,16 @@ mod tests {
 
     #[test]
     fn the_end_of_an_earlier_run_that_is_missing_is_an_orphan() {
-        let mut fold = Fold::new(Some(key(1, 6)));
-        assert_eq!(take(&mut fold, key(1, 7), 1, What::Loss(QueueFull)), None);
+        let mut fold = Fold::new(Some(key(1, 4)));
+        assert_eq!(take(&mut fold, key(1, 5), 1, What::Loss(QueueFull)), None);
         // Run 1 had 9 numbers, run 2 none that is known.
         assert_eq!(
             take(&mut fold, key(3, 3), 1, What::Entry),
             Some(vec![loss(2, Corrupt)])
         );
         let orphan = Orphan {
-            first: key(1, 8),
-            count: 2,
+            first: key(1, 6),
+            count: 4,
         };
         assert_eq!(fold.orphans, [orphan]);
     }

@@ -155,4 +155,22 @@ mod tests {
         assert_eq!(seek(key(10), key(5_000), |_| false), None);
         assert_eq!(seek(key(10), key(12), |_| true), Some(key(11)));
     }
+
+    #[test]
+    fn digests_of_imported_rows_are_copied_if_there_are_any() -> rusqlite::Result<()> {
+        let from = Connection::open_in_memory()?;
+        let to = Connection::open_in_memory()?;
+        let table = "CREATE TABLE imported (id INTEGER PRIMARY KEY, digest BLOB UNIQUE)";
+        to.execute_batch(table)?;
+        imported(&from, &to)?;
+        from.execute_batch(table)?;
+        let some = |digests: &str| format!("INSERT INTO imported (digest) VALUES {digests}");
+        from.execute_batch(&some("(x'0a'), (x'0b'), (x'0c')"))?;
+        to.execute_batch(&some("(x'0a')"))?;
+        imported(&from, &to)?;
+        let digests = "SELECT group_concat(hex(digest), ' ' ORDER BY id) FROM imported";
+        let copied: String = to.query_row(digests, (), |row| row.get(0))?;
+        assert_eq!(copied, "0A 0B 0C");
+        Ok(())
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::spill::Totals;
+use crate::spill::chunk::{Begun, ChunkEnd, read_rows};
 
 use LossReason::{EncodeError, QueueFull};
 
@@ -69,6 +70,29 @@ fn a_page_is_bounded_in_entries_and_bytes_but_never_empty() -> Outcome {
     assert_eq!(page(0, 7, 1)?, [1]);
     assert_eq!(page(18, 7, u64::MAX)?, [19, 20]);
     assert!(page(20, 7, u64::MAX)?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_chunk_is_bounded_in_rows_and_bytes() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=20))?;
+    let large = |n| Record {
+        bytes: vec![7; 600 << 10].into(),
+        ..record(&run, n)
+    };
+    spill.append(&[large(21), large(22), large(23)])?;
+    let conn = spill.active.as_ref().ok_or("no segment")?.connection();
+    let chunk = |from, below, rows| {
+        let (from, below) = (Key::new(1, from), Key::new(1, below));
+        let chunk = read_rows(conn, from, below, Begun::Yes, rows);
+        (chunk.rows.len(), matches!(chunk.end, ChunkEnd::Full))
+    };
+    assert_eq!(chunk(1, 21, 512), (20, false));
+    assert_eq!(chunk(1, 21, 20), (20, true));
+    assert_eq!(chunk(1, 24, 512), (22, true));
+    assert_eq!(chunk(23, 24, 512), (1, false));
     Ok(())
 }
 
