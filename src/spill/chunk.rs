@@ -7,7 +7,7 @@ use crate::event::Key;
 use super::row::{Content, Found, columns};
 
 /// How many rows are read at once, and how many bytes of them.
-pub(super) const CHUNK_ROWS: u32 = 512;
+pub(super) const CHUNK_ROWS: usize = 512;
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// Whether a row of the segment may cover `from` that begins before it.
@@ -42,12 +42,14 @@ pub(super) fn was_never_made(conn: &Connection) -> bool {
 }
 
 /// Reads rows from one key on and before another. What covers the first key may begin before it.
+///
+/// Rows are walked as the file has them in order: a damaged one whose key is beyond the last ends nothing.
 pub(super) fn read_rows(
     conn: &Connection,
     from: Key,
     below: Key,
     begun: Begun,
-    limit: u32,
+    limit: usize,
 ) -> Chunk {
     let mut rows = Vec::new();
     let end = match read_into(&mut rows, conn, from, below, begun, limit) {
@@ -63,21 +65,27 @@ fn read_into(
     from: Key,
     below: Key,
     begun: Begun,
-    limit: u32,
+    limit: usize,
 ) -> rusqlite::Result<ChunkEnd> {
     let mut statement = conn.prepare_cached(&select(conn, begun))?;
-    let mut rows = statement.query((from.row(), below.row(), limit))?;
+    let mut rows = statement.query([from.row()])?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
         let found = Found::read(row)?;
+        let damaged = matches!(found.content, Content::Damaged);
+        if found.first >= below {
+            if damaged {
+                continue;
+            }
+            return Ok(ChunkEnd::Last);
+        }
         bytes += found.size();
         out.push(found);
-        if bytes >= CHUNK_BYTES {
+        if bytes >= CHUNK_BYTES || out.len() >= limit {
             return Ok(ChunkEnd::Full);
         }
     }
-    let full = out.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(if full { ChunkEnd::Full } else { ChunkEnd::Last })
+    Ok(ChunkEnd::Last)
 }
 
 fn select(conn: &Connection, begun: Begun) -> String {
@@ -86,8 +94,5 @@ fn select(conn: &Connection, begun: Begun) -> String {
         Begun::No => "coalesce((SELECT max(key) FROM rows WHERE key <= ?1), ?1)",
         Begun::Yes => "?1",
     };
-    format!(
-        "SELECT {columns} FROM rows \
-         WHERE key >= {from} AND key < ?2 ORDER BY key LIMIT ?3"
-    )
+    format!("SELECT {columns} FROM rows WHERE key >= {from} ORDER BY key")
 }

@@ -6,6 +6,7 @@ mod backlog;
 mod damage;
 mod evict;
 mod files;
+mod flips;
 mod imports;
 mod letters;
 mod lookers;

@@ -47,7 +47,7 @@ fn faults_of_reading_that_pass_are_not_added_up() -> Outcome {
     let whole = std::fs::read(&file)?;
     let mut reading = Reading::default();
     let mut go_on = |spill: &mut Spill| -> Result<bool, SpillError> {
-        let page = spill.read(reading.through, CHUNK_ROWS as usize, u64::MAX)?;
+        let page = spill.read(reading.through, CHUNK_ROWS, u64::MAX)?;
         reading.through = page.through;
         let more = !page.records.is_empty();
         reading.records.extend(page.records);
