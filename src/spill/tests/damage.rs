@@ -254,6 +254,18 @@ fn a_segment_that_is_deleted_is_lost_at_once() -> Outcome {
 }
 
 #[test]
+fn a_reader_that_comes_to_a_deleted_segment_goes_on_at_once() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, _) = many(dir.path(), 60_000)?;
+    std::fs::remove_file(&segment_files(dir.path())?[1])?;
+    let read = all(&mut spill)?;
+    let corrupt = spill.view().corrupt;
+    assert!(corrupt >= 900, "{corrupt}");
+    is_whole(&read, corrupt);
+    audit(&mut spill)
+}
+
+#[test]
 fn a_segment_deleted_while_it_is_written_to_costs_what_was_in_it() -> Outcome {
     for found_by_tick in [true, false] {
         let dir = tempfile::tempdir()?;
