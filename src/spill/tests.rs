@@ -145,6 +145,7 @@ fn status() -> Box<Status> {
         dead_letters: 0,
         dead_letter_bytes: 0,
         quarantined: Vec::new(),
+        ring: None,
         stats: Stats::default(),
     })
 }
