@@ -14,11 +14,12 @@ fn wait(change: impl FnOnce(&mut Facts)) -> Step {
     })
 }
 
-fn ends_at(deadline: Instant, progress_at: Instant) -> Option<Stopping> {
-    Some(Stopping {
+/// The end was asked for just now.
+fn end_at(facts: &mut Facts, deadline: Instant) {
+    facts.stopping = Some(Stopping {
         deadline,
-        progress_at,
-    })
+        progress_at: facts.now,
+    });
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn the_wait_ends_with_a_tick() {
 fn the_wait_ends_with_the_time_of_an_end() {
     let in_flight = wait(|f| {
         f.sink = Hand::Busy;
-        f.stopping = ends_at(f.now + SOON, f.now);
+        end_at(f, f.now + SOON);
     });
     assert_eq!(in_flight, Step::Wait(SOON));
 }
@@ -66,7 +67,7 @@ fn the_wait_ends_with_the_grace_of_an_end() {
         stage(f, Staged::Full);
         f.pending_max = LONG;
         f.disk.cap = Cap::Absent;
-        f.stopping = ends_at(f.now, f.now);
+        end_at(f, f.now);
     });
     assert_eq!(overdue, Step::Wait(STOP_GRACE));
 }

@@ -5,8 +5,8 @@ use super::*;
 
 /// As `SQLite` writes a key into its page.
 fn varint(key: Key) -> Vec<u8> {
-    let sevens = (0..6).rev().map(|at| (key.number() >> (7 * at)) & 0x7f);
-    let mut bytes: Vec<_> = sevens.map(|seven| seven as u8 | 0x80).collect();
+    let sevens = (0..6).rev().map(|at| (key.number() >> (7 * at)) | 0x80);
+    let mut bytes: Vec<_> = sevens.map(|seven| seven.to_le_bytes()[0]).collect();
     bytes[5] &= 0x7f;
     bytes
 }
