@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
-use spillring::{Config, EncodeError, Event, JsonLinesSink};
+use spillring::{Config, Durable, EncodeError, Event, JsonLinesSink, Pack, Packer, Unpacker};
 
 /// A decision of a policy, as the agent's threads make it many times a second.
 #[derive(Serialize)]
@@ -32,13 +32,41 @@ impl Event for Decision {
     }
 }
 
+/// Only for `start_durable`: with a `ring_dir` what was published outlives the process.
+impl Pack for Decision {
+    fn packed_words(&self) -> usize {
+        1 + Packer::words_of(self.tool.len())
+    }
+
+    fn pack(&self, out: &mut Packer<'_>) {
+        out.put_u64(u64::from(self.agent) << 1 | u64::from(self.allowed));
+        out.put_bytes(self.tool.as_bytes());
+    }
+}
+
+impl Durable for Decision {
+    const FORMAT: u32 = 1;
+
+    fn unpack(format: u32, from: &mut Unpacker<'_>) -> Option<Self> {
+        if format != Self::FORMAT {
+            return None;
+        }
+        let word = from.u64()?;
+        Some(Self {
+            agent: u16::try_from(word >> 1).ok()?,
+            allowed: word & 1 == 1,
+            tool: from.str()?.to_owned(),
+        })
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let output = dir.path().join("decisions.jsonl");
-    let drainer = spillring::start(
-        Config::new(dir.path().join("spill")),
-        JsonLinesSink::new(&output),
-    )?;
+    let mut config = Config::new(dir.path().join("spill"));
+    // A tmpfs in earnest: `/dev/shm`.
+    config.ring_dir = Some(dir.path().join("ring"));
+    let drainer = spillring::start_durable(config, JsonLinesSink::new(&output))?;
 
     thread::scope(|scope| {
         for agent in 1..=3 {

@@ -6,6 +6,7 @@ use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::{Key, Position};
 use crate::spill::{Directory, Letters, Spill};
+use crate::status::refuse_if_ring_is_left;
 
 /// The dead letters of a spill directory: entries that were too large, or that the sink has refused for good.
 ///
@@ -147,6 +148,7 @@ impl DeadLetters {
         which: &Selection,
         mut told: impl FnMut(Position, Position),
     ) -> Result<u64, SpillError> {
+        refuse_if_ring_is_left(&self.dir)?;
         let (mut run, mut last_n) = (None, 0);
         let mut damaged = Vec::new();
         self.each_page(which, |spill, mut keys| {

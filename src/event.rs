@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::EncodeError;
 
 mod ids;
+mod raw;
 pub(crate) use ids::{Key, fresh_uuid};
 pub use ids::{Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
+pub use raw::RawEntry;
 
 /// A type of one's own that can be published.
 ///

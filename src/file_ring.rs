@@ -266,8 +266,13 @@ impl<W: Words> FileRing<W> {
     /// Stores the number under which an entry is lost that could not be encoded.
     pub(crate) fn number_loss(&self, taken: &Taken, number: u64, numbered: u64) {
         self.stamp(taken, number, A_LOSS);
+        self.number_losses(number, numbered);
+    }
+
+    /// Stores the last number that a loss was given, and how many of the ring's losses have numbers.
+    pub(crate) fn number_losses(&self, last: u64, numbered: u64) {
         self.word(NUMBERED).store(numbered, order::COUNT);
-        self.word(LAST).store(number, order::COUNT);
+        self.word(LAST).store(last, order::COUNT);
     }
 
     fn stamp(&self, taken: &Taken, number: u64, before: u64) {

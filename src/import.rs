@@ -9,6 +9,7 @@ use crate::error::ImportError;
 use crate::host::log;
 use crate::metrics::Metrics;
 use crate::spill::Spill;
+use crate::status::refuse_if_ring_is_left;
 use buffer::{Buffer, unusable};
 
 /// What [`import`] has taken over.
@@ -51,6 +52,7 @@ pub fn import(buffer: impl AsRef<Path>, dir: impl AsRef<Path>) -> Result<Importe
     let Some(mut buffer) = Buffer::open(buffer.as_ref())? else {
         return Ok(Imported::default());
     };
+    refuse_if_ring_is_left(dir.as_ref()).map_err(ImportError::Spill)?;
     let mut spill = Spill::open(dir.as_ref(), u64::MAX, SpillDurability::PowerLoss)?;
     take_over(&mut buffer, &mut spill)
 }

@@ -14,9 +14,10 @@ use std::sync::atomic::AtomicU64;
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
 use spillring_mapping::Mapping;
+use uuid::Uuid;
 
 use crate::error::RingError;
-use crate::event::{PublisherId, Run};
+use crate::event::{PublisherId, Run, fresh_uuid};
 use crate::file_ring::{CONTROL, Created, FileRing, Words};
 use crate::host::log;
 use crate::stats::RingStatus;
@@ -77,25 +78,33 @@ impl RingFile {
     ) -> Result<Self, RingError> {
         fs::create_dir_all(dir).map_err(because("make the directory of", dir))?;
         let path = path_of(dir, run.publisher());
-        let made = Self::make(&path, run, format, bytes.next_power_of_two(), entries_max);
+        // Whoever is quicker has it.
+        let file = options().create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(because("make", &path))?;
+        let made = Self::fill(
+            file,
+            &path,
+            run,
+            format,
+            bytes.next_power_of_two(),
+            entries_max,
+        );
         made.map_err(|source| {
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
+            if let Err(error) = fs::remove_file(&path) {
                 log::debug!(%error, "a ring that was not made cannot be removed");
             }
             because("make", &path)(source)
         })
     }
 
-    fn make(
+    fn fill(
+        mut file: File,
         path: &Path,
         run: &Run,
         format: u32,
         bytes: u64,
         entries_max: usize,
     ) -> io::Result<Self> {
-        let mut file = options().create_new(true).mode(0o600).open(path)?;
         lock(&file)?;
         let control = (CONTROL * WORD) as u64;
         fallocate(&file, FallocateFlags::empty(), 0, control + bytes)?;
@@ -109,10 +118,12 @@ impl RingFile {
         let words = usize::try_from((control + bytes) / WORD as u64).unwrap_or(usize::MAX);
         let memory = Mapping::new(&file, words)?;
         let created = Created {
-            key: fastrand::u64(..),
+            // The half that is random.
+            key: fresh_uuid().as_u64_pair().1,
             run: run.id.0.as_u64_pair(),
             local: run.local,
             format,
+            boot: boot_id(),
             base: fastrand::u32(..).into(),
         };
         Ok(Self {
@@ -185,6 +196,14 @@ impl Drop for RingFile {
             log::debug!(%error, "the ring stays locked as long as a publisher is there");
         }
     }
+}
+
+/// Which start of the machine this is; zeros where it has no name.
+fn boot_id() -> (u64, u64) {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Uuid::try_parse(text.trim())
+        .unwrap_or_default()
+        .as_u64_pair()
 }
 
 /// To read and write, but nothing that a name leads to elsewhere.

@@ -34,6 +34,15 @@ pub fn status(dir: &Path) -> Result<Status, SpillError> {
     }
 }
 
+/// Nothing is added to the backlog of a killed publisher before what it has left in its ring.
+pub(crate) fn refuse_if_ring_is_left(dir: &Path) -> Result<(), SpillError> {
+    let ring = read(dir)?.and_then(|said| ring_file::left_in(&said.ring?.file));
+    match ring {
+        Some(ring) if ring.bytes > 0 => Err(SpillError::RingLeft { ring: ring.file }),
+        _ => Ok(()),
+    }
+}
+
 /// The file is at least so long, so that it can be written over in place.
 const BYTES_MIN: usize = 8 << 10;
 

@@ -215,12 +215,13 @@ fn so_does_what_ends_by_itself() {
     assert_delivered(&place, ends.len());
 }
 
-/// The process ends in the middle of its work. None of its destructors run.
+/// The process ends in the middle of its work, if it is to end by itself. None of its destructors run.
 fn end(how: &str) {
     match how {
         "abort" => std::process::abort(),
         "overflow" => drop(black_box(overflow(&[0; 1_024]))),
-        _ => std::process::exit(0),
+        "exit" => std::process::exit(0),
+        _ => {}
     }
 }
 
@@ -306,7 +307,7 @@ fn child() {
                     publisher.publish_timeout(mark, LIMIT).unwrap();
                     place.returned.words()[life * THREADS + thread].store(n + 1, Ordering::Relaxed);
                     if n == ENOUGH && thread == 0 {
-                        ends.iter().for_each(|how| end(how));
+                        end(ends.unwrap_or_default());
                     }
                 }
             });

@@ -15,7 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use spillring::{Config, Drainer, LossReason, RingError, RunEnd, StartError, WhenRingUnusable};
+use spillring::{
+    Config, DeadLetters, Drainer, LossReason, RingError, RunEnd, Selection, SpillError, StartError,
+    WhenRingUnusable,
+};
 
 use support::bench::{
     Bench, LIMIT, Note, assert_announced, copy_folder, end, eventually, name, names, publish,
@@ -186,6 +189,36 @@ fn copy(bench: &Bench, _alive: &Drainer<Note>) -> PathBuf {
     copy
 }
 
+/// The machine has stopped meanwhile: nobody knows which pages were written back. Nothing is taken for something that the sink
+/// has, and the run is not said to be complete.
+#[test]
+fn a_ring_of_before_a_reboot_loses_nothing_that_is_in_it() {
+    let mut bench = bench();
+    let drainer = start(&bench);
+    publish_until_still(&drainer, 0..300);
+    kill(&mut bench, drainer);
+    reboot(&rings(&bench)[0]);
+    let drainer = start(&bench);
+    assert_eq!(deliver(&bench, drainer), names(0..300));
+    let stored = bench.remote.stored();
+    let opening = stored[0].opens.clone().unwrap();
+    assert_eq!(opening.previous, None, "nothing of the killed run is known");
+}
+
+/// As if the machine had been started again since: another boot id, and the checksum over it.
+fn reboot(ring: &Path) {
+    const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut bytes = fs::read(ring).unwrap();
+    let (words, _) = bytes.as_chunks_mut::<8>();
+    words[7][0] ^= 1;
+    let mix = |sum: u64, word: &[u8; 8]| {
+        let mixed = (sum ^ u64::from_ne_bytes(*word)).wrapping_mul(MIX);
+        mixed.rotate_left(29)
+    };
+    words[10] = words[1..10].iter().fold(MIX, mix).to_ne_bytes();
+    fs::write(ring, bytes).unwrap();
+}
+
 #[test]
 fn a_ring_that_is_no_ring_is_put_aside() {
     let bench = bench();
@@ -198,7 +231,7 @@ fn a_ring_that_is_no_ring_is_put_aside() {
     assert_eq!(mode & 0o777, 0o600);
     end(drainer, 0);
     assert_eq!(rings(&bench), [] as [PathBuf; 0], "nothing is left in it");
-    for image in [&b"no ring"[..], &[7; 100_000]] {
+    for image in [&b"no ring"[..], &vec![7; 100_000][..]] {
         fs::write(file, image).unwrap();
         let drainer = start(&bench);
         publish(&drainer.publisher(), 0..1);
@@ -307,7 +340,10 @@ fn status_tells_what_is_left_in_a_ring() {
     let left = spillring::status(&bench.spill()).unwrap().ring.unwrap();
     assert_eq!((left.file, left.in_place), (ring, true));
     assert!(left.bytes >= 300 * 64, "{}", left.bytes);
-    bench.remote.set(Mode::Down);
+    // What is added now would come before it.
+    let letters = DeadLetters::open(bench.spill()).unwrap();
+    let refused = letters.requeue(&Selection::All, |_, _| {}).unwrap_err();
+    assert!(matches!(refused, SpillError::RingLeft { .. }), "{refused}");
 }
 
 #[test]

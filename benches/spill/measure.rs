@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use spillring::{EncodeError, Event, Publisher};
+use spillring::{Durable, EncodeError, Event, Pack, Packer, Publisher, Unpacker};
 
 use crate::support::bench::LIMIT;
 
@@ -36,6 +36,24 @@ impl Event for Note {
 
     fn weight(&self) -> usize {
         size_of::<Self>()
+    }
+}
+
+impl Pack for Note {
+    fn packed_words(&self) -> usize {
+        Packer::words_of(self.0.len())
+    }
+
+    fn pack(&self, out: &mut Packer<'_>) {
+        out.put_bytes(&self.0);
+    }
+}
+
+impl Durable for Note {
+    const FORMAT: u32 = 1;
+
+    fn unpack(_: u32, from: &mut Unpacker<'_>) -> Option<Self> {
+        from.bytes()?.try_into().ok().map(Self)
     }
 }
 

@@ -1,6 +1,6 @@
 //! How fast a backlog leaves for a sink that costs nothing.
 
-use spillring::{Event, SpillDurability};
+use spillring::{Durable, SpillDurability};
 
 use crate::door::Door;
 use crate::measure::{median, notes, publish};
@@ -30,7 +30,7 @@ pub(crate) fn replay(args: &Args) {
 }
 
 /// Spills a backlog and lets it leave, some times. The first time warms up.
-fn rounds<E: Event, B: ExactSizeIterator<Item = E>>(
+fn rounds<E: Durable, B: ExactSizeIterator<Item = E>>(
     name: &str,
     args: &Args,
     durability: SpillDurability,

@@ -116,7 +116,7 @@ pub(crate) struct Rig<S> {
     /// What else is waited for after a block.
     pub(crate) settle: Box<dyn FnMut()>,
     /// What must live as long.
-    pub(crate) _keep: Box<dyn Any>,
+    pub(crate) keep: Box<dyn Any>,
 }
 
 impl<S: Sender> Rig<S> {
@@ -130,7 +130,7 @@ impl<S: Sender> Rig<S> {
             receipts: None,
             threads: Threads::None,
             settle: Box::new(|| {}),
-            _keep: Box::new(()),
+            keep: Box::new(()),
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) fn ours(
             publisher.flush().wait(LIMIT).expect("a flush");
             assert_eq!(publisher.stats().lost.total(), 0, "the ring was full");
         }),
-        _keep: Box::new((drainer, dir)),
+        keep: Box::new((drainer, dir)),
         ..Rig::alone(name, Role::Ours, sender)
     }
 }

@@ -44,7 +44,7 @@ fn packed() -> Rig<Packed> {
         receipts: rig.receipts,
         threads: rig.threads,
         settle: rig.settle,
-        _keep: rig._keep,
+        keep: rig.keep,
     }
 }
 

@@ -17,6 +17,7 @@ const CREATED: Created = Created {
     run: (0, 0),
     local: 1,
     format: 1,
+    boot: (0, 0),
     base: 0,
 };
 

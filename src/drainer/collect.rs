@@ -148,6 +148,7 @@ impl Drainer {
             return;
         }
         let first = self.sequencer.lose(count, LossReason::Corrupt);
+        self.ring.note(&self.sequencer);
         self.disk.retellings.push_back(Retelling {
             orphans,
             first: Key::new(self.sequencer.run().local, first),

@@ -114,6 +114,16 @@ impl RingConsumer {
         popped
     }
 
+    /// Whether what is in the ring is there for the next start.
+    pub(crate) fn outlives(&self) -> bool {
+        self.source.outlives()
+    }
+
+    /// Losses that did not come from the ring have numbers now.
+    pub(crate) fn note(&mut self, sequencer: &Sequencer) {
+        self.source.note(sequencer);
+    }
+
     /// Whether popped entries keep publishers out.
     pub(crate) fn is_held(&self) -> bool {
         self.room == Room::Held

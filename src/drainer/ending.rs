@@ -38,7 +38,12 @@ impl Drainer {
             (stats.in_ring, stats.ring_bytes) = (0, 0);
         }
         let abandoned = stats.in_ring + stats.in_memory;
-        if abandoned > 0 {
+        if abandoned > 0 && self.ring.outlives() {
+            log::warning!(
+                entries = abandoned,
+                "neither the sink nor the disk took these entries: they wait in the ring for the next start"
+            );
+        } else if abandoned > 0 {
             log::error!(
                 abandoned,
                 "entries could be put neither into the sink nor on disk"

@@ -102,6 +102,15 @@ impl<E: Durable> Source for FileSource<E> {
         popped
     }
 
+    fn outlives(&self) -> bool {
+        true
+    }
+
+    fn note(&mut self, sequencer: &Sequencer) {
+        let (last, numbered) = (sequencer.last_key().raw(), sequencer.numbered());
+        self.ring.number_losses(last, numbered);
+    }
+
     fn release(&mut self, memory_only_from: Option<Key>) {
         let safe = |key: Key| memory_only_from.is_none_or(|from| key < from);
         let mut free = None;

@@ -24,6 +24,14 @@ pub(crate) trait Source: Send {
         put: &mut dyn FnMut(Record),
     ) -> usize;
 
+    /// Whether what is in the ring is there for the next start.
+    fn outlives(&self) -> bool {
+        false
+    }
+
+    /// Losses that are in no ring have numbers now.
+    fn note(&mut self, _sequencer: &Sequencer) {}
+
     /// Everything that was popped and is before this entry is acknowledged or on disk; all of it, if there is none.
     fn release(&mut self, _memory_only_from: Option<Key>) {}
 

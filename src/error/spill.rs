@@ -51,6 +51,14 @@ pub enum SpillError {
         /// The one known here.
         known: i64,
     },
+    /// A killed publisher has left entries in its ring, which come before what would be added.
+    #[error(
+        "the ring {ring} has entries of a publisher that was killed: start that publisher once, which takes them over, then try again"
+    )]
+    RingLeft {
+        /// The ring's file.
+        ring: PathBuf,
+    },
     /// The index of the spill failed, and is being opened again.
     #[error("the index of the spill is being opened again")]
     GivenUp,

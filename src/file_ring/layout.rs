@@ -6,8 +6,9 @@
 //! | 1, 2 | the number of units, and the key | creation |
 //! | 3 to 5 | the run's id, and its local number | creation |
 //! | 6 | the format of packed entries | creation |
-//! | 7 | the first position | creation |
-//! | 8 | a checksum over 1 to 7 | creation |
+//! | 7, 8 | which start of the machine it was | creation |
+//! | 9 | the first position | creation |
+//! | 10 | a checksum over 1 to 9 | creation |
 //! | 16 | `head` | publishers |
 //! | 32, 33 | `tail`, `popped` | the drainer, once for many entries |
 //! | 40, 41 | the last number given, and the last that was an entry's | the drainer, before an entry leaves it |
@@ -31,8 +32,9 @@ pub(super) const KEY: usize = 2;
 const RUN: usize = 3;
 const LOCAL: usize = 5;
 const FORMAT: usize = 6;
-const BASE: usize = 7;
-const CHECK: usize = 8;
+const BOOT: usize = 7;
+const BASE: usize = 9;
+const CHECK: usize = 10;
 pub(super) const BEGINNING: usize = 16;
 pub(super) const TAIL: usize = 32;
 pub(super) const POPPED: usize = 33;
@@ -72,6 +74,8 @@ pub(crate) struct Created {
     pub(crate) run: (u64, u64),
     pub(crate) local: u32,
     pub(crate) format: u32,
+    /// Which start of the machine it is, in two halves.
+    pub(crate) boot: (u64, u64),
     /// The first position.
     pub(crate) base: u64,
 }
@@ -80,7 +84,10 @@ impl Created {
     fn words(&self, units: u64) -> [u64; CHECK - UNITS] {
         let (high, low) = self.run;
         let (local, format) = (u64::from(self.local), u64::from(self.format));
-        [units, self.key, high, low, local, format, self.base]
+        let (boot, id) = self.boot;
+        [
+            units, self.key, high, low, local, format, boot, id, self.base,
+        ]
     }
 
     /// Into a file of zeros.
@@ -116,6 +123,7 @@ impl Created {
             run: (word(RUN), word(RUN + 1)),
             local: short(word(LOCAL))?,
             format: short(word(FORMAT))?,
+            boot: (word(BOOT), word(BOOT + 1)),
             base: word(BASE),
         };
         if word(CHECK) != checksum(&created.words(units)) {

@@ -8,24 +8,27 @@
 //! this is cut off, the next start does the same again, and the spill passes over what it has.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::{BYTES_MAX, WORD, because, lock, options, path_of};
+use super::{BYTES_MAX, WORD, because, boot_id, lock, options, path_of};
 use crate::drainer::{Encoded, Encoder, Sequencer};
 use crate::durable::{Durable, Unpacker};
 use crate::error::{RingError, StartError};
 use crate::event::{Key, Loss, LossReason, Record, RunId, unix_ms};
 use crate::file_ring::{CONTROL, Created, FileRing, Found, Taken};
-use crate::host::log;
+use crate::host::{self, log};
 use crate::spill::{KilledRun, Spill};
 use crate::stats::{Lost, RingStatus};
+
+/// How much is read at once.
+const READ_BYTES: usize = 1 << 20;
 
 /// What was read of a file.
 type Image = FileRing<Box<[AtomicU64]>>;
@@ -34,20 +37,19 @@ type Image = FileRing<Box<[AtomicU64]>>;
 /// not know, is put aside.
 pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), StartError> {
     let path = path_of(dir, spill.publisher());
-    let Some(bytes) = open(&path)? else {
+    // Locked until the file is gone.
+    let Some(file) = open(&path)? else {
         return Ok(());
     };
-    // One that was never completed begins with zeros, or is empty.
-    if bytes.iter().take(WORD).any(|byte| *byte != 0) {
-        match FileRing::read(words(&bytes)) {
+    let words = read(&file).map_err(because("read", &path))?;
+    if !is_unmade(&file, &words) {
+        match FileRing::read(words) {
             Ok((image, created)) if knows::<E>(&image, &created) => {
                 take_over::<E>(&image, &created, spill)?;
             }
             Ok(_) => {
-                return Ok(put_aside(
-                    &path,
-                    "its entries are in a format that is not known",
-                )?);
+                let why = "its entries are in a format that is not known";
+                return Ok(put_aside(&path, why)?);
             }
             Err(why) => return Ok(put_aside(&path, why)?),
         }
@@ -55,8 +57,8 @@ pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), S
     Ok(fs::remove_file(&path).map_err(because("remove", &path))?)
 }
 
-/// What is in the file, if there is one.
-fn open(path: &Path) -> Result<Option<Vec<u8>>, RingError> {
+/// The file, locked, if there is one.
+fn open(path: &Path) -> Result<Option<File>, RingError> {
     let file = match options().open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -69,13 +71,21 @@ fn open(path: &Path) -> Result<Option<Vec<u8>>, RingError> {
         _ => because("lock", path)(error),
     })?;
     check(&file).map_err(because("use", path))?;
-    read(file).map(Some).map_err(because("read", path))
+    Ok(Some(file))
+}
+
+/// A process was killed while it made it: it is empty, or begins with zero.
+fn is_unmade(file: &File, words: &[AtomicU64]) -> bool {
+    match words.first() {
+        Some(word) => word.load(Ordering::Relaxed) == 0,
+        None => file.metadata().is_ok_and(|file| file.len() == 0),
+    }
 }
 
 /// What is in the ring of a publisher that is not running, if its file is there and can be read.
 pub(crate) fn left_in(path: &Path) -> Option<RingStatus> {
-    let bytes = read(options().open(path).ok()?).ok()?;
-    let (image, _) = FileRing::read(words(&bytes)).ok()?;
+    let words = read(&options().open(path).ok()?).ok()?;
+    let (image, _) = FileRing::read(words).ok()?;
     Some(RingStatus {
         file: path.to_owned(),
         in_place: true,
@@ -94,17 +104,19 @@ fn check(file: &File) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
-fn read(file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(BYTES_MAX + (CONTROL * WORD) as u64)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn words(bytes: &[u8]) -> Box<[AtomicU64]> {
-    let (words, _) = bytes.as_chunks::<WORD>();
-    let words = words.iter().map(|word| u64::from_ne_bytes(*word));
-    words.map(AtomicU64::new).collect()
+fn read(file: &File) -> io::Result<Box<[AtomicU64]>> {
+    let length = file
+        .metadata()?
+        .len()
+        .min(BYTES_MAX + (CONTROL * WORD) as u64);
+    let count = usize::try_from(length).unwrap_or(0) / WORD;
+    let mut from = BufReader::with_capacity(READ_BYTES, file);
+    let mut word = [0; WORD];
+    let words = (0..count).map(|_| {
+        from.read_exact(&mut word)?;
+        Ok(AtomicU64::new(u64::from_ne_bytes(word)))
+    });
+    words.collect()
 }
 
 /// No entry can be read from it; it may be looked at by hand.
@@ -122,7 +134,8 @@ fn knows<E: Durable>(image: &Image, created: &Created) -> bool {
     image.left(|taken, payload| {
         if taken.found == Found::Entry && !any {
             any = true;
-            known |= E::unpack(created.format, &mut Unpacker::new(payload)).is_some();
+            let unpack = || E::unpack(created.format, &mut Unpacker::new(payload)).is_some();
+            known |= host::call(unpack) == Some(true);
         }
     });
     known || !any
@@ -137,27 +150,39 @@ fn take_over<E: Durable>(
     let id = RunId(Uuid::from_u64_pair(created.run.0, created.run.1));
     let turned_over = last.local_run() != created.local;
     let run = spill.run_of_ring((!turned_over).then_some(id), last.local_run())?;
-    let Some(run) = run else {
+    let Some(mut run) = run else {
         return Ok(());
     };
+    let mut numbers = Numbers::New;
+    if turned_over || run.id == id {
+        if created.boot == boot_id() {
+            numbers = Numbers::Kept;
+        } else {
+            // Some pages may be older than others: what is left is neither complete nor numbered in order.
+            run = spill.begin_ended_run()?;
+        }
+    }
     let mut left = Leftover {
         sequencer: Sequencer::new(run),
         encoder: Encoder::default(),
         records: Vec::new(),
         gone: Vec::new(),
-        numbers: Numbers::New,
+        numbers,
+        spilled: spill.newest_of(last.local_run()),
         format: created.format,
         now_ms: unix_ms(),
     };
-    if turned_over || left.sequencer.run().id == id {
-        let entry = Key::from_raw(image.last_entry());
-        let losses = if entry.local_run() == last.local_run() {
-            last.n() - entry.n()
-        } else {
-            last.n()
-        };
-        left.numbers = Numbers::Kept;
-        left.sequencer.resume(last.n(), losses, image.numbered());
+    match numbers {
+        Numbers::New => left.sequencer.resume(0, 0, image.numbered()),
+        Numbers::Kept => {
+            let entry = Key::from_raw(image.last_entry());
+            let losses = if entry.local_run() == last.local_run() {
+                last.n() - entry.n()
+            } else {
+                last.n()
+            };
+            left.sequencer.resume(last.n(), losses, image.numbered());
+        }
     }
     image.left(|taken, payload| left.take::<E>(taken, payload));
     let entries = left.records.len();
@@ -173,7 +198,8 @@ fn take_over<E: Durable>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Numbers {
     Kept,
-    /// The spill has gone on without this ring: they are new to it.
+    /// They are new to the spill, which has gone on without this ring, or the machine has stopped meanwhile. What the sink was
+    /// being sent may come twice.
     New,
 }
 
@@ -185,14 +211,21 @@ struct Leftover {
     /// Entries with numbers that could not be read, and what was lost before them: for the next entry.
     gone: Vec<Loss>,
     numbers: Numbers,
+    /// The newest entry of the run that the spill has.
+    spilled: Key,
     format: u32,
     now_ms: u64,
 }
 
 impl Leftover {
     fn take<E: Durable>(&mut self, taken: &Taken, payload: &[u8]) {
+        let key = Key::from_raw(taken.number);
+        let is_numbered = key.local_run() == self.spilled.local_run() && key.n() > 0;
+        if is_numbered && key <= self.spilled {
+            return;
+        }
         let encoded = self.encode::<E>(taken, payload);
-        if taken.number != 0 && self.numbers == Numbers::Kept {
+        if is_numbered && self.numbers == Numbers::Kept {
             self.keep_number(taken, encoded);
             return;
         }

@@ -16,6 +16,7 @@ const CREATED: Created = Created {
     run: (7, 8),
     local: 3,
     format: 1,
+    boot: (9, 10),
     // Its positions come round soon.
     base: (1 << 40) - 100,
 };
@@ -260,7 +261,8 @@ fn a_payload_that_imitates_a_record_is_not_taken_for_one() {
         claim.commit();
         let mut torn = image(&ring);
         // The record that they are in is gone.
-        torn[CONTROL + CREATED.base as usize % UNITS * 8] = 0;
+        let unit = usize::try_from(CREATED.base).unwrap() % UNITS;
+        torn[CONTROL + unit * 8] = 0;
         left(torn)
     };
     assert_eq!(forged(CREATED.key ^ 1), []);
@@ -276,7 +278,7 @@ fn a_file_that_is_no_ring_is_told_from_one() {
         FileRing::read(words).map(|(_, created)| created)
     };
     assert_eq!(read(whole.clone()), Ok(CREATED));
-    for word in 0..9 {
+    for word in 0..11 {
         let mut damaged = whole.clone();
         damaged[word] ^= 1 << 17;
         read(damaged).unwrap_err();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::SpillError;
-use crate::event::{Loss, Record, Run, RunEnd, RunId};
+use crate::event::{Key, Loss, Record, Run, RunEnd, RunId};
 
 use super::runs::Known;
 use super::{APPEND_ROWS_MAX, Spill};
@@ -49,6 +49,17 @@ impl Spill {
             }
             _ => self.begin_ended_run().map(Some),
         }
+    }
+
+    /// The newest entry of a run that the spill has, or a place before all of them.
+    pub(crate) fn newest_of(&self, local: u32) -> Key {
+        let known = self.index.runs.get(local);
+        let spilled_n = known.map_or(0, |known| known.spilled_n);
+        Key::new(local, spilled_n).max(if self.newest.local_run() == local {
+            self.newest
+        } else {
+            Key::default()
+        })
     }
 
     /// Appends what the spill does not have yet, and notes the run's end. Both survive the death of the process once this has

@@ -295,7 +295,9 @@ impl Spill {
         if self.watermark.sync() || self.may_unlink_unsynced() {
             self.unlink_delivered();
         }
-        if let Some(ring) = self.ring.take() {
+        if ended.is_ok()
+            && let Some(ring) = self.ring.take()
+        {
             ring.end();
         }
         ended

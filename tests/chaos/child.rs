@@ -28,6 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the backlog may take in the end.
 pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_mins(2);
 
+/// Whether the ring of a publisher is kept in a file: then nothing is missing after a kill.
+pub(crate) fn outlives(publisher: usize) -> bool {
+    publisher == 1
+}
+
 /// What one start of a publisher does.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Task {
@@ -75,7 +80,11 @@ fn the_publisher() {
         .with_ansi(false)
         .init();
     let sink = JetStreamSink::new(nats(&task.urls)).expect("settings that can be used");
-    let drainer = spillring::start(config(&task.spill()), sink).expect("it starts");
+    let mut config = config(&task.spill());
+    if outlives(task.publisher) {
+        config.ring_dir = Some(task.dir.join("ring"));
+    }
+    let drainer = spillring::start_durable(config, sink).expect("it starts");
     let publisher = drainer.publisher();
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -19,6 +19,15 @@ pub(super) struct Account {
     /// Those that the spill keeps, of earlier runs as well.
     pub(super) dead_letters: u64,
     ended: Ended,
+    rest: Rest,
+}
+
+/// Where entries are that neither the sink nor the disk took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Gone,
+    /// In a ring that is kept in a file.
+    InRing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,20 +54,26 @@ pub(super) fn deliver(
             (publisher.stats(), Ended::Died)
         }
     };
+    let (kept, rest) = left(spill_dir);
     Account {
-        dead_letters: dead_letters(spill_dir).max(stats.dead_lettered),
+        dead_letters: kept.max(stats.dead_lettered),
         stats,
         ended,
+        rest,
     }
 }
 
-/// How many the spill keeps, as far as that can be told.
-fn dead_letters(spill_dir: &Path) -> u64 {
+/// How many dead letters the spill keeps, as far as that can be told, and whether a ring keeps entries.
+fn left(spill_dir: &Path) -> (u64, Rest) {
     match spillring::status(spill_dir) {
-        Ok(status) => status.dead_letters,
+        Ok(status) => {
+            let kept = status.ring.is_some_and(|ring| ring.bytes > 0);
+            let rest = if kept { Rest::InRing } else { Rest::Gone };
+            (status.dead_letters, rest)
+        }
         Err(error) => {
             tell!("the dead letters in the spill cannot be counted: {error}");
-            0
+            (0, Rest::Gone)
         }
     }
 }
@@ -97,15 +112,20 @@ impl Account {
     pub(super) fn exit(&self, rejected: u64) -> Exit {
         let stats = &self.stats;
         let in_memory = stats.in_ring + stats.in_memory;
-        if in_memory > 0 {
-            tell!(
-                "{in_memory} entries could be put neither into the sink nor on disk, and are gone"
-            );
+        let (gone, waiting) = match self.rest {
+            Rest::Gone => (in_memory, 0),
+            Rest::InRing => (0, in_memory),
+        };
+        if gone > 0 {
+            tell!("{gone} entries could be put neither into the sink nor on disk, and are gone");
         }
-        if self.ended == Ended::Died || stats.lost.total() + stats.discarded.total() + in_memory > 0
-        {
+        if waiting > 0 {
+            tell!("{waiting} entries wait in the ring: the next run delivers them");
+        }
+        let died = self.ended == Ended::Died && self.rest == Rest::Gone;
+        if died || stats.lost.total() + stats.discarded.total() + gone > 0 {
             Exit::Lost
-        } else if stats.spilled + self.dead_letters + rejected > 0 {
+        } else if stats.spilled + self.dead_letters + rejected + waiting > 0 {
             Exit::Left
         } else {
             Exit::Done
