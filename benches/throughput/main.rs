@@ -1,5 +1,5 @@
 //! The highest rate, publish to acknowledged, that one real nats-server on the same cores takes for a minute with nothing
-//! lost: `cargo bench --bench throughput -- transactions|messages`; without a name both run. `--seconds N`
+//! lost: `cargo bench --bench throughput -- batches|messages`; without a name both run. `--seconds N`
 //! sets how long instead of a minute, `--publishers 1,2` how many publishers; with `--test` each runs for a second.
 //!
 //! A short search comes first, in trials of a sixth of the time: in steps of a quarter up or down from where the last
@@ -51,10 +51,7 @@ fn main() {
     if !room_for(seconds * BYTES_PER_SECOND) {
         return;
     }
-    for (part, stream) in [
-        ("transactions", Stream::Transactions),
-        ("messages", Stream::Messages),
-    ] {
+    for (part, stream) in [("batches", Stream::Batches), ("messages", Stream::Messages)] {
         if !args.wants(part) {
             continue;
         }

@@ -23,7 +23,7 @@ const WARM: usize = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Made by spillring.
-    Transactions,
+    Batches,
     /// As Agent Assembly's gateway makes it: message by message.
     Messages,
 }

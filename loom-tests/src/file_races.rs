@@ -147,18 +147,20 @@ pub fn publish_against_take() {
 
 /// A record that does not fit before the end of the lap goes into the next one, and the drainer follows.
 pub fn round_the_lap() {
-    model(PAIR, || {
-        let ring = ring(4, 9);
+    model(TRIO, || {
+        let ring = ring(8, 9);
         let mut drain = Drain::default();
-        assert!(publish(&ring, 1, 9).is_ok());
-        assert!(publish(&ring, 2, 1).is_ok());
+        for value in 1..=3 {
+            assert!(publish(&ring, value, 9).is_ok(), "there was room");
+        }
+        assert!(publish(&ring, 4, 1).is_ok(), "there was room");
         let mut taken = drain.take(&ring, 2);
         let wide = Arc::clone(&ring);
-        let wide = thread::spawn(move || publish(&wide, 3, 9).is_ok());
+        let wide = thread::spawn(move || publish(&wide, 5, 9).is_ok());
         taken.extend(drain.take(&ring, 1));
         assert!(join(wide), "there was room");
         taken.extend(drain.take(&ring, 9));
-        assert_eq!(taken, [1, 2, 3]);
+        assert_eq!(taken, [1, 2, 3, 4, 5]);
         assert_empty(&ring);
     });
 }
