@@ -101,6 +101,7 @@ fn keys_of_library() -> Result<Vec<String>, Problem> {
     let mut all = Config::new("spill");
     // What is none is not written.
     all.import = Some("buffer.db".into());
+    all.ring_dir = Some("/dev/shm".into());
     all.replay_rate_max = Some(1);
     let all = Table::try_from(all).map_err(Problem::new)?;
     Ok(all.into_iter().map(|(key, _)| key).collect())
