@@ -153,7 +153,7 @@ fn appender() -> Box<dyn Lane> {
     Box::new(Rig {
         receipts: Some(receipts),
         threads: Threads::Named("appender"),
-        _keep: Box::new(guard),
+        keep: Box::new(guard),
         ..Rig::alone("tracing-appender, lossy", Role::Other, sender)
     })
 }
