@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::event::{Position, PreviousRun, RunEnd, RunId};
+use crate::spill::KilledRun;
 use crate::spill::{DeadLetterReason, Keep, Letter};
 
 fn previous(run: &Run) -> Option<(RunId, Option<u64>, RunEnd)> {
@@ -118,6 +119,36 @@ fn a_start_killed_before_it_announced_anything_is_counted_and_no_link() -> Outco
     let next = begun(dir.path())?.1;
     assert_eq!(previous(&next), Some((last.id, None, RunEnd::Killed)));
     assert_eq!(next.killed_starts(), 0);
+    Ok(())
+}
+
+/// What a killed run had delivered without a row is neither damage nor a loss: its ring has told its last number.
+#[test]
+fn a_run_that_has_left_an_empty_ring_has_lost_nothing() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=3))?;
+    drop(spill);
+    let mut spill = open(dir.path())?;
+    let left = spill
+        .run_of_ring(Some(run.id), run.local)?
+        .ok_or("the run")?;
+    spill.take_killed_run(&KilledRun {
+        run: left,
+        records: Vec::new(),
+        last_n: 10,
+        first_n: 11,
+        losses: Vec::new(),
+    })?;
+    assert!(spill.run_of_ring(Some(run.id), run.local)?.is_none());
+    let next = spill.begin()?.run;
+    let killed = (run.id, Some(10), RunEnd::Killed);
+    assert_eq!(previous(&next), Some(killed));
+    spill.append(&records(&next, 1..=1))?;
+    let read = all(&mut spill)?;
+    assert_eq!(numbers(&read), [1, 2, 3, 1]);
+    assert_eq!(read.iter().map(Record::lost_before).sum::<u64>(), 0);
+    assert_eq!(spill.view().corrupt, 0);
     Ok(())
 }
 
