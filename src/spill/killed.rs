@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::error::SpillError;
 use crate::event::{Key, Loss, Record, Run, RunEnd, RunId};
 
-use super::row::ACCOUNTED;
 use super::runs::Known;
 use super::{APPEND_ROWS_MAX, Spill};
 
@@ -68,13 +67,6 @@ impl Spill {
     pub(crate) fn take_killed_run(&mut self, left: &KilledRun) -> Result<(), SpillError> {
         for some in left.records.chunks(APPEND_ROWS_MAX) {
             self.append(some)?;
-        }
-        // What has left the ring and stands in no row was delivered.
-        let local = left.run.local;
-        let next = self.newest.after(1).max(Key::new(local, 1));
-        let first = Key::new(local, left.first_n);
-        if next.local_run() == local && next < first {
-            (self.index.absent).cover(next, next.distance(first), ACCOUNTED);
         }
         let (last_n, first_n) = (left.last_n, left.first_n);
         self.end_run(

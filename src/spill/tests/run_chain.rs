@@ -144,6 +144,9 @@ fn a_run_that_has_left_an_empty_ring_has_lost_nothing() -> Outcome {
     let next = spill.begin()?.run;
     let killed = (run.id, Some(10), RunEnd::Killed);
     assert_eq!(previous(&next), Some(killed));
+    let read = all_patiently(&mut spill)?;
+    assert_eq!(numbers(&read.records), [1, 2, 3]);
+    assert_eq!((read.orphans, read.trailing), (vec![], vec![]));
     spill.append(&records(&next, 1..=1))?;
     let read = all(&mut spill)?;
     assert_eq!(numbers(&read), [1, 2, 3, 1]);
