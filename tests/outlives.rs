@@ -235,7 +235,7 @@ fn overflow(before: &[u8; 1_024]) -> u8 {
 /// Everything goes to a sink that is up.
 fn deliver(place: &Place) {
     let drainer = spillring::start_durable::<Mark>(place.config(), place.sink("up")).unwrap();
-    let stats = drainer.shutdown(LIMIT).wait(LIMIT * 2).unwrap();
+    let stats = drainer.shutdown(LIMIT * 10).wait(LIMIT * 11).unwrap();
     assert_eq!(stats.entered(), stats.delivered, "{stats:#?}");
 }
 
