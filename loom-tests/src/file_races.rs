@@ -206,7 +206,7 @@ pub fn close_against_publish() {
     });
 }
 
-/// Who loses an entry and then publishes one tells the loss with it.
+/// A thread that loses an entry and then publishes one announces the loss with it.
 pub fn loss_told_by_its_thread() {
     model(PAIR, || {
         let ring = ring(1, 9);
@@ -221,10 +221,10 @@ pub fn loss_told_by_its_thread() {
         });
         let mut drain = Drain::default();
         drain.take(&ring, 1);
-        let told = join(publisher);
+        let announced = join(publisher);
         let taken = ring.take(drain.next, &mut Vec::new());
-        if told {
-            assert_eq!(taken.map(|taken| taken.lost), Some(1), "loss not told");
+        if announced {
+            assert_eq!(taken.map(|taken| taken.lost), Some(1), "a loss that its thread knew is not announced");
         }
     });
 }

@@ -46,8 +46,8 @@ impl Mapping {
     #[must_use]
     #[inline]
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping begins at a page, has so many words, and lives as long as `self`. Any bytes are a valid word,
-        // and whoever else changes them does so as if they were atomic.
+        // SAFETY: the mapping is page-aligned, has this many words, and lives as long as `self`. Any bytes are a valid word.
+        // Other processes may write to it only with atomic stores of whole words.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }

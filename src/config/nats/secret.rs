@@ -105,7 +105,7 @@ impl NatsUrl {
         urls.iter().map(whole).collect()
     }
 
-    /// The servers that these name, each of which may be several. What names none becomes one without a host, to be refused.
+    /// Splits each list of servers. An empty list becomes a URL without a host, which validation then refuses.
     pub(in crate::config) fn each(urls: &[Self]) -> Vec<Self> {
         let each = |url: &Self| match Self::list(&url.0) {
             none if none.is_empty() => vec![Self("nats://".to_owned())],

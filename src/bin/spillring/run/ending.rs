@@ -63,7 +63,7 @@ pub(super) fn deliver(
     }
 }
 
-/// How many dead letters the spill keeps, as far as that can be told, and whether a ring keeps entries.
+/// The number of dead letters in the spill, 0 if it cannot be read, and whether a ring keeps entries.
 fn left(spill_dir: &Path) -> (u64, Rest) {
     match spillring::status(spill_dir) {
         Ok(status) => {
@@ -117,7 +117,7 @@ impl Account {
             Rest::InRing => (0, in_memory),
         };
         if gone > 0 {
-            tell!("{gone} entries could be put neither into the sink nor on disk, and are gone");
+            tell!("{gone} entries are lost: neither the sink nor the disk took them");
         }
         if waiting > 0 {
             tell!("{waiting} entries wait in the ring: the next run delivers them");
