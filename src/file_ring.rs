@@ -28,7 +28,7 @@
 //!
 //! **Numbers.** Before an entry leaves the drainer's hands its number is stored in its record, and in a control word. Whoever
 //! [reads the file](recovery) after a kill gives the same number to the same entry: what the sink or the spill has already is
-//! recognised.
+//! recognised. What a store finds stored before it is there after a kill as well (`NOTE`).
 //!
 //! The key is random and in no payload, so no payload can be mistaken for a record.
 
@@ -258,9 +258,8 @@ impl<W: Words> FileRing<W> {
     /// of the ring's losses have numbers by then.
     pub(crate) fn number_entry(&self, taken: &Taken, number: u64, before: u64, numbered: u64) {
         self.stamp(taken, number, before);
-        self.word(NUMBERED).store(numbered, order::COUNT);
-        self.word(LAST_ENTRY).store(number, order::COUNT);
-        self.word(LAST).store(number, order::COUNT);
+        self.word(LAST_ENTRY).store(number, order::NOTE);
+        self.number_losses(number, numbered);
     }
 
     /// Stores the number under which an entry is lost that could not be encoded.
@@ -269,16 +268,17 @@ impl<W: Words> FileRing<W> {
         self.number_losses(number, numbered);
     }
 
-    /// Stores the last number that a loss was given, and how many of the ring's losses have numbers.
+    /// Stores the last number that was given, and how many of the ring's losses have numbers. After a kill between the two,
+    /// losses with no record after them count twice: better than not at all.
     pub(crate) fn number_losses(&self, last: u64, numbered: u64) {
-        self.word(NUMBERED).store(numbered, order::COUNT);
-        self.word(LAST).store(last, order::COUNT);
+        self.word(LAST).store(last, order::NOTE);
+        self.word(NUMBERED).store(numbered, order::NOTE);
     }
 
     fn stamp(&self, taken: &Taken, number: u64, before: u64) {
         let record = self.record(taken.position);
-        record[BEFORE].store(before, order::COUNT);
-        record[NUMBER].store(number, order::COUNT);
+        record[BEFORE].store(before, order::NOTE);
+        record[NUMBER].store(number, order::NOTE);
     }
 
     /// So many records were taken.

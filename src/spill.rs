@@ -123,7 +123,7 @@ pub(crate) struct Spill {
     /// Of the entries after what is delivered.
     entries: u64,
     bytes: u64,
-    /// When the newest of them was popped, as of the start.
+    /// When the newest of them was popped, as of the start, or came to the spill since.
     inherited_until_ms: Option<u64>,
     /// The oldest of them, and when it was popped.
     oldest: Option<(Key, u64)>,
@@ -262,18 +262,22 @@ impl Spill {
         self.index.taken += known;
     }
 
-    /// The sink has everything up to this key. Answers how many entries of the spill that were.
-    pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<u64, SpillError> {
-        let (entries, bytes) = match counted {
-            Counted::Known { entries, bytes } => (entries, bytes),
-            Counted::Unknown => {
-                let (found, bytes) = self.count_through(through)?;
-                // What the sink has and a power cut has taken from the files is found by no reading.
-                let left = self.entries.saturating_sub(found);
-                let possible = self.numbers_after(through).unwrap_or(left);
-                (found + left.saturating_sub(possible), bytes)
-            }
+    /// The sink has everything up to this key. What must be counted is settled in parts: a part is one segment at the most, so
+    /// that nobody waits for long.
+    pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<Settled, SpillError> {
+        let settled = match counted {
+            Counted::Known { entries, bytes } => Settled {
+                through,
+                entries,
+                bytes,
+            },
+            Counted::Unknown => self.count_through(through)?,
         };
+        let Settled {
+            through,
+            entries,
+            bytes,
+        } = settled;
         let known = entries.min(self.entries);
         self.surplus += entries - known;
         self.entries -= known;
@@ -292,7 +296,7 @@ impl Spill {
             self.bytes = 0;
         }
         self.write_watermark();
-        Ok(entries)
+        Ok(settled)
     }
 
     /// What to do with what an error says of the disk.

@@ -50,6 +50,8 @@ pub(crate) mod order {
     pub(crate) const FILL: Ordering = Ordering::Release;
     /// The drainer looking at a stamp. Partner of [`FILL`].
     pub(crate) const FILLED: Ordering = Ordering::Acquire;
+    /// The drainer storing a number in a file. Its partner reads the file after a kill.
+    pub(crate) const NOTE: Ordering = Ordering::Release;
     /// The gate and counters: only the value matters.
     pub(crate) const COUNT: Ordering = Ordering::Relaxed;
 }

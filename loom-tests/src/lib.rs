@@ -55,6 +55,7 @@ macro_rules! build {
                     pub(crate) const TAKE: Ordering = $take;
                     pub(crate) const FILL: Ordering = $fill;
                     pub(crate) const FILLED: Ordering = order::FILLED;
+                    pub(crate) const NOTE: Ordering = order::NOTE;
                     pub(crate) const COUNT: Ordering = order::COUNT;
                 }
             }

@@ -37,8 +37,8 @@ impl Drainer {
                 disk.writing_works();
                 self.requests.progress();
             }
-            (Sent::Settle, Done::Settled { entries }) => {
-                let more = self.disk.settlement.done(entries);
+            (Sent::Settle, Done::Settled(settled)) => {
+                let more = self.disk.settlement.done(settled);
                 self.counts.delivered += more;
                 self.counts.replayed += more;
                 self.disk.upkeep.works();

@@ -12,7 +12,9 @@ use crate::error::SpillError;
 use crate::event::Record;
 use crate::host::log;
 use crate::policy::{End, Hand, OrderUnderWay};
-use crate::spill::{Done, Evictable, Letter, Order, Outcome, Retelling, Room, SpillWorker, View};
+use crate::spill::{
+    Done, Evictable, Letter, Order, Outcome, Retelling, Room, Settled, SpillWorker, View,
+};
 use crate::worker::Collected;
 
 #[derive(Debug)]
@@ -233,7 +235,7 @@ impl DiskSide {
 /// What comes of an order that no thread carries out: what a publisher without a spill may go on without succeeds.
 fn without_thread(order: &Order) -> Result<Done, SpillError> {
     match order {
-        Order::Settle { .. } => Ok(Done::Settled { entries: 0 }),
+        Order::Settle { through, .. } => Ok(Done::Settled(Settled::nothing(*through))),
         Order::DeadLetter(_) => Ok(Done::DeadLettered),
         Order::OpenRuns(local) => Ok(Done::RunsOpened(*local)),
         Order::Check => Ok(Done::Checked),

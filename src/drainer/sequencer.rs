@@ -49,12 +49,12 @@ impl Sequencer {
         .join(&mut self.carried);
     }
 
-    /// An entry of the run has this number, and announces losses up to the ring's count `lost`.
+    /// An entry of the run has this number, and the ring's losses up to its count `lost` have theirs before it.
     pub(crate) fn has_reached(&mut self, n: u64, lost: u64) {
+        self.numbered.queue_full = self.numbered.queue_full.max(lost);
         if n > self.last_n {
             self.last_n = n;
             self.carried.clear();
-            self.numbered.queue_full = self.numbered.queue_full.max(lost);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::pipeline::Tally;
 use crate::event::Key;
-use crate::spill::{Counted, Order, View};
+use crate::spill::{Counted, Order, Settled, View};
 
 /// Entries that the spill still counts and the sink has.
 #[derive(Debug, Default)]
@@ -17,8 +17,15 @@ pub(super) struct Settlement {
     counting: Counting,
     /// Since when the spill lacks something.
     since: Option<Instant>,
-    /// What the order under way is about.
-    sent: Option<(Key, Tally)>,
+    sent: Option<Sent>,
+}
+
+/// What the order under way is about.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    through: Key,
+    unsettled: Tally,
+    counting: Counting,
 }
 
 /// Who knows how many entries a settlement is about.
@@ -68,32 +75,48 @@ impl Settlement {
     }
 
     pub(super) fn order(&mut self, through: Key) -> Order {
-        self.sent = Some((through, self.unsettled));
+        let sent = Sent {
+            through,
+            unsettled: self.unsettled,
+            counting: std::mem::take(&mut self.counting),
+        };
+        self.sent = Some(sent);
         let Tally { entries, bytes } = self.unsettled;
-        let entries = match self.counting {
+        let entries = match sent.counting {
             Counting::Ours => Counted::Known { entries, bytes },
             Counting::TheSpills => Counted::Unknown,
         };
         Order::Settle { through, entries }
     }
 
-    /// The spill has settled so many entries. Answers how many of them never were in memory.
-    pub(super) fn done(&mut self, entries: u64) -> u64 {
-        let Some((through, sent)) = self.sent.take() else {
+    /// The spill has settled so much, perhaps a part. Answers how many entries of it never were in memory.
+    pub(super) fn done(&mut self, settled: Settled) -> u64 {
+        let Some(sent) = self.sent.take() else {
             return 0;
         };
-        self.known = self.known.max(Some(through));
+        self.known = self.known.max(Some(settled.through));
         self.since = None;
-        self.unsettled.entries -= sent.entries;
-        self.unsettled.bytes -= sent.bytes;
-        match std::mem::take(&mut self.counting) {
+        let mut ours = sent.unsettled;
+        if settled.through < sent.through {
+            // Which of them were in memory shows once all are settled: the sums are right meanwhile.
+            ours.entries = ours.entries.min(settled.entries);
+            ours.bytes = ours.bytes.min(settled.bytes);
+            self.counting = sent.counting;
+        }
+        self.unsettled.entries -= ours.entries;
+        self.unsettled.bytes -= ours.bytes;
+        match sent.counting {
             Counting::Ours => 0,
-            Counting::TheSpills => entries.saturating_sub(sent.entries),
+            Counting::TheSpills => settled.entries.saturating_sub(ours.entries),
         }
     }
 
     pub(super) fn failed(&mut self) {
-        self.sent = None;
+        if let Some(sent) = self.sent.take()
+            && sent.counting == Counting::TheSpills
+        {
+            self.counting = sent.counting;
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{BYTES_MAX, WORD, because, boot_id, lock, options, path_of};
 use crate::drainer::{Encoded, Encoder, Sequencer};
 use crate::durable::{Durable, Unpacker};
-use crate::error::{RingError, StartError};
+use crate::error::{RingError, SpillError, StartError};
 use crate::event::{Key, Loss, LossReason, Record, RunId, unix_ms};
 use crate::file_ring::{CONTROL, Created, FileRing, Found, Taken};
 use crate::host::{self, log};
@@ -45,7 +45,9 @@ pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), S
     if !is_unmade(&file, &words) {
         match FileRing::read(words) {
             Ok((image, created)) if knows::<E>(&image, &created) => {
-                take_over::<E>(&image, &created, spill)?;
+                if let Some(left) = left_of_run::<E>(&image, &created, spill)? {
+                    take_over(&left, spill)?;
+                }
             }
             Ok(_) => {
                 let why = "its entries are in a format that is not known";
@@ -141,17 +143,27 @@ fn knows<E: Durable>(image: &Image, created: &Created) -> bool {
     known || !any
 }
 
-fn take_over<E: Durable>(
+fn take_over(left: &KilledRun, spill: &mut Spill) -> Result<(), SpillError> {
+    spill.take_killed_run(left)?;
+    let entries = left.records.len();
+    if entries > 0 {
+        log::warning!(entries, run = %left.run.id, "the last process was killed: what was in its ring is in the spill now");
+    }
+    Ok(())
+}
+
+/// What the spill does not have of the run, or `None` if it was taken over already.
+fn left_of_run<E: Durable>(
     image: &Image,
     created: &Created,
     spill: &mut Spill,
-) -> Result<(), StartError> {
+) -> Result<Option<KilledRun>, SpillError> {
     let last = Key::from_raw(image.last().max(image.last_entry()));
     let id = RunId(Uuid::from_u64_pair(created.run.0, created.run.1));
     let turned_over = last.local_run() != created.local;
     let run = spill.run_of_ring((!turned_over).then_some(id), last.local_run())?;
     let Some(mut run) = run else {
-        return Ok(());
+        return Ok(None);
     };
     let mut numbers = Numbers::New;
     if turned_over || run.id == id {
@@ -185,13 +197,7 @@ fn take_over<E: Durable>(
         }
     }
     image.left(|taken, payload| left.take::<E>(taken, payload));
-    let entries = left.records.len();
-    let run = left.finish(image.losses());
-    spill.take_killed_run(&run)?;
-    if entries > 0 {
-        log::warning!(entries, run = %run.run.id, "the last process was killed: what was in its ring is in the spill now");
-    }
-    Ok(())
+    Ok(Some(left.finish(image.losses())))
 }
 
 /// Whether entries keep the numbers that they were given.
@@ -222,6 +228,10 @@ impl Leftover {
         let key = Key::from_raw(taken.number);
         let is_numbered = key.local_run() == self.spilled.local_run() && key.n() > 0;
         if is_numbered && key <= self.spilled {
+            if self.numbers == Numbers::Kept {
+                // What follows without a number has the same one as when a start before this one took it over.
+                self.sequencer.has_reached(key.n(), taken.lost);
+            }
             return;
         }
         let encoded = self.encode::<E>(taken, payload);
@@ -254,8 +264,12 @@ impl Leftover {
         let n = Key::from_raw(taken.number).n();
         if taken.is_lost() {
             // If the process was killed before it had noted that, nobody has counted it.
-            let new = n.saturating_sub(self.sequencer.last_n());
-            self.sequencer.lose(new, LossReason::EncodeError);
+            if n > self.sequencer.last_n() {
+                self.number_losses(taken.lost);
+                let new = n.saturating_sub(self.sequencer.last_n());
+                self.sequencer.lose(new, LossReason::EncodeError);
+            }
+            self.sequencer.has_reached(n, taken.lost);
             return;
         }
         let loss = |count, reason| Loss { count, reason };
@@ -301,3 +315,6 @@ impl Leftover {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use crate::event::{Loss, LossReason};
 use crate::sink_worker::{SinkOrder, SinkOutcome};
-use crate::spill::{Done, Keep, Order, Outcome, Spill};
+use crate::spill::{Done, Keep, Order, Outcome, Settled, Spill};
 
 /// A promise that is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,9 @@ impl Break {
                 }
                 Ok(Order::Append(records.into()))
             }
-            (Self::SkipSettle, Order::Settle { .. }) => answer(Done::Settled { entries: 0 }),
+            (Self::SkipSettle, Order::Settle { through, .. }) => {
+                answer(Done::Settled(Settled::nothing(through)))
+            }
             (Self::SettleTooFar, Order::Settle { through, entries }) => Ok(Order::Settle {
                 through: through.after(1),
                 entries,

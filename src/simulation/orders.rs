@@ -78,7 +78,7 @@ impl World {
     pub(super) fn carry_out(&mut self, life: &mut Life, order: Order) -> Result<Outcome, String> {
         let now = self.base + self.now;
         let said = describe(&order);
-        let seen = Seen::of(&order);
+        let mut seen = Seen::of(&order);
         let faults = self.disk.faults();
         let embellished = self.broken.and_then(|broken| broken.embellishes(&order));
         let changed = match self.broken {
@@ -102,7 +102,12 @@ impl World {
                 )
             }
             Ok(Done::Appended { entries, .. }) => format!("{entries} new"),
-            Ok(Done::Settled { entries }) => format!("{entries} entries"),
+            Ok(Done::Settled(settled)) => {
+                if let Seen::Settle(through) = &mut seen {
+                    *through = settled.through.min(*through);
+                }
+                format!("{} entries", settled.entries)
+            }
             Ok(Done::Evicted { entries }) => {
                 self.excuses.evicted += entries;
                 format!("{entries} evicted")

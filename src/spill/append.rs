@@ -1,7 +1,7 @@
 //! Writing to the backlog.
 
 use crate::error::SpillError;
-use crate::event::{Key, Record};
+use crate::event::{Key, Record, unix_ms};
 use crate::host::log;
 
 use super::Spill;
@@ -89,6 +89,7 @@ impl Spill {
         self.entries += added.entries;
         self.bytes += added.bytes;
         self.newest = self.newest.max(last);
+        self.inherited_until_ms = self.inherited_until_ms.max(Some(unix_ms()));
         if self.oldest.is_none() {
             self.oldest = Some((first.key(), first.popped_ms));
         }

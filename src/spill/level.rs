@@ -10,6 +10,7 @@ use super::Spill;
 use super::absent::Absent;
 use super::chunk::was_never_made;
 use super::index::PATIENCE;
+use super::orders::Settled;
 use super::reader::Reader;
 use super::row::{Content, Found, columns, int, uint};
 use super::schema::{self, database_error};
@@ -121,25 +122,33 @@ impl Spill {
         }
     }
 
-    /// Counts the entries after what is delivered and up to a key, and their bytes. What cannot be read for long counts as
-    /// nothing.
-    pub(super) fn count_through(&mut self, through: Key) -> Result<(u64, u64), SpillError> {
+    /// Counts the entries after what is delivered and up to a key, or to the end of the first segment that has any. What cannot
+    /// be read for long counts as nothing.
+    pub(super) fn count_through(&mut self, through: Key) -> Result<Settled, SpillError> {
         let from = self.delivered.unwrap_or_default();
         if through >= self.newest {
-            return Ok((self.entries, self.bytes));
+            return Ok(Settled {
+                through,
+                entries: self.entries,
+                bytes: self.bytes,
+            });
         }
         let since = *self.uncounted_since.get_or_insert(self.now);
-        let (mut entries, mut bytes) = (0, 0);
-        for segment in self.segments.iter() {
-            let end = self.segments.end_of(segment);
-            let end = end.map_or(through.after(1), |end| end.min(through.after(1)));
-            if end <= from.after(1) || segment.first > through {
-                continue;
-            }
-            match self.count_in(segment, from, end) {
+        let mut ends = self
+            .segments
+            .iter()
+            .map(|segment| self.segments.end_of(segment));
+        let end = ends.find(|end| end.is_none_or(|end| end > from.after(1)));
+        let end = end.flatten();
+        let mut part = Settled::nothing(end.map_or(through, |end| end.before().min(through)));
+        // More than one if they were adopted.
+        let those =
+            |segment: &&Segment| segment.first <= through && self.segments.end_of(segment) == end;
+        for segment in self.segments.iter().filter(those) {
+            match self.count_in(segment, from, part.through.after(1)) {
                 Ok(count) => {
-                    entries += count.entries;
-                    bytes += count.bytes;
+                    part.entries += count.entries;
+                    part.bytes += count.bytes;
                 }
                 Err(error) if self.now < since + PATIENCE => {
                     return Err(database_error("read")(error));
@@ -148,12 +157,16 @@ impl Spill {
             }
         }
         self.uncounted_since = None;
-        Ok((entries, bytes))
+        // What the sink has and a power cut has taken from the files is found by no reading.
+        let left = self.entries.saturating_sub(part.entries);
+        let possible = self.numbers_after(part.through).unwrap_or(left);
+        part.entries += left.saturating_sub(possible);
+        Ok(part)
     }
 
     /// How many entries there can be at most after this key, of its run: no more than there are numbers. `None` if others may
     /// come after them.
-    pub(super) fn numbers_after(&self, key: Key) -> Option<u64> {
+    fn numbers_after(&self, key: Key) -> Option<u64> {
         if key.local_run() != self.newest.local_run() {
             return None;
         }

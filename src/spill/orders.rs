@@ -137,10 +137,7 @@ pub(crate) enum Done {
         took: Duration,
     },
     Read(Reading),
-    /// So many entries of the spill were settled.
-    Settled {
-        entries: u64,
-    },
+    Settled(Settled),
     DeadLettered,
     /// So many; 0 if none may be.
     Evicted {
@@ -153,6 +150,26 @@ pub(crate) enum Done {
     TurnedOver(Arc<Run>),
     Ticked,
     Ended,
+}
+
+/// So much of a settlement was carried out: all of it, or some that the spill could count at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) through: Key,
+    /// Entries that the spill no longer counts, and their [`Record::size`].
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Settled {
+    /// Of a spill that held nothing.
+    pub(crate) fn nothing(through: Key) -> Self {
+        Self {
+            through,
+            entries: 0,
+            bytes: 0,
+        }
+    }
 }
 
 /// Some of the backlog.
@@ -176,7 +193,7 @@ pub(crate) struct View {
     pub(crate) bytes_max: u64,
     /// When the oldest entry was popped from the ring, in milliseconds since 1970.
     pub(crate) oldest_popped_ms: Option<u64>,
-    /// The same of the newest, as of the start.
+    /// The same of the newest as of the start, or when the last one came to the spill since.
     pub(crate) inherited_until_ms: Option<u64>,
     /// Entries found damaged or missing since the start.
     pub(crate) corrupt: u64,

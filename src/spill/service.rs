@@ -11,7 +11,9 @@ use crate::status::write_status;
 use crate::worker::Desk;
 
 use super::directory::{free_bytes, has_room};
-use super::orders::{Counted, Done, Keep, Letter, Order, Outcome, Reading, Retelling, Room};
+use super::orders::{
+    Counted, Done, Keep, Letter, Order, Outcome, Reading, Retelling, Room, Settled,
+};
 use super::row::{ACCOUNTED, kind};
 use super::segments::{Origin, Segment};
 use super::{Spill, adopt, imports, io_error, letters, schema};
@@ -58,8 +60,7 @@ impl Spill {
             } => Done::Read(self.read(after, entries_max, bytes_max)?),
             Order::Settle { through, entries } => {
                 self.note_heard(through, entries);
-                let entries = self.settle(through, entries)?;
-                Done::Settled { entries }
+                Done::Settled(self.settle(through, entries)?)
             }
             Order::DeadLetter(letters) => {
                 self.dead_letter(&letters)?;
@@ -331,7 +332,7 @@ fn without_spill(order: &Order) -> Result<Done, SpillError> {
             through: *after,
             ..Reading::default()
         }),
-        Order::Settle { .. } => Done::Settled { entries: 0 },
+        Order::Settle { through, .. } => Done::Settled(Settled::nothing(*through)),
         Order::DeadLetter(_) => Done::DeadLettered,
         Order::OpenRuns(local) => Done::RunsOpened(*local),
         Order::Retell(_) => Done::Retold,

@@ -129,9 +129,16 @@ fn all_patiently(spill: &mut Spill) -> Result<Reading, SpillError> {
     read_after(spill, None)
 }
 
-/// Everything up to the newest entry is delivered.
+/// Everything up to this entry is delivered. Answers how many the spill has counted.
 fn settle(spill: &mut Spill, through: Key) -> Result<u64, SpillError> {
-    spill.settle(through, Counted::Unknown)
+    let mut entries = 0;
+    loop {
+        let settled = spill.settle(through, Counted::Unknown)?;
+        entries += settled.entries;
+        if settled.through == through {
+            return Ok(entries);
+        }
+    }
 }
 
 fn status() -> Box<Status> {

@@ -22,6 +22,16 @@ fn view(entries: u64, newest: u64) -> View {
     view
 }
 
+/// Up to this number, so many entries.
+fn settled(n: u64, entries: u64) -> Settled {
+    let Tally { entries, bytes } = tally(entries);
+    Settled {
+        through: key(n),
+        entries,
+        bytes,
+    }
+}
+
 fn counted(order: Order) -> Counted {
     match order {
         Order::Settle { entries, .. } => entries,
@@ -53,7 +63,7 @@ fn what_was_delivered_is_due_until_it_is_settled() {
     assert_eq!(counted(settlement.order(key(4))), known);
     // More is delivered meanwhile.
     settlement.add(tally(2));
-    assert_eq!(settlement.done(4), 0);
+    assert_eq!(settlement.done(settled(4, 4)), 0);
     assert_eq!(settlement.unsettled(), tally(2));
     assert_eq!(settlement.due(Some(key(4)), &view(5, 9), later), None);
     assert_eq!(
@@ -80,8 +90,40 @@ fn what_never_was_in_memory_is_counted_by_the_spill() {
     settlement.add(tally(4));
     settlement.add_unknown();
     assert_eq!(counted(settlement.order(key(10))), Counted::Unknown);
-    assert_eq!(settlement.done(10), 6);
+    assert_eq!(settlement.done(settled(10, 10)), 6);
     assert_eq!(settlement.unsettled(), Tally::default());
+}
+
+/// As above, in parts: what is delivered and what is spilled add up after each. Another answer of the sink comes meanwhile.
+#[test]
+fn what_the_spill_counts_in_parts_is_due_until_the_last() {
+    let mut settlement = Settlement::default();
+    let now = Instant::now();
+    settlement.add(tally(4));
+    settlement.add_unknown();
+    settlement.order(key(10));
+    assert_eq!(settlement.done(settled(3, 3)), 0);
+    assert_eq!(settlement.unsettled(), tally(1));
+    assert_eq!(settlement.due(Some(key(10)), &view(7, 20), now), Some(now));
+    assert_eq!(counted(settlement.order(key(10))), Counted::Unknown);
+    assert_eq!(settlement.done(settled(8, 5)), 4);
+    assert_eq!(settlement.unsettled(), Tally::default());
+    settlement.order(key(10));
+    settlement.add(tally(2));
+    settlement.add_unknown();
+    assert_eq!(settlement.done(settled(10, 2)), 2);
+    assert_eq!(settlement.unsettled(), tally(2));
+    assert_eq!(counted(settlement.order(key(15))), Counted::Unknown);
+    settlement.failed();
+    assert_eq!(counted(settlement.order(key(15))), Counted::Unknown);
+    assert_eq!(settlement.done(settled(15, 5)), 3);
+    assert_eq!(settlement.due(Some(key(15)), &view(5, 20), now), None);
+    settlement.add(tally(1));
+    let known = Counted::Known {
+        entries: 1,
+        bytes: 10,
+    };
+    assert_eq!(counted(settlement.order(key(16))), known);
 }
 
 /// It may have left rows, which the next start must not deliver again.
@@ -93,7 +135,7 @@ fn after_a_failed_append_one_settlement_goes() {
     let empty = View::default();
     assert_eq!(settlement.due(Some(key(4)), &empty, now), Some(now));
     settlement.order(key(5));
-    settlement.done(0);
+    settlement.done(settled(5, 0));
     assert_eq!(settlement.due(Some(key(6)), &empty, now), None);
 }
 

@@ -129,7 +129,7 @@ impl World {
     }
 
     fn deliver(&mut self, through: Key, counted: Counted) -> Outcome {
-        self.spill.settle(through, counted)?;
+        while self.spill.settle(through, counted)?.through < through {}
         self.delivered = self.delivered.max(through);
         self.model.retain(|&key, _| key > through);
         Ok(())

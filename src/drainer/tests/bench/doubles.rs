@@ -9,7 +9,7 @@ use crate::error::{SinkError, SpillError};
 use crate::event::{Batch, Key, Loss, LossReason, PublisherId, Record};
 use crate::sink::Delivery;
 use crate::sink_worker::{SinkOrder, SinkOutcome};
-use crate::spill::{Counted, Done, Keep, Order, Outcome, Reading, Room};
+use crate::spill::{Counted, Done, Keep, Order, Outcome, Reading, Room, Settled};
 
 impl Bench {
     pub(super) fn serve_sink(&mut self) {
@@ -95,7 +95,11 @@ impl Bench {
                     assert_eq!(gone, entries, "memory counts right");
                 }
                 self.settled = Some(through);
-                Done::Settled { entries: gone }
+                Done::Settled(Settled {
+                    through,
+                    entries: gone,
+                    bytes: 0,
+                })
             }
             Order::DeadLetter(letters) => {
                 for letter in letters {

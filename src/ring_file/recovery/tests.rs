@@ -1,0 +1,195 @@
+//! A drainer that is killed between any two of its stores, and a start that is killed while it takes over what is left.
+
+use std::error::Error;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::*;
+use crate::SpillDurability;
+use crate::durable::{Pack, Packer};
+use crate::error::EncodeError;
+use crate::event::{Event, PreviousRun, Run, RunEnd};
+use crate::ring_file::RingFile;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+const ENTRIES: u64 = 6;
+/// One that cannot be unpacked: its number is a loss.
+const NO_ENTRY: u64 = 3;
+/// So many are refused for want of room before each of these, the last of them after all entries.
+const LOST_BEFORE: [u64; 3] = [2, NO_ENTRY, ENTRIES];
+const LOST: u64 = 3;
+/// Words of the file, in the order in which the drainer stores them once the record has its number.
+const STORES: [u64; 3] = [41, 40, NUMBERED];
+const NUMBERED: u64 = 42;
+
+#[derive(Debug)]
+struct Number(u64);
+
+impl Event for Number {
+    fn subject(&self) -> String {
+        "a.number".to_owned()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(self.0.to_string().as_bytes());
+        Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+impl Pack for Number {
+    fn packed_words(&self) -> usize {
+        1
+    }
+
+    fn pack(&self, out: &mut Packer<'_>) {
+        out.put_u64(self.0);
+    }
+}
+
+impl Durable for Number {
+    const FORMAT: u32 = 1;
+
+    fn unpack(_: u32, from: &mut Unpacker<'_>) -> Option<Self> {
+        from.u64().filter(|&number| number != NO_ENTRY).map(Self)
+    }
+}
+
+/// Where a drainer is killed.
+#[derive(Debug, Clone, Copy)]
+struct Kill {
+    /// It has given numbers to so many entries; to one more: to the losses after them as well.
+    numbered: u64,
+    /// Of the stores after that of the last number so many were made.
+    stores: usize,
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    run: Arc<Run>,
+}
+
+impl Bench {
+    fn new() -> Result<Self, Box<dyn Error>> {
+        let dir = tempfile::tempdir()?;
+        let run = open_spill(dir.path())?.begin()?.run;
+        Ok(Self { dir, run })
+    }
+
+    fn path(&self) -> PathBuf {
+        path_of(self.dir.path(), self.run.publisher())
+    }
+
+    /// Publishes, and takes some as the drainer does, until it is killed.
+    fn leave_ring(&self, kill: Kill) -> Outcome {
+        let made = RingFile::create(self.dir.path(), &self.run, Number::FORMAT, 1 << 16, 100)?;
+        let ring = made.ring();
+        for number in 0..=ENTRIES {
+            if LOST_BEFORE.contains(&number) {
+                (0..LOST).for_each(|_| ring.lose());
+            }
+            if number == ENTRIES {
+                break;
+            }
+            let mut claim = ring.claim(1).map_err(|_| "no room")?;
+            claim.put(number);
+            claim.commit();
+        }
+        let mut sequencer = Sequencer::new(Arc::clone(&self.run));
+        let (mut next, mut payload) = (ring.tail(), Vec::new());
+        let mut before = [0; STORES.len()];
+        for _ in 0..kill.numbered {
+            before = self.stored()?;
+            let Some(taken) = ring.take(next, &mut payload) else {
+                sequencer.number_losses(ring.losses(), Lost::default);
+                ring.number_losses(sequencer.last_key().raw(), sequencer.numbered());
+                break;
+            };
+            next = taken.next;
+            sequencer.number_losses(taken.lost, Lost::default);
+            let encoded = Encoder::default().unpack_and_encode::<Number>(1, &payload);
+            let record = sequencer.number(encoded, 0, Instant::now());
+            let (last, numbered) = (sequencer.last_key().raw(), sequencer.numbered());
+            match &record {
+                Some(record) => ring.number_entry(&taken, last, record.lost_before(), numbered),
+                None => ring.number_loss(&taken, last, numbered),
+            }
+        }
+        let file = options().open(self.path())?;
+        for (at, word) in STORES.iter().zip(before).skip(kill.stores) {
+            file.write_all_at(&word.to_ne_bytes(), at * WORD as u64)?;
+        }
+        Ok(())
+    }
+
+    fn stored(&self) -> io::Result<[u64; STORES.len()]> {
+        let words = fs::read(self.path())?;
+        let (words, _) = words.as_chunks::<WORD>();
+        Ok(STORES
+            .map(|at| words[usize::try_from(at).unwrap_or(0)])
+            .map(u64::from_ne_bytes))
+    }
+
+    /// Killed when so many of what is left are in the spill.
+    fn begin_take_over(&self, records: usize) -> Outcome {
+        let mut spill = open_spill(self.dir.path())?;
+        let file = options().open(self.path())?;
+        let (image, created) = FileRing::read(read(&file)?)?;
+        let left = left_of_run::<Number>(&image, &created, &mut spill)?.ok_or("the run")?;
+        spill.append(&left.records[..records.min(left.records.len())])?;
+        Ok(())
+    }
+}
+
+fn open_spill(dir: &Path) -> Result<Spill, SpillError> {
+    Spill::open(&dir.join("spill"), 1 << 30, SpillDurability::ProcessCrash)
+}
+
+#[test]
+fn each_entry_is_taken_over_once_wherever_the_kills_come() -> Outcome {
+    let mut kills = Vec::new();
+    for numbered in 0..=ENTRIES + 1 {
+        let stores = if numbered == 0 { 3..4 } else { 0..4 };
+        kills.extend(stores.map(|stores| Kill { numbered, stores }));
+    }
+    let entries: Vec<_> = (0..ENTRIES).filter(|&number| number != NO_ENTRY).collect();
+    for kill in kills {
+        for taken_over in 0..=entries.len() {
+            let bench = Bench::new()?;
+            bench.leave_ring(kill)?;
+            bench.begin_take_over(taken_over)?;
+            let mut spill = open_spill(bench.dir.path())?;
+            let start_ms = unix_ms();
+            recover::<Number>(bench.dir.path(), &mut spill)?;
+            assert!(!bench.path().exists());
+            if taken_over < entries.len() {
+                // No run that began before this has them, whatever the sink says.
+                assert!(spill.view().inherited_until_ms >= Some(start_ms));
+            }
+            let next = spill.begin()?.run;
+            // The one moment of which nobody knows whether they have numbers.
+            let twice = kill.numbered > ENTRIES && STORES.get(kill.stores) == Some(&NUMBERED);
+            let trailing = if twice { 2 * LOST } else { LOST };
+            let expected = PreviousRun {
+                id: bench.run.id,
+                last: Some(ENTRIES + 2 * LOST + trailing),
+                end: RunEnd::Killed,
+            };
+            let case = format!("{kill:?}, {taken_over} taken over");
+            assert_eq!(next.previous, Some(expected), "{case}");
+            let found = spill.read(None, 100, u64::MAX)?.records;
+            let texts = found
+                .iter()
+                .map(|record| String::from_utf8_lossy(&record.bytes));
+            let expected = entries.iter().map(u64::to_string);
+            assert!(texts.eq(expected), "{case}: {found:#?}");
+            let lost: u64 = found.iter().map(Record::lost_before).sum();
+            assert_eq!(lost, 2 * LOST + 1, "{case}: {found:#?}");
+        }
+    }
+    Ok(())
+}
