@@ -14,6 +14,7 @@ use crate::host::log;
 
 use super::absent::Absent;
 use super::active::{Active, Write};
+use super::chunk::was_never_made;
 use super::orders::{Evictable, SinkMayHave};
 use super::row::{ACCOUNTED, Content, ENTRY, Found, int, reason, uint};
 use super::schema::{self, database_error};
@@ -269,6 +270,9 @@ impl Summary {
 }
 
 fn each_row(conn: &Connection, below: Key, mut look: impl FnMut(Head)) -> rusqlite::Result<()> {
+    if was_never_made(conn) {
+        return Ok(());
+    }
     let mut statement = conn.prepare(
         "SELECT key, kind, count, octet_length(subject) + length(bytes) + ?2 FROM rows WHERE key < ?1 ORDER BY key",
     )?;

@@ -248,6 +248,9 @@ fn is_bare(segment: &Segment) -> bool {
 
 /// The last entry between two keys. The key of a damaged one may be wrong.
 fn last_sound(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Option<Key>> {
+    if was_never_made(conn) {
+        return Ok(None);
+    }
     let columns = columns(conn);
     let sql = format!("SELECT {columns} FROM rows WHERE key > ?1 AND key < ?2 ORDER BY key DESC");
     let mut statement = conn.prepare(&sql)?;
@@ -279,6 +282,9 @@ fn count_present(
 }
 
 fn count_between(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Count> {
+    if was_never_made(conn) {
+        return Ok(Count::default());
+    }
     let sql = "SELECT count(*), coalesce(sum(octet_length(subject) + length(bytes) + ?3), 0) \
          FROM rows WHERE kind = 0 AND key > ?1 AND key < ?2";
     let params = (after.row(), below.row(), int(Record::OVERHEAD));

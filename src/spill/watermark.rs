@@ -85,10 +85,10 @@ impl Watermark {
             keep_name(path);
         }
         let state = match (&file, found) {
-            (None, _) => State::Failed,
+            // A new one is written before there is a segment: one that says nothing beside a segment was damaged.
+            (None, _) | (_, None) => State::Failed,
             // A publisher that was killed may not have synced it.
             (Some(_), Some(_)) => State::Written,
-            (Some(_), None) => State::Synced,
         };
         let (turn, level) = found.unwrap_or_default();
         let watermark = Self {

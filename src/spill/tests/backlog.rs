@@ -258,6 +258,26 @@ fn what_a_failed_append_wrote_is_read_once() -> Outcome {
     Ok(())
 }
 
+/// Whoever made a segment was killed before it had a table. That is no damage, and holds up nobody who counts.
+#[test]
+fn a_segment_without_a_table_counts_as_empty() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=10))?;
+    let dir = killed(dir.path())?;
+    let bare = format!("{:016x}-0.sqlite3", Key::new(1, 11).number());
+    let bare = dir.path().join("segments").join(bare);
+    std::fs::write(&bare, "")?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=10))?;
+    assert_eq!(segment_files(dir.path())?[1], bare);
+    let dir = killed(dir.path())?;
+    let mut spill = open(dir.path())?;
+    assert_eq!(settle(&mut spill, Key::new(2, 4))?, 14);
+    assert_eq!(numbers(&all(&mut spill)?), (5..=10).collect::<Vec<_>>());
+    Ok(())
+}
+
 #[test]
 fn a_settlement_may_count_or_have_counted() -> Outcome {
     let dir = tempfile::tempdir()?;

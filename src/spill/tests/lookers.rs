@@ -75,6 +75,21 @@ fn looking_changes_no_byte() -> Outcome {
     Ok(())
 }
 
+/// Killed after its first rows were committed, and before the watermark knew of them.
+#[test]
+fn a_spill_that_was_killed_at_its_first_append_is_whole() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    let watermark = dir.path().join("watermark");
+    let before = std::fs::read(&watermark)?;
+    spill.append(&records(&run, 1..=3))?;
+    std::fs::write(&watermark, before)?;
+    let dir = killed(dir.path())?;
+    let status = status_of(dir.path())?;
+    assert_eq!((status.stats.spilled, status.damage), (3, None));
+    Ok(())
+}
+
 #[test]
 fn a_killed_publisher_is_never_taken_for_live_however_many_look() -> Outcome {
     let dir = killed_spill()?;
