@@ -60,8 +60,8 @@ pub struct Config {
     /// The longest time an entry stays in memory only while a delivery is pending. Default 1 s.
     #[serde(default = "defaults::pending_max", with = "humantime_serde")]
     pub pending_max: Duration,
-    /// How many entries a batch has at the most, from 1 to 10,000; it is also bounded to 4 MiB. Default 999, as many
-    /// as an atomic batch of NATS has. What is staged is never evicted: keep it well below `spill_bytes_max`.
+    /// How many entries a batch has at the most, from 1 to 10,000; it is also bounded to 4 MiB, and to an eighth of the spill's
+    /// cap. Default 3,996: with their cursors four atomic batches of NATS, of 1,000 messages each.
     #[serde(default = "defaults::batch_max")]
     pub batch_max: usize,
     /// The longest wait between two looks at an empty ring. Default 8 ms.
@@ -279,7 +279,7 @@ mod defaults {
         Duration::from_secs(1)
     }
     pub(super) const fn batch_max() -> usize {
-        999
+        3_996
     }
     pub(super) const fn poll_max() -> Duration {
         Duration::from_millis(8)

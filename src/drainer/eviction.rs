@@ -9,6 +9,9 @@ use crate::spill::{Evictable, Room, SinkMayHave, View};
 /// The bytes that one eviction makes room for are at most this part of the cap: a small spill is not emptied at once.
 const CAP_PARTS: u64 = 16;
 
+/// A batch has at most this part of the cap: what is staged is not evicted.
+const BATCH_PARTS: u64 = 8;
+
 /// How many bytes one eviction makes room for at most.
 const EVICT_BYTES_MAX: u64 = 4 * BATCH_BYTES_MAX;
 
@@ -59,6 +62,11 @@ impl Backlog {
             newest: view.newest,
         }
     }
+}
+
+/// How many bytes a batch may have.
+pub(super) fn batch_bytes_max(view: &View) -> u64 {
+    BATCH_BYTES_MAX.min(view.bytes_max / BATCH_PARTS).max(1)
 }
 
 /// What may be evicted: neither what the sink may have, nor what memory holds.

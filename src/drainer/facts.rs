@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::disk_side::RETELLINGS_MAX;
-use super::eviction;
-use super::pipeline::{APPEND_ROWS_MAX, BATCH_BYTES_MAX};
+use super::eviction::{self, batch_bytes_max};
+use super::pipeline::APPEND_ROWS_MAX;
 use super::requests::Progress;
 use super::{Closing, Drainer, Unopened};
 use crate::policy::{
@@ -91,9 +91,10 @@ impl Drainer {
     }
 
     fn staged_facts(&self) -> Staged {
+        let bytes_max = batch_bytes_max(&self.disk.view);
         match self.pipeline.staged() {
             0 => Staged::Nothing,
-            n if n >= self.config.batch_max || self.pipeline.staged_bytes() >= BATCH_BYTES_MAX => {
+            n if n >= self.config.batch_max || self.pipeline.staged_bytes() >= bytes_max => {
                 Staged::Full
             }
             _ => Staged::Some,

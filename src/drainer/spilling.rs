@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Drainer;
 use super::disk_side::Sent;
-use super::pipeline::BATCH_BYTES_MAX;
+use super::eviction::batch_bytes_max;
 use crate::policy::{DiskStep, End};
 use crate::spill::{Order, Room};
 use crate::stats::State;
@@ -66,7 +66,7 @@ impl Drainer {
     fn batch_room(&self) -> (usize, u64) {
         (
             self.config.batch_max.saturating_sub(self.pipeline.staged()),
-            BATCH_BYTES_MAX.saturating_sub(self.pipeline.staged_bytes()),
+            batch_bytes_max(&self.disk.view).saturating_sub(self.pipeline.staged_bytes()),
         )
     }
 

@@ -166,10 +166,17 @@ impl Memory {
         }
     }
 
-    /// The cursor as recovery has left it.
+    /// The cursor as recovery has left it. Of batches that were sent before a new fence nothing comes any more; after one that was
+    /// only read again, from a replica that is behind, a batch of ours may come.
     pub(super) fn recovered(&mut self, publisher: PublisherId, tip: &Tip) {
+        if tip.sequence > self.last_cursor() {
+            self.sent.clear();
+        }
         self.remember(publisher, tip);
-        self.sent.clear();
+    }
+
+    fn last_cursor(&self) -> u64 {
+        self.cursor.as_ref().map_or(0, |(_, known)| known.sequence)
     }
 
     fn remember(&mut self, publisher: PublisherId, tip: &Tip) {
@@ -213,5 +220,47 @@ impl Change {
                  after them",
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Position, RunId, fresh_uuid};
+    use crate::sink::jetstream::cursor::{Account, Cursor, State};
+
+    const PUBLISHER: PublisherId = PublisherId(Uuid::nil());
+
+    fn tip(batch: Uuid, n: u64, sequence: u64, state: State) -> Tip {
+        let run = RunId(Uuid::nil());
+        let account = Account::through(None, Position { run, n });
+        let cursor = Cursor {
+            state,
+            ..Cursor::closed(account, batch)
+        };
+        Tip {
+            cursor: Some(cursor),
+            sequence,
+        }
+    }
+
+    /// A replica is asked that has the fence of the batch before, and not the batch that is in doubt: that one is ours all the same.
+    #[test]
+    fn a_fence_that_was_read_again_makes_no_batch_in_doubt_anothers() {
+        let mut memory = Memory::default();
+        let [before, in_doubt] = [fresh_uuid(), fresh_uuid()];
+        let closed = tip(before, 5, 10, State::Closed);
+        memory.recovered(PUBLISHER, &closed);
+        memory.sent(in_doubt);
+        let fence = tip(before, 5, 10, State::Fence(4, Vec::new()));
+        assert_eq!(memory.read(PUBLISHER, &fence), Whose::Ours);
+        memory.recovered(PUBLISHER, &closed);
+        assert_eq!(memory.refused(10, Some(20)), Refused::Rightly);
+        let newest = tip(in_doubt, 9, 20, State::Closed);
+        assert_eq!(memory.read(PUBLISHER, &newest), Whose::Ours);
+        // A new fence is after whatever was sent: what comes then is somebody else's.
+        memory.recovered(PUBLISHER, &tip(in_doubt, 9, 21, State::Closed));
+        let another = tip(before, 12, 30, State::Closed);
+        assert_eq!(memory.read(PUBLISHER, &another), Whose::Anothers);
     }
 }
