@@ -3,6 +3,7 @@
 //! `<ring_dir>/spillring-<publisher id>`, for its owner alone, locked by the process that has it. It is there from the start of
 //! a run to a clean end that has left nothing in it.
 
+mod orphans;
 mod recovery;
 
 use std::fs::{self, File, OpenOptions};
@@ -21,6 +22,7 @@ use crate::event::{PublisherId, Run, fresh_uuid};
 use crate::file_ring::{CONTROL, Created, FileRing, Words};
 use crate::host::log;
 use crate::stats::RingStatus;
+pub(crate) use orphans::orphans_beside;
 pub(crate) use recovery::{left_in, recover};
 
 /// A ring in a file.
@@ -39,6 +41,8 @@ pub(crate) struct RingFile {
     /// Holds the lock.
     file: File,
     ring: Arc<MappedRing>,
+    /// While its publisher takes another id.
+    second: Option<PathBuf>,
     gone: Gone,
 }
 
@@ -64,7 +68,7 @@ impl Words for Box<[AtomicU64]> {
 }
 
 pub(crate) fn path_of(dir: &Path, publisher: PublisherId) -> PathBuf {
-    dir.join(format!("spillring-{publisher}"))
+    dir.join(format!("{}{publisher}", orphans::PREFIX))
 }
 
 impl RingFile {
@@ -130,6 +134,7 @@ impl RingFile {
             path: path.to_owned(),
             file,
             ring: Arc::new(FileRing::create(memory, entries_max, &created)),
+            second: None,
             gone: Gone::No,
         })
     }
@@ -166,16 +171,32 @@ impl RingFile {
         }
     }
 
-    /// The publisher has another id from now on.
-    pub(crate) fn rename(&mut self, publisher: PublisherId) {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        let renamed = path_of(dir, publisher);
-        match fs::rename(&self.path, &renamed) {
-            Ok(()) => self.path = renamed,
+    /// Gives it a second name, of the id that its publisher is about to take.
+    pub(crate) fn link(&mut self, publisher: PublisherId) {
+        let second = self.path_of(publisher);
+        match fs::hard_link(&self.path, &second) {
+            Ok(()) => self.second = Some(second),
             Err(error) => {
-                log::error!(%error, file = %self.path.display(), "the file of the ring cannot be renamed: after a kill it will not be found");
+                log::error!(%error, file = %self.path.display(), "the file of the ring cannot have another name: after a kill it will not be found");
             }
         }
+    }
+
+    /// Its publisher has this id: the other name goes.
+    pub(crate) fn keep_one_name(&mut self, publisher: PublisherId) {
+        let Some(mut other) = self.second.take() else {
+            return;
+        };
+        if self.path != self.path_of(publisher) {
+            std::mem::swap(&mut self.path, &mut other);
+        }
+        if let Err(error) = fs::remove_file(&other) {
+            log::debug!(%error, file = %other.display(), "a second name of the ring stays");
+        }
+    }
+
+    fn path_of(&self, publisher: PublisherId) -> PathBuf {
+        path_of(self.path.parent().unwrap_or(Path::new(".")), publisher)
     }
 
     /// The end. A ring in which nothing is left goes; else it waits for the next start.

@@ -146,6 +146,9 @@ pub struct Status {
     /// The ring, if it is kept in a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<RingStatus>,
+    /// Other rings in its directory that have entries, and no process: each waits for the next start of its publisher.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<RingStatus>,
     /// The counts of that run; with no publisher running, only the depths of the spill.
     pub stats: Stats,
 }

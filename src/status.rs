@@ -28,10 +28,14 @@ const STATUS: &str = "status.json";
 /// but damage, which is a state like others.
 pub fn status(dir: &Path) -> Result<Status, SpillError> {
     let looked = Directory::take_existing(dir).and_then(at_rest);
-    match looked {
+    let mut status = match looked {
         Err(SpillError::InUse { pid, .. }) => running(dir, pid),
         looked => looked,
+    }?;
+    if let Some(ring) = &status.ring {
+        status.orphans = ring_file::orphans_beside(&ring.file);
     }
+    Ok(status)
 }
 
 /// Nothing is added to the backlog of a killed publisher before what it has left in its ring.
@@ -75,6 +79,7 @@ fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
             dead_letter_bytes: 0,
             quarantined: Vec::new(),
             ring: None,
+            orphans: Vec::new(),
             stats: Stats::default(),
         });
     Ok(Status {
@@ -118,6 +123,7 @@ fn at_rest(directory: Directory) -> Result<Status, SpillError> {
         dead_letter_bytes: found.dead_letter_bytes,
         quarantined: found.quarantined,
         ring,
+        orphans: Vec::new(),
         stats: Stats {
             state: State::Stopped,
             spilled: found.entries,

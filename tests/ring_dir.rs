@@ -189,6 +189,31 @@ fn copy(bench: &Bench, _alive: &Drainer<Note>) -> PathBuf {
     copy
 }
 
+/// A ring whose process is gone is told to whoever looks at another publisher's: perhaps nobody starts that one again.
+#[test]
+fn a_ring_that_no_process_has_is_an_orphan() {
+    let (mut gone, mut other) = (bench(), bench());
+    let drainer = start(&gone);
+    publish_until_still(&drainer, 0..20);
+    kill(&mut gone, drainer);
+    let file = rings(&gone).remove(0);
+    other.config.ring_dir.clone_from(&gone.config.ring_dir);
+    let drainer = start(&other);
+    let orphans = || {
+        eventually("it says how it is", || {
+            spillring::status(&other.spill()).is_ok_and(|status| status.ring.is_some())
+        });
+        let status = spillring::status(&other.spill()).unwrap();
+        let found = status.orphans.into_iter().map(|ring| ring.file);
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(orphans(), [file]);
+    let back = start(&gone);
+    publish_until_still(&back, 20..40);
+    assert_eq!(orphans(), Vec::<PathBuf>::new(), "it has a process again");
+    drop((drainer, back));
+}
+
 /// The machine has stopped meanwhile: nobody knows which pages were written back. Nothing is taken for something that the sink
 /// has, and the run is not said to be complete.
 #[test]

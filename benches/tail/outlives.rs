@@ -27,7 +27,7 @@ sends_entries!(Packed, |publisher, entry| {
     Some(entry)
 });
 
-fn in_a_file(name: &'static str) -> Rig<Publish> {
+pub(crate) fn in_a_file(name: &'static str) -> Rig<Publish> {
     let dir = env::var_os("SPILLRING_RING_DIR").map_or("/dev/shm".into(), PathBuf::from);
     ours(name, Free, Gets::Everything, move |config| {
         config.ring_dir = Some(dir);

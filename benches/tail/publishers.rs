@@ -13,6 +13,7 @@ use crate::figure::{Part, Row, print_table};
 use crate::lane::{Lane, Rig, Role};
 use crate::machine::{Machine, Noise};
 use crate::ours::{Gets, ours};
+use crate::outlives::in_a_file;
 use crate::rounds::{Context, order};
 use crate::shipped::bare;
 use crate::support::Free;
@@ -44,6 +45,7 @@ struct Run {
 fn pairs(context: &Context, part: &mut Part, threads: usize, shape: Shape) {
     let mut bare = bare();
     let mut ours = ours("spillring", Free, Gets::Everything, |_| {});
+    let mut file = in_a_file("spillring, ring_dir");
     let calls = context
         .args
         .samples
@@ -55,20 +57,29 @@ fn pairs(context: &Context, part: &mut Part, threads: usize, shape: Shape) {
         "ArrayQueue, polled, again",
         "spillring",
         "spillring, again",
+        "spillring, ring_dir",
     ];
-    let roles = [Role::Bare, Role::Other, Role::Ours, Role::Other];
+    let roles = [
+        Role::Bare,
+        Role::Other,
+        Role::Ours,
+        Role::Other,
+        Role::Other,
+    ];
     let mut rows: Vec<_> = names
         .iter()
         .zip(roles)
         .map(|(name, role)| Row::new(name, role))
         .collect();
-    let mut runs: [Vec<Latencies>; 4] = Default::default();
+    let mut runs: [Vec<Latencies>; 5] = Default::default();
     run(context, &mut bare, threads, shape, 1);
     run(context, &mut ours, threads, shape, 1);
+    run(context, &mut file, threads, shape, 1);
     for _ in 0..context.args.choose(PAIRS, 2) {
-        for turn in order(4) {
+        for turn in order(5) {
             let run = match turn {
                 0 | 1 => run(context, &mut bare, threads, shape, blocks),
+                4 => run(context, &mut file, threads, shape, blocks),
                 _ => run(context, &mut ours, threads, shape, blocks),
             };
             rows[turn].merge(&run.service);
@@ -87,6 +98,7 @@ fn pairs(context: &Context, part: &mut Part, threads: usize, shape: Shape) {
         ("spillring / ArrayQueue", 2, 0),
         ("ArrayQueue again / ArrayQueue", 1, 0),
         ("spillring again / spillring", 3, 2),
+        ("ring_dir / spillring", 4, 2),
     ] {
         let mut line = vec![name.to_owned()];
         line.extend(

@@ -165,6 +165,7 @@ impl Drainer {
             dead_letter_bytes: totals.dead_letter_bytes,
             quarantined: Vec::new(),
             ring: None,
+            orphans: Vec::new(),
             stats,
         }
     }

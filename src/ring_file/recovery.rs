@@ -56,7 +56,9 @@ pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), S
             Err(why) => return Ok(put_aside(&path, why)?),
         }
     }
-    Ok(fs::remove_file(&path).map_err(because("remove", &path))?)
+    // It may have a second name: nothing is left under that either.
+    let emptied = file.set_len(0).and_then(|()| fs::remove_file(&path));
+    Ok(emptied.map_err(because("remove", &path))?)
 }
 
 /// The file, locked, if there is one.

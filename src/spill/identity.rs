@@ -9,6 +9,7 @@ use crate::error::SpillError;
 use crate::event::{PublisherId, fresh_uuid};
 use crate::host::log;
 
+use super::Spill;
 use super::directory::{Directory, Persist, io_error, replace};
 
 const IDENTITY: &str = "identity";
@@ -16,10 +17,12 @@ const IDENTITY: &str = "identity";
 impl Directory {
     /// Who the publisher is; decided here, once and for good, if nobody has yet, or if it cannot be read any more.
     pub(super) fn identity(&self) -> Result<PublisherId, SpillError> {
-        match self.known_identity()? {
-            Some(id) => Ok(id),
-            None => self.renew_identity(),
+        if let Some(id) = self.known_identity()? {
+            return Ok(id);
         }
+        let id = PublisherId(fresh_uuid());
+        self.renew_identity(id)?;
+        Ok(id)
     }
 
     /// Who the publisher is, if that can be read.
@@ -33,13 +36,12 @@ impl Directory {
         }
     }
 
-    /// Takes another id, synced to disk, if there is one.
-    pub(super) fn renew_identity(&self) -> Result<PublisherId, SpillError> {
-        let id = PublisherId(fresh_uuid());
+    /// Takes this id, synced to disk, if there is one.
+    fn renew_identity(&self, id: PublisherId) -> Result<(), SpillError> {
         if self.is_held() {
             self.write_identity(id)?;
         }
-        Ok(id)
+        Ok(())
     }
 
     pub(super) fn write_identity(&self, id: PublisherId) -> Result<(), SpillError> {
@@ -50,6 +52,25 @@ impl Directory {
             Persist::Synced,
         )
         .map_err(io_error("write", self.path().join(IDENTITY)))
+    }
+}
+
+impl Spill {
+    /// Takes another id. The ring has both names meanwhile: after a kill it is found under either.
+    pub(super) fn renew_identity(&mut self) -> Result<PublisherId, SpillError> {
+        let id = PublisherId(fresh_uuid());
+        if let Some(ring) = &mut self.ring {
+            ring.link(id);
+        }
+        let renewed = self.directory.renew_identity(id);
+        if let Some(ring) = &mut self.ring {
+            ring.keep_one_name(if renewed.is_ok() { id } else { self.publisher });
+        }
+        renewed?;
+        self.publisher = id;
+        self.index.rename(id);
+        self.reader.close();
+        Ok(id)
     }
 }
 

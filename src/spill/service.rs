@@ -81,15 +81,7 @@ impl Spill {
                 self.check()?;
                 Done::Checked
             }
-            Order::RenewIdentity => {
-                self.publisher = self.directory.renew_identity()?;
-                self.index.rename(self.publisher);
-                if let Some(ring) = &mut self.ring {
-                    ring.rename(self.publisher);
-                }
-                self.reader.close();
-                Done::Renewed(self.publisher)
-            }
+            Order::RenewIdentity => Done::Renewed(self.renew_identity()?),
             Order::TurnOver { last_n } => Done::TurnedOver(self.turn_over(last_n)?),
             Order::Tick(status) => {
                 self.tick(*status)?;

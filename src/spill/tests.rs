@@ -153,6 +153,7 @@ fn status() -> Box<Status> {
         dead_letter_bytes: 0,
         quarantined: Vec::new(),
         ring: None,
+        orphans: Vec::new(),
         stats: Stats::default(),
     })
 }

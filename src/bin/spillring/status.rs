@@ -53,6 +53,9 @@ fn in_words(status: &Status) -> Result<String, std::fmt::Error> {
     if let Some(found) = &status.ring {
         row("ring", ring(found))?;
     }
+    for orphan in &status.orphans {
+        row("other ring", ring(orphan) + "; no process has it")?;
+    }
     row("dead letters", dead_letters(status))?;
     row("quarantined", quarantined(&status.quarantined))?;
     if status.pid.is_some() && status.run.is_some() {

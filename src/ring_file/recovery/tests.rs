@@ -8,7 +8,7 @@ use super::*;
 use crate::SpillDurability;
 use crate::durable::{Pack, Packer};
 use crate::error::EncodeError;
-use crate::event::{Event, PreviousRun, Run, RunEnd};
+use crate::event::{Event, PreviousRun, PublisherId, Run, RunEnd, fresh_uuid};
 use crate::ring_file::RingFile;
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -190,6 +190,52 @@ fn each_entry_is_taken_over_once_wherever_the_kills_come() -> Outcome {
             let lost: u64 = found.iter().map(Record::lost_before).sum();
             assert_eq!(lost, 2 * LOST + 1, "{case}: {found:#?}");
         }
+    }
+    Ok(())
+}
+
+/// A process takes another id, and is killed before or after the spill has it.
+#[test]
+fn a_ring_with_two_names_is_taken_over_once() -> Outcome {
+    for renewed in [false, true] {
+        let bench = Bench::new()?;
+        let mut made = RingFile::create(bench.dir.path(), &bench.run, Number::FORMAT, 1 << 16, 9)?;
+        for number in 0..3 {
+            let mut claim = made.ring().claim(1).map_err(|_| "no room")?;
+            claim.put(number);
+            claim.commit();
+        }
+        let id = PublisherId(fresh_uuid());
+        made.link(id);
+        drop(made);
+        if renewed {
+            fs::write(bench.dir.path().join("spill/identity"), format!("{id}\n"))?;
+        }
+        let mut spill = open_spill(bench.dir.path())?;
+        recover::<Number>(bench.dir.path(), &mut spill)?;
+        assert_eq!(spill.read(None, 100, u64::MAX)?.records.len(), 3);
+        drop(spill);
+        for name in [bench.path(), path_of(bench.dir.path(), id)] {
+            assert!(
+                left_in(&name).is_none_or(|left| left.bytes == 0),
+                "{name:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn one_of_two_names_is_kept() -> Outcome {
+    for renewed in [false, true] {
+        let bench = Bench::new()?;
+        let mut made = RingFile::create(bench.dir.path(), &bench.run, Number::FORMAT, 1 << 16, 9)?;
+        let id = PublisherId(fresh_uuid());
+        made.link(id);
+        made.keep_one_name(if renewed { id } else { bench.run.publisher() });
+        let other = path_of(bench.dir.path(), id);
+        assert_eq!((bench.path().exists(), other.exists()), (!renewed, renewed));
+        assert!(made.look().in_place);
     }
     Ok(())
 }

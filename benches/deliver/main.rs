@@ -1,6 +1,6 @@
 //! How fast real entries get from `publish` to the acknowledgement of a real nats-server on the same machine, beside a
-//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|singly|many|replay`; without a name
-//! all of them run; with `--test` each runs short.
+//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|singly|many|ring|replay`;
+//! without a name all of them run; with `--test` each runs short.
 //!
 //! The two take turns in blocks, so that what else happens on the machine strikes both; the ratio of the medians is told.
 
@@ -12,11 +12,13 @@
     reason = "a bench may panic, and prints"
 )]
 
-#[path = "support/streams.rs"]
+mod ring;
+#[path = "../support/streams.rs"]
 #[allow(dead_code, reason = "each bench uses its part of it")]
 mod streams;
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "../tests/support/mod.rs"]
+#[path = "../../tests/support/mod.rs"]
 mod test_support;
 
 use std::collections::VecDeque;
@@ -87,6 +89,9 @@ fn main() {
     }
     if wanted("many") {
         many(length);
+    }
+    if wanted("ring") {
+        ring::ring(length);
     }
     if wanted("replay") {
         replay(length);
