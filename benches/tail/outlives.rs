@@ -19,22 +19,22 @@ use crate::support::Free;
 use crate::times::{Sender, Shape};
 
 /// The caller keeps its entry.
-#[derive(Debug)]
-struct Packed(Publisher<AuditEntry>);
+#[derive(Debug, Clone)]
+pub(crate) struct Packed(Publisher<AuditEntry>);
 
 sends_entries!(Packed, |publisher, entry| {
     publisher.0.publish_packed(&entry);
     Some(entry)
 });
 
-pub(crate) fn in_a_file(name: &'static str) -> Rig<Publish> {
+fn in_a_file(name: &'static str) -> Rig<Publish> {
     let dir = env::var_os("SPILLRING_RING_DIR").map_or("/dev/shm".into(), PathBuf::from);
     ours(name, Free, Gets::Everything, move |config| {
         config.ring_dir = Some(dir);
     })
 }
 
-fn packed() -> Rig<Packed> {
+pub(crate) fn packed() -> Rig<Packed> {
     let rig = in_a_file("ring_dir, publish_packed");
     Rig {
         name: rig.name,

@@ -13,7 +13,7 @@ use crate::figure::{Part, Row, print_table};
 use crate::lane::{Lane, Rig, Role};
 use crate::machine::{Machine, Noise};
 use crate::ours::{Gets, ours};
-use crate::outlives::in_a_file;
+use crate::outlives::packed;
 use crate::rounds::{Context, order};
 use crate::shipped::bare;
 use crate::support::Free;
@@ -45,7 +45,7 @@ struct Run {
 fn pairs(context: &Context, part: &mut Part, threads: usize, shape: Shape) {
     let mut bare = bare();
     let mut ours = ours("spillring", Free, Gets::Everything, |_| {});
-    let mut file = in_a_file("spillring, ring_dir");
+    let mut file = packed();
     let calls = context
         .args
         .samples
@@ -57,7 +57,7 @@ fn pairs(context: &Context, part: &mut Part, threads: usize, shape: Shape) {
         "ArrayQueue, polled, again",
         "spillring",
         "spillring, again",
-        "spillring, ring_dir",
+        "ring_dir, publish_packed",
     ];
     let roles = [
         Role::Bare,
