@@ -20,6 +20,8 @@ pub(crate) const STRETCH: Duration = Duration::from_millis(300);
 const BACKLOG: usize = 60;
 /// Between two groups of entries meanwhile.
 const PACE: Duration = Duration::from_millis(5);
+/// So many rounds fill more than one segment, on a machine with far more to do as well.
+const ROUNDS_MIN: usize = 40;
 
 /// What the sink does while calls fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +154,7 @@ impl Story {
         }
         let begun = Instant::now();
         let mut round = 0;
-        while begun.elapsed() < STRETCH {
+        while begun.elapsed() < STRETCH || round < ROUNDS_MIN {
             self.remote.set(match weather {
                 Weather::Up => Mode::Up,
                 Weather::Down => Mode::Down,
@@ -167,6 +169,10 @@ impl Story {
         }
         if when == When::ForGood {
             return;
+        }
+        if let When::After(_) = when {
+            // What was published may still be on its way to the call that fails.
+            drainer.publisher().flush().wait(LIMIT).unwrap();
         }
         self.failing.none();
         drainer.publisher().flush().wait(LIMIT).unwrap();
