@@ -14,6 +14,7 @@ mod verify {
     #[allow(dead_code, reason = "it is shared")]
     mod bench;
     mod files;
+    mod gone;
     mod honest_files;
     mod honest_streams;
     mod permissions;

@@ -24,7 +24,7 @@ pub(super) fn verify(trail: &str, arguments: &[&str]) -> Verdict {
 
 impl Verdict {
     /// The findings that break a verdict, in the order of their places.
-    fn breaks(&self) -> Vec<&str> {
+    pub(super) fn breaks(&self) -> Vec<&str> {
         self.names(|finding| !finding["breaks"].is_null())
     }
 

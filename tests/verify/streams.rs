@@ -42,7 +42,9 @@ fn one_deleted_in_the_middle_is_missing_where_the_next_one_stands() {
     let server = stream_of(&trail);
     delete(&server, [at[40] as u64 + 1]);
     let verdict = judge(&server);
-    verdict.assert_breaks(&["missing"]).assert_is(false, true);
+    verdict
+        .assert_breaks(&["messages_gone", "missing"])
+        .assert_is(false, true);
     assert_eq!(verdict.place("missing")["sequence"], at[41] as u64 + 1);
 }
 
@@ -59,7 +61,9 @@ fn a_deleted_head_is_missing_unless_the_stream_lets_go_of_old_messages_or_we_are
     assert_eq!(told.assert_holds().notes()[0], "begins_at");
     assert_eq!(told.of_runs("first"), [6, 1]);
 
-    let let_go = stream_with(&trail, |config| config.max_age = Duration::from_hours(1));
+    let all = stream_trail();
+    let kept = i64::try_from(all.len() - at[4] - 1).unwrap();
+    let let_go = stream_with(&all, |config| config.max_messages = kept);
     assert_eq!(judge(&let_go).assert_holds().notes()[0], "begins_at");
 }
 
@@ -107,6 +111,17 @@ fn an_edited_payload_is_called_so() {
         let edited = text.replacen("\"timestamp_ns\":1", "\"timestamp_ns\":2", 1);
         assert_ne!(edited, text);
         trail[at[20]].payload = edited.into();
+    });
+    verdict.assert_breaks(&["edited"]).assert_is(true, false);
+}
+
+/// The hash covers only what it knows.
+#[test]
+fn a_field_that_no_entry_has_is_called_edited() {
+    let verdict = mutated(|trail, at| {
+        let text = String::from_utf8(trail[at[20]].payload.to_vec()).unwrap();
+        let forged = text.replacen('{', "{\"approved_by\":\"nobody\",", 1);
+        trail[at[20]].payload = forged.into();
     });
     verdict.assert_breaks(&["edited"]).assert_is(true, false);
 }
@@ -193,7 +208,7 @@ fn the_cut_tail_of_an_earlier_run_is_missing_because_the_next_one_tells_how_it_s
     delete(&server, [28, 29].map(|entry| at[entry] as u64 + 1));
     let verdict = judge(&server);
     verdict
-        .assert_breaks(&["tail_missing"])
+        .assert_breaks(&["tail_missing", "messages_gone"])
         .assert_is(false, true);
     assert_eq!(verdict.place("tail_missing")["sequence"], at[27] as u64 + 1);
 }

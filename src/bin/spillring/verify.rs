@@ -6,8 +6,10 @@ mod finding;
 mod judge;
 mod ledger;
 mod numbers;
+mod overtaken;
 mod progress;
 mod report;
+mod retention;
 mod stream;
 pub(crate) mod trail;
 
@@ -29,10 +31,11 @@ use report::Report;
 /// killed, or still runs. An entry that was requeued stands behind later ones of its session, but not under its old
 /// number as well, nor twice.
 ///
-/// A run whose beginning is gone is complete from there on, if the stream has limits that remove its oldest messages;
-/// if it keeps everything, or is a file, only with `--head-removed`. A stream without transactions has no cursors: that
-/// something was cut off its end is not seen, which is told; an entry may stand there twice or late without anybody's
-/// doing; and what was lost at the end of a run that ended clean looks as if it had been cut off.
+/// A run whose beginning is gone is complete from there on, if a limit of the stream may have removed it; else, and in a file,
+/// only with `--head-removed`. Messages that are gone from the middle or the end of a stream break it. A stream without
+/// batches has no cursors: that something was cut off its end is not seen, which is told; an entry may be there twice or late without
+/// anybody's doing; and what was lost at the end of a run that ended clean looks as if it had been cut off. No entry at all is no
+/// trail that holds.
 ///
 /// Exit code: 0 both hold; 1 one of them does not; 2 bad usage, or it cannot be read.
 ///
@@ -61,7 +64,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     let head = if args.head_removed {
-        Head::MayBeGone
+        Head::MayBeGone { kept_from_ms: None }
     } else {
         Head::Kept
     };

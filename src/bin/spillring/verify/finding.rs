@@ -30,6 +30,10 @@ pub(super) enum Kind {
     LedgerTorn,
     /// Messages below the prefix have no `Audit-Id`.
     Unidentified,
+    /// A session goes on with another publisher.
+    SessionShared,
+    /// Two threads have published entries of a session in another order than that of its chain.
+    SessionRaced,
 
     /// Numbers are neither there nor announced as lost.
     Missing,
@@ -43,6 +47,10 @@ pub(super) enum Kind {
     CursorMissing,
     /// Bytes that the ledger tells of have fewer lines than it says.
     LinesMissing,
+    /// Messages were removed from the middle or the end of the stream.
+    MessagesGone,
+    /// There is no entry at all.
+    Nothing,
 
     /// A number stands there again.
     Doubled,
@@ -68,6 +76,8 @@ pub(super) enum Kind {
     WrongSubject,
     /// An entry does not hash to what it says.
     Edited,
+    /// An entry has no hash, and others of its run have.
+    Unsealed,
     /// An entry does not hold the hash of the one before it in its session.
     ChainBroken,
     /// Entries of a session are missing, and no numbers are.

@@ -8,6 +8,7 @@
 //! A loss that is announced breaks neither.
 
 mod line;
+mod payload;
 mod requeued;
 mod settle;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use spillring::{Event, Position, PublisherId, RunId};
+use spillring::{Position, PublisherId, RunId};
 
 use super::chains::{Absent, Chains, Payload, Source};
 use super::finding::{Findings, Kind};
@@ -28,7 +29,10 @@ pub(super) use settle::{Judgement, RunTold};
 pub(super) enum Head {
     /// It keeps everything.
     Kept,
-    MayBeGone,
+    MayBeGone {
+        /// What began later, in milliseconds since 1970, is still there.
+        kept_from_ms: Option<u64>,
+    },
 }
 
 /// Whether somebody was writing while the trail was read.
@@ -78,6 +82,10 @@ struct Run {
     /// What the next run says of it.
     told: Option<Told>,
     last_place: Option<Place>,
+    /// Entries that have a hash, and others.
+    sealed: u64,
+    unsealed: u64,
+    first_unsealed: Option<Place>,
 }
 
 /// How far a run came, as somebody else says it.
@@ -118,7 +126,7 @@ impl Judge {
             order: Vec::new(),
             publishers: BTreeMap::new(),
             absent: HashMap::new(),
-            chains: Chains::default(),
+            chains: Chains::new(head != Head::Kept),
             requeued: HashSet::new(),
             findings: Findings::default(),
             counts: Counts::default(),
@@ -163,8 +171,10 @@ impl Judge {
         let source = self.source(id);
         self.count_absent(source, seen, step);
         self.check_subject(seen, &payload);
+        self.note_seal(seen, &payload);
         let chained = in_line && (seen.requeued.is_none() || self.chains.go_on_with(&payload));
-        self.check_payload(Some(id), seen.place, &payload, chained.then_some(source));
+        let content = (&payload, seen.bytes);
+        self.check_payload(Some(id), seen.place, content, chained.then_some(source));
     }
 
     /// Takes a line that nobody has numbered: its hash and its chain are looked at. Its run may be known all the same.
@@ -174,7 +184,7 @@ impl Judge {
         if source == Source::Nobody {
             self.absent.entry(source).or_default().begins_late = true;
         }
-        self.check_payload(run, place, &Payload::of(bytes), Some(source));
+        self.check_payload(run, place, (&Payload::of(bytes), bytes), Some(source));
     }
 
     /// Takes numbers of a run of which only counts are known.
@@ -251,9 +261,19 @@ impl Judge {
         }
         // A run that is met in its middle has its beginning elsewhere, and its sessions with it.
         let in_middle = matches!(step, Step::Jumps(jumped) if jumped + seen.lost + 1 == seen.id.n);
-        if matches!(source, Source::Run(_)) || in_middle && self.head == Head::MayBeGone {
-            absent.begins_late = true;
-        }
+        let begins_late =
+            matches!(source, Source::Run(_)) || in_middle && self.may_be_gone(seen.id.run);
+        self.absent.entry(source).or_default().begins_late |= begins_late;
+    }
+
+    /// Whether what holds the trail may have let go of the beginning of a run. Its id says when it began.
+    fn may_be_gone(&self, run: RunId) -> bool {
+        let Head::MayBeGone { kept_from_ms } = self.head else {
+            return false;
+        };
+        let began = run.0.get_timestamp().map(|time| time.to_unix());
+        let began_ms = began.map(|(seconds, nanos)| seconds * 1_000 + u64::from(nanos) / 1_000_000);
+        kept_from_ms.is_none_or(|from| began_ms.is_none_or(|began| began < from))
     }
 
     fn check_opening(&mut self, seen: &Observed<'_>) {
@@ -276,52 +296,6 @@ impl Judge {
             None => return,
         };
         self.find(wrong.0, Some(run), Some(seen.place), wrong.1);
-    }
-
-    fn check_subject(&mut self, seen: &Observed<'_>, payload: &Payload) {
-        if let (Some(subject), Payload::Entry(entry)) = (seen.subject, payload) {
-            let own = entry.subject();
-            if own != subject {
-                let text = format!("number {} is of {own}, and stands on {subject}", seen.id.n);
-                self.find(
-                    Kind::WrongSubject,
-                    Some(seen.id.run),
-                    Some(seen.place),
-                    text,
-                );
-            }
-        }
-    }
-
-    fn check_payload(
-        &mut self,
-        run: Option<RunId>,
-        place: Place,
-        payload: &Payload,
-        source: Option<Source>,
-    ) {
-        let entry = match payload {
-            Payload::Other => return,
-            Payload::Unreadable => {
-                let text = "it looks like an audit entry, and cannot be read as one".to_owned();
-                return self.find(Kind::Edited, run, Some(place), text);
-            }
-            Payload::Entry(entry) => entry,
-        };
-        self.counts.audit_entries += 1;
-        if !entry.verify_integrity() {
-            let text = format!(
-                "session {}: seq {} does not hash to what it says",
-                entry.session_id(),
-                entry.seq()
-            );
-            self.find(Kind::Edited, run, Some(place), text);
-        }
-        let Some(source) = source else { return };
-        let absent = self.absent.entry(source).or_default();
-        if let Some((kind, text)) = self.chains.take(entry, source, absent) {
-            self.find(kind, run, Some(place), text);
-        }
     }
 
     /// How many gaps of sessions, told or not, have been found.

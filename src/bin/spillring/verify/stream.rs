@@ -1,11 +1,12 @@
 //! Reads a stream of NATS: first the cursors, then the entries up to what was its end at that moment.
 
 use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stream};
+use async_nats::jetstream::stream::{Info, Stream};
 use futures_util::StreamExt;
 use spillring::{NatsConfig, Position, PublisherId, RunId};
 
@@ -13,6 +14,7 @@ use super::counted;
 use super::finding::Kind;
 use super::judge::{Head, Judge, Judgement, Pace};
 use super::progress::Progress;
+use super::retention;
 use super::trail::{self, Account, Observed, Opening, Place, Way};
 use crate::nats::{ANSWER_MAX, connect, runtime};
 use crate::telling::Problem;
@@ -36,15 +38,25 @@ async fn read(nats: &NatsConfig, head: Head) -> io::Result<Judgement> {
     let stream = context.get_stream(&nats.stream).await;
     let stream = stream.map_err(io::Error::other)?;
     let cursors = Cursors::read(&stream, &nats.cursor_prefix).await?;
+    let looked = stream.info_builder().with_deleted(true).fetch().await;
+    let Info { config, state, .. } = looked.map_err(io::Error::other)?.info;
     let head = match head {
-        Head::Kept if !lets_go(&stream.cached_info().config) => Head::Kept,
-        _ => Head::MayBeGone,
+        Head::Kept => retention::head(&config, &state, now_ms()),
+        removed @ Head::MayBeGone { .. } => removed,
     };
     let mut reading = Reading {
         prefix: format!("{}.", nats.subject_prefix),
         judge: Judge::new(head, cursors.pace),
         unidentified: 0,
     };
+    for (first, last) in retention::gone(&config, &state) {
+        let text = format!(
+            "{first} to {last}, {} that no limit of the stream removes",
+            counted(last - first + 1, "message")
+        );
+        let place = Some(Place::Sequence { sequence: first });
+        reading.judge.find(Kind::MessagesGone, None, place, text);
+    }
     let end = cursors.end;
     reading.take_cursors(cursors);
     reading.entries(&stream, end).await?;
@@ -59,12 +71,11 @@ async fn read(nats: &NatsConfig, head: Head) -> io::Result<Judgement> {
     Ok(reading.judge.finish())
 }
 
-/// Whether the stream removes its oldest messages by itself.
-fn lets_go(config: &Config) -> bool {
-    !config.max_age.is_zero()
-        || config.retention != RetentionPolicy::Limits
-        || config.max_messages_per_subject > 0
-        || config.discard == DiscardPolicy::Old && (config.max_messages > 0 || config.max_bytes > 0)
+fn now_ms() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The cursors of a stream, and how far it went when they were read.

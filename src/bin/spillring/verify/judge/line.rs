@@ -2,7 +2,7 @@
 
 use spillring::{PublisherId, RunId};
 
-use super::{Ended, Head, Judge, Run, Source, Told};
+use super::{Ended, Judge, Run, Source, Told};
 use crate::verify::finding::Kind;
 use crate::verify::numbers::{Gap, Numbers};
 use crate::verify::trail::{Account, End, Observed, Opening, Previous, Way};
@@ -24,6 +24,9 @@ impl Judge {
             way,
             told: None,
             last_place: None,
+            sealed: 0,
+            unsealed: 0,
+            first_unsealed: None,
         };
         self.runs.insert(id, run);
         self.order.push(id);
@@ -109,10 +112,12 @@ impl Judge {
             (None, None) => None,
             (None, Some(named)) => {
                 self.absent.entry(source).or_default().begins_late = true;
-                let gone = self.head == Head::Kept && stood_here(seen, opening);
-                gone.then(|| missing(named))
+                let gone = stood_here(seen, opening) || is_told_whole(opening);
+                (gone && !self.may_be_gone(named)).then(|| missing(named))
             }
-            (Some(latest), Some(named)) if latest == named => {
+            (Some(latest), Some(named))
+                if latest == named || self.went_without_cursor(latest, opening) =>
+            {
                 self.end_run(latest, seen, opening);
                 None
             }
@@ -138,6 +143,18 @@ impl Judge {
         self.tell_empty_run(seen, opening);
     }
 
+    /// Whether the publisher says that this run was before, and no cursor can say so: its entries were stored alone.
+    fn went_without_cursor(&self, latest: RunId, opening: &Opening) -> bool {
+        let alone = self
+            .runs
+            .get(&latest)
+            .is_some_and(|run| run.way == Way::Alone);
+        alone
+            && opening
+                .previous
+                .is_some_and(|previous| previous.run == latest)
+    }
+
     /// Takes what the next run says of the end of `id`.
     fn end_run(&mut self, id: RunId, seen: &Observed<'_>, opening: &Opening) {
         let previous = opening.previous.filter(|previous| previous.run == id);
@@ -155,7 +172,8 @@ impl Judge {
         };
         let last = end.and_then(End::last);
         absent.kills += u64::from(last.is_none());
-        let account = seen.after.or(last.map(|last| Account {
+        let after = seen.after.filter(|after| after.run == id);
+        let account = after.or(last.map(|last| Account {
             run: id,
             first: 1,
             last,
@@ -217,6 +235,12 @@ fn stood_here(seen: &Observed<'_>, opening: &Opening) -> bool {
         (None, Some(previous), Way::Alone) => previous.end.last() > Some(0),
         (None, ..) => false,
     }
+}
+
+/// Whether the run before came to a number that is known: that it came here is to be believed until it is denied.
+fn is_told_whole(opening: &Opening) -> bool {
+    let end = opening.previous.map(|previous| previous.end);
+    end.and_then(End::last) > Some(0)
 }
 
 fn missing(named: RunId) -> (Kind, String) {

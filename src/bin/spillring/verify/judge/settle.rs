@@ -1,9 +1,10 @@
 //! The end of the trail: what is still missing then is missing.
 
+use indicatif::HumanCount;
 use serde::Serialize;
 use spillring::{PublisherId, RunId};
 
-use super::{Counts, Ended, Head, Judge, Pace, Told};
+use super::{Counts, Ended, Judge, Pace, Told};
 use crate::verify::finding::{Finding, Kind};
 use crate::verify::trail::{Account, Place, Way};
 use crate::verify::{counted, numbers_in_words};
@@ -44,6 +45,14 @@ impl Judge {
         for id in self.order.clone() {
             self.settle_beginning(id);
             self.settle_end(id);
+            self.settle_seals(id);
+        }
+        for (run, place, (kind, text)) in self.chains.take_gaps() {
+            self.find(kind, run, Some(place), text);
+        }
+        if self.counts.entries == 0 {
+            let text = "there is no entry here".to_owned();
+            self.find(Kind::Nothing, None, None, text);
         }
         for id in self.publishers.keys().copied().collect::<Vec<_>>() {
             self.settle_cursor(id);
@@ -80,6 +89,7 @@ impl Judge {
 
     /// A gap at the beginning of a publisher's first run is explained where the beginning of the trail may be gone.
     fn settle_beginning(&mut self, id: RunId) {
+        let may_be_gone = self.may_be_gone(id);
         let Some(run) = self.runs.get_mut(&id) else {
             return;
         };
@@ -93,7 +103,7 @@ impl Judge {
                 let runs = self.publishers.get(&of).map(|it| &it.runs);
                 runs.is_some_and(|runs| runs.first() == Some(&id))
             });
-            let (kind, text) = if is_first && self.head == Head::MayBeGone {
+            let (kind, text) = if is_first && may_be_gone {
                 run.numbers.begin_late();
                 let text = format!("the trail begins at number {} of it", gap.last + 1);
                 (Kind::BeginsAt, text)
@@ -132,7 +142,8 @@ impl Judge {
         if !self.is_latest(id) || cursor.is_some() {
             return;
         }
-        let (kind, text) = if run.way == Way::WithAccount && self.pace == Pace::Still {
+        let kept = run.way == Way::WithAccount && !self.may_be_gone(id);
+        let (kind, text) = if kept && self.pace == Pace::Still {
             let text = "its entries were stored together with a cursor, and there is none";
             (Kind::CursorMissing, text)
         } else {
@@ -191,6 +202,21 @@ impl Judge {
         }
     }
 
+    fn settle_seals(&mut self, id: RunId) {
+        let Some(run) = self.runs.get(&id) else {
+            return;
+        };
+        let place = run.first_unsealed.filter(|_| run.sealed > 0);
+        if let Some(place) = place {
+            let text = format!(
+                "{} without a hash among {} that have one",
+                counted(run.unsealed, "entry"),
+                HumanCount(run.sealed)
+            );
+            self.find(Kind::Unsealed, Some(id), Some(place), text);
+        }
+    }
+
     /// A cursor must be one of the last run.
     fn settle_cursor(&mut self, id: PublisherId) {
         let Some(publisher) = self.publishers.get(&id) else {
@@ -217,7 +243,7 @@ impl Judge {
     fn settle_absent_run(&mut self, account: Account, place: Option<Place>, latest: Option<RunId>) {
         let (kind, text) = match account.entries() {
             0 => return,
-            _ if latest.is_none() && self.head == Head::MayBeGone => {
+            _ if latest.is_none() && self.may_be_gone(account.run) => {
                 let text = "the trail begins behind it: nothing of it is there any more".to_owned();
                 (Kind::BeginsAt, text)
             }

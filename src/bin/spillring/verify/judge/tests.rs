@@ -184,14 +184,14 @@ fn the_beginning_may_be_gone_only_where_the_trail_lets_go_of_it() {
     let (trail, cursor) = (restarted()[4..].to_vec(), Some(account(2, 10, 0)));
     let kept = judged(&trail, cursor, Head::Kept);
     assert_eq!(breaks(&kept), [Kind::HeadMissing]);
-    let gone = judged(&trail, cursor, Head::MayBeGone);
+    let gone = judged(&trail, cursor, Head::MayBeGone { kept_from_ms: None });
     assert_eq!(breaks(&gone), []);
     assert_eq!(gone.findings[0].name, Kind::BeginsAt);
     assert_eq!(gone.runs[0].first, 5);
     // That of a later run is still missing.
     let mut trail = restarted();
     trail.remove(10);
-    let headless = judged(&trail, cursor, Head::MayBeGone);
+    let headless = judged(&trail, cursor, Head::MayBeGone { kept_from_ms: None });
     assert_eq!(breaks(&headless), [Kind::HeadMissing]);
 }
 

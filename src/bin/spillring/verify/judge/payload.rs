@@ -1,0 +1,83 @@
+//! What an entry holds: its subject, its hash, and its place in its session.
+
+use spillring::{Event, RunId};
+
+use super::Judge;
+use crate::verify::chains::{Payload, Placed, Source};
+use crate::verify::finding::Kind;
+use crate::verify::trail::{Observed, Place};
+
+impl Judge {
+    pub(super) fn check_subject(&mut self, seen: &Observed<'_>, payload: &Payload) {
+        if let (Some(subject), Payload::Entry(entry)) = (seen.subject, payload) {
+            let own = entry.subject();
+            if own != subject {
+                let text = format!("number {} is of {own}, and stands on {subject}", seen.id.n);
+                self.find(
+                    Kind::WrongSubject,
+                    Some(seen.id.run),
+                    Some(seen.place),
+                    text,
+                );
+            }
+        }
+    }
+
+    /// A publisher has entries of one type: with a hash, or without.
+    pub(super) fn note_seal(&mut self, seen: &Observed<'_>, payload: &Payload) {
+        if let Some(run) = self.runs.get_mut(&seen.id.run) {
+            if let Payload::Other = payload {
+                run.unsealed += 1;
+                run.first_unsealed.get_or_insert(seen.place);
+            } else {
+                run.sealed += 1;
+            }
+        }
+    }
+
+    pub(super) fn check_payload(
+        &mut self,
+        run: Option<RunId>,
+        place: Place,
+        (payload, bytes): (&Payload, &[u8]),
+        source: Option<Source>,
+    ) {
+        let entry = match payload {
+            Payload::Other => return,
+            Payload::Unreadable => {
+                let text = "it looks like an audit entry, and cannot be read as one".to_owned();
+                return self.find(Kind::Edited, run, Some(place), text);
+            }
+            Payload::Entry(entry) => entry,
+        };
+        self.counts.audit_entries += 1;
+        if !entry.verify_integrity() {
+            let text = format!(
+                "session {}: seq {} does not hash to what it says",
+                entry.session_id(),
+                entry.seq()
+            );
+            self.find(Kind::Edited, run, Some(place), text);
+        }
+        let mut own = Vec::with_capacity(bytes.len());
+        if entry.encode(&mut own).is_err() || own != bytes {
+            let text = format!(
+                "session {}: seq {} holds something that no entry has, and that its hash does not cover",
+                entry.session_id(),
+                entry.seq()
+            );
+            self.find(Kind::Edited, run, Some(place), text);
+        }
+        let Some(source) = source else { return };
+        let absent = self.absent.entry(source).or_default();
+        let at = Placed {
+            entry,
+            source,
+            run,
+            place,
+        };
+        if let Some((kind, text)) = self.chains.take(at, absent) {
+            self.find(kind, run, Some(place), text);
+        }
+    }
+}
