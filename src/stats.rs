@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{LossReason, PublisherId, RunId};
+use crate::event::{LossReason, Position, PublisherId, RunId};
 
 /// Counts of one run, and the depths at this moment. Always
 /// `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded` holds.
@@ -133,6 +133,9 @@ pub struct Status {
     pub run: Option<RunId>,
     /// Its process, while it is running.
     pub pid: Option<u32>,
+    /// The sink has acknowledged everything of the publisher up to here, at the least: a second ago, or when it was last known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<Position>,
     /// When this was so, in milliseconds since 1970.
     pub at_ms: u64,
     /// Dead letters that are kept.

@@ -78,6 +78,7 @@ fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
             dead_letters: 0,
             dead_letter_bytes: 0,
             quarantined: Vec::new(),
+            delivered: None,
             ring: None,
             orphans: Vec::new(),
             stats: Stats::default(),
@@ -101,6 +102,7 @@ fn read(dir: &Path) -> Result<Option<Status>, SpillError> {
 fn at_rest(directory: Directory) -> Result<Status, SpillError> {
     let publisher = directory.known_identity()?;
     let said = read(directory.path())?;
+    let delivered = said.as_ref().and_then(|said| said.delivered);
     let ring = said.and_then(|said| ring_file::left_in(&said.ring?.file));
     let mut look = Look::at(directory)?;
     while look.next()?.is_some() {}
@@ -122,6 +124,7 @@ fn at_rest(directory: Directory) -> Result<Status, SpillError> {
         dead_letters: found.dead_letters,
         dead_letter_bytes: found.dead_letter_bytes,
         quarantined: found.quarantined,
+        delivered: delivered.or(found.delivered),
         ring,
         orphans: Vec::new(),
         stats: Stats {

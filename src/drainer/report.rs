@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Drainer;
-use crate::event::unix_ms;
+use crate::event::{Position, unix_ms};
 use crate::host::log;
 use crate::metrics::Metrics;
 use crate::policy::{Cap, Facts, Hand};
@@ -151,6 +151,9 @@ impl Drainer {
     /// What `status.json` says.
     pub(super) fn status(&self, pid: Option<u32>, stats: Stats) -> Status {
         let totals = self.disk.view.totals;
+        let run = self.sequencer.run();
+        let delivered = self.pipeline.settled();
+        let delivered = delivered.filter(|key| key.local_run() == run.local && key.n() > 0);
         Status {
             publisher: Some(self.publisher),
             health: match pid {
@@ -158,12 +161,16 @@ impl Drainer {
                 None => Health::Healthy,
             },
             damage: None,
-            run: Some(self.sequencer.run().id),
+            run: Some(run.id),
             pid,
             at_ms: unix_ms(),
             dead_letters: totals.dead_letters,
             dead_letter_bytes: totals.dead_letter_bytes,
             quarantined: Vec::new(),
+            delivered: delivered.map(|key| Position {
+                run: run.id,
+                n: key.n(),
+            }),
             ring: None,
             orphans: Vec::new(),
             stats,

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use crate::error::SpillError;
-use crate::event::{Key, Record};
+use crate::event::{Key, Position, Record};
 use crate::host::log;
 
 use super::Spill;
@@ -194,6 +194,16 @@ impl Spill {
             Some(active) => count_present(active.connection(), absent, after, below),
             None => count_present(&schema::open_to_read(&segment.path)?, absent, after, below),
         }
+    }
+
+    /// Up to where the sink has everything, if that is a number of a run that is known.
+    pub(super) fn delivered_position(&self) -> Option<Position> {
+        let key = self.delivered.filter(|key| key.n() > 0)?;
+        let known = self.index.runs.get(key.local_run())?;
+        Some(Position {
+            run: known.run.id,
+            n: key.n(),
+        })
     }
 
     /// When the newest entry was popped, if that can be read.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::SpillError;
-use crate::event::{Record, RunId};
+use crate::event::{Position, Record, RunId};
 
 use super::change::{now, pause};
 use super::index::Letters;
@@ -32,6 +32,7 @@ pub(crate) struct Look {
     bytes: u64,
     oldest_popped_ms: Option<u64>,
     expected: u64,
+    level_delivered: Option<Position>,
     damage: Vec<String>,
 }
 
@@ -43,6 +44,8 @@ pub(crate) struct Findings {
     pub(crate) bytes: u64,
     pub(crate) oldest_popped_ms: Option<u64>,
     pub(crate) run: Option<RunId>,
+    /// The sink had everything up to here.
+    pub(crate) delivered: Option<Position>,
     pub(crate) dead_letters: u64,
     pub(crate) dead_letter_bytes: u64,
     /// Entries that are damaged or missing.
@@ -59,6 +62,7 @@ impl Look {
         let (spill, damage) = Spill::look(directory, PATIENCE)?;
         Ok(Self {
             expected: spill.entries,
+            level_delivered: spill.delivered_position(),
             spill,
             page: VecDeque::new(),
             end: false,
@@ -119,6 +123,7 @@ impl Look {
             bytes: self.bytes,
             oldest_popped_ms: self.oldest_popped_ms,
             run: newest.map(|known| known.run.id),
+            delivered: self.level_delivered,
             dead_letters: letters.count,
             dead_letter_bytes: letters.bytes,
             missing,

@@ -224,6 +224,7 @@ impl Spill {
             self.room = Room::Some;
         }
         status.ring = self.ring.as_mut().map(RingFile::look);
+        status.delivered = status.delivered.or(self.delivered_position());
         let checked = self.check();
         if let Err(error) = write_status(self.directory.path(), &status) {
             log::debug!(%error, "status.json cannot be written");

@@ -152,6 +152,7 @@ fn status() -> Box<Status> {
         dead_letters: 0,
         dead_letter_bytes: 0,
         quarantined: Vec::new(),
+        delivered: None,
         ring: None,
         orphans: Vec::new(),
         stats: Stats::default(),

@@ -138,6 +138,32 @@ fn a_stream_that_was_set_back_under_a_publisher_lacks_what_it_had_acknowledged()
         .assert_is(false, true);
 }
 
+/// Its publisher does not come back; its directory knows what is missing.
+#[test]
+fn a_stream_that_was_set_back_is_found_by_the_spill_of_its_publisher() {
+    let (mut server, publisher) = (NatsServer::start(), Publisher::new());
+    let mut run = publisher.start_on(&server);
+    run.publish(entries(0..20));
+    run.settle();
+    server.end();
+    let before = server.save_store();
+    server.restart();
+    run.publish(entries(20..40));
+    run.settle();
+    run.end();
+    let spill = publisher.dir.path().join("spill");
+    let spill = spill.to_str().unwrap();
+    let with_spill = |server: &NatsServer| verify(&server.url(), &["--spill", spill]);
+    with_spill(&server).assert_holds();
+    server.kill();
+    server.restore_store(&before);
+    server.restart();
+    judge(&server).assert_holds();
+    with_spill(&server)
+        .assert_breaks(&["acknowledged_missing"])
+        .assert_is(false, true);
+}
+
 #[test]
 fn an_entry_that_was_replaced_by_something_without_a_hash_is_found() {
     let mut trail = stream_trail();

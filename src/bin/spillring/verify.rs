@@ -13,14 +13,15 @@ mod retention;
 mod stream;
 pub(crate) mod trail;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::HumanCount;
+use spillring::Position;
 
 use crate::settings;
 use crate::target::Address;
 use crate::telling::{Exit, Problem, show};
-use judge::Head;
+use judge::{Head, Judge, Pace};
 use report::Report;
 
 /// Say of a trail whether it is complete and whether it is intact
@@ -51,6 +52,9 @@ pub(crate) struct Args {
     /// Ledger of the file, such as that of a rotated one [default: the file's name with .ledger behind it]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
+    /// The spill directory of a publisher: what it knows as acknowledged must be in the trail
+    #[arg(long, value_name = "DIR")]
+    spill: Option<PathBuf>,
     /// The beginning of the trail was removed on purpose: let it begin where it does
     #[arg(long)]
     head_removed: bool,
@@ -68,6 +72,8 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     } else {
         Head::Kept
     };
+    // Before the trail is read: that may go on meanwhile.
+    let acknowledged = args.spill.as_deref().map(acknowledged).transpose()?;
     let report = match address(&args.trail)? {
         Address::JsonLines(path) => {
             if args.stream.is_some() {
@@ -76,7 +82,9 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
                     path.display()
                 )));
             }
-            let judgement = file::judge(&path, args.ledger.as_deref(), head)?;
+            let ledger = args.ledger.as_deref();
+            let judge = Judge::new(head, Pace::Still).expecting(acknowledged);
+            let judgement = file::read(&path, ledger, judge)?;
             Report::new(path.display().to_string(), judgement)
         }
         servers @ Address::Nats(_) => {
@@ -87,7 +95,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
             }
             let stream = args.stream.clone();
             let nats = settings::nats(args.config.as_deref(), &servers, stream)?;
-            let judgement = stream::judge(&nats, head)?;
+            let judgement = stream::judge(&nats, head, acknowledged)?;
             Report::new(servers.in_words(&nats), judgement)
         }
     };
@@ -97,6 +105,17 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         show(&report.to_string());
     }
     Ok(report.exit())
+}
+
+/// How far the sink had acknowledged entries, as the publisher's directory says it.
+fn acknowledged(dir: &Path) -> Result<Position, Problem> {
+    let status = spillring::status(dir).map_err(Problem::new)?;
+    status.delivered.ok_or_else(|| {
+        Problem::new(format_args!(
+            "the spill in {} knows of nothing that was acknowledged: leave `--spill` out",
+            dir.display()
+        ))
+    })
 }
 
 /// What has neither a scheme nor the name `nats` is a file.

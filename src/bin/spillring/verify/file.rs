@@ -15,14 +15,15 @@ use spillring::{Position, PublisherId, RunId};
 
 use super::counted;
 use super::finding::Kind;
-use super::judge::{Head, Judge, Judgement, Pace};
+use super::judge::{Judge, Judgement};
 use super::ledger::{self, Ledger, Range};
 use super::progress::Progress;
 use super::trail::{Account, Observed, Opening, Place, Way};
 use crate::telling::Problem;
 use output::Output;
 
-pub(super) fn judge(path: &Path, ledger: Option<&Path>, head: Head) -> Result<Judgement, Problem> {
+/// Lets `judge` take the file.
+pub(super) fn read(path: &Path, ledger: Option<&Path>, judge: Judge) -> Result<Judgement, Problem> {
     let beside = ledger.map_or_else(|| ledger::beside(path), PathBuf::from);
     let unreadable = |error: io::Error| {
         let path = path.display();
@@ -36,7 +37,7 @@ pub(super) fn judge(path: &Path, ledger: Option<&Path>, head: Head) -> Result<Ju
     let reading = Reading {
         output: Output { file, length },
         line: 0,
-        judge: Judge::new(head, Pace::Still),
+        judge,
         written: HashMap::new(),
         latest: HashMap::new(),
         progress: Progress::new(length),

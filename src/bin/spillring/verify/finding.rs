@@ -49,6 +49,8 @@ pub(super) enum Kind {
     LinesMissing,
     /// Messages were removed from the middle or the end of the stream.
     MessagesGone,
+    /// A publisher's spill knows more as acknowledged.
+    AcknowledgedMissing,
     /// There is no entry at all.
     Nothing,
 

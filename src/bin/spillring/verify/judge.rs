@@ -57,6 +57,8 @@ pub(super) struct Judge {
     requeued: HashSet<Position>,
     pub(super) findings: Findings,
     counts: Counts,
+    /// The spill of a publisher says that all was acknowledged up to here.
+    acknowledged: Option<Position>,
 }
 
 /// How much was looked at.
@@ -130,6 +132,15 @@ impl Judge {
             requeued: HashSet::new(),
             findings: Findings::default(),
             counts: Counts::default(),
+            acknowledged: None,
+        }
+    }
+
+    /// What was acknowledged must be there.
+    pub(super) fn expecting(self, acknowledged: Option<Position>) -> Self {
+        Self {
+            acknowledged,
+            ..self
         }
     }
 

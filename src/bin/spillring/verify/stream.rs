@@ -22,8 +22,12 @@ use crate::telling::Problem;
 /// How often it is tried to read the cursors while nobody writes.
 const STILL_TRIES: u32 = 5;
 
-pub(super) fn judge(nats: &NatsConfig, head: Head) -> Result<Judgement, Problem> {
-    let read = || -> io::Result<Judgement> { runtime()?.block_on(read(nats, head)) };
+pub(super) fn judge(
+    nats: &NatsConfig,
+    head: Head,
+    acknowledged: Option<Position>,
+) -> Result<Judgement, Problem> {
+    let read = || -> io::Result<Judgement> { runtime()?.block_on(read(nats, head, acknowledged)) };
     read().map_err(|error| {
         Problem::new(format_args!(
             "the stream {} cannot be read: {error}; give the URL of a server with JetStream, such as \
@@ -33,7 +37,11 @@ pub(super) fn judge(nats: &NatsConfig, head: Head) -> Result<Judgement, Problem>
     })
 }
 
-async fn read(nats: &NatsConfig, head: Head) -> io::Result<Judgement> {
+async fn read(
+    nats: &NatsConfig,
+    head: Head,
+    acknowledged: Option<Position>,
+) -> io::Result<Judgement> {
     let context = connect(nats).await?;
     let stream = context.get_stream(&nats.stream).await;
     let stream = stream.map_err(io::Error::other)?;
@@ -46,7 +54,7 @@ async fn read(nats: &NatsConfig, head: Head) -> io::Result<Judgement> {
     };
     let mut reading = Reading {
         prefix: format!("{}.", nats.subject_prefix),
-        judge: Judge::new(head, cursors.pace),
+        judge: Judge::new(head, cursors.pace).expecting(acknowledged),
         unidentified: 0,
     };
     for (first, last) in retention::gone(&config, &state) {

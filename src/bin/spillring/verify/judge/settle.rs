@@ -47,6 +47,7 @@ impl Judge {
             self.settle_end(id);
             self.settle_seals(id);
         }
+        self.settle_acknowledged();
         for (run, place, (kind, text)) in self.chains.take_gaps() {
             self.find(kind, run, Some(place), text);
         }
@@ -200,6 +201,28 @@ impl Judge {
         for (kind, text) in found {
             self.find(kind, Some(id), at, text);
         }
+    }
+
+    /// Holds the end of a run against what its publisher knows as acknowledged.
+    fn settle_acknowledged(&mut self) {
+        let Some(at) = self.acknowledged else { return };
+        let run = self.runs.get(&at.run);
+        let seen = run.map_or(0, |run| run.numbers.last());
+        let cursors = self.publishers.values();
+        let cursors = cursors.filter_map(|publisher| publisher.cursor.as_ref());
+        let by_cursor = cursors.filter(|(account, _)| account.run == at.run);
+        let by_cursor = by_cursor.map(|(account, _)| account.last).max();
+        let last = seen.max(by_cursor.unwrap_or(0));
+        if last >= at.n || run.is_none() && self.may_be_gone(at.run) {
+            return;
+        }
+        let text = format!(
+            "{} of run {}: the spill of its publisher knows them as acknowledged",
+            numbers_in_words(last + 1, at.n),
+            at.run
+        );
+        let place = run.and_then(|run| run.last_place);
+        self.find(Kind::AcknowledgedMissing, Some(at.run), place, text);
     }
 
     fn settle_seals(&mut self, id: RunId) {
