@@ -159,23 +159,23 @@ impl RingConsumer {
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.source.queued()
+        self.source.entrance().queued()
     }
 
     pub(crate) fn close(&self) {
-        self.source.close();
+        self.source.entrance().close();
     }
 
     pub(crate) fn blame_spill(&self, full: bool) {
-        self.source.blame_spill(full);
+        self.source.entrance().blame_spill(full);
     }
 
     pub(crate) fn lost(&self) -> Lost {
-        self.source.lost()
+        self.source.entrance().lost()
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.source.stats()
+        self.source.entrance().stats()
     }
 }
 

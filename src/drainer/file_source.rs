@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use super::encoder::Encoder;
 use super::sequencer::Sequencer;
-use super::source::{Bounds, Inside, Source};
+use super::source::{Bounds, Entrance, Source};
 use crate::durable::Durable;
 use crate::event::{Key, Record, unix_ms};
 use crate::file_ring::{Found, Taken};
 use crate::publisher::Shared;
 use crate::ring_file::MappedRing;
-use crate::stats::{Lost, Stats};
 
 #[derive(Debug)]
 pub(crate) struct FileSource<E> {
@@ -50,7 +49,7 @@ impl<E: Durable> FileSource<E> {
         bounds: &Bounds,
         popped_ms: u64,
     ) -> Option<Record> {
-        sequencer.number_losses(taken.lost, || self.lost());
+        sequencer.number_losses(taken.lost, || self.shared.lost());
         let encoded = match taken.found {
             Found::Entry => self
                 .encoder
@@ -122,27 +121,7 @@ impl<E: Durable> Source for FileSource<E> {
         }
     }
 
-    fn inside(&self) -> Inside {
-        self.shared.door.inside()
-    }
-
-    fn queued(&self) -> usize {
-        self.shared.door.queued()
-    }
-
-    fn close(&self) {
-        self.shared.door.close();
-    }
-
-    fn blame_spill(&self, full: bool) {
-        self.shared.refusals.blame_spill(full);
-    }
-
-    fn lost(&self) -> Lost {
-        self.shared.refusals.lost(self.shared.door.lost())
-    }
-
-    fn stats(&self) -> Stats {
-        self.shared.stats()
+    fn entrance(&self) -> &dyn Entrance {
+        &*self.shared
     }
 }

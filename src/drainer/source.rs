@@ -35,6 +35,17 @@ pub(crate) trait Source: Send {
     /// Everything that was popped and is before this entry is acknowledged or on disk; all of it, if there is none.
     fn release(&mut self, _memory_only_from: Option<Key>) {}
 
+    /// What publishers have of the ring.
+    fn entrance(&self) -> &dyn Entrance;
+
+    /// What the gate says.
+    fn inside(&self) -> Inside {
+        self.entrance().inside()
+    }
+}
+
+/// What publishers have of the ring, and the drainer as well.
+pub(crate) trait Entrance {
     /// What the gate says.
     fn inside(&self) -> Inside;
 
@@ -98,7 +109,7 @@ impl<E: Event> Source for RingSource<E> {
         while popped < entries_max && bytes < bounds.bytes_max && sequencer.left() > 0 {
             let Some(slot) = drain.next() else { break };
             popped += 1;
-            sequencer.number_losses(slot.lost, || self.lost());
+            sequencer.number_losses(slot.lost, || shared.lost());
             let encoded = self.encoder.encode(slot.value);
             if let Some(record) = sequencer.number(encoded, popped_ms, bounds.since) {
                 bytes += record.size();
@@ -108,27 +119,33 @@ impl<E: Event> Source for RingSource<E> {
         popped
     }
 
+    fn entrance(&self) -> &dyn Entrance {
+        &*self.shared
+    }
+}
+
+impl<E> Entrance for Shared<E> {
     fn inside(&self) -> Inside {
-        self.shared.door.inside()
+        self.door.inside()
     }
 
     fn queued(&self) -> usize {
-        self.shared.door.queued()
+        self.door.queued()
     }
 
     fn close(&self) {
-        self.shared.door.close();
+        self.door.close();
     }
 
     fn blame_spill(&self, full: bool) {
-        self.shared.refusals.blame_spill(full);
+        self.refusals.blame_spill(full);
     }
 
     fn lost(&self) -> Lost {
-        self.shared.refusals.lost(self.shared.door.lost())
+        self.refusals.lost(self.door.lost())
     }
 
     fn stats(&self) -> Stats {
-        self.shared.stats()
+        Self::stats(self)
     }
 }

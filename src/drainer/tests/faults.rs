@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::bench::{Entry, config};
 use super::*;
 use crate::drainer::sequencer::Sequencer;
-use crate::drainer::source::{Bounds, Inside};
+use crate::drainer::source::{Bounds, Entrance, Inside};
 use crate::drainer::{PANICS_MAX, Source};
 use crate::error::TicketError;
 use crate::event::Record;
 use crate::policy::Step;
-use crate::stats::{Lost, Stats};
 
 /// A source whose looks panic, and whose pops give nothing, so many times.
 struct Faulty {
@@ -46,24 +45,8 @@ impl Source for Faulty {
         self.source.inside()
     }
 
-    fn queued(&self) -> usize {
-        self.source.queued()
-    }
-
-    fn close(&self) {
-        self.source.close();
-    }
-
-    fn blame_spill(&self, full: bool) {
-        self.source.blame_spill(full);
-    }
-
-    fn lost(&self) -> Lost {
-        self.source.lost()
-    }
-
-    fn stats(&self) -> Stats {
-        self.source.stats()
+    fn entrance(&self) -> &dyn Entrance {
+        self.source.entrance()
     }
 }
 
