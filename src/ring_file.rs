@@ -177,21 +177,22 @@ impl RingFile {
         match fs::hard_link(&self.path, &second) {
             Ok(()) => self.second = Some(second),
             Err(error) => {
-                log::error!(%error, file = %self.path.display(), "the file of the ring cannot have another name: after a kill it will not be found");
+                log::debug!(%error, file = %self.path.display(), "the ring cannot have two names: it is renamed later");
             }
         }
     }
 
     /// Its publisher has this id: the other name goes.
     pub(crate) fn keep_one_name(&mut self, publisher: PublisherId) {
-        let Some(mut other) = self.second.take() else {
-            return;
+        let path = self.path_of(publisher);
+        let kept = match self.second.take() {
+            Some(second) if self.path == path => fs::remove_file(second),
+            Some(_) => fs::remove_file(std::mem::replace(&mut self.path, path)),
+            None if self.path == path => Ok(()),
+            None => fs::rename(&self.path, &path).map(|()| self.path = path),
         };
-        if self.path != self.path_of(publisher) {
-            std::mem::swap(&mut self.path, &mut other);
-        }
-        if let Err(error) = fs::remove_file(&other) {
-            log::debug!(%error, file = %other.display(), "a second name of the ring stays");
+        if let Err(error) = kept {
+            log::error!(%error, file = %self.path.display(), "the file of the ring does not have the one name that it should have");
         }
     }
 
@@ -219,7 +220,10 @@ impl Drop for RingFile {
     }
 }
 
-/// Which start of the machine this is; zeros where it has no name.
+/// Where nobody knows which start of the machine it is.
+const NO_BOOT_ID: (u64, u64) = (0, 0);
+
+/// Which start of the machine this is.
 fn boot_id() -> (u64, u64) {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Uuid::try_parse(text.trim())

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::SpillError;
-use crate::event::unix_ms;
+use crate::event::{PublisherId, unix_ms};
 use crate::ring_file;
 use crate::spill::{self, Directory, Look, Persist};
-use crate::stats::{Health, State, Stats, Status};
+use crate::stats::{Health, RingStatus, State, Stats, Status};
 
 const STATUS: &str = "status.json";
 
@@ -40,11 +40,21 @@ pub fn status(dir: &Path) -> Result<Status, SpillError> {
 
 /// Nothing is added to the backlog of a killed publisher before what it has left in its ring.
 pub(crate) fn refuse_if_ring_is_left(dir: &Path) -> Result<(), SpillError> {
-    let ring = read(dir)?.and_then(|said| ring_file::left_in(&said.ring?.file));
+    let ring = ring_left(read(dir)?, spill::read_identity(dir).unwrap_or_default());
     match ring {
         Some(ring) if ring.bytes > 0 => Err(SpillError::RingLeft { ring: ring.file }),
         _ => Ok(()),
     }
+}
+
+/// What is in the ring of a publisher that is not running. It may have taken another id since it said where its ring is.
+fn ring_left(said: Option<Status>, publisher: Option<PublisherId>) -> Option<RingStatus> {
+    let file = said?.ring?.file;
+    let by_id = file.parent().zip(publisher);
+    let by_id = by_id.map(|(dir, publisher)| ring_file::path_of(dir, publisher));
+    by_id
+        .and_then(|file| ring_file::left_in(&file))
+        .or_else(|| ring_file::left_in(&file))
 }
 
 /// The file is at least so long, so that it can be written over in place.
@@ -103,7 +113,7 @@ fn at_rest(directory: Directory) -> Result<Status, SpillError> {
     let publisher = directory.known_identity()?;
     let said = read(directory.path())?;
     let delivered = said.as_ref().and_then(|said| said.delivered);
-    let ring = said.and_then(|said| ring_file::left_in(&said.ring?.file));
+    let ring = ring_left(said, publisher);
     let mut look = Look::at(directory)?;
     while look.next()?.is_some() {}
     let found = look.findings()?;

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::{BYTES_MAX, WORD, because, boot_id, lock, options, path_of};
+use super::{BYTES_MAX, NO_BOOT_ID, WORD, because, boot_id, lock, options, path_of};
 use crate::drainer::{Encoded, Encoder, Sequencer};
 use crate::durable::{Durable, Unpacker};
 use crate::error::{RingError, SpillError, StartError};
@@ -56,9 +56,15 @@ pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), S
             Err(why) => return Ok(put_aside(&path, why)?),
         }
     }
-    // It may have a second name: nothing is left under that either.
-    let emptied = file.set_len(0).and_then(|()| fs::remove_file(&path));
-    Ok(emptied.map_err(because("remove", &path))?)
+    Ok(remove(&file, &path).map_err(because("remove", &path))?)
+}
+
+/// Under a second name nothing is left either. Otherwise its length stays: a publisher of this process may still have it mapped.
+fn remove(file: &File, path: &Path) -> io::Result<()> {
+    if file.metadata()?.nlink() > 1 {
+        file.set_len(0)?;
+    }
+    fs::remove_file(path)
 }
 
 /// The file, locked, if there is one.
@@ -169,7 +175,7 @@ fn left_of_run<E: Durable>(
     };
     let mut numbers = Numbers::New;
     if turned_over || run.id == id {
-        if created.boot == boot_id() {
+        if created.boot == boot_id() && created.boot != NO_BOOT_ID {
             numbers = Numbers::Kept;
         } else {
             // Some pages may be older than others: what is left is neither complete nor numbered in order.
@@ -183,20 +189,22 @@ fn left_of_run<E: Durable>(
         gone: Vec::new(),
         numbers,
         spilled: spill.newest_of(last.local_run()),
+        trailing: 0,
         format: created.format,
         now_ms: unix_ms(),
     };
+    let entry = Key::from_raw(image.last_entry());
+    let losses = if entry.local_run() == last.local_run() {
+        last.n() - entry.n()
+    } else {
+        last.n()
+    };
     match numbers {
-        Numbers::New => left.sequencer.resume(0, 0, image.numbered()),
-        Numbers::Kept => {
-            let entry = Key::from_raw(image.last_entry());
-            let losses = if entry.local_run() == last.local_run() {
-                last.n() - entry.n()
-            } else {
-                last.n()
-            };
-            left.sequencer.resume(last.n(), losses, image.numbered());
+        Numbers::New => {
+            left.sequencer.resume(0, 0, image.numbered());
+            left.trailing = losses;
         }
+        Numbers::Kept => left.sequencer.resume(last.n(), losses, image.numbered()),
     }
     image.left(|taken, payload| left.take::<E>(taken, payload));
     Ok(Some(left.finish(image.losses())))
@@ -221,6 +229,8 @@ struct Leftover {
     numbers: Numbers,
     /// The newest entry of the run that the spill has.
     spilled: Key,
+    /// Losses after the last entry with a number, which nobody may have heard of.
+    trailing: u64,
     format: u32,
     now_ms: u64,
 }
@@ -248,6 +258,13 @@ impl Leftover {
         if taken.found == Found::Damaged {
             self.sequencer.lose(1, LossReason::Corrupt);
             return;
+        }
+        if is_numbered {
+            // Losses that had numbers in the run that was: those before an entry, this one among them if it is lost.
+            if taken.is_lost() {
+                return;
+            }
+            self.sequencer.lose(taken.before, LossReason::QueueFull);
         }
         self.number_losses(taken.lost);
         let record = self.sequencer.number(encoded, self.now_ms, Instant::now());
@@ -306,6 +323,7 @@ impl Leftover {
         if !gone.is_empty() {
             self.sequencer.carry(gone);
         }
+        self.sequencer.lose(self.trailing, LossReason::QueueFull);
         self.number_losses(lost);
         let (first_n, losses) = self.sequencer.trailing();
         KilledRun {

@@ -64,7 +64,10 @@ impl Spill {
         }
         let renewed = self.directory.renew_identity(id);
         if let Some(ring) = &mut self.ring {
-            ring.keep_one_name(if renewed.is_ok() { id } else { self.publisher });
+            // After an error the disk may have the new id all the same.
+            let known = self.directory.known_identity().ok().flatten();
+            let failed = known.unwrap_or(self.publisher);
+            ring.keep_one_name(if renewed.is_ok() { id } else { failed });
         }
         renewed?;
         self.publisher = id;

@@ -65,7 +65,11 @@ impl Spill {
     /// Appends what the spill does not have yet, and notes the run's end. Both survive the death of the process once this has
     /// returned.
     pub(crate) fn take_killed_run(&mut self, left: &KilledRun) -> Result<(), SpillError> {
-        for some in left.records.chunks(APPEND_ROWS_MAX) {
+        // What became a dead letter without being spilled is not on its way any more.
+        let absent = |record: &&Record| self.index.absent.at(record.key()).is_some();
+        let records = left.records.iter().filter(|record| !absent(record));
+        let records: Vec<_> = records.cloned().collect();
+        for some in records.chunks(APPEND_ROWS_MAX) {
             self.append(some)?;
         }
         let (last_n, first_n) = (left.last_n, left.first_n);

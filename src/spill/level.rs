@@ -141,6 +141,7 @@ impl Spill {
         let end = ends.find(|end| end.is_none_or(|end| end > from.after(1)));
         let end = end.flatten();
         let mut part = Settled::nothing(end.map_or(through, |end| end.before().min(through)));
+        let mut passed_over = false;
         // More than one if they were adopted.
         let those =
             |segment: &&Segment| segment.first <= through && self.segments.end_of(segment) == end;
@@ -153,10 +154,15 @@ impl Spill {
                 Err(error) if self.now < since + PATIENCE => {
                     return Err(database_error("read")(error));
                 }
-                Err(error) => log::error!(%error, "delivered entries cannot be counted"),
+                Err(error) => {
+                    log::error!(%error, "delivered entries cannot be counted");
+                    passed_over = true;
+                }
             }
         }
-        self.uncounted_since = None;
+        if !passed_over || part.through == through {
+            self.uncounted_since = None;
+        }
         // What the sink has and a power cut has taken from the files is found by no reading.
         let left = self.entries.saturating_sub(part.entries);
         let possible = self.numbers_after(part.through).unwrap_or(left);
@@ -281,6 +287,9 @@ fn count_present(
     after: Key,
     below: Key,
 ) -> rusqlite::Result<Count> {
+    if was_never_made(conn) {
+        return Ok(Count::default());
+    }
     let mut count = count_between(conn, after, below)?;
     for (first, stretch) in absent.within(after.after(1), below) {
         let end = first.after(stretch.count).min(below);
@@ -292,9 +301,6 @@ fn count_present(
 }
 
 fn count_between(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Count> {
-    if was_never_made(conn) {
-        return Ok(Count::default());
-    }
     let sql = "SELECT count(*), coalesce(sum(octet_length(subject) + length(bytes) + ?3), 0) \
          FROM rows WHERE kind = 0 AND key > ?1 AND key < ?2";
     let params = (after.row(), below.row(), int(Record::OVERHEAD));

@@ -9,6 +9,7 @@ use crate::SpillDurability;
 use crate::durable::{Pack, Packer};
 use crate::error::EncodeError;
 use crate::event::{Event, PreviousRun, PublisherId, Run, RunEnd, fresh_uuid};
+use crate::file_ring::Refusal;
 use crate::ring_file::RingFile;
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -236,6 +237,48 @@ fn one_of_two_names_is_kept() -> Outcome {
         let other = path_of(bench.dir.path(), id);
         assert_eq!((bench.path().exists(), other.exists()), (!renewed, renewed));
         assert!(made.look().in_place);
+    }
+    Ok(())
+}
+
+/// Entries that an end has left are taken over by a start in the same process; a publisher of before the end is still there.
+#[test]
+fn a_publisher_that_is_still_there_is_refused() -> Outcome {
+    let bench = Bench::new()?;
+    let made = RingFile::create(bench.dir.path(), &bench.run, Number::FORMAT, 1 << 16, 9)?;
+    let ring = Arc::clone(made.ring());
+    let mut claim = ring.claim(1).map_err(|_| "no room")?;
+    claim.put(7);
+    claim.commit();
+    ring.close();
+    drop(made);
+    let mut spill = open_spill(bench.dir.path())?;
+    recover::<Number>(bench.dir.path(), &mut spill)?;
+    assert_eq!(spill.read(None, 100, u64::MAX)?.records.len(), 1);
+    assert_eq!(ring.claim(1).err(), Some(Refusal::Closed));
+    Ok(())
+}
+
+/// The machine has stopped since: entries get other numbers, and so do losses, of which perhaps nobody has heard.
+#[test]
+fn losses_with_numbers_that_nobody_has_heard_of_get_others() -> Outcome {
+    for numbered in 0..=ENTRIES + 1 {
+        let bench = Bench::new()?;
+        bench.leave_ring(Kill {
+            numbered,
+            stores: STORES.len(),
+        })?;
+        let file = options().open(bench.path())?;
+        let (image, created) = FileRing::read(read(&file)?)?;
+        let before = Created {
+            boot: (1, 2),
+            ..created
+        };
+        let mut spill = open_spill(bench.dir.path())?;
+        let left = left_of_run::<Number>(&image, &before, &mut spill)?.ok_or("a run")?;
+        let told = left.records.iter().map(Record::lost_before).sum::<u64>();
+        let trailing = left.losses.iter().map(|loss| loss.count).sum::<u64>();
+        assert_eq!(told + trailing, 3 * LOST + 1, "{numbered}: {left:#?}");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The chain of runs: each knows the last one that a reader may have heard of, how that one ended, and how many starts
 //! were killed since; and none is forgotten in which the cursor of a sink may be.
 
+use super::letters::{bury, letter};
 use super::*;
 use crate::event::{Position, PreviousRun, RunEnd, RunId};
 use crate::spill::KilledRun;
@@ -152,6 +153,33 @@ fn a_run_that_has_left_an_empty_ring_has_lost_nothing() -> Outcome {
     assert_eq!(numbers(&read), [1, 2, 3, 1]);
     assert_eq!(read.iter().map(Record::lost_before).sum::<u64>(), 0);
     assert_eq!(spill.view().corrupt, 0);
+    Ok(())
+}
+
+/// A dead letter that never was in the backlog is not added to it by the ring of its run.
+#[test]
+fn what_became_a_dead_letter_in_memory_is_not_taken_over() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    let records = records(&run, 1..=3);
+    let rejected = DeadLetterReason::Rejected;
+    bury(&mut spill, vec![letter(&records[1], rejected, "too odd")])?;
+    drop(spill);
+    let mut spill = open(dir.path())?;
+    let left = spill
+        .run_of_ring(Some(run.id), run.local)?
+        .ok_or("the run")?;
+    spill.take_killed_run(&KilledRun {
+        run: left,
+        records,
+        last_n: 3,
+        first_n: 4,
+        losses: Vec::new(),
+    })?;
+    assert_eq!(spill.view().totals.entries, 2);
+    assert_eq!(numbers(&all(&mut spill)?), [1, 3]);
+    settle(&mut spill, Key::new(run.local, 3))?;
+    assert_eq!((spill.view().totals.entries, spill.view().corrupt), (0, 0));
     Ok(())
 }
 
