@@ -47,11 +47,24 @@ fn change_stream(server: &NatsServer, change: impl FnOnce(&mut stream::Config)) 
 
 /// One session, from its beginning.
 fn session(count: u64) -> Vec<AuditEntry> {
+    session_with(count, |_| 1)
+}
+
+/// The same with payloads of so many bytes.
+fn session_with(count: u64, bytes: impl Fn(u64) -> usize) -> Vec<AuditEntry> {
     let (agent, session) = (AgentId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
     let kind = AuditEventType::ToolCallIntercepted;
     let mut hash = [0; 32];
     let entries = (0..count).map(|seq| {
-        let entry = AuditEntry::new(seq, 1 + seq, kind, agent, session, "{}".to_owned(), hash);
+        let entry = AuditEntry::new(
+            seq,
+            1 + seq,
+            kind,
+            agent,
+            session,
+            "x".repeat(bytes(seq)),
+            hash,
+        );
         hash = *entry.entry_hash();
         entry
     });
@@ -175,6 +188,36 @@ fn an_entry_that_was_replaced_by_something_without_a_hash_is_found() {
 }
 
 #[test]
+fn a_run_whose_entries_were_all_replaced_is_found_by_the_others() {
+    let mut trail = stream_trail();
+    for at in &places(&trail)[30..] {
+        trail[*at].payload = "{}".into();
+    }
+    judge(&stream_of(&trail))
+        .assert_breaks(&["unsealed"])
+        .assert_is(true, false);
+}
+
+/// What a stream removes by itself is the oldest first.
+#[test]
+fn a_run_that_was_acknowledged_is_missed_while_an_older_one_is_there() {
+    let (server, publisher) = (NatsServer::start(), Publisher::new());
+    let mut before = Vec::new();
+    for part in [0..20, 20..40] {
+        let mut run = publisher.start_on(&server);
+        run.publish(entries(part));
+        run.end();
+        before.push(read_stream(&server.url(), "AUDIT"));
+    }
+    let server = stream_of(&before[0]);
+    let spill = publisher.dir.path().join("spill");
+    let arguments = ["--head-removed", "--spill", spill.to_str().unwrap()];
+    verify(&server.url(), &arguments)
+        .assert_breaks(&["acknowledged_missing"])
+        .assert_is(false, true);
+}
+
+#[test]
 fn nothing_is_never_a_trail_that_holds() {
     let server = NatsServer::start();
     make_stream(&server, |_| ());
@@ -244,6 +287,52 @@ fn a_session_of_two_publishers_is_told() {
         run.end();
     }
     assert_eq!(judge(&server).assert_holds().notes(), ["session_shared"]);
+}
+
+/// One of them was behind an outage.
+#[test]
+fn a_session_of_two_publishers_need_not_be_in_line() {
+    let (server, entries) = (NatsServer::start(), session(40));
+    let (one, other) = (Publisher::new(), Publisher::new());
+    let mut runs = [one.start_on(&server), other.start_on(&server)];
+    for (at, part) in [(0, 0..10), (0, 20..30), (1, 10..20), (1, 30..40)] {
+        runs[at].publish(entries[part].to_vec());
+        runs[at].settle();
+    }
+    for run in runs {
+        run.end();
+    }
+    assert_eq!(judge(&server).assert_holds().notes(), ["session_shared"]);
+}
+
+/// The entry that is missing is announced by a later one than that which shows the gap.
+#[test]
+fn threads_that_race_over_a_dead_letter_break_nothing() {
+    let (server, publisher) = (
+        NatsServer::start_with("max_payload: 8192"),
+        Publisher::new(),
+    );
+    let mut entries = session_with(6, |seq| if seq == 1 { 10_000 } else { 1 });
+    entries.swap(1, 2);
+    let mut run = publisher.start_on(&server);
+    run.publish(entries);
+    run.settle();
+    run.end();
+    let notes = judge(&server).assert_holds().notes().concat();
+    assert!(notes.contains("chain_gap_told"), "{notes}");
+}
+
+#[test]
+fn threads_may_race_at_the_beginning_of_a_session_where_old_messages_go() {
+    let (server, publisher) = (NatsServer::start(), Publisher::new());
+    make_stream(&server, |config| config.max_messages = 30);
+    let mut late = session(6);
+    late.swap(0, 1);
+    let mut run = publisher.start_on(&server);
+    run.publish([entries(0..60), late].concat());
+    run.settle();
+    run.end();
+    judge(&server).assert_holds();
 }
 
 #[test]

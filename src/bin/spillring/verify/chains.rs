@@ -1,11 +1,12 @@
 //! The hashes of audit entries, and the chains of their sessions.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use spillring::{AuditEntry, PublisherId, RunId, SessionId};
 
 use super::finding::Kind;
-use super::overtaken::{Filled, Found, Gap, Overtaken};
+use super::overtaken::{Filled, Gap, Overtaken, Watch};
 use super::trail::Place;
 
 /// The sessions of a trail. A session costs a hundred bytes, whatever its length.
@@ -14,8 +15,8 @@ pub(super) struct Chains {
     sessions: HashMap<SessionId, Session>,
     /// The beginnings of sessions may be gone.
     begin_late: bool,
-    /// Of gaps that are no longer watched.
-    gaps: Vec<Found>,
+    /// How many gaps were met, whatever became of them.
+    pub(super) gaps: u64,
 }
 
 /// Where a session has come to.
@@ -38,6 +39,8 @@ pub(super) struct Placed<'e> {
     pub(super) source: Source,
     pub(super) run: Option<RunId>,
     pub(super) place: Place,
+    /// It had been a dead letter.
+    pub(super) requeued: bool,
 }
 
 /// Whose numbers an entry is counted in.
@@ -90,7 +93,7 @@ impl Chains {
         Self {
             sessions: HashMap::new(),
             begin_late,
-            gaps: Vec::new(),
+            gaps: 0,
         }
     }
 
@@ -98,47 +101,62 @@ impl Chains {
         self.sessions.len()
     }
 
-    /// Whether the entry is just the next one of its session. A requeued one need not be: those behind it in its session
-    /// may have come before it.
-    pub(super) fn go_on_with(&self, payload: &Payload) -> bool {
+    /// Whether the entry has its place now: as the next of its session, or in a gap of it. A requeued one need not have: those
+    /// behind it in its session may have come before it.
+    pub(super) fn has_place_for(&self, payload: &Payload) -> bool {
         let Payload::Entry(entry) = payload else {
             return false;
         };
-        let behind = self.sessions.get(&entry.session_id());
-        let next = behind.map_or((0, [0; 32]), |it| (it.next_seq, it.last_hash));
-        next == (entry.seq(), *entry.previous_hash())
+        match self.sessions.get(&entry.session_id()) {
+            None => (entry.seq(), *entry.previous_hash()) == (0, [0; 32]),
+            Some(session) => {
+                let next = (session.next_seq, session.last_hash);
+                next == (entry.seq(), *entry.previous_hash())
+                    || session.overtaken.has_gap_at(entry.seq())
+            }
+        }
     }
 
-    /// Takes the next entry of the trail, and says what is wrong with its place in its session.
-    pub(super) fn take(&mut self, at: Placed<'_>, absent: &mut Absent) -> Option<(Kind, String)> {
+    /// Takes the next entry of the trail, and says what is wrong with its place in its session. Gaps that are watched no
+    /// longer come back.
+    pub(super) fn take(
+        &mut self,
+        at: Placed<'_>,
+        absent: &Absent,
+    ) -> (Option<(Kind, String)>, Vec<Gap>) {
         let id = at.entry.session_id();
-        if let Some(session) = self.sessions.get_mut(&id) {
-            let found = session.place(at, absent);
-            self.gaps.extend(session.overtaken.forget());
-            return found;
-        }
-        let mut session = Session::new(at.source);
-        let begins_late = self.begin_late || absent.begins_late;
-        let found = session.begin(at, begins_late, absent);
-        session.advance(at, absent);
-        self.sessions.insert(id, session);
-        found
+        let is_new = !self.sessions.contains_key(&id);
+        let session = self
+            .sessions
+            .entry(id)
+            .or_insert_with(|| Session::new(at.source));
+        let (found, gap) = if is_new {
+            session.begin(at, self.begin_late || absent.begins_late, absent)
+        } else {
+            session.place(at, absent)
+        };
+        let Some(gap) = gap else {
+            return (found, Vec::new());
+        };
+        self.gaps += u64::from(gap.watch == Watch::Told);
+        (found, session.overtaken.watch(gap))
     }
 
     /// The gaps that nothing has filled.
-    pub(super) fn take_gaps(&mut self) -> Vec<Found> {
-        let left = self.sessions.values_mut();
-        let left = left.flat_map(|session| session.overtaken.take());
-        let mut gaps: Vec<_> = self.gaps.drain(..).chain(left).collect();
-        gaps.sort_by_key(|(_, place, _)| place.order());
+    pub(super) fn take_gaps(&mut self) -> Vec<Gap> {
+        let sessions = self.sessions.values_mut();
+        let mut gaps: Vec<_> = sessions
+            .flat_map(|session| {
+                let shared = session.told_shared;
+                session
+                    .overtaken
+                    .take()
+                    .map(move |gap| Gap { shared, ..gap })
+            })
+            .collect();
+        gaps.sort_by_key(|gap| gap.place.order());
         gaps
     }
-}
-
-/// From where on is looked for what explains a gap.
-struct Since {
-    absent: u64,
-    kills: u64,
 }
 
 impl Session {
@@ -160,18 +178,20 @@ impl Session {
         &mut self,
         at: Placed<'_>,
         begins_late: bool,
-        absent: &mut Absent,
-    ) -> Option<(Kind, String)> {
+        absent: &Absent,
+    ) -> (Option<(Kind, String)>, Option<Gap>) {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
-        if seq == 0 {
-            let text =
-                || format!("session {id}: its first entry holds the hash of another one before it");
-            return (*at.entry.previous_hash() != [0; 32]).then(|| (Kind::ChainBroken, text()));
-        }
-        if !begins_late {
-            self.jump(at, absent, || format!("session {id} begins at seq {seq}"));
-        }
-        None
+        let watch = if begins_late {
+            Watch::Untold
+        } else {
+            Watch::Told
+        };
+        let gap = (seq > 0).then(|| self.gap_before(at, watch));
+        let whole = seq > 0 || *at.entry.previous_hash() == [0; 32];
+        let text =
+            || format!("session {id}: its first entry holds the hash of another one before it");
+        self.advance(at, absent);
+        ((!whole).then(|| (Kind::ChainBroken, text())), gap)
     }
 
     /// Goes on after the entry.
@@ -179,77 +199,86 @@ impl Session {
         self.source = at.source;
         self.next_seq = at.entry.seq().saturating_add(1);
         self.last_hash = *at.entry.entry_hash();
-        self.absent = absent.numbers - absent.near;
+        self.absent = absent.numbers.saturating_sub(absent.near);
         self.kills = absent.kills;
     }
 
-    /// Watches a gap before the entry.
-    fn jump(&mut self, at: Placed<'_>, absent: &mut Absent, what: impl FnOnce() -> String) {
-        let since = Since {
-            absent: self.absent,
-            kills: self.kills,
-        };
-        let found = absent.explain(at.entry.seq() - self.next_seq, &since, what);
-        self.overtaken.watch(Gap {
+    fn gap_before(&self, at: Placed<'_>, watch: Watch) -> Gap {
+        Gap {
+            session: at.entry.session_id(),
             first: self.next_seq,
             end: at.entry.seq(),
             before: self.last_hash,
             after: *at.entry.previous_hash(),
             late: BTreeMap::new(),
-            found: (at.run, at.place, found),
-        });
+            source: at.source,
+            run: at.run,
+            place: at.place,
+            absent: self.absent,
+            kills: self.kills,
+            watch,
+            shared: false,
+        }
     }
 
-    fn place(&mut self, at: Placed<'_>, absent: &mut Absent) -> Option<(Kind, String)> {
+    fn place(&mut self, at: Placed<'_>, absent: &Absent) -> (Option<(Kind, String)>, Option<Gap>) {
         let (id, seq, next) = (at.entry.session_id(), at.entry.seq(), self.next_seq);
+        let is_other = at.source != self.source;
         let shared = self.shared_with(at);
-        let found = if seq == next {
-            let fits = *at.entry.previous_hash() == self.last_hash;
-            let text =
-                || format!("session {id}: seq {seq} does not hold the hash of the entry before it");
-            (!fits).then(|| (Kind::ChainBroken, text()))
-        } else if at.source != self.source {
-            // Two publishers keep no order between them.
-            None
-        } else if seq > next {
-            self.jump(at, absent, || {
-                format!("session {id} goes on with seq {seq} where {next} should follow")
-            });
-            None
-        } else {
-            return self.place_late(at);
+        let mut gap = None;
+        let found = match seq.cmp(&next) {
+            Ordering::Less => {
+                if let Some(filled) = self.overtaken.take_late(at.entry) {
+                    return (self.filled(at, filled).or(shared), None);
+                }
+                if !is_other {
+                    return (Some(self.stood_before(at)), None);
+                }
+                // Two publishers keep no order between them.
+                None
+            }
+            Ordering::Equal => {
+                let fits = *at.entry.previous_hash() == self.last_hash;
+                let text = || {
+                    format!("session {id}: seq {seq} does not hold the hash of the entry before it")
+                };
+                (!fits).then(|| (Kind::ChainBroken, text()))
+            }
+            Ordering::Greater => {
+                let watch = if is_other { Watch::Untold } else { Watch::Told };
+                gap = Some(self.gap_before(at, watch));
+                None
+            }
         };
         self.advance(at, absent);
-        found.or(shared)
+        (found.or(shared), gap)
     }
 
-    /// An entry that others of its session have overtaken, or that was there before.
-    fn place_late(&mut self, at: Placed<'_>) -> Option<(Kind, String)> {
+    /// An entry that others of its session have overtaken. It is told once.
+    fn filled(&mut self, at: Placed<'_>, filled: Filled) -> Option<(Kind, String)> {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
-        match self.overtaken.take_late(at.entry) {
-            Some(Filled::Partly | Filled::Whole) if self.told_raced => None,
-            Some(Filled::Partly | Filled::Whole) => {
-                self.told_raced = true;
-                let text = format!(
-                    "session {id}: seq {seq} was overtaken: more than one thread publishes it"
-                );
-                Some((Kind::SessionRaced, text))
-            }
-            Some(Filled::Wrongly) => {
-                let text = format!(
-                    "session {id}: the entries up to seq {seq} and the next do not hold the hashes of one another"
-                );
-                Some((Kind::ChainBroken, text))
-            }
-            None if seq + 1 == self.next_seq && *at.entry.entry_hash() == self.last_hash => {
-                Some((Kind::ChainDoubled, format!("session {id}: seq {seq} again")))
-            }
-            None => {
-                let before = self.next_seq - 1;
-                let text = format!("session {id}: seq {seq} stands behind seq {before}");
-                Some((Kind::ChainOutOfOrder, text))
-            }
+        if filled == Filled::Wrongly {
+            let text = format!(
+                "session {id}: the entries up to seq {seq} and the next do not hold the hashes of one another"
+            );
+            return Some((Kind::ChainBroken, text));
         }
+        if at.requeued || self.told_shared || std::mem::replace(&mut self.told_raced, true) {
+            return None;
+        }
+        let text =
+            format!("session {id}: seq {seq} was overtaken: more than one thread publishes it");
+        Some((Kind::SessionRaced, text))
+    }
+
+    fn stood_before(&self, at: Placed<'_>) -> (Kind, String) {
+        let (id, seq) = (at.entry.session_id(), at.entry.seq());
+        if seq + 1 == self.next_seq && *at.entry.entry_hash() == self.last_hash {
+            return (Kind::ChainDoubled, format!("session {id}: seq {seq} again"));
+        }
+        let before = self.next_seq - 1;
+        let text = format!("session {id}: seq {seq} stands behind seq {before}");
+        (Kind::ChainOutOfOrder, text)
     }
 
     /// Told once: a session is meant to have one publisher.
@@ -269,24 +298,42 @@ impl Session {
 }
 
 impl Absent {
-    /// What to call a gap of so many entries of a session. What is not there explains it once.
-    fn explain(
-        &mut self,
-        gap: u64,
-        since: &Since,
-        what: impl FnOnce() -> String,
-    ) -> (Kind, String) {
-        let what = what();
-        if self.numbers - since.absent >= gap && self.claimed + gap <= self.numbers {
-            self.claimed += gap;
-            let text = format!("{what}: a gap of {gap}, and as many numbers are not there");
-            return (Kind::ChainGapTold, text);
+    /// So many more numbers are not there.
+    pub(super) fn add(&mut self, numbers: u64) {
+        self.numbers = self.numbers.saturating_add(numbers);
+    }
+
+    /// What to call a gap that has stayed, if anything. What is not there explains it once.
+    pub(super) fn explain(&mut self, gap: &Gap) -> Option<(Kind, String)> {
+        let open = gap.open();
+        if open == 0 || gap.watch == Watch::Untold {
+            return None;
         }
-        if self.kills > since.kills {
-            let text = format!("{what}: a gap of {gap}, behind a run that was killed");
-            return (Kind::ChainGapTold, text);
+        let Gap {
+            session,
+            first,
+            end,
+            ..
+        } = gap;
+        let what = match first {
+            0 => format!("session {session} begins at seq {end}"),
+            _ => format!("session {session} goes on with seq {end} where {first} should follow"),
+        };
+        let claimed = self.claimed.saturating_add(open);
+        if self.numbers.saturating_sub(gap.absent) >= open && claimed <= self.numbers {
+            self.claimed = claimed;
+            let text = format!("{what}: a gap of {open}, and as many numbers are not there");
+            return Some((Kind::ChainGapTold, text));
         }
-        let text = format!("{what}: a gap of {gap}, which no missing numbers explain");
-        (Kind::ChainGap, text)
+        if self.kills > gap.kills {
+            let text = format!("{what}: a gap of {open}, behind a run that was killed");
+            return Some((Kind::ChainGapTold, text));
+        }
+        if gap.shared {
+            let text = format!("{what}: a gap of {open}, in a session of more than one publisher");
+            return Some((Kind::ChainGapTold, text));
+        }
+        let text = format!("{what}: a gap of {open}, which no missing numbers explain");
+        Some((Kind::ChainGap, text))
     }
 }

@@ -183,9 +183,16 @@ impl Judge {
         self.count_absent(source, seen, step);
         self.check_subject(seen, &payload);
         self.note_seal(seen, &payload);
-        let chained = in_line && (seen.requeued.is_none() || self.chains.go_on_with(&payload));
+        let requeued = seen.requeued.is_some();
+        let chained = in_line && (!requeued || self.chains.has_place_for(&payload));
         let content = (&payload, seen.bytes);
-        self.check_payload(Some(id), seen.place, content, chained.then_some(source));
+        self.check_payload(
+            Some(id),
+            seen.place,
+            content,
+            chained.then_some(source),
+            requeued,
+        );
     }
 
     /// Takes a line that nobody has numbered: its hash and its chain are looked at. Its run may be known all the same.
@@ -195,7 +202,13 @@ impl Judge {
         if source == Source::Nobody {
             self.absent.entry(source).or_default().begins_late = true;
         }
-        self.check_payload(run, place, (&Payload::of(bytes), bytes), Some(source));
+        self.check_payload(
+            run,
+            place,
+            (&Payload::of(bytes), bytes),
+            Some(source),
+            false,
+        );
     }
 
     /// Takes numbers of a run of which only counts are known.
@@ -211,8 +224,8 @@ impl Judge {
         }
         let source = self.source(account.run);
         let absent = self.absent.entry(source).or_default();
-        absent.near = lost + account.entries().saturating_sub(there);
-        absent.numbers += absent.near;
+        absent.near = lost.saturating_add(account.entries().saturating_sub(there));
+        absent.add(absent.near);
     }
 
     pub(super) fn find(
@@ -266,8 +279,8 @@ impl Judge {
         let absent = self.absent.entry(source).or_default();
         absent.near = 0;
         match step {
-            Step::Follows => absent.numbers += seen.lost,
-            Step::Jumps(jumped) => absent.numbers += seen.lost + jumped,
+            Step::Follows => absent.add(seen.lost),
+            Step::Jumps(jumped) => absent.add(seen.lost.saturating_add(jumped)),
             Step::FalseLoss(_) | Step::Late | Step::Doubled => {}
         }
         // A run that is met in its middle has its beginning elsewhere, and its sessions with it.
@@ -311,7 +324,7 @@ impl Judge {
 
     /// How many gaps of sessions, told or not, have been found.
     pub(super) fn chain_gaps(&self) -> u64 {
-        self.findings.chain_gaps
+        self.chains.gaps
     }
 
     fn source(&self, run: RunId) -> Source {

@@ -14,7 +14,14 @@ const FREE_BYTES: u64 = 2 << 20;
 /// Whether its beginning may be gone without anybody's doing.
 pub(super) fn head(config: &Config, state: &State, now_ms: u64) -> Head {
     let first = config.first_sequence.unwrap_or(1).max(1);
-    if lets_go_anywhere(config) || state.first_sequence > first && is_full(config, state) {
+    // What it was made from may have let go of something before.
+    let is_copy = config.mirror.is_some()
+        || config
+            .sources
+            .as_ref()
+            .is_some_and(|sources| !sources.is_empty());
+    if lets_go_anywhere(config) || is_copy || state.first_sequence > first && is_full(config, state)
+    {
         return Head::MayBeGone { kept_from_ms: None };
     }
     if state.first_sequence <= first || config.max_age.is_zero() {
@@ -56,7 +63,9 @@ fn is_full(config: &Config, state: &State) -> bool {
     let limit = |limit: i64| u64::try_from(limit).ok().filter(|limit| *limit > 0);
     let by_count = limit(config.max_messages).is_some_and(|max| state.messages >= max);
     let by_bytes = limit(config.max_bytes).is_some_and(|max| {
-        let full = (max / 8 * FULL_EIGHTHS).min(max.saturating_sub(FREE_BYTES));
+        let full = (max / 8 * FULL_EIGHTHS)
+            .min(max.saturating_sub(FREE_BYTES))
+            .max(max / 2);
         state.bytes >= full
     });
     config.discard == DiscardPolicy::Old && (by_count || by_bytes)

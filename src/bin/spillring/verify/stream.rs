@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
-use async_nats::jetstream::stream::{Info, Stream};
+use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind, Stream};
 use futures_util::StreamExt;
 use spillring::{NatsConfig, Position, PublisherId, RunId};
 
@@ -18,6 +18,12 @@ use super::retention;
 use super::trail::{self, Account, Observed, Opening, Place, Way};
 use crate::nats::{ANSWER_MAX, connect, runtime};
 use crate::telling::Problem;
+
+/// On what a server leaves in the place of messages that have expired.
+const MARKER: &str = "Nats-Marker-Reason";
+
+/// How often a stream is read that removes messages meanwhile.
+const TRIMMED_TRIES: u32 = 5;
 
 /// How often it is tried to read the cursors while nobody writes.
 const STILL_TRIES: u32 = 5;
@@ -45,7 +51,30 @@ async fn read(
     let context = connect(nats).await?;
     let stream = context.get_stream(&nats.stream).await;
     let stream = stream.map_err(io::Error::other)?;
-    let cursors = Cursors::read(&stream, &nats.cursor_prefix).await?;
+    for _ in 0..TRIMMED_TRIES {
+        let (judgement, trimmed) = read_once(&stream, nats, head, acknowledged).await?;
+        if judgement.complete || trimmed == Trimmed::No {
+            return Ok(judgement);
+        }
+    }
+    let why = "it removes its oldest messages faster than they can be read";
+    Err(io::Error::other(why))
+}
+
+/// Whether the stream has removed some of its oldest messages while it was read: what is missing may have been among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trimmed {
+    No,
+    Yes,
+}
+
+async fn read_once(
+    stream: &Stream,
+    nats: &NatsConfig,
+    head: Head,
+    acknowledged: Option<Position>,
+) -> io::Result<(Judgement, Trimmed)> {
+    let cursors = Cursors::read(stream, &nats.cursor_prefix).await?;
     let looked = stream.info_builder().with_deleted(true).fetch().await;
     let Info { config, state, .. } = looked.map_err(io::Error::other)?.info;
     let head = match head {
@@ -57,17 +86,30 @@ async fn read(
         judge: Judge::new(head, cursors.pace).expecting(acknowledged),
         unidentified: 0,
     };
+    let is_ours = config.subjects.iter().all(|subject| is_ours(subject, nats));
     for (first, last) in retention::gone(&config, &state) {
         let text = format!(
             "{first} to {last}, {} that no limit of the stream removes",
             counted(last - first + 1, "message")
         );
+        // The first versions of spillring replaced cursors, one at a time, and not the last.
+        let kind = if is_ours && (first < last || last == state.last_sequence) {
+            Kind::MessagesGone
+        } else {
+            Kind::Hole
+        };
         let place = Some(Place::Sequence { sequence: first });
-        reading.judge.find(Kind::MessagesGone, None, place, text);
+        reading.judge.find(kind, None, place, text);
     }
     let end = cursors.end;
     reading.take_cursors(cursors);
-    reading.entries(&stream, end).await?;
+    reading.entries(stream, end).await?;
+    let now = stream.get_info().await.map_err(io::Error::other)?.state;
+    let trimmed = if now.first_sequence > state.first_sequence {
+        Trimmed::Yes
+    } else {
+        Trimmed::No
+    };
     if reading.unidentified > 0 {
         let messages = counted(reading.unidentified, "message");
         let text = format!(
@@ -76,7 +118,18 @@ async fn read(
         );
         reading.judge.find(Kind::Unidentified, None, None, text);
     }
-    Ok(reading.judge.finish())
+    Ok((reading.judge.finish(), trimmed))
+}
+
+/// Whether only publishers write there.
+fn is_ours(subject: &str, nats: &NatsConfig) -> bool {
+    [&nats.subject_prefix, &nats.cursor_prefix]
+        .iter()
+        .any(|prefix| {
+            subject
+                .strip_prefix(*prefix)
+                .is_some_and(|rest| rest.starts_with('.'))
+        })
 }
 
 fn now_ms() -> u64 {
@@ -124,8 +177,15 @@ impl Cursors {
         let mut found = Vec::new();
         while let Some(subject) = subjects.next().await {
             let (subject, _) = subject.map_err(io::Error::other)?;
-            let message = stream.get_last_raw_message_by_subject(&subject).await;
-            let message = message.map_err(io::Error::other)?;
+            let message = match stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => message,
+                // The stream has let go of it since.
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => continue,
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            if message.headers.get(MARKER).is_some() {
+                continue;
+            }
             let publisher = subject[prefix.len() + 1..].to_owned();
             found.push((publisher, message.sequence, message.payload));
         }

@@ -185,7 +185,7 @@ impl Judge {
             last: last.unwrap_or(account.last),
         });
         let end = run.told.map_or(0, |told| told.last.max(told.account.last));
-        absent.numbers += end.saturating_sub(run.numbers.last());
+        absent.add(end.saturating_sub(run.numbers.last()));
     }
 
     /// Tells a run before this one of which nothing came here, although it had numbers.
@@ -206,7 +206,7 @@ impl Judge {
             let text = format!("all {numbers} of run {run}, which came before it");
             self.find(Kind::Lost, Some(seen.id.run), Some(seen.place), text);
             let source = Source::Publisher(opening.publisher);
-            self.absent.entry(source).or_default().numbers += count;
+            self.absent.entry(source).or_default().add(count);
         }
     }
 

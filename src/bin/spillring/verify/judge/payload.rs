@@ -5,6 +5,7 @@ use spillring::{Event, RunId};
 use super::Judge;
 use crate::verify::chains::{Payload, Placed, Source};
 use crate::verify::finding::Kind;
+use crate::verify::overtaken::Gap;
 use crate::verify::trail::{Observed, Place};
 
 impl Judge {
@@ -41,6 +42,7 @@ impl Judge {
         place: Place,
         (payload, bytes): (&Payload, &[u8]),
         source: Option<Source>,
+        requeued: bool,
     ) {
         let entry = match payload {
             Payload::Other => return,
@@ -75,9 +77,22 @@ impl Judge {
             source,
             run,
             place,
+            requeued,
         };
-        if let Some((kind, text)) = self.chains.take(at, absent) {
+        let (found, gaps) = self.chains.take(at, absent);
+        if let Some((kind, text)) = found {
             self.find(kind, run, Some(place), text);
+        }
+        self.tell_gaps(gaps);
+    }
+
+    /// These gaps of sessions are not filled any more.
+    pub(super) fn tell_gaps(&mut self, gaps: Vec<Gap>) {
+        for gap in gaps {
+            let absent = self.absent.entry(gap.source).or_default();
+            if let Some((kind, text)) = absent.explain(&gap) {
+                self.find(kind, gap.run, Some(gap.place), text);
+            }
         }
     }
 }

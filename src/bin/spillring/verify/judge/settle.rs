@@ -1,5 +1,7 @@
 //! The end of the trail: what is still missing then is missing.
 
+use std::collections::BTreeMap;
+
 use indicatif::HumanCount;
 use serde::Serialize;
 use spillring::{PublisherId, RunId};
@@ -39,18 +41,25 @@ pub(in crate::verify) struct RunTold {
     pub(in crate::verify) ended: Ended,
 }
 
+/// Entries of a publisher that have a hash, and others.
+#[derive(Debug, Default)]
+struct Seals {
+    sealed: u64,
+    unsealed: u64,
+    first: Option<(RunId, Place)>,
+}
+
 impl Judge {
     /// The trail ends here.
     pub(in crate::verify) fn finish(mut self) -> Judgement {
         for id in self.order.clone() {
             self.settle_beginning(id);
             self.settle_end(id);
-            self.settle_seals(id);
         }
+        self.settle_seals();
         self.settle_acknowledged();
-        for (run, place, (kind, text)) in self.chains.take_gaps() {
-            self.find(kind, run, Some(place), text);
-        }
+        let gaps = self.chains.take_gaps();
+        self.tell_gaps(gaps);
         if self.counts.entries == 0 {
             let text = "there is no entry here".to_owned();
             self.find(Kind::Nothing, None, None, text);
@@ -213,7 +222,13 @@ impl Judge {
         let by_cursor = cursors.filter(|(account, _)| account.run == at.run);
         let by_cursor = by_cursor.map(|(account, _)| account.last).max();
         let last = seen.max(by_cursor.unwrap_or(0));
-        if last >= at.n || run.is_none() && self.may_be_gone(at.run) {
+        // What is removed from the head takes older runs with it.
+        let is_oldest = self
+            .order
+            .iter()
+            .all(|id| id.0.as_bytes() > at.run.0.as_bytes());
+        let gone = run.is_none() && is_oldest && self.may_be_gone(at.run);
+        if last >= at.n || gone {
             return;
         }
         let text = format!(
@@ -225,18 +240,30 @@ impl Judge {
         self.find(Kind::AcknowledgedMissing, Some(at.run), place, text);
     }
 
-    fn settle_seals(&mut self, id: RunId) {
-        let Some(run) = self.runs.get(&id) else {
-            return;
-        };
-        let place = run.first_unsealed.filter(|_| run.sealed > 0);
-        if let Some(place) = place {
+    /// A publisher has entries of one type: with a hash, or without.
+    fn settle_seals(&mut self) {
+        let runs = self
+            .order
+            .iter()
+            .filter_map(|id| Some((*id, self.runs.get(id)?)));
+        let mut seals: BTreeMap<Option<PublisherId>, Seals> = BTreeMap::new();
+        for (id, run) in runs {
+            let seals = seals.entry(run.publisher).or_default();
+            seals.sealed += run.sealed;
+            seals.unsealed += run.unsealed;
+            let first = run.first_unsealed.map(|place| (id, place));
+            seals.first = seals.first.or(first);
+        }
+        for seals in seals.into_values().filter(|seals| seals.sealed > 0) {
+            let Some((run, place)) = seals.first else {
+                continue;
+            };
             let text = format!(
-                "{} without a hash among {} that have one",
-                counted(run.unsealed, "entry"),
-                HumanCount(run.sealed)
+                "{} of its publisher without a hash, among {} that have one",
+                counted(seals.unsealed, "entry"),
+                HumanCount(seals.sealed)
             );
-            self.find(Kind::Unsealed, Some(id), Some(place), text);
+            self.find(Kind::Unsealed, Some(run), Some(place), text);
         }
     }
 
