@@ -67,7 +67,13 @@ impl Batches {
 
     /// The stream was looked at.
     pub(super) fn meet(&mut self, found: &Found) {
-        if !self.memory.meet(found) {
+        let Found {
+            created,
+            last_sequence,
+            expires,
+            ..
+        } = found;
+        if !self.memory.meet(created, *last_sequence, *expires) {
             self.tip = None;
         }
     }

@@ -7,7 +7,6 @@ use metrics::counter;
 use uuid::Uuid;
 
 use super::cursor::Tip;
-use super::stream::Found;
 use crate::event::PublisherId;
 use crate::host::{self, log};
 
@@ -16,6 +15,10 @@ const SENT_MAX: usize = 64;
 
 /// How often a cursor that is older than a known one is taken for that of a replica which is behind. Then it is what there is.
 const OLD_READS_MAX: u32 = 20;
+
+/// How often in a row a stream must be found to end before what it had acknowledged. A server that was stopped for a while
+/// answers for the stream until it learns that another one leads it.
+const OLD_LOOKS_MAX: u32 = 3;
 
 /// What the sink remembers for as long as it lives.
 #[derive(Debug, Default)]
@@ -29,6 +32,7 @@ pub(super) struct Memory {
     /// A replica that knows less is behind.
     sequence_min: u64,
     old_reads: u32,
+    old_looks: u32,
     /// Whether messages of the stream expire.
     expires: bool,
 }
@@ -62,23 +66,27 @@ enum Change {
 
 impl Memory {
     /// The stream as it was looked at. Returns whether it is as it was.
-    pub(super) fn meet(&mut self, found: &Found) -> bool {
-        let created = self.created.replace(found.created.clone());
-        let change = if created.is_some_and(|created| created != found.created) {
+    pub(super) fn meet(&mut self, created: &str, last_sequence: u64, expires: bool) -> bool {
+        let before = self.created.replace(created.to_owned());
+        let is_older = last_sequence < self.last_sequence;
+        self.old_looks = if is_older { self.old_looks + 1 } else { 0 };
+        let change = if before.is_some_and(|before| before != created) {
             Some(Change::Recreated)
+        } else if is_older && self.old_looks < OLD_LOOKS_MAX {
+            return true;
         } else {
-            (found.last_sequence < self.last_sequence).then_some(Change::WentBack)
+            is_older.then_some(Change::WentBack)
         };
         if let Some(change) = change {
             self.tell(
                 change,
-                self.last_sequence - found.last_sequence.min(self.last_sequence),
+                self.last_sequence - last_sequence.min(self.last_sequence),
             );
             self.sequence_min = 0;
             self.cursor = None;
         }
-        self.last_sequence = found.last_sequence;
-        self.expires = found.expires;
+        self.last_sequence = last_sequence;
+        self.expires = expires;
         change.is_none()
     }
 
@@ -242,6 +250,25 @@ mod tests {
             cursor: Some(cursor),
             sequence,
         }
+    }
+
+    /// A server that was stopped and goes on has an old state; a stream that was set back keeps it.
+    #[test]
+    fn a_stream_that_ends_early_has_gone_back_if_it_is_found_so_again_and_again() {
+        let mut memory = Memory::default();
+        assert!(memory.meet("then", 100, false));
+        for _ in 0..3 {
+            for _ in 1..OLD_LOOKS_MAX {
+                assert!(memory.meet("then", 40, false));
+            }
+            assert!(memory.meet("then", 100, false));
+        }
+        for _ in 1..OLD_LOOKS_MAX {
+            assert!(memory.meet("then", 40, false));
+        }
+        assert!(!memory.meet("then", 40, false));
+        assert!(memory.meet("then", 50, false));
+        assert!(!memory.meet("later", 60, false), "it is another stream");
     }
 
     /// A replica is asked that has the fence of the batch before, and not the batch that is in doubt: that one is ours all the same.
