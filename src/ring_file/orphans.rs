@@ -1,4 +1,4 @@
-//! Rings whose publishers are gone for good, it seems: whoever looks at a directory is told of them.
+//! Rings that no process uses, for `status`.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use crate::stats::RingStatus;
 
 /// What a ring's name begins with; what follows is the id of its publisher.
 pub(super) const PREFIX: &str = "spillring-";
-/// Which files are locked, one a line; the inode is behind the last colon of the sixth word.
+/// Lists the locked files, one a line. The sixth field ends with the inode, after a colon.
 const LOCKS: &str = "/proc/locks";
 
 /// Rings beside this one with entries in them that no process has open.

@@ -366,6 +366,23 @@ fn a_flush_at_the_cap_makes_room() {
 }
 
 /// Records that the sink refuses stand before and behind what is evicted.
+/// What is staged is not evicted, and a batch may have more entries than a small spill holds.
+#[test]
+fn a_large_batch_leaves_a_small_spill_something_to_evict() {
+    let mut bench = evicting(Mode::Down);
+    bench.config.batch_max = 10_000;
+    let drainer = bench.start();
+    publish(&drainer, 0..3_000);
+    until_spilled(&drainer);
+    let stats = drainer.stats();
+    assert!(stats.discarded.spill_evicted > 1_000, "{stats:#?}");
+    bench.remote.set(Mode::Up);
+    until_delivered(&drainer);
+    end(drainer, 3_000);
+    assert_announced(&bench.remote.stored());
+    assert_eq!(bench.remote.texts().last(), Some(&text(2_999)));
+}
+
 #[test]
 fn dead_letters_and_evictions_are_told_together() {
     let bench = evicting(Mode::Down);

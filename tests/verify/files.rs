@@ -160,7 +160,7 @@ fn two_swapped_are_found_by_the_checksum() {
     assert_eq!(verdict.place("checksum_mismatch")["byte"], 0);
 }
 
-/// Two of one session. Nothing but a signature could tell that from two threads that publish it.
+/// Two entries of one session. Only a signature could show that this is no race of two threads.
 #[test]
 fn a_swap_with_a_ledger_that_covers_it_up_looks_like_a_race() {
     let verdict = mutated(|copy| {

@@ -32,11 +32,10 @@ use report::Report;
 /// killed, or still runs. An entry that was requeued stands behind later ones of its session, but not under its old
 /// number as well, nor twice.
 ///
-/// A run whose beginning is gone is complete from there on, if a limit of the stream may have removed it; else, and in a file,
-/// only with `--head-removed`. Messages that are gone from the middle or the end of a stream break it. A stream without
-/// batches has no cursors: that something was cut off its end is not seen, which is told; an entry may be there twice or late without
-/// anybody's doing; and what was lost at the end of a run that ended clean looks as if it had been cut off. No entry at all is no
-/// trail that holds.
+/// If a limit of the stream may have removed the beginning of a run, the run counts from its first entry; otherwise, and in a
+/// file, only with `--head-removed`. Messages removed from the middle or the end of a stream make it incomplete. A stream
+/// without batches has no cursors: a missing end goes undetected, and the report says so; an honest entry may appear twice or late; and
+/// losses at the end of a clean run look like a missing end. A trail without entries is never complete.
 ///
 /// Exit code: 0 both hold; 1 one of them does not; 2 bad usage, or it cannot be read.
 ///

@@ -226,6 +226,19 @@ fn a_ring_with_two_names_is_taken_over_once() -> Outcome {
     Ok(())
 }
 
+/// Where a file cannot have two names it is renamed.
+#[test]
+fn a_ring_with_one_name_gets_the_new_one() -> Outcome {
+    let bench = Bench::new()?;
+    let mut made = RingFile::create(bench.dir.path(), &bench.run, Number::FORMAT, 1 << 16, 9)?;
+    let id = PublisherId(fresh_uuid());
+    made.keep_one_name(id);
+    let renamed = path_of(bench.dir.path(), id);
+    assert_eq!((bench.path().exists(), renamed.exists()), (false, true));
+    assert!(made.look().in_place);
+    Ok(())
+}
+
 #[test]
 fn one_of_two_names_is_kept() -> Outcome {
     for renewed in [false, true] {

@@ -117,7 +117,7 @@ impl Account {
             Rest::InRing => (0, in_memory),
         };
         if gone > 0 {
-            tell!("{gone} entries are lost: neither the sink nor the disk took them");
+            tell!("lost {gone} entries: neither the sink nor the disk took them");
         }
         if waiting > 0 {
             tell!("{waiting} entries wait in the ring: the next run delivers them");

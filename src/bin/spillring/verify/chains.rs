@@ -254,7 +254,7 @@ impl Session {
         (found.or(shared), gap)
     }
 
-    /// An entry that others of its session have overtaken. It is told once.
+    /// An entry that others of its session have overtaken. Reported once a session.
     fn filled(&mut self, at: Placed<'_>, filled: Filled) -> Option<(Kind, String)> {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         if filled == Filled::Wrongly {

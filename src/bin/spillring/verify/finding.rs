@@ -51,7 +51,7 @@ pub(super) enum Kind {
     LinesMissing,
     /// Messages were removed from the middle or the end of the stream.
     MessagesGone,
-    /// A publisher's spill knows more as acknowledged.
+    /// The spill of a publisher says that the sink acknowledged more.
     AcknowledgedMissing,
     /// There is no entry at all.
     Nothing,
@@ -80,7 +80,7 @@ pub(super) enum Kind {
     WrongSubject,
     /// An entry does not hash to what it says.
     Edited,
-    /// An entry has no hash, and others of its run have.
+    /// An entry has no hash, and others of its publisher have.
     Unsealed,
     /// An entry does not hold the hash of the one before it in its session.
     ChainBroken,

@@ -41,7 +41,7 @@ pub(super) struct Gap {
     pub(super) shared: bool,
 }
 
-/// Whether a gap that stays is told.
+/// Whether an unfilled gap is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Watch {
     Told,

@@ -237,7 +237,7 @@ fn stood_here(seen: &Observed<'_>, opening: &Opening) -> bool {
     }
 }
 
-/// Whether the run before came to a number that is known: that it came here is to be believed until it is denied.
+/// Whether the last number of the run before is known: then its entries should be here.
 fn is_told_whole(opening: &Opening) -> bool {
     let end = opening.previous.map(|previous| previous.end);
     end.and_then(End::last) > Some(0)
