@@ -15,7 +15,7 @@ mod choices;
 mod nats;
 #[cfg(feature = "nats")]
 pub use assembly::AssemblyConfig;
-pub use choices::{SpillDurability, WhenRingUnusable, WhenSpillFull, WhenSpillUnusable};
+pub use choices::{Signing, SpillDurability, WhenRingUnusable, WhenSpillFull, WhenSpillUnusable};
 #[cfg(feature = "nats")]
 pub use nats::{
     DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
@@ -91,6 +91,17 @@ pub struct Config {
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
     #[serde(default)]
     pub spill_durability: SpillDurability,
+    /// Whether sinks that keep checkpoints sign them, so that an auditor can tell what this publisher has written. Default
+    /// [`Signing::On`].
+    #[serde(default)]
+    pub signing: Signing,
+    /// A private key that becomes the first one of this publisher if the spill directory has none: a line `PRIVATE+KEY+<name>+<id>+<key>`
+    /// as C2SP's `signed-note` has it, or 32 bytes in base64. It is read once. Default: the first key is made.
+    #[serde(default)]
+    pub signing_key: Option<PathBuf>,
+    /// How old the newest checkpoint becomes while nothing is delivered before it is signed again, at least a second. Default 1 min.
+    #[serde(default = "defaults::checkpoint_age_max", with = "humantime_serde")]
+    pub checkpoint_age_max: Duration,
     /// What happens at `spill_bytes_max`. Default [`WhenSpillFull::RefuseNew`].
     #[serde(default)]
     pub when_spill_full: WhenSpillFull,
@@ -121,6 +132,9 @@ impl Config {
             entry_bytes_max: defaults::entry_bytes_max(),
             spill_bytes_max: defaults::spill_bytes_max(),
             spill_durability: SpillDurability::default(),
+            signing: Signing::default(),
+            signing_key: None,
+            checkpoint_age_max: defaults::checkpoint_age_max(),
             when_spill_full: WhenSpillFull::default(),
             when_spill_unusable: WhenSpillUnusable::default(),
         }
@@ -157,6 +171,9 @@ impl Config {
         if let Some(dir) = &self.ring_dir {
             self.ring_dir = Some(absolute_path("ring_dir", dir)?);
         }
+        if let Some(key) = &self.signing_key {
+            self.signing_key = Some(absolute_path("signing_key", key)?);
+        }
         Ok(self)
     }
 
@@ -175,7 +192,7 @@ impl Config {
     }
 
     /// Each setting, whether it can be used, and what it may be.
-    fn bounds(&self) -> [(&'static str, bool, &'static str); 13] {
+    fn bounds(&self) -> [(&'static str, bool, &'static str); 14] {
         [
             (
                 "spill_dir",
@@ -232,6 +249,12 @@ impl Config {
                 "entry_bytes_max",
                 (1..=Self::ENTRY_BYTES_MAX).contains(&self.entry_bytes_max),
                 "must be from 1 to 536870912 bytes",
+            ),
+            (
+                "checkpoint_age_max",
+                some_time(self.checkpoint_age_max)
+                    && self.checkpoint_age_max >= Duration::from_secs(1),
+                "must be from \"1s\" to \"365d\"",
             ),
             (
                 "spill_bytes_max",
@@ -295,6 +318,9 @@ mod defaults {
     }
     pub(super) const fn entry_bytes_max() -> u64 {
         1 << 20
+    }
+    pub(super) const fn checkpoint_age_max() -> Duration {
+        Duration::from_mins(1)
     }
     pub(super) const fn spill_bytes_max() -> u64 {
         4 << 30

@@ -46,6 +46,7 @@ use crate::control::{Control, Request};
 use crate::event::{Key, PublisherId, Record, Run};
 use crate::host::{self, log};
 use crate::policy::{self, DiskStep, Step};
+use crate::seal::Signer;
 use crate::sink_worker::SinkWorker;
 use crate::spill::{KnownRuns, Orphan, SinkMayHave, SpillWorker, View};
 use crate::stats::State;
@@ -77,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) run: Arc<Run>,
     /// Losses of earlier runs that this one announces first.
     pub(crate) orphans: Vec<Orphan>,
+    pub(crate) signer: Option<Arc<Signer>>,
     pub(crate) now: Instant,
 }
 
@@ -95,6 +97,7 @@ pub(crate) struct Drainer {
     counts: Counts,
     pace: Option<Pace>,
     publisher: PublisherId,
+    signer: Option<Arc<Signer>>,
     /// Runs before the present one.
     runs: KnownRuns,
     /// When the newest entry that the spill held at the start was popped, if it held any.
@@ -159,6 +162,7 @@ impl Drainer {
                 .replay_rate_max
                 .map(|rate| Pace::new(rate, config.batch_max)),
             publisher: parts.publisher,
+            signer: parts.signer,
             runs: parts.runs,
             inherited_until_ms: parts.view.inherited_until_ms,
             unopened: None,
@@ -218,6 +222,7 @@ impl Drainer {
         match step {
             Step::Ask => self.ask(),
             Step::Deliver => self.deliver(now),
+            Step::Renew => self.renew(now),
             Step::Disk(step) => self.order(step, now),
             Step::StageRing => self.stage_ring(now),
             Step::StageDrawn => self.stage_drawn(),

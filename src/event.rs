@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::EncodeError;
+use crate::seal::Signer;
 
 mod ids;
 mod raw;
@@ -89,9 +90,24 @@ pub struct Batch {
     pub(crate) records: Vec<Record>,
     pub(crate) through: Position,
     pub(crate) limit: Duration,
+    pub(crate) signer: Option<Arc<Signer>>,
 }
 
 impl Batch {
+    /// A batch of nothing: what was stored before is signed again.
+    pub(crate) fn renewal(publisher: PublisherId, through: Position, signer: &Arc<Signer>) -> Self {
+        Self {
+            publisher,
+            records: Vec::new(),
+            through,
+            limit: Self::RENEWAL_MAX,
+            signer: Some(Arc::clone(signer)),
+        }
+    }
+
+    /// How long a new signature may take to be stored.
+    const RENEWAL_MAX: Duration = Duration::from_secs(5);
+
     /// The publisher whose batch this is.
     #[must_use]
     pub fn publisher(&self) -> PublisherId {
@@ -116,6 +132,12 @@ impl Batch {
     #[must_use]
     pub fn limit(&self) -> Duration {
         self.limit
+    }
+
+    /// Signs what is stored, for a sink that keeps [seals](crate::seal::Seal). None if [signing](crate::Config::signing) is off.
+    #[must_use]
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_deref()
     }
 }
 

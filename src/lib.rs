@@ -124,6 +124,7 @@ mod policy;
 mod publisher;
 mod ring;
 mod ring_file;
+pub mod seal;
 #[cfg(test)]
 mod simulation;
 mod sink;

@@ -29,6 +29,8 @@ pub(crate) enum Step {
     Ask,
     /// Hand what is staged to the sink, or the last losses of the run.
     Deliver,
+    /// Let the sink sign again how far it has come.
+    Renew,
     /// Hand the disk an order.
     Disk(DiskStep),
     /// Pop from the ring, for the sink.
@@ -154,6 +156,9 @@ impl Facts {
         }
         if self.front == Front::DeadLetter || !self.may_send_runs() {
             return None;
+        }
+        if self.renewal == Due::Now && self.staged == Staged::Nothing && self.stopping.is_none() {
+            return Some(Step::Renew);
         }
         let some = self.staged == Staged::Some || self.last_word_due();
         let more = self.can_stage() || self.can_read();

@@ -12,12 +12,14 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId};
 use crate::host;
+use crate::seal::Signer;
 
 /// A boxed future that a [`Sink`] returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -40,6 +42,17 @@ pub trait Sink: Send + 'static {
 
     /// Stores the records of the batch in order, or a prefix of them.
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery>;
+
+    /// Signs again how far this publisher has come: silence can then be told from a missing end. Called while nothing is to be
+    /// delivered and the newest [seal](crate::seal::Seal) is [old](crate::Config::checkpoint_age_max), if this sink has made one.
+    /// Does nothing by default.
+    fn renew<'a>(
+        &'a mut self,
+        _of: &'a PublisherId,
+        _signer: &'a Arc<Signer>,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// The outcome of [`Sink::deliver`]: how many leading records are durably stored, and, if not all, why it stopped.

@@ -14,6 +14,7 @@ use crate::control::Control;
 use crate::error::{SinkError, StartError};
 use crate::event::{Batch, Position, PublisherId};
 use crate::host;
+use crate::seal::Signer;
 use crate::sink::{Delivery, Sink, runtime};
 use crate::worker::{Desk, Worker};
 
@@ -32,6 +33,8 @@ pub(crate) enum SinkOrder {
     Ask(PublisherId, Duration),
     /// Store these records. The drainer keeps a share, to spill them meanwhile if need be.
     Deliver(Arc<Batch>),
+    /// Sign again how far it has come.
+    Renew(PublisherId, Arc<Signer>, Duration),
 }
 
 /// What came of an order.
@@ -41,6 +44,8 @@ pub(crate) enum SinkOutcome {
     Answered(Result<Option<Position>, SinkError>),
     /// How much of the batch is stored.
     Delivered(Delivery),
+    /// Whether it has signed again.
+    Renewed(Result<(), SinkError>),
 }
 
 /// Starts the thread, and on it the runtime. The sink is not called yet.
@@ -75,13 +80,16 @@ async fn serve(mut sink: impl Sink, desk: &SinkDesk) {
 
 async fn carry_out(sink: &mut impl Sink, order: &SinkOrder) -> SinkOutcome {
     let limit = match order {
-        SinkOrder::Ask(_, limit) => *limit,
+        SinkOrder::Ask(_, limit) | SinkOrder::Renew(_, _, limit) => *limit,
         SinkOrder::Deliver(batch) => batch.limit(),
     };
     let call = async {
         match order {
             SinkOrder::Ask(publisher, _) => SinkOutcome::Answered(sink.position(publisher).await),
             SinkOrder::Deliver(batch) => SinkOutcome::Delivered(sink.deliver(batch).await),
+            SinkOrder::Renew(publisher, signer, _) => {
+                SinkOutcome::Renewed(sink.renew(publisher, signer).await)
+            }
         }
     };
     tokio::time::timeout(limit + GRACE, call)
@@ -94,5 +102,6 @@ fn unknown(order: &SinkOrder, why: &str) -> SinkOutcome {
     match order {
         SinkOrder::Ask(..) => SinkOutcome::Answered(Err(error)),
         SinkOrder::Deliver(_) => SinkOutcome::Delivered(Delivery::stopped(0, error)),
+        SinkOrder::Renew(..) => SinkOutcome::Renewed(Err(error)),
     }
 }

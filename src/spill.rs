@@ -157,6 +157,11 @@ pub(crate) struct Begun {
 }
 
 impl Spill {
+    /// Whether there is a directory to keep things in.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.directory.is_held()
+    }
+
     pub(crate) fn publisher(&self) -> PublisherId {
         self.publisher
     }

@@ -24,7 +24,7 @@ use crate::stats::Stats;
 use crate::sync::CachePadded;
 use crate::ticket::Ticket;
 use crate::worker::Worker;
-use opening::{Opened, Packing, may_go_without, open, without_spill};
+use opening::{Opened, Packing, may_go_without, open, signer, without_spill};
 
 /// How long a drainer that is dropped without [`shutdown`](Drainer::shutdown) is waited for.
 const DROP_MAX: Duration = Duration::from_secs(1);
@@ -143,6 +143,7 @@ fn launch<E: Event>(
     } = opened;
     let control = Arc::new(Control::default());
     let ring = ring.map(|ring| spill.watch(ring));
+    let signer = signer(&config, &spill)?;
     let (shared, source) = wire(&config, &control, ring, packing);
     let parts = Parts {
         view: spill.view(),
@@ -150,6 +151,7 @@ fn launch<E: Event>(
         publisher: spill.publisher(),
         run: begun.run,
         orphans: begun.orphans,
+        signer,
         source,
         sink: sink_worker::start(sink, Arc::clone(&control))?,
         spill: Worker::start("spillring-spill", Arc::clone(&control), move |desk| {

@@ -14,6 +14,18 @@ pub enum SpillDurability {
     PowerLoss,
 }
 
+/// Whether checkpoints are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Signing {
+    /// With keys in the spill directory, a new one for each run.
+    #[default]
+    On,
+    /// No checkpoints: `verify` finds accidents only.
+    Off,
+}
+
 /// What happens when the spill is at its cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -19,6 +19,15 @@ impl Drainer {
         self.sink.worker.send(SinkOrder::Ask(self.publisher, limit));
     }
 
+    /// Lets the sink sign again how far it has come.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let Some(signer) = &self.signer else { return };
+        signer.asked(now);
+        self.sink.question = Question::UnderWay;
+        let order = SinkOrder::Renew(self.publisher, Arc::clone(signer), self.config.ack_timeout);
+        self.sink.worker.send(order);
+    }
+
     pub(super) fn deliver(&mut self, now: Instant) {
         self.ring.stir();
         let batch = if self.pipeline.staged() == 0 {
@@ -29,6 +38,7 @@ impl Drainer {
                 self.config.batch_max,
                 self.config.entry_bytes_max,
                 self.config.ack_timeout,
+                self.signer.clone(),
                 now,
             )
         };
@@ -49,6 +59,7 @@ impl Drainer {
                 n: self.sequencer.last_n(),
             },
             limit: self.config.ack_timeout,
+            signer: self.signer.clone(),
         };
         self.pipeline.fly(batch, now)
     }
@@ -94,6 +105,12 @@ impl Drainer {
                 }
             }
             SinkOutcome::Delivered(delivery) => self.landed(delivery, now),
+            SinkOutcome::Renewed(renewed) => {
+                self.sink.question = Question::None;
+                if let Err(error) = renewed {
+                    self.sink_failed(error, now);
+                }
+            }
         }
     }
 

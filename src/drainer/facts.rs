@@ -24,6 +24,7 @@ impl Drainer {
             now,
             sink: self.sink.hand(self.pipeline.in_flight()),
             doubt: self.sink.doubt,
+            renewal: self.renewal_facts(now),
             front: self.front_facts(),
             staged: self.staged_facts(),
             runs: self.runs_facts(&disk, now),
@@ -48,6 +49,13 @@ impl Drainer {
             facts.stopping = self.requests.finished(now);
         }
         facts
+    }
+
+    fn renewal_facts(&self, now: Instant) -> Due {
+        match &self.signer {
+            Some(signer) if signer.is_due(now) => Due::Now,
+            _ => Due::No,
+        }
     }
 
     fn ring_facts(&mut self, now: Instant) -> RingFacts {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::{Batch, Key, Loss, PublisherId, Record};
+use crate::seal::Signer;
 pub(crate) use crate::spill::APPEND_ROWS_MAX;
 
 /// How many encoded bytes a batch, or a chunk, has at most. A single larger entry makes one alone.
@@ -120,6 +121,7 @@ impl Pipeline {
         entries_max: usize,
         entry_bytes_max: u64,
         limit: Duration,
+        signer: Option<Arc<Signer>>,
         now: Instant,
     ) -> Option<Arc<Batch>> {
         let mut records = Vec::with_capacity(self.staged.len().min(entries_max));
@@ -140,6 +142,7 @@ impl Pipeline {
             records,
             through,
             limit,
+            signer,
         };
         Some(self.fly(batch, now))
     }

@@ -9,6 +9,8 @@ pub(crate) struct Facts {
     pub(crate) sink: Hand,
     /// The sink must be asked before it gets anything.
     pub(crate) doubt: Doubt,
+    /// What the sink has signed is so old that it must sign it again.
+    pub(crate) renewal: Due,
     pub(crate) front: Front,
     pub(crate) staged: Staged,
     pub(crate) runs: Runs,

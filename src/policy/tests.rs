@@ -16,6 +16,7 @@ fn quiet(now: Instant) -> Facts {
         now,
         sink: Hand::Free,
         doubt: Doubt::None,
+        renewal: Due::No,
         front: Front::Deliverable,
         staged: Staged::Nothing,
         runs: Runs::Open,

@@ -70,6 +70,7 @@ impl Life {
             publisher: spill.publisher(),
             run: Arc::clone(&run),
             orphans: begun.orphans,
+            signer: None,
             now: now(),
         });
         let life = Self {

@@ -23,7 +23,7 @@ impl World {
             return Ok(());
         };
         let limit = match &order {
-            SinkOrder::Ask(_, limit) => *limit,
+            SinkOrder::Ask(_, limit) | SinkOrder::Renew(_, _, limit) => *limit,
             SinkOrder::Deliver(batch) => batch.limit(),
         };
         let answer = self.sink.call(&order, &mut self.random);
@@ -38,6 +38,7 @@ impl World {
                 Ok(position) => format!("answers {:?}", position.map(|position| position.n)),
                 Err(error) => format!("does not answer: {error}"),
             },
+            SinkOutcome::Renewed(renewed) => format!("signs again: {renewed:?}"),
             SinkOutcome::Delivered(Delivery { stored, stopped }) => {
                 format!(
                     "stored {}, says {stored}, {stopped:?}",
@@ -203,6 +204,7 @@ fn unknown(order: &SinkOrder) -> SinkOutcome {
     match order {
         SinkOrder::Ask(..) => SinkOutcome::Answered(Err(error)),
         SinkOrder::Deliver(_) => SinkOutcome::Delivered(Delivery::stopped(0, error)),
+        SinkOrder::Renew(..) => SinkOutcome::Renewed(Err(error)),
     }
 }
 

@@ -82,6 +82,7 @@ impl SinkModel {
         let mut answer = match order {
             SinkOrder::Ask(publisher, _) => self.ask(*publisher, random),
             SinkOrder::Deliver(batch) => self.deliver(batch, random),
+            SinkOrder::Renew(..) => Answer::Now(SinkOutcome::Renewed(Ok(()))),
         };
         if let (Some(broken), Answer::Now(outcome) | Answer::Late(outcome)) =
             (self.broken, &mut answer)

@@ -52,6 +52,7 @@ mod transaction;
 mod window;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -67,6 +68,7 @@ use super::{BoxFuture, Delivery, Sink};
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::{ConfigError, SinkError};
 use crate::event::{Batch, Position, PublisherId, Record};
+use crate::seal::Signer;
 
 /// How long `position` may take, connecting included.
 const POSITION_MAX: Duration = Duration::from_secs(5);
@@ -343,6 +345,21 @@ impl Sink for JetStreamSink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
         Box::pin(self.store(batch))
+    }
+
+    /// As a batch of nothing that goes on from the newest cursor.
+    fn renew<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+        signer: &'a Arc<Signer>,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move {
+            let Some(through) = self.batches.known(*of) else {
+                return Ok(());
+            };
+            let delivery = self.store(&Batch::renewal(*of, through, signer)).await;
+            delivery.stopped.map_or(Ok(()), Err)
+        })
     }
 }
 

@@ -49,11 +49,13 @@ mod range;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::SpillDurability;
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId};
 use crate::host::log;
+use crate::seal::Signer;
 use crate::sink::{BoxFuture, Delivery, Sink};
 use files::{LedgerFile, Step};
 use ledger::{Account, Line};
@@ -255,6 +257,33 @@ impl Open {
         Ok(())
     }
 
+    /// Adds a seal of the same entries as the newest.
+    fn renew(
+        &mut self,
+        of: PublisherId,
+        signer: &Signer,
+        durability: SpillDurability,
+    ) -> Result<(), SinkError> {
+        let Some(seal) = self.account.seal(&of) else {
+            return Ok(());
+        };
+        let tree = signer.tree(of, Some(seal), &[]);
+        let seal = signer.seal(&tree, self.account.cursor(&of));
+        let seal = seal.map_err(|error| SinkError::Unavailable(error.to_string()))?;
+        let line = Line::Sealed {
+            publisher: of,
+            seal: seal.clone(),
+        };
+        if let Err(why) = self.ledger.append([line], durability) {
+            if let Err(error) = self.ledger.take_back() {
+                log::warning!("cannot cut the ledger back yet: {error}");
+            }
+            return Err(why);
+        }
+        self.account.renew(of, seal);
+        Ok(())
+    }
+
     fn append_output(
         &mut self,
         bytes: &[u8],
@@ -318,5 +347,18 @@ impl Sink for JsonLinesSink {
     // Both calls block, and have no point at which they could be dropped half-way: the sink has a thread of its own.
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
         Box::pin(async move { self.store(batch) })
+    }
+
+    fn renew<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+        signer: &'a Arc<Signer>,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move {
+            self.make_ready()?;
+            let durability = self.durability;
+            let open = self.open.as_mut();
+            open.map_or(Ok(()), |open| open.renew(*of, signer, durability))
+        })
     }
 }

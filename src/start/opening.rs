@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{Config, WhenRingUnusable, WhenSpillUnusable};
+use crate::config::{Config, Signing, WhenRingUnusable, WhenSpillUnusable};
 use crate::drainer::Source;
-use crate::error::{ImportError, RingError, SpillError, StartError};
+use crate::error::{ConfigError, ImportError, RingError, SpillError, StartError};
 use crate::file_ring::Refusal;
 use crate::host::log;
 use crate::import::import_at_start;
 use crate::publisher::Shared;
 use crate::ring_file::{MappedRing, RingFile};
+use crate::seal::{SealError, Signer};
 use crate::spill::{Begun, Spill};
 
 type Drained<E> = fn(Arc<Shared<E>>, Arc<MappedRing>) -> Box<dyn Source>;
@@ -69,6 +70,26 @@ pub(super) fn open<E>(config: &Config, packing: Option<&Packing<E>>) -> Result<O
         }
     };
     Ok(Opened { spill, begun, ring })
+}
+
+/// What signs checkpoints. A publisher whose keys cannot be used goes on without: its entries matter more.
+pub(super) fn signer(config: &Config, spill: &Spill) -> Result<Option<Arc<Signer>>, StartError> {
+    if config.signing == Signing::Off || !spill.is_kept() {
+        return Ok(None);
+    }
+    let given = config.signing_key.as_deref();
+    let (dir, renew_every) = (&config.spill_dir, config.checkpoint_age_max);
+    match Signer::open(dir, spill.publisher(), given, renew_every) {
+        Ok(signer) => Ok(Some(Arc::new(signer))),
+        Err(SealError::Given(problem)) => Err(StartError::Config(ConfigError {
+            key: "signing_key",
+            problem,
+        })),
+        Err(error) => {
+            log::error!(%error, "starting WITHOUT signed checkpoints");
+            Ok(None)
+        }
+    }
 }
 
 /// Goes on with a ring in memory, if that is what was asked for.

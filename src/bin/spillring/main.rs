@@ -4,6 +4,7 @@ mod dead_letters;
 mod demo;
 mod export;
 mod import;
+mod key;
 mod latency;
 mod logging;
 mod nats;
@@ -35,6 +36,7 @@ enum Command {
     Demo(demo::Args),
     Export(export::Args),
     Import(import::Args),
+    Key(key::Args),
     Run(run::Args),
     Status(status::Args),
     Verify(verify::Args),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Export(args) => export::main(&args),
         Command::Import(args) => import::main(&args),
+        Command::Key(args) => key::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),
         Command::Verify(args) => verify::main(&args),

@@ -10,6 +10,7 @@ mod overtaken;
 mod progress;
 mod report;
 mod retention;
+mod seals;
 mod stream;
 pub(crate) mod trail;
 
@@ -23,6 +24,7 @@ use crate::target::Address;
 use crate::telling::{Exit, Problem, show};
 use judge::{Head, Judge, Pace};
 use report::Report;
+use seals::{Seals, Trust};
 
 /// Say of a trail whether it is complete and whether it is intact
 ///
@@ -54,6 +56,16 @@ pub(crate) struct Args {
     /// The spill directory of a publisher: what it knows as acknowledged must be in the trail
     #[arg(long, value_name = "DIR")]
     spill: Option<PathBuf>,
+    /// TOML file with the publishers that may be there, a table [[publisher]] each: `key`, as `spillring key show` prints it; and, if you
+    /// like, `since`, `retired` (such as 2026-11-01T00:00:00Z) and `silence_max` (such as "10m"). The trail must then be authentic
+    #[arg(long, value_name = "FILE")]
+    publishers: Option<PathBuf>,
+    /// What `--save` has written at the last audit: the trail must go on from there
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
+    /// Write down what is there now, for `--since` of the next audit; not if the trail is not authentic
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     /// The beginning of the trail was removed on purpose: let it begin where it does
     #[arg(long)]
     head_removed: bool,
@@ -73,6 +85,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     };
     // Before the trail is read: that may go on meanwhile.
     let acknowledged = args.spill.as_deref().map(acknowledged).transpose()?;
+    let trust = Trust::read(args.publishers.as_deref(), args.since.as_deref())?;
     let report = match address(&args.trail)? {
         Address::JsonLines(path) => {
             if args.stream.is_some() {
@@ -83,8 +96,8 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
             }
             let ledger = args.ledger.as_deref();
             let judge = Judge::new(head, Pace::Still).expecting(acknowledged);
-            let judgement = file::read(&path, ledger, judge)?;
-            Report::new(path.display().to_string(), judgement)
+            let judgement = file::read(&path, ledger, judge, Seals::new(&trust))?;
+            Report::new(path.display().to_string(), judgement, &trust)
         }
         servers @ Address::Nats(_) => {
             if args.ledger.is_some() {
@@ -94,10 +107,13 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
             }
             let stream = args.stream.clone();
             let nats = settings::nats(args.config.as_deref(), &servers, stream)?;
-            let judgement = stream::judge(&nats, head, acknowledged)?;
-            Report::new(servers.in_words(&nats), judgement)
+            let judgement = stream::judge(&nats, head, acknowledged, &trust)?;
+            Report::new(servers.in_words(&nats), judgement, &trust)
         }
     };
+    if let Some(path) = &args.save {
+        report.save(&trust, path)?;
+    }
     if args.json {
         show(&report.to_json()?);
     } else {

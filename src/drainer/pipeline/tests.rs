@@ -49,7 +49,14 @@ fn draw(pipeline: &mut Pipeline, numbers: std::ops::Range<u64>, bytes: usize) {
 }
 
 fn launch(pipeline: &mut Pipeline, entries_max: usize) -> usize {
-    let batch = pipeline.launch(publisher(), entries_max, 1 << 30, LIMIT, Instant::now());
+    let batch = pipeline.launch(
+        publisher(),
+        entries_max,
+        1 << 30,
+        LIMIT,
+        None,
+        Instant::now(),
+    );
     batch.map_or(0, |batch| batch.records().len())
 }
 
@@ -263,7 +270,7 @@ fn a_batch_may_be_exactly_as_large_as_its_bounds_and_no_larger() {
 fn a_batch_ends_before_an_entry_that_is_too_large() {
     let limit = 50;
     let launch = |pipeline: &mut Pipeline| {
-        let batch = pipeline.launch(publisher(), 9, limit, LIMIT, Instant::now());
+        let batch = pipeline.launch(publisher(), 9, limit, LIMIT, None, Instant::now());
         pipeline.land(9, Instant::now());
         batch.map_or(0, |batch| batch.records().len())
     };

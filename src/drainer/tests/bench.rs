@@ -158,6 +158,7 @@ impl Bench {
             publisher: PUBLISHER,
             run: run(1),
             orphans,
+            signer: None,
             now,
         });
         Self {

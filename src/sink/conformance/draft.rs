@@ -117,6 +117,7 @@ impl Draft {
                 n: self.n,
             },
             limit: ANSWER_MAX,
+            signer: None,
         }
     }
 }
@@ -133,5 +134,6 @@ pub fn resend(batch: &Batch, position: Option<Position>) -> Batch {
         records: batch.records[told.map_or(0, |last| last + 1)..].to_vec(),
         through: batch.through,
         limit: batch.limit,
+        signer: batch.signer.clone(),
     }
 }

@@ -60,6 +60,15 @@ impl Batches {
         self.doubt
     }
 
+    /// The cursor of a publisher, if it is known.
+    pub(super) fn known(&self, of: PublisherId) -> Option<Position> {
+        let (_, tip) = self
+            .tip
+            .as_ref()
+            .filter(|(publisher, _)| *publisher == of)?;
+        tip.position()
+    }
+
     /// Whether they go now. If they keep being refused, messages go for a while.
     pub(super) fn go(&self, found: &Found) -> bool {
         matches!(found.way, Way::Batches { .. }) && !self.detour.is_taken(Instant::now())

@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::failure;
+use super::failure::{self, Failure};
 use super::message::Message;
 use super::stream;
 use super::wire::{Wire, unanswered};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{Position, PublisherId, Record, RunId};
+use crate::seal::{Hash, Seal, Signer, Tree};
 
 /// The sequence of a message that was read.
 const SEQUENCE: &str = "Nats-Sequence";
@@ -47,6 +48,9 @@ pub(super) struct Cursor {
     /// Whether entries of the batch may come after it.
     #[serde(default, skip_serializing_if = "State::is_closed")]
     pub(super) state: State,
+    /// The tree of the entries up to here. Of an open one: before its batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seal: Option<Seal>,
 }
 
 /// Whether a cursor covers all entries of its batch.
@@ -68,6 +72,8 @@ pub(super) struct Tip {
     pub(super) cursor: Option<Cursor>,
     /// The sequence of the cursor's message, 0 if there is none.
     pub(super) sequence: u64,
+    /// Entries that are stored, and not yet in the tree of its seal.
+    pub(super) leaves: Vec<Hash>,
 }
 
 impl State {
@@ -155,7 +161,17 @@ impl Cursor {
             account,
             batch: Some(batch),
             state: State::Closed,
+            seal: None,
         }
+    }
+
+    /// With a seal of this tree, if there is a signer.
+    pub(super) fn sealed(mut self, signer: Option<&Signer>, tree: &Tree) -> Result<Self, Failure> {
+        if let Some(signer) = signer {
+            let seal = signer.seal(tree, Some(self.account.position()));
+            self.seal = Some(seal.map_err(|error| failure::broken(&error.to_string()))?);
+        }
+        Ok(self)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -193,6 +209,14 @@ impl Tip {
 
     pub(super) fn position(&self) -> Option<Position> {
         self.account().map(|account| account.position())
+    }
+
+    /// The tree of what is stored; empty without a signer.
+    pub(super) fn tree(&self, signer: Option<&Signer>, publisher: PublisherId) -> Tree {
+        let newest = self.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
+        signer.map_or_else(Tree::default, |signer| {
+            signer.tree(publisher, newest, &self.leaves)
+        })
     }
 }
 
@@ -251,12 +275,14 @@ pub(super) async fn read(
         return Ok(Tip {
             cursor: None,
             sequence,
+            leaves: Vec::new(),
         });
     }
     match serde_json::from_slice(&payload) {
         Ok(cursor) => Ok(Tip {
             cursor: Some(cursor),
             sequence,
+            leaves: Vec::new(),
         }),
         Err(error) => Err(SinkError::Misconfigured(format!(
             "message {sequence} on {subject} is no cursor ({error}): nobody else may write there; delete it, and what was in \

@@ -178,24 +178,30 @@ impl Fast<'_> {
     ) -> Result<Tip, Failure> {
         self.wire.skip_answers();
         self.end_again().await?;
-        let publisher = self.batch.publisher();
+        let (publisher, signer) = (self.batch.publisher(), self.batch.signer());
+        let mut tree = tip.tree(signer, publisher);
         let first = under_way.records.first().map(Account::before);
         let open = Cursor {
             account: tip.account().or(first).unwrap_or(after),
             batch: Some(under_way.id),
             state: State::open(under_way.records),
+            seal: None,
         };
+        let open = open.sealed(signer, &tree)?;
         let first = open.message(self.config, publisher, tip.sequence);
         let limits = Limits::of(self.found, &self.wire.connection);
         first
             .check(&limits, FENCE)
             .map_err(|why| failure::no_cursor(&why))?;
         self.put(under_way, first, Op::Open).await?;
-        for message in messages {
+        for (message, record) in messages.into_iter().zip(under_way.records) {
             self.wait_for_room(under_way).await?;
             self.put(under_way, message, Op::Append).await?;
+            if signer.is_some() {
+                tree.push(record.leaf(Some(record.subject())));
+            }
         }
-        let closed = Cursor::closed(after, under_way.id);
+        let closed = Cursor::closed(after, under_way.id).sealed(signer, &tree)?;
         let last = closed.plain_message(self.config, publisher);
         self.put(under_way, last, Op::Commit).await?;
         loop {
@@ -204,6 +210,7 @@ impl Fast<'_> {
                 let tip = Tip {
                     cursor: Some(closed),
                     sequence: ack.seq,
+                    leaves: Vec::new(),
                 };
                 self.memory.acknowledged(publisher, &tip, ack.seq);
                 return Ok(tip);

@@ -249,6 +249,7 @@ mod tests {
         Tip {
             cursor: Some(cursor),
             sequence,
+            leaves: Vec::new(),
         }
     }
 

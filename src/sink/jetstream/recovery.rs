@@ -8,6 +8,7 @@
 //! Whatever fails on the way, the next attempt begins again with the newest cursor.
 
 use async_nats::{HeaderMap, HeaderValue, StatusCode};
+use bytes::Bytes;
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use super::wire::{Ack, Wire, unanswered};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{PublisherId, RunId};
+use crate::seal::{Hash, Leaf};
 
 /// A stream does not know the batch, or takes no fast ones any more.
 const ENDED: [u64; 2] = [10_208, 10_205];
@@ -43,11 +45,12 @@ pub(super) struct Recovery<'a> {
 }
 
 /// How far the messages after an open cursor have been read: the next attempt goes on from there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Progress {
     open: u64,
     next: u64,
     account: Account,
+    leaves: Vec<Hash>,
 }
 
 impl Recovery<'_> {
@@ -71,13 +74,19 @@ impl Recovery<'_> {
                 account: cursor.account,
                 batch: cursor.batch,
                 state: State::Fence(from, runs.clone()),
+                seal: cursor.seal.clone(),
             };
             self.fence(&fence, id, tip.sequence).await?
         };
-        let account = self.read(cursor.account, from, end, &runs).await?;
+        let (account, leaves) = self.read(cursor.account, from, end, &runs).await?;
+        let exact = Cursor {
+            seal: cursor.seal.clone(),
+            ..Cursor::closed(account, id)
+        };
         Ok(Tip {
-            cursor: Some(Cursor::closed(account, id)),
+            cursor: Some(exact),
             sequence: end,
+            leaves,
         })
     }
 
@@ -152,25 +161,29 @@ impl Recovery<'_> {
         }
     }
 
-    /// The account after the newest entry of these runs between two messages.
+    /// The account after the newest entry of these runs between two messages, and these entries as leaves.
     async fn read(
         &mut self,
         account: Account,
         open: u64,
         end: u64,
         runs: &[RunId],
-    ) -> Result<Account, SinkError> {
-        let before = self.progress.filter(|progress| progress.open == open);
+    ) -> Result<(Account, Vec<Hash>), SinkError> {
+        let before = self
+            .progress
+            .take()
+            .filter(|progress| progress.open == open);
         let mut at = before.unwrap_or(Progress {
             open,
             next: open + 1,
             account,
+            leaves: Vec::new(),
         });
         while at.next < end {
             let request = format!("{}.DIRECT.GET.{}", self.config.api(), self.config.stream);
             let wanted = json!({ "seq": at.next, "batch": PAGE, "max_bytes": PAGE_BYTES });
             let begun = at.next;
-            for headers in self.page(&request, wanted.to_string()).await? {
+            for (headers, payload) in self.page(&request, wanted.to_string()).await? {
                 // A server adds its own after those that the message may have had.
                 let added = headers.get_all("Nats-Sequence").last();
                 let sequence = added.and_then(|it| it.as_str().parse::<u64>().ok());
@@ -179,26 +192,33 @@ impl Recovery<'_> {
                     break;
                 };
                 at.next = sequence + 1;
-                at.account = extended(at.account, &headers, runs);
+                if let Some(account) = extended(at.account, &headers, runs) {
+                    at.account = account;
+                    at.leaves.extend(leaf(&headers, &payload, self.config));
+                }
             }
             if at.next == begun {
                 return Err(SinkError::Unavailable(
                     "the replica that was read is behind the others".to_owned(),
                 ));
             }
-            *self.progress = Some(at);
+            *self.progress = Some(at.clone());
         }
-        Ok(at.account)
+        Ok((at.account, at.leaves))
     }
 
-    /// The headers of a page of messages.
-    async fn page(&mut self, request: &str, wanted: String) -> Result<Vec<HeaderMap>, SinkError> {
+    /// The headers and payloads of a page of messages.
+    async fn page(
+        &mut self,
+        request: &str,
+        wanted: String,
+    ) -> Result<Vec<(HeaderMap, Bytes)>, SinkError> {
         let mut found = Vec::new();
         let mut answer = self.wire.ask(request, wanted, self.until).await?;
         let token = answer.token.clone();
         loop {
             match answer.status {
-                None => found.extend(answer.headers),
+                None => found.extend(answer.headers.map(|headers| (headers, answer.payload))),
                 Some(status) if status == 204 || status == StatusCode::NOT_FOUND => {
                     return Ok(found);
                 }
@@ -219,22 +239,38 @@ impl Recovery<'_> {
 }
 
 /// The account after a message, if that is an entry which goes on from it.
-fn extended(account: Account, headers: &HeaderMap, runs: &[RunId]) -> Account {
+fn extended(account: Account, headers: &HeaderMap, runs: &[RunId]) -> Option<Account> {
     let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
     let place = |run: RunId| runs.iter().position(|of| *of == run);
-    let Some(id) = get("Audit-Id").and_then(position) else {
-        return account;
-    };
-    let (Some(now), before) = (place(id.run), account.position()) else {
-        return account;
-    };
+    let id = get("Audit-Id").and_then(position)?;
+    let (now, before) = (place(id.run)?, account.position());
     let later = match place(before.run) {
         Some(then) if then == now => id.n > before.n,
         then => then.is_none_or(|then| then < now),
     };
-    if !later {
-        return account;
-    }
     let lost = get("Audit-Lost").and_then(|it| it.parse().ok());
-    Account::past(Some(account), id, lost.unwrap_or(0))
+    later.then(|| Account::past(Some(account), id, lost.unwrap_or(0)))
+}
+
+/// An entry of the stream as a leaf.
+fn leaf(headers: &HeaderMap, payload: &[u8], config: &NatsConfig) -> Option<Hash> {
+    let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
+    // A server adds its own after those that the message may have had.
+    let subject = headers.get_all("Nats-Subject").last();
+    let subject = subject.and_then(|it| {
+        it.as_str()
+            .strip_prefix(&config.subject_prefix)?
+            .strip_prefix('.')
+    });
+    let leaf = Leaf {
+        id: position(get("Audit-Id")?)?,
+        lost: get("Audit-Lost")
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(0),
+        requeued: get("Audit-Requeued").and_then(position),
+        opening: get("Audit-Run"),
+        subject,
+        bytes: payload,
+    };
+    Some(leaf.hash())
 }

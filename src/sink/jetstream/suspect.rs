@@ -40,6 +40,7 @@ impl Suspect {
         let whole = first.len() == records.len();
         let last = first.last().map(Record::id);
         Some(Batch {
+            signer: batch.signer.clone(),
             publisher: batch.publisher(),
             records: first.to_vec(),
             through: last.filter(|_| !whole).unwrap_or(batch.through()),

@@ -92,6 +92,7 @@ impl Rig {
             records: batch.records[skipped..].to_vec(),
             through: batch.through,
             limit: batch.limit,
+            signer: batch.signer.clone(),
         };
         let mut delivery = self.runtime.block_on(self.sink.deliver(&rest));
         delivery.stored += skipped;
@@ -153,6 +154,7 @@ fn batch(records: &[Record], limit: Duration) -> Batch {
         records: records.to_vec(),
         through: records.last().unwrap().id(),
         limit,
+        signer: None,
     }
 }
 

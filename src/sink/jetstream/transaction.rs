@@ -65,6 +65,14 @@ enum Refusal {
     Failed(Failure),
 }
 
+impl Refusal {
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Content(failure) | Self::TooMany(failure) | Self::Failed(failure) => failure,
+        }
+    }
+}
+
 impl Transactions<'_> {
     /// Stores a prefix of the batch after `tip`, which comes to say what the stream then holds, or, after a doubt,
     /// nothing.
@@ -97,7 +105,7 @@ impl Transactions<'_> {
                 return refused;
             }
             let count = messages.len();
-            match self.commit(tip, account, messages).await {
+            match self.commit(tip, account, &next[..count], messages).await {
                 Ok(()) => {
                     self.size.worked(count);
                     *stored += count;
@@ -127,15 +135,14 @@ impl Transactions<'_> {
     /// Moves the cursor past losses that no entry announces any more.
     async fn pass_losses(&mut self, tip: &mut Tip) -> Result<(), Failure> {
         let account = Account::through(tip.account(), self.batch.through());
-        if tip.account() == Some(account) {
+        // A batch of nothing that changes nothing asks for a new signature.
+        let renewal = self.batch.records().is_empty() && self.batch.signer().is_some();
+        if tip.account() == Some(account) && !renewal {
             return Ok(());
         }
-        match self.commit(tip, account, Vec::new()).await {
-            Ok(()) => Ok(()),
-            Err(
-                Refusal::Content(failure) | Refusal::TooMany(failure) | Refusal::Failed(failure),
-            ) => Err(failure),
-        }
+        self.commit(tip, account, &[], Vec::new())
+            .await
+            .map_err(Refusal::into_failure)
     }
 
     /// The messages of the records up to one that will not be taken, why that is, and the account after them.
@@ -165,13 +172,23 @@ impl Transactions<'_> {
         &mut self,
         tip: &mut Tip,
         account: Account,
+        records: &[Record],
         messages: Vec<Message>,
     ) -> Result<(), Refusal> {
         let count = messages.len() as u64;
         let id = fresh_uuid();
         self.memory.sent(id);
-        let cursor = Cursor::closed(account, id);
-        let publisher = self.batch.publisher();
+        let (publisher, signer) = (self.batch.publisher(), self.batch.signer());
+        let mut tree = tip.tree(signer, publisher);
+        if signer.is_some() {
+            tree.extend(
+                records
+                    .iter()
+                    .map(|record| record.leaf(Some(record.subject()))),
+            );
+        }
+        let cursor = Cursor::closed(account, id).sealed(signer, &tree);
+        let cursor = cursor.map_err(Refusal::Failed)?;
         let first = cursor.message(self.config, publisher, tip.sequence);
         let limits = Limits::of(self.found, &self.wire.connection);
         let fits = first
@@ -194,6 +211,7 @@ impl Transactions<'_> {
         *tip = Tip {
             cursor: Some(cursor),
             sequence: ack.seq - count,
+            leaves: Vec::new(),
         };
         self.memory.acknowledged(publisher, tip, ack.seq);
         Ok(())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::range::Range;
 use crate::event::{Position, PublisherId, RunId};
+use crate::seal::Seal;
 
 /// The version of the format that is written, and the newest that is read.
 const VERSION: u32 = 1;
@@ -24,12 +25,18 @@ pub(super) enum Line {
         publisher: PublisherId,
         run: RunId,
         last: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seal: Option<Seal>,
     },
     Unaccounted {
         bytes: u64,
     },
     Begun(Birth),
     Stored(Range),
+    Sealed {
+        publisher: PublisherId,
+        seal: Seal,
+    },
 }
 
 /// What no two files have in common: the number of one that is removed is soon given to another, but not its time.
@@ -42,12 +49,16 @@ pub(super) struct Birth {
 /// What the ledger says.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    before: BTreeMap<PublisherId, Position>,
+    before: BTreeMap<PublisherId, (Position, Option<Seal>)>,
     unaccounted: u64,
     /// The file into which the first bytes are written, from before they are; `None` again once it is opened anew.
     pub(super) begun: Option<Birth>,
     ranges: Vec<Range>,
     cursors: HashMap<PublisherId, Position>,
+    /// The newest of each publisher.
+    seals: HashMap<PublisherId, Seal>,
+    /// Those of them that are newer than the ranges.
+    renewed: BTreeMap<PublisherId, Seal>,
 }
 
 /// A ledger that was read.
@@ -101,6 +112,17 @@ impl Account {
         self.cursors.get(of).copied()
     }
 
+    /// The newest seal of a publisher.
+    pub(super) fn seal(&self, of: &PublisherId) -> Option<&Seal> {
+        self.seals.get(of)
+    }
+
+    /// Takes a seal of the same entries as the one before.
+    pub(super) fn renew(&mut self, of: PublisherId, seal: Seal) {
+        self.seals.insert(of, seal.clone());
+        self.renewed.insert(of, seal);
+    }
+
     /// The last range that has bytes.
     pub(super) fn last_bytes(&self) -> Option<&Range> {
         self.ranges
@@ -116,17 +138,22 @@ impl Account {
 
     /// How many lines it takes, once `begun` is forgotten.
     pub(super) fn lines(&self) -> usize {
-        1 + self.before.len() + usize::from(self.unaccounted > 0) + self.ranges.len()
+        let others = usize::from(self.unaccounted > 0) + self.renewed.len();
+        1 + self.before.len() + others + self.ranges.len()
     }
 
     /// The account of an output of which nothing is known but its length: every cursor stays.
     pub(super) fn start_over(self, unaccounted: u64) -> Self {
+        let seal = |of| self.seals.get(of).cloned();
+        let before = self.cursors.iter().map(|(of, at)| (*of, (*at, seal(of))));
         Self {
-            before: self.cursors.iter().map(|(of, at)| (*of, *at)).collect(),
+            before: before.collect(),
             unaccounted,
             begun: None,
             ranges: Vec::new(),
             cursors: self.cursors,
+            seals: self.seals,
+            renewed: BTreeMap::new(),
         }
     }
 
@@ -138,6 +165,11 @@ impl Account {
         {
             self.retell(&range);
         }
+        self.renewed.remove(&range.publisher);
+        match &range.seal {
+            Some(seal) => self.seals.insert(range.publisher, seal.clone()),
+            None => self.seals.remove(&range.publisher),
+        };
         match self.ranges.last_mut() {
             Some(last) if last.is_continued_by(&range) => last.absorb(range),
             _ => self.ranges.push(range),
@@ -159,12 +191,12 @@ impl Account {
     /// The whole ledger.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         Line::Ledger { version: VERSION }.write(out)?;
-        for (&publisher, &Position { run, n }) in &self.before {
-            let last = n;
+        for (&publisher, &(Position { run, n }, ref seal)) in &self.before {
             Line::Before {
                 publisher,
                 run,
-                last,
+                last: n,
+                seal: seal.clone(),
             }
             .write(out)?;
         }
@@ -179,7 +211,11 @@ impl Account {
         }
         self.ranges
             .iter()
-            .try_for_each(|range| Line::Stored(range.clone()).write(out))
+            .try_for_each(|range| Line::Stored(range.clone()).write(out))?;
+        self.renewed.iter().try_for_each(|(&publisher, seal)| {
+            let seal = seal.clone();
+            Line::Sealed { publisher, seal }.write(out)
+        })
     }
 
     /// Takes a line in. The error says why it does not fit behind the others; its position counts all the same.
@@ -190,13 +226,18 @@ impl Account {
                 publisher,
                 run,
                 last,
+                seal,
             } => {
                 let at = Position { run, n: last };
-                self.before.insert(publisher, at);
+                if let Some(seal) = &seal {
+                    self.seals.insert(publisher, seal.clone());
+                }
+                self.before.insert(publisher, (at, seal));
                 self.cursors.insert(publisher, at);
             }
             Line::Unaccounted { bytes } => self.unaccounted = bytes,
             Line::Begun(birth) => self.begun = Some(birth),
+            Line::Sealed { publisher, seal } => self.renew(publisher, seal),
             Line::Stored(range) if range.start == self.end() && range.is_sound() => {
                 self.push(range);
             }

@@ -4,6 +4,8 @@ use super::ledger::Account;
 use super::range::{Range, Requeued};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
+use crate::host::log;
+use crate::seal::Hash;
 use crate::sink::Delivery;
 
 /// The bytes that a batch adds to the output, and the ranges that it adds to the ledger. Reused, for its buffer.
@@ -13,6 +15,7 @@ pub(super) struct Page {
     ranges: Vec<Range>,
     dealt_with: usize,
     refused: Option<SinkError>,
+    leaves: Vec<Hash>,
 }
 
 impl Page {
@@ -45,6 +48,21 @@ impl Page {
             let at = |byte: u64| usize::try_from(byte - base).unwrap_or(usize::MAX);
             range.crc32 = crc32fast::hash(&self.bytes[at(range.start)..at(range.end)]);
         }
+        self.seal(batch, account);
+    }
+
+    /// Signs the tree of all entries up to the end of the page.
+    fn seal(&mut self, batch: &Batch, account: &Account) {
+        let leaves = std::mem::take(&mut self.leaves);
+        let (Some(signer), Some(range)) = (batch.signer(), self.ranges.last_mut()) else {
+            return;
+        };
+        let publisher = batch.publisher();
+        let tree = signer.tree(publisher, account.seal(&publisher), &leaves);
+        match signer.seal(&tree, Some(range.cursor())) {
+            Ok(seal) => range.seal = Some(seal),
+            Err(error) => log::error!(%error, "a checkpoint cannot be signed"),
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -64,6 +82,9 @@ impl Page {
     }
 
     fn add(&mut self, batch: &Batch, record: &Record, base: u64) {
+        if batch.signer().is_some() {
+            self.leaves.push(record.leaf(None));
+        }
         let Position { run, n } = record.id();
         let first = n.saturating_sub(record.lost_before()).max(1);
         let start = base + self.bytes.len() as u64;

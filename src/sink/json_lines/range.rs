@@ -4,6 +4,7 @@ use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{LossReason, Position, PublisherId, RunId};
+use crate::seal::Seal;
 
 /// Contiguous ranges are coalesced up to this size: the last one is read to see whether the output is the right one,
 /// which must stay a matter of milliseconds.
@@ -26,6 +27,9 @@ pub(super) struct Range {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) requeued: Vec<Requeued>,
     pub(super) crc32: u32,
+    /// The tree of the entries up to the end of the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seal: Option<Seal>,
 }
 
 /// Numbers that are not in the output.
@@ -61,6 +65,7 @@ impl Range {
             losses: Vec::new(),
             requeued: Vec::new(),
             crc32: 0,
+            seal: None,
         }
     }
 
@@ -133,6 +138,15 @@ impl Range {
         for requeued in next.requeued {
             self.requeue(requeued);
         }
+        self.seal = match (self.seal.take(), next.seal) {
+            (Some(before), Some(mut seal)) => {
+                if seal.certificates.is_empty() {
+                    seal.certificates = before.certificates;
+                }
+                Some(seal)
+            }
+            (_, next) => next,
+        };
         self.audit_run = self.audit_run.take().or(next.audit_run);
         self.entries += next.entries;
         self.end = next.end;

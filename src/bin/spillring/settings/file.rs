@@ -102,6 +102,7 @@ fn keys_of_library() -> Result<Vec<String>, Problem> {
     // What is none is not written.
     all.import = Some("buffer.db".into());
     all.ring_dir = Some("/dev/shm".into());
+    all.signing_key = Some("signing.key".into());
     all.replay_rate_max = Some(1);
     let all = Table::try_from(all).map_err(Problem::new)?;
     Ok(all.into_iter().map(|(key, _)| key).collect())

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
+use spillring::seal::Seal;
 use spillring::{Position, PublisherId, RunId};
 
 use super::counted;
@@ -18,12 +19,18 @@ use super::finding::Kind;
 use super::judge::{Judge, Judgement};
 use super::ledger::{self, Ledger, Range};
 use super::progress::Progress;
+use super::seals::{Covers, Met, Seals};
 use super::trail::{Account, Observed, Opening, Place, Way};
 use crate::telling::Problem;
 use output::Output;
 
 /// Lets `judge` take the file.
-pub(super) fn read(path: &Path, ledger: Option<&Path>, judge: Judge) -> Result<Judgement, Problem> {
+pub(super) fn read(
+    path: &Path,
+    ledger: Option<&Path>,
+    judge: Judge,
+    seals: Seals,
+) -> Result<Judgement, Problem> {
     let beside = ledger.map_or_else(|| ledger::beside(path), PathBuf::from);
     let unreadable = |error: io::Error| {
         let path = path.display();
@@ -38,6 +45,7 @@ pub(super) fn read(path: &Path, ledger: Option<&Path>, judge: Judge) -> Result<J
         output: Output { file, length },
         line: 0,
         judge,
+        seals,
         written: HashMap::new(),
         latest: HashMap::new(),
         progress: Progress::new(length),
@@ -50,6 +58,7 @@ struct Reading {
     /// Lines read.
     line: u64,
     judge: Judge,
+    seals: Seals,
     written: HashMap<RunId, Written>,
     latest: HashMap<PublisherId, RunId>,
     progress: Progress,
@@ -70,16 +79,26 @@ impl Reading {
     fn through(mut self, ledger: &Ledger) -> io::Result<Judgement> {
         self.begin(ledger)?;
         let (mut shift, mut expected) = (0, ledger.unaccounted);
+        let mut renewed = ledger.renewed.iter().peekable();
         for (at, (line, range)) in ledger.ranges.iter().enumerate() {
             if range.start != expected || !range.is_sound() {
                 let text = "the range that it tells does not fit behind the one before".to_owned();
                 self.complain(*line, text);
             }
             expected = range.end;
+            while let Some((at, publisher, seal)) = renewed.next_if(|(at, ..)| at < line) {
+                self.renewed(*at, *publisher, seal);
+            }
             if range.is_sound() {
                 let next = ledger.ranges[at + 1..].iter().map(|(_, range)| range);
+                self.seals
+                    .range(range.publisher, range.seal.as_ref(), range.entries);
                 shift = self.range(range, next, shift, ledger.end())?;
+                self.sealed(*line, range);
             }
+        }
+        for (at, publisher, seal) in renewed {
+            self.renewed(*at, *publisher, seal);
         }
         let end = ledger.end().saturating_add_signed(shift);
         if self.output.length > end {
@@ -95,13 +114,17 @@ impl Reading {
                 self.judge.cursor(*publisher, written.account(*run), None);
             }
         }
-        Ok(self.judge.finish())
+        Ok(self.judge.finish(self.seals))
     }
 
     /// Takes what the ledger says of what was before.
     fn begin(&mut self, ledger: &Ledger) -> io::Result<()> {
-        for &(publisher, at) in &ledger.before {
+        for (publisher, at, seal) in &ledger.before {
+            let (publisher, at) = (*publisher, *at);
             self.judge.before(publisher, at);
+            if seal.is_some() {
+                self.seal(0, publisher, seal.as_ref(), at);
+            }
             let written = Written {
                 first: at.n.saturating_add(1),
                 entry: at.n,
@@ -130,6 +153,40 @@ impl Reading {
             })?;
         }
         Ok(())
+    }
+
+    /// Takes what is signed at the end of a range.
+    fn sealed(&mut self, line: u64, range: &Range) {
+        let through = Position {
+            run: range.run,
+            n: range.last,
+        };
+        self.seal(line, range.publisher, range.seal.as_ref(), through);
+    }
+
+    /// Takes what was signed again while nothing was written.
+    fn renewed(&mut self, line: u64, publisher: PublisherId, seal: &Seal) {
+        if let Some(run) = self.latest.get(&publisher).copied() {
+            let n = self.written.get(&run).map_or(0, |written| written.told);
+            self.seal(line, publisher, Some(seal), Position { run, n });
+        }
+    }
+
+    fn seal(
+        &mut self,
+        ledger_line: u64,
+        publisher: PublisherId,
+        seal: Option<&Seal>,
+        through: Position,
+    ) {
+        let met = Met {
+            publisher,
+            seal,
+            through,
+            covers: Covers::Before,
+            place: Place::Ledger { ledger_line },
+        };
+        self.seals.cursor(&mut self.judge, &met);
     }
 
     fn complain(&mut self, ledger_line: u64, text: String) {
@@ -273,6 +330,7 @@ impl Reading {
             .min(range.first - 1)
             .saturating_sub(before.entry);
         let mut entry = before.entry;
+        let mut seals = std::mem::take(&mut self.seals);
         self.lines(from, to, |judge, place, line| {
             let Some((n, gone)) = numbers.next() else {
                 return;
@@ -280,7 +338,8 @@ impl Reading {
             let mut seen = observed(range, n, gone + std::mem::take(&mut lost_before));
             seen.place = place;
             seen.bytes = line;
-            if let Some(text) = opening.take() {
+            let text = opening.take();
+            if let Some(text) = text {
                 seen.after = after.take();
                 seen.opening = Opening::parse(text);
                 if seen.opening.is_none() {
@@ -289,8 +348,10 @@ impl Reading {
                 }
             }
             judge.take(&seen);
+            seals.entry(judge, &seen, text);
             entry = n;
         })?;
+        self.seals = seals;
         if let Some(written) = self.written.get_mut(&range.run) {
             written.entry = entry;
         }

@@ -34,6 +34,12 @@ pub(super) enum Kind {
     Hole,
     /// A session goes on with another publisher.
     SessionShared,
+    /// No signature covers these entries.
+    Unsigned,
+    /// Entries before the first checkpoint that is left in a trail which has lost its beginning.
+    HeadUnsigned,
+    /// The trail begins after what the last audit has seen.
+    SinceUnchecked,
     /// Two threads have published entries of a session in another order than that of its chain.
     SessionRaced,
 
@@ -96,6 +102,31 @@ pub(super) enum Kind {
     LinesExtra,
     /// The ledger contradicts itself.
     LedgerDamaged,
+
+    /// A checkpoint is not signed by a key of its publisher, or is none.
+    NotSigned,
+    /// No certificate leads from the known keys to the one that has signed.
+    KeyUnknown,
+    /// Entries, or a cursor, are not what was signed.
+    NotAsSigned,
+    /// Entries that were signed are not there.
+    SignedMissing,
+    /// Entries are there that were not signed, among others that were.
+    SignedExtra,
+    /// A cursor without a checkpoint, after others that had one.
+    SealMissing,
+    /// A checkpoint of fewer entries comes after one of more, or an older one after a newer one.
+    CheckpointBack,
+    /// There are two different trails of one size: two checkpoints, or a checkpoint and what the last audit has seen.
+    Forked,
+    /// The trail has fewer entries than the last audit has seen.
+    RolledBack,
+    /// A publisher that must be there is not.
+    PublisherMissing,
+    /// A publisher that nobody knows.
+    PublisherUnknown,
+    /// A publisher has signed nothing for too long.
+    Silent,
 }
 
 /// The verdict that does not hold then.
@@ -104,6 +135,7 @@ pub(super) enum Kind {
 pub(super) enum Breaks {
     Complete,
     Intact,
+    Authentic,
 }
 
 /// Something to be told.
@@ -124,6 +156,7 @@ pub(super) struct Findings {
     notes: usize,
     pub(super) against_complete: u64,
     pub(super) against_intact: u64,
+    pub(super) against_authentic: u64,
     pub(super) unlisted: u64,
 }
 
@@ -133,8 +166,10 @@ impl Kind {
             None
         } else if self < Self::Doubled {
             Some(Breaks::Complete)
-        } else {
+        } else if self < Self::NotSigned {
             Some(Breaks::Intact)
+        } else {
+            Some(Breaks::Authentic)
         }
     }
 }
@@ -155,6 +190,7 @@ impl Findings {
         match breaks {
             Some(Breaks::Complete) => self.against_complete += 1,
             Some(Breaks::Intact) => self.against_intact += 1,
+            Some(Breaks::Authentic) => self.against_authentic += 1,
             None => {}
         }
         if *listed == LISTED_MAX {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use spillring::seal::Seal;
 use spillring::{Position, PublisherId, RunId};
 
 use super::trail::NUMBER_MAX;
@@ -17,10 +18,12 @@ const PREFIX: usize = 9;
 /// What the ledger says.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    pub(super) before: Vec<(PublisherId, Position)>,
+    pub(super) before: Vec<(PublisherId, Position, Option<Seal>)>,
     pub(super) unaccounted: u64,
     /// With their lines.
     pub(super) ranges: Vec<(u64, Range)>,
+    /// Seals of no new entries, with their lines.
+    pub(super) renewed: Vec<(u64, PublisherId, Seal)>,
     /// Lines that are bad, although good ones stand behind them.
     pub(super) bad: Vec<u64>,
     /// A last line that is not whole.
@@ -37,11 +40,17 @@ enum Line {
         publisher: PublisherId,
         run: RunId,
         last: u64,
+        #[serde(default)]
+        seal: Option<Seal>,
     },
     Unaccounted {
         bytes: u64,
     },
     Stored(Range),
+    Sealed {
+        publisher: PublisherId,
+        seal: Seal,
+    },
     /// Of no use to a reader.
     #[serde(other)]
     Else,
@@ -63,6 +72,8 @@ pub(super) struct Range {
     #[serde(default)]
     pub(super) requeued: Vec<Requeued>,
     pub(super) crc32: u32,
+    #[serde(default)]
+    pub(super) seal: Option<Seal>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -129,14 +140,13 @@ impl Ledger {
                 publisher,
                 run,
                 last,
-            } => self.before.push((
-                publisher,
-                Position {
-                    run,
-                    n: last.min(NUMBER_MAX),
-                },
-            )),
+                seal,
+            } => {
+                let n = last.min(NUMBER_MAX);
+                self.before.push((publisher, Position { run, n }, seal));
+            }
             Line::Unaccounted { bytes } => self.unaccounted = bytes,
+            Line::Sealed { publisher, seal } => self.renewed.push((number, publisher, seal)),
             Line::Stored(range) => self.ranges.push((number, range)),
             Line::Ledger { .. } | Line::Else => {}
         }

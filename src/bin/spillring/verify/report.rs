@@ -1,6 +1,7 @@
 //! What is said of a trail, for people and for programs.
 
 use std::fmt;
+use std::path::Path;
 
 use indicatif::HumanCount;
 use serde::Serialize;
@@ -8,6 +9,7 @@ use spillring::{PublisherId, RunId};
 
 use super::finding::{Breaks, Finding, Kind};
 use super::judge::{Ended, Judgement, RunTold};
+use super::seals::{Authentic, Trust};
 use super::{counted, numbers_in_words};
 use crate::telling::{Exit, Problem};
 
@@ -17,15 +19,35 @@ pub(super) struct Report {
     trail: String,
     #[serde(flatten)]
     judgement: Judgement,
+    #[serde(skip)]
+    must_be_authentic: bool,
 }
 
 impl Report {
-    pub(super) fn new(trail: String, judgement: Judgement) -> Self {
-        Self { trail, judgement }
+    /// If keys were given, what nobody has signed with them is not good enough.
+    pub(super) fn new(trail: String, judgement: Judgement, trust: &Trust) -> Self {
+        Self {
+            trail,
+            judgement,
+            must_be_authentic: trust.is_given(),
+        }
+    }
+
+    /// Writes down what was seen, unless the trail is not authentic.
+    pub(super) fn save(&self, before: &Trust, path: &Path) -> Result<(), Problem> {
+        match self.judgement.signed.verdict {
+            Authentic::No => Ok(()),
+            _ => self.judgement.signed.save(before, path),
+        }
     }
 
     pub(super) fn exit(&self) -> Exit {
-        if self.judgement.complete && self.judgement.intact {
+        let authentic = match self.judgement.signed.verdict {
+            Authentic::Yes => true,
+            Authentic::No => false,
+            Authentic::Unsigned | Authentic::Untrusted => !self.must_be_authentic,
+        };
+        if self.judgement.complete && self.judgement.intact && authentic {
             Exit::Done
         } else {
             Exit::Broken
@@ -129,7 +151,16 @@ impl fmt::Display for Report {
             judgement.complete,
             judgement.against_complete,
         )?;
-        verdict(f, "intact", judgement.intact, judgement.against_intact)
+        verdict(f, "intact", judgement.intact, judgement.against_intact)?;
+        match judgement.signed.verdict {
+            Authentic::Yes => writeln!(f, "authentic: yes"),
+            Authentic::No => verdict(f, "authentic", false, judgement.against_authentic),
+            Authentic::Unsigned => writeln!(f, "authentic: unsigned"),
+            Authentic::Untrusted => writeln!(
+                f,
+                "authentic: untrusted, signed with keys that nobody vouches for: give `--publishers`"
+            ),
+        }
     }
 }
 
@@ -147,6 +178,7 @@ impl fmt::Display for Finding {
         match self.breaks {
             Some(Breaks::Complete) => f.write_str("NOT COMPLETE, ")?,
             Some(Breaks::Intact) => f.write_str("NOT INTACT, ")?,
+            Some(Breaks::Authentic) => f.write_str("NOT AUTHENTIC, ")?,
             None => {}
         }
         write!(f, "{}: {}", self.name, self.text)?;

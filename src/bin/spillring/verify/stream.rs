@@ -3,11 +3,13 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind, Stream};
+use async_nats::{HeaderMap, HeaderValue};
 use futures_util::StreamExt;
+use serde::Deserialize;
+use spillring::seal::Seal;
 use spillring::{NatsConfig, Position, PublisherId, RunId};
 
 use super::counted;
@@ -15,6 +17,7 @@ use super::finding::Kind;
 use super::judge::{Head, Judge, Judgement, Pace};
 use super::progress::Progress;
 use super::retention;
+use super::seals::{Covers, Met, Seals, Trust};
 use super::trail::{self, Account, Observed, Opening, Place, Way};
 use crate::nats::{ANSWER_MAX, connect, runtime};
 use crate::telling::Problem;
@@ -32,8 +35,10 @@ pub(super) fn judge(
     nats: &NatsConfig,
     head: Head,
     acknowledged: Option<Position>,
+    trust: &Trust,
 ) -> Result<Judgement, Problem> {
-    let read = || -> io::Result<Judgement> { runtime()?.block_on(read(nats, head, acknowledged)) };
+    let read =
+        || -> io::Result<Judgement> { runtime()?.block_on(read(nats, head, acknowledged, trust)) };
     read().map_err(|error| {
         Problem::new(format_args!(
             "the stream {} cannot be read: {error}; give the URL of a server with JetStream, such as \
@@ -47,12 +52,13 @@ async fn read(
     nats: &NatsConfig,
     head: Head,
     acknowledged: Option<Position>,
+    trust: &Trust,
 ) -> io::Result<Judgement> {
     let context = connect(nats).await?;
     let stream = context.get_stream(&nats.stream).await;
     let stream = stream.map_err(io::Error::other)?;
     for _ in 0..TRIMMED_TRIES {
-        let (judgement, trimmed) = read_once(&stream, nats, head, acknowledged).await?;
+        let (judgement, trimmed) = read_once(&stream, nats, head, acknowledged, trust).await?;
         if judgement.complete || trimmed == Trimmed::No {
             return Ok(judgement);
         }
@@ -73,6 +79,7 @@ async fn read_once(
     nats: &NatsConfig,
     head: Head,
     acknowledged: Option<Position>,
+    trust: &Trust,
 ) -> io::Result<(Judgement, Trimmed)> {
     let cursors = Cursors::read(stream, &nats.cursor_prefix).await?;
     let looked = stream.info_builder().with_deleted(true).fetch().await;
@@ -83,7 +90,9 @@ async fn read_once(
     };
     let mut reading = Reading {
         prefix: format!("{}.", nats.subject_prefix),
+        cursors: format!("{}.", nats.cursor_prefix),
         judge: Judge::new(head, cursors.pace).expecting(acknowledged),
+        seals: Seals::new(trust),
         unidentified: 0,
     };
     let is_ours = config.subjects.iter().all(|subject| is_ours(subject, nats));
@@ -102,8 +111,12 @@ async fn read_once(
         reading.judge.find(kind, None, place, text);
     }
     let end = cursors.end;
+    let mut subjects = vec![format!("{}>", reading.prefix)];
+    if !cursors.found.is_empty() {
+        subjects.push(format!("{}>", reading.cursors));
+    }
     reading.take_cursors(cursors);
-    reading.entries(stream, end).await?;
+    reading.messages(stream, subjects, end).await?;
     let now = stream.get_info().await.map_err(io::Error::other)?.state;
     let trimmed = if now.first_sequence > state.first_sequence {
         Trimmed::Yes
@@ -118,7 +131,7 @@ async fn read_once(
         );
         reading.judge.find(Kind::Unidentified, None, None, text);
     }
-    Ok((reading.judge.finish(), trimmed))
+    Ok((reading.judge.finish(reading.seals), trimmed))
 }
 
 /// Whether only publishers write there.
@@ -201,7 +214,10 @@ async fn last_sequence(stream: &Stream) -> io::Result<u64> {
 struct Reading {
     /// Of the subjects of entries, with its dot.
     prefix: String,
+    /// The same of cursors.
+    cursors: String,
     judge: Judge,
+    seals: Seals,
     /// Messages without an id.
     unidentified: u64,
 }
@@ -221,10 +237,15 @@ impl Reading {
         }
     }
 
-    /// Reads the entries up to the message with this sequence.
-    async fn entries(&mut self, stream: &Stream, end: u64) -> io::Result<()> {
+    /// Reads entries and cursors up to the message with this sequence.
+    async fn messages(
+        &mut self,
+        stream: &Stream,
+        subjects: Vec<String>,
+        end: u64,
+    ) -> io::Result<()> {
         let config = OrderedConfig {
-            filter_subject: format!("{}>", self.prefix),
+            filter_subjects: subjects,
             ..OrderedConfig::default()
         };
         let consumer = stream.create_consumer(config).await;
@@ -245,10 +266,44 @@ impl Reading {
                 break;
             }
             left = if sequence == end { 0 } else { info.pending };
-            self.message(&message, sequence);
+            if let Some(publisher) = message.subject.strip_prefix(&self.cursors) {
+                self.cursor(&message, publisher, sequence);
+            } else {
+                self.message(&message, sequence);
+            }
             progress.step(1);
         }
         Ok(())
+    }
+
+    /// Takes what a cursor has signed.
+    fn cursor(&mut self, message: &Message, publisher: &str, sequence: u64) {
+        let Ok(publisher) = uuid::Uuid::try_parse(publisher).map(PublisherId) else {
+            return;
+        };
+        let Ok(cursor) = serde_json::from_slice::<Cursor>(&message.payload) else {
+            return;
+        };
+        for run in cursor.runs() {
+            self.seals.run(run, publisher);
+        }
+        let covers = match cursor.state {
+            State::Closed(()) => Covers::Batch,
+            State::Open(_) => Covers::Before,
+            // What its batch has stored before it is signed by the next cursor.
+            State::Fence(..) => return,
+        };
+        let met = Met {
+            publisher,
+            seal: cursor.seal.as_ref(),
+            through: Position {
+                run: cursor.run,
+                n: cursor.last,
+            },
+            covers,
+            place: Place::Sequence { sequence },
+        };
+        self.seals.cursor(&mut self.judge, &met);
     }
 
     fn message(&mut self, message: &Message, sequence: u64) {
@@ -297,11 +352,21 @@ impl Reading {
         } else {
             Way::WithAccount
         };
-        self.take(message, place, id, way, parsed);
+        let opening = header("Audit-Run").map(HeaderValue::as_str);
+        let seen = self.observed(message, place, id, way, parsed);
+        self.judge.take(&seen);
+        self.seals.entry(&mut self.judge, &seen, opening);
     }
 
-    fn take(&mut self, message: &Message, place: Place, id: Position, way: Way, headers: Headers) {
-        self.judge.take(&Observed {
+    fn observed<'a>(
+        &self,
+        message: &'a Message,
+        place: Place,
+        id: Position,
+        way: Way,
+        headers: Headers,
+    ) -> Observed<'a> {
+        Observed {
             place,
             id,
             lost: headers.lost,
@@ -312,7 +377,46 @@ impl Reading {
             subject: message.subject.strip_prefix(&self.prefix),
             way,
             bytes: &message.payload,
-        });
+        }
+    }
+}
+
+/// A cursor, as its message says it.
+#[derive(Deserialize)]
+struct Cursor {
+    run: RunId,
+    last: u64,
+    #[serde(default)]
+    state: State,
+    #[serde(default)]
+    seal: Option<Seal>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// All entries of its batch are there.
+    #[serde(skip)]
+    Closed(()),
+    /// Its batch, of these runs, comes after it.
+    Open(Vec<RunId>),
+    /// The same of an earlier cursor; the batch was cut off.
+    Fence(serde::de::IgnoredAny, Vec<RunId>),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed(())
+    }
+}
+
+impl Cursor {
+    /// The runs whose entries come before or after it.
+    fn runs(&self) -> Vec<RunId> {
+        match &self.state {
+            State::Closed(()) => vec![self.run],
+            State::Open(runs) | State::Fence(_, runs) => runs.clone(),
+        }
     }
 }
 

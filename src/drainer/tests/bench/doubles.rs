@@ -27,6 +27,7 @@ impl Bench {
                 })
             }
             Some(SinkOrder::Deliver(batch)) => SinkOutcome::Delivered(self.store(&batch)),
+            Some(SinkOrder::Renew(..)) => SinkOutcome::Renewed(Ok(())),
         };
         self.sink_desk.put(outcome);
     }

@@ -1,6 +1,7 @@
 //! The end of the trail: what is still missing then is missing.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use indicatif::HumanCount;
 use serde::Serialize;
@@ -8,6 +9,7 @@ use spillring::{PublisherId, RunId};
 
 use super::{Counts, Ended, Judge, Pace, Told};
 use crate::verify::finding::{Finding, Kind};
+use crate::verify::seals::{Seals, Signed};
 use crate::verify::trail::{Account, Place, Way};
 use crate::verify::{counted, numbers_in_words};
 
@@ -20,6 +22,9 @@ pub(in crate::verify) struct Judgement {
     pub(in crate::verify) counts: Counts,
     pub(in crate::verify) against_complete: u64,
     pub(in crate::verify) against_intact: u64,
+    pub(in crate::verify) against_authentic: u64,
+    #[serde(flatten)]
+    pub(in crate::verify) signed: Signed,
     /// In the order in which they appear.
     pub(in crate::verify) runs: Vec<RunTold>,
     pub(in crate::verify) findings: Vec<Finding>,
@@ -43,20 +48,21 @@ pub(in crate::verify) struct RunTold {
 
 /// Entries of a publisher that have a hash, and others.
 #[derive(Debug, Default)]
-struct Seals {
-    sealed: u64,
-    unsealed: u64,
+struct Hashed {
+    with: u64,
+    without: u64,
     first: Option<(RunId, Place)>,
 }
 
 impl Judge {
     /// The trail ends here.
-    pub(in crate::verify) fn finish(mut self) -> Judgement {
+    pub(in crate::verify) fn finish(mut self, seals: Seals) -> Judgement {
+        let signed = seals.finish(&mut self, now_s());
         for id in self.order.clone() {
             self.settle_beginning(id);
             self.settle_end(id);
         }
-        self.settle_seals();
+        self.settle_hashed();
         self.settle_acknowledged();
         let gaps = self.chains.take_gaps();
         self.tell_gaps(gaps);
@@ -92,6 +98,8 @@ impl Judge {
             runs: runs.collect(),
             against_complete: self.findings.against_complete,
             against_intact: self.findings.against_intact,
+            against_authentic: self.findings.against_authentic,
+            signed,
             unlisted: self.findings.unlisted,
             findings: self.findings.into_sorted(),
         }
@@ -241,27 +249,27 @@ impl Judge {
     }
 
     /// A publisher has entries of one type: with a hash, or without.
-    fn settle_seals(&mut self) {
+    fn settle_hashed(&mut self) {
         let runs = self
             .order
             .iter()
             .filter_map(|id| Some((*id, self.runs.get(id)?)));
-        let mut seals: BTreeMap<Option<PublisherId>, Seals> = BTreeMap::new();
+        let mut publishers: BTreeMap<Option<PublisherId>, Hashed> = BTreeMap::new();
         for (id, run) in runs {
-            let seals = seals.entry(run.publisher).or_default();
-            seals.sealed += run.sealed;
-            seals.unsealed += run.unsealed;
+            let of = publishers.entry(run.publisher).or_default();
+            of.with += run.sealed;
+            of.without += run.unsealed;
             let first = run.first_unsealed.map(|place| (id, place));
-            seals.first = seals.first.or(first);
+            of.first = of.first.or(first);
         }
-        for seals in seals.into_values().filter(|seals| seals.sealed > 0) {
-            let Some((run, place)) = seals.first else {
+        for of in publishers.into_values().filter(|of| of.with > 0) {
+            let Some((run, place)) = of.first else {
                 continue;
             };
             let text = format!(
                 "{} of its publisher without a hash, among {} that have one",
-                counted(seals.unsealed, "entry"),
-                HumanCount(seals.sealed)
+                counted(of.without, "entry"),
+                HumanCount(of.with)
             );
             self.find(Kind::Unsealed, Some(run), Some(place), text);
         }
@@ -307,6 +315,11 @@ impl Judge {
         };
         self.find(kind, Some(account.run), place, text);
     }
+}
+
+fn now_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
 }
 
 fn tell_lost(lost: u64, end: u64) -> Option<(Kind, String)> {

@@ -6,6 +6,7 @@ use spillring::{AgentId, AuditEntry, AuditEventType, AuditLog, SessionId};
 use uuid::Uuid;
 
 use super::*;
+use crate::verify::seals::Seals;
 use crate::verify::trail::{End, Opening, Previous};
 
 const PUBLISHER: PublisherId = PublisherId(Uuid::from_u128(1));
@@ -91,7 +92,7 @@ fn judged(trail: &[Message], cursor: Option<Account>, head: Head) -> Judgement {
             bytes: &message.bytes,
         });
     }
-    judge.finish()
+    judge.finish(Seals::default())
 }
 
 /// The names of what breaks a verdict, sorted by place.

@@ -1,0 +1,52 @@
+//! `spillring key`: what an auditor must know of a publisher.
+
+use std::path::PathBuf;
+
+use spillring::seal::PublicKeys;
+
+use crate::telling::{Exit, Problem, show};
+
+/// Show the public keys of a publisher, for auditors
+///
+/// A publisher takes a new key at each start: the one before certifies it, and is erased. The first one is all that an auditor needs;
+/// it belongs into the file of `spillring verify --publishers`.
+///
+/// Exit code: 0 shown; 2 bad usage, or the keys cannot be read.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    Show(Show),
+}
+
+/// Print the first public key of a publisher, in a line
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// The directory that was given as `--spill`
+    dir: PathBuf,
+    /// The present key and the certificates as well, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
+    let Action::Show(args) = &args.action;
+    let keys = PublicKeys::read(&args.dir).map_err(Problem::new)?;
+    let keys = keys.ok_or_else(|| {
+        Problem::new(format_args!(
+            "{} has no signing keys: they are made at the first start, unless `signing` is \"off\"",
+            args.dir.display()
+        ))
+    })?;
+    if args.json {
+        let json = serde_json::to_string(&keys).map_err(Problem::new)?;
+        show(&(json + "\n"));
+    } else {
+        show(&(keys.first + "\n"));
+    }
+    Ok(Exit::Done)
+}

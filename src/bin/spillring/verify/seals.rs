@@ -1,0 +1,209 @@
+//! Whether a trail is authentic: what is there is what the publishers have signed, and the keys are theirs.
+//!
+//! The entries of each publisher are hashed into its tree. Wherever a seal says how large the tree is, and with which root, it must
+//! be so. A trail that has lost its beginning goes on from the peaks of the first seal.
+
+mod keys;
+mod log;
+mod trust;
+
+use std::collections::{BTreeMap, HashMap};
+
+use indicatif::HumanCount;
+use spillring::seal::{Leaf, Seal, Tree};
+use spillring::{Position, PublisherId, RunId};
+
+use super::counted;
+use super::finding::Kind;
+use super::judge::Judge;
+use super::trail::{Observed, Place, Way};
+use keys::Keys;
+pub(super) use log::Covers;
+use log::{Log, Newest};
+pub(super) use trust::{Authentic, Signed, Trust};
+
+/// What is wrong: its kind and its text.
+type Complaint = (Kind, String);
+
+/// What the seals of a trail say.
+#[derive(Debug, Default)]
+pub(super) struct Seals {
+    trust: Trust,
+    keys: Keys,
+    logs: BTreeMap<PublisherId, Log>,
+    runs: HashMap<RunId, PublisherId>,
+    /// Entries that no seal can cover: they were stored alone, or nobody says whose they are.
+    strays: u64,
+}
+
+/// A cursor that is met in the trail.
+#[derive(Debug)]
+pub(super) struct Met<'a> {
+    pub(super) publisher: PublisherId,
+    pub(super) seal: Option<&'a Seal>,
+    /// How far the cursor says that its publisher came.
+    pub(super) through: Position,
+    pub(super) covers: Covers,
+    pub(super) place: Place,
+}
+
+impl Seals {
+    pub(super) fn new(trust: &Trust) -> Self {
+        let mut keys = Keys::default();
+        for (publisher, key) in trust.keys() {
+            keys.trust(publisher, key);
+        }
+        let seen = trust.seen();
+        let logs = seen.map(|(publisher, checkpoint)| {
+            (publisher, Log::since(checkpoint.size, checkpoint.root))
+        });
+        Self {
+            keys,
+            logs: logs.collect(),
+            trust: trust.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes that a run is one of this publisher's.
+    pub(super) fn run(&mut self, run: RunId, publisher: PublisherId) {
+        self.runs.insert(run, publisher);
+    }
+
+    /// Takes an entry, and what it says of its run if it is the first.
+    pub(super) fn entry(&mut self, judge: &mut Judge, seen: &Observed<'_>, opening: Option<&str>) {
+        let said = seen
+            .publisher
+            .or(seen.opening.map(|opening| opening.publisher));
+        if let Some(publisher) = said {
+            self.run(seen.id.run, publisher);
+        }
+        let publisher = self.runs.get(&seen.id.run);
+        let Some(publisher) = publisher.filter(|_| seen.way == Way::WithAccount) else {
+            self.strays += 1;
+            return;
+        };
+        let leaf = Leaf {
+            id: seen.id,
+            lost: seen.lost,
+            requeued: seen.requeued,
+            opening,
+            subject: seen.subject,
+            bytes: seen.bytes,
+        };
+        let complaint = self.logs.entry(*publisher).or_default().leaf(&leaf);
+        complain(judge, Some(seen.id.run), seen.place, complaint);
+    }
+
+    /// The next entries of this publisher, so many, end with a seal of a tree of that size.
+    pub(super) fn range(&mut self, publisher: PublisherId, seal: Option<&Seal>, entries: u64) {
+        let tree = seal.and_then(|seal| seal.tree().ok());
+        if tree.is_some_and(|tree| tree.size() == entries) {
+            self.logs.entry(publisher).or_default().begin();
+        }
+    }
+
+    /// Takes a cursor.
+    pub(super) fn cursor(&mut self, judge: &mut Judge, met: &Met<'_>) {
+        self.run(met.through.run, met.publisher);
+        let run = Some(met.through.run);
+        let log = self.logs.entry(met.publisher).or_default();
+        let Some(seal) = met.seal else {
+            let complaint = log.unsealed();
+            return complain(judge, run, met.place, complaint);
+        };
+        let checkpoint = match self.keys.open(met.publisher, seal) {
+            Ok(checkpoint) => checkpoint,
+            Err(complaint) => return complain(judge, run, met.place, Some(complaint)),
+        };
+        if checkpoint
+            .through
+            .is_some_and(|signed| signed != met.through)
+        {
+            let text = format!(
+                "the cursor says {}, and another position is signed",
+                met.through
+            );
+            complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
+        }
+        let tree = match seal.tree() {
+            Ok(tree) => tree,
+            Err(error) => {
+                let complaint = Some((Kind::NotSigned, error.to_string()));
+                return complain(judge, run, met.place, complaint);
+            }
+        };
+        let newest = Newest {
+            checkpoint,
+            note: seal.checkpoint.clone(),
+        };
+        for complaint in log.seal(&tree, newest, met.covers) {
+            complain(judge, run, met.place, Some(complaint));
+        }
+    }
+
+    /// The trail ends here.
+    pub(super) fn finish(mut self, judge: &mut Judge, now: u64) -> Signed {
+        let mut signed = Signed::default();
+        for (publisher, log) in &mut self.logs {
+            let complaints = log.finish();
+            let newest = log.newest().map(|newest| &newest.checkpoint);
+            let complaints = complaints
+                .into_iter()
+                .chain(self.trust.complaints(*publisher, newest, now));
+            for (kind, text) in complaints {
+                judge.find(kind, None, None, format!("publisher {publisher}: {text}"));
+            }
+            signed.entries += log.covered;
+            signed.before_first_seal += log.head;
+            signed.unsigned += log.unsigned;
+            if let Some(newest) = log.newest() {
+                let key = self.keys.current(*publisher).unwrap_or_default();
+                signed.note(*publisher, key, &newest.note);
+            } else {
+                signed.unsigned += log.head;
+            }
+        }
+        for (publisher, text) in self.trust.absent(&self.logs, now) {
+            let text = format!("publisher {publisher}: {text}");
+            judge.find(Kind::PublisherMissing, None, None, text);
+        }
+        signed.unsigned += self.strays;
+        if signed.unsigned > 0 && signed.entries > 0 {
+            let text = format!(
+                "{} that no checkpoint covers",
+                counted(signed.unsigned, "entry")
+            );
+            judge.find(Kind::Unsigned, None, None, text);
+        }
+        if signed.before_first_seal > 0 && signed.entries > 0 {
+            let count = HumanCount(signed.before_first_seal);
+            let text = format!(
+                "{count} entries come before the first checkpoint that is left: no signature covers them"
+            );
+            judge.find(Kind::HeadUnsigned, None, None, text);
+        }
+        let unknown = self.keys.untrusted();
+        signed.verdict = if judge.findings.against_authentic > 0 {
+            Authentic::No
+        } else if signed.entries == 0 || signed.unsigned > 0 {
+            Authentic::Unsigned
+        } else if unknown {
+            Authentic::Untrusted
+        } else {
+            Authentic::Yes
+        };
+        signed
+    }
+}
+
+fn complain(judge: &mut Judge, run: Option<RunId>, place: Place, complaint: Option<Complaint>) {
+    if let Some((kind, text)) = complaint {
+        judge.find(kind, run, Some(place), text);
+    }
+}
+
+/// Whether two trees of one size are the same.
+fn same(left: &Tree, right: &Tree) -> bool {
+    left.size() == right.size() && left.root() == right.root()
+}

@@ -1,0 +1,253 @@
+//! What an auditor brings along and takes home: the publishers that must be there with their keys, and what the last audit has seen.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use spillring::PublisherId;
+use spillring::seal::Checkpoint;
+
+use super::{Complaint, Kind};
+use crate::telling::Problem;
+
+/// Whether what is there is what the publishers have signed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::verify) enum Authentic {
+    Yes,
+    No,
+    /// Some entries are not signed.
+    #[default]
+    Unsigned,
+    /// Everything is signed, and nobody says whose the keys are.
+    Untrusted,
+}
+
+/// What came of the signatures.
+#[derive(Debug, Default, Clone, Serialize)]
+pub(in crate::verify) struct Signed {
+    #[serde(rename = "authentic")]
+    pub(in crate::verify) verdict: Authentic,
+    /// Entries that a signature covers.
+    #[serde(rename = "signed")]
+    pub(super) entries: u64,
+    pub(super) unsigned: u64,
+    pub(super) before_first_seal: u64,
+    #[serde(skip)]
+    seen: BTreeMap<PublisherId, Seen>,
+}
+
+/// What an audit has seen of a publisher.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    key: String,
+    checkpoint: String,
+}
+
+/// What the auditor knows beforehand.
+#[derive(Debug, Default, Clone)]
+pub(in crate::verify) struct Trust {
+    /// All that there may be.
+    publishers: Option<BTreeMap<PublisherId, Known>>,
+    seen: BTreeMap<PublisherId, (Seen, Checkpoint)>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustFile {
+    #[serde(default)]
+    publisher: Vec<Known>,
+}
+
+/// A publisher that must be there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    /// Its first public key, or a later one.
+    key: String,
+    /// It need not be there before, such as `2026-11-01T00:00:00Z`.
+    since: Option<String>,
+    /// It signs nothing after that, and need not be there any more.
+    retired: Option<String>,
+    /// How old its newest checkpoint may be.
+    #[serde(default, with = "humantime_serde")]
+    silence_max: Option<Duration>,
+}
+
+impl Trust {
+    /// Reads what the auditor has brought along.
+    pub(in crate::verify) fn read(
+        publishers: Option<&Path>,
+        since: Option<&Path>,
+    ) -> Result<Self, Problem> {
+        let publishers = publishers
+            .map(|path| parse(path, read_publishers))
+            .transpose()?;
+        let seen = since.map(|path| parse(path, read_seen)).transpose()?;
+        Ok(Self {
+            publishers,
+            seen: seen.unwrap_or_default(),
+        })
+    }
+
+    /// Whether the trail must be authentic.
+    pub(in crate::verify) fn is_given(&self) -> bool {
+        self.publishers.is_some() || !self.seen.is_empty()
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = (PublisherId, String)> {
+        let known = self.publishers.iter().flatten();
+        let known = known.map(|(publisher, known)| (*publisher, known.key.clone()));
+        let seen = self.seen.iter();
+        known.chain(seen.map(|(publisher, (seen, _))| (*publisher, seen.key.clone())))
+    }
+
+    /// What the last audit has seen.
+    pub(super) fn seen(&self) -> impl Iterator<Item = (PublisherId, &Checkpoint)> {
+        self.seen
+            .iter()
+            .map(|(publisher, (_, checkpoint))| (*publisher, checkpoint))
+    }
+
+    /// What is to be said of a publisher with this newest checkpoint.
+    pub(super) fn complaints(
+        &self,
+        publisher: PublisherId,
+        newest: Option<&Checkpoint>,
+        now: u64,
+    ) -> Vec<Complaint> {
+        let (Some(known), Some(newest)) = (&self.publishers, newest) else {
+            return Vec::new();
+        };
+        let Some(known) = known.get(&publisher) else {
+            let text = "it is not among those that you know".to_owned();
+            return vec![(Kind::PublisherUnknown, text)];
+        };
+        let retired = known.retired();
+        let mut complaints = Vec::new();
+        if retired.is_some_and(|retired| newest.time > retired) {
+            let text = "it has signed something after it was retired".to_owned();
+            complaints.push((Kind::NotSigned, text));
+        }
+        let silent = Duration::from_secs(now.saturating_sub(newest.time));
+        if retired.is_none() && known.silence_max.is_some_and(|max| silent > max) {
+            let silent = humantime_serde::re::humantime::format_duration(silent);
+            let text = format!(
+                "its newest checkpoint is {silent} old: it is not running, or its newest entries were removed"
+            );
+            complaints.push((Kind::Silent, text));
+        }
+        complaints
+    }
+
+    /// Who must be there and is not.
+    pub(super) fn absent<'a, T>(
+        &'a self,
+        logs: &'a BTreeMap<PublisherId, T>,
+        now: u64,
+    ) -> impl Iterator<Item = (PublisherId, &'static str)> {
+        let known = self.publishers.iter().flatten();
+        let must = known.filter(move |(_, known)| known.must_be_there(now));
+        let there = move |publisher: &PublisherId| logs.contains_key(publisher);
+        must.filter(move |(publisher, _)| !there(publisher))
+            .map(|(publisher, _)| (*publisher, "nothing of it is there"))
+    }
+}
+
+impl Known {
+    fn must_be_there(&self, now: u64) -> bool {
+        let since = self.since.as_deref().and_then(seconds);
+        since.is_none_or(|since| since <= now) && self.retired().is_none_or(|retired| retired > now)
+    }
+
+    fn retired(&self) -> Option<u64> {
+        self.retired.as_deref().and_then(seconds)
+    }
+}
+
+impl Signed {
+    pub(super) fn note(&mut self, publisher: PublisherId, key: &str, checkpoint: &str) {
+        let seen = Seen {
+            key: key.to_owned(),
+            checkpoint: checkpoint.to_owned(),
+        };
+        self.seen.insert(publisher, seen);
+    }
+
+    /// Writes down what was seen, for the next audit. Publishers that were known before and are not there stay.
+    pub(in crate::verify) fn save(&self, before: &Trust, path: &Path) -> Result<(), Problem> {
+        let mut all: BTreeMap<_, _> = before
+            .seen
+            .iter()
+            .map(|(id, (seen, _))| (*id, seen.clone()))
+            .collect();
+        all.extend(self.seen.clone());
+        let new = path.with_extension("new");
+        let text = serde_json::to_string_pretty(&all).map_err(Problem::new)?;
+        let written = fs::write(&new, text + "\n").and_then(|()| fs::rename(&new, path));
+        written.map_err(|error| {
+            Problem::new(format_args!(
+                "{} cannot be written: {error}",
+                path.display()
+            ))
+        })
+    }
+}
+
+fn parse<T>(path: &Path, read: fn(&str) -> Result<T, String>) -> Result<T, Problem> {
+    let unusable = |error: String| Problem::new(format_args!("{}: {error}", path.display()));
+    let text =
+        fs::read_to_string(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    read(&text).map_err(unusable)
+}
+
+fn read_publishers(text: &str) -> Result<BTreeMap<PublisherId, Known>, String> {
+    let file: TrustFile = toml::from_str(text).map_err(|error| error.to_string())?;
+    let mut publishers = BTreeMap::new();
+    for known in file.publisher {
+        for moment in [&known.since, &known.retired].into_iter().flatten() {
+            if seconds(moment).is_none() {
+                return Err(format!(
+                    "{moment:?} is no time: write it as 2026-11-01T00:00:00Z"
+                ));
+            }
+        }
+        publishers.insert(publisher_of(&known.key)?, known);
+    }
+    Ok(publishers)
+}
+
+fn read_seen(text: &str) -> Result<BTreeMap<PublisherId, (Seen, Checkpoint)>, String> {
+    let all: BTreeMap<PublisherId, Seen> =
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut read = BTreeMap::new();
+    for (publisher, seen) in all {
+        let checkpoint = Checkpoint::open(&seen.checkpoint, &seen.key);
+        let checkpoint = checkpoint.map_err(|error| format!("publisher {publisher}: {error}"))?;
+        read.insert(publisher, (seen, checkpoint));
+    }
+    Ok(read)
+}
+
+/// Whose key it is: its name says that.
+fn publisher_of(key: &str) -> Result<PublisherId, String> {
+    let name = key.split('+').next().unwrap_or_default();
+    let id = name.strip_prefix("spillring/").map(uuid::Uuid::try_parse);
+    match id {
+        Some(Ok(id)) => Ok(PublisherId(id)),
+        _ => Err(format!(
+            "{key:?} is no key of a publisher: `spillring key show` prints it"
+        )),
+    }
+}
+
+/// In seconds since 1970.
+fn seconds(text: &str) -> Option<u64> {
+    let time: SystemTime = humantime_serde::re::humantime::parse_rfc3339_weak(text).ok()?;
+    time.duration_since(UNIX_EPOCH)
+        .ok()
+        .map(|since| since.as_secs())
+}

@@ -1,0 +1,125 @@
+//! A checkpoint: size and root of a tree, signed.
+
+use std::fmt::Write;
+
+use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
+
+use super::tree::{decoded, encoded};
+use super::{Hash, SealError, Tree};
+use crate::event::{Position, PublisherId, RunId};
+
+/// Begins the name of each log.
+const ORIGIN: &str = "spillring/";
+
+/// A C2SP checkpoint. Its text is the origin, the size, and the root in base64, each on a line of its own; then come the extension lines
+/// `through <run id>.<n>`, `time <seconds since 1970>`, and, in a certificate, `next <key>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// The name of the log, which is also that of its keys: `spillring/<publisher id>`.
+    pub origin: String,
+    /// How many entries the tree has.
+    pub size: u64,
+    /// The root of the tree.
+    pub root: Hash,
+    /// The last number that the publisher had dealt with: those after the last entry are losses.
+    pub through: Option<Position>,
+    /// When it was signed, in seconds since 1970, by the publisher's clock.
+    pub time: u64,
+    /// The key that takes the place of the one it is signed with.
+    pub next: Option<String>,
+}
+
+impl Checkpoint {
+    pub(super) fn of(origin: &str, tree: &Tree, through: Option<Position>, time: u64) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            size: tree.size(),
+            root: tree.root(),
+            through,
+            time,
+            next: None,
+        }
+    }
+
+    /// Reads a signed checkpoint. No signature is looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError::Malformed`] if it is none.
+    pub fn parse(note: &str) -> Result<Self, SealError> {
+        let malformed = || SealError::Malformed("it is no checkpoint".to_owned());
+        let (text, _) = note.split_once("\n\n").ok_or_else(malformed)?;
+        let mut lines = text.lines();
+        let mut next = || lines.next().ok_or_else(malformed);
+        let (origin, size, root) = (next()?.to_owned(), next()?, next()?);
+        let size = size.parse().map_err(|_| malformed())?;
+        let root = decoded(root).ok_or_else(malformed)?;
+        let extension = |name: &str| {
+            let mut lines = text.lines().skip(3);
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        };
+        let time = extension("time").and_then(|time| time.parse().ok());
+        Ok(Self {
+            origin,
+            size,
+            root,
+            through: extension("through").and_then(position),
+            time: time.unwrap_or(0),
+            next: extension("next").map(str::to_owned),
+        })
+    }
+
+    /// Reads a checkpoint that is signed with this public key, and of the log of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError::NotSigned`] if it is not, and [`SealError::Malformed`].
+    pub fn open(note: &str, key: &str) -> Result<Self, SealError> {
+        let not_signed = || SealError::NotSigned(key.to_owned());
+        let verifier = StandardVerifier::new(key)
+            .map_err(|error| SealError::Malformed(format!("{key:?} is no key: {error}")))?;
+        let malformed = |error| SealError::Malformed(format!("it is no signed note: {error}"));
+        let parsed = Note::from_bytes(note.as_bytes()).map_err(malformed)?;
+        let known = VerifierList::new(vec![Box::new(verifier)]);
+        parsed.verify(&known).map_err(|_| not_signed())?;
+        let checkpoint = Self::parse(note)?;
+        let same = key.split('+').next() == Some(checkpoint.origin.as_str());
+        same.then_some(checkpoint).ok_or_else(not_signed)
+    }
+
+    /// The publisher that the origin names.
+    #[must_use]
+    pub fn publisher(&self) -> Option<PublisherId> {
+        let id = self.origin.strip_prefix(ORIGIN)?;
+        uuid::Uuid::try_parse(id).ok().map(PublisherId)
+    }
+
+    pub(super) fn sign(&self, key: &StandardSigner) -> Result<String, SealError> {
+        let mut text = format!("{}\n{}\n{}\n", self.origin, self.size, encoded(&self.root));
+        if let Some(through) = self.through {
+            // Writing to a string cannot fail.
+            let _written = writeln!(text, "through {through}");
+        }
+        let _written = writeln!(text, "time {}", self.time);
+        if let Some(next) = &self.next {
+            let _written = writeln!(text, "next {next}");
+        }
+        let malformed = |error| SealError::Malformed(format!("it cannot be signed: {error}"));
+        let mut note = Note::new(text.as_bytes(), &[]).map_err(malformed)?;
+        note.add_sigs(&[key]).map_err(malformed)?;
+        Ok(String::from_utf8_lossy(&note.to_bytes()).into_owned())
+    }
+}
+
+pub(super) fn origin(publisher: PublisherId) -> String {
+    format!("{ORIGIN}{publisher}")
+}
+
+fn position(text: &str) -> Option<Position> {
+    let (run, n) = text.rsplit_once('.')?;
+    Some(Position {
+        run: RunId(uuid::Uuid::try_parse(run).ok()?),
+        n: n.parse().ok()?,
+    })
+}

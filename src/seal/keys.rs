@@ -1,0 +1,230 @@
+//! The keys of a publisher, in a file of its spill directory that only its owner may read.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rand_core::OsRng;
+use serde::{Deserialize, Serialize};
+use signed_note::{StandardSigner, generate_key};
+
+use super::checkpoint::{Checkpoint, origin};
+use super::{SealError, Tree};
+use crate::event::{Position, PublisherId};
+
+/// The name of the file.
+pub(crate) const KEYS: &str = "signing-keys.json";
+/// How many certificates are kept, the newest.
+const CERTIFICATES_MAX: usize = 1_000;
+
+/// What everybody may know of a publisher's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PublicKeys {
+    /// Whose they are.
+    pub publisher: PublisherId,
+    /// The first one, from which the certificates lead to the present one.
+    pub first: String,
+    /// The present one.
+    pub current: String,
+    /// The newest checkpoints that name the next key, oldest first.
+    pub certificates: Vec<String>,
+}
+
+impl PublicKeys {
+    /// Reads those in a spill directory, whether its publisher is running or not. `None` if it has none.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError`] if they cannot be read, or are damaged.
+    pub fn read(dir: &Path) -> Result<Option<Self>, SealError> {
+        Ok(Keys::read(dir)?.map(|keys| Self {
+            publisher: keys.publisher,
+            first: keys.first,
+            current: keys.public,
+            certificates: keys.certificates,
+        }))
+    }
+}
+
+/// The private key of the present run, and how one gets from the first key to it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keys {
+    /// Of whom they are. A copy of a directory becomes another publisher.
+    pub(super) publisher: PublisherId,
+    /// The first public key: what an auditor must know.
+    pub(super) first: String,
+    /// The present public key.
+    pub(super) public: String,
+    /// `PRIVATE+KEY+…`, as C2SP's `signed-note` has it.
+    private: String,
+    /// Checkpoints that name the next key, oldest first.
+    #[serde(default)]
+    pub(super) certificates: Vec<String>,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl Keys {
+    /// The keys in this directory. `None` if there are none yet.
+    pub(crate) fn read(dir: &Path) -> Result<Option<Self>, SealError> {
+        let path = dir.join(KEYS);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        let unusable = |why: &dyn std::fmt::Display| {
+            SealError::Malformed(format!(
+                "{} cannot be used ({why}): restore it, or move it away; an auditor must then be given the new first key",
+                path.display()
+            ))
+        };
+        let mut keys: Self = serde_json::from_slice(&text).map_err(|error| unusable(&error))?;
+        keys.path.clone_from(&path);
+        keys.signer().map_err(|error| unusable(&error))?;
+        Ok(Some(keys))
+    }
+
+    /// The keys in this directory; if there are none, the first one is made, or taken from the operator's file.
+    pub(crate) fn open(
+        dir: &Path,
+        publisher: PublisherId,
+        given: Option<&Path>,
+    ) -> Result<Self, SealError> {
+        if let Some(keys) = Self::read(dir)? {
+            return Ok(keys);
+        }
+        let name = origin(publisher);
+        let (private, public) = match given {
+            None => generate_key(&mut OsRng, &name),
+            Some(path) => given_key(path, &name)?,
+        };
+        let keys = Self {
+            publisher,
+            first: public.clone(),
+            public,
+            private,
+            certificates: Vec::new(),
+            path: dir.join(KEYS),
+        };
+        keys.write()?;
+        Ok(keys)
+    }
+
+    pub(super) fn signer(&self) -> Result<StandardSigner, SealError> {
+        StandardSigner::new(&self.private)
+            .map_err(|error| SealError::Malformed(format!("the private key: {error}")))
+    }
+
+    /// Lets the present key certify a new one, which goes on from this tree, and forgets the old one.
+    pub(super) fn rotate(
+        &mut self,
+        tree: &Tree,
+        through: Option<Position>,
+        time: u64,
+    ) -> Result<(), SealError> {
+        let (private, public) = generate_key(&mut OsRng, &origin(self.publisher));
+        self.succeed(private, public, tree, through, time)
+    }
+
+    /// The same for a publisher that has taken another id: its log begins with a key that the old log's certifies.
+    pub(super) fn rename(&mut self, publisher: PublisherId, time: u64) -> Result<(), SealError> {
+        let (private, public) = generate_key(&mut OsRng, &origin(publisher));
+        self.succeed(private, public.clone(), &Tree::default(), None, time)?;
+        self.publisher = publisher;
+        self.first = public;
+        self.write()
+    }
+
+    fn succeed(
+        &mut self,
+        private: String,
+        public: String,
+        tree: &Tree,
+        through: Option<Position>,
+        time: u64,
+    ) -> Result<(), SealError> {
+        let certificate = Checkpoint {
+            next: Some(public.clone()),
+            ..Checkpoint::of(&origin(self.publisher), tree, through, time)
+        };
+        let certificate = certificate.sign(&self.signer()?)?;
+        let mut next = self.clone();
+        next.certificates.push(certificate);
+        let surplus = next.certificates.len().saturating_sub(CERTIFICATES_MAX);
+        next.certificates.drain(..surplus);
+        next.private = private;
+        next.public = public;
+        next.write()?;
+        *self = next;
+        Ok(())
+    }
+
+    /// Puts the file into place, synced, and writes over the old one, so that the key in it is gone as far as the file system lets it
+    /// be.
+    fn write(&self) -> Result<(), SealError> {
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::from)?;
+        let old = OpenOptions::new().write(true).open(&self.path).ok();
+        let new = self.path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        if let Some(dir) = self.path.parent() {
+            fs::File::open(dir)?.sync_all()?;
+        }
+        if let Some(mut old) = old {
+            let length = old.metadata()?.len();
+            io::copy(&mut io::Read::take(io::repeat(0), length), &mut old)?;
+            old.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads an operator's private key: a line that begins with `PRIVATE+KEY+<name>+`, or 32 bytes in base64.
+fn given_key(path: &Path, name: &str) -> Result<(String, String), SealError> {
+    let given = |why: String| SealError::Given(format!("{}: {why}", path.display()));
+    let text =
+        fs::read_to_string(path).map_err(|error| given(format!("cannot be read: {error}")))?;
+    let text = text.trim();
+    let encoded = match text.strip_prefix("PRIVATE+KEY+") {
+        Some(rest) => rest.splitn(3, '+').nth(2).unwrap_or_default(),
+        None => text,
+    };
+    let bytes = data_encoding::BASE64.decode(encoded.as_bytes()).ok();
+    // A signed note's key has the algorithm before it: 1 is Ed25519.
+    let seed = bytes.and_then(|bytes| match bytes.strip_prefix(&[1]) {
+        Some(seed) if bytes.len() == 33 => seed.try_into().ok(),
+        _ => bytes.try_into().ok(),
+    });
+    let malformed = || {
+        given("holds no Ed25519 key: give a line PRIVATE+KEY+<name>+<id>+<key>, or 32 bytes in base64".into())
+    };
+    let seed: [u8; 32] = seed.ok_or_else(malformed)?;
+    let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+    let public = signed_note::new_ed25519_verifier_key(name, &key.verifying_key());
+    let id = public.split('+').nth(1).unwrap_or_default();
+    let mut bytes = vec![1];
+    bytes.extend_from_slice(&seed);
+    let private = format!(
+        "PRIVATE+KEY+{name}+{id}+{}",
+        data_encoding::BASE64.encode(&bytes)
+    );
+    Ok((private, public))
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
+}

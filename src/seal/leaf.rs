@@ -1,0 +1,98 @@
+//! What a leaf of the tree covers: all that the trail says of an entry.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use sha2::{Digest, Sha256};
+
+use super::Hash;
+use crate::event::{Position, Record};
+
+/// An entry as a leaf. Its bytes are a line for each of these that there is, in this order, an empty line, and the entry:
+///
+/// ```text
+/// Audit-Id: <run id>.<n>
+/// Audit-Lost: <how many numbers before it are missing>
+/// Audit-Requeued: <the number under which it was a dead letter>
+/// Audit-Run: <what the first entry of a run says>
+/// Subject: <the subject, below the prefix; in a stream only>
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::exhaustive_structs,
+    reason = "a new line would be another format"
+)]
+pub struct Leaf<'a> {
+    /// Run and number.
+    pub id: Position,
+    /// How many numbers directly before it are missing; no line if none is.
+    pub lost: u64,
+    /// The number under which it was a dead letter.
+    pub requeued: Option<Position>,
+    /// What the first entry of a run says of the run.
+    pub opening: Option<&'a str>,
+    /// Below the prefix.
+    pub subject: Option<&'a str>,
+    /// The entry.
+    pub bytes: &'a [u8],
+}
+
+impl Leaf<'_> {
+    /// Its bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.head();
+        out.extend_from_slice(self.bytes);
+        out
+    }
+
+    /// Its hash, as RFC 6962 has it: SHA-256 over a zero byte and its bytes.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        let mut hasher = Sha256::new();
+        hasher.update([0]);
+        hasher.update(self.head());
+        hasher.update(self.bytes);
+        hasher.finalize().into()
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        line(&mut out, "Audit-Id", &self.id);
+        if self.lost > 0 {
+            line(&mut out, "Audit-Lost", &self.lost);
+        }
+        if let Some(requeued) = &self.requeued {
+            line(&mut out, "Audit-Requeued", requeued);
+        }
+        if let Some(opening) = self.opening {
+            line(&mut out, "Audit-Run", &opening);
+        }
+        if let Some(subject) = self.subject {
+            line(&mut out, "Subject", &subject);
+        }
+        out.push(b'\n');
+        out
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &str, value: &dyn Display) {
+    // Writing to a vector cannot fail.
+    let _written = writeln!(out, "{name}: {value}");
+}
+
+impl Record {
+    /// The hash of the record as a leaf. A stream keeps the subject, a file does not.
+    pub(crate) fn leaf(&self, subject: Option<&str>) -> Hash {
+        let opening = self.opens_run().map(ToString::to_string);
+        let leaf = Leaf {
+            id: self.id(),
+            lost: self.lost_before(),
+            requeued: self.requeued_from(),
+            opening: opening.as_deref(),
+            subject,
+            bytes: self.bytes(),
+        };
+        leaf.hash()
+    }
+}
