@@ -19,6 +19,7 @@ mod verify {
     mod honest_streams;
     mod permissions;
     mod said;
+    mod signed;
     mod streams;
     mod trail;
     mod usage;

@@ -23,9 +23,18 @@ pub(super) fn verify(trail: &str, arguments: &[&str]) -> Verdict {
 }
 
 impl Verdict {
-    /// The findings that break a verdict, in the order of their places.
+    /// The findings that break completeness or integrity, in the order of their places: found without any key.
     pub(super) fn breaks(&self) -> Vec<&str> {
-        self.names(|finding| !finding["breaks"].is_null())
+        self.names(|finding| !finding["breaks"].is_null() && finding["breaks"] != "authentic")
+    }
+
+    /// Those that contradict what was signed.
+    pub(super) fn forged(&self) -> Vec<&str> {
+        self.names(|finding| finding["breaks"] == "authentic")
+    }
+
+    pub(super) fn authentic(&self) -> &str {
+        self.json["authentic"].as_str().unwrap()
     }
 
     /// Those that don't.
@@ -43,6 +52,15 @@ impl Verdict {
 
     #[track_caller]
     pub(super) fn assert_holds(&self) -> &Self {
+        assert_eq!(self.breaks(), [""; 0], "{self:#?}");
+        assert_eq!(self.forged(), [""; 0], "{self:#?}");
+        assert_ne!(self.authentic(), "unsigned", "{self:#?}");
+        self.assert_holds_unsigned()
+    }
+
+    /// The same where not all entries are signed.
+    #[track_caller]
+    pub(super) fn assert_holds_unsigned(&self) -> &Self {
         assert_eq!(self.breaks(), [""; 0], "{self:#?}");
         assert_eq!(
             (self.code, &self.json["complete"], &self.json["intact"]),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, Context, stream};
+use spillring::seal::PublicKeys;
 use spillring::{
     AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Sink, SpillDurability, Stats,
 };
@@ -55,6 +56,12 @@ impl Publisher {
         }
     }
 
+    /// Its first public key.
+    pub(super) fn key(&self) -> String {
+        let keys = PublicKeys::read(&self.dir.path().join("spill"));
+        keys.unwrap().unwrap().first
+    }
+
     pub(super) fn start_on(&self, server: &NatsServer) -> Run {
         self.start(sink(server))
     }
@@ -90,14 +97,19 @@ pub(super) fn sink(server: &NatsServer) -> JetStreamSink {
 
 /// A trail as the library has left it in a stream: two runs of thirty entries.
 pub(super) fn stream_trail() -> Vec<Message> {
-    static TRAIL: LazyLock<Vec<Message>> = LazyLock::new(|| {
+    signed_trail().0
+}
+
+/// The same, and the publisher's first public key.
+pub(super) fn signed_trail() -> (Vec<Message>, String) {
+    static TRAIL: LazyLock<(Vec<Message>, String)> = LazyLock::new(|| {
         let (server, publisher) = (NatsServer::start(), Publisher::new());
         for part in [0..30, 30..60] {
             let mut run = publisher.start_on(&server);
             run.publish(entries(part));
             run.end();
         }
-        read_stream(&server.url(), "AUDIT")
+        (read_stream(&server.url(), "AUDIT"), publisher.key())
     });
     TRAIL.clone()
 }

@@ -137,7 +137,8 @@ fn people_are_told_each_break_with_its_place() {
     );
     assert!(said.out.contains(&line), "no `{line}` in {}", said.out);
     assert!(
-        said.out.ends_with("\ncomplete: no, 1 break\nintact: yes\n"),
+        said.out
+            .ends_with("\ncomplete: no, 1 break\nintact: yes\nauthentic: no, 1 break\n"),
         "{}",
         said.out
     );

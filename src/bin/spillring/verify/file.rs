@@ -123,7 +123,7 @@ impl Reading {
             let (publisher, at) = (*publisher, *at);
             self.judge.before(publisher, at);
             if seal.is_some() {
-                self.seal(0, publisher, seal.as_ref(), at);
+                self.seal(0, publisher, seal.as_ref(), at, Covers::Earlier);
             }
             let written = Written {
                 first: at.n.saturating_add(1),
@@ -161,14 +161,16 @@ impl Reading {
             run: range.run,
             n: range.last,
         };
-        self.seal(line, range.publisher, range.seal.as_ref(), through);
+        let seal = range.seal.as_ref();
+        self.seal(line, range.publisher, seal, through, Covers::Before);
     }
 
     /// Takes what was signed again while nothing was written.
     fn renewed(&mut self, line: u64, publisher: PublisherId, seal: &Seal) {
         if let Some(run) = self.latest.get(&publisher).copied() {
             let n = self.written.get(&run).map_or(0, |written| written.told);
-            self.seal(line, publisher, Some(seal), Position { run, n });
+            let through = Position { run, n };
+            self.seal(line, publisher, Some(seal), through, Covers::Before);
         }
     }
 
@@ -178,12 +180,13 @@ impl Reading {
         publisher: PublisherId,
         seal: Option<&Seal>,
         through: Position,
+        covers: Covers,
     ) {
         let met = Met {
             publisher,
             seal,
             through,
-            covers: Covers::Before,
+            covers,
             place: Place::Ledger { ledger_line },
         };
         self.seals.cursor(&mut self.judge, &met);

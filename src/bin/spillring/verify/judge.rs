@@ -291,7 +291,7 @@ impl Judge {
     }
 
     /// Whether what holds the trail may have let go of the beginning of a run. Its id says when it began.
-    fn may_be_gone(&self, run: RunId) -> bool {
+    pub(super) fn may_be_gone(&self, run: RunId) -> bool {
         let Head::MayBeGone { kept_from_ms } = self.head else {
             return false;
         };

@@ -19,7 +19,7 @@ use super::judge::Judge;
 use super::trail::{Observed, Place, Way};
 use keys::Keys;
 pub(super) use log::Covers;
-use log::{Log, Newest};
+use log::{By, Head, Log, Mark, Newest};
 pub(super) use trust::{Authentic, Signed, Trust};
 
 /// What is wrong: its kind and its text.
@@ -32,8 +32,10 @@ pub(super) struct Seals {
     keys: Keys,
     logs: BTreeMap<PublisherId, Log>,
     runs: HashMap<RunId, PublisherId>,
-    /// Entries that no seal can cover: they were stored alone, or nobody says whose they are.
-    strays: u64,
+    /// Entries that were stored alone: no seal can cover them.
+    alone: u64,
+    /// Entries of runs of which nobody has said yet whose they are.
+    strays: HashMap<RunId, u64>,
 }
 
 /// A cursor that is met in the trail.
@@ -49,17 +51,21 @@ pub(super) struct Met<'a> {
 
 impl Seals {
     pub(super) fn new(trust: &Trust) -> Self {
-        let mut keys = Keys::default();
+        let (mut keys, mut logs) = (Keys::default(), BTreeMap::<_, Log>::new());
         for (publisher, key) in trust.keys() {
             keys.trust(publisher, key);
         }
-        let seen = trust.seen();
-        let logs = seen.map(|(publisher, checkpoint)| {
-            (publisher, Log::since(checkpoint.size, checkpoint.root))
-        });
+        for (publisher, checkpoint) in trust.seen() {
+            let mark = Mark {
+                size: checkpoint.size,
+                root: checkpoint.root,
+                by: By::LastAudit,
+            };
+            logs.entry(publisher).or_default().mark(mark);
+        }
         Self {
             keys,
-            logs: logs.collect(),
+            logs,
             trust: trust.clone(),
             ..Self::default()
         }
@@ -68,6 +74,9 @@ impl Seals {
     /// Takes that a run is one of this publisher's.
     pub(super) fn run(&mut self, run: RunId, publisher: PublisherId) {
         self.runs.insert(run, publisher);
+        if let Some(count) = self.strays.remove(&run) {
+            self.logs.entry(publisher).or_default().before(count);
+        }
     }
 
     /// Takes an entry, and what it says of its run if it is the first.
@@ -78,9 +87,12 @@ impl Seals {
         if let Some(publisher) = said {
             self.run(seen.id.run, publisher);
         }
-        let publisher = self.runs.get(&seen.id.run);
-        let Some(publisher) = publisher.filter(|_| seen.way == Way::WithAccount) else {
-            self.strays += 1;
+        if seen.way == Way::Alone {
+            self.alone += 1;
+            return;
+        }
+        let Some(publisher) = self.runs.get(&seen.id.run) else {
+            *self.strays.entry(seen.id.run).or_default() += 1;
             return;
         };
         let leaf = Leaf {
@@ -113,7 +125,10 @@ impl Seals {
             return complain(judge, run, met.place, complaint);
         };
         let checkpoint = match self.keys.open(met.publisher, seal) {
-            Ok(checkpoint) => checkpoint,
+            Ok((checkpoint, certificates)) => {
+                certificates.into_iter().for_each(|mark| log.mark(mark));
+                checkpoint
+            }
             Err(complaint) => return complain(judge, run, met.place, Some(complaint)),
         };
         if checkpoint
@@ -137,7 +152,12 @@ impl Seals {
             checkpoint,
             note: seal.checkpoint.clone(),
         };
-        for complaint in log.seal(&tree, newest, met.covers) {
+        let head = if met.covers == Covers::Earlier || judge.may_be_gone(met.through.run) {
+            Head::MayBeGone
+        } else {
+            Head::Kept
+        };
+        for complaint in log.seal(&tree, newest, met.covers, head) {
             complain(judge, run, met.place, Some(complaint));
         }
     }
@@ -168,7 +188,7 @@ impl Seals {
             let text = format!("publisher {publisher}: {text}");
             judge.find(Kind::PublisherMissing, None, None, text);
         }
-        signed.unsigned += self.strays;
+        signed.unsigned += self.alone + self.strays.values().sum::<u64>();
         if signed.unsigned > 0 && signed.entries > 0 {
             let text = format!(
                 "{} that no checkpoint covers",

@@ -6,6 +6,7 @@ use spillring::PublisherId;
 use spillring::seal::{Checkpoint, Seal};
 
 use super::Complaint;
+use super::log::{By, Mark};
 use crate::verify::finding::Kind;
 
 #[derive(Debug, Default)]
@@ -47,12 +48,12 @@ impl Keys {
         self.of.values().any(|chain| chain.trusted == Trusted::No)
     }
 
-    /// The checkpoint of a seal, if a key of its publisher has signed it.
+    /// The checkpoint of a seal, and what the certificates say that lead to its key, if a key of its publisher has signed it.
     pub(super) fn open(
         &mut self,
         publisher: PublisherId,
         seal: &Seal,
-    ) -> Result<Checkpoint, Complaint> {
+    ) -> Result<(Checkpoint, Vec<Mark>), Complaint> {
         let not_signed = |error| {
             (
                 Kind::NotSigned,
@@ -67,7 +68,7 @@ impl Keys {
             );
             return Err((Kind::NotSigned, text));
         }
-        self.follow(publisher, seal)?;
+        let marks = self.follow(publisher, seal)?;
         let size_min = self.of.get(&publisher).map_or(0, |chain| chain.size_min);
         if checkpoint.size < size_min {
             let text = format!(
@@ -76,13 +77,14 @@ impl Keys {
             );
             return Err((Kind::CheckpointBack, text));
         }
-        Ok(checkpoint)
+        Ok((checkpoint, marks))
     }
 
     /// Follows the certificates of a seal to its key.
-    fn follow(&mut self, publisher: PublisherId, seal: &Seal) -> Result<(), Complaint> {
+    fn follow(&mut self, publisher: PublisherId, seal: &Seal) -> Result<Vec<Mark>, Complaint> {
+        let mut marks = Vec::new();
         if self.current(publisher) == Some(seal.key.as_str()) {
-            return Ok(());
+            return Ok(marks);
         }
         let mut reached = None;
         for certificate in &seal.certificates {
@@ -94,11 +96,18 @@ impl Keys {
             let known = known.is_some_and(|chain| chain.keys.iter().any(|key| signed(&key)));
             let reached_it = reached.as_ref().is_some_and(|(key, _)| signed(&key));
             if (known || reached_it)
-                && let Some(next) = said.next
+                && let Some(next) = said.next.clone()
             {
                 // The log of a publisher that took another id begins with nothing.
                 let of_us = next.starts_with(&format!("spillring/{publisher}+"));
                 reached = of_us.then_some((next, said.size));
+                if said.publisher() == Some(publisher) {
+                    marks.push(Mark {
+                        size: said.size,
+                        root: said.root,
+                        by: By::Certificate,
+                    });
+                }
             }
         }
         let chain = self.of.entry(publisher).or_default();
@@ -111,11 +120,11 @@ impl Keys {
                 };
                 chain.keys.push(key);
                 chain.size_min = size;
-                Ok(())
+                Ok(marks)
             }
             None if chain.keys.is_empty() => {
                 chain.keys.push(seal.key.clone());
-                Ok(())
+                Ok(marks)
             }
             None => {
                 let text = format!("no certificate leads to the key {}", seal.key);

@@ -1,5 +1,6 @@
 //! The tree of one publisher, as its entries make it, held against what it has signed.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use indicatif::HumanCount;
@@ -16,6 +17,15 @@ pub(in crate::verify) enum Covers {
     Before,
     /// Those of its batch as well, which may come after it.
     Batch,
+    /// Those of an earlier part of the trail, which need not be here.
+    Earlier,
+}
+
+/// Whether what holds the trail may have let go of its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Head {
+    Kept,
+    MayBeGone,
 }
 
 #[derive(Debug, Default)]
@@ -23,8 +33,8 @@ pub(super) struct Log {
     tree: Known,
     /// Trees that were signed, and whose last entries are still to come.
     expected: VecDeque<Tree>,
-    /// What an earlier audit has seen.
-    since: Option<(u64, Hash)>,
+    /// What the tree must be at these sizes.
+    marks: Vec<Mark>,
     newest: Option<Newest>,
     /// Entries since the last seal that fitted.
     open: u64,
@@ -34,6 +44,21 @@ pub(super) struct Log {
     pub(super) head: u64,
     /// Entries that no seal covers.
     pub(super) unsigned: u64,
+}
+
+/// What the tree must be at some size, as somebody knows who has seen it.
+#[derive(Debug)]
+pub(super) struct Mark {
+    pub(super) size: u64,
+    pub(super) root: Hash,
+    pub(super) by: By,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    LastAudit,
+    /// The key before, when it certified the next.
+    Certificate,
 }
 
 /// The newest checkpoint, and its signed text.
@@ -54,21 +79,27 @@ enum Known {
         sealed: Tree,
         through: Option<Position>,
         entries: Tree,
+        head: Head,
     },
     Yes(Tree),
 }
 
 impl Log {
-    /// Of which an earlier audit has seen a tree of this size, with this root.
-    pub(super) fn since(size: u64, root: Hash) -> Self {
-        Self {
-            since: Some((size, root)),
-            ..Self::default()
-        }
+    /// The tree must come by this.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        self.marks.push(mark);
     }
 
     pub(super) fn newest(&self) -> Option<&Newest> {
         self.newest.as_ref()
+    }
+
+    /// There were entries of it before anything said that they are.
+    pub(super) fn before(&mut self, count: u64) {
+        match self.tree {
+            Known::No => self.head += count,
+            _ => self.unsigned += count,
+        }
     }
 
     /// The tree begins here.
@@ -105,8 +136,9 @@ impl Log {
             return None;
         };
         let size = tree.size();
-        let seen = self.since.take_if(|(of, _)| *of == size);
-        let forked = seen.is_some_and(|(_, root)| root != tree.root());
+        let root = tree.root();
+        let here = self.marks.extract_if(.., |mark| mark.size == size);
+        let wrong = here.filter(|mark| mark.root != root).last();
         let expected = self
             .expected
             .front()
@@ -122,11 +154,15 @@ impl Log {
             }
             self.covered += std::mem::take(&mut self.open);
         }
-        forked.then(|| {
+        wrong.map(|mark| {
             let count = HumanCount(size);
+            let by = match mark.by {
+                By::LastAudit => "the last audit has seen",
+                By::Certificate => "the key before has signed",
+            };
             (
                 Kind::Forked,
-                format!("its first {count} entries are not those of the last audit"),
+                format!("its first {count} entries are not those that {by}"),
             )
         })
     }
@@ -137,7 +173,10 @@ impl Log {
             return None;
         }
         let Known::Soon {
-            sealed, entries, ..
+            sealed,
+            entries,
+            head,
+            ..
         } = std::mem::take(&mut self.tree)
         else {
             return None;
@@ -145,8 +184,9 @@ impl Log {
         let count = entries.size();
         if count != sealed.size() {
             self.head += count;
+            let complaint = begins_late(count, sealed.size(), head);
             self.tree = Known::Yes(sealed);
-            return self.reach();
+            return complaint.or(self.reach());
         }
         self.unsigned += std::mem::take(&mut self.head);
         let differs = !same(&sealed, &entries);
@@ -165,7 +205,13 @@ impl Log {
     }
 
     /// Takes a seal whose signature holds.
-    pub(super) fn seal(&mut self, sealed: &Tree, newest: Newest, covers: Covers) -> Vec<Complaint> {
+    pub(super) fn seal(
+        &mut self,
+        sealed: &Tree,
+        newest: Newest,
+        covers: Covers,
+        head: Head,
+    ) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         complaints.extend(self.begin_with_batch());
         if let Some(before) = &self.newest {
@@ -179,9 +225,11 @@ impl Log {
                     sealed: sealed.clone(),
                     through,
                     entries: Tree::default(),
+                    head,
                 };
                 return complaints;
             }
+            complaints.extend(begins_late(0, sealed.size(), head));
             if sealed.size() == 0 {
                 self.unsigned += std::mem::take(&mut self.head);
             }
@@ -261,7 +309,8 @@ impl Log {
             .newest
             .as_ref()
             .map_or(0, |newest| newest.checkpoint.size);
-        if let Some((since, _)) = self.since.take() {
+        let since = self.marks.iter().find(|mark| mark.by == By::LastAudit);
+        if let Some(since) = since.map(|mark| mark.size) {
             complaints.push(if newest < since {
                 let (had, has) = (HumanCount(since), HumanCount(newest));
                 let text =
@@ -275,6 +324,24 @@ impl Log {
         }
         complaints
     }
+}
+
+/// The tree had so many entries before the first that is left.
+fn begins_late(there: u64, signed: u64, head: Head) -> Option<Complaint> {
+    let text = match there.cmp(&signed) {
+        Ordering::Equal => return None,
+        Ordering::Less if head == Head::MayBeGone => return None,
+        Ordering::Less => format!(
+            "{} entries that are signed are not there, before the first that are",
+            HumanCount(signed - there)
+        ),
+        Ordering::Greater => {
+            let count = HumanCount(there - signed);
+            let text = format!("{count} entries are there that are not signed");
+            return Some((Kind::SignedExtra, text));
+        }
+    };
+    Some((Kind::SignedMissing, text))
 }
 
 fn differ(size: u64) -> Complaint {

@@ -119,12 +119,16 @@ impl Trust {
         newest: Option<&Checkpoint>,
         now: u64,
     ) -> Vec<Complaint> {
-        let (Some(known), Some(newest)) = (&self.publishers, newest) else {
+        let Some(known) = &self.publishers else {
             return Vec::new();
         };
         let Some(known) = known.get(&publisher) else {
             let text = "it is not among those that you know".to_owned();
             return vec![(Kind::PublisherUnknown, text)];
+        };
+        let Some(newest) = newest else {
+            let text = "nothing of it is signed".to_owned();
+            return vec![(Kind::SealMissing, text)];
         };
         let retired = known.retired();
         let mut complaints = Vec::new();
