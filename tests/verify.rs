@@ -20,6 +20,7 @@ mod verify {
     mod permissions;
     mod said;
     mod signed;
+    mod strangers;
     mod streams;
     mod trail;
     mod usage;

@@ -7,21 +7,21 @@ use std::fs;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use signed_note::{Note, StandardSigner, generate_key};
-use spillring::seal::{Hash, Leaf, PublicKeys, Tree};
-use spillring::{Position, RunId};
+use spillring::seal::{PublicKeys, Tree};
 use tempfile::TempDir;
+use tlog_tiles::tlog;
 
 use super::said::{Verdict, verify};
 use super::trail::{Publisher, cursor, entries, places, signed_trail, stream_of, stream_with};
 use crate::support::nats::{Message, NatsServer, read_stream};
 
 /// What an auditor has: a file of publishers, and what the last audit has seen.
-struct Auditor {
+pub(super) struct Auditor {
     dir: TempDir,
 }
 
 impl Auditor {
-    fn knowing(keys: &[&str]) -> Self {
+    pub(super) fn knowing(keys: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let table = |key: &&str| format!("[[publisher]]\nkey = {key:?}\n");
         let text: String = keys.iter().map(table).collect();
@@ -29,7 +29,7 @@ impl Auditor {
         Self { dir }
     }
 
-    fn judge(&self, url: &str) -> Verdict {
+    pub(super) fn judge(&self, url: &str) -> Verdict {
         let trust = self.dir.path().join("trust.toml");
         let last = self.dir.path().join("last.json");
         let mut arguments = vec!["--publishers", trust.to_str().unwrap()];
@@ -325,7 +325,7 @@ impl Thief {
                 .iter()
                 .take_while(|it| it.header("Audit-Id").is_some())
             {
-                tree.push(leaf(message));
+                tree.push(tlog::record_hash(&leaf_bytes(message)).0);
             }
             change_cursor(&mut trail[at], |cursor| self.sign(cursor, &tree));
         }
@@ -350,20 +350,17 @@ impl Thief {
     }
 }
 
-fn leaf(message: &Message) -> Hash {
-    let (run, n) = id(message);
-    let leaf = Leaf {
-        id: Position {
-            run: RunId(run.parse().unwrap()),
-            n,
-        },
-        lost: 0,
-        requeued: None,
-        opening: message.header("Audit-Run"),
-        subject: message.subject.strip_prefix("assembly.audit."),
-        bytes: &message.payload,
-    };
-    leaf.hash()
+/// An entry as a leaf of the tree, made anew from what the docs say.
+pub(super) fn leaf_bytes(message: &Message) -> Vec<u8> {
+    let mut leaf = String::new();
+    for name in ["Audit-Id", "Audit-Lost", "Audit-Requeued", "Audit-Run"] {
+        if let Some(value) = message.header(name) {
+            leaf += &format!("{name}: {value}\n");
+        }
+    }
+    let subject = message.subject.strip_prefix("assembly.audit.").unwrap();
+    leaf += &format!("Subject: {subject}\n\n");
+    [leaf.as_bytes(), &message.payload].concat()
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod key;
 mod latency;
 mod logging;
 mod nats;
+mod proof;
 mod run;
 mod settings;
 mod signals;
@@ -37,6 +38,7 @@ enum Command {
     Export(export::Args),
     Import(import::Args),
     Key(key::Args),
+    Proof(proof::Args),
     Run(run::Args),
     Status(status::Args),
     Verify(verify::Args),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::main(&args),
         Command::Import(args) => import::main(&args),
         Command::Key(args) => key::main(&args),
+        Command::Proof(args) => proof::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),
         Command::Verify(args) => verify::main(&args),

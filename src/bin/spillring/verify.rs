@@ -22,9 +22,11 @@ use spillring::Position;
 use crate::settings;
 use crate::target::Address;
 use crate::telling::{Exit, Problem, show};
-use judge::{Head, Judge, Pace};
+use judge::{Head, Judge, Judgement, Pace};
 use report::Report;
-use seals::{Seals, Trust};
+pub(crate) use seals::Proof;
+use seals::{Authentic, Seals, Trust};
+pub(crate) use trail::position_of;
 
 /// Say of a trail whether it is complete and whether it is intact
 ///
@@ -44,6 +46,25 @@ use seals::{Seals, Trust};
 /// Credentials for NATS: as `spillring run` takes them, from the environment and the config file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    trail: Trail,
+    /// The spill directory of a publisher: what it knows as acknowledged must be in the trail
+    #[arg(long, value_name = "DIR")]
+    spill: Option<PathBuf>,
+    /// What `--save` has written at the last audit: the trail must go on from there
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
+    /// Write down what is there now, for `--since` of the next audit; not if the trail is not authentic
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A trail, and what may be known of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trail {
     /// nats://HOST:PORT, tls://HOST:PORT, nats for the servers of `NATS_URL` or of the config file, or a file of JSON
     /// lines
     trail: String,
@@ -53,73 +74,85 @@ pub(crate) struct Args {
     /// Ledger of the file, such as that of a rotated one [default: the file's name with .ledger behind it]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// The spill directory of a publisher: what it knows as acknowledged must be in the trail
-    #[arg(long, value_name = "DIR")]
-    spill: Option<PathBuf>,
     /// TOML file with the publishers that may be there, a table [[publisher]] each: `key`, as `spillring key show` prints it; and, if you
     /// like, `since`, `retired` (such as 2026-11-01T00:00:00Z) and `silence_max` (such as "10m"). The trail must then be authentic
     #[arg(long, value_name = "FILE")]
-    publishers: Option<PathBuf>,
-    /// What `--save` has written at the last audit: the trail must go on from there
-    #[arg(long, value_name = "FILE")]
-    since: Option<PathBuf>,
-    /// Write down what is there now, for `--since` of the next audit; not if the trail is not authentic
-    #[arg(long, value_name = "FILE")]
-    save: Option<PathBuf>,
+    pub(crate) publishers: Option<PathBuf>,
     /// The beginning of the trail was removed on purpose: let it begin where it does
     #[arg(long)]
     head_removed: bool,
     /// TOML file with the tables [spillring] and [spillring.nats]; other tables are passed over
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
-    let head = if args.head_removed {
-        Head::MayBeGone { kept_from_ms: None }
-    } else {
-        Head::Kept
-    };
     // Before the trail is read: that may go on meanwhile.
     let acknowledged = args.spill.as_deref().map(acknowledged).transpose()?;
-    let trust = Trust::read(args.publishers.as_deref(), args.since.as_deref())?;
-    let report = match address(&args.trail)? {
-        Address::JsonLines(path) => {
-            if args.stream.is_some() {
-                return Err(Problem::new(format_args!(
-                    "`--stream` names a stream of NATS, but {} is a file: leave it out, or give nats://HOST:PORT",
-                    path.display()
-                )));
-            }
-            let ledger = args.ledger.as_deref();
-            let judge = Judge::new(head, Pace::Still).expecting(acknowledged);
-            let judgement = file::read(&path, ledger, judge, Seals::new(&trust))?;
-            Report::new(path.display().to_string(), judgement, &trust)
-        }
-        servers @ Address::Nats(_) => {
-            if args.ledger.is_some() {
-                return Err(Problem::new(
-                    "`--ledger` belongs to a file, but a stream is to be read: leave it out, or give the file",
-                ));
-            }
-            let stream = args.stream.clone();
-            let nats = settings::nats(args.config.as_deref(), &servers, stream)?;
-            let judgement = stream::judge(&nats, head, acknowledged, &trust)?;
-            Report::new(servers.in_words(&nats), judgement, &trust)
-        }
-    };
-    if let Some(path) = &args.save {
-        report.save(&trust, path)?;
+    let trust = Trust::read(args.trail.publishers.as_deref(), args.since.as_deref())?;
+    let (name, judgement) = args.trail.judge(acknowledged, &|| Seals::new(&trust))?;
+    if let Some(path) = &args.save
+        && judgement.signed.verdict != Authentic::No
+    {
+        judgement.signed.save(&trust, path)?;
     }
+    let report = Report::new(name, judgement, &trust);
     if args.json {
         show(&report.to_json()?);
     } else {
         show(&report.to_string());
     }
     Ok(report.exit())
+}
+
+impl Trail {
+    /// Reads the trail, and says what there is to be said of it, and its name.
+    fn judge(
+        &self,
+        acknowledged: Option<Position>,
+        seals: &dyn Fn() -> Seals,
+    ) -> Result<(String, Judgement), Problem> {
+        let head = if self.head_removed {
+            Head::MayBeGone { kept_from_ms: None }
+        } else {
+            Head::Kept
+        };
+        match address(&self.trail)? {
+            Address::JsonLines(path) => {
+                if self.stream.is_some() {
+                    return Err(Problem::new(format_args!(
+                        "`--stream` names a stream of NATS, but {} is a file: leave it out, or give nats://HOST:PORT",
+                        path.display()
+                    )));
+                }
+                let ledger = self.ledger.as_deref();
+                let judge = Judge::new(head, Pace::Still).expecting(acknowledged);
+                let judgement = file::read(&path, ledger, judge, seals())?;
+                Ok((path.display().to_string(), judgement))
+            }
+            servers @ Address::Nats(_) => {
+                if self.ledger.is_some() {
+                    return Err(Problem::new(
+                        "`--ledger` belongs to a file, but a stream is to be read: leave it out, or give the file",
+                    ));
+                }
+                let stream = self.stream.clone();
+                let nats = settings::nats(self.config.as_deref(), &servers, stream)?;
+                let judgement = stream::judge(&nats, head, acknowledged, seals)?;
+                Ok((servers.in_words(&nats), judgement))
+            }
+        }
+    }
+
+    /// The proof that an entry is in the trail, and the key that has signed it.
+    pub(crate) fn prove(&self, entry: Position) -> Result<Proof, Problem> {
+        let trust = Trust::read(self.publishers.as_deref(), None)?;
+        let (name, judgement) = self.judge(None, &|| Seals::new(&trust).proving(entry))?;
+        let proof = judgement.signed.proof;
+        let absent = || Problem::new(format_args!("{entry} is not in {name}"));
+        let proof = proof.ok_or_else(absent)?;
+        proof.map_err(|why| Problem::new(format_args!("{entry} cannot be proved: {why}")))
+    }
 }
 
 /// How far the sink had acknowledged entries, as the publisher's directory says it.

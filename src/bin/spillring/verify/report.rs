@@ -1,7 +1,6 @@
 //! What is said of a trail, for people and for programs.
 
 use std::fmt;
-use std::path::Path;
 
 use indicatif::HumanCount;
 use serde::Serialize;
@@ -30,14 +29,6 @@ impl Report {
             trail,
             judgement,
             must_be_authentic: trust.is_given(),
-        }
-    }
-
-    /// Writes down what was seen, unless the trail is not authentic.
-    pub(super) fn save(&self, before: &Trust, path: &Path) -> Result<(), Problem> {
-        match self.judgement.signed.verdict {
-            Authentic::No => Ok(()),
-            _ => self.judgement.signed.save(before, path),
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod keys;
 mod log;
+mod proof;
 mod trust;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +21,7 @@ use super::trail::{Observed, Place, Way};
 use keys::Keys;
 pub(super) use log::Covers;
 use log::{By, Head, Log, Mark, Newest};
+pub(crate) use proof::Proof;
 pub(super) use trust::{Authentic, Signed, Trust};
 
 /// What is wrong: its kind and its text.
@@ -36,6 +38,8 @@ pub(super) struct Seals {
     alone: u64,
     /// Entries of runs of which nobody has said yet whose they are.
     strays: HashMap<RunId, u64>,
+    /// An entry that must be proved.
+    wanted: Option<Position>,
 }
 
 /// A cursor that is met in the trail.
@@ -71,11 +75,25 @@ impl Seals {
         }
     }
 
+    /// Keeps what the proof of this entry takes.
+    pub(super) fn proving(self, entry: Position) -> Self {
+        Self {
+            wanted: Some(entry),
+            ..self
+        }
+    }
+
+    fn log(&mut self, publisher: PublisherId) -> &mut Log {
+        let wanted = self.wanted;
+        let log = self.logs.entry(publisher);
+        log.or_insert_with(|| Log::keeping(wanted))
+    }
+
     /// Takes that a run is one of this publisher's.
     pub(super) fn run(&mut self, run: RunId, publisher: PublisherId) {
         self.runs.insert(run, publisher);
         if let Some(count) = self.strays.remove(&run) {
-            self.logs.entry(publisher).or_default().before(count);
+            self.log(publisher).before(count);
         }
     }
 
@@ -91,7 +109,7 @@ impl Seals {
             self.alone += 1;
             return;
         }
-        let Some(publisher) = self.runs.get(&seen.id.run) else {
+        let Some(publisher) = self.runs.get(&seen.id.run).copied() else {
             *self.strays.entry(seen.id.run).or_default() += 1;
             return;
         };
@@ -103,7 +121,7 @@ impl Seals {
             subject: seen.subject,
             bytes: seen.bytes,
         };
-        let complaint = self.logs.entry(*publisher).or_default().leaf(&leaf);
+        let complaint = self.log(publisher).leaf(&leaf);
         complain(judge, Some(seen.id.run), seen.place, complaint);
     }
 
@@ -111,7 +129,7 @@ impl Seals {
     pub(super) fn range(&mut self, publisher: PublisherId, seal: Option<&Seal>, entries: u64) {
         let tree = seal.and_then(|seal| seal.tree().ok());
         if tree.is_some_and(|tree| tree.size() == entries) {
-            self.logs.entry(publisher).or_default().begin();
+            self.log(publisher).begin();
         }
     }
 
@@ -119,7 +137,9 @@ impl Seals {
     pub(super) fn cursor(&mut self, judge: &mut Judge, met: &Met<'_>) {
         self.run(met.through.run, met.publisher);
         let run = Some(met.through.run);
-        let log = self.logs.entry(met.publisher).or_default();
+        let wanted = self.wanted;
+        let log = self.logs.entry(met.publisher);
+        let log = log.or_insert_with(|| Log::keeping(wanted));
         let Some(seal) = met.seal else {
             let complaint = log.unsealed();
             return complain(judge, run, met.place, complaint);
@@ -180,6 +200,12 @@ impl Seals {
             if let Some(newest) = log.newest() {
                 let key = self.keys.current(*publisher).unwrap_or_default();
                 signed.note(*publisher, key, &newest.note);
+                if self
+                    .wanted
+                    .is_some_and(|entry| self.runs.get(&entry.run) == Some(publisher))
+                {
+                    signed.proof = Some(log.prove(newest, key));
+                }
             } else {
                 signed.unsigned += log.head;
             }

@@ -17,7 +17,7 @@ use super::finding::Kind;
 use super::judge::{Head, Judge, Judgement, Pace};
 use super::progress::Progress;
 use super::retention;
-use super::seals::{Covers, Met, Seals, Trust};
+use super::seals::{Covers, Met, Seals};
 use super::trail::{self, Account, Observed, Opening, Place, Way};
 use crate::nats::{ANSWER_MAX, connect, runtime};
 use crate::telling::Problem;
@@ -35,10 +35,10 @@ pub(super) fn judge(
     nats: &NatsConfig,
     head: Head,
     acknowledged: Option<Position>,
-    trust: &Trust,
+    seals: &dyn Fn() -> Seals,
 ) -> Result<Judgement, Problem> {
     let read =
-        || -> io::Result<Judgement> { runtime()?.block_on(read(nats, head, acknowledged, trust)) };
+        || -> io::Result<Judgement> { runtime()?.block_on(read(nats, head, acknowledged, seals)) };
     read().map_err(|error| {
         Problem::new(format_args!(
             "the stream {} cannot be read: {error}; give the URL of a server with JetStream, such as \
@@ -52,13 +52,13 @@ async fn read(
     nats: &NatsConfig,
     head: Head,
     acknowledged: Option<Position>,
-    trust: &Trust,
+    seals: &dyn Fn() -> Seals,
 ) -> io::Result<Judgement> {
     let context = connect(nats).await?;
     let stream = context.get_stream(&nats.stream).await;
     let stream = stream.map_err(io::Error::other)?;
     for _ in 0..TRIMMED_TRIES {
-        let (judgement, trimmed) = read_once(&stream, nats, head, acknowledged, trust).await?;
+        let (judgement, trimmed) = read_once(&stream, nats, head, acknowledged, seals).await?;
         if judgement.complete || trimmed == Trimmed::No {
             return Ok(judgement);
         }
@@ -79,7 +79,7 @@ async fn read_once(
     nats: &NatsConfig,
     head: Head,
     acknowledged: Option<Position>,
-    trust: &Trust,
+    seals: &dyn Fn() -> Seals,
 ) -> io::Result<(Judgement, Trimmed)> {
     let cursors = Cursors::read(stream, &nats.cursor_prefix).await?;
     let looked = stream.info_builder().with_deleted(true).fetch().await;
@@ -92,7 +92,7 @@ async fn read_once(
         prefix: format!("{}.", nats.subject_prefix),
         cursors: format!("{}.", nats.cursor_prefix),
         judge: Judge::new(head, cursors.pace).expecting(acknowledged),
-        seals: Seals::new(trust),
+        seals: seals(),
         unidentified: 0,
     };
     let is_ours = config.subjects.iter().all(|subject| is_ours(subject, nats));

@@ -7,6 +7,7 @@ use indicatif::HumanCount;
 use spillring::Position;
 use spillring::seal::{Checkpoint, Hash, Leaf, Tree};
 
+use super::proof::{Kept, Proof};
 use super::{Complaint, same};
 use crate::verify::finding::Kind;
 
@@ -36,6 +37,7 @@ pub(super) struct Log {
     /// What the tree must be at these sizes.
     marks: Vec<Mark>,
     newest: Option<Newest>,
+    kept: Kept,
     /// Entries since the last seal that fitted.
     open: u64,
     /// Entries that are covered by a signature.
@@ -102,11 +104,34 @@ impl Log {
         }
     }
 
+    /// The tree is this one, whatever the entries so far have made.
+    fn go_on(&mut self, tree: Tree) {
+        self.kept.begin(&tree);
+        self.tree = Known::Yes(tree);
+    }
+
+    /// One that keeps what the proof of this entry takes.
+    pub(super) fn keeping(entry: Option<Position>) -> Self {
+        Self {
+            kept: Kept::of(entry),
+            ..Self::default()
+        }
+    }
+
+    /// The proof that the wanted entry is in the tree of this checkpoint.
+    pub(super) fn prove(&self, newest: &Newest, key: &str) -> Result<Proof, &'static str> {
+        let text = self.kept.prove(newest.checkpoint.size, &newest.note)?;
+        Ok(Proof {
+            text,
+            key: key.to_owned(),
+        })
+    }
+
     /// The tree begins here.
     pub(super) fn begin(&mut self) {
         if matches!(self.tree, Known::No) {
             self.unsigned += std::mem::take(&mut self.head);
-            self.tree = Known::Yes(Tree::default());
+            self.go_on(Tree::default());
         }
     }
 
@@ -116,13 +141,17 @@ impl Log {
             Known::Soon {
                 through, entries, ..
             } => {
-                entries.push(leaf.hash());
+                let hash = leaf.hash();
+                entries.push(hash);
+                self.kept.push(leaf, hash);
                 if *through == Some(leaf.id) {
                     return self.begin_with_batch();
                 }
             }
             Known::Yes(tree) => {
-                tree.push(leaf.hash());
+                let hash = leaf.hash();
+                tree.push(hash);
+                self.kept.push(leaf, hash);
                 self.open += 1;
                 return self.reach();
             }
@@ -136,20 +165,20 @@ impl Log {
             return None;
         };
         let size = tree.size();
+        let expected = self
+            .expected
+            .pop_front_if(|expected| expected.size() == size);
+        let marked = self.marks.iter().any(|mark| mark.size == size);
+        if expected.is_none() && !marked {
+            return None;
+        }
         let root = tree.root();
         let here = self.marks.extract_if(.., |mark| mark.size == size);
         let wrong = here.filter(|mark| mark.root != root).last();
-        let expected = self
-            .expected
-            .front()
-            .filter(|expected| expected.size() <= size);
-        if let Some(expected) = expected.filter(|expected| expected.size() == size) {
-            let fits = same(expected, tree);
-            let expected = expected.clone();
-            self.expected.pop_front();
-            if !fits {
+        if let Some(expected) = expected {
+            if expected.root() != root {
                 self.unsigned += std::mem::take(&mut self.open);
-                self.tree = Known::Yes(expected);
+                self.go_on(expected);
                 return Some(differ(size));
             }
             self.covered += std::mem::take(&mut self.open);
@@ -185,7 +214,7 @@ impl Log {
         if count != sealed.size() {
             self.head += count;
             let complaint = begins_late(count, sealed.size(), head);
-            self.tree = Known::Yes(sealed);
+            self.go_on(sealed);
             return complaint.or(self.reach());
         }
         self.unsigned += std::mem::take(&mut self.head);
@@ -233,7 +262,7 @@ impl Log {
             if sealed.size() == 0 {
                 self.unsigned += std::mem::take(&mut self.head);
             }
-            self.tree = Known::Yes(sealed.clone());
+            self.go_on(sealed.clone());
             complaints.extend(self.reach());
             return complaints;
         }
@@ -250,7 +279,7 @@ impl Log {
         let signed = self.expected.drain(..).next_back()?;
         let missing = signed.size().saturating_sub(tree.size());
         self.unsigned += std::mem::take(&mut self.open);
-        self.tree = Known::Yes(signed);
+        self.go_on(signed);
         let count = HumanCount(missing);
         Some((
             Kind::SignedMissing,
@@ -282,7 +311,7 @@ impl Log {
             Some(differ(signed))
         };
         self.unsigned += std::mem::take(&mut self.open);
-        self.tree = Known::Yes(sealed.clone());
+        self.go_on(sealed.clone());
         complaint
     }
 

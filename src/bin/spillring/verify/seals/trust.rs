@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use spillring::PublisherId;
 use spillring::seal::Checkpoint;
 
+use super::proof::Proof;
 use super::{Complaint, Kind};
 use crate::telling::Problem;
 
@@ -35,6 +36,8 @@ pub(in crate::verify) struct Signed {
     pub(super) entries: u64,
     pub(super) unsigned: u64,
     pub(super) before_first_seal: u64,
+    #[serde(skip)]
+    pub(in crate::verify) proof: Option<Result<Proof, &'static str>>,
     #[serde(skip)]
     seen: BTreeMap<PublisherId, Seen>,
 }
