@@ -24,6 +24,8 @@ pub use checkpoint::Checkpoint;
 pub use keys::PublicKeys;
 pub use leaf::Leaf;
 pub use signer::Signer;
+#[cfg(feature = "nats")]
+pub(crate) use signer::Statement;
 pub use tree::{Hash, Tree};
 
 /// What a sink stores with a batch, to say which entries there are up to its end.

@@ -76,6 +76,7 @@ use crate::error::SpillError;
 use crate::event::{Key, LossReason, PublisherId, Run};
 use crate::host::log;
 use crate::ring_file::{MappedRing, RingFile};
+use crate::seal::Signer;
 
 use active::Active;
 use append::first_key;
@@ -144,6 +145,8 @@ pub(crate) struct Spill {
     now: Instant,
     /// Of a publisher whose ring is in a file.
     ring: Option<RingFile>,
+    /// Of a publisher that signs checkpoints.
+    signer: Option<Arc<Signer>>,
     /// Dropped last: nobody else may be in the directory before the files are closed.
     directory: Directory,
 }
@@ -164,6 +167,11 @@ impl Spill {
 
     pub(crate) fn publisher(&self) -> PublisherId {
         self.publisher
+    }
+
+    /// Looks after its keys from now on.
+    pub(crate) fn sign_with(&mut self, signer: Option<&Arc<Signer>>) {
+        self.signer = signer.cloned();
     }
 
     /// Looks after this file from now on.

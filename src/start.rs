@@ -144,6 +144,7 @@ fn launch<E: Event>(
     let control = Arc::new(Control::default());
     let ring = ring.map(|ring| spill.watch(ring));
     let signer = signer(&config, &spill)?;
+    spill.sign_with(signer.as_ref());
     let (shared, source) = wire(&config, &control, ring, packing);
     let parts = Parts {
         view: spill.view(),

@@ -18,6 +18,7 @@ mod verify {
     mod honest_files;
     mod honest_streams;
     mod permissions;
+    mod publisher;
     mod said;
     mod signed;
     mod strangers;

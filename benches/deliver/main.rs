@@ -1,5 +1,5 @@
 //! How fast real entries get from `publish` to the acknowledgement of a real nats-server on the same machine, beside a
-//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|singly|many|ring|replay`;
+//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|singly|many|ring|signed|replay`;
 //! without a name all of them run; with `--test` each runs short.
 //!
 //! The two take turns in blocks, so that what else happens on the machine strikes both; the ratio of the medians is told.
@@ -12,7 +12,7 @@
     reason = "a bench may panic, and prints"
 )]
 
-mod ring;
+mod settings;
 #[path = "../support/streams.rs"]
 #[allow(dead_code, reason = "each bench uses its part of it")]
 mod streams;
@@ -91,7 +91,10 @@ fn main() {
         many(length);
     }
     if wanted("ring") {
-        ring::ring(length);
+        settings::ring(length);
+    }
+    if wanted("signed") {
+        settings::signed(length);
     }
     if wanted("replay") {
         replay(length);

@@ -11,8 +11,13 @@ use crate::event::{Position, PublisherId, RunId};
 /// Begins the name of each log.
 const ORIGIN: &str = "spillring/";
 
+/// The extension line of a checkpoint at the beginning of a batch.
+const OPEN: &str = "open";
+/// Far above any number of entries.
+const SIZE_MAX: u64 = 1 << 62;
+
 /// A C2SP checkpoint. Its text is the origin, the size, and the root in base64, each on a line of its own; then come the extension lines
-/// `through <run id>.<n>`, `time <seconds since 1970>`, and, in a certificate, `next <key>`.
+/// `through <run id>.<n>`, `time <seconds since 1970>`, and, where it is so, `open`, `recovered <count>`, and `next <key>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checkpoint {
@@ -26,7 +31,11 @@ pub struct Checkpoint {
     pub through: Option<Position>,
     /// When it was signed, in seconds since 1970, by the publisher's clock.
     pub time: u64,
-    /// The key that takes the place of the one it is signed with.
+    /// It is at the beginning of a batch, whose entries come after it.
+    pub is_open: bool,
+    /// How many of its last entries a publisher has found in the stream after a kill, without knowing that it had sent them.
+    pub recovered: u64,
+    /// In a certificate: the key that takes the place of the one it is signed with.
     pub next: Option<String>,
 }
 
@@ -38,6 +47,8 @@ impl Checkpoint {
             root: tree.root(),
             through,
             time,
+            is_open: false,
+            recovered: 0,
             next: None,
         }
     }
@@ -53,19 +64,22 @@ impl Checkpoint {
         let mut lines = text.lines();
         let mut next = || lines.next().ok_or_else(malformed);
         let (origin, size, root) = (next()?.to_owned(), next()?, next()?);
-        let size = size.parse().map_err(|_| malformed())?;
+        let size = size.parse().ok().filter(|size| *size < SIZE_MAX);
+        let size = size.ok_or_else(malformed)?;
         let root = decoded(root).ok_or_else(malformed)?;
         let extension = |name: &str| {
             let mut lines = text.lines().skip(3);
             lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
         };
-        let time = extension("time").and_then(|time| time.parse().ok());
+        let number = |name| extension(name).and_then(|number| number.parse().ok());
         Ok(Self {
             origin,
             size,
             root,
             through: extension("through").and_then(position),
-            time: time.unwrap_or(0),
+            time: number("time").unwrap_or(0),
+            is_open: text.lines().skip(3).any(|line| line == OPEN),
+            recovered: number("recovered").unwrap_or(0),
             next: extension("next").map(str::to_owned),
         })
     }
@@ -102,6 +116,12 @@ impl Checkpoint {
             let _written = writeln!(text, "through {through}");
         }
         let _written = writeln!(text, "time {}", self.time);
+        if self.is_open {
+            let _written = writeln!(text, "{OPEN}");
+        }
+        if self.recovered > 0 {
+            let _written = writeln!(text, "recovered {}", self.recovered);
+        }
         if let Some(next) = &self.next {
             let _written = writeln!(text, "next {next}");
         }

@@ -12,6 +12,7 @@ use signed_note::{StandardSigner, generate_key};
 use super::checkpoint::{Checkpoint, origin};
 use super::{SealError, Tree};
 use crate::event::{Position, PublisherId};
+use crate::host::log;
 
 /// The name of the file.
 pub(crate) const KEYS: &str = "signing-keys.json";
@@ -126,37 +127,41 @@ impl Keys {
         time: u64,
     ) -> Result<(), SealError> {
         let (private, public) = generate_key(&mut OsRng, &origin(self.publisher));
-        self.succeed(private, public, tree, through, time)
+        let next = Self {
+            private,
+            public,
+            ..self.clone()
+        };
+        self.succeed(next, tree, through, time)
     }
 
     /// The same for a publisher that has taken another id: its log begins with a key that the old log's certifies.
     pub(super) fn rename(&mut self, publisher: PublisherId, time: u64) -> Result<(), SealError> {
         let (private, public) = generate_key(&mut OsRng, &origin(publisher));
-        self.succeed(private, public.clone(), &Tree::default(), None, time)?;
-        self.publisher = publisher;
-        self.first = public;
-        self.write()
+        let next = Self {
+            publisher,
+            first: public.clone(),
+            private,
+            public,
+            ..self.clone()
+        };
+        self.succeed(next, &Tree::default(), None, time)
     }
 
     fn succeed(
         &mut self,
-        private: String,
-        public: String,
+        mut next: Self,
         tree: &Tree,
         through: Option<Position>,
         time: u64,
     ) -> Result<(), SealError> {
         let certificate = Checkpoint {
-            next: Some(public.clone()),
+            next: Some(next.public.clone()),
             ..Checkpoint::of(&origin(self.publisher), tree, through, time)
         };
-        let certificate = certificate.sign(&self.signer()?)?;
-        let mut next = self.clone();
-        next.certificates.push(certificate);
+        next.certificates.push(certificate.sign(&self.signer()?)?);
         let surplus = next.certificates.len().saturating_sub(CERTIFICATES_MAX);
         next.certificates.drain(..surplus);
-        next.private = private;
-        next.public = public;
         next.write()?;
         *self = next;
         Ok(())
@@ -177,6 +182,14 @@ impl Keys {
         file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
+        if let Err(error) = self.settle(old) {
+            log::warning!(%error, "the signing key before may still be on disk");
+        }
+        Ok(())
+    }
+
+    /// After the new file is in its place.
+    fn settle(&self, old: Option<fs::File>) -> io::Result<()> {
         if let Some(dir) = self.path.parent() {
             fs::File::open(dir)?.sync_all()?;
         }

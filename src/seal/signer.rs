@@ -1,6 +1,16 @@
-//! Signs what a sink stores.
+//! Signs what a sink stores, and remembers what was stored.
+//!
+//! The sink's thread signs, and notes what is stored; nothing of that touches the disk. The spill's thread writes keys and the newest
+//! stored seal down, once a second at the most, and takes a new key once in a process. Until that is on disk the old key signs.
+//!
+//! What is written down may be a second old when the process is killed: then the sink's newest seal is of a larger tree, and it
+//! counts if one of our keys has signed it. A sink whose newest seal is of a smaller tree, or none of ours, has lost something or was
+//! forged: the tree goes on from what was known, so that an auditor sees that something is missing.
 
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,39 +22,59 @@ use super::{Hash, Seal, SealError, Tree, tree};
 use crate::event::{Position, PublisherId, unix_ms};
 use crate::host::log;
 
-/// How many certificates a seal has, the newest.
-const CERTIFICATES_SHOWN: usize = 16;
-/// How often a seal has them.
+/// Holds the newest stored seal.
+const SEALED: &str = "sealed.json";
+/// How many certificates a seal has at the least, the newest, if it has any; and at the most.
+const CERTIFICATES_MIN: usize = 16;
+const CERTIFICATES_MAX: usize = 64;
+/// How often a seal has them, while the key stays the same.
 const CERTIFICATES_EVERY: Duration = Duration::from_mins(1);
 
 /// Signs checkpoints with the keys of a publisher. A [`Batch`](crate::Batch) has it, for sinks that keep [seals](Seal).
 #[derive(Debug)]
 pub struct Signer {
+    dir: PathBuf,
     /// How long a checkpoint may be old while nothing is stored.
     renew_every: Duration,
+    /// When the newest seal was stored, or last asked for.
+    stored_at: Mutex<Option<Instant>>,
     state: Mutex<State>,
 }
 
 struct State {
-    keys: Keys,
+    keys: Arc<Keys>,
     key: StandardSigner,
-    /// Whether this process has signed with the key before already, and made another.
-    rotated: Rotated,
-    /// What was signed last.
-    last: Option<Last>,
+    rotation: Rotation,
+    /// The newest seal that the sink has stored, and its tree.
+    stored: Option<(Seal, Tree)>,
+    written: Written,
     certificates_at: Option<Instant>,
 }
 
+/// Whether this process has taken a new key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rotated {
+enum Rotation {
     Due,
+    /// It was tried in vain, which is said once.
+    Failed,
     Done,
 }
 
-struct Last {
-    checkpoint: String,
-    tree: Tree,
-    at: Instant,
+/// Whether the newest stored seal is on disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    No,
+    Yes,
+}
+
+/// What a seal says of its tree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Statement {
+    pub(crate) through: Option<Position>,
+    /// Entries of its batch come after it.
+    pub(crate) is_open: bool,
+    /// How many of its last entries were found in the sink, and nobody knows any more that we sent them.
+    pub(crate) recovered: u64,
 }
 
 impl Signer {
@@ -56,48 +86,74 @@ impl Signer {
         renew_every: Duration,
     ) -> Result<Self, SealError> {
         let keys = Keys::open(dir, publisher, given)?;
+        let stored = fs::read(dir.join(SEALED)).ok();
+        let stored = stored.and_then(|text| serde_json::from_slice::<Seal>(&text).ok());
+        let mut state = State {
+            key: keys.signer()?,
+            keys: Arc::new(keys),
+            rotation: Rotation::Due,
+            stored: None,
+            written: Written::Yes,
+            certificates_at: None,
+        };
+        // What a power cut has left of it counts only if it is whole.
+        state.stored = stored.and_then(|seal| {
+            let (tree, _) = state.recognize(publisher, &seal).ok()?;
+            Some((seal, tree))
+        });
         Ok(Self {
+            dir: dir.to_owned(),
             renew_every,
-            state: Mutex::new(State {
-                key: keys.signer()?,
-                keys,
-                rotated: Rotated::Due,
-                last: None,
-                certificates_at: None,
-            }),
+            stored_at: Mutex::new(None),
+            state: Mutex::new(state),
         })
     }
 
-    /// Whether what was signed last is so old that it must be signed again. Not if this process has signed nothing.
+    /// Whether what was stored last is so old that it must be signed again. Not if this process has stored nothing.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        let state = self.state.lock();
-        let last = state.last.as_ref();
-        last.is_some_and(|last| now.saturating_duration_since(last.at) >= self.renew_every)
+        let at = *self.stored_at.lock();
+        at.is_some_and(|at| now.saturating_duration_since(at) >= self.renew_every)
     }
 
     /// The sink has been asked to sign again. Whatever comes of it, it is not asked again at once.
     pub(crate) fn asked(&self, now: Instant) {
-        if let Some(last) = &mut self.state.lock().last {
-            last.at = now;
-        }
+        *self.stored_at.lock() = Some(now);
     }
 
-    /// The tree of what this publisher has stored: what the newest seal says, and `leaves` after it. A seal that none of its keys has
-    /// signed counts as none: the tree begins again, and an auditor sees that it does.
+    /// The tree of what this publisher has stored: what the sink's newest seal says, and `leaves` after it.
     ///
-    /// The first call of a process takes a new key, which goes on from here.
+    /// A seal that is older than what is known to be stored, or is none of ours, does not count: the tree goes on from what is known.
     pub fn tree(&self, publisher: PublisherId, newest: Option<&Seal>, leaves: &[Hash]) -> Tree {
-        let mut state = self.state.lock();
-        let mut tree = match newest {
-            None => Tree::default(),
-            Some(seal) => state.recognize(publisher, seal).unwrap_or_else(|error| {
-                log::error!(%error, "the newest checkpoint in the sink is not one of ours: the tree of checkpoints begins again");
-                Tree::default()
-            }),
+        let state = self.state.lock();
+        let known = state.stored.as_ref().map(|(_, tree)| tree);
+        let found = newest.map(|seal| state.recognize(publisher, seal));
+        let older = |tree: &Tree| {
+            known.is_some_and(|known| tree.size() < known.size())
+                || known.is_some_and(|known| tree.size() == known.size() && tree != known)
         };
-        state.go_on(publisher, &tree, newest);
-        tree.extend(leaves.iter().copied());
-        tree
+        match found {
+            Some(Ok((mut tree, checkpoint))) if !older(&tree) => {
+                if checkpoint.is_open || leaves.is_empty() {
+                    tree.extend(leaves.iter().copied());
+                } else {
+                    log::error!(
+                        "entries come after the newest checkpoint in the sink that this publisher has not sent: they are not signed"
+                    );
+                }
+                tree
+            }
+            None if known.is_none() => Tree::default(),
+            None | Some(Ok(_)) => {
+                log::error!(
+                    "the sink has lost the newest checkpoints: what it had acknowledged may be missing there"
+                );
+                known.cloned().unwrap_or_default()
+            }
+            Some(Err(error)) => {
+                log::error!(%error, "the newest checkpoint in the sink is not one of ours: somebody else has written there");
+                known.cloned().unwrap_or_default()
+            }
+        }
     }
 
     /// Signs the tree, which ends at this position.
@@ -106,75 +162,174 @@ impl Signer {
     ///
     /// [`SealError::Malformed`] if the key is none.
     pub fn seal(&self, tree: &Tree, through: Option<Position>) -> Result<Seal, SealError> {
-        let mut state = self.state.lock();
-        let now = Instant::now();
-        let origin = origin(state.keys.publisher);
-        let checkpoint = Checkpoint::of(&origin, tree, through, unix_ms() / 1_000);
-        let checkpoint = checkpoint.sign(&state.key)?;
-        let shown = state
-            .certificates_at
-            .is_some_and(|at| now.saturating_duration_since(at) < CERTIFICATES_EVERY);
-        let certificates = if shown {
-            Vec::new()
-        } else {
-            state.certificates_at = Some(now);
-            let all = &state.keys.certificates;
-            all[all.len().saturating_sub(CERTIFICATES_SHOWN)..].to_vec()
+        self.sign(
+            tree,
+            Statement {
+                through,
+                is_open: false,
+                recovered: 0,
+            },
+        )
+    }
+
+    pub(crate) fn sign(&self, tree: &Tree, statement: Statement) -> Result<Seal, SealError> {
+        let state = self.state.lock();
+        let checkpoint = Checkpoint {
+            is_open: statement.is_open,
+            recovered: statement.recovered,
+            ..Checkpoint::of(
+                &origin(state.keys.publisher),
+                tree,
+                statement.through,
+                unix_ms() / 1_000,
+            )
         };
-        state.last = Some(Last {
-            checkpoint: checkpoint.clone(),
-            tree: tree.clone(),
-            at: now,
-        });
         Ok(Seal {
-            checkpoint,
+            checkpoint: checkpoint.sign(&state.key)?,
             key: state.keys.public.clone(),
             peaks: tree.peaks().iter().map(tree::encoded).collect(),
-            certificates,
+            certificates: state.certificates(),
         })
+    }
+
+    /// The sink has stored this seal.
+    pub fn stored(&self, seal: &Seal) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let Ok(tree) = seal.tree() else { return };
+        if !seal.certificates.is_empty() {
+            state.certificates_at = Some(now);
+        }
+        let seal = Seal {
+            certificates: Vec::new(),
+            ..seal.clone()
+        };
+        state.stored = Some((seal, tree));
+        state.written = Written::No;
+        drop(state);
+        *self.stored_at.lock() = Some(now);
+    }
+
+    /// Writes down what is new, and takes a new key once something is stored.
+    pub(crate) fn keep(&self) {
+        let (rotating, unwritten) = {
+            let state = self.state.lock();
+            let stored = state.stored.clone();
+            let rotating = (state.rotation != Rotation::Done).then(|| Arc::clone(&state.keys));
+            let unwritten = (state.written == Written::No).then(|| stored.clone());
+            (rotating.zip(stored), unwritten.flatten())
+        };
+        if let Some((keys, (seal, tree))) = rotating {
+            self.rotate((*keys).clone(), &seal, &tree);
+        }
+        if let Some((seal, _)) = unwritten
+            && self.write(&seal).is_ok()
+        {
+            let mut state = self.state.lock();
+            let same = state
+                .stored
+                .as_ref()
+                .is_some_and(|(newest, _)| *newest == seal);
+            state.written = if same { Written::Yes } else { Written::No };
+        }
+    }
+
+    /// The publisher has taken another id, because somebody else publishes under the old one: its log begins anew.
+    pub(crate) fn rename(&self, publisher: PublisherId) {
+        let mut keys = (*self.state.lock().keys).clone();
+        let renamed = keys.rename(publisher, unix_ms() / 1_000);
+        let mut state = self.state.lock();
+        state.stored = None;
+        state.adopt(keys, renamed);
+    }
+
+    fn rotate(&self, mut keys: Keys, seal: &Seal, tree: &Tree) {
+        let through = Checkpoint::parse(&seal.checkpoint)
+            .ok()
+            .and_then(|it| it.through);
+        let rotated = keys.rotate(tree, through, unix_ms() / 1_000);
+        self.state.lock().adopt(keys, rotated);
+    }
+
+    fn write(&self, seal: &Seal) -> io::Result<()> {
+        let new = self.dir.join("sealed.new");
+        fs::write(&new, serde_json::to_vec(seal)?)?;
+        fs::rename(new, self.dir.join(SEALED))
     }
 }
 
 impl State {
     /// The tree of a seal of ours.
-    fn recognize(&self, publisher: PublisherId, seal: &Seal) -> Result<Tree, SealError> {
-        if let Some(last) = self
-            .last
-            .as_ref()
-            .filter(|last| last.checkpoint == seal.checkpoint)
+    fn recognize(
+        &self,
+        publisher: PublisherId,
+        seal: &Seal,
+    ) -> Result<(Tree, Checkpoint), SealError> {
+        if let Some((known, tree)) = &self.stored
+            && known.checkpoint == seal.checkpoint
         {
-            return Ok(last.tree.clone());
-        }
-        let certified = self.keys.certificates.iter().rev();
-        let certified = certified.filter_map(|it| Checkpoint::parse(it).ok()?.next);
-        let ours = certified.chain([self.keys.public.clone(), self.keys.first.clone()]);
-        if !ours.into_iter().any(|key| key == seal.key) {
-            return Err(SealError::NotSigned(seal.key.clone()));
+            return Ok((tree.clone(), Checkpoint::parse(&seal.checkpoint)?));
         }
         let checkpoint = Checkpoint::open(&seal.checkpoint, &seal.key)?;
-        if checkpoint.publisher() != Some(publisher) {
-            return Err(SealError::NotSigned(origin(publisher)));
+        if checkpoint.publisher() != Some(publisher) || !self.is_ours(seal) {
+            return Err(SealError::NotSigned(seal.key.clone()));
         }
-        seal.tree()
+        Ok((seal.tree()?, checkpoint))
     }
 
-    fn go_on(&mut self, publisher: PublisherId, tree: &Tree, newest: Option<&Seal>) {
-        let time = unix_ms() / 1_000;
-        let through = newest.and_then(|seal| Checkpoint::parse(&seal.checkpoint).ok()?.through);
-        let changed = if self.keys.publisher != publisher {
-            self.keys.rename(publisher, time)
-        } else if self.rotated == Rotated::Due {
-            self.keys.rotate(tree, through, time)
-        } else {
-            return;
-        };
-        self.rotated = Rotated::Done;
-        self.certificates_at = None;
-        match changed.and_then(|()| self.keys.signer()) {
-            Ok(key) => self.key = key,
-            Err(error) => {
-                log::error!(%error, "the signing key could not be renewed: signing with the one before");
+    /// Whether its key is one of ours, or one that ours leads to: the keys of an older copy of the directory do not know the newest.
+    fn is_ours(&self, seal: &Seal) -> bool {
+        let certified = self.keys.certificates.iter();
+        let certified = certified.filter_map(|it| Checkpoint::parse(it).ok()?.next);
+        let ours = [self.keys.public.clone(), self.keys.first.clone()];
+        let ours: Vec<_> = certified.chain(ours).collect();
+        if ours.contains(&seal.key) {
+            return true;
+        }
+        let mut at = self.keys.public.clone();
+        for certificate in &seal.certificates {
+            if let Ok(checkpoint) = Checkpoint::open(certificate, &at)
+                && let Some(next) = checkpoint.next
+            {
+                at = next;
             }
+        }
+        at == seal.key
+    }
+
+    /// Certificates that lead from the key of the newest stored seal to the present one, and once a minute the newest.
+    fn certificates(&self) -> Vec<String> {
+        let all = &self.keys.certificates;
+        let known = self.stored.as_ref().map(|(seal, _)| &seal.key);
+        let again = self
+            .certificates_at
+            .is_none_or(|at| at.elapsed() >= CERTIFICATES_EVERY);
+        if known == Some(&self.keys.public) && !again {
+            return Vec::new();
+        }
+        let names = |it: &String| Checkpoint::parse(it).ok().and_then(|it| it.next);
+        let from = all.iter().rposition(|it| names(it).as_ref() == known);
+        let since = from.map_or(all.len(), |from| all.len() - from - 1);
+        let count = since
+            .clamp(CERTIFICATES_MIN, CERTIFICATES_MAX)
+            .min(all.len());
+        all[all.len() - count..].to_vec()
+    }
+
+    /// Takes the keys as they are now on disk.
+    fn adopt(&mut self, keys: Keys, changed: Result<(), SealError>) {
+        match changed.and_then(|()| keys.signer()) {
+            Ok(key) => {
+                self.key = key;
+                self.keys = Arc::new(keys);
+                self.rotation = Rotation::Done;
+                self.certificates_at = None;
+            }
+            Err(error) if self.rotation == Rotation::Due => {
+                log::error!(%error, "no new signing key can be taken: signing with the one before");
+                self.rotation = Rotation::Failed;
+            }
+            Err(_) => {}
         }
     }
 }

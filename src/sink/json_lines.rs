@@ -158,6 +158,14 @@ impl JsonLinesSink {
             self.open = None;
             return Delivery::stopped(0, why);
         }
+        let newest = self
+            .page
+            .ranges()
+            .last()
+            .and_then(|range| range.seal.as_ref());
+        if let (Some(signer), Some(seal)) = (batch.signer(), newest) {
+            signer.stored(seal);
+        }
         self.page.outcome()
     }
 
@@ -280,6 +288,7 @@ impl Open {
             }
             return Err(why);
         }
+        signer.stored(&seal);
         self.account.renew(of, seal);
         Ok(())
     }

@@ -71,6 +71,9 @@ impl Spill {
         }
         renewed?;
         self.publisher = id;
+        if let Some(signer) = &self.signer {
+            signer.rename(id);
+        }
         self.index.rename(id);
         self.reader.close();
         Ok(id)

@@ -151,6 +151,7 @@ impl Spill {
             uncounted_since: None,
             now: now(),
             ring: None,
+            signer: None,
         }
     }
 

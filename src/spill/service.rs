@@ -223,6 +223,9 @@ impl Spill {
             log::info!("the disk has room again");
             self.room = Room::Some;
         }
+        if let Some(signer) = &self.signer {
+            signer.keep();
+        }
         status.ring = self.ring.as_mut().map(RingFile::look);
         status.delivered = status.delivered.or(self.delivered_position());
         let checked = self.check();

@@ -3,6 +3,7 @@
 //! the signatures must find it.
 
 use std::fs;
+use std::path::PathBuf;
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -29,9 +30,14 @@ impl Auditor {
         Self { dir }
     }
 
+    /// What the last audit has seen.
+    pub(super) fn last(&self) -> PathBuf {
+        self.dir.path().join("last.json")
+    }
+
     pub(super) fn judge(&self, url: &str) -> Verdict {
         let trust = self.dir.path().join("trust.toml");
-        let last = self.dir.path().join("last.json");
+        let last = self.last();
         let mut arguments = vec!["--publishers", trust.to_str().unwrap()];
         if last.exists() {
             arguments.extend(["--since", last.to_str().unwrap()]);
@@ -40,7 +46,7 @@ impl Auditor {
     }
 
     /// Audits, and remembers what there is.
-    fn audit(&self, url: &str) {
+    pub(super) fn audit(&self, url: &str) {
         let trust = self.dir.path().join("trust.toml");
         let last = self.dir.path().join("last.json");
         let saved = [
@@ -71,7 +77,7 @@ fn cursors(trail: &mut [Message]) -> impl Iterator<Item = &mut Message> {
     trail.iter_mut().filter(is_cursor)
 }
 
-fn change_cursor(message: &mut Message, change: impl FnOnce(&mut Value)) {
+pub(super) fn change_cursor(message: &mut Message, change: impl FnOnce(&mut Value)) {
     let mut cursor: Value = serde_json::from_slice(&message.payload).unwrap();
     change(&mut cursor);
     message.payload = cursor.to_string().into();
@@ -88,12 +94,12 @@ fn announce(trail: &mut [Message], run: &str, from: u64) {
     }
 }
 
-fn id(message: &Message) -> (String, u64) {
+pub(super) fn id(message: &Message) -> (String, u64) {
     let (run, n) = message.header("Audit-Id").unwrap().split_once('.').unwrap();
     (run.to_owned(), n.parse().unwrap())
 }
 
-fn assert_forged(verdict: &Verdict, names: &[&str]) {
+pub(super) fn assert_forged(verdict: &Verdict, names: &[&str]) {
     assert_eq!(verdict.authentic(), "no", "{verdict:#?}");
     let forged = verdict.forged();
     let found = names.iter().all(|name| forged.contains(name));

@@ -84,6 +84,19 @@ impl Run {
         });
     }
 
+    pub(super) fn of(drainer: Drainer<AuditEntry>) -> Self {
+        Self {
+            drainer,
+            published: 0,
+        }
+    }
+
+    /// Delivers nothing more.
+    pub(super) fn end_at_once(self) {
+        let ended = self.drainer.shutdown(Duration::ZERO).wait(AMPLE);
+        ended.unwrap();
+    }
+
     pub(super) fn end(self) -> Stats {
         self.drainer.shutdown(AMPLE).wait(AMPLE * 2).unwrap()
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::cursor::{self, From, Tip};
 use super::detour::Detour;
 use super::failure::Link;
-use super::fast::{Fast, KNOWN_MAX};
+use super::fast::{Fast, KNOWN_MAX, Sent};
 use super::memory::{Memory, Whose};
 use super::rates::{Kind, Rates};
 use super::recovery::{Progress, Recovery};
@@ -36,6 +36,8 @@ pub(super) struct Batches {
     ended: Option<(Uuid, Instant)>,
     /// How far recovery has read.
     progress: Option<Progress>,
+    /// What was sent last of a fast batch.
+    sent: Sent,
     /// Whether nobody knows what is stored of the last batch.
     doubt: bool,
 }
@@ -51,6 +53,7 @@ impl Batches {
             rates: Rates::default(),
             ended: None,
             progress: None,
+            sent: Sent::default(),
             doubt: false,
         }
     }
@@ -147,7 +150,10 @@ impl Batches {
         let Some(batch) = open.map(|cursor| cursor.batch) else {
             return Ok(tip);
         };
-        let tip = recovery.close(tip).await?;
+        let mut tip = recovery.close(tip).await?;
+        if batch == Some(self.sent.batch) && self.sent.leaves.starts_with(&tip.leaves) {
+            tip.recovered = 0;
+        }
         self.memory.recovered(recovery.publisher, &tip);
         self.ended = batch.map(|id| (id, Instant::now() + KNOWN_MAX));
         Ok(tip)
@@ -195,6 +201,7 @@ impl Batches {
                     detour: &mut self.detour,
                     suspect,
                     ended: &mut self.ended,
+                    sent: &mut self.sent,
                     until,
                 };
                 fast.store(&mut tip).await

@@ -13,14 +13,15 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::failure::{self, Failure};
+use super::failure;
 use super::message::Message;
 use super::stream;
 use super::wire::{Wire, unanswered};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{Position, PublisherId, Record, RunId};
-use crate::seal::{Hash, Seal, Signer, Tree};
+use crate::host::log;
+use crate::seal::{Hash, Seal, Signer, Statement, Tree};
 
 /// The sequence of a message that was read.
 const SEQUENCE: &str = "Nats-Sequence";
@@ -74,6 +75,8 @@ pub(super) struct Tip {
     pub(super) sequence: u64,
     /// Entries that are stored, and not yet in the tree of its seal.
     pub(super) leaves: Vec<Hash>,
+    /// How many of them nobody knows any more to have been sent by us.
+    pub(super) recovered: u64,
 }
 
 impl State {
@@ -166,12 +169,37 @@ impl Cursor {
     }
 
     /// With a seal of this tree, if there is a signer.
-    pub(super) fn sealed(mut self, signer: Option<&Signer>, tree: &Tree) -> Result<Self, Failure> {
-        if let Some(signer) = signer {
-            let seal = signer.seal(tree, Some(self.account.position()));
-            self.seal = Some(seal.map_err(|error| failure::broken(&error.to_string()))?);
+    pub(super) fn sealed(mut self, signer: Option<&Signer>, tree: &Tree, recovered: u64) -> Self {
+        let statement = Statement {
+            through: Some(self.account.position()),
+            is_open: self.is_open(),
+            recovered,
+        };
+        self.seal = match signer.map(|signer| signer.sign(tree, statement)) {
+            None => None,
+            Some(Ok(seal)) => Some(seal),
+            Some(Err(error)) => {
+                log::error!(%error, "a checkpoint cannot be signed");
+                None
+            }
+        };
+        self
+    }
+
+    /// Drops what the stream has no room for: certificates, which come again, then the seal. Entries matter more.
+    pub(super) fn fitting(mut self, fits: impl Fn(&Self) -> bool) -> Self {
+        if !fits(&self)
+            && let Some(seal) = &mut self.seal
+        {
+            seal.certificates.clear();
+            if !fits(&self) {
+                log::warning!(
+                    "the stream's messages are too small for signed checkpoints: raise its `max_msg_size`"
+                );
+                self.seal = None;
+            }
         }
-        Ok(self)
+        self
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -217,6 +245,14 @@ impl Tip {
         signer.map_or_else(Tree::default, |signer| {
             signer.tree(publisher, newest, &self.leaves)
         })
+    }
+}
+
+/// The newest cursor is stored: so is its seal.
+pub(super) fn note_stored(signer: Option<&Signer>, tip: &Tip) {
+    let seal = tip.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
+    if let (Some(signer), Some(seal)) = (signer, seal) {
+        signer.stored(seal);
     }
 }
 
@@ -275,14 +311,14 @@ pub(super) async fn read(
         return Ok(Tip {
             cursor: None,
             sequence,
-            leaves: Vec::new(),
+            ..Tip::default()
         });
     }
     match serde_json::from_slice(&payload) {
         Ok(cursor) => Ok(Tip {
             cursor: Some(cursor),
             sequence,
-            leaves: Vec::new(),
+            ..Tip::default()
         }),
         Err(error) => Err(SinkError::Misconfigured(format!(
             "message {sequence} on {subject} is no cursor ({error}): nobody else may write there; delete it, and what was in \

@@ -13,7 +13,7 @@ mod numbering;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::cursor::{Account, Cursor, State, Tip};
+use super::cursor::{Account, Cursor, State, Tip, note_stored};
 use super::detour::Detour;
 use super::failure::{self, Failure, Link};
 use super::memory::{Memory, Refused};
@@ -25,6 +25,7 @@ use super::wire::{Ack, Wire};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{Batch, Record, fresh_uuid};
+use crate::seal::Hash;
 use crate::sink::Delivery;
 pub(super) use numbering::{BEYOND, KNOWN_MAX, Op, number, ping, token};
 
@@ -50,7 +51,15 @@ pub(super) struct Fast<'a> {
     pub(super) suspect: &'a mut Option<Suspect>,
     /// A batch that recovery has ended, and until when a replica may know it.
     pub(super) ended: &'a mut Option<(Uuid, Instant)>,
+    pub(super) sent: &'a mut Sent,
     pub(super) until: Instant,
+}
+
+/// The entries of the last batch, as leaves, so that recovery can tell them from others.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    pub(super) batch: Uuid,
+    pub(super) leaves: Vec<Hash>,
 }
 
 /// A batch under way.
@@ -187,21 +196,33 @@ impl Fast<'_> {
             state: State::open(under_way.records),
             seal: None,
         };
-        let open = open.sealed(signer, &tree)?;
-        let first = open.message(self.config, publisher, tip.sequence);
         let limits = Limits::of(self.found, &self.wire.connection);
+        let open = open.sealed(signer, &tree, tip.recovered).fitting(|open| {
+            let message = open.message(self.config, publisher, tip.sequence);
+            message.check(&limits, FENCE).is_ok()
+        });
+        let first = open.message(self.config, publisher, tip.sequence);
         first
             .check(&limits, FENCE)
             .map_err(|why| failure::no_cursor(&why))?;
+        self.sent.batch = under_way.id;
+        self.sent.leaves.clear();
         self.put(under_way, first, Op::Open).await?;
         for (message, record) in messages.into_iter().zip(under_way.records) {
             self.wait_for_room(under_way).await?;
             self.put(under_way, message, Op::Append).await?;
             if signer.is_some() {
-                tree.push(record.leaf(Some(record.subject())));
+                let leaf = record.leaf(Some(record.subject()));
+                tree.push(leaf);
+                self.sent.leaves.push(leaf);
             }
         }
-        let closed = Cursor::closed(after, under_way.id).sealed(signer, &tree)?;
+        let limits = Limits::of(self.found, &self.wire.connection);
+        let closed = Cursor::closed(after, under_way.id).sealed(signer, &tree, 0);
+        let closed = closed.fitting(|closed| {
+            let message = closed.plain_message(self.config, publisher);
+            message.check(&limits, 0).is_ok()
+        });
         let last = closed.plain_message(self.config, publisher);
         self.put(under_way, last, Op::Commit).await?;
         loop {
@@ -210,8 +231,9 @@ impl Fast<'_> {
                 let tip = Tip {
                     cursor: Some(closed),
                     sequence: ack.seq,
-                    leaves: Vec::new(),
+                    ..Tip::default()
                 };
+                note_stored(signer, &tip);
                 self.memory.acknowledged(publisher, &tip, ack.seq);
                 return Ok(tip);
             }

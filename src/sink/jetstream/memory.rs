@@ -249,7 +249,7 @@ mod tests {
         Tip {
             cursor: Some(cursor),
             sequence,
-            leaves: Vec::new(),
+            ..Tip::default()
         }
     }
 

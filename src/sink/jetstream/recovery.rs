@@ -86,6 +86,7 @@ impl Recovery<'_> {
         Ok(Tip {
             cursor: Some(exact),
             sequence: end,
+            recovered: leaves.len() as u64,
             leaves,
         })
     }

@@ -15,7 +15,7 @@ use async_nats::jetstream;
 use tokio::time::{Duration, Instant, timeout};
 use uuid::Uuid;
 
-use super::cursor::{Account, Cursor, Tip};
+use super::cursor::{Account, Cursor, Tip, note_stored};
 use super::detour::Detour;
 use super::failure::{self, Failure, Link};
 use super::memory::{Memory, Refused};
@@ -187,10 +187,13 @@ impl Transactions<'_> {
                     .map(|record| record.leaf(Some(record.subject()))),
             );
         }
-        let cursor = Cursor::closed(account, id).sealed(signer, &tree);
-        let cursor = cursor.map_err(Refusal::Failed)?;
-        let first = cursor.message(self.config, publisher, tip.sequence);
+        let cursor = Cursor::closed(account, id).sealed(signer, &tree, tip.recovered);
         let limits = Limits::of(self.found, &self.wire.connection);
+        let cursor = cursor.fitting(|cursor| {
+            let message = cursor.message(self.config, publisher, tip.sequence);
+            message.check(&limits, ENVELOPE).is_ok()
+        });
+        let first = cursor.message(self.config, publisher, tip.sequence);
         let fits = first
             .check(&limits, ENVELOPE)
             .map_err(|why| failure::no_cursor(&why));
@@ -211,8 +214,9 @@ impl Transactions<'_> {
         *tip = Tip {
             cursor: Some(cursor),
             sequence: ack.seq - count,
-            leaves: Vec::new(),
+            ..Tip::default()
         };
+        note_stored(self.batch.signer(), tip);
         self.memory.acknowledged(publisher, tip, ack.seq);
         Ok(())
     }

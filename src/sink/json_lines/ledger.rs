@@ -119,8 +119,20 @@ impl Account {
 
     /// Takes a seal of the same entries as the one before.
     pub(super) fn renew(&mut self, of: PublisherId, seal: Seal) {
-        self.seals.insert(of, seal.clone());
+        self.note_seal(of, Some(&seal));
         self.renewed.insert(of, seal);
+    }
+
+    /// The newest seal has the certificates that lead to its key: they are not in each.
+    fn note_seal(&mut self, of: PublisherId, seal: Option<&Seal>) {
+        let before = self.seals.remove(&of);
+        let Some(mut seal) = seal.cloned() else {
+            return;
+        };
+        if let Some(before) = before.filter(|_| seal.certificates.is_empty()) {
+            seal.certificates = before.certificates;
+        }
+        self.seals.insert(of, seal);
     }
 
     /// The last range that has bytes.
@@ -166,10 +178,7 @@ impl Account {
             self.retell(&range);
         }
         self.renewed.remove(&range.publisher);
-        match &range.seal {
-            Some(seal) => self.seals.insert(range.publisher, seal.clone()),
-            None => self.seals.remove(&range.publisher),
-        };
+        self.note_seal(range.publisher, range.seal.as_ref());
         match self.ranges.last_mut() {
             Some(last) if last.is_continued_by(&range) => last.absorb(range),
             _ => self.ranges.push(range),
@@ -229,9 +238,7 @@ impl Account {
                 seal,
             } => {
                 let at = Position { run, n: last };
-                if let Some(seal) = &seal {
-                    self.seals.insert(publisher, seal.clone());
-                }
+                self.note_seal(publisher, seal.as_ref());
                 self.before.insert(publisher, (at, seal));
                 self.cursors.insert(publisher, at);
             }
@@ -242,6 +249,7 @@ impl Account {
                 self.push(range);
             }
             Line::Stored(range) => {
+                self.note_seal(range.publisher, range.seal.as_ref());
                 self.cursors.insert(range.publisher, range.cursor());
                 return Err(format!(
                     "the range of bytes {} to {} does not follow on byte {}",

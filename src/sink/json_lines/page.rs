@@ -51,17 +51,22 @@ impl Page {
         self.seal(batch, account);
     }
 
-    /// Signs the tree of all entries up to the end of the page.
+    /// Signs the tree of all entries up to the end of each range.
     fn seal(&mut self, batch: &Batch, account: &Account) {
         let leaves = std::mem::take(&mut self.leaves);
-        let (Some(signer), Some(range)) = (batch.signer(), self.ranges.last_mut()) else {
+        let Some(signer) = batch.signer().filter(|_| !self.ranges.is_empty()) else {
             return;
         };
         let publisher = batch.publisher();
-        let tree = signer.tree(publisher, account.seal(&publisher), &leaves);
-        match signer.seal(&tree, Some(range.cursor())) {
-            Ok(seal) => range.seal = Some(seal),
-            Err(error) => log::error!(%error, "a checkpoint cannot be signed"),
+        let mut tree = signer.tree(publisher, account.seal(&publisher), &[]);
+        let mut leaves = leaves.into_iter();
+        for range in &mut self.ranges {
+            let count = usize::try_from(range.entries).unwrap_or(usize::MAX);
+            tree.extend(leaves.by_ref().take(count));
+            match signer.seal(&tree, Some(range.cursor())) {
+                Ok(seal) => range.seal = Some(seal),
+                Err(error) => log::error!(%error, "a checkpoint cannot be signed"),
+            }
         }
     }
 

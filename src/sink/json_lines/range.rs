@@ -120,6 +120,7 @@ impl Range {
         self.publisher == next.publisher
             && self.run == next.run
             && self.last + 1 == next.first
+            && self.seal.is_some() == next.seal.is_some()
             && next.end - self.start <= RANGE_BYTES_MAX
     }
 

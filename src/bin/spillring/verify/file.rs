@@ -108,6 +108,8 @@ impl Reading {
             );
             let place = Some(Place::Byte { byte: end });
             self.judge.find(Kind::Unacknowledged, None, place, text);
+            let lines = self.output.count(end, self.output.length)?;
+            self.seals.stray(lines);
         }
         for (publisher, run) in &self.latest {
             if let Some(written) = self.written.get(run) {
@@ -148,9 +150,12 @@ impl Reading {
             let text = format!("the first {bytes_told} are none that the ledger vouches for");
             let place = Some(Place::Byte { byte: 0 });
             self.judge.find(Kind::Unaccounted, None, place, text);
+            let mut lines = 0;
             self.lines(0, bytes, |judge, place, line| {
                 judge.take_unnumbered(place, None, line);
+                lines += 1;
             })?;
+            self.seals.stray(lines);
         }
         Ok(())
     }
@@ -187,6 +192,7 @@ impl Reading {
             seal,
             through,
             covers,
+            is_open: false,
             place: Place::Ledger { ledger_line },
         };
         self.seals.cursor(&mut self.judge, &met);
@@ -332,10 +338,11 @@ impl Reading {
             .told
             .min(range.first - 1)
             .saturating_sub(before.entry);
-        let mut entry = before.entry;
+        let (mut entry, mut extra) = (before.entry, 0);
         let mut seals = std::mem::take(&mut self.seals);
         self.lines(from, to, |judge, place, line| {
             let Some((n, gone)) = numbers.next() else {
+                extra += 1;
                 return;
             };
             let mut seen = observed(range, n, gone + std::mem::take(&mut lost_before));
@@ -355,6 +362,14 @@ impl Reading {
             entry = n;
         })?;
         self.seals = seals;
+        if extra > 0 {
+            self.seals.stray(extra);
+            let told = counted(extra, "line");
+            let text = format!("{told} more than the ledger tells of, up to byte {to}");
+            let place = Some(Place::Byte { byte: from });
+            self.judge
+                .find(Kind::LinesExtra, Some(range.run), place, text);
+        }
         if let Some(written) = self.written.get_mut(&range.run) {
             written.entry = entry;
         }

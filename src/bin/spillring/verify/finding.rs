@@ -38,8 +38,10 @@ pub(super) enum Kind {
     Unsigned,
     /// Entries before the first checkpoint that is left in a trail which has lost its beginning.
     HeadUnsigned,
-    /// The trail begins after what the last audit has seen.
-    SinceUnchecked,
+    /// The same after the newest checkpoint.
+    TailUnsigned,
+    /// A publisher that was killed has found entries of its own in the stream, and signed them without knowing that it had sent them.
+    Recovered,
     /// Two threads have published entries of a session in another order than that of its chain.
     SessionRaced,
 
@@ -119,6 +121,8 @@ pub(super) enum Kind {
     CheckpointBack,
     /// There are two different trails of one size: two checkpoints, or a checkpoint and what the last audit has seen.
     Forked,
+    /// The trail begins after what the last audit has seen: the two cannot be compared.
+    SinceUnchecked,
     /// The trail has fewer entries than the last audit has seen.
     RolledBack,
     /// A publisher that must be there is not.

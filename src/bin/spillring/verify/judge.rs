@@ -228,6 +228,10 @@ impl Judge {
         absent.add(absent.near);
     }
 
+    pub(super) fn pace(&self) -> Pace {
+        self.pace
+    }
+
     pub(super) fn find(
         &mut self,
         kind: Kind,

@@ -10,15 +10,13 @@ mod trust;
 
 use std::collections::{BTreeMap, HashMap};
 
-use indicatif::HumanCount;
 use spillring::seal::{Leaf, Seal, Tree};
 use spillring::{Position, PublisherId, RunId};
 
-use super::counted;
 use super::finding::Kind;
 use super::judge::Judge;
 use super::trail::{Observed, Place, Way};
-use keys::Keys;
+use keys::{Keys, Trusted};
 pub(super) use log::Covers;
 use log::{By, Head, Log, Mark, Newest};
 pub(crate) use proof::Proof;
@@ -34,7 +32,7 @@ pub(super) struct Seals {
     keys: Keys,
     logs: BTreeMap<PublisherId, Log>,
     runs: HashMap<RunId, PublisherId>,
-    /// Entries that were stored alone: no seal can cover them.
+    /// Entries that no seal can cover: they were stored alone, or nothing says that they are entries.
     alone: u64,
     /// Entries of runs of which nobody has said yet whose they are.
     strays: HashMap<RunId, u64>,
@@ -50,14 +48,16 @@ pub(super) struct Met<'a> {
     /// How far the cursor says that its publisher came.
     pub(super) through: Position,
     pub(super) covers: Covers,
+    /// Whether it says that its batch comes after it.
+    pub(super) is_open: bool,
     pub(super) place: Place,
 }
 
 impl Seals {
     pub(super) fn new(trust: &Trust) -> Self {
         let (mut keys, mut logs) = (Keys::default(), BTreeMap::<_, Log>::new());
-        for (publisher, key) in trust.keys() {
-            keys.trust(publisher, key);
+        for (publisher, key, trusted) in trust.keys() {
+            keys.anchor(publisher, key, trusted);
         }
         for (publisher, checkpoint) in trust.seen() {
             let mark = Mark {
@@ -125,6 +125,11 @@ impl Seals {
         complain(judge, Some(seen.id.run), seen.place, complaint);
     }
 
+    /// Takes entries that no seal can cover.
+    pub(super) fn stray(&mut self, count: u64) {
+        self.alone += count;
+    }
+
     /// The next entries of this publisher, so many, end with a seal of a tree of that size.
     pub(super) fn range(&mut self, publisher: PublisherId, seal: Option<&Seal>, entries: u64) {
         let tree = seal.and_then(|seal| seal.tree().ok());
@@ -144,13 +149,16 @@ impl Seals {
             let complaint = log.unsealed();
             return complain(judge, run, met.place, complaint);
         };
-        let checkpoint = match self.keys.open(met.publisher, seal) {
-            Ok((checkpoint, certificates)) => {
-                certificates.into_iter().for_each(|mark| log.mark(mark));
-                checkpoint
-            }
+        let opened = match self.keys.open(met.publisher, seal) {
+            Ok(opened) => opened,
             Err(complaint) => return complain(judge, run, met.place, Some(complaint)),
         };
+        opened.marks.into_iter().for_each(|mark| log.mark(mark));
+        let (checkpoint, proven) = (opened.checkpoint, opened.proven);
+        if checkpoint.is_open != met.is_open {
+            let text = "what the cursor says of its batch is not what was signed".to_owned();
+            complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
+        }
         if checkpoint
             .through
             .is_some_and(|signed| signed != met.through)
@@ -177,7 +185,7 @@ impl Seals {
         } else {
             Head::Kept
         };
-        for complaint in log.seal(&tree, newest, met.covers, head) {
+        for complaint in log.seal(&tree, newest, met.covers, head, proven) {
             complain(judge, run, met.place, Some(complaint));
         }
     }
@@ -185,29 +193,27 @@ impl Seals {
     /// The trail ends here.
     pub(super) fn finish(mut self, judge: &mut Judge, now: u64) -> Signed {
         let mut signed = Signed::default();
+        let pace = judge.pace();
+        let mut trusted = Trusted::Yes;
         for (publisher, log) in &mut self.logs {
-            let complaints = log.finish();
+            let complaints = log.finish(pace);
             let newest = log.newest().map(|newest| &newest.checkpoint);
-            let complaints = complaints
-                .into_iter()
-                .chain(self.trust.complaints(*publisher, newest, now));
-            for (kind, text) in complaints {
+            let vouched = self.keys.trusted(*publisher);
+            let trust = self.trust.complaints(*publisher, newest, vouched, now);
+            for (kind, text) in complaints.into_iter().chain(trust) {
                 judge.find(kind, None, None, format!("publisher {publisher}: {text}"));
             }
-            signed.entries += log.covered;
-            signed.before_first_seal += log.head;
-            signed.unsigned += log.unsigned;
+            signed.add(log);
             if let Some(newest) = log.newest() {
-                let key = self.keys.current(*publisher).unwrap_or_default();
-                signed.note(*publisher, key, &newest.note);
-                if self
-                    .wanted
-                    .is_some_and(|entry| self.runs.get(&entry.run) == Some(publisher))
-                {
+                let key = self.keys.current(*publisher);
+                signed.note(*publisher, key, &newest.note, vouched);
+                if vouched == Trusted::No {
+                    trusted = vouched;
+                }
+                let wanted = self.wanted.map(|entry| self.runs.get(&entry.run));
+                if wanted == Some(Some(publisher)) {
                     signed.proof = Some(log.prove(newest, key));
                 }
-            } else {
-                signed.unsigned += log.head;
             }
         }
         for (publisher, text) in self.trust.absent(&self.logs, now) {
@@ -215,30 +221,10 @@ impl Seals {
             judge.find(Kind::PublisherMissing, None, None, text);
         }
         signed.unsigned += self.alone + self.strays.values().sum::<u64>();
-        if signed.unsigned > 0 && signed.entries > 0 {
-            let text = format!(
-                "{} that no checkpoint covers",
-                counted(signed.unsigned, "entry")
-            );
-            judge.find(Kind::Unsigned, None, None, text);
+        for (kind, text) in signed.in_words() {
+            judge.find(kind, None, None, text);
         }
-        if signed.before_first_seal > 0 && signed.entries > 0 {
-            let count = HumanCount(signed.before_first_seal);
-            let text = format!(
-                "{count} entries come before the first checkpoint that is left: no signature covers them"
-            );
-            judge.find(Kind::HeadUnsigned, None, None, text);
-        }
-        let unknown = self.keys.untrusted();
-        signed.verdict = if judge.findings.against_authentic > 0 {
-            Authentic::No
-        } else if signed.entries == 0 || signed.unsigned > 0 {
-            Authentic::Unsigned
-        } else if unknown {
-            Authentic::Untrusted
-        } else {
-            Authentic::Yes
-        };
+        signed.judge(judge.findings.against_authentic, pace, trusted);
         signed
     }
 }

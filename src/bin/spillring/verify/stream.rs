@@ -278,9 +278,13 @@ impl Reading {
 
     /// Takes what a cursor has signed.
     fn cursor(&mut self, message: &Message, publisher: &str, sequence: u64) {
+        let spelled = publisher;
         let Ok(publisher) = uuid::Uuid::try_parse(publisher).map(PublisherId) else {
             return;
         };
+        if publisher.to_string() != spelled {
+            return;
+        }
         let Ok(cursor) = serde_json::from_slice::<Cursor>(&message.payload) else {
             return;
         };
@@ -301,6 +305,7 @@ impl Reading {
                 n: cursor.last,
             },
             covers,
+            is_open: covers == Covers::Before,
             place: Place::Sequence { sequence },
         };
         self.seals.cursor(&mut self.judge, &met);

@@ -1,4 +1,7 @@
 //! Whose keys have signed: from the keys that an auditor trusts, each certificate leads to the next.
+//!
+//! A trail that has lost its beginning may have lost the certificates as well: a seal whose key nothing leads to yet is unproven. What
+//! it covers counts once a later seal with a proven key covers it too, since the tree of that one has the same entries.
 
 use std::collections::HashMap;
 
@@ -16,44 +19,67 @@ pub(super) struct Keys {
 
 #[derive(Debug, Default)]
 struct Chain {
-    /// Keys of this publisher that count, the present one last.
+    /// Keys that somebody vouches for.
+    anchors: Vec<String>,
+    /// Those that have signed, one after the other.
     keys: Vec<String>,
-    /// Smaller trees were signed with the key before.
+    /// What was signed before the present key.
     size_min: u64,
     trusted: Trusted,
 }
 
+/// Whether somebody vouches for the keys.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Trusted {
-    /// Nobody vouches for the first key.
+pub(super) enum Trusted {
     #[default]
     No,
     Yes,
 }
 
+/// Whether the key of a seal is known to be its publisher's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proven {
+    No,
+    Yes,
+}
+
+/// A seal whose signature holds.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) proven: Proven,
+    /// What the certificates say that lead to its key.
+    pub(super) marks: Vec<Mark>,
+}
+
 impl Keys {
-    /// Takes a key that the auditor knows to be this publisher's.
-    pub(super) fn trust(&mut self, publisher: PublisherId, key: String) {
+    /// Takes a key that the auditor knows to be this publisher's, or has only seen.
+    pub(super) fn anchor(&mut self, publisher: PublisherId, key: &str, trusted: Trusted) {
         let chain = self.of.entry(publisher).or_default();
-        chain.trusted = Trusted::Yes;
-        chain.keys.push(key);
+        if trusted == Trusted::Yes {
+            chain.trusted = trusted;
+        }
+        chain.anchors.push(key.to_owned());
     }
 
-    pub(super) fn current(&self, publisher: PublisherId) -> Option<&str> {
-        self.of.get(&publisher)?.keys.last().map(String::as_str)
+    pub(super) fn current(&self, publisher: PublisherId) -> &str {
+        let chain = self.of.get(&publisher);
+        let newest = chain.and_then(|chain| chain.keys.last().or(chain.anchors.last()));
+        newest.map_or("", String::as_str)
     }
 
-    /// Whether nobody vouches for some key that has signed.
-    pub(super) fn untrusted(&self) -> bool {
-        self.of.values().any(|chain| chain.trusted == Trusted::No)
+    pub(super) fn trusted(&self, publisher: PublisherId) -> Trusted {
+        self.of
+            .get(&publisher)
+            .map_or(Trusted::No, |chain| chain.trusted)
     }
 
-    /// The checkpoint of a seal, and what the certificates say that lead to its key, if a key of its publisher has signed it.
+    /// The checkpoint of a seal, if its publisher may have signed it.
     pub(super) fn open(
         &mut self,
         publisher: PublisherId,
         seal: &Seal,
-    ) -> Result<(Checkpoint, Vec<Mark>), Complaint> {
+    ) -> Result<Opened, Complaint> {
         let not_signed = |error| {
             (
                 Kind::NotSigned,
@@ -62,74 +88,120 @@ impl Keys {
         };
         let checkpoint = Checkpoint::open(&seal.checkpoint, &seal.key).map_err(not_signed)?;
         if checkpoint.publisher() != Some(publisher) {
-            let text = format!(
-                "a checkpoint of {} is with a cursor of another publisher",
-                checkpoint.origin
-            );
+            let origin = &checkpoint.origin;
+            let text = format!("a checkpoint of {origin} is with a cursor of another publisher");
             return Err((Kind::NotSigned, text));
         }
-        let marks = self.follow(publisher, seal)?;
-        let size_min = self.of.get(&publisher).map_or(0, |chain| chain.size_min);
-        if checkpoint.size < size_min {
+        let newcomer = self.certified_by_another(publisher, seal);
+        let chain = self.of.entry(publisher).or_default();
+        if let Some((key, trusted)) = newcomer {
+            chain.anchors.push(key);
+            chain.trusted = trusted;
+        }
+        let marks = chain.follow(seal)?;
+        let proven = if chain.keys.last() == Some(&seal.key) {
+            Proven::Yes
+        } else {
+            Proven::No
+        };
+        if proven == Proven::Yes && checkpoint.size < chain.size_min {
             let text = format!(
-                "a key that goes on from {size_min} entries has signed {}",
-                checkpoint.size
+                "a key that goes on from {} entries has signed {}",
+                chain.size_min, checkpoint.size
             );
             return Err((Kind::CheckpointBack, text));
         }
-        Ok((checkpoint, marks))
+        Ok(Opened {
+            checkpoint,
+            proven,
+            marks,
+        })
     }
 
-    /// Follows the certificates of a seal to its key.
-    fn follow(&mut self, publisher: PublisherId, seal: &Seal) -> Result<Vec<Mark>, Complaint> {
-        let mut marks = Vec::new();
-        if self.current(publisher) == Some(seal.key.as_str()) {
+    /// The first key of a publisher that has taken another id, certified by a key of the old one.
+    fn certified_by_another(
+        &self,
+        publisher: PublisherId,
+        seal: &Seal,
+    ) -> Option<(String, Trusted)> {
+        if self.of.contains_key(&publisher) {
+            return None;
+        }
+        seal.certificates.iter().find_map(|certificate| {
+            let said = Checkpoint::parse(certificate).ok()?;
+            let chain = self.of.get(&said.publisher()?)?;
+            let known = chain.keys.iter().chain(&chain.anchors);
+            let signed = known
+                .into_iter()
+                .any(|key| Checkpoint::open(certificate, key).is_ok());
+            let next = said.next.filter(|_| signed)?;
+            Some((next, chain.trusted))
+        })
+    }
+}
+
+impl Chain {
+    /// Follows the certificates of a seal to its key, if they lead there.
+    fn follow(&mut self, seal: &Seal) -> Result<Vec<Mark>, Complaint> {
+        if self.keys.last() == Some(&seal.key) {
+            return Ok(Vec::new());
+        }
+        if self.keys.is_empty() && self.anchors.is_empty() {
+            // Nobody vouches for it: what comes first is believed.
+            self.anchors.push(seal.key.clone());
+        }
+        let unused = |anchor: &&String| !self.keys.contains(anchor);
+        let anchors = self.anchors.iter().filter(unused);
+        let starts: Vec<_> = self
+            .keys
+            .last()
+            .into_iter()
+            .chain(anchors)
+            .cloned()
+            .collect();
+        for start in starts {
+            let (reached, marks) = lead(&start, seal);
+            if reached != seal.key {
+                continue;
+            }
+            let size = marks.iter().map(|mark| mark.size).max().unwrap_or(0);
+            if marks.iter().any(|mark| mark.size < self.size_min) {
+                let text =
+                    "a certificate goes on from fewer entries than the one before".to_owned();
+                return Err((Kind::CheckpointBack, text));
+            }
+            self.size_min = self.size_min.max(size);
+            self.keys.push(reached);
             return Ok(marks);
         }
-        let mut reached = None;
-        for certificate in &seal.certificates {
-            let Ok(said) = Checkpoint::parse(certificate) else {
-                continue;
-            };
-            let signed = |key: &&String| Checkpoint::open(certificate, key).is_ok();
-            let known = said.publisher().and_then(|of| self.of.get(&of));
-            let known = known.is_some_and(|chain| chain.keys.iter().any(|key| signed(&key)));
-            let reached_it = reached.as_ref().is_some_and(|(key, _)| signed(&key));
-            if (known || reached_it)
-                && let Some(next) = said.next.clone()
-            {
-                // The log of a publisher that took another id begins with nothing.
-                let of_us = next.starts_with(&format!("spillring/{publisher}+"));
-                reached = of_us.then_some((next, said.size));
-                if said.publisher() == Some(publisher) {
-                    marks.push(Mark {
-                        size: said.size,
-                        root: said.root,
-                        by: By::Certificate,
-                    });
-                }
-            }
+        if self.keys.contains(&seal.key) {
+            let text = format!(
+                "{} has signed again after the key that took its place",
+                seal.key
+            );
+            return Err((Kind::NotSigned, text));
         }
-        let chain = self.of.entry(publisher).or_default();
-        match reached.filter(|(key, _)| *key == seal.key) {
-            Some((key, size)) => {
-                chain.trusted = if chain.keys.is_empty() {
-                    Trusted::Yes
-                } else {
-                    chain.trusted
-                };
-                chain.keys.push(key);
-                chain.size_min = size;
-                Ok(marks)
-            }
-            None if chain.keys.is_empty() => {
-                chain.keys.push(seal.key.clone());
-                Ok(marks)
-            }
-            None => {
-                let text = format!("no certificate leads to the key {}", seal.key);
-                Err((Kind::KeyUnknown, text))
-            }
+        Ok(Vec::new())
+    }
+}
+
+/// How far the certificates of a seal lead from this key, and what they say.
+fn lead(from: &str, seal: &Seal) -> (String, Vec<Mark>) {
+    let (mut at, mut marks) = (from.to_owned(), Vec::new());
+    for certificate in &seal.certificates {
+        if at == seal.key {
+            break;
+        }
+        if let Ok(said) = Checkpoint::open(certificate, &at)
+            && let Some(next) = said.next
+        {
+            marks.push(Mark {
+                size: said.size,
+                root: said.root,
+                by: By::Certificate,
+            });
+            at = next;
         }
     }
+    (at, marks)
 }

@@ -7,9 +7,11 @@ use indicatif::HumanCount;
 use spillring::Position;
 use spillring::seal::{Checkpoint, Hash, Leaf, Tree};
 
+use super::keys::Proven;
 use super::proof::{Kept, Proof};
 use super::{Complaint, same};
 use crate::verify::finding::Kind;
+use crate::verify::judge::Pace;
 
 /// Which entries a seal covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +35,17 @@ pub(super) enum Head {
 pub(super) struct Log {
     tree: Known,
     /// Trees that were signed, and whose last entries are still to come.
-    expected: VecDeque<Tree>,
+    expected: VecDeque<(Tree, Proven)>,
     /// What the tree must be at these sizes.
     marks: Vec<Mark>,
     newest: Option<Newest>,
     kept: Kept,
     /// Entries since the last seal that fitted.
     open: u64,
+    /// Entries that are covered by seals of keys that are not proven.
+    held: u64,
+    /// Entries after the newest checkpoint.
+    pub(super) tail: u64,
     /// Entries that are covered by a signature.
     pub(super) covered: u64,
     /// Entries before the first seal.
@@ -81,7 +87,10 @@ enum Known {
         sealed: Tree,
         through: Option<Position>,
         entries: Tree,
+        /// Sizes that are marked, with what the tree was there.
+        passed: Vec<(u64, Hash)>,
         head: Head,
+        proven: Proven,
     },
     Yes(Tree),
 }
@@ -139,10 +148,16 @@ impl Log {
         match &mut self.tree {
             Known::No => self.head += 1,
             Known::Soon {
-                through, entries, ..
+                through,
+                entries,
+                passed,
+                ..
             } => {
                 let hash = leaf.hash();
                 entries.push(hash);
+                if self.marks.iter().any(|mark| mark.size == entries.size()) {
+                    passed.push((entries.size(), entries.root()));
+                }
                 self.kept.push(leaf, hash);
                 if *through == Some(leaf.id) {
                     return self.begin_with_batch();
@@ -167,33 +182,44 @@ impl Log {
         let size = tree.size();
         let expected = self
             .expected
-            .pop_front_if(|expected| expected.size() == size);
+            .pop_front_if(|(expected, _)| expected.size() == size);
         let marked = self.marks.iter().any(|mark| mark.size == size);
         if expected.is_none() && !marked {
             return None;
         }
         let root = tree.root();
-        let here = self.marks.extract_if(.., |mark| mark.size == size);
-        let wrong = here.filter(|mark| mark.root != root).last();
-        if let Some(expected) = expected {
+        let wrong = self.meet(size, root);
+        if let Some((expected, proven)) = expected {
             if expected.root() != root {
                 self.unsigned += std::mem::take(&mut self.open);
                 self.go_on(expected);
                 return Some(differ(size));
             }
-            self.covered += std::mem::take(&mut self.open);
+            self.fits(proven);
         }
-        wrong.map(|mark| {
-            let count = HumanCount(size);
-            let by = match mark.by {
-                By::LastAudit => "the last audit has seen",
-                By::Certificate => "the key before has signed",
-            };
-            (
-                Kind::Forked,
-                format!("its first {count} entries are not those that {by}"),
-            )
-        })
+        wrong
+    }
+
+    /// The tree of this size has this root: so it must be wherever that was seen.
+    fn meet(&mut self, size: u64, root: Hash) -> Option<Complaint> {
+        let here = self.marks.extract_if(.., |mark| mark.size == size);
+        let wrong = here.filter(|mark| mark.root != root).last()?;
+        let by = match wrong.by {
+            By::LastAudit => "the last audit has seen",
+            By::Certificate => "the key before has signed",
+        };
+        let count = HumanCount(size);
+        let text = format!("its first {count} entries are not those that {by}");
+        Some((Kind::Forked, text))
+    }
+
+    /// The entries up to here are those that were signed.
+    fn fits(&mut self, proven: Proven) {
+        let entries = std::mem::take(&mut self.open);
+        match proven {
+            Proven::Yes => self.covered += entries + std::mem::take(&mut self.held),
+            Proven::No => self.held += entries,
+        }
     }
 
     /// The batch of the first seal is there. The tree begins with it, if it is all that the seal counts.
@@ -204,7 +230,9 @@ impl Log {
         let Known::Soon {
             sealed,
             entries,
+            passed,
             head,
+            proven,
             ..
         } = std::mem::take(&mut self.tree)
         else {
@@ -219,13 +247,16 @@ impl Log {
         }
         self.unsigned += std::mem::take(&mut self.head);
         let differs = !same(&sealed, &entries);
+        self.open = count;
         if differs {
-            self.unsigned += count;
+            self.unsigned += std::mem::take(&mut self.open);
         } else {
-            self.covered += count;
+            self.fits(proven);
         }
         self.tree = Known::Yes(sealed);
-        let reached = self.reach();
+        let reached = passed
+            .into_iter()
+            .find_map(|(size, root)| self.meet(size, root));
         if differs {
             Some(differ(count))
         } else {
@@ -240,21 +271,33 @@ impl Log {
         newest: Newest,
         covers: Covers,
         head: Head,
+        proven: Proven,
     ) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         complaints.extend(self.begin_with_batch());
-        if let Some(before) = &self.newest {
-            complaints.extend(went_back(&before.checkpoint, &newest.checkpoint));
-        }
         let through = newest.checkpoint.through;
-        self.newest = Some(newest);
+        if newest.checkpoint.recovered > 0 {
+            let count = HumanCount(newest.checkpoint.recovered);
+            let text = format!(
+                "{count} entries were found in the stream after a kill, and signed as they were"
+            );
+            complaints.push((Kind::Recovered, text));
+        }
+        if proven == Proven::Yes {
+            if let Some(before) = &self.newest {
+                complaints.extend(went_back(&before.checkpoint, &newest.checkpoint));
+            }
+            self.newest = Some(newest);
+        }
         if let Known::No = self.tree {
             if covers == Covers::Batch && sealed.size() > 0 {
                 self.tree = Known::Soon {
                     sealed: sealed.clone(),
                     through,
                     entries: Tree::default(),
+                    passed: Vec::new(),
                     head,
+                    proven,
                 };
                 return complaints;
             }
@@ -267,7 +310,7 @@ impl Log {
             return complaints;
         }
         complaints.extend(self.unmet());
-        complaints.extend(self.compare(sealed, covers));
+        complaints.extend(self.compare(sealed, covers, proven));
         complaints
     }
 
@@ -276,7 +319,7 @@ impl Log {
         let Known::Yes(tree) = &self.tree else {
             return None;
         };
-        let signed = self.expected.drain(..).next_back()?;
+        let (signed, _) = self.expected.drain(..).next_back()?;
         let missing = signed.size().saturating_sub(tree.size());
         self.unsigned += std::mem::take(&mut self.open);
         self.go_on(signed);
@@ -287,13 +330,13 @@ impl Log {
         ))
     }
 
-    fn compare(&mut self, sealed: &Tree, covers: Covers) -> Option<Complaint> {
+    fn compare(&mut self, sealed: &Tree, covers: Covers, proven: Proven) -> Option<Complaint> {
         let Known::Yes(tree) = &self.tree else {
             return None;
         };
         let (there, signed) = (tree.size(), sealed.size());
         if signed > there && covers == Covers::Batch {
-            self.expected.push_back(sealed.clone());
+            self.expected.push_back((sealed.clone(), proven));
             return None;
         }
         let complaint = if signed > there {
@@ -305,7 +348,7 @@ impl Log {
             let text = format!("{count} entries are there that are not signed");
             Some((Kind::SignedExtra, text))
         } else if same(tree, sealed) {
-            self.covered += std::mem::take(&mut self.open);
+            self.fits(proven);
             return None;
         } else {
             Some(differ(signed))
@@ -328,12 +371,19 @@ impl Log {
         Some((Kind::SealMissing, text))
     }
 
-    pub(super) fn finish(&mut self) -> Vec<Complaint> {
+    pub(super) fn finish(&mut self, pace: Pace) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         complaints.extend(self.begin_with_batch());
-        complaints.extend(self.unmet());
-        // The last batch may still be under way.
-        self.head += std::mem::take(&mut self.open);
+        if pace == Pace::Still {
+            complaints.extend(self.unmet());
+        }
+        self.tail += std::mem::take(&mut self.open);
+        if self.held > 0 {
+            let count = HumanCount(self.held);
+            let text = format!("{count} entries are signed with keys that no certificate leads to");
+            complaints.push((Kind::KeyUnknown, text));
+            self.unsigned += std::mem::take(&mut self.held);
+        }
         let newest = self
             .newest
             .as_ref()
@@ -392,11 +442,5 @@ fn went_back(before: &Checkpoint, now: &Checkpoint) -> Option<Complaint> {
         let text = format!("two checkpoints of {has} entries have different roots");
         return Some((Kind::Forked, text));
     }
-    (now.time + CLOCK_MAX < before.time).then(|| {
-        let text = "a checkpoint is older than the one before it".to_owned();
-        (Kind::CheckpointBack, text)
-    })
+    None
 }
-
-/// How far a clock may be set back, in seconds.
-const CLOCK_MAX: u64 = 24 * 60 * 60;

@@ -9,9 +9,16 @@ use serde::{Deserialize, Serialize};
 use spillring::PublisherId;
 use spillring::seal::Checkpoint;
 
+use super::keys::Trusted;
+use super::log::Log;
 use super::proof::Proof;
 use super::{Complaint, Kind};
 use crate::telling::Problem;
+use crate::verify::counted;
+use crate::verify::judge::Pace;
+
+/// More entries than a batch has at the most: so many may come before the first checkpoint that a trimmed trail has left.
+const HEAD_MAX: u64 = 10_000;
 
 /// Whether what is there is what the publishers have signed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,10 +39,10 @@ pub(in crate::verify) struct Signed {
     #[serde(rename = "authentic")]
     pub(in crate::verify) verdict: Authentic,
     /// Entries that a signature covers.
-    #[serde(rename = "signed")]
-    pub(super) entries: u64,
+    signed: u64,
     pub(super) unsigned: u64,
-    pub(super) before_first_seal: u64,
+    before_first_seal: u64,
+    after_newest_seal: u64,
     #[serde(skip)]
     pub(in crate::verify) proof: Option<Result<Proof, &'static str>>,
     #[serde(skip)]
@@ -48,6 +55,9 @@ pub(in crate::verify) struct Signed {
 struct Seen {
     key: String,
     checkpoint: String,
+    /// Whether somebody vouched for the key.
+    #[serde(default)]
+    vouched: bool,
 }
 
 /// What the auditor knows beforehand.
@@ -101,11 +111,19 @@ impl Trust {
         self.publishers.is_some() || !self.seen.is_empty()
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = (PublisherId, String)> {
+    /// Keys to begin with, and whether somebody vouches for them.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (PublisherId, &str, Trusted)> {
         let known = self.publishers.iter().flatten();
-        let known = known.map(|(publisher, known)| (*publisher, known.key.clone()));
-        let seen = self.seen.iter();
-        known.chain(seen.map(|(publisher, (seen, _))| (*publisher, seen.key.clone())))
+        let known = known.map(|(publisher, known)| (*publisher, known.key.as_str(), Trusted::Yes));
+        let seen = self.seen.iter().map(|(publisher, (seen, _))| {
+            let trusted = if seen.vouched {
+                Trusted::Yes
+            } else {
+                Trusted::No
+            };
+            (*publisher, seen.key.as_str(), trusted)
+        });
+        known.chain(seen)
     }
 
     /// What the last audit has seen.
@@ -120,14 +138,20 @@ impl Trust {
         &self,
         publisher: PublisherId,
         newest: Option<&Checkpoint>,
+        vouched: Trusted,
         now: u64,
     ) -> Vec<Complaint> {
         let Some(known) = &self.publishers else {
             return Vec::new();
         };
         let Some(known) = known.get(&publisher) else {
+            // One that has taken another id has the word of the old one.
             let text = "it is not among those that you know".to_owned();
-            return vec![(Kind::PublisherUnknown, text)];
+            let unknown = vouched == Trusted::No;
+            return unknown
+                .then_some((Kind::PublisherUnknown, text))
+                .into_iter()
+                .collect();
         };
         let Some(newest) = newest else {
             let text = "nothing of it is signed".to_owned();
@@ -176,10 +200,64 @@ impl Known {
 }
 
 impl Signed {
-    pub(super) fn note(&mut self, publisher: PublisherId, key: &str, checkpoint: &str) {
+    /// Counts the entries of a publisher.
+    pub(super) fn add(&mut self, log: &Log) {
+        self.signed += log.covered;
+        self.after_newest_seal += log.tail;
+        self.unsigned += log.unsigned;
+        match log.newest() {
+            Some(_) => self.before_first_seal += log.head,
+            None => self.unsigned += log.head,
+        }
+    }
+
+    /// What is not covered by a signature.
+    pub(super) fn in_words(&self) -> Vec<Complaint> {
+        let counts = [
+            (Kind::Unsigned, self.unsigned, "that no checkpoint covers"),
+            (
+                Kind::HeadUnsigned,
+                self.before_first_seal,
+                "before the first checkpoint that is left: no signature covers them",
+            ),
+            (
+                Kind::TailUnsigned,
+                self.after_newest_seal,
+                "after the newest checkpoint: no signature covers them yet",
+            ),
+        ];
+        let some = |(_, count, _): &(Kind, u64, &str)| self.signed > 0 && *count > 0;
+        let counts = counts.into_iter().filter(some);
+        counts
+            .map(|(kind, count, what)| (kind, format!("{} {what}", counted(count, "entry"))))
+            .collect()
+    }
+
+    pub(super) fn judge(&mut self, against: u64, pace: Pace, trusted: Trusted) {
+        let tail = pace == Pace::Still && self.after_newest_seal > 0;
+        let uncovered = self.unsigned > 0 || self.before_first_seal > HEAD_MAX || tail;
+        self.verdict = if against > 0 {
+            Authentic::No
+        } else if self.signed == 0 || uncovered {
+            Authentic::Unsigned
+        } else if trusted == Trusted::No {
+            Authentic::Untrusted
+        } else {
+            Authentic::Yes
+        };
+    }
+
+    pub(super) fn note(
+        &mut self,
+        publisher: PublisherId,
+        key: &str,
+        checkpoint: &str,
+        vouched: Trusted,
+    ) {
         let seen = Seen {
             key: key.to_owned(),
             checkpoint: checkpoint.to_owned(),
+            vouched: vouched == Trusted::Yes,
         };
         self.seen.insert(publisher, seen);
     }
