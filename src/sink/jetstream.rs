@@ -38,6 +38,7 @@ mod cursor;
 mod detour;
 mod failure;
 mod fast;
+mod look_again;
 mod memory;
 pub(in crate::sink) mod message;
 mod permissions;
@@ -59,7 +60,6 @@ use tokio::time::Instant;
 
 use self::batches::Batches;
 use self::failure::Link;
-use self::message::{Limits, Message};
 use self::reports::Reports;
 use self::stream::{Found, Reading};
 use self::suspect::Suspect;
@@ -67,7 +67,7 @@ use self::wire::Wire;
 use super::{BoxFuture, Delivery, Sink};
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::{ConfigError, SinkError};
-use crate::event::{Batch, Position, PublisherId, Record};
+use crate::event::{Batch, Position, PublisherId};
 use crate::seal::Signer;
 
 /// How long `position` may take, connecting included.
@@ -286,35 +286,6 @@ impl JetStreamSink {
         let outcome = window::deliver(to, &self.config, batch, until).await;
         self.reports.doubt(outcome.1);
         outcome
-    }
-
-    /// Before an entry becomes a dead letter: perhaps the stream takes it by now. Returns what to say instead, if so.
-    async fn look_again(
-        &mut self,
-        to: &mut Connected,
-        refused: Option<&Record>,
-        why: &str,
-        until: Instant,
-    ) -> Option<SinkError> {
-        let payload_max = to.wire.connection.payload_max();
-        let message = refused.map(|record| Message::new(&self.config, record));
-        let (wire, known) = (&mut to.wire, &self.discovered);
-        let renewed = wire.renew_for(message.as_ref(), &self.config, known, until);
-        if let Err(error) = renewed.await {
-            return Some(error);
-        }
-        let found = match self.find(&mut to.wire, until).await {
-            Ok(found) => found,
-            Err(error) => return Some(error),
-        };
-        to.settings = Settings::Fresh;
-        let limits = Limits::of(&found, &to.wire.connection);
-        let fits = message.is_some_and(|it| it.check(&limits, 0).is_ok());
-        let changed = !found.takes_as(&to.found) || limits.payload_max > payload_max;
-        to.found = found;
-        (changed && fits).then(|| {
-            SinkError::Unavailable(format!("the settings of the stream have changed: {why}"))
-        })
     }
 }
 

@@ -136,5 +136,8 @@ fn what_stood_there_before_the_ledger_is_told_and_not_judged() {
     run.settle();
     run.end();
     let verdict = verify(output.to_str().unwrap(), &[]);
-    assert_eq!(verdict.assert_holds_unsigned().notes(), ["unaccounted", "unsigned"]);
+    assert_eq!(
+        verdict.assert_holds_unsigned().notes(),
+        ["unaccounted", "unsigned"]
+    );
 }

@@ -9,6 +9,7 @@
 //! see half of a batch; it is then either completed or followed by another batch that goes on from there.
 
 mod numbering;
+mod under_way;
 
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -24,19 +25,16 @@ use super::suspect::Suspect;
 use super::wire::{Ack, Wire};
 use crate::config::NatsConfig;
 use crate::error::SinkError;
-use crate::event::{Batch, Record, fresh_uuid};
-use crate::seal::Hash;
+use crate::event::{Batch, Record};
 use crate::sink::Delivery;
 pub(super) use numbering::{BEYOND, KNOWN_MAX, Op, number, ping, token};
+pub(super) use under_way::Sent;
+use under_way::{PORTIONS, UnderWay};
 
 /// How many messages the server is asked to acknowledge at once. It lowers that where others send as well.
 const FLOW: u64 = 500;
 /// How much longer than an open cursor a fence is, in bytes, at the most.
 const FENCE: usize = 64;
-/// How many such portions are under way.
-const PORTIONS: u64 = 4;
-/// How many messages go before the server has said how many it acknowledges at once.
-const FIRST: u64 = 64;
 /// How many runs the entries of a batch are of, at the most: its open cursor lists them.
 const RUNS_MAX: usize = 32;
 
@@ -53,39 +51,6 @@ pub(super) struct Fast<'a> {
     pub(super) ended: &'a mut Option<(Uuid, Instant)>,
     pub(super) sent: &'a mut Sent,
     pub(super) until: Instant,
-}
-
-/// The entries of the last batch, as leaves, so that recovery can tell them from others.
-#[derive(Debug, Default)]
-pub(super) struct Sent {
-    pub(super) batch: Uuid,
-    pub(super) leaves: Vec<Hash>,
-}
-
-/// A batch under way.
-struct UnderWay<'a> {
-    id: Uuid,
-    records: &'a [Record],
-    /// Where the cursor is that it goes on from.
-    expected: u64,
-    /// Up to this number all are stored.
-    stored: u64,
-    /// How many messages the server acknowledges at once.
-    portion: u64,
-    sent: u64,
-}
-
-impl<'a> UnderWay<'a> {
-    fn new(records: &'a [Record], expected: u64) -> Self {
-        Self {
-            id: fresh_uuid(),
-            records,
-            expected,
-            stored: 0,
-            portion: FIRST / PORTIONS,
-            sent: 0,
-        }
-    }
 }
 
 /// Records of one batch, as messages.

@@ -4,14 +4,15 @@
 //! its place, or as far from it as the whole file is longer or shorter. What lies between is held against the range by
 //! its count of lines, and each line by its hash and its chain.
 
+mod mismatch;
 mod output;
+mod seals;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
-use spillring::seal::Seal;
 use spillring::{Position, PublisherId, RunId};
 
 use super::counted;
@@ -19,7 +20,7 @@ use super::finding::Kind;
 use super::judge::{Judge, Judgement};
 use super::ledger::{self, Ledger, Range};
 use super::progress::Progress;
-use super::seals::{Covers, Met, Seals};
+use super::seals::{Covers, Seals};
 use super::trail::{Account, Observed, Opening, Place, Way};
 use crate::telling::Problem;
 use output::Output;
@@ -160,44 +161,6 @@ impl Reading {
         Ok(())
     }
 
-    /// Takes what is signed at the end of a range.
-    fn sealed(&mut self, line: u64, range: &Range) {
-        let through = Position {
-            run: range.run,
-            n: range.last,
-        };
-        let seal = range.seal.as_ref();
-        self.seal(line, range.publisher, seal, through, Covers::Before);
-    }
-
-    /// Takes what was signed again while nothing was written.
-    fn renewed(&mut self, line: u64, publisher: PublisherId, seal: &Seal) {
-        if let Some(run) = self.latest.get(&publisher).copied() {
-            let n = self.written.get(&run).map_or(0, |written| written.told);
-            let through = Position { run, n };
-            self.seal(line, publisher, Some(seal), through, Covers::Before);
-        }
-    }
-
-    fn seal(
-        &mut self,
-        ledger_line: u64,
-        publisher: PublisherId,
-        seal: Option<&Seal>,
-        through: Position,
-        covers: Covers,
-    ) {
-        let met = Met {
-            publisher,
-            seal,
-            through,
-            covers,
-            is_open: false,
-            place: Place::Ledger { ledger_line },
-        };
-        self.seals.cursor(&mut self.judge, &met);
-    }
-
     fn complain(&mut self, ledger_line: u64, text: String) {
         let place = Some(Place::Ledger { ledger_line });
         self.judge.find(Kind::LedgerDamaged, None, place, text);
@@ -250,78 +213,6 @@ impl Reading {
         let latest = self.latest.get(&range.publisher);
         let latest = latest.filter(|latest| **latest != range.run)?;
         Some(self.written.get(latest)?.account(*latest))
-    }
-
-    /// How far from its place the range behind a mismatched one is.
-    fn shift_behind<'a>(
-        &mut self,
-        range: &Range,
-        mut next: impl Iterator<Item = &'a Range>,
-        shift: i64,
-        end: u64,
-    ) -> io::Result<i64> {
-        let total = self.output.length.checked_signed_diff(end).unwrap_or(shift);
-        let (from, to) = (
-            range.start.saturating_add_signed(shift),
-            range.end.saturating_add_signed(shift),
-        );
-        let moved = match next.find(|next| next.start < next.end) {
-            Some(next) => !self.output.matches(next, shift)? && self.output.matches(next, total)?,
-            None => to > self.output.length || self.output.count(from, to)? != range.entries,
-        };
-        Ok(if moved { total } else { shift })
-    }
-
-    fn mismatched(
-        &mut self,
-        range: &Range,
-        before: Written,
-        after: Option<Account>,
-        (from, to): (u64, u64),
-    ) -> io::Result<()> {
-        let (run, entries) = (range.run, range.entries);
-        let lines = self.output.count(from, to)?;
-        let place = Some(Place::Byte { byte: from });
-        if lines == entries {
-            let text = format!("the bytes up to {to} are not those that the ledger tells of");
-            self.judge
-                .find(Kind::ChecksumMismatch, Some(run), place, text);
-            return self.numbered(range, before, after, (from, to));
-        }
-        let seen = Observed {
-            place: Place::Byte { byte: from },
-            opening: range.audit_run.as_deref().and_then(Opening::parse),
-            after,
-            ..observed(range, range.first, range.first - 1)
-        };
-        let account = Account {
-            run,
-            first: range.first,
-            last: range.last,
-            lost: Some(range.lost()),
-            open: false,
-        };
-        self.judge.pass(&seen, &account, lines.min(entries));
-        let gaps = self.judge.chain_gaps();
-        self.lines(from, to, |judge, place, line| {
-            judge.take_unnumbered(place, Some(run), line);
-        })?;
-        let told = format!("the ledger tells {} of the bytes", counted(entries, "line"));
-        let text = format!(
-            "{told} from {} to {}, {lines} are there",
-            range.start, range.end
-        );
-        let is_tail = to == self.output.length && gaps == self.judge.chain_gaps();
-        let (kind, place) = match lines < entries {
-            true if is_tail => (Kind::TailMissing, Some(Place::Byte { byte: to })),
-            true => (Kind::LinesMissing, place),
-            false => (Kind::LinesExtra, place),
-        };
-        self.judge.find(kind, Some(run), place, text);
-        if let Some(written) = self.written.get_mut(&run) {
-            written.entry = range.last;
-        }
-        Ok(())
     }
 
     /// Takes the lines as the entries of the range.

@@ -1,15 +1,17 @@
 //! The tree of one publisher, as its entries make it, held against what it has signed.
 
-use std::cmp::Ordering;
+mod compare;
+
 use std::collections::VecDeque;
 
 use indicatif::HumanCount;
 use spillring::Position;
 use spillring::seal::{Checkpoint, Hash, Leaf, Tree};
 
+use self::compare::{begins_late, went_back};
+use super::Complaint;
 use super::keys::Proven;
 use super::proof::{Kept, Proof};
-use super::{Complaint, same};
 use crate::verify::finding::Kind;
 use crate::verify::judge::Pace;
 
@@ -174,96 +176,6 @@ impl Log {
         None
     }
 
-    /// The tree has come to a size: what was signed or seen of that size must be it.
-    fn reach(&mut self) -> Option<Complaint> {
-        let Known::Yes(tree) = &self.tree else {
-            return None;
-        };
-        let size = tree.size();
-        let expected = self
-            .expected
-            .pop_front_if(|(expected, _)| expected.size() == size);
-        let marked = self.marks.iter().any(|mark| mark.size == size);
-        if expected.is_none() && !marked {
-            return None;
-        }
-        let root = tree.root();
-        let wrong = self.meet(size, root);
-        if let Some((expected, proven)) = expected {
-            if expected.root() != root {
-                self.unsigned += std::mem::take(&mut self.open);
-                self.go_on(expected);
-                return Some(differ(size));
-            }
-            self.fits(proven);
-        }
-        wrong
-    }
-
-    /// The tree of this size has this root: so it must be wherever that was seen.
-    fn meet(&mut self, size: u64, root: Hash) -> Option<Complaint> {
-        let here = self.marks.extract_if(.., |mark| mark.size == size);
-        let wrong = here.filter(|mark| mark.root != root).last()?;
-        let by = match wrong.by {
-            By::LastAudit => "the last audit has seen",
-            By::Certificate => "the key before has signed",
-        };
-        let count = HumanCount(size);
-        let text = format!("its first {count} entries are not those that {by}");
-        Some((Kind::Forked, text))
-    }
-
-    /// The entries up to here are those that were signed.
-    fn fits(&mut self, proven: Proven) {
-        let entries = std::mem::take(&mut self.open);
-        match proven {
-            Proven::Yes => self.covered += entries + std::mem::take(&mut self.held),
-            Proven::No => self.held += entries,
-        }
-    }
-
-    /// The batch of the first seal is there. The tree begins with it, if it is all that the seal counts.
-    fn begin_with_batch(&mut self) -> Option<Complaint> {
-        if !matches!(self.tree, Known::Soon { .. }) {
-            return None;
-        }
-        let Known::Soon {
-            sealed,
-            entries,
-            passed,
-            head,
-            proven,
-            ..
-        } = std::mem::take(&mut self.tree)
-        else {
-            return None;
-        };
-        let count = entries.size();
-        if count != sealed.size() {
-            self.head += count;
-            let complaint = begins_late(count, sealed.size(), head);
-            self.go_on(sealed);
-            return complaint.or(self.reach());
-        }
-        self.unsigned += std::mem::take(&mut self.head);
-        let differs = !same(&sealed, &entries);
-        self.open = count;
-        if differs {
-            self.unsigned += std::mem::take(&mut self.open);
-        } else {
-            self.fits(proven);
-        }
-        self.tree = Known::Yes(sealed);
-        let reached = passed
-            .into_iter()
-            .find_map(|(size, root)| self.meet(size, root));
-        if differs {
-            Some(differ(count))
-        } else {
-            reached
-        }
-    }
-
     /// Takes a seal whose signature holds.
     pub(super) fn seal(
         &mut self,
@@ -314,50 +226,6 @@ impl Log {
         complaints
     }
 
-    /// A tree that was signed has not been reached.
-    fn unmet(&mut self) -> Option<Complaint> {
-        let Known::Yes(tree) = &self.tree else {
-            return None;
-        };
-        let (signed, _) = self.expected.drain(..).next_back()?;
-        let missing = signed.size().saturating_sub(tree.size());
-        self.unsigned += std::mem::take(&mut self.open);
-        self.go_on(signed);
-        let count = HumanCount(missing);
-        Some((
-            Kind::SignedMissing,
-            format!("{count} entries that are signed are not there"),
-        ))
-    }
-
-    fn compare(&mut self, sealed: &Tree, covers: Covers, proven: Proven) -> Option<Complaint> {
-        let Known::Yes(tree) = &self.tree else {
-            return None;
-        };
-        let (there, signed) = (tree.size(), sealed.size());
-        if signed > there && covers == Covers::Batch {
-            self.expected.push_back((sealed.clone(), proven));
-            return None;
-        }
-        let complaint = if signed > there {
-            let count = HumanCount(signed - there);
-            let text = format!("{count} entries that are signed are not there");
-            Some((Kind::SignedMissing, text))
-        } else if signed < there {
-            let count = HumanCount(there - signed);
-            let text = format!("{count} entries are there that are not signed");
-            Some((Kind::SignedExtra, text))
-        } else if same(tree, sealed) {
-            self.fits(proven);
-            return None;
-        } else {
-            Some(differ(signed))
-        };
-        self.unsigned += std::mem::take(&mut self.open);
-        self.go_on(sealed.clone());
-        complaint
-    }
-
     /// A cursor without a seal.
     pub(super) fn unsealed(&mut self) -> Option<Complaint> {
         self.unsigned += std::mem::take(&mut self.open);
@@ -403,44 +271,4 @@ impl Log {
         }
         complaints
     }
-}
-
-/// The tree had so many entries before the first that is left.
-fn begins_late(there: u64, signed: u64, head: Head) -> Option<Complaint> {
-    let text = match there.cmp(&signed) {
-        Ordering::Equal => return None,
-        Ordering::Less if head == Head::MayBeGone => return None,
-        Ordering::Less => format!(
-            "{} entries that are signed are not there, before the first that are",
-            HumanCount(signed - there)
-        ),
-        Ordering::Greater => {
-            let count = HumanCount(there - signed);
-            let text = format!("{count} entries are there that are not signed");
-            return Some((Kind::SignedExtra, text));
-        }
-    };
-    Some((Kind::SignedMissing, text))
-}
-
-fn differ(size: u64) -> Complaint {
-    let text = format!(
-        "the entries up to here are not those that were signed: {} of them",
-        HumanCount(size)
-    );
-    (Kind::NotAsSigned, text)
-}
-
-/// A checkpoint must not be of fewer entries than the one before, nor of as many others.
-fn went_back(before: &Checkpoint, now: &Checkpoint) -> Option<Complaint> {
-    let (had, has) = (HumanCount(before.size), HumanCount(now.size));
-    if now.size < before.size {
-        let text = format!("it had signed {had} entries, and signs {has} after that");
-        return Some((Kind::CheckpointBack, text));
-    }
-    if now.size == before.size && now.root != before.root {
-        let text = format!("two checkpoints of {has} entries have different roots");
-        return Some((Kind::Forked, text));
-    }
-    None
 }

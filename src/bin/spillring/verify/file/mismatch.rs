@@ -1,0 +1,83 @@
+//! A range whose bytes are not those that the ledger tells of.
+
+use std::io;
+
+use super::{Reading, Written, observed};
+use crate::verify::counted;
+use crate::verify::finding::Kind;
+use crate::verify::ledger::Range;
+use crate::verify::trail::{Account, Observed, Opening, Place};
+
+impl Reading {
+    /// How far from its place the range behind a mismatched one is.
+    pub(super) fn shift_behind<'a>(
+        &mut self,
+        range: &Range,
+        mut next: impl Iterator<Item = &'a Range>,
+        shift: i64,
+        end: u64,
+    ) -> io::Result<i64> {
+        let total = self.output.length.checked_signed_diff(end).unwrap_or(shift);
+        let (from, to) = (
+            range.start.saturating_add_signed(shift),
+            range.end.saturating_add_signed(shift),
+        );
+        let moved = match next.find(|next| next.start < next.end) {
+            Some(next) => !self.output.matches(next, shift)? && self.output.matches(next, total)?,
+            None => to > self.output.length || self.output.count(from, to)? != range.entries,
+        };
+        Ok(if moved { total } else { shift })
+    }
+
+    pub(super) fn mismatched(
+        &mut self,
+        range: &Range,
+        before: Written,
+        after: Option<Account>,
+        (from, to): (u64, u64),
+    ) -> io::Result<()> {
+        let (run, entries) = (range.run, range.entries);
+        let lines = self.output.count(from, to)?;
+        let place = Some(Place::Byte { byte: from });
+        if lines == entries {
+            let text = format!("the bytes up to {to} are not those that the ledger tells of");
+            self.judge
+                .find(Kind::ChecksumMismatch, Some(run), place, text);
+            return self.numbered(range, before, after, (from, to));
+        }
+        let seen = Observed {
+            place: Place::Byte { byte: from },
+            opening: range.audit_run.as_deref().and_then(Opening::parse),
+            after,
+            ..observed(range, range.first, range.first - 1)
+        };
+        let account = Account {
+            run,
+            first: range.first,
+            last: range.last,
+            lost: Some(range.lost()),
+            open: false,
+        };
+        self.judge.pass(&seen, &account, lines.min(entries));
+        let gaps = self.judge.chain_gaps();
+        self.lines(from, to, |judge, place, line| {
+            judge.take_unnumbered(place, Some(run), line);
+        })?;
+        let told = format!("the ledger tells {} of the bytes", counted(entries, "line"));
+        let text = format!(
+            "{told} from {} to {}, {lines} are there",
+            range.start, range.end
+        );
+        let is_tail = to == self.output.length && gaps == self.judge.chain_gaps();
+        let (kind, place) = match lines < entries {
+            true if is_tail => (Kind::TailMissing, Some(Place::Byte { byte: to })),
+            true => (Kind::LinesMissing, place),
+            false => (Kind::LinesExtra, place),
+        };
+        self.judge.find(kind, Some(run), place, text);
+        if let Some(written) = self.written.get_mut(&run) {
+            written.entry = range.last;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! What the ledger has signed.
+
+use spillring::seal::Seal;
+use spillring::{Position, PublisherId};
+
+use super::Reading;
+use crate::verify::ledger::Range;
+use crate::verify::seals::{Covers, Met};
+use crate::verify::trail::Place;
+
+impl Reading {
+    /// Takes what is signed at the end of a range.
+    pub(super) fn sealed(&mut self, line: u64, range: &Range) {
+        let through = Position {
+            run: range.run,
+            n: range.last,
+        };
+        let seal = range.seal.as_ref();
+        self.seal(line, range.publisher, seal, through, Covers::Before);
+    }
+
+    /// Takes what was signed again while nothing was written.
+    pub(super) fn renewed(&mut self, line: u64, publisher: PublisherId, seal: &Seal) {
+        if let Some(run) = self.latest.get(&publisher).copied() {
+            let n = self.written.get(&run).map_or(0, |written| written.told);
+            let through = Position { run, n };
+            self.seal(line, publisher, Some(seal), through, Covers::Before);
+        }
+    }
+
+    pub(super) fn seal(
+        &mut self,
+        ledger_line: u64,
+        publisher: PublisherId,
+        seal: Option<&Seal>,
+        through: Position,
+        covers: Covers,
+    ) {
+        let met = Met {
+            publisher,
+            seal,
+            through,
+            covers,
+            is_open: false,
+            place: Place::Ledger { ledger_line },
+        };
+        self.seals.cursor(&mut self.judge, &met);
+    }
+}

@@ -1,0 +1,153 @@
+//! The cursors of a stream: the newest of each publisher, and what each of them has signed.
+
+use std::io;
+
+use async_nats::jetstream::Message;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use spillring::seal::Seal;
+use spillring::{Position, PublisherId, RunId};
+
+use super::{MARKER, Reading};
+use crate::verify::judge::Pace;
+use crate::verify::seals::{Covers, Met};
+use crate::verify::trail::Place;
+
+/// How often it is tried to read the cursors while nobody writes.
+const STILL_TRIES: u32 = 5;
+
+/// The cursors of a stream, and how far it went when they were read.
+pub(super) struct Cursors {
+    pub(super) found: Vec<(String, u64, bytes::Bytes)>,
+    /// The last message of the stream.
+    pub(super) end: u64,
+    pub(super) pace: Pace,
+}
+
+impl Cursors {
+    /// Reads them in a moment in which nobody writes, if there is one.
+    pub(super) async fn read(stream: &Stream, prefix: &str) -> io::Result<Self> {
+        let mut before = last_sequence(stream).await?;
+        let mut tries = 0;
+        loop {
+            let found = Self::read_once(stream, prefix).await?;
+            let end = last_sequence(stream).await?;
+            tries += 1;
+            let pace = if before == end {
+                Pace::Still
+            } else {
+                Pace::Moving
+            };
+            if pace == Pace::Still || tries == STILL_TRIES {
+                return Ok(Self { found, end, pace });
+            }
+            before = end;
+        }
+    }
+
+    async fn read_once(
+        stream: &Stream,
+        prefix: &str,
+    ) -> io::Result<Vec<(String, u64, bytes::Bytes)>> {
+        let subjects = stream.info_with_subjects(format!("{prefix}.>")).await;
+        let mut subjects = subjects.map_err(io::Error::other)?;
+        let mut found = Vec::new();
+        while let Some(subject) = subjects.next().await {
+            let (subject, _) = subject.map_err(io::Error::other)?;
+            let message = match stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => message,
+                // The stream has let go of it since.
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => continue,
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            if message.headers.get(MARKER).is_some() {
+                continue;
+            }
+            let publisher = subject[prefix.len() + 1..].to_owned();
+            found.push((publisher, message.sequence, message.payload));
+        }
+        Ok(found)
+    }
+}
+
+async fn last_sequence(stream: &Stream) -> io::Result<u64> {
+    let info = stream.get_info().await.map_err(io::Error::other)?;
+    Ok(info.state.last_sequence)
+}
+
+impl Reading {
+    /// Takes what a cursor has signed.
+    pub(super) fn cursor(&mut self, message: &Message, publisher: &str, sequence: u64) {
+        let spelled = publisher;
+        let Ok(publisher) = uuid::Uuid::try_parse(publisher).map(PublisherId) else {
+            return;
+        };
+        if publisher.to_string() != spelled {
+            return;
+        }
+        let Ok(cursor) = serde_json::from_slice::<Cursor>(&message.payload) else {
+            return;
+        };
+        for run in cursor.runs() {
+            self.seals.run(run, publisher);
+        }
+        let covers = match cursor.state {
+            State::Closed(()) => Covers::Batch,
+            State::Open(_) => Covers::Before,
+            // What its batch has stored before it is signed by the next cursor.
+            State::Fence(..) => return,
+        };
+        let met = Met {
+            publisher,
+            seal: cursor.seal.as_ref(),
+            through: Position {
+                run: cursor.run,
+                n: cursor.last,
+            },
+            covers,
+            is_open: covers == Covers::Before,
+            place: Place::Sequence { sequence },
+        };
+        self.seals.cursor(&mut self.judge, &met);
+    }
+}
+
+/// A cursor, as its message says it.
+#[derive(Deserialize)]
+struct Cursor {
+    run: RunId,
+    last: u64,
+    #[serde(default)]
+    state: State,
+    #[serde(default)]
+    seal: Option<Seal>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// All entries of its batch are there.
+    #[serde(skip)]
+    Closed(()),
+    /// Its batch, of these runs, comes after it.
+    Open(Vec<RunId>),
+    /// The same of an earlier cursor; the batch was cut off.
+    Fence(serde::de::IgnoredAny, Vec<RunId>),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed(())
+    }
+}
+
+impl Cursor {
+    /// The runs whose entries come before or after it.
+    fn runs(&self) -> Vec<RunId> {
+        match &self.state {
+            State::Closed(()) => vec![self.run],
+            State::Open(runs) | State::Fence(_, runs) => runs.clone(),
+        }
+    }
+}
