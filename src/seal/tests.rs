@@ -190,7 +190,7 @@ fn a_signer_believes_a_sink_only_what_it_has_signed_and_nothing_older_than_it_kn
         "not ours"
     );
     let mut peaks = newer.clone();
-    peaks.peaks[0] = anothers.peaks[0].clone();
+    peaks.peaks[0] = known.peaks[1].clone();
     assert_eq!(next.tree(PUBLISHER, Some(&peaks), &[]), tree(5), "no tree");
     // Entries after a checkpoint are ours only if it opens a batch.
     let more = [leaf(b"more")];

@@ -222,7 +222,14 @@ impl Judge {
 
     fn check_cursors(&mut self) {
         for (publisher, tip) in &self.tips {
-            let found = self.cursors.remove(publisher);
+            let mut found = self.cursors.remove(publisher);
+            let seal = found
+                .as_mut()
+                .and_then(|cursor| cursor.as_object_mut()?.remove("seal"));
+            if seal.is_none() && self.cursors_kept {
+                self.faults
+                    .push(format!("the cursor of {publisher} is not signed"));
+            }
             if self.open.contains(publisher) {
                 // The last batch was found complete, and nothing came after it.
                 continue;

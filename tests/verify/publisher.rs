@@ -6,6 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 use spillring::{Config, JsonLinesSink, SpillDurability};
 
+use super::bench::Bench;
 use super::said::verify;
 use super::signed::{Auditor, assert_forged, change_cursor, id};
 use super::trail::{Publisher, Run, cursor, entries, places, sink, stream_with};
@@ -155,7 +156,9 @@ fn a_stream_that_has_let_go_of_its_head_is_authentic_from_its_first_checkpoint_o
     for from in [at[4], at[12], at[29], at[33]] {
         let kept = i64::try_from(trail.len() - from).unwrap();
         let rest = stream_with(&trail, |config| config.max_messages = kept);
-        let verdict = Auditor::knowing(&[&publisher.key()]).judge(&rest.url());
+        let spill = publisher.dir.path().join("spill");
+        let shown = Bench::new().run(&["key", "show", "--certificates", spill.to_str().unwrap()]);
+        let verdict = Auditor::with(&shown.out).judge(&rest.url());
         let head = verdict.json["before_first_seal"].as_u64().unwrap();
         // What is left of a batch, and an atomic one, whose checkpoint comes first.
         assert!(head <= 20, "{verdict:#?}");

@@ -23,9 +23,13 @@ pub(super) struct Auditor {
 
 impl Auditor {
     pub(super) fn knowing(keys: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let table = |key: &&str| format!("[[publisher]]\nkey = {key:?}\n");
-        let text: String = keys.iter().map(table).collect();
+        Self::with(&keys.iter().map(table).collect::<String>())
+    }
+
+    /// With this file of publishers.
+    pub(super) fn with(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("trust.toml"), text).unwrap();
         Self { dir }
     }

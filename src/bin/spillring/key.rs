@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
 use spillring::seal::PublicKeys;
 
 use crate::telling::{Exit, Problem, show};
@@ -28,9 +29,10 @@ enum Action {
 struct Show {
     /// The directory that was given as `--spill`
     dir: PathBuf,
-    /// The present key and the certificates as well, as JSON
+    /// As a table for that file, with the certificates that lead to the later keys: a trail that has lost its beginning may have lost
+    /// them
     #[arg(long)]
-    json: bool,
+    certificates: bool,
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
@@ -42,11 +44,28 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
             args.dir.display()
         ))
     })?;
-    if args.json {
-        let json = serde_json::to_string(&keys).map_err(Problem::new)?;
-        show(&(json + "\n"));
+    if args.certificates {
+        let table = Table {
+            publisher: [Publisher {
+                key: keys.first,
+                certificates: keys.certificates,
+            }],
+        };
+        show(&toml::to_string(&table).map_err(Problem::new)?);
     } else {
         show(&(keys.first + "\n"));
     }
     Ok(Exit::Done)
+}
+
+/// What `verify --publishers` reads.
+#[derive(Serialize)]
+struct Table {
+    publisher: [Publisher; 1],
+}
+
+#[derive(Serialize)]
+struct Publisher {
+    key: String,
+    certificates: Vec<String>,
 }

@@ -56,8 +56,8 @@ pub(super) struct Met<'a> {
 impl Seals {
     pub(super) fn new(trust: &Trust) -> Self {
         let (mut keys, mut logs) = (Keys::default(), BTreeMap::<_, Log>::new());
-        for (publisher, key, trusted) in trust.keys() {
-            keys.anchor(publisher, key, trusted);
+        for (publisher, key, certificates, trusted) in trust.keys() {
+            keys.anchor(publisher, key, certificates, trusted);
         }
         for (publisher, checkpoint) in trust.seen() {
             let mark = Mark {
@@ -91,7 +91,7 @@ impl Seals {
 
     /// Takes that a run is one of this publisher's.
     pub(super) fn run(&mut self, run: RunId, publisher: PublisherId) {
-        self.runs.insert(run, publisher);
+        let publisher = *self.runs.entry(run).or_insert(publisher);
         if let Some(count) = self.strays.remove(&run) {
             self.log(publisher).before(count);
         }
@@ -99,11 +99,14 @@ impl Seals {
 
     /// Takes an entry, and what it says of its run if it is the first.
     pub(super) fn entry(&mut self, judge: &mut Judge, seen: &Observed<'_>, opening: Option<&str>) {
-        let said = seen
-            .publisher
-            .or(seen.opening.map(|opening| opening.publisher));
-        if let Some(publisher) = said {
+        if let Some(publisher) = seen.publisher {
             self.run(seen.id.run, publisher);
+        }
+        if let Some(opening) = seen.opening {
+            self.run(seen.id.run, opening.publisher);
+            if let Some(previous) = opening.previous {
+                self.run(previous.run, opening.publisher);
+            }
         }
         if seen.way == Way::Alone {
             self.alone += 1;

@@ -20,12 +20,19 @@ pub(super) struct Keys {
 #[derive(Debug, Default)]
 struct Chain {
     /// Keys that somebody vouches for.
-    anchors: Vec<String>,
+    anchors: Vec<Anchor>,
     /// Those that have signed, one after the other.
     keys: Vec<String>,
     /// What was signed before the present key.
     size_min: u64,
     trusted: Trusted,
+}
+
+/// A key that somebody vouches for, and how large the tree was that it went on from, if that is known.
+#[derive(Debug, Clone)]
+struct Anchor {
+    key: String,
+    size_min: u64,
 }
 
 /// Whether somebody vouches for the keys.
@@ -53,18 +60,40 @@ pub(super) struct Opened {
 }
 
 impl Keys {
-    /// Takes a key that the auditor knows to be this publisher's, or has only seen.
-    pub(super) fn anchor(&mut self, publisher: PublisherId, key: &str, trusted: Trusted) {
+    /// Takes a key that the auditor knows to be this publisher's, or has only seen, and those that certificates lead to from there.
+    pub(super) fn anchor(
+        &mut self,
+        publisher: PublisherId,
+        key: &str,
+        certificates: &[String],
+        trusted: Trusted,
+    ) {
         let chain = self.of.entry(publisher).or_default();
         if trusted == Trusted::Yes {
             chain.trusted = trusted;
         }
-        chain.anchors.push(key.to_owned());
+        let mut at = Anchor::new(key);
+        for certificate in certificates {
+            if let Ok(said) = Checkpoint::open(certificate, &at.key)
+                && let Some(next) = said.next
+            {
+                let size_min = said.size;
+                let before = std::mem::replace(
+                    &mut at,
+                    Anchor {
+                        key: next,
+                        size_min,
+                    },
+                );
+                chain.anchors.push(before);
+            }
+        }
+        chain.anchors.push(at);
     }
 
     pub(super) fn current(&self, publisher: PublisherId) -> &str {
         let chain = self.of.get(&publisher);
-        let newest = chain.and_then(|chain| chain.keys.last().or(chain.anchors.last()));
+        let newest = chain.and_then(|chain| chain.keys.last());
         newest.map_or("", String::as_str)
     }
 
@@ -95,7 +124,7 @@ impl Keys {
         let newcomer = self.certified_by_another(publisher, seal);
         let chain = self.of.entry(publisher).or_default();
         if let Some((key, trusted)) = newcomer {
-            chain.anchors.push(key);
+            chain.anchors.push(Anchor::new(&key));
             chain.trusted = trusted;
         }
         let marks = chain.follow(seal)?;
@@ -130,7 +159,8 @@ impl Keys {
         seal.certificates.iter().find_map(|certificate| {
             let said = Checkpoint::parse(certificate).ok()?;
             let chain = self.of.get(&said.publisher()?)?;
-            let known = chain.keys.iter().chain(&chain.anchors);
+            let anchors = chain.anchors.iter().map(|anchor| &anchor.key);
+            let known = chain.keys.iter().chain(anchors);
             let signed = known
                 .into_iter()
                 .any(|key| Checkpoint::open(certificate, key).is_ok());
@@ -148,29 +178,30 @@ impl Chain {
         }
         if self.keys.is_empty() && self.anchors.is_empty() {
             // Nobody vouches for it: what comes first is believed.
-            self.anchors.push(seal.key.clone());
+            self.anchors.push(Anchor::new(&seal.key));
         }
-        let unused = |anchor: &&String| !self.keys.contains(anchor);
+        let unused = |anchor: &&Anchor| !self.keys.contains(&anchor.key);
         let anchors = self.anchors.iter().filter(unused);
-        let starts: Vec<_> = self
-            .keys
-            .last()
-            .into_iter()
-            .chain(anchors)
-            .cloned()
-            .collect();
+        let present = self.keys.last().map(|key| Anchor {
+            key: key.clone(),
+            size_min: self.size_min,
+        });
+        let starts: Vec<_> = present.into_iter().chain(anchors.cloned()).collect();
         for start in starts {
-            let (reached, marks) = lead(&start, seal);
+            let (reached, marks) = lead(&start.key, seal);
             if reached != seal.key {
                 continue;
             }
-            let size = marks.iter().map(|mark| mark.size).max().unwrap_or(0);
-            if marks.iter().any(|mark| mark.size < self.size_min) {
-                let text =
-                    "a certificate goes on from fewer entries than the one before".to_owned();
+            let sizes = marks.iter().map(|mark| mark.size);
+            if sizes
+                .clone()
+                .chain([start.size_min])
+                .any(|size| size < self.size_min)
+            {
+                let text = "a key goes on from fewer entries than the one before".to_owned();
                 return Err((Kind::CheckpointBack, text));
             }
-            self.size_min = self.size_min.max(size);
+            self.size_min = sizes.fold(start.size_min, u64::max);
             self.keys.push(reached);
             return Ok(marks);
         }
@@ -182,6 +213,15 @@ impl Chain {
             return Err((Kind::NotSigned, text));
         }
         Ok(Vec::new())
+    }
+}
+
+impl Anchor {
+    fn new(key: &str) -> Self {
+        Self {
+            key: key.to_owned(),
+            size_min: 0,
+        }
     }
 }
 

@@ -110,8 +110,8 @@ impl Log {
     /// There were entries of it before anything said that they are.
     pub(super) fn before(&mut self, count: u64) {
         match self.tree {
-            Known::No => self.head += count,
-            _ => self.unsigned += count,
+            Known::No | Known::Soon { .. } => self.head += count,
+            Known::Yes(_) => self.unsigned += count,
         }
     }
 

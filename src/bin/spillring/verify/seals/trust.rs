@@ -79,8 +79,11 @@ struct TrustFile {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
-    /// Its first public key, or a later one.
+    /// Its first public key.
     key: String,
+    /// Checkpoints that lead to later ones, where the trail may have lost them.
+    #[serde(default)]
+    certificates: Vec<String>,
     /// It need not be there before, such as `2026-11-01T00:00:00Z`.
     since: Option<String>,
     /// It signs nothing after that, and need not be there any more.
@@ -111,17 +114,19 @@ impl Trust {
         self.publishers.is_some() || !self.seen.is_empty()
     }
 
-    /// Keys to begin with, and whether somebody vouches for them.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (PublisherId, &str, Trusted)> {
-        let known = self.publishers.iter().flatten();
-        let known = known.map(|(publisher, known)| (*publisher, known.key.as_str(), Trusted::Yes));
+    /// Keys to begin with, certificates that lead on, and whether somebody vouches for them.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (PublisherId, &str, &[String], Trusted)> {
+        let known = self.publishers.iter().flatten().map(|(publisher, known)| {
+            let certificates = &known.certificates[..];
+            (*publisher, known.key.as_str(), certificates, Trusted::Yes)
+        });
         let seen = self.seen.iter().map(|(publisher, (seen, _))| {
             let trusted = if seen.vouched {
                 Trusted::Yes
             } else {
                 Trusted::No
             };
-            (*publisher, seen.key.as_str(), trusted)
+            (*publisher, seen.key.as_str(), &[][..], trusted)
         });
         known.chain(seen)
     }
