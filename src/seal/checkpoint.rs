@@ -33,7 +33,7 @@ pub struct Checkpoint {
     pub time: u64,
     /// It is at the beginning of a batch, whose entries come after it.
     pub is_open: bool,
-    /// How many of its last entries a publisher has found in the stream after a kill, without knowing that it had sent them.
+    /// How many of its entries, of all, a publisher has found in the stream after kills, without knowing that it had sent them.
     pub recovered: u64,
     /// In a certificate: the key that takes the place of the one it is signed with.
     pub next: Option<String>,

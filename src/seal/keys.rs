@@ -95,6 +95,12 @@ impl Keys {
         given: Option<&Path>,
     ) -> Result<Self, SealError> {
         if let Some(keys) = Self::read(dir)? {
+            if let Some(path) = given.filter(|path| path.exists()) {
+                log::warning!(
+                    "{} is still there: whoever reads it can sign as this publisher from its beginning; remove it",
+                    path.display()
+                );
+            }
             return Ok(keys);
         }
         let name = origin(publisher);
@@ -128,8 +134,8 @@ impl Keys {
     ) -> Result<(), SealError> {
         let (private, public) = generate_key(&mut OsRng, &origin(self.publisher));
         let next = Self {
-            private,
             public,
+            private,
             ..self.clone()
         };
         self.succeed(next, tree, through, time)
@@ -141,8 +147,8 @@ impl Keys {
         let next = Self {
             publisher,
             first: public.clone(),
-            private,
             public,
+            private,
             ..self.clone()
         };
         self.succeed(next, &Tree::default(), None, time)

@@ -7,6 +7,8 @@
 //! counts if one of our keys has signed it. A sink whose newest seal is of a smaller tree, or none of ours, has lost something or was
 //! forged: the tree goes on from what was known, so that an auditor sees that something is missing.
 
+mod recognize;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,7 +75,7 @@ pub(crate) struct Statement {
     pub(crate) through: Option<Position>,
     /// Entries of its batch come after it.
     pub(crate) is_open: bool,
-    /// How many of its last entries were found in the sink, and nobody knows any more that we sent them.
+    /// How many of all its entries were found in the sink, and nobody knew any more that we sent them.
     pub(crate) recovered: u64,
 }
 
@@ -85,7 +87,11 @@ impl Signer {
         given: Option<&Path>,
         renew_every: Duration,
     ) -> Result<Self, SealError> {
-        let keys = Keys::open(dir, publisher, given)?;
+        let mut keys = Keys::open(dir, publisher, given)?;
+        if keys.publisher != publisher {
+            // It has taken another id, and was killed before its keys had it.
+            keys.rename(publisher, unix_ms() / 1_000)?;
+        }
         let stored = fs::read(dir.join(SEALED)).ok();
         let stored = stored.and_then(|text| serde_json::from_slice::<Seal>(&text).ok());
         let mut state = State {
@@ -104,7 +110,8 @@ impl Signer {
         Ok(Self {
             dir: dir.to_owned(),
             renew_every,
-            stored_at: Mutex::new(None),
+            // An idle publisher that starts again must go on signing.
+            stored_at: Mutex::new(state.stored.as_ref().map(|_| Instant::now())),
             state: Mutex::new(state),
         })
     }
@@ -176,7 +183,7 @@ impl Signer {
         let state = self.state.lock();
         let checkpoint = Checkpoint {
             is_open: statement.is_open,
-            recovered: statement.recovered,
+            recovered: statement.recovered.max(state.recovered()),
             ..Checkpoint::of(
                 &origin(state.keys.publisher),
                 tree,
@@ -259,42 +266,11 @@ impl Signer {
 }
 
 impl State {
-    /// The tree of a seal of ours.
-    fn recognize(
-        &self,
-        publisher: PublisherId,
-        seal: &Seal,
-    ) -> Result<(Tree, Checkpoint), SealError> {
-        if let Some((known, tree)) = &self.stored
-            && known.checkpoint == seal.checkpoint
-        {
-            return Ok((tree.clone(), Checkpoint::parse(&seal.checkpoint)?));
-        }
-        let checkpoint = Checkpoint::open(&seal.checkpoint, &seal.key)?;
-        if checkpoint.publisher() != Some(publisher) || !self.is_ours(seal) {
-            return Err(SealError::NotSigned(seal.key.clone()));
-        }
-        Ok((seal.tree()?, checkpoint))
-    }
-
-    /// Whether its key is one of ours, or one that ours leads to: the keys of an older copy of the directory do not know the newest.
-    fn is_ours(&self, seal: &Seal) -> bool {
-        let certified = self.keys.certificates.iter();
-        let certified = certified.filter_map(|it| Checkpoint::parse(it).ok()?.next);
-        let ours = [self.keys.public.clone(), self.keys.first.clone()];
-        let ours: Vec<_> = certified.chain(ours).collect();
-        if ours.contains(&seal.key) {
-            return true;
-        }
-        let mut at = self.keys.public.clone();
-        for certificate in &seal.certificates {
-            if let Ok(checkpoint) = Checkpoint::open(certificate, &at)
-                && let Some(next) = checkpoint.next
-            {
-                at = next;
-            }
-        }
-        at == seal.key
+    fn recovered(&self) -> u64 {
+        let newest = self.stored.as_ref().map(|(seal, _)| &seal.checkpoint);
+        newest
+            .and_then(|note| Checkpoint::parse(note).ok())
+            .map_or(0, |it| it.recovered)
     }
 
     /// Certificates that lead from the key of the newest stored seal to the present one, and once a minute the newest.

@@ -48,9 +48,9 @@ fn tree(leaves: u8) -> Tree {
     tree
 }
 
-fn at(n: u64) -> Option<Position> {
+fn position(n: u64) -> Position {
     let run = RunId(Uuid::from_u128(9));
-    Some(Position { run, n })
+    Position { run, n }
 }
 
 #[test]
@@ -73,11 +73,11 @@ fn trees_have_the_roots_of_rfc_6962_and_go_on_from_their_peaks() {
 
 #[test]
 fn a_leaf_has_a_line_for_each_header_that_there_is() {
-    let id = at(3).unwrap();
+    let id = position(3);
     let leaf = Leaf {
         id,
         lost: 2,
-        requeued: at(1),
+        requeued: Some(position(1)),
         opening: None,
         subject: Some("a.b"),
         bytes: b"{}",
@@ -95,7 +95,9 @@ fn signer(dir: &TempDir) -> Signer {
 
 /// Signs a tree, and has it stored.
 fn stored(signer: &Signer, size: u8) -> Seal {
-    let seal = signer.seal(&tree(size), at(size.into())).unwrap();
+    let seal = signer
+        .seal(&tree(size), Some(position(size.into())))
+        .unwrap();
     signer.stored(&seal);
     seal
 }
@@ -175,7 +177,7 @@ fn a_signer_believes_a_sink_only_what_it_has_signed_and_nothing_older_than_it_kn
     let old = stored(&first, 3);
     let known = stored(&first, 5);
     first.keep();
-    let newer = first.seal(&tree(8), at(8)).unwrap();
+    let newer = first.seal(&tree(8), Some(position(8))).unwrap();
     drop(first);
     let next = signer(&dir);
     assert_eq!(next.tree(PUBLISHER, Some(&known), &[]), tree(5));
@@ -196,7 +198,7 @@ fn a_signer_believes_a_sink_only_what_it_has_signed_and_nothing_older_than_it_kn
     let more = [leaf(b"more")];
     assert_eq!(next.tree(PUBLISHER, Some(&known), &more), tree(5));
     let statement = signer::Statement {
-        through: at(5),
+        through: Some(position(5)),
         is_open: true,
         recovered: 0,
     };
@@ -212,11 +214,18 @@ fn a_seal_has_the_certificates_until_its_key_is_known_to_be_stored() {
     let first = signer(&dir);
     stored(&first, 1);
     first.keep();
-    let lost = first.seal(&tree(2), at(2)).unwrap();
-    let again = first.seal(&tree(2), at(2)).unwrap();
+    let lost = first.seal(&tree(2), Some(position(2))).unwrap();
+    let again = first.seal(&tree(2), Some(position(2))).unwrap();
     assert_eq!((lost.certificates.len(), again.certificates.len()), (1, 1));
     first.stored(&again);
-    assert_eq!(first.seal(&tree(3), at(3)).unwrap().certificates.len(), 0);
+    assert_eq!(
+        first
+            .seal(&tree(3), Some(position(3)))
+            .unwrap()
+            .certificates
+            .len(),
+        0
+    );
     assert!(!first.is_due(std::time::Instant::now()));
     assert!(first.is_due(std::time::Instant::now() + AGE));
 }
@@ -230,7 +239,7 @@ fn a_publisher_that_takes_another_id_begins_another_log() {
     let renamed = PublisherId(Uuid::from_u128(8));
     signer.rename(renamed);
     assert_eq!(signer.tree(renamed, None, &[]), Tree::default());
-    let seal = signer.seal(&tree(1), at(1)).unwrap();
+    let seal = signer.seal(&tree(1), Some(position(1))).unwrap();
     let checkpoint = Checkpoint::open(&seal.checkpoint, &seal.key).unwrap();
     assert_eq!(checkpoint.publisher(), Some(renamed));
     let certificate = Checkpoint::open(&seal.certificates[0], &before.key).unwrap();
@@ -242,7 +251,7 @@ fn a_checkpoint_reads_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let signer = signer(&dir);
     let statement = signer::Statement {
-        through: at(4),
+        through: Some(position(4)),
         is_open: true,
         recovered: 2,
     };
@@ -251,7 +260,7 @@ fn a_checkpoint_reads_as_it_was_written() {
     assert_eq!((read.size, read.root), (3, tree(3).root()));
     assert_eq!(
         (read.through, read.is_open, read.recovered),
-        (at(4), true, 2)
+        (Some(position(4)), true, 2)
     );
     assert_eq!(read.publisher(), Some(PUBLISHER));
     let edited = seal.checkpoint.replacen("\n3\n", "\n4\n", 1);

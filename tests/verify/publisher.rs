@@ -3,19 +3,22 @@
 
 use std::fs;
 
+use async_nats::jetstream;
+use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use spillring::{Config, JsonLinesSink, SpillDurability};
 
-use super::bench::Bench;
+use super::bench::{Bench, Said};
 use super::said::verify;
 use super::signed::{Auditor, assert_forged, change_cursor, id};
 use super::trail::{Publisher, Run, cursor, entries, places, sink, stream_with};
-use crate::support::nats::{Message, NatsServer, read_stream};
+use crate::support::eventually::eventually;
+use crate::support::nats::{Message, NatsServer, block_on, client, read_stream};
 
 /// A stream with these messages, to which the publisher can go on writing.
 fn restored(trail: &[Message]) -> NatsServer {
     stream_with(trail, |config| {
-        config.subjects[1] = "assembly.cursor.>".to_owned();
+        "assembly.cursor.>".clone_into(&mut config.subjects[1]);
         config.allow_direct = true;
     })
 }
@@ -39,7 +42,7 @@ fn a_publisher_does_not_sign_what_others_have_appended_after_a_cursor_that_they_
     let last = places(&trail)[19];
     let (run, n) = id(&trail[last]);
     change_cursor(&mut opened, |cursor| {
-        cursor["state"] = json!({ "open": [run] })
+        cursor["state"] = json!({ "open": [run] });
     });
     forged.push(opened);
     let mut more = trail[last].clone();
@@ -68,7 +71,7 @@ fn entries_after_the_newest_checkpoint_are_not_authentic() {
     forged.push(more);
     let verdict = Auditor::knowing(&[&publisher.key()]).judge(&restored(&forged).url());
     assert_eq!(verdict.authentic(), "unsigned", "{verdict:#?}");
-    assert_eq!(verdict.json["after_newest_seal"], 1);
+    assert_eq!(verdict.json["unsigned"], 1);
 }
 
 /// All checkpoints after some point are removed, and the entries changed: the publisher knows how far it had come.
@@ -98,7 +101,7 @@ fn a_stream_that_is_set_back_while_its_publisher_is_away_is_missed_by_the_next_c
     let (publisher, server) = (Publisher::new(), NatsServer::start());
     let trail = ran(&publisher, &server, 0..20);
     let at = places(&trail);
-    let back = restored(&trail[..at[9] + 1]);
+    let back = restored(&trail[..=at[9]]);
     let auditor = Auditor::knowing(&[&publisher.key()]);
     assert_eq!(auditor.judge(&back.url()).authentic(), "yes");
     ran(&publisher, &back, 20..30);
@@ -158,7 +161,12 @@ fn a_stream_that_has_let_go_of_its_head_is_authentic_from_its_first_checkpoint_o
         let rest = stream_with(&trail, |config| config.max_messages = kept);
         let spill = publisher.dir.path().join("spill");
         let shown = Bench::new().run(&["key", "show", "--certificates", spill.to_str().unwrap()]);
-        let verdict = Auditor::with(&shown.out).judge(&rest.url());
+        let auditor = Auditor::with(&shown.out);
+        // Its settings may have been changed by whoever deletes.
+        assert_forged(&auditor.judge(&rest.url()), &["signed_missing"]);
+        let trust = auditor.trust();
+        let told = ["--head-removed", "--publishers", trust.to_str().unwrap()];
+        let verdict = verify(&rest.url(), &told);
         let head = verdict.json["before_first_seal"].as_u64().unwrap();
         // What is left of a batch, and an atomic one, whose checkpoint comes first.
         assert!(head <= 20, "{verdict:#?}");
@@ -238,4 +246,56 @@ fn a_sink_that_is_killed_and_a_publisher_that_comes_back_stay_authentic() {
     ran(&publisher, &server, 20..30);
     let verdict = Auditor::knowing(&[&publisher.key()]).judge(&server.url());
     assert_eq!(verdict.assert_holds().authentic(), "yes", "{verdict:#?}");
+}
+
+/// Silence can be told from a cut tail: while nothing is delivered, the newest checkpoint is signed again, after a start as well.
+#[test]
+fn an_idle_publisher_signs_again_into_a_stream_and_into_a_file() {
+    let server = NatsServer::start();
+    let bench = Bench::new();
+    bench.write("config.toml", "[spillring]\ncheckpoint_age_max = \"1s\"\n");
+    let line = serde_json::to_string(&entries(0..1)[0]).unwrap() + "\n";
+    let sinks = [
+        ("stream", server.url()),
+        ("file", "jsonl:out.jsonl".to_owned()),
+    ];
+    for (spill, sink) in &sinks {
+        let run = [
+            "run",
+            "--config",
+            "config.toml",
+            "--spill",
+            spill,
+            "--sink",
+            sink,
+        ];
+        let signed = || match *spill {
+            "stream" => messages(&server.url(), "AUDIT", "assembly.cursor.>"),
+            _ => bench.read("out.jsonl.ledger").matches("checkpoint").count() as u64,
+        };
+        bench.run_with(&run, &line).assert_code(0);
+        let once = signed();
+        // Nothing more is published.
+        let (child, stdin) = bench.piped(&run);
+        eventually("it has signed again, and again", || {
+            (signed() >= once + 2).then_some(())
+        });
+        drop(stdin);
+        Said::of(child).assert_code(0);
+    }
+    let spill = bench.path("stream");
+    let trust = bench.run(&["key", "show", spill.to_str().unwrap()]).out;
+    let verdict = Auditor::knowing(&[trust.trim()]).judge(&server.url());
+    assert_eq!(verdict.assert_holds().authentic(), "yes", "{verdict:#?}");
+}
+
+/// How many messages the stream has on these subjects.
+fn messages(url: &str, stream: &str, subjects: &str) -> u64 {
+    block_on(async {
+        let context = jetstream::new(client(url).await);
+        let stream = context.get_stream(stream).await.unwrap();
+        let found = stream.info_with_subjects(subjects).await.unwrap();
+        let counts: Vec<_> = found.try_collect().await.unwrap();
+        counts.iter().map(|(_, count)| *count as u64).sum()
+    })
 }

@@ -34,6 +34,11 @@ impl Auditor {
         Self { dir }
     }
 
+    /// The file of publishers.
+    pub(super) fn trust(&self) -> PathBuf {
+        self.dir.path().join("trust.toml")
+    }
+
     /// What the last audit has seen.
     pub(super) fn last(&self) -> PathBuf {
         self.dir.path().join("last.json")
@@ -51,15 +56,13 @@ impl Auditor {
 
     /// Audits, and remembers what there is.
     pub(super) fn audit(&self, url: &str) {
-        let trust = self.dir.path().join("trust.toml");
-        let last = self.dir.path().join("last.json");
-        let saved = [
-            "--publishers",
-            trust.to_str().unwrap(),
-            "--save",
-            last.to_str().unwrap(),
-        ];
-        let verdict = verify(url, &saved);
+        let (trust, last) = (self.trust(), self.last());
+        let mut arguments = vec!["--publishers", trust.to_str().unwrap()];
+        if last.exists() {
+            arguments.extend(["--since", last.to_str().unwrap()]);
+        }
+        arguments.extend(["--save", last.to_str().unwrap()]);
+        let verdict = verify(url, &arguments);
         assert_eq!(verdict.authentic(), "yes", "{verdict:#?}");
     }
 }
@@ -166,7 +169,7 @@ fn headers_and_the_subject_are_signed() {
                 message,
                 "Audit-Requeued",
                 "01a21a2e-6a9f-703a-a491-da9c311ae493.7",
-            )
+            );
         },
         |message| set(message, "Audit-Lost", "1"),
         |message| message.subject.push_str(".x"),
@@ -219,7 +222,7 @@ fn a_checkpoint_cannot_be_left_out_moved_or_edited() {
     let verdict = forged(|trail, _| {
         let newest = cursor(trail);
         change_cursor(&mut trail[newest], |cursor| {
-            drop(cursor.as_object_mut().unwrap().remove("seal"))
+            drop(cursor.as_object_mut().unwrap().remove("seal"));
         });
     });
     assert_forged(&verdict, &["seal_missing"]);
@@ -239,7 +242,7 @@ fn a_checkpoint_cannot_be_left_out_moved_or_edited() {
             .collect();
         let newest = cursor(trail);
         change_cursor(&mut trail[newest], |cursor| {
-            cursor["seal"] = seals[seals.len() - 2].clone()
+            cursor["seal"] = seals[seals.len() - 2].clone();
         });
     });
     assert_eq!(verdict.authentic(), "no", "{verdict:#?}");
@@ -250,7 +253,7 @@ fn a_trail_without_any_checkpoint_is_unsigned_and_that_is_not_good_enough() {
     let verdict = forged(|trail, _| {
         for message in cursors(trail) {
             change_cursor(message, |cursor| {
-                drop(cursor.as_object_mut().unwrap().remove("seal"))
+                drop(cursor.as_object_mut().unwrap().remove("seal"));
             });
         }
     });
@@ -362,14 +365,11 @@ impl Thief {
 
 /// An entry as a leaf of the tree, made anew from what the docs say.
 pub(super) fn leaf_bytes(message: &Message) -> Vec<u8> {
-    let mut leaf = String::new();
-    for name in ["Audit-Id", "Audit-Lost", "Audit-Requeued", "Audit-Run"] {
-        if let Some(value) = message.header(name) {
-            leaf += &format!("{name}: {value}\n");
-        }
-    }
+    let headers = ["Audit-Id", "Audit-Lost", "Audit-Requeued", "Audit-Run"];
+    let line = |name| Some(format!("{name}: {}\n", message.header(name)?));
+    let lines: String = headers.into_iter().filter_map(line).collect();
     let subject = message.subject.strip_prefix("assembly.audit.").unwrap();
-    leaf += &format!("Subject: {subject}\n\n");
+    let leaf = format!("{lines}Subject: {subject}\n\n");
     [leaf.as_bytes(), &message.payload].concat()
 }
 
@@ -416,7 +416,7 @@ fn a_fork_is_found_by_who_has_seen_the_other_branch() {
     let auditor = Auditor::knowing(&[&publisher.key()]);
     auditor.audit(&server.url());
     let restored = stream_with(&old, |config| {
-        config.subjects[1] = "assembly.cursor.>".to_owned();
+        "assembly.cursor.>".clone_into(&mut config.subjects[1]);
         config.allow_direct = true;
     });
     let mut run = publisher.start_on(&restored);

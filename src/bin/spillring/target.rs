@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use std::sync::Arc;
+
+use spillring::seal::Signer;
 use spillring::{
     Batch, BoxFuture, Delivery, JetStreamSink, JsonLinesSink, NatsConfig, NatsUrl, Position,
     PublisherId, Sink, SinkError,
@@ -106,6 +109,14 @@ impl Sink for AnySink {
 
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
         self.0.deliver(batch)
+    }
+
+    fn renew<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+        signer: &'a Arc<Signer>,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        self.0.renew(of, signer)
     }
 }
 

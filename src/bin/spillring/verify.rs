@@ -25,7 +25,7 @@ use crate::telling::{Exit, Problem, show};
 use judge::{Head, Judge, Judgement, Pace};
 use report::Report;
 pub(crate) use seals::Proof;
-use seals::{Authentic, Seals, Trust};
+use seals::{Authentic, Removed, Seals, Trust};
 pub(crate) use trail::position_of;
 
 /// Say of a trail whether it is complete and whether it is intact
@@ -67,7 +67,8 @@ pub(crate) struct Args {
 pub(crate) struct Trail {
     /// nats://HOST:PORT, tls://HOST:PORT, nats for the servers of `NATS_URL` or of the config file, or a file of JSON
     /// lines
-    trail: String,
+    #[arg(value_name = "TRAIL")]
+    address: String,
     /// Stream of NATS that holds the trail [default: AUDIT]
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
@@ -89,7 +90,7 @@ pub(crate) struct Trail {
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     // Before the trail is read: that may go on meanwhile.
     let acknowledged = args.spill.as_deref().map(acknowledged).transpose()?;
-    let trust = Trust::read(args.trail.publishers.as_deref(), args.since.as_deref())?;
+    let trust = args.trail.trust(args.since.as_deref())?;
     let (name, judgement) = args.trail.judge(acknowledged, &|| Seals::new(&trust))?;
     if let Some(path) = &args.save
         && judgement.signed.verdict != Authentic::No
@@ -117,7 +118,7 @@ impl Trail {
         } else {
             Head::Kept
         };
-        match address(&self.trail)? {
+        match address(&self.address)? {
             Address::JsonLines(path) => {
                 if self.stream.is_some() {
                     return Err(Problem::new(format_args!(
@@ -144,9 +145,18 @@ impl Trail {
         }
     }
 
+    fn trust(&self, since: Option<&Path>) -> Result<Trust, Problem> {
+        let removed = if self.head_removed {
+            Removed::Told
+        } else {
+            Removed::NotTold
+        };
+        Trust::read(self.publishers.as_deref(), since, removed)
+    }
+
     /// The proof that an entry is in the trail, and the key that has signed it.
     pub(crate) fn prove(&self, entry: Position) -> Result<Proof, Problem> {
-        let trust = Trust::read(self.publishers.as_deref(), None)?;
+        let trust = self.trust(None)?;
         let (name, judgement) = self.judge(None, &|| Seals::new(&trust).proving(entry))?;
         let proof = judgement.signed.proof;
         let absent = || Problem::new(format_args!("{entry} is not in {name}"));

@@ -151,8 +151,15 @@ impl Batches {
             return Ok(tip);
         };
         let mut tip = recovery.close(tip).await?;
-        if batch == Some(self.sent.batch) && self.sent.leaves.starts_with(&tip.leaves) {
+        let ours = batch == Some(self.sent.batch);
+        if ours && self.sent.leaves.starts_with(&tip.leaves) {
             tip.recovered = 0;
+        } else if ours || tip.leaves.len() > FAST_MAX {
+            return Err(SinkError::Misconfigured(format!(
+                "messages before sequence {} go on from a batch of this publisher, and it has not sent them: somebody else writes \
+                 on its subjects; find out who, and delete them",
+                tip.sequence
+            )));
         }
         self.memory.recovered(recovery.publisher, &tip);
         self.ended = batch.map(|id| (id, Instant::now() + KNOWN_MAX));

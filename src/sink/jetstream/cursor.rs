@@ -17,7 +17,7 @@ use super::message::Message;
 use crate::config::NatsConfig;
 use crate::event::{Position, PublisherId, Record, RunId};
 use crate::host::log;
-use crate::seal::{Hash, Seal, Signer, Statement, Tree};
+use crate::seal::{Checkpoint, Hash, Seal, Signer, Statement, Tree};
 
 /// Which numbers of a run are in the stream: of `first` to `last`, `lost` are not, and all others are. `first` is 1, unless
 /// an earlier cursor went missing.
@@ -159,12 +159,12 @@ impl Cursor {
         }
     }
 
-    /// With a seal of this tree, if there is a signer.
-    pub(super) fn sealed(mut self, signer: Option<&Signer>, tree: &Tree, recovered: u64) -> Self {
+    /// With a seal of this tree, which goes on from `tip`, if there is a signer.
+    pub(super) fn sealed(mut self, signer: Option<&Signer>, tree: &Tree, tip: &Tip) -> Self {
         let statement = Statement {
             through: Some(self.account.position()),
             is_open: self.is_open(),
-            recovered,
+            recovered: tip.recovered_in_all(),
         };
         self.seal = match signer.map(|signer| signer.sign(tree, statement)) {
             None => None,
@@ -228,6 +228,13 @@ impl Tip {
 
     pub(super) fn position(&self) -> Option<Position> {
         self.account().map(|account| account.position())
+    }
+
+    /// How many entries of the tree nobody knew to be ours.
+    fn recovered_in_all(&self) -> u64 {
+        let seal = self.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
+        let said = seal.and_then(|seal| Checkpoint::parse(&seal.checkpoint).ok());
+        self.recovered + said.map_or(0, |said| said.recovered)
     }
 
     /// The tree of what is stored; empty without a signer.

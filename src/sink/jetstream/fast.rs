@@ -162,7 +162,7 @@ impl Fast<'_> {
             seal: None,
         };
         let limits = Limits::of(self.found, &self.wire.connection);
-        let open = open.sealed(signer, &tree, tip.recovered).fitting(|open| {
+        let open = open.sealed(signer, &tree, tip).fitting(|open| {
             let message = open.message(self.config, publisher, tip.sequence);
             message.check(&limits, FENCE).is_ok()
         });
@@ -170,20 +170,21 @@ impl Fast<'_> {
         first
             .check(&limits, FENCE)
             .map_err(|why| failure::no_cursor(&why))?;
-        self.sent.batch = under_way.id;
+        // Without a signer nobody needs to know.
+        self.sent.batch = signer.map_or(Uuid::nil(), |_| under_way.id);
         self.sent.leaves.clear();
         self.put(under_way, first, Op::Open).await?;
         for (message, record) in messages.into_iter().zip(under_way.records) {
             self.wait_for_room(under_way).await?;
-            self.put(under_way, message, Op::Append).await?;
             if signer.is_some() {
                 let leaf = record.leaf(Some(record.subject()));
                 tree.push(leaf);
                 self.sent.leaves.push(leaf);
             }
+            self.put(under_way, message, Op::Append).await?;
         }
         let limits = Limits::of(self.found, &self.wire.connection);
-        let closed = Cursor::closed(after, under_way.id).sealed(signer, &tree, 0);
+        let closed = Cursor::closed(after, under_way.id).sealed(signer, &tree, tip);
         let closed = closed.fitting(|closed| {
             let message = closed.plain_message(self.config, publisher);
             message.check(&limits, 0).is_ok()

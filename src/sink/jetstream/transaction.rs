@@ -187,7 +187,7 @@ impl Transactions<'_> {
                     .map(|record| record.leaf(Some(record.subject()))),
             );
         }
-        let cursor = Cursor::closed(account, id).sealed(signer, &tree, tip.recovered);
+        let cursor = Cursor::closed(account, id).sealed(signer, &tree, tip);
         let limits = Limits::of(self.found, &self.wire.connection);
         let cursor = cursor.fitting(|cursor| {
             let message = cursor.message(self.config, publisher, tip.sequence);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use spillring::seal::Signer;
 use spillring::{Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError};
 
 /// When the sink goes away, for how long, and whether it is.
@@ -102,5 +103,13 @@ impl<S: Sink> Sink for Flaky<S> {
             self.stored += delivery.stored as u64;
             delivery
         })
+    }
+
+    fn renew<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+        signer: &'a Arc<Signer>,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        self.inner.renew(of, signer)
     }
 }

@@ -181,8 +181,8 @@ impl Reading {
         });
         // Losses at the end of a run may be told again.
         let taken_back = (written.told + 1).saturating_sub(range.first.max(written.entry + 1));
-        written.lost -= taken_back;
-        written.told -= taken_back;
+        written.lost = written.lost.saturating_sub(taken_back);
+        written.told = written.told.saturating_sub(taken_back);
         let before = *written;
         written.told = range.last.max(written.told);
         written.lost += range.lost();

@@ -198,6 +198,7 @@ impl Range {
         let in_order = |pair: &[Loss]| pair[0].first < pair[1].first;
         let within = |loss: &Loss| loss.first <= self.last && loss.count <= self.last;
         self.start <= self.end
+            && (self.start == self.end) == (self.entries == 0)
             && (1..NUMBER_MAX).contains(&self.first)
             && (self.first..NUMBER_MAX).contains(&self.last)
             && self.losses.windows(2).all(in_order)

@@ -6,6 +6,7 @@
 mod keys;
 mod log;
 mod proof;
+mod signed;
 mod trust;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +21,8 @@ use keys::{Keys, Trusted};
 pub(super) use log::Covers;
 use log::{By, Head, Log, Mark, Newest};
 pub(crate) use proof::Proof;
-pub(super) use trust::{Authentic, Signed, Trust};
+pub(super) use signed::{Authentic, Signed};
+pub(super) use trust::{Removed, Trust};
 
 /// What is wrong: its kind and its text.
 type Complaint = (Kind, String);
@@ -51,6 +53,15 @@ pub(super) struct Met<'a> {
     /// Whether it says that its batch comes after it.
     pub(super) is_open: bool,
     pub(super) place: Place,
+}
+
+impl Met<'_> {
+    /// Whether the cursor comes to the position that was signed. Losses at the end of a range of a file may be told again by the next.
+    fn tells(&self, signed: Position) -> bool {
+        let in_file = matches!(self.place, Place::Ledger { .. });
+        let again = in_file && signed.run == self.through.run && signed.n > self.through.n;
+        signed == self.through || again
+    }
 }
 
 impl Seals {
@@ -162,10 +173,7 @@ impl Seals {
             let text = "what the cursor says of its batch is not what was signed".to_owned();
             complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
         }
-        if checkpoint
-            .through
-            .is_some_and(|signed| signed != met.through)
-        {
+        if checkpoint.through.is_some_and(|signed| !met.tells(signed)) {
             let text = format!(
                 "the cursor says {}, and another position is signed",
                 met.through
@@ -199,10 +207,12 @@ impl Seals {
         let pace = judge.pace();
         let mut trusted = Trusted::Yes;
         for (publisher, log) in &mut self.logs {
-            let complaints = log.finish(pace);
+            let told = self.trust.removed == Removed::Told || !self.trust.is_given();
+            let retired = self.trust.is_retired(*publisher, now);
+            let complaints = log.finish(pace, told, retired);
             let newest = log.newest().map(|newest| &newest.checkpoint);
             let vouched = self.keys.trusted(*publisher);
-            let trust = self.trust.complaints(*publisher, newest, vouched, now);
+            let trust = self.trust.complaints(*publisher, newest, now);
             for (kind, text) in complaints.into_iter().chain(trust) {
                 judge.find(kind, None, None, format!("publisher {publisher}: {text}"));
             }
@@ -227,7 +237,7 @@ impl Seals {
         for (kind, text) in signed.in_words() {
             judge.find(kind, None, None, text);
         }
-        signed.judge(judge.findings.against_authentic, pace, trusted);
+        signed.judge(judge.findings.against_authentic, trusted);
         signed
     }
 }

@@ -121,12 +121,7 @@ impl Keys {
             let text = format!("a checkpoint of {origin} is with a cursor of another publisher");
             return Err((Kind::NotSigned, text));
         }
-        let newcomer = self.certified_by_another(publisher, seal);
         let chain = self.of.entry(publisher).or_default();
-        if let Some((key, trusted)) = newcomer {
-            chain.anchors.push(Anchor::new(&key));
-            chain.trusted = trusted;
-        }
         let marks = chain.follow(seal)?;
         let proven = if chain.keys.last() == Some(&seal.key) {
             Proven::Yes
@@ -144,28 +139,6 @@ impl Keys {
             checkpoint,
             proven,
             marks,
-        })
-    }
-
-    /// The first key of a publisher that has taken another id, certified by a key of the old one.
-    fn certified_by_another(
-        &self,
-        publisher: PublisherId,
-        seal: &Seal,
-    ) -> Option<(String, Trusted)> {
-        if self.of.contains_key(&publisher) {
-            return None;
-        }
-        seal.certificates.iter().find_map(|certificate| {
-            let said = Checkpoint::parse(certificate).ok()?;
-            let chain = self.of.get(&said.publisher()?)?;
-            let anchors = chain.anchors.iter().map(|anchor| &anchor.key);
-            let known = chain.keys.iter().chain(anchors);
-            let signed = known
-                .into_iter()
-                .any(|key| Checkpoint::open(certificate, key).is_ok());
-            let next = said.next.filter(|_| signed)?;
-            Some((next, chain.trusted))
         })
     }
 }

@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 use spillring::Position;
 use spillring::seal::{Checkpoint, Hash, Leaf, Tree};
 
-use self::compare::{begins_late, went_back};
+use self::compare::went_back;
 use super::Complaint;
 use super::keys::Proven;
 use super::proof::{Kept, Proof};
@@ -33,6 +33,9 @@ pub(super) enum Head {
     MayBeGone,
 }
 
+/// More entries than a batch has at the most.
+pub(super) const BATCH_MAX: u64 = 10_000;
+
 #[derive(Debug, Default)]
 pub(super) struct Log {
     tree: Known,
@@ -42,6 +45,8 @@ pub(super) struct Log {
     marks: Vec<Mark>,
     newest: Option<Newest>,
     kept: Kept,
+    /// So many entries come before the first that is left: of how many, somebody must know.
+    late: Option<u64>,
     /// Entries since the last seal that fitted.
     open: u64,
     /// Entries that are covered by seals of keys that are not proven.
@@ -188,13 +193,6 @@ impl Log {
         let mut complaints = Vec::new();
         complaints.extend(self.begin_with_batch());
         let through = newest.checkpoint.through;
-        if newest.checkpoint.recovered > 0 {
-            let count = HumanCount(newest.checkpoint.recovered);
-            let text = format!(
-                "{count} entries were found in the stream after a kill, and signed as they were"
-            );
-            complaints.push((Kind::Recovered, text));
-        }
         if proven == Proven::Yes {
             if let Some(before) = &self.newest {
                 complaints.extend(went_back(&before.checkpoint, &newest.checkpoint));
@@ -213,7 +211,7 @@ impl Log {
                 };
                 return complaints;
             }
-            complaints.extend(begins_late(0, sealed.size(), head));
+            complaints.extend(self.begins_late(0, sealed.size(), head));
             if sealed.size() == 0 {
                 self.unsigned += std::mem::take(&mut self.head);
             }
@@ -239,27 +237,46 @@ impl Log {
         Some((Kind::SealMissing, text))
     }
 
-    pub(super) fn finish(&mut self, pace: Pace) -> Vec<Complaint> {
+    /// The trail ends here.
+    pub(super) fn finish(&mut self, pace: Pace, told: bool, retired: bool) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         complaints.extend(self.begin_with_batch());
         if pace == Pace::Still {
             complaints.extend(self.unmet());
         }
-        self.tail += std::mem::take(&mut self.open);
+        let newest = self.newest.as_ref().map(|newest| &newest.checkpoint);
+        let (size, is_open) = newest.map_or((0, false), |it| (it.size, it.is_open));
+        let recovered = newest.map_or(0, |it| it.recovered);
+        let open = std::mem::take(&mut self.open);
+        if pace == Pace::Moving && is_open && open <= BATCH_MAX {
+            self.tail = open;
+        } else {
+            self.unsigned += open;
+        }
+        if recovered > 0 {
+            let count = HumanCount(recovered);
+            let text = format!(
+                "{count} entries were found in the stream after kills, and signed as they were"
+            );
+            complaints.push((Kind::Recovered, text));
+        }
+        if let Some(late) = self.late.filter(|_| !told) {
+            let count = HumanCount(late);
+            let text = format!(
+                "{count} entries that are signed come before the first that is left: give `--since` of an audit that has seen them, or `--head-removed`"
+            );
+            complaints.push((Kind::SignedMissing, text));
+        }
         if self.held > 0 {
             let count = HumanCount(self.held);
             let text = format!("{count} entries are signed with keys that no certificate leads to");
             complaints.push((Kind::KeyUnknown, text));
             self.unsigned += std::mem::take(&mut self.held);
         }
-        let newest = self
-            .newest
-            .as_ref()
-            .map_or(0, |newest| newest.checkpoint.size);
         let since = self.marks.iter().find(|mark| mark.by == By::LastAudit);
-        if let Some(since) = since.map(|mark| mark.size) {
-            complaints.push(if newest < since {
-                let (had, has) = (HumanCount(since), HumanCount(newest));
+        if let Some(since) = since.map(|mark| mark.size).filter(|_| !retired) {
+            complaints.push(if size < since {
+                let (had, has) = (HumanCount(since), HumanCount(size));
                 let text =
                     format!("it had {had} entries at the last audit, and has signed {has} now");
                 (Kind::RolledBack, text)

@@ -10,54 +10,18 @@ use spillring::PublisherId;
 use spillring::seal::Checkpoint;
 
 use super::keys::Trusted;
-use super::log::Log;
-use super::proof::Proof;
 use super::{Complaint, Kind};
 use crate::telling::Problem;
-use crate::verify::counted;
-use crate::verify::judge::Pace;
-
-/// More entries than a batch has at the most: so many may come before the first checkpoint that a trimmed trail has left.
-const HEAD_MAX: u64 = 10_000;
-
-/// Whether what is there is what the publishers have signed.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::verify) enum Authentic {
-    Yes,
-    No,
-    /// Some entries are not signed.
-    #[default]
-    Unsigned,
-    /// Everything is signed, and nobody says whose the keys are.
-    Untrusted,
-}
-
-/// What came of the signatures.
-#[derive(Debug, Default, Clone, Serialize)]
-pub(in crate::verify) struct Signed {
-    #[serde(rename = "authentic")]
-    pub(in crate::verify) verdict: Authentic,
-    /// Entries that a signature covers.
-    signed: u64,
-    pub(super) unsigned: u64,
-    before_first_seal: u64,
-    after_newest_seal: u64,
-    #[serde(skip)]
-    pub(in crate::verify) proof: Option<Result<Proof, &'static str>>,
-    #[serde(skip)]
-    seen: BTreeMap<PublisherId, Seen>,
-}
 
 /// What an audit has seen of a publisher.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Seen {
-    key: String,
-    checkpoint: String,
+pub(super) struct Seen {
+    pub(super) key: String,
+    pub(super) checkpoint: String,
     /// Whether somebody vouched for the key.
     #[serde(default)]
-    vouched: bool,
+    pub(super) vouched: bool,
 }
 
 /// What the auditor knows beforehand.
@@ -65,7 +29,16 @@ struct Seen {
 pub(in crate::verify) struct Trust {
     /// All that there may be.
     publishers: Option<BTreeMap<PublisherId, Known>>,
-    seen: BTreeMap<PublisherId, (Seen, Checkpoint)>,
+    pub(super) seen: BTreeMap<PublisherId, (Seen, Checkpoint)>,
+    pub(super) removed: Removed,
+}
+
+/// Whether the auditor was told that the beginning of the trail is gone.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::verify) enum Removed {
+    #[default]
+    NotTold,
+    Told,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,6 +71,7 @@ impl Trust {
     pub(in crate::verify) fn read(
         publishers: Option<&Path>,
         since: Option<&Path>,
+        removed: Removed,
     ) -> Result<Self, Problem> {
         let publishers = publishers
             .map(|path| parse(path, read_publishers))
@@ -106,6 +80,7 @@ impl Trust {
         Ok(Self {
             publishers,
             seen: seen.unwrap_or_default(),
+            removed,
         })
     }
 
@@ -143,26 +118,23 @@ impl Trust {
         &self,
         publisher: PublisherId,
         newest: Option<&Checkpoint>,
-        vouched: Trusted,
         now: u64,
     ) -> Vec<Complaint> {
         let Some(known) = &self.publishers else {
             return Vec::new();
         };
         let Some(known) = known.get(&publisher) else {
-            // One that has taken another id has the word of the old one.
-            let text = "it is not among those that you know".to_owned();
-            let unknown = vouched == Trusted::No;
-            return unknown
-                .then_some((Kind::PublisherUnknown, text))
-                .into_iter()
-                .collect();
+            let text = "it is not among those that you know: if it should be, such as a copy of another's directory, add its key";
+            return vec![(Kind::PublisherUnknown, text.to_owned())];
         };
+        let retired = known.retired();
         let Some(newest) = newest else {
+            if retired.is_some_and(|retired| retired <= now) {
+                return Vec::new();
+            }
             let text = "nothing of it is signed".to_owned();
             return vec![(Kind::SealMissing, text)];
         };
-        let retired = known.retired();
         let mut complaints = Vec::new();
         if retired.is_some_and(|retired| newest.time > retired) {
             let text = "it has signed something after it was retired".to_owned();
@@ -177,6 +149,14 @@ impl Trust {
             complaints.push((Kind::Silent, text));
         }
         complaints
+    }
+
+    /// Whether its last entries may have expired.
+    pub(super) fn is_retired(&self, publisher: PublisherId, now: u64) -> bool {
+        let known = self.publishers.as_ref().and_then(|all| all.get(&publisher));
+        known
+            .and_then(Known::retired)
+            .is_some_and(|retired| retired <= now)
     }
 
     /// Who must be there and is not.
@@ -201,89 +181,6 @@ impl Known {
 
     fn retired(&self) -> Option<u64> {
         self.retired.as_deref().and_then(seconds)
-    }
-}
-
-impl Signed {
-    /// Counts the entries of a publisher.
-    pub(super) fn add(&mut self, log: &Log) {
-        self.signed += log.covered;
-        self.after_newest_seal += log.tail;
-        self.unsigned += log.unsigned;
-        match log.newest() {
-            Some(_) => self.before_first_seal += log.head,
-            None => self.unsigned += log.head,
-        }
-    }
-
-    /// What is not covered by a signature.
-    pub(super) fn in_words(&self) -> Vec<Complaint> {
-        let counts = [
-            (Kind::Unsigned, self.unsigned, "that no checkpoint covers"),
-            (
-                Kind::HeadUnsigned,
-                self.before_first_seal,
-                "before the first checkpoint that is left: no signature covers them",
-            ),
-            (
-                Kind::TailUnsigned,
-                self.after_newest_seal,
-                "after the newest checkpoint: no signature covers them yet",
-            ),
-        ];
-        let some = |(_, count, _): &(Kind, u64, &str)| self.signed > 0 && *count > 0;
-        let counts = counts.into_iter().filter(some);
-        counts
-            .map(|(kind, count, what)| (kind, format!("{} {what}", counted(count, "entry"))))
-            .collect()
-    }
-
-    pub(super) fn judge(&mut self, against: u64, pace: Pace, trusted: Trusted) {
-        let tail = pace == Pace::Still && self.after_newest_seal > 0;
-        let uncovered = self.unsigned > 0 || self.before_first_seal > HEAD_MAX || tail;
-        self.verdict = if against > 0 {
-            Authentic::No
-        } else if self.signed == 0 || uncovered {
-            Authentic::Unsigned
-        } else if trusted == Trusted::No {
-            Authentic::Untrusted
-        } else {
-            Authentic::Yes
-        };
-    }
-
-    pub(super) fn note(
-        &mut self,
-        publisher: PublisherId,
-        key: &str,
-        checkpoint: &str,
-        vouched: Trusted,
-    ) {
-        let seen = Seen {
-            key: key.to_owned(),
-            checkpoint: checkpoint.to_owned(),
-            vouched: vouched == Trusted::Yes,
-        };
-        self.seen.insert(publisher, seen);
-    }
-
-    /// Writes down what was seen, for the next audit. Publishers that were known before and are not there stay.
-    pub(in crate::verify) fn save(&self, before: &Trust, path: &Path) -> Result<(), Problem> {
-        let mut all: BTreeMap<_, _> = before
-            .seen
-            .iter()
-            .map(|(id, (seen, _))| (*id, seen.clone()))
-            .collect();
-        all.extend(self.seen.clone());
-        let new = path.with_extension("new");
-        let text = serde_json::to_string_pretty(&all).map_err(Problem::new)?;
-        let written = fs::write(&new, text + "\n").and_then(|()| fs::rename(&new, path));
-        written.map_err(|error| {
-            Problem::new(format_args!(
-                "{} cannot be written: {error}",
-                path.display()
-            ))
-        })
     }
 }
 

@@ -40,7 +40,12 @@ impl Log {
     /// The tree of this size has this root: so it must be wherever that was seen.
     pub(super) fn meet(&mut self, size: u64, root: Hash) -> Option<Complaint> {
         let here = self.marks.extract_if(.., |mark| mark.size == size);
-        let wrong = here.filter(|mark| mark.root != root).last()?;
+        let here: Vec<_> = here.collect();
+        if here.iter().any(|mark| mark.by == By::LastAudit) {
+            // What comes before it was there when somebody looked.
+            self.late = None;
+        }
+        let wrong = here.into_iter().rfind(|mark| mark.root != root)?;
         let by = match wrong.by {
             By::LastAudit => "the last audit has seen",
             By::Certificate => "the key before has signed",
@@ -78,7 +83,7 @@ impl Log {
         let count = entries.size();
         if count != sealed.size() {
             self.head += count;
-            let complaint = begins_late(count, sealed.size(), head);
+            let complaint = self.begins_late(count, sealed.size(), head);
             self.go_on(sealed);
             return complaint.or(self.reach());
         }
@@ -98,6 +103,29 @@ impl Log {
             Some(differ(count))
         } else {
             reached
+        }
+    }
+
+    /// The tree had so many entries before the first that is left.
+    pub(super) fn begins_late(&mut self, there: u64, signed: u64, head: Head) -> Option<Complaint> {
+        match there.cmp(&signed) {
+            Ordering::Equal => None,
+            Ordering::Less if head == Head::MayBeGone => {
+                self.late = Some(signed - there);
+                None
+            }
+            Ordering::Less => {
+                let count = HumanCount(signed - there);
+                let text = format!(
+                    "{count} entries that are signed are not there, before the first that are"
+                );
+                Some((Kind::SignedMissing, text))
+            }
+            Ordering::Greater => {
+                let count = HumanCount(there - signed);
+                let text = format!("{count} entries are there that are not signed");
+                Some((Kind::SignedExtra, text))
+            }
         }
     }
 
@@ -149,24 +177,6 @@ impl Log {
         self.go_on(sealed.clone());
         complaint
     }
-}
-
-/// The tree had so many entries before the first that is left.
-pub(super) fn begins_late(there: u64, signed: u64, head: Head) -> Option<Complaint> {
-    let text = match there.cmp(&signed) {
-        Ordering::Equal => return None,
-        Ordering::Less if head == Head::MayBeGone => return None,
-        Ordering::Less => format!(
-            "{} entries that are signed are not there, before the first that are",
-            HumanCount(signed - there)
-        ),
-        Ordering::Greater => {
-            let count = HumanCount(there - signed);
-            let text = format!("{count} entries are there that are not signed");
-            return Some((Kind::SignedExtra, text));
-        }
-    };
-    Some((Kind::SignedMissing, text))
 }
 
 fn differ(size: u64) -> Complaint {
