@@ -21,6 +21,7 @@ mod verify {
     mod publisher;
     mod said;
     mod signed;
+    mod signed_files;
     mod strangers;
     mod streams;
     mod trail;

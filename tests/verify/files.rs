@@ -11,15 +11,17 @@ use super::said::{Verdict, verify};
 use super::trail::{Publisher, entries};
 
 /// A file with its ledger, taken apart.
-struct Copy {
+pub(super) struct Copy {
     dir: TempDir,
-    lines: Vec<String>,
-    ledger: Vec<Value>,
+    pub(super) lines: Vec<String>,
+    pub(super) ledger: Vec<Value>,
+    /// The first public key of the publisher.
+    pub(super) key: String,
 }
 
 impl Copy {
     /// As the library has left it: two runs of thirty entries, the second in three appends.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let publisher = Publisher::new();
         let output = publisher.dir.path().join("audit.jsonl");
         for bounds in [&[0, 30][..], &[30, 40, 50, 60]] {
@@ -37,14 +39,15 @@ impl Copy {
             dir: tempfile::tempdir().unwrap(),
             lines: text.split_inclusive('\n').map(str::to_owned).collect(),
             ledger: told.lines().map(body).collect(),
+            key: publisher.key(),
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.path().join("audit.jsonl")
     }
 
-    fn write_ledger(&self) {
+    pub(super) fn write_ledger(&self) {
         let line = |told: &Value| {
             let body = told.to_string();
             format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()))
@@ -53,21 +56,25 @@ impl Copy {
         fs::write(self.dir.path().join("audit.jsonl.ledger"), text).unwrap();
     }
 
-    fn judge(&self) -> Verdict {
+    pub(super) fn write(&self) {
         self.write_ledger();
         fs::write(self.path(), self.lines.concat()).unwrap();
+    }
+
+    fn judge(&self) -> Verdict {
+        self.write();
         verify(self.path().to_str().unwrap(), &[])
     }
 
     /// The ranges of the ledger, and the places of the lines that each tells of.
-    fn ranges(&mut self) -> impl Iterator<Item = &mut Value> {
+    pub(super) fn ranges(&mut self) -> impl Iterator<Item = &mut Value> {
         self.ledger
             .iter_mut()
             .filter(|line| line["kind"] == "stored")
     }
 
     /// Lets the ledger tell of the lines as they are, when `entries` lines of each range are left.
-    fn cover_up(&mut self, entries: &[usize]) {
+    pub(super) fn cover_up(&mut self, entries: &[usize]) {
         let lines = self.lines.clone();
         let (mut line, mut byte, mut dealt_with) = (0, 0, [0; 2]);
         let mut runs = Vec::new();
@@ -95,7 +102,7 @@ impl Copy {
         }
     }
 
-    fn entries_of_ranges(&mut self) -> Vec<usize> {
+    pub(super) fn entries_of_ranges(&mut self) -> Vec<usize> {
         let entries =
             |range: &mut Value| usize::try_from(range["entries"].as_u64().unwrap()).unwrap();
         self.ranges().map(entries).collect()
