@@ -55,6 +55,27 @@ pub trait Sink: Send + 'static {
     }
 }
 
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    fn position<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+    ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+        (**self).position(of)
+    }
+
+    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+        (**self).deliver(batch)
+    }
+
+    fn renew<'a>(
+        &'a mut self,
+        of: &'a PublisherId,
+        signer: &'a Arc<Signer>,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        (**self).renew(of, signer)
+    }
+}
+
 /// The outcome of [`Sink::deliver`]: how many leading records are durably stored, and, if not all, why it stopped.
 #[derive(Debug)]
 #[must_use]

@@ -86,7 +86,7 @@ const POSITION_MAX: Duration = Duration::from_secs(5);
 /// and takes the subjects of cursors; a stream made by this sink does. With each goes a message on
 /// `<cursor_prefix>.<publisher id>` that says how far the publisher has come, such as
 /// `{"run":"…","first":1,"last":1200,"lost":3,"batch":"…"}`: of the numbers `first` to `last` of the run, three are not in the
-/// stream. One with a `state` comes before the entries of its batch, or after a batch that did not come to its end. Cursors stay
+/// stream. Its `seal` is the [`Seal`](crate::seal::Seal) of the entries up to there. One with a `state` comes before the entries of its batch, or after a batch that did not come to its end. Cursors stay
 /// in the stream; the newest counts.
 ///
 /// **Elsewhere** each message has a `Nats-Msg-Id`, by which the server knows one that is sent again, within the stream's

@@ -85,7 +85,7 @@ use page::Page;
 /// is
 ///
 /// - `ledger`: the first line, with the `version` of the format, 1;
-/// - `before`: `publisher` had come to number `last` of `run` in an output that is no longer here;
+/// - `before`: `publisher` had come to number `last` of `run` in an output that is no longer here, and had signed `seal`;
 /// - `unaccounted`: the first `bytes` of the output are none that this ledger vouches for;
 /// - `begun`: the first write since then was to the file numbered `inode`, made `born_ns` nanoseconds after the unix
 ///   epoch; of no use to a reader;
@@ -93,7 +93,8 @@ use page::Page;
 ///   deal with the numbers `first` to `last`: those that `losses` does not name (`first`, `count`, and the `reason`
 ///   where it is known) are the entries, in order. Those that `requeued` names (`first`, `count`) had been dead letters:
 ///   the numbers `was` and following of `run`, which were told as lost. `crc32` is over the bytes, as a number; `audit_run` stands on the
-///   range that opens a run, and is what the header `Audit-Run` would tell.
+///   range that opens a run, and is what the header `Audit-Run` would tell. `seal` is the [`Seal`](crate::seal::Seal) of the entries up to its end;
+/// - `sealed`: while nothing was written, `publisher` has signed `seal` again.
 ///
 /// The ranges follow one another without a gap in bytes, from `unaccounted` on; the last line of a publisher is its
 /// cursor. What the output has behind the last range is not stored yet. Losses after the last entry are told at once,

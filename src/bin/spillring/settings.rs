@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use spillring::{Config, NatsConfig};
+use spillring::{Config, NatsConfig, Sink};
 
-use crate::target::{Address, AnySink};
+use crate::target::Address;
 use crate::telling::Problem;
 use file::File;
 
@@ -130,7 +130,7 @@ impl Settings {
         })
     }
 
-    pub(crate) fn sink(&self) -> Result<AnySink, Problem> {
+    pub(crate) fn sink(&self) -> Result<Box<dyn Sink>, Problem> {
         self.target.address.sink(self.target.nats.clone())
     }
 

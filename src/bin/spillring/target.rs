@@ -3,13 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use std::sync::Arc;
-
-use spillring::seal::Signer;
-use spillring::{
-    Batch, BoxFuture, Delivery, JetStreamSink, JsonLinesSink, NatsConfig, NatsUrl, Position,
-    PublisherId, Sink, SinkError,
-};
+use spillring::{JetStreamSink, JsonLinesSink, NatsConfig, NatsUrl, Sink};
 
 use crate::telling::Problem;
 
@@ -20,9 +14,6 @@ pub(crate) enum Address {
     /// These servers, with commas between them, or, if none, those of the settings.
     Nats(String),
 }
-
-/// A sink of whatever kind.
-pub(crate) struct AnySink(Box<dyn Sink>);
 
 impl FromStr for Address {
     type Err = String;
@@ -76,13 +67,13 @@ impl Address {
     }
 
     /// The sink, with these settings where it is one of NATS.
-    pub(crate) fn sink(&self, nats: NatsConfig) -> Result<AnySink, Problem> {
+    pub(crate) fn sink(&self, nats: NatsConfig) -> Result<Box<dyn Sink>, Problem> {
         match self {
-            Self::JsonLines(path) => Ok(AnySink(Box::new(JsonLinesSink::new(path)))),
+            Self::JsonLines(path) => Ok(Box::new(JsonLinesSink::new(path))),
             Self::Nats(_) => {
                 let sink = JetStreamSink::new(nats)
                     .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))?;
-                Ok(AnySink(Box::new(sink)))
+                Ok(Box::new(sink))
             }
         }
     }
@@ -96,27 +87,6 @@ impl Address {
                 format!("the stream {} of {}", nats.stream, urls.join(", "))
             }
         }
-    }
-}
-
-impl Sink for AnySink {
-    fn position<'a>(
-        &'a mut self,
-        of: &'a PublisherId,
-    ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
-        self.0.position(of)
-    }
-
-    fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
-        self.0.deliver(batch)
-    }
-
-    fn renew<'a>(
-        &'a mut self,
-        of: &'a PublisherId,
-        signer: &'a Arc<Signer>,
-    ) -> BoxFuture<'a, Result<(), SinkError>> {
-        self.0.renew(of, signer)
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::{env, fmt};
 
 use indicatif::HumanBytes;
-use spillring::NatsConfig;
+use spillring::{NatsConfig, Sink};
 
 use super::entries::Plan;
 use super::links::Blocks;
 use super::readback::{FileBlocks, Server};
-use crate::target::{Address, AnySink};
+use crate::target::Address;
 use crate::telling::{Problem, tell};
 
 /// What an entry takes on disk, delivered and spilled, at the most.
@@ -50,7 +50,7 @@ impl Place {
         self.scratch.path.join("audit.jsonl")
     }
 
-    pub(super) fn sink(&self) -> Result<AnySink, Problem> {
+    pub(super) fn sink(&self) -> Result<Box<dyn Sink>, Problem> {
         let Some(server) = &self.server else {
             return Address::JsonLines(self.output()).sink(NatsConfig::default());
         };

@@ -109,9 +109,13 @@ async fn read_once(
         reading.judge.find(kind, None, place, text);
     }
     let end = cursors.end;
-    let mut subjects = vec![format!("{}>", reading.prefix)];
-    if !cursors.found.is_empty() {
-        subjects.push(format!("{}>", reading.cursors));
+    // A server is slow with several filters, where there are many subjects.
+    let mut subjects = Vec::new();
+    if !is_ours {
+        subjects.push(format!("{}>", reading.prefix));
+        if !cursors.found.is_empty() {
+            subjects.push(format!("{}>", reading.cursors));
+        }
     }
     reading.take_cursors(cursors);
     reading.messages(stream, subjects, end).await?;
@@ -207,7 +211,7 @@ impl Reading {
             left = if sequence == end { 0 } else { info.pending };
             if let Some(publisher) = message.subject.strip_prefix(&self.cursors) {
                 self.cursor(&message, publisher, sequence);
-            } else {
+            } else if message.subject.starts_with(&self.prefix) {
                 self.message(&message, sequence);
             }
             progress.step(1);
