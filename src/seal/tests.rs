@@ -194,6 +194,18 @@ fn a_signer_believes_a_sink_only_what_it_has_signed_and_nothing_older_than_it_kn
     let mut peaks = newer.clone();
     peaks.peaks[0] = known.peaks[1].clone();
     assert_eq!(next.tree(PUBLISHER, Some(&peaks), &[]), tree(5), "no tree");
+    let forged = Seal {
+        checkpoint: newer.checkpoint.replacen("\n8\n", "\n9\n", 1).replacen(
+            &BASE64.encode(&tree(8).root()),
+            &BASE64.encode(&tree(9).root()),
+            1,
+        ),
+        peaks: anothers.peaks.clone(),
+        ..newer.clone()
+    };
+    assert_eq!(forged.tree().unwrap(), tree(9));
+    let believed = next.tree(PUBLISHER, Some(&forged), &[]);
+    assert_eq!(believed, tree(5), "not signed");
     // Entries after a checkpoint are ours only if it opens a batch.
     let more = [leaf(b"more")];
     assert_eq!(next.tree(PUBLISHER, Some(&known), &more), tree(5));
