@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use spillring::{AuditEntry, Config, Drainer, Signing};
+use signed_note::{Note, StandardSigner, generate_key};
+use spillring::seal::{Leaf, Tree};
+use spillring::{AuditEntry, Config, Drainer, Event, Position, RunId, Signing};
 
 use crate::support::{Away, entries, start_with};
 use crate::test_support::nats::NatsServer;
@@ -19,6 +21,7 @@ pub(crate) fn ring(length: Length) {
 }
 
 pub(crate) fn signed(length: Length) {
+    costs();
     let sign = |config: &mut Config, with: bool| {
         config.signing = if with { Signing::On } else { Signing::Off };
     };
@@ -40,6 +43,48 @@ pub(crate) fn signed(length: Length) {
     });
     end(both, LIMIT);
 }
+
+/// What an entry costs as a leaf of the tree, and a batch as a signature, on a core of its own.
+fn costs() {
+    let entries: Vec<_> = entries().iter().map(encoded).collect();
+    let mut tree = Tree::default();
+    let begin = Instant::now();
+    for (n, (subject, bytes)) in (1..).zip(&entries) {
+        let leaf = Leaf {
+            id: Position {
+                run: RunId(uuid::Uuid::nil()),
+                n,
+            },
+            lost: 0,
+            requeued: None,
+            opening: None,
+            subject: Some(subject),
+            bytes,
+        };
+        tree.push(leaf.hash());
+    }
+    let leaf = begin.elapsed().as_nanos() as f64 / entries.len() as f64;
+    let name = "spillring/01a21a2e-6a9f-703a-a491-da9c311ae493";
+    let (private, _) = generate_key(&mut rand_core::OsRng, name);
+    let key = StandardSigner::new(&private).expect("a key");
+    let begin = Instant::now();
+    for _ in 0..SIGNATURES {
+        let mut note =
+            Note::new(format!("{name}\n{:?}\n", tree.root()).as_bytes(), &[]).expect("a note");
+        note.add_sigs(&[&key]).expect("a signature");
+    }
+    let sign = begin.elapsed().as_micros() as f64 / f64::from(SIGNATURES);
+    println!("\nan entry as a leaf: {leaf:.0} ns; a signature: {sign:.1} us");
+}
+
+fn encoded(entry: &AuditEntry) -> (String, Vec<u8>) {
+    let mut bytes = Vec::new();
+    entry.encode(&mut bytes).expect("it can be encoded");
+    (entry.subject(), bytes)
+}
+
+/// How many signatures are timed.
+const SIGNATURES: u32 = 2_000;
 
 /// The setting is changed where `with` is true.
 fn compare(length: Length, names: [&str; 2], set: impl Fn(&mut Config, bool)) {

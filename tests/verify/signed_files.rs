@@ -98,7 +98,7 @@ fn seals_cannot_be_left_out() {
                 .as_object_mut()
                 .unwrap()
                 .remove("seal"),
-        )
+        );
     });
     assert_forged(&some, &["seal_missing"]);
     let all = forged(|copy| {

@@ -12,8 +12,12 @@ use tokio::runtime::{Builder, Runtime};
 /// The longest wait for the server.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// One thread of it reads what comes in, while the caller looks at what came.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
 }
 
 /// Connects to the first of the servers that lets us in.

@@ -51,6 +51,8 @@ pub(super) struct Judge {
     /// In the order in which they appear.
     order: Vec<RunId>,
     publishers: BTreeMap<PublisherId, Publisher>,
+    /// Whose the runs are that the newest cursors name.
+    by_cursor: HashMap<RunId, PublisherId>,
     absent: HashMap<Source, Absent>,
     chains: Chains,
     /// The old numbers of those that were requeued.
@@ -127,6 +129,7 @@ impl Judge {
             runs: HashMap::new(),
             order: Vec::new(),
             publishers: BTreeMap::new(),
+            by_cursor: HashMap::new(),
             absent: HashMap::new(),
             chains: Chains::new(head != Head::Kept),
             requeued: HashSet::new(),
@@ -146,6 +149,7 @@ impl Judge {
 
     /// Takes what says how far a publisher has come in this trail.
     pub(super) fn cursor(&mut self, of: PublisherId, account: Account, place: Option<Place>) {
+        self.by_cursor.entry(account.run).or_insert(of);
         self.publishers.entry(of).or_default().cursor = Some((account, place));
     }
 

@@ -1,5 +1,6 @@
 //! What is said of a trail, for people and for programs.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use indicatif::HumanCount;
@@ -51,15 +52,18 @@ impl Report {
             .map_err(Problem::new)
     }
 
-    /// In the order in which their first runs appear; runs of nobody come last.
-    fn publishers(&self) -> Vec<Option<PublisherId>> {
-        let mut publishers = Vec::new();
+    /// With their runs, in the order in which their first runs appear; runs of nobody come last.
+    fn publishers(&self) -> Vec<(Option<PublisherId>, Vec<&RunTold>)> {
+        let mut publishers: Vec<(_, Vec<_>)> = Vec::new();
+        let mut places = HashMap::new();
         for run in &self.judgement.runs {
-            if !publishers.contains(&run.publisher) {
-                publishers.push(run.publisher);
+            let at = *places.entry(run.publisher).or_insert(publishers.len());
+            if at == publishers.len() {
+                publishers.push((run.publisher, Vec::new()));
             }
+            publishers[at].1.push(run);
         }
-        publishers.sort_by_key(Option::is_none);
+        publishers.sort_by_key(|(publisher, _)| publisher.is_none());
         publishers
     }
 
@@ -103,13 +107,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let judgement = &self.judgement;
         writeln!(f, "{}", self.trail)?;
-        for publisher in self.publishers() {
+        for (publisher, runs) in self.publishers() {
             match publisher {
                 Some(publisher) => writeln!(f, "publisher {publisher}")?,
                 None => writeln!(f, "publisher unknown")?,
             }
-            let runs = judgement.runs.iter();
-            runs.filter(|run| run.publisher == publisher)
+            runs.into_iter()
                 .try_for_each(|run| self.write_run(run, f))?;
         }
         self.other_findings()

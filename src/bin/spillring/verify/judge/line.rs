@@ -14,7 +14,7 @@ impl Judge {
         if self.runs.contains_key(&id) {
             return;
         }
-        let publisher = publisher.or_else(|| self.by_cursor(id));
+        let publisher = publisher.or_else(|| self.by_cursor.get(&id).copied());
         let run = Run {
             publisher,
             appeared: self.order.len(),
@@ -33,16 +33,6 @@ impl Judge {
         if let Some(publisher) = publisher {
             self.publishers.entry(publisher).or_default().runs.push(id);
         }
-    }
-
-    fn by_cursor(&self, run: RunId) -> Option<PublisherId> {
-        let mut publishers = self.publishers.iter();
-        publishers.find_map(|(id, publisher)| {
-            let cursor = publisher.cursor.as_ref();
-            cursor
-                .is_some_and(|(account, _)| account.run == run)
-                .then_some(*id)
-        })
     }
 
     /// Whether no later run of its publisher has been met.

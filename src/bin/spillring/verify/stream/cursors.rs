@@ -4,7 +4,7 @@ use std::io;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, future};
 use serde::Deserialize;
 use spillring::seal::Seal;
 use spillring::{Position, PublisherId, RunId};
@@ -17,9 +17,15 @@ use crate::verify::trail::Place;
 /// How often it is tried to read the cursors while nobody writes.
 const STILL_TRIES: u32 = 5;
 
+/// How many cursors are asked for at once.
+const READS_MAX: usize = 64;
+
+/// Of which publisher it is, its sequence, and what it says.
+type Found = (String, u64, bytes::Bytes);
+
 /// The cursors of a stream, and how far it went when they were read.
 pub(super) struct Cursors {
-    pub(super) found: Vec<(String, u64, bytes::Bytes)>,
+    pub(super) found: Vec<Found>,
     /// The last message of the stream.
     pub(super) end: u64,
     pub(super) pace: Pace,
@@ -46,29 +52,30 @@ impl Cursors {
         }
     }
 
-    async fn read_once(
-        stream: &Stream,
-        prefix: &str,
-    ) -> io::Result<Vec<(String, u64, bytes::Bytes)>> {
+    async fn read_once(stream: &Stream, prefix: &str) -> io::Result<Vec<Found>> {
         let subjects = stream.info_with_subjects(format!("{prefix}.>")).await;
-        let mut subjects = subjects.map_err(io::Error::other)?;
-        let mut found = Vec::new();
-        while let Some(subject) = subjects.next().await {
+        let subjects = subjects.map_err(io::Error::other)?;
+        let read = subjects.map(|subject| async {
             let (subject, _) = subject.map_err(io::Error::other)?;
-            let message = match stream.get_last_raw_message_by_subject(&subject).await {
-                Ok(message) => message,
-                // The stream has let go of it since.
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => continue,
-                Err(error) => return Err(io::Error::other(error)),
-            };
-            if message.headers.get(MARKER).is_some() {
-                continue;
-            }
-            let publisher = subject[prefix.len() + 1..].to_owned();
-            found.push((publisher, message.sequence, message.payload));
-        }
-        Ok(found)
+            newest(stream, prefix, &subject).await
+        });
+        let found = read.buffered(READS_MAX).try_filter_map(future::ok);
+        found.try_collect().await
     }
+}
+
+/// The newest cursor on a subject. `None` if the stream has let go of it.
+async fn newest(stream: &Stream, prefix: &str, subject: &str) -> io::Result<Option<Found>> {
+    let message = match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => message,
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    if message.headers.get(MARKER).is_some() {
+        return Ok(None);
+    }
+    let publisher = subject[prefix.len() + 1..].to_owned();
+    Ok(Some((publisher, message.sequence, message.payload)))
 }
 
 async fn last_sequence(stream: &Stream) -> io::Result<u64> {
