@@ -94,20 +94,6 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of nothing: what was stored before is signed again.
-    pub(crate) fn renewal(publisher: PublisherId, through: Position, signer: &Arc<Signer>) -> Self {
-        Self {
-            publisher,
-            records: Vec::new(),
-            through,
-            limit: Self::RENEWAL_MAX,
-            signer: Some(Arc::clone(signer)),
-        }
-    }
-
-    /// How long a new signature may take to be stored.
-    const RENEWAL_MAX: Duration = Duration::from_secs(5);
-
     /// The publisher whose batch this is.
     #[must_use]
     pub fn publisher(&self) -> PublisherId {

@@ -72,6 +72,8 @@ use crate::seal::Signer;
 
 /// How long `position` may take, connecting included.
 const POSITION_MAX: Duration = Duration::from_secs(5);
+/// How long a new signature may take to be stored.
+const RENEWAL_MAX: Duration = Duration::from_secs(5);
 
 /// Stores entries in a stream of NATS: each once and in order where the stream allows transactions, else at least
 /// once.
@@ -328,7 +330,14 @@ impl Sink for JetStreamSink {
             let Some(through) = self.batches.known(*of) else {
                 return Ok(());
             };
-            let delivery = self.store(&Batch::renewal(*of, through, signer)).await;
+            let nothing = Batch {
+                publisher: *of,
+                records: Vec::new(),
+                through,
+                limit: RENEWAL_MAX,
+                signer: Some(Arc::clone(signer)),
+            };
+            let delivery = self.store(&nothing).await;
             delivery.stopped.map_or(Ok(()), Err)
         })
     }
