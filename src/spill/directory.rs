@@ -6,6 +6,8 @@
 //!                   spill meanwhile; holds the publisher's process id, for messages only. The folder itself is locked
 //!                   by a publisher that waits for those who look
 //!   identity        the publisher's id
+//!   signing-keys.json, sealed.json
+//!                   the publisher's keys, and the newest checkpoint that the sink has stored
 //!   watermark       how far delivery and writing have come
 //!   index.sqlite3   runs, dead letters, numbers that will not be delivered, imports
 //!   segments/       the backlog: <first key>-<attempt>.sqlite3, and what was damaged: *.damaged

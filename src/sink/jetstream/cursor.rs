@@ -184,9 +184,7 @@ impl Cursor {
         {
             seal.certificates.clear();
             if !fits(&self) {
-                log::warning!(
-                    "the stream's messages are too small for signed checkpoints: raise its `max_msg_size`"
-                );
+                log::debug!("the stream takes no cursor with a signed checkpoint");
                 self.seal = None;
             }
         }
@@ -266,4 +264,33 @@ pub(super) fn position(id: &str) -> Option<Position> {
 /// The subject of a publisher's cursors.
 pub(super) fn subject(config: &NatsConfig, publisher: PublisherId) -> String {
     format!("{}.{publisher}", config.cursor_prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Entries matter more than signatures, and signatures more than what says again whose they are.
+    #[test]
+    fn a_cursor_that_is_too_large_goes_without_certificates_and_then_without_its_seal() {
+        let position = Position {
+            run: RunId(Uuid::nil()),
+            n: 5,
+        };
+        let seal = serde_json::json!({
+            "checkpoint": "x".repeat(400), "key": "k", "peaks": [], "certificates": ["y".repeat(300)],
+        });
+        let cursor = Cursor {
+            seal: serde_json::from_value(seal).ok(),
+            ..Cursor::closed(Account::through(None, position), Uuid::nil())
+        };
+        let in_bytes = |max: usize| {
+            let fits = |cursor: &Cursor| serde_json::json!(cursor).to_string().len() <= max;
+            let fitting = cursor.clone().fitting(fits);
+            fitting.seal.map(|seal| seal.certificates.len())
+        };
+        assert_eq!([2_000, 700, 300].map(in_bytes), [Some(1), Some(0), None]);
+    }
 }

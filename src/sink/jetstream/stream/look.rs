@@ -190,6 +190,9 @@ fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<
     .collect()
 }
 
+/// A cursor with a signed checkpoint, and some certificates, fits into so many bytes.
+const SEALED: i64 = 4_096;
+
 fn weaknesses(
     found: &Settings,
     config: &NatsConfig,
@@ -242,6 +245,10 @@ fn weaknesses(
         (
             found.max_msgs_per_subject > 0 && !found.discard_new_per_subject,
             "it keeps only so many messages of each agent (`max_msgs_per_subject`)",
+        ),
+        (
+            found.max_msg_size > 0 && found.max_msg_size < SEALED,
+            "it takes messages too small for signed checkpoints: raise its `max_msg_size` to 4096 bytes or more",
         ),
         (
             forgets,
