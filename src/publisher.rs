@@ -1,5 +1,7 @@
 //! The handle through which entries enter.
 
+mod handles;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,10 +17,14 @@ use crate::ring::Refused;
 use crate::stats::{Lost, Stats};
 use crate::sync::CachePadded;
 use crate::ticket::Ticket;
+pub(crate) use handles::Handles;
 
 /// The handle through which any thread publishes. Cloning it is cheap; all clones feed the same ring.
+///
+/// A publisher runs until [`Drainer::shutdown`](crate::Drainer::shutdown), or until the last of its handles is dropped.
 pub struct Publisher<E> {
     shared: Arc<Shared<E>>,
+    handles: Arc<Handles>,
 }
 
 /// What publishers and drainer share.
@@ -46,8 +52,12 @@ const ROOM_POLL_MIN: Duration = Duration::from_micros(50);
 const ROOM_POLL_MAX: Duration = Duration::from_millis(1);
 
 impl<E: Event> Publisher<E> {
-    pub(crate) fn new(shared: Arc<Shared<E>>) -> Self {
-        Self { shared }
+    pub(crate) fn new(shared: Arc<Shared<E>>, handles: Arc<Handles>) -> Self {
+        Self { shared, handles }
+    }
+
+    pub(crate) fn handles(&self) -> &Handles {
+        &self.handles
     }
 
     /// Publishes the entry, and never waits: no await, no lock, no allocation, no system call.
@@ -156,6 +166,7 @@ impl<E> Clone for Publisher<E> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
+            handles: Arc::clone(&self.handles),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::durable::Durable;
 use crate::error::{ConfigError, StartError};
 use crate::event::Event;
 use crate::host::log;
-use crate::publisher::{Publisher, Shared};
+use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
 use crate::ring_file::{self, MappedRing};
 use crate::sink::Sink;
@@ -26,24 +26,15 @@ use crate::ticket::Ticket;
 use crate::worker::Worker;
 use opening::{Opened, Packing, may_go_without, open, signer, without_spill};
 
-/// How long a drainer that is dropped without [`shutdown`](Drainer::shutdown) is waited for.
-const DROP_MAX: Duration = Duration::from_secs(1);
-
 /// The owner of a running publisher: hands out [`Publisher`]s, and ends it.
 ///
-/// Dropped without [`shutdown`](Self::shutdown) it closes the publisher, spills what is left without delivering it,
-/// waits a second for that at the most, and complains in the log.
-#[must_use = "dropping the drainer closes the publisher"]
+/// Dropped without [`shutdown`](Self::shutdown) it leaves the publishers as they are. When the last handle of all goes, and nobody has
+/// called it, what is left is spilled without being delivered; the drop waits a second for that at the most, and the log complains.
+/// A handle in a `static`, and one that is forgotten, is never dropped: before the process exits, call `shutdown`.
+#[must_use = "without its drainer a publisher cannot be shut down"]
 pub struct Drainer<E: Event> {
     publisher: Publisher<E>,
     shared: Arc<Shared<E>>,
-    ending: Ending,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    NotAsked,
-    Asked,
 }
 
 /// Starts a publisher for entries of type `E` that delivers to `sink`.
@@ -163,12 +154,9 @@ fn launch<E: Event>(
         now: Instant::now(),
     };
     start_drainer(drainer::Drainer::new(parts), Arc::clone(&shared))?;
-    let publisher = Publisher::new(Arc::clone(&shared));
-    Ok(Drainer {
-        publisher,
-        shared,
-        ending: Ending::NotAsked,
-    })
+    let handles = Handles::new(&shared.control);
+    let publisher = Publisher::new(Arc::clone(&shared), handles);
+    Ok(Drainer { publisher, shared })
 }
 
 /// What publishers and drainer have in common, and the drainer's end.
@@ -242,9 +230,8 @@ impl<E: Event> Drainer<E> {
     /// `limit` bounds the delivery, not the end: what is spilled is spilled after it. The ticket is then kept up to about
     /// a second later, with a slow disk as much later as the writing takes. Whoever waits for no longer than `limit` and
     /// exits loses what was about to be spilled: wait longer, or `.await` the ticket, which has no limit.
-    pub fn shutdown(mut self, limit: Duration) -> Ticket<Stats> {
-        self.ending = Ending::Asked;
-        self.shared.control.shutdown(limit)
+    pub fn shutdown(self, limit: Duration) -> Ticket<Stats> {
+        self.publisher.handles().shutdown(limit)
     }
 }
 
@@ -253,19 +240,6 @@ impl<E: Event> fmt::Debug for Drainer<E> {
         f.debug_struct("Drainer")
             .field("publisher", &self.publisher)
             .finish_non_exhaustive()
-    }
-}
-
-impl<E: Event> Drop for Drainer<E> {
-    fn drop(&mut self) {
-        if self.ending == Ending::Asked {
-            return;
-        }
-        log::warning!("the drainer is dropped without a shutdown: spilling what is left");
-        let ticket = self.shared.control.shutdown(Duration::ZERO);
-        if let Err(error) = ticket.wait(DROP_MAX) {
-            log::error!(%error, "the dropped drainer did not come to an end");
-        }
     }
 }
 

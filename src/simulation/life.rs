@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::drainer::{Drainer, Parts, RingSource};
 use crate::error::SpillError;
-use crate::publisher::{Publisher, Shared};
+use crate::publisher::{Handles, Publisher, Shared};
 use crate::sink_worker::{SinkOrder, SinkOutcome};
 use crate::spill::{Order, Outcome, Spill};
 use crate::start::{memory, share};
@@ -75,7 +75,7 @@ impl Life {
         });
         let life = Self {
             ordinal,
-            publisher: Publisher::new(Arc::clone(&shared)),
+            publisher: Publisher::new(Arc::clone(&shared), Handles::of_a_test(&control)),
             shared,
             control,
             drainer,

@@ -148,6 +148,38 @@ fn lines_that_are_no_entries_are_told_with_their_numbers_and_passed_over() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let bench = Bench::new();
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    let marked = format!("\u{feff}{entries}");
+    let arguments = ["run", "--spill", "spill", "--report", "json"];
+    let said = bench.run_with(&arguments, &marked);
+    let report = said.assert_code(0).report();
+    assert_eq!([&report["read"], &report["rejected"]], [2_000, 0]);
+    assert_same(&bench.path("audit.jsonl"), entries.as_bytes());
+}
+
+/// It would never come to an end.
+#[test]
+fn the_output_is_no_input() {
+    let bench = Bench::new();
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    bench.write("audit.jsonl", &entries);
+    fs::hard_link(bench.path("audit.jsonl"), bench.path("other")).unwrap();
+    for name in ["audit.jsonl", "other"] {
+        let said = bench.run(&["run", "--spill", "spill", "--input", name]);
+        said.assert_code(2);
+        assert!(
+            said.err
+                .contains("the input is the file that the entries go to"),
+            "{}",
+            said.err
+        );
+    }
+    assert_same(&bench.path("audit.jsonl"), entries.as_bytes());
+}
+
+#[test]
 fn an_overlong_line_is_passed_over() {
     let bench = Bench::new();
     let entries = fs::read_to_string(SESSIONS).unwrap();

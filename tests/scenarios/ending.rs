@@ -214,19 +214,24 @@ fn end_while_publishing(mode: Mode) -> (Bench, Stats) {
     (bench, stats)
 }
 
-/// Dropped without a word, it spills, and the next start delivers.
+/// Dropped without a word, the last handle spills, and the next start delivers.
 #[test]
-fn a_dropped_drainer_spills() {
+fn the_last_handle_that_is_dropped_spills() {
     for mode in [Mode::Down, Mode::Stalled] {
         let (mut bench, _) = not_held_up(|| {
             let bench = Bench::new();
             bench.remote.set(mode);
             let drainer = bench.start();
-            let publisher = drainer.publisher();
-            publish(&publisher, 0..700);
+            publish(&drainer.publisher(), 0..700);
             drop(drainer);
-            assert!(publisher.try_publish(Note::new("late")).is_err());
-            (bench, publisher.stats())
+            let at_rest = || {
+                let status = spillring::status(&bench.spill()).ok();
+                status.filter(|status| status.pid.is_none())
+            };
+            eventually("the directory is free", || at_rest().is_some());
+            let mut stats = Stats::default();
+            stats.in_memory = 700 - at_rest().unwrap().stats.spilled;
+            (bench, stats)
         });
         another_sink(&mut bench);
         let stats = end(start_again(&bench), 0);
@@ -234,6 +239,26 @@ fn a_dropped_drainer_spills() {
         assert_eq!(bench.remote.texts(), names(0..700));
         assert_announced(&bench.remote.stored());
     }
+}
+
+/// `start(…)?.publisher()` drops the drainer at once.
+#[test]
+fn a_publisher_goes_on_without_its_drainer() {
+    let bench = Bench::new();
+    let publisher = bench.start().publisher();
+    let another = publisher.clone();
+    publish(&publisher, 0..50);
+    drop(publisher);
+    publish(&another, 50..100);
+    eventually("all is delivered", || bench.remote.texts().len() == 100);
+    assert_eq!(bench.remote.texts(), names(0..100));
+    bench.remote.set(Mode::Down);
+    publish(&another, 100..150);
+    drop(another);
+    bench.remote.set(Mode::Up);
+    let stats = end(start_again(&bench), 0);
+    assert_eq!((stats.inherited, stats.delivered), (50, 50));
+    assert_announced(&bench.remote.stored());
 }
 
 /// A ticket that nobody waits for is kept all the same.

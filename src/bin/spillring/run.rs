@@ -27,7 +27,7 @@ use report::Report;
 /// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is told
 /// on stderr and passed over.
 ///
-/// SIGINT and SIGTERM: publishes nothing more and tells the first line that was not published, delivers for at most
+/// SIGINT, SIGTERM and SIGHUP: publishes nothing more and tells the first line that was not published, delivers for at most
 /// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second one ends it at once.
 ///
 /// Exit code: 0 all is delivered; 4 nothing is lost, but a backlog or dead letters are left or lines were rejected;
@@ -61,6 +61,12 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let signals = Signals::catch()?;
     let line_max = usize::try_from(settings.config.entry_bytes_max).unwrap_or(usize::MAX);
     let mut lines = Lines::open(settings.input.as_deref(), line_max)?;
+    if let Some(path) = settings.output().filter(|path| lines.come_from(path)) {
+        return Err(Problem::new(format_args!(
+            "the input is the file that the entries go to, {}: give another `--input` or another `--sink`",
+            path.display()
+        )));
+    }
     let shutdown_max = settings.shutdown_max;
     let spill_dir = settings.config.spill_dir.clone();
     let destination = settings.destination();

@@ -134,6 +134,14 @@ impl Settings {
         self.target.address.sink(self.target.nats.clone())
     }
 
+    /// The file that entries are written to, if it is one.
+    pub(crate) fn output(&self) -> Option<&Path> {
+        match &self.target.address {
+            Address::JsonLines(path) => Some(path),
+            Address::Nats(_) => None,
+        }
+    }
+
     /// The name of the sink.
     pub(crate) fn destination(&self) -> String {
         self.target.address.in_words(&self.target.nats)

@@ -1,11 +1,13 @@
-//! SIGINT and SIGTERM: the first one asks for an end, the second one is not caught.
+//! SIGINT, SIGTERM and SIGHUP: the first one asks for an end, the second one is not caught. A SIGHUP that is ignored, as under
+//! `nohup`, stays so.
 
+use std::fs;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::telling::Problem;
@@ -22,7 +24,9 @@ impl Signals {
     pub(crate) fn catch() -> Result<Self, Problem> {
         let asked = Arc::new(AtomicBool::new(false));
         catch(&asked).map_err(|error| {
-            Problem::new(format_args!("SIGINT and SIGTERM cannot be caught: {error}"))
+            Problem::new(format_args!(
+                "SIGINT, SIGTERM and SIGHUP cannot be caught: {error}"
+            ))
         })?;
         Ok(Self {
             asked,
@@ -45,9 +49,18 @@ impl Signals {
 
 /// The order matters: the one that ends the process must find the flag as the signal before has left it.
 fn catch(asked: &Arc<AtomicBool>) -> io::Result<()> {
-    for signal in [SIGINT, SIGTERM] {
+    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
         flag::register_conditional_default(signal, Arc::clone(asked))?;
         flag::register(signal, Arc::clone(asked))?;
     }
     Ok(())
+}
+
+/// Whether whoever started us has it ignored. Where the system does not say, it is not.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

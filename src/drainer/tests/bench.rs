@@ -15,7 +15,7 @@ use crate::drainer::{Drainer, Parts, RingSource, Source};
 use crate::error::{EncodeError, SinkError};
 use crate::event::{Event, Key, Loss, Position, PublisherId, Record, Run, RunId};
 use crate::policy::Step;
-use crate::publisher::{Publisher, Shared};
+use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
 use crate::sink_worker::{SinkOrder, SinkOutcome, SinkWorker};
 use crate::spill::{KnownRuns, Order, Orphan, Outcome, SpillWorker, View};
@@ -163,7 +163,7 @@ impl Bench {
         });
         Self {
             drainer: Some(drainer),
-            publisher: Publisher::new(shared),
+            publisher: Publisher::new(shared, Handles::of_a_test(&control)),
             control,
             now,
             sink: Sink::Takes,

@@ -1,10 +1,10 @@
 //! Lines from a file or standard input, with a bound, and without being stuck in a read when an end is asked for.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +15,9 @@ use crate::telling::Problem;
 
 /// Lines may be as long as this, and as the largest entry.
 const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// What some editors put before the first line of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How much is read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -88,6 +91,13 @@ impl Lines {
         })
     }
 
+    /// Whether this file is what is read.
+    pub(super) fn come_from(&self, path: &Path) -> bool {
+        let place = |file: Metadata| (file.dev(), file.ino());
+        let input = self.input.metadata().map(place);
+        input.is_ok_and(|input| fs::metadata(path).is_ok_and(|it| place(it) == input))
+    }
+
     /// How many lines have been handed out.
     pub(super) fn number(&self) -> u64 {
         self.number
@@ -138,6 +148,12 @@ impl Lines {
                 }
                 return None;
             }
+        };
+        let marked = self.number == 0 && self.buffer[line.clone()].starts_with(BYTE_ORDER_MARK);
+        let line = if marked {
+            line.start + BYTE_ORDER_MARK.len()..line.end
+        } else {
+            line
         };
         (self.start, self.searched) = (next, next);
         self.number += 1;
