@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -55,41 +55,33 @@ fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
     assert_same(&bench.path("later/out"), &entries);
 }
 
-/// A terminal that goes away, or a supervisor that reloads.
+/// A terminal that goes away, or a supervisor that reloads; and `nohup`. What we have inherited ourselves does not matter.
 #[test]
 fn sighup_is_as_sigterm_unless_whoever_started_it_ignores_it() {
-    let bench = Bench::new();
-    let arguments = ["run", "--spill", "spill", "--report", "json"];
-    let (child, mut stdin) = bench.piped(&arguments);
     let entries = fs::read(SESSIONS).unwrap();
-    stdin.write_all(&entries).unwrap();
-    bench.status_when(|status| status["stats"]["accepted"] == 2_000);
-    signal(&child, Signal::HUP);
-    let said = Said::of(child);
-    let report = said.assert_code(0).report();
-    assert_eq!([&report["read"], &report["delivered"]], [2_000, 2_000]);
-    drop(stdin);
-
-    let mut nohup = std::process::Command::new("nohup");
-    nohup.arg(env!("CARGO_BIN_EXE_spillring")).args(arguments);
-    nohup.current_dir(bench.path("."));
-    nohup
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = nohup.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
     let first = entries
         .split_inclusive(|byte| *byte == b'\n')
         .next()
         .unwrap();
-    stdin.write_all(first).unwrap();
-    bench.status_when(|status| status["stats"]["accepted"] == 1);
-    signal(&child, Signal::HUP);
-    stdin.write_all(first).unwrap();
-    drop(stdin);
-    let report = Said::of(child).assert_code(0).report();
-    assert_eq!(report["read"], 2);
+    for (disposition, read) in [("--default-signal=HUP", 1), ("--ignore-signal=HUP", 2)] {
+        let bench = Bench::new();
+        let mut env = Command::new("env");
+        env.arg(disposition).arg(env!("CARGO_BIN_EXE_spillring"));
+        env.args(["run", "--spill", "spill", "--report", "json"]);
+        env.current_dir(bench.path(".")).env_remove("NATS_URL");
+        let piped = env.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(first).unwrap();
+        bench.status_when(|status| status["stats"]["accepted"] == 1);
+        signal(&child, Signal::HUP);
+        if read == 2 {
+            stdin.write_all(first).unwrap();
+            drop(stdin);
+        }
+        let report = Said::of(child).assert_code(0).report();
+        assert_eq!([&report["read"], &report["delivered"]], [read, read]);
+    }
 }
 
 #[test]

@@ -7,9 +7,9 @@ use crate::verify::{Trail, position_of};
 
 /// Print the proof that an entry is in a trail, as a file that anyone can check without the trail
 ///
-/// It is a tlog-proof of C2SP (<https://c2sp.org/tlog-proof)>: the index of the entry in the tree of its publisher, the hashes that lead
-/// from it to the root, and a signed checkpoint of that root. Its extra data are the bytes that are hashed: what the headers say, and
-/// the entry. The key that has signed it is told on stderr; `spillring key show --certificates` has the certificates that lead there from the
+/// It is a tlog-proof of C2SP, see c2sp.org/tlog-proof: the index of the entry in the tree of its publisher, the hashes that lead from
+/// it to the root, and a signed checkpoint of that root. Its extra data are the bytes that are hashed: what the headers say, and the
+/// entry. Stderr names the key that has signed it; `spillring key show --certificates` has the certificates that lead to it from the
 /// publisher's first key.
 ///
 /// The whole trail is read, and takes about 130 bytes of memory an entry.

@@ -28,20 +28,21 @@ pub(crate) use seals::Proof;
 use seals::{Authentic, Removed, Seals, Trust};
 pub(crate) use trail::position_of;
 
-/// Say of a trail whether it is complete and whether it is intact
+/// Say of a trail whether it is complete, intact and authentic
 ///
 /// Complete: every number of every run, up to the last one that anything tells of, is an entry or announced as lost.
 /// Intact: what is there is what was published, each entry once, in order, unchanged and chained to the one before it
 /// in its session. A loss that is announced is told, and breaks neither; nor does the unknown end of a run that was
 /// killed, or still runs. An entry that was requeued stands behind later ones of its session, but not under its old
-/// number as well, nor twice.
+/// number as well, nor twice. Authentic: what is there is what its publishers have signed; `untrusted` without `--publishers`, as then
+/// nobody says whose the keys are; `unsigned` if some of it is not signed.
 ///
 /// If a limit of the stream may have removed the beginning of a run, the run counts from its first entry; otherwise, and in a
 /// file, only with `--head-removed`. Messages removed from the middle or the end of a stream make it incomplete. A stream
 /// without batches has no cursors: a missing end goes undetected, and the report says so; an honest entry may appear twice or late; and
 /// losses at the end of a clean run look like a missing end. A trail without entries is never complete.
 ///
-/// Exit code: 0 both hold; 1 one of them does not; 2 bad usage, or it cannot be read.
+/// Exit code: 0 complete, intact, and not contradicted by a signature, with `--publishers` or `--since` authentic; 1 not so; 2 bad usage, or it cannot be read.
 ///
 /// Credentials for NATS: as `spillring run` takes them, from the environment and the config file.
 #[derive(Debug, clap::Args)]
@@ -76,7 +77,7 @@ pub(crate) struct Trail {
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
     /// TOML file with the publishers that may be there, a table [[publisher]] each: `key`, as `spillring key show` prints it; and, if you
-    /// like, `since`, `retired` (such as 2026-11-01T00:00:00Z) and `silence_max` (such as "10m"). The trail must then be authentic
+    /// like, `certificates`, `since`, `retired` (such as 2026-11-01T00:00:00Z) and `silence_max` (such as "10m"). The trail must then be authentic
     #[arg(long, value_name = "FILE")]
     pub(crate) publishers: Option<PathBuf>,
     /// The beginning of the trail was removed on purpose: let it begin where it does
