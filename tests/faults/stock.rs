@@ -120,6 +120,8 @@ pub(crate) fn assert_nothing_set_aside(dir: &Path) {
         "watermark",
         "status.json",
         "status.json.new",
+        "signing-keys.json",
+        "sealed.json",
         "index.sqlite3",
         "index.sqlite3-wal",
         "segments",
