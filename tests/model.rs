@@ -35,7 +35,6 @@ enum Op {
     Flush,
     Quiet,
     Restart(Duration),
-    Drop,
 }
 
 /// What is to come of an attempt, unless the ring is full.
@@ -128,13 +127,6 @@ impl World {
             Op::Restart(limit) => {
                 let attempted = self.attempts.len() as u64 + self.returned;
                 let stats = end_within(self.drainer.take().unwrap(), limit, attempted);
-                self.restart(&stats);
-            }
-            Op::Drop => {
-                drop(self.drainer.take());
-                let attempted = self.attempts.len() as u64 + self.returned;
-                let stats = self.publisher.stats();
-                assert_law(&stats, attempted);
                 self.restart(&stats);
             }
         }
@@ -318,7 +310,6 @@ fn ops() -> impl Strategy<Value = Op> {
         3 => Just(Op::Quiet),
         1 => Just(Op::Restart(Duration::ZERO)),
         1 => Just(Op::Restart(Duration::from_millis(15))),
-        1 => Just(Op::Drop),
     ]
 }
 
