@@ -5,8 +5,8 @@
 //! tree. So a reader can go on from any seal, and so can the next process: the sink keeps the state of the tree.
 //!
 //! Each run has a key of its own. The first thing that it signs with the key before is a checkpoint that names the new one, a
-//! *certificate*; then the old private key is erased. Whoever takes the machine today can sign what comes, and nothing that was signed
-//! before.
+//! *certificate*; then the old private key is erased. An attacker who takes the machine today cannot sign what earlier runs
+//! have signed.
 //!
 //! [checkpoint]: https://c2sp.org/tlog-checkpoint
 

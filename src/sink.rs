@@ -43,7 +43,7 @@ pub trait Sink: Send + 'static {
     /// Stores the records of the batch in order, or a prefix of them.
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery>;
 
-    /// Signs again how far this publisher has come: silence can then be told from a missing end. Called while nothing is to be
+    /// Signs the newest checkpoint again, so that an idle publisher differs from one whose end is missing. Called while nothing is to be
     /// delivered and the newest [seal](crate::seal::Seal) is [old](crate::Config::checkpoint_age_max), if this sink has made one.
     /// Does nothing by default.
     fn renew<'a>(

@@ -97,7 +97,7 @@ impl Keys {
         if let Some(keys) = Self::read(dir)? {
             if let Some(path) = given.filter(|path| path.exists()) {
                 log::warning!(
-                    "{} is still there: whoever reads it can sign as this publisher from its beginning; remove it",
+                    "remove {}: with it anybody can sign again all that this publisher has signed",
                     path.display()
                 );
             }

@@ -1,11 +1,11 @@
 //! Signs what a sink stores, and remembers what was stored.
 //!
-//! The sink's thread signs, and notes what is stored; nothing of that touches the disk. The spill's thread writes keys and the newest
-//! stored seal down, once a second at the most, and takes a new key once in a process. Until that is on disk the old key signs.
+//! The sink's thread signs and remembers what is stored, without touching the disk. At most once a second, the spill's thread writes
+//! the newest stored seal. Once in a process it writes a new key; until then the old key signs.
 //!
-//! What is written down may be a second old when the process is killed: then the sink's newest seal is of a larger tree, and it
-//! counts if one of our keys has signed it. A sink whose newest seal is of a smaller tree, or none of ours, has lost something or was
-//! forged: the tree goes on from what was known, so that an auditor sees that something is missing.
+//! After a kill, `sealed.json` may be a second old. The sink's newest seal then has a larger tree, and counts if one of our keys has
+//! signed it. If it has a smaller tree, or is none of ours, the sink was set back or forged: the tree goes on from what we know, so that an
+//! auditor sees what is missing.
 
 mod recognize;
 
@@ -26,7 +26,7 @@ use crate::host::log;
 
 /// Holds the newest stored seal.
 const SEALED: &str = "sealed.json";
-/// How many certificates a seal has at the least, the newest, if it has any; and at the most.
+/// Bounds of the certificates in a seal that has any: the newest.
 const CERTIFICATES_MIN: usize = 16;
 const CERTIFICATES_MAX: usize = 64;
 /// How often a seal has them, while the key stays the same.
@@ -57,7 +57,7 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rotation {
     Due,
-    /// It was tried in vain, which is said once.
+    /// It failed, which is logged once.
     Failed,
     Done,
 }
@@ -80,7 +80,7 @@ pub(crate) struct Statement {
 }
 
 impl Signer {
-    /// With the keys in this directory, the first of which is made if there is none.
+    /// Reads the keys in this directory. Makes the first one if there is none.
     pub(crate) fn open(
         dir: &Path,
         publisher: PublisherId,
@@ -241,7 +241,7 @@ impl Signer {
         }
     }
 
-    /// The publisher has taken another id, because somebody else publishes under the old one: its log begins anew.
+    /// The publisher has taken another id, because somebody else publishes under the old one: its log begins again.
     pub(crate) fn rename(&self, publisher: PublisherId) {
         let mut keys = (*self.state.lock().keys).clone();
         let renamed = keys.rename(publisher, unix_ms() / 1_000);

@@ -27,7 +27,7 @@ use report::Report;
 /// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is told
 /// on stderr and passed over.
 ///
-/// SIGINT, SIGTERM and SIGHUP: publishes nothing more and tells the first line that was not published, delivers for at most
+/// SIGINT, SIGTERM and SIGHUP: publishes nothing more and reports the first line that was not published, delivers for at most
 /// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second one ends it at once.
 ///
 /// Exit code: 0 all is delivered; 4 nothing is lost, but a backlog or dead letters are left or lines were rejected;

@@ -57,7 +57,7 @@ fn catch(asked: &Arc<AtomicBool>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether whoever started us has it ignored. Where the system does not say, it is not.
+/// Whether the parent process set the signal to be ignored. False if the system does not report it.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

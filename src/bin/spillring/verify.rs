@@ -108,7 +108,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
 }
 
 impl Trail {
-    /// Reads the trail, and says what there is to be said of it, and its name.
+    /// Reads and judges the trail. Returns its name with the judgement.
     fn judge(
         &self,
         acknowledged: Option<Position>,

@@ -36,7 +36,7 @@ pub(super) struct Seals {
     runs: HashMap<RunId, PublisherId>,
     /// Entries that no seal can cover: they were stored alone, or nothing says that they are entries.
     alone: u64,
-    /// Entries of runs of which nobody has said yet whose they are.
+    /// Entries of runs whose publisher is not known yet.
     strays: HashMap<RunId, u64>,
     /// An entry that must be proved.
     wanted: Option<Position>,
@@ -56,7 +56,7 @@ pub(super) struct Met<'a> {
 }
 
 impl Met<'_> {
-    /// Whether the cursor comes to the position that was signed. Losses at the end of a range of a file may be told again by the next.
+    /// Whether the cursor is at the signed position. In a file, the next range may repeat the losses at the end of this one.
     fn tells(&self, signed: Position) -> bool {
         let in_file = matches!(self.place, Place::Ledger { .. });
         let again = in_file && signed.run == self.through.run && signed.n > self.through.n;

@@ -45,7 +45,7 @@ pub(super) struct Log {
     marks: Vec<Mark>,
     newest: Option<Newest>,
     kept: Kept,
-    /// So many entries come before the first that is left: of how many, somebody must know.
+    /// How many signed entries come before the first that is left. The auditor must accept them.
     late: Option<u64>,
     /// Entries since the last seal that fitted.
     open: u64,
@@ -103,7 +103,7 @@ enum Known {
 }
 
 impl Log {
-    /// The tree must come by this.
+    /// Adds a size at which the tree must have this root.
     pub(super) fn mark(&mut self, mark: Mark) {
         self.marks.push(mark);
     }
@@ -112,7 +112,7 @@ impl Log {
         self.newest.as_ref()
     }
 
-    /// There were entries of it before anything said that they are.
+    /// Counts entries that came before their publisher was known.
     pub(super) fn before(&mut self, count: u64) {
         match self.tree {
             Known::No | Known::Soon { .. } => self.head += count,

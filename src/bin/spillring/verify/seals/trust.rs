@@ -33,7 +33,7 @@ pub(in crate::verify) struct Trust {
     pub(super) removed: Removed,
 }
 
-/// Whether the auditor was told that the beginning of the trail is gone.
+/// Whether the auditor accepts that the beginning of the trail is gone.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::verify) enum Removed {
     #[default]
@@ -113,7 +113,7 @@ impl Trust {
             .map(|(publisher, (_, checkpoint))| (*publisher, checkpoint))
     }
 
-    /// What is to be said of a publisher with this newest checkpoint.
+    /// Findings about a publisher with this newest checkpoint.
     pub(super) fn complaints(
         &self,
         publisher: PublisherId,

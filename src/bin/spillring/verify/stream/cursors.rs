@@ -20,7 +20,7 @@ const STILL_TRIES: u32 = 5;
 /// How many cursors are asked for at once.
 const READS_MAX: usize = 64;
 
-/// Of which publisher it is, its sequence, and what it says.
+/// Publisher, sequence and payload of a cursor.
 type Found = (String, u64, bytes::Bytes);
 
 /// The cursors of a stream, and how far it went when they were read.
