@@ -38,7 +38,7 @@ const PARTS: [&str; 2] = ["nats", "lines"];
 const SILENCE_MIN: Duration = Duration::from_millis(200);
 const SILENCE_SPREAD: Duration = Duration::from_millis(200);
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn main() {
     let args = Args::read();

@@ -46,7 +46,7 @@ fn publish_blocks(
         spent += start.elapsed();
         publisher
             .flush()
-            .wait(Duration::from_mins(1))
+            .wait(Duration::from_secs(60))
             .expect("a flush");
     }
     assert_eq!(publisher.stats().lost.total(), 0, "the ring was full");
@@ -124,7 +124,7 @@ fn contended(c: &mut Criterion) {
                             spent += start.elapsed();
                             publisher
                                 .flush()
-                                .wait(Duration::from_mins(1))
+                                .wait(Duration::from_secs(60))
                                 .expect("a flush");
                         }
                         spent

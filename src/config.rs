@@ -228,7 +228,7 @@ mod defaults {
         1 << 20
     }
     pub(super) const fn checkpoint_age_max() -> Duration {
-        Duration::from_mins(1)
+        Duration::from_secs(60)
     }
     pub(super) const fn spill_bytes_max() -> u64 {
         4 << 30

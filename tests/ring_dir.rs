@@ -31,7 +31,7 @@ fn bench() -> Bench {
     let mut bench = Bench::down();
     bench.config.ring_dir = Some(bench.dir.path().join("ring"));
     bench.config.ring_bytes_max = 64 << 10;
-    bench.config.pending_max = Duration::from_hours(1);
+    bench.config.pending_max = Duration::from_secs(3_600);
     bench.config.ring_high_water = 1.0;
     bench
 }

@@ -39,7 +39,7 @@ const IN_FLIGHT: usize = 1_024;
 /// How many entries wait in the ring.
 const IN_RING: u64 = 4_000;
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_secs(5 * 60);
 /// The prefix of the plain loop's subjects.
 const PLAIN: &str = "plain.audit";
 

@@ -13,7 +13,7 @@ use crate::support::bench::eventually;
 use crate::support::start_with;
 
 /// How long the files are watched at most.
-const WATCH_MAX: Duration = Duration::from_mins(1);
+const WATCH_MAX: Duration = Duration::from_secs(60);
 /// They are at rest once they have not changed for so long.
 const REST: Duration = Duration::from_secs(10);
 /// A smaller change is no change: a status file may be a few bytes longer.

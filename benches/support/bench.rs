@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take.
-pub(crate) const LIMIT: Duration = Duration::from_mins(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10 * 60);
 const POLL: Duration = Duration::from_micros(200);
 
 /// Waits for a condition, with a limit.

@@ -70,7 +70,7 @@ pub(crate) fn pass<E>(entry: E) {
 pub(crate) fn settle<E: Event>(publisher: &Publisher<E>) {
     publisher
         .flush()
-        .wait(Duration::from_mins(1))
+        .wait(Duration::from_secs(60))
         .expect("a flush");
     assert_eq!(publisher.stats().lost.total(), 0, "the ring was full");
 }

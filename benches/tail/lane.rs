@@ -20,7 +20,7 @@ pub(crate) const CAPACITY: usize = 65_536;
 /// How many calls a block has: less than half of that, so that none is refused and spillring relieves nothing.
 pub(crate) const BLOCK: usize = 32_000;
 /// How long anything may take.
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// How a receiver that polls backs off: as spillring's drainer does.
 const POLL_MIN: Duration = Duration::from_micros(50);
 const POLL_MAX: Duration = Duration::from_millis(8);

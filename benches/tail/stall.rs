@@ -74,7 +74,7 @@ fn run(context: &Context, name: &str, stop: Stop) -> (Row, String) {
     }
     let ended = Instant::now();
     let stats = drainer
-        .shutdown(Duration::from_mins(1))
+        .shutdown(Duration::from_secs(60))
         .wait(Duration::from_secs(70))
         .expect("an account");
     let account = format!(

@@ -16,7 +16,7 @@ use crate::test_support::nats::NatsServer;
 const LATE_SHARE: f64 = 0.05;
 const LATE_MIN: Duration = Duration::from_millis(500);
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_mins(5);
+const LIMIT: Duration = Duration::from_secs(5 * 60);
 /// What is published before: to connect, and to have everything at work once.
 const WARM: usize = 2_000;
 

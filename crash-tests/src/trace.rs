@@ -166,9 +166,13 @@ impl Trace {
 
     /// What spillring deletes itself is noticed with the next call; the log after its database.
     fn note_unlinked(&self, state: &mut State) {
-        let gone = |file: &PathBuf, inode: &mut u64| inode_of(&self.dir.join(file)) != Some(*inode);
-        let gone: Vec<_> = state.there.extract_if(.., gone).collect();
-        for (file, _) in gone {
+        let is_there = |file: &Path, inode| inode_of(&self.dir.join(file)) == Some(inode);
+        let files = std::mem::take(&mut state.there);
+        let (there, gone) = files
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(file, inode)| is_there(file, *inode));
+        state.there = there;
+        for file in gone.into_keys() {
             let synced = false;
             self.add(state, Step::Delete { file, synced });
         }

@@ -107,6 +107,6 @@ impl Config {
 
 /// What the clock can add to any moment.
 fn some_time(duration: Duration) -> bool {
-    const LONGEST: Duration = Duration::from_hours(365 * 24);
+    const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
     !duration.is_zero() && duration <= LONGEST
 }

@@ -113,7 +113,10 @@ impl<E: Durable> Source for FileSource<E> {
     fn release(&mut self, memory_only_from: Option<Key>) {
         let safe = |key: Key| memory_only_from.is_none_or(|from| key < from);
         let mut free = None;
-        while let Some((_, next)) = self.unreleased.pop_front_if(|(key, _)| safe(*key)) {
+        while let Some(&(key, next)) = self.unreleased.front()
+            && safe(key)
+        {
+            self.unreleased.pop_front();
             free = Some(next);
         }
         if let Some(position) = free {

@@ -9,7 +9,7 @@ use crate::stats::Stats;
 use crate::ticket::Promise;
 
 /// A limit that the clock cannot hold is as good as this.
-const FOREVER: Duration = Duration::from_hours(365 * 24);
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// Flushes whose tickets were dropped are looked for each time so many were added.
 const PURGE_EVERY: usize = 1_024;

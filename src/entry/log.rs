@@ -221,7 +221,8 @@ impl AuditLog {
 
     fn append(&mut self, entry: AuditEntry) -> &AuditEntry {
         self.end.step(&entry);
-        self.entries.push_mut(entry)
+        self.entries.push(entry);
+        &self.entries[self.entries.len() - 1]
     }
 }
 

@@ -74,16 +74,19 @@ impl Buffer {
             let sql = "SELECT count(*), count(*) FILTER (WHERE type = 'table' AND name = 'events' COLLATE NOCASE) \
                  FROM sqlite_schema";
             let found = conn.query_row(sql, (), |row| <(i64, i64)>::try_from(row))?;
-            Ok((conn.is_readonly("main")?, conn, found))
+            Ok((conn, found))
         };
-        let (read_only, conn, found) = opened().map_err(failed("open", file))?;
+        let (conn, found) = opened().map_err(failed("open", file))?;
         let file = file.to_owned();
         match found {
             (0, _) => Ok(None),
             (_, 0) => Err(ImportError::NoBuffer { file }),
-            // Then it could be taken by nobody, and nothing could be removed from it.
-            _ if read_only => Err(unusable("write to", &file)("it is read-only")),
-            _ => Ok(Some(Self { conn, file })),
+            _ => {
+                // A read-only file cannot be locked for one process alone, and no row can be removed from it.
+                let removed = conn.execute("DELETE FROM events WHERE 0", ());
+                removed.map_err(failed("write to", &file))?;
+                Ok(Some(Self { conn, file }))
+            }
         }
     }
 

@@ -30,7 +30,7 @@ const SEALED: &str = "sealed.json";
 const CERTIFICATES_MIN: usize = 16;
 const CERTIFICATES_MAX: usize = 64;
 /// How often a seal has them, while the key stays the same.
-const CERTIFICATES_EVERY: Duration = Duration::from_mins(1);
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 
 /// Signs checkpoints with the keys of a publisher. A [`Batch`](crate::Batch) has it, for sinks that keep [seals](Seal).
 #[derive(Debug)]

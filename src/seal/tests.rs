@@ -14,7 +14,7 @@ use super::*;
 use crate::event::{Position, PublisherId, RunId};
 
 const PUBLISHER: PublisherId = PublisherId(Uuid::from_u128(7));
-const AGE: Duration = Duration::from_mins(1);
+const AGE: Duration = Duration::from_secs(60);
 
 /// Leaves and roots of the trees of one to eight leaves, from the tests of Google's implementation of RFC 6962.
 const LEAVES: [&str; 8] = [

@@ -9,7 +9,7 @@ use super::world::World;
 use crate::dead_letters::DeadLetters;
 
 /// How long a drain in peace may take.
-const DRAIN_MAX: Duration = Duration::from_mins(10);
+const DRAIN_MAX: Duration = Duration::from_secs(10 * 60);
 /// How much longer than its limit a shutdown may take, with a disk that answers.
 const END_MAX: Duration = Duration::from_secs(30);
 

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use crate::event::Key;
 
 use super::row::{Content, Found, columns};
+use super::schema;
 
 /// How many rows are read at once, and how many bytes of them.
 pub(super) const CHUNK_ROWS: usize = 512;
@@ -38,7 +39,7 @@ pub(super) fn last_read(rows: &[Found]) -> Option<&Found> {
 
 /// Whether whoever made the segment was killed before it had a table: no row was ever in it.
 pub(super) fn was_never_made(conn: &Connection) -> bool {
-    conn.table_exists(None, "rows").is_ok_and(|exists| !exists)
+    schema::has_table(conn, "rows").is_ok_and(|exists| !exists)
 }
 
 /// Reads rows from one key on and before another. What covers the first key may begin before it.

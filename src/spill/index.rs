@@ -312,7 +312,7 @@ impl Index {
             self.runs.load(known);
         }
         // A database of an earlier version has no such table.
-        if conn.table_exists(None, "absent")? {
+        if schema::has_table(conn, "absent")? {
             for (first, stretch) in absent::read_all(conn)? {
                 self.absent.load(first, stretch);
             }

@@ -153,7 +153,7 @@ pub(super) fn open_to_read(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let has_log = has_log(file).map_err(|error| unseen(&error))?;
     let conn = if has_log {
-        Connection::open_with_flags_and_vfs(file, flags, c"unix-none")
+        Connection::open_with_flags_and_vfs(file, flags, "unix-none")
     } else {
         Connection::open_with_flags(immutable(file), flags | OpenFlags::SQLITE_OPEN_URI)
     }?;
@@ -262,6 +262,12 @@ fn switch_to_log(conn: &Connection) -> rusqlite::Result<()> {
     let mut rows = statement.query(())?;
     while rows.next()?.is_some() {}
     Ok(())
+}
+
+/// `Connection::table_exists` is not in every version of `rusqlite` that may be built with.
+pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
+    conn.query_row(sql, [name], |row| row.get(0))
 }
 
 fn is_empty(conn: &Connection) -> rusqlite::Result<bool> {

@@ -17,9 +17,9 @@ pub(crate) const STREAM: &str = "AUDIT";
 /// How long a stream of batches knows duplicates: far shorter than by default, and so than many a fault here.
 const SHORT_WINDOW: Duration = Duration::from_secs(1);
 /// How long a stream of messages does: as long as by default, and so longer than any outage here.
-const LONG_WINDOW: Duration = Duration::from_mins(2);
+const LONG_WINDOW: Duration = Duration::from_secs(2 * 60);
 /// How long it may take until a publisher has a transaction under way, elections included.
-const CATCH_MAX: Duration = Duration::from_mins(1);
+const CATCH_MAX: Duration = Duration::from_secs(60);
 /// How often a kind of fault may miss its moment before that is a failure.
 const TRIES: usize = 3;
 

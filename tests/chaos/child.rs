@@ -26,7 +26,7 @@ const FLUSH_EVERY: u64 = 250;
 /// Longer than any outage: publishing and flushing wait for no server.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the backlog may take in the end.
-pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_mins(2);
+pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(2 * 60);
 
 /// Whether the ring of a publisher is kept in a file: then nothing is missing after a kill.
 pub(crate) fn outlives(publisher: usize) -> bool {

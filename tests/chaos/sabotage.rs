@@ -42,7 +42,9 @@ fn without_the_fence_entries_stand_there_twice() {
     let (sound, unfenced) = arena.late.split_at(1);
     assert!(sound[0].contains("wrong last sequence"), "{sound:?}");
     assert!(unfenced.iter().all(|it| it.contains("\"batch\"")));
-    assert!(faults[0].contains("comes again"), "{faults:#?}");
+    // Its cursor comes first, and goes back where the one sent in its place had more entries.
+    let again = faults.iter().any(|it| it.contains("comes again"));
+    assert!(again, "{faults:#?}");
 }
 
 /// The same, when the publisher was killed and is in its next run.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Real entries, one a line.
 pub(super) const SESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sessions.jsonl");

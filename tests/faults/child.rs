@@ -17,7 +17,7 @@ const CHILD: &str = "SPILLRING_FAULTS_CHILD";
 const DONE: &str = "done";
 
 /// How long a story may take.
-const STORY_MAX: Duration = Duration::from_mins(2);
+const STORY_MAX: Duration = Duration::from_secs(2 * 60);
 
 /// Runs the story in a child that has the shim loaded. `test` is the test that calls this.
 pub(crate) fn with_shim<T: Fn()>(test: T, story: impl FnOnce(&Shim)) {

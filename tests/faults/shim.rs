@@ -64,7 +64,7 @@ impl Rule {
         Self {
             calls,
             path: path.into(),
-            hang: Duration::from_mins(10),
+            hang: Duration::from_secs(10 * 60),
             ..Self::default()
         }
     }

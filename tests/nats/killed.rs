@@ -178,7 +178,7 @@ fn the_other_process() {
     let dir = PathBuf::from(env::var_os(DIR).expect("a directory"));
     let mut config = config(&dir);
     // What is in flight stays there.
-    config.ack_timeout = Duration::from_mins(1);
+    config.ack_timeout = Duration::from_secs(60);
     let url = env::var(URL).expect("a URL");
     let sink = spillring::JetStreamSink::new(nats(&url)).expect("settings that can be used");
     let drainer = spillring::start(config, sink).expect("it starts");

@@ -45,8 +45,8 @@ fn a_server_that_comes_back_is_used_before_a_long_backoff_ends() {
     let mut server = NatsServer::start();
     server.kill();
     let mut bench = Bench::new(&server.url());
-    bench.config.backoff_min = Duration::from_mins(10);
-    bench.config.backoff_max = Duration::from_hours(1);
+    bench.config.backoff_min = Duration::from_secs(10 * 60);
+    bench.config.backoff_max = Duration::from_secs(3_600);
     let mut running = bench.start();
     running.publish(0..10);
     running.until("it was tried", |stats| stats.delivery_errors >= 3);

@@ -23,7 +23,7 @@ const ENDS: &str = "SPILLRING_OUTLIVES_ENDS";
 pub(crate) const THREADS: usize = 4;
 /// One counter for each thread of each life.
 const LIVES_MAX: usize = 4_096;
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Where entries go.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -97,7 +97,7 @@ fn an_end_with_nothing_to_do_is_quick() {
         let bench = Bench::new();
         bench.remote.set(mode);
         let start = Instant::now();
-        end_within(bench.start(), Duration::from_mins(10), 0);
+        end_within(bench.start(), Duration::from_secs(10 * 60), 0);
         assert!(start.elapsed() < LIMIT, "{mode:?}");
     }
 }

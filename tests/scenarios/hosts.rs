@@ -113,7 +113,7 @@ fn waiting_on_our_own_threads_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = quick(dir.path());
     config.ring_capacity = 4;
-    config.pending_max = Duration::from_mins(10);
+    config.pending_max = Duration::from_secs(10 * 60);
     config.ring_high_water = 1.0;
     let (publisher, seen) = (Arc::default(), Arc::default());
     let sink = Meddler {

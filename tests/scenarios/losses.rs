@@ -84,7 +84,7 @@ fn an_oversize_entry_becomes_a_dead_letter_and_its_neighbours_go_on() {
 fn a_full_ring_is_a_loss_at_its_place() {
     let mut bench = Bench::new();
     bench.config.ring_capacity = 8;
-    bench.config.pending_max = Duration::from_mins(10);
+    bench.config.pending_max = Duration::from_secs(10 * 60);
     bench.config.ring_high_water = 1.0;
     bench.config.batch_max = 1;
     let drainer = bench.start();

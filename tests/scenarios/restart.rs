@@ -119,8 +119,8 @@ fn many_killed_starts_do_not_cost_a_publisher_its_identity() {
 #[test]
 fn a_run_killed_with_its_first_batch_at_the_sink_is_named() {
     let mut bench = Bench::new();
-    bench.config.pending_max = Duration::from_mins(10);
-    bench.remote.set(Mode::Slow(Duration::from_mins(10)));
+    bench.config.pending_max = Duration::from_secs(10 * 60);
+    bench.remote.set(Mode::Slow(Duration::from_secs(10 * 60)));
     let drainer = bench.start();
     publish(&drainer.publisher(), 0..1);
     eventually("a batch at the sink", || bench.remote.deliveries() == 1);

@@ -76,7 +76,7 @@ fn session_with(count: u64, bytes: impl Fn(u64) -> usize) -> Vec<AuditEntry> {
 fn a_head_that_was_purged_by_hand_is_missing_though_the_stream_has_limits() {
     let trail = stream_trail();
     let at = places(&trail);
-    let server = stream_with(&trail, |config| config.max_age = Duration::from_hours(1));
+    let server = stream_with(&trail, |config| config.max_age = Duration::from_secs(3_600));
     let up_to = at[4] as u64 + 2;
     manage(&server, async |context| {
         let stream = context.get_stream("AUDIT").await.unwrap();

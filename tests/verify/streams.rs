@@ -71,7 +71,7 @@ fn the_head_of_a_later_run_is_missing_even_if_old_messages_may_be_gone() {
     let mut trail = stream_trail();
     let at = places(&trail);
     trail.remove(at[30]);
-    let server = stream_with(&trail, |config| config.max_age = Duration::from_hours(1));
+    let server = stream_with(&trail, |config| config.max_age = Duration::from_secs(3_600));
     judge(&server)
         .assert_breaks(&["head_missing"])
         .assert_is(false, true);

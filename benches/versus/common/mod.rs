@@ -37,7 +37,7 @@ use line::grouped;
 use support::nats::{NatsServer, block_on, client, visit_stream};
 
 /// How long anything may take.
-pub(crate) const LIMIT: Duration = Duration::from_mins(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5 * 60);
 /// How long nothing may come before nothing more is waited for.
 const MORE_MAX: Duration = Duration::from_secs(2);
 /// The stream, and what it takes.

@@ -8,12 +8,21 @@ use rusqlite::ffi;
 static STATEMENTS: OnceLock<fn(&str)> = OnceLock::new();
 
 /// Hears the text of every statement that begins, on every connection opened from now on. Once a process.
+#[expect(
+    clippy::missing_transmute_annotations,
+    reason = "versions of rusqlite declare the type differently"
+)]
 pub fn on_statement(hear: fn(&str)) {
     STATEMENTS.get_or_init(|| hear);
-    // SAFETY: the entry point has the signature that is asked for, and lives for ever.
-    let code = unsafe { ffi::sqlite3_auto_extension(Some(trace_statements)) };
+    let entry = trace_statements as *const ();
+    // SAFETY: the entry point has the signature that SQLite documents, which versions of `rusqlite` declare differently,
+    // and lives for ever.
+    let code = unsafe { ffi::sqlite3_auto_extension(Some(std::mem::transmute(entry))) };
     assert_eq!(code, ffi::SQLITE_OK);
 }
+
+/// `SQLITE_TRACE_STMT`, whose type differs between versions of `rusqlite`.
+const TRACE_STATEMENT: u32 = 1;
 
 unsafe extern "C" fn trace_statements(
     db: *mut ffi::sqlite3,
@@ -21,14 +30,7 @@ unsafe extern "C" fn trace_statements(
     _: *const ffi::sqlite3_api_routines,
 ) -> c_int {
     // SAFETY: SQLite hands in a connection that is just being opened; the callback lives for ever.
-    unsafe {
-        ffi::sqlite3_trace_v2(
-            db,
-            ffi::SQLITE_TRACE_STMT,
-            Some(statement),
-            std::ptr::null_mut(),
-        )
-    }
+    unsafe { ffi::sqlite3_trace_v2(db, TRACE_STATEMENT, Some(statement), std::ptr::null_mut()) }
 }
 
 unsafe extern "C" fn statement(

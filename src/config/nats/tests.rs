@@ -213,7 +213,7 @@ fn serde_reads_every_setting_and_refuses_an_unknown_one() {
     config.validate().unwrap();
     assert_eq!(config.stream_care, StreamCare::Verify);
     assert_eq!(config.ping_interval, Duration::from_millis(250));
-    assert_eq!(config.stream_max_age, Some(Duration::from_hours(1)));
+    assert_eq!(config.stream_max_age, Some(Duration::from_secs(3_600)));
     let unknown = serde_json::from_str::<NatsConfig>(r#"{"stream_name": "S"}"#).unwrap_err();
     assert!(unknown.to_string().contains("stream_name"), "{unknown}");
 }

@@ -44,7 +44,7 @@ fn the_grace_of_an_end_counts_from_the_first_turn_after_its_deadline() {
     let progress_at =
         |requests: &mut Requests, now| requests.stopping(now).map(|stopping| stopping.progress_at);
     assert_eq!(progress_at(&mut requests, start), Some(start));
-    let thawed = start + Duration::from_mins(10);
+    let thawed = start + Duration::from_secs(10 * 60);
     assert_eq!(progress_at(&mut requests, thawed), Some(thawed));
     let later = thawed + Duration::from_secs(1);
     assert_eq!(progress_at(&mut requests, later), Some(thawed));

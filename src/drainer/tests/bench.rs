@@ -228,7 +228,7 @@ impl Bench {
     /// Turns until a condition holds.
     #[track_caller]
     pub(super) fn run_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let until = self.now + Duration::from_mins(1);
+        let until = self.now + Duration::from_secs(60);
         while !holds(self) {
             assert!(self.now < until, "never came to pass: {what}");
             self.run_for(Duration::from_micros(1));

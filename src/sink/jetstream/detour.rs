@@ -14,7 +14,7 @@ use crate::sink::Delivery;
 /// How many refusals in a row are taken for a rule.
 const REFUSALS_MAX: u32 = 5;
 /// How long messages go, before batches are tried again.
-const LASTS: Duration = Duration::from_mins(1);
+const LASTS: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Detour {

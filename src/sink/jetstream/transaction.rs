@@ -121,12 +121,16 @@ impl Transactions<'_> {
                 }
                 Err(Refusal::TooMany(failure)) if count == 1 => return Some(failure),
                 Err(Refusal::TooMany(_)) => self.size.too_many(count),
-                Err(Refusal::Content(_)) if let Some(why) = self.wire.connection.denied() => {
-                    return Some(failure::misconfigured(why));
+                Err(Refusal::Content(failure)) => {
+                    if let Some(why) = self.wire.connection.denied() {
+                        return Some(failure::misconfigured(why));
+                    }
+                    match tries {
+                        _ if count == 1 => return Some(failure),
+                        0 => tries += 1,
+                        _ => size = count.div_ceil(2),
+                    }
                 }
-                Err(Refusal::Content(failure)) if count == 1 => return Some(failure),
-                Err(Refusal::Content(_)) if tries == 0 => tries += 1,
-                Err(Refusal::Content(_)) => size = count.div_ceil(2),
             }
         }
         self.pass_losses(tip).await.err()

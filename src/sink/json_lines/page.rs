@@ -96,14 +96,13 @@ impl Page {
         self.bytes.extend_from_slice(record.bytes());
         self.bytes.push(b'\n');
         let end = base + self.bytes.len() as u64;
-        let range = match self.ranges.pop() {
+        let mut range = match self.ranges.pop() {
             Some(last) if last.run == run && last.last + 1 == first => last,
             other => {
                 self.ranges.extend(other);
                 Range::begin(batch.publisher(), run, start, first)
             }
         };
-        let range = self.ranges.push_mut(range);
         for loss in record.losses_before() {
             range.lose(loss.count, Some(loss.reason));
         }
@@ -121,6 +120,7 @@ impl Page {
         if let Some(opened) = record.opens_run() {
             range.audit_run = Some(opened.to_string());
         }
+        self.ranges.push(range);
     }
 
     /// Tells the losses behind the last record, whose reasons come with the next one.

@@ -13,7 +13,7 @@ use super::{NatsServer, PORTS_MAX, block_on, free_port};
 /// How many nodes there are.
 const NODES: usize = 3;
 /// How long the nodes may take to find each other and their leaders: an election alone takes up to nine seconds.
-const READY_MAX: Duration = Duration::from_mins(1);
+const READY_MAX: Duration = Duration::from_secs(60);
 /// The longest wait for an answer of a node.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 

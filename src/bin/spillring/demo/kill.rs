@@ -23,7 +23,7 @@ use crate::telling::{Exit, Problem, show};
 /// What an entry takes on disk, at the most.
 const ENTRY_BYTES: u64 = 1_100;
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Where it takes place: everything but the ring.

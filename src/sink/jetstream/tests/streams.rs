@@ -57,7 +57,7 @@ pub(super) fn update(server: &NatsServer, config: Config) {
 fn a_missing_stream_is_made_as_the_settings_say_also_when_it_goes_missing_later() {
     let server = NatsServer::start();
     let mut rig = Rig::with(&server.url(), |config| {
-        config.stream_max_age = Some(Duration::from_hours(1));
+        config.stream_max_age = Some(Duration::from_secs(3_600));
         config.stream_max_bytes = Some(50_000_000);
         config.stream_storage = StreamStorage::Memory;
     });
@@ -66,7 +66,7 @@ fn a_missing_stream_is_made_as_the_settings_say_also_when_it_goes_missing_later(
     assert_eq!(made.subjects, ["assembly.audit.>", "assembly.cursor.>"]);
     assert!(made.allow_atomic_publish && made.allow_direct);
     assert!(made.deny_delete && made.deny_purge && !made.allow_rollup);
-    assert_eq!(made.max_age, Duration::from_hours(1));
+    assert_eq!(made.max_age, Duration::from_secs(3_600));
     assert_eq!(made.max_bytes, 50_000_000);
     assert_eq!(made.storage, StorageType::Memory);
     assert_eq!(made.discard, DiscardPolicy::New);

@@ -17,7 +17,8 @@ impl Reading {
         shift: i64,
         end: u64,
     ) -> io::Result<i64> {
-        let total = self.output.length.checked_signed_diff(end).unwrap_or(shift);
+        let total =
+            i64::try_from(i128::from(self.output.length) - i128::from(end)).unwrap_or(shift);
         let (from, to) = (
             range.start.saturating_add_signed(shift),
             range.end.saturating_add_signed(shift),

@@ -17,9 +17,12 @@ impl Log {
             return None;
         };
         let size = tree.size();
-        let expected = self
-            .expected
-            .pop_front_if(|(expected, _)| expected.size() == size);
+        let front = self.expected.front();
+        let expected = if front.is_some_and(|(expected, _)| expected.size() == size) {
+            self.expected.pop_front()
+        } else {
+            None
+        };
         let marked = self.marks.iter().any(|mark| mark.size == size);
         if expected.is_none() && !marked {
             return None;
