@@ -134,6 +134,7 @@ mod start;
 mod stats;
 mod status;
 mod sync;
+pub mod testing;
 mod ticket;
 mod worker;
 

@@ -106,14 +106,15 @@ fn state(status: &Status) -> String {
         }
         (Some(pid), Some(_)) => format!(
             "running as process {pid}: {}, {} ago",
-            meaning(status.stats.state),
+            meaning(&status.stats),
             age(since(status.at_ms))
         ),
     }
 }
 
-fn meaning(state: State) -> &'static str {
-    match state {
+fn meaning(stats: &Stats) -> String {
+    let state = match stats.state {
+        State::Live if !stats.sink_up => "live, the sink has not answered yet",
         State::Live => "live, entries go to the sink",
         State::Spilling => "spilling, the sink takes nothing",
         State::Replaying => "replaying, the backlog goes to the sink",
@@ -122,7 +123,12 @@ fn meaning(state: State) -> &'static str {
         State::Stopping => "stopping",
         State::Stopped => "stopped",
         other => other.as_str(),
-    }
+    };
+    let trouble = stats.sink_trouble.as_ref();
+    trouble.map_or_else(
+        || state.to_owned(),
+        |trouble| format!("{state} ({trouble})"),
+    )
 }
 
 fn spill(stats: &Stats) -> String {

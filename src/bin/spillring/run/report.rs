@@ -44,6 +44,9 @@ pub(super) struct Report {
     inherited: u64,
     #[serde(skip)]
     damaged: u64,
+    /// What the sink failed with last.
+    #[serde(skip)]
+    trouble: Option<String>,
 }
 
 impl Report {
@@ -68,6 +71,7 @@ impl Report {
             dead_letters: account.dead_letters,
             inherited: stats.inherited,
             damaged: stats.discarded.encode_error + stats.discarded.corrupt,
+            trouble: stats.sink_trouble.clone(),
         }
     }
 
@@ -102,10 +106,13 @@ impl Report {
         if self.rejected > 0 {
             left.push(format!("{} lines were no entries", count(self.rejected)));
         }
-        if left.is_empty() {
-            "All is delivered.".to_owned()
-        } else {
-            format!("Nothing is lost; {}.", left.join(", "))
+        match &self.trouble {
+            _ if !left.is_empty() => format!("Nothing is lost; {}.", left.join(", ")),
+            Some(trouble) if self.delivered == 0 => {
+                format!("There was nothing to deliver, and the sink did not work: {trouble}.")
+            }
+            None if self.delivered == 0 => "There was nothing to deliver.".to_owned(),
+            _ => "All is delivered.".to_owned(),
         }
     }
 }
