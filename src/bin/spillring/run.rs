@@ -1,6 +1,7 @@
 //! `spillring run`: entries from lines, published with back-pressure and delivered.
 
 mod ending;
+mod entries;
 mod feed;
 mod lines;
 mod pace;
@@ -10,12 +11,13 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use spillring::AuditEntry;
+use spillring::RawEntry;
 
 use crate::logging;
 use crate::settings::{Flags, Settings};
 use crate::signals::Signals;
 use crate::telling::{Exit, Problem, show, tell};
+use entries::Reading;
 use feed::{Feed, FeedEnd};
 use lines::Lines;
 use pace::Pace;
@@ -24,8 +26,8 @@ use report::Report;
 /// Publish one JSON entry a line from a file or standard input
 ///
 /// Input waits while there is no room. At its end entries are delivered as long as anything moves; what cannot be
-/// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is told
-/// on stderr and passed over.
+/// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is
+/// reported on stderr and passed over. Fields that an entry does not have are kept: such a line is published byte for byte.
 ///
 /// SIGINT, SIGTERM and SIGHUP: publishes nothing more and reports the first line that was not published, delivers for at most
 /// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second one ends it at once.
@@ -39,6 +41,8 @@ use report::Report;
 pub(crate) struct Args {
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    reading: Reading,
     /// At most so many entries a second
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU64>,
@@ -72,11 +76,11 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let destination = settings.destination();
     let choice = settings.choice();
     let drainer =
-        spillring::start_durable::<AuditEntry>(settings.config, sink).map_err(Problem::new)?;
+        spillring::start_durable::<RawEntry>(settings.config, sink).map_err(Problem::new)?;
     tell!("entries go to {destination}{choice}");
 
     let pace = Pace::new(args.rate);
-    let mut feed = Feed::new(drainer.publisher(), pace, signals.clone())?;
+    let mut feed = Feed::new(drainer.publisher(), args.reading, pace, signals.clone())?;
     let end = feed.all_of(&mut lines);
     tell_end(&end, feed.next_line(), shutdown_max);
     let account = ending::deliver(drainer, &spill_dir, &signals, shutdown_max);

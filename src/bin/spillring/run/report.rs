@@ -18,6 +18,8 @@ pub(super) struct Report {
     read: u64,
     /// Those that were no entries.
     rejected: u64,
+    /// Entries published although their hashes are wrong.
+    wrong_hashes: u64,
     accepted: u64,
     delivered: u64,
     /// Entries ever written to the spill in this run.
@@ -55,6 +57,7 @@ impl Report {
         Self {
             read: counts.read,
             rejected: counts.rejected,
+            wrong_hashes: counts.wrong_hashes,
             accepted: stats.accepted,
             delivered: stats.delivered,
             spilled: stats.appended,
@@ -130,6 +133,7 @@ impl fmt::Display for Report {
         ];
         let if_any = [
             ("rejected", self.rejected, "lines that are no entries"),
+            ("wrong hashes", self.wrong_hashes, "published all the same"),
             ("inherited", self.inherited, "from earlier runs"),
             (
                 "dead letters",
