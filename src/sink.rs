@@ -1,5 +1,7 @@
 //! Where entries go: the [`Sink`] trait, and the sinks that come with the library.
 
+#[cfg(feature = "nats")]
+pub(crate) mod address;
 pub mod conformance;
 #[cfg(feature = "nats")]
 pub(crate) mod core_nats;

@@ -41,7 +41,6 @@ use crate::start::{Drainer, start_in_memory};
 /// # drainer.shutdown(Duration::ZERO).wait(Duration::from_secs(10))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use]
 pub fn start<E: Event>() -> (Drainer<E>, MemorySink) {
     let sink = MemorySink::default();
     let config = Config::new(Path::new("/nowhere"));

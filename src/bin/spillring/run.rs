@@ -10,10 +10,9 @@ mod report;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use spillring::RawEntry;
 
-use crate::logging;
+use crate::logging::{self, Format};
 use crate::settings::{Flags, Settings};
 use crate::signals::Signals;
 use crate::telling::{Exit, Problem, show, tell};
@@ -49,17 +48,14 @@ pub(crate) struct Args {
     /// The account at the end, on standard output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     report: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
+    /// The log on stderr: lines for people, or JSON, one object a line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
 }
 
 pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let start = Instant::now();
-    logging::start("warn")?;
+    logging::start("warn", args.log_format)?;
     let settings = Settings::settle(args.flags)?;
     let sink = settings.sink()?;
     let signals = Signals::catch()?;

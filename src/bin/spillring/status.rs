@@ -113,7 +113,7 @@ fn state(status: &Status) -> String {
 }
 
 fn meaning(stats: &Stats) -> String {
-    let state = match stats.state {
+    let meaning = match stats.state {
         State::Live if !stats.sink_up => "live, the sink has not answered yet",
         State::Live => "live, entries go to the sink",
         State::Spilling => "spilling, the sink takes nothing",
@@ -126,8 +126,8 @@ fn meaning(stats: &Stats) -> String {
     };
     let trouble = stats.sink_trouble.as_ref();
     trouble.map_or_else(
-        || state.to_owned(),
-        |trouble| format!("{state} ({trouble})"),
+        || meaning.to_owned(),
+        |trouble| format!("{meaning} ({trouble})"),
     )
 }
 
