@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use super::bench::{Bench, SESSIONS, Said, assert_same};
@@ -345,6 +346,18 @@ fn the_report_has_the_keys_that_are_documented() {
     assert_eq!(keys, expected);
     let percentiles: Vec<_> = report["publish_ns"].as_object().unwrap().keys().collect();
     assert_eq!(percentiles, ["max", "p50", "p90", "p99", "p99_9"]);
+}
+
+#[test]
+fn a_spill_directory_that_others_may_look_into_is_warned_of() {
+    for (mode, warned) in [(0o755, true), (0o750, false), (0o700, false)] {
+        let bench = Bench::new();
+        fs::create_dir(bench.path("spill")).unwrap();
+        fs::set_permissions(bench.path("spill"), fs::Permissions::from_mode(mode)).unwrap();
+        let said = bench.run(&["run", "--spill", "spill"]);
+        let found = said.assert_code(0).err.contains("`chmod 700` closes it");
+        assert_eq!(found, warned, "{mode:o}: {}", said.err);
+    }
 }
 
 #[test]
