@@ -12,6 +12,7 @@ mod cli {
     mod config;
     mod dead_letters;
     mod demo;
+    mod follow;
     mod nats;
     mod run;
     mod signals;
