@@ -1,12 +1,9 @@
 //! Log lines as entries, for applications that use `tracing` already.
 //!
-//! Two kinds of lines are left out, or the log of a failing sink would become entries, which fail, which is logged:
-//!
-//! - spillring's own, on whatever thread: their target is `spillring`;
-//! - all that is logged on spillring's threads, where the sink with its client and the host's encoders run: these threads
-//!   are marked when they start, those of the sink's blocking pool included.
-//!
-//! A line is judged when its writer is made, so it costs a look at a thread-local and at the first bytes of its target.
+//! Left out are spillring's own lines, whose target is `spillring`, and whatever is logged on spillring's threads: there
+//! run the sink, its client, and the host's encoders. Otherwise a sink that fails would feed itself: its failure is logged,
+//! the line is an entry, the entry fails. The threads mark themselves when they start, those of the sink's blocking pool
+//! included.
 
 use std::io;
 use std::sync::Arc;
@@ -32,18 +29,18 @@ const DELIVER_MAX: Duration = Duration::from_secs(1);
 /// How long it waits for the end, spilling included.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// Publishes the lines of [`tracing_subscriber::fmt`], each as one entry: takes the place of
+/// Publishes the lines of [`tracing_subscriber::fmt`], each as one entry. Takes the place of
 /// `tracing_appender::non_blocking`.
 ///
-/// A line never waits, like any [`publish`](Publisher::publish): at a full ring it is dropped, counted, and announced in
-/// the stream. It costs one allocation, for its bytes; `fmt` formats in a buffer of its own that it keeps.
+/// A line never waits, as with [`publish`](Publisher::publish): if the ring is full, it is dropped, counted, and announced
+/// in the stream. It costs one allocation, for its bytes; `fmt` formats in a buffer that it keeps.
 ///
-/// Left out are spillring's own lines, and all that the sink, its client and its `spawn_blocking` log, so a sink that logs
-/// its failures does not feed itself. Lines of other threads that a sink of one's own starts are not: give these a target,
-/// and filter it.
+/// Two kinds of lines are left out, so that a sink that logs its failures does not feed itself: those of spillring, and
+/// those that the sink and its client log, on the sink's thread or in its `spawn_blocking`. Threads that your own sink
+/// starts are not recognised: filter their lines by target.
 ///
-/// The line break at the end of a line is not part of the entry. [`JsonLinesSink`](crate::JsonLinesSink) takes no line
-/// breaks within: use `json()`, which writes none.
+/// The line break at the end of a line is not part of the entry. [`JsonLinesSink`](crate::JsonLinesSink) refuses entries
+/// with line breaks in them, which become dead letters: use `json()`, which writes none.
 ///
 /// # Examples
 ///
@@ -56,7 +53,7 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Beside other layers, and with a [`Drainer`](crate::Drainer) of one's own:
+/// Beside other layers, and with a [`Drainer`](crate::Drainer) of your own:
 ///
 /// ```
 /// use std::time::Duration;
@@ -94,10 +91,10 @@ pub struct LogLine<'a> {
     broken: bool,
 }
 
-/// Ends the publisher of a [`LogWriter`] when it is dropped: delivers for up to a second, spills the rest, which the next
-/// start delivers, and waits for that.
+/// Ends the publisher of a [`LogWriter`] when dropped: delivers for up to a second, then spills the rest, which the next
+/// start delivers. Waits for that, at most ten seconds.
 ///
-/// Keep it until the end of `main`. What is logged later is counted, and lost.
+/// Keep it until the end of `main`. Later lines are lost, and counted.
 #[derive(Debug)]
 #[must_use = "dropped at once, it ends the publisher"]
 pub struct LogGuard {
@@ -123,8 +120,9 @@ impl LogWriter {
         Ok((Self::new(publisher, subject), guard))
     }
 
-    /// Publishes through this publisher. Its [`Drainer`](crate::Drainer) must be shut down before the process exits: a global subscriber,
-    /// and so this writer, is never dropped.
+    /// Publishes through this publisher. Shut its [`Drainer`](crate::Drainer) down before the process exits: a global
+    /// subscriber, and so this writer, is never dropped.
+    #[must_use]
     pub fn new(publisher: Publisher<RawEntry>, subject: impl Into<Arc<str>>) -> Self {
         Self {
             publisher,
