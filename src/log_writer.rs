@@ -29,7 +29,7 @@ const DELIVER_MAX: Duration = Duration::from_secs(1);
 /// How long it waits for the end, spilling included.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// Publishes the lines of [`tracing_subscriber::fmt`], each as one entry. Takes the place of
+/// Publishes the lines of [`tracing_subscriber::fmt`](mod@fmt), each as one entry. Takes the place of
 /// `tracing_appender::non_blocking`.
 ///
 /// A line never waits, as with [`publish`](Publisher::publish): if the ring is full, it is dropped, counted, and announced

@@ -81,13 +81,7 @@ fn main() {
     }
 }
 
-fn measure(
-    part: &'static str,
-    what: What,
-    shapes: &[Shape],
-    context: &Context,
-    machine: &Machine,
-) {
+fn measure(part: &'static str, what: What, shapes: &[Shape], context: &Context, machine: &Machine) {
     let parties = parties(what);
     let (mut lanes, lost): (Vec<_>, Vec<_>) = parties.into_iter().map(Party::parts).unzip();
     let mut part = Part::new(part, machine);
