@@ -94,7 +94,7 @@ pub struct LogLine<'a> {
 /// Ends the publisher of a [`LogWriter`] when dropped: delivers for up to a second, then spills the rest, which the next
 /// start delivers. Waits for that, at most ten seconds.
 ///
-/// Keep it until the end of `main`. Later lines are lost, and counted.
+/// Keep it until the end of `main`, under a name: `_` drops it at once. Later lines are lost, and counted.
 #[derive(Debug)]
 #[must_use = "dropped at once, it ends the publisher"]
 pub struct LogGuard {
