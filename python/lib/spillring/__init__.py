@@ -1,0 +1,32 @@
+"""Publish audit entries from any thread without waiting; NATS JetStream or a file gets each of them once and in order."""
+
+import atexit
+import logging
+import os
+
+from spillring._handler import Handler
+from spillring._spillring import (
+    ClosedError,
+    ForkedError,
+    FullError,
+    Publisher,
+    SpillringError,
+    StartError,
+    _close_all,
+    _count_fork,
+)
+
+__all__ = ["ClosedError", "ForkedError", "FullError", "Handler", "Publisher", "SpillringError", "StartError"]
+
+_EXIT_SECONDS = 5.0
+
+
+def _close_at_exit() -> None:
+    """Delivers for a few seconds what publishers that nobody closed still have, and spills the rest."""
+    unfinished = _close_all(_EXIT_SECONDS)
+    if unfinished:
+        logging.getLogger("spillring").error("%d publishers did not come to their end before the exit", unfinished)
+
+
+os.register_at_fork(after_in_child=_count_fork)
+atexit.register(_close_at_exit)
