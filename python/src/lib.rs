@@ -3,6 +3,7 @@
 //! No thread of spillring's ever holds or waits for the GIL, so an interpreter that ends, forks or hangs stops none of them.
 
 mod errors;
+mod log;
 mod publisher;
 mod running;
 mod settings;
@@ -12,6 +13,8 @@ mod settings;
 mod _spillring {
     #[pymodule_export]
     use crate::errors::{ClosedError, ForkedError, FullError, SpillringError, StartError};
+    #[pymodule_export]
+    use crate::log::_log_pipe;
     #[pymodule_export]
     use crate::publisher::Publisher;
     #[pymodule_export]

@@ -41,6 +41,7 @@ impl Publisher {
         let none = PyDict::new(py);
         let config = settings::config(spill_dir, settings.unwrap_or(&none))?;
         let sink = settings::sink(sink, nats)?;
+        py.import("spillring._log")?.call_method0("forward")?;
         let running = py.detach(|| Running::start(config, sink));
         let running = running.map_err(|error| errors::start(&error))?;
         running.register(py);

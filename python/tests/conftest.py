@@ -72,7 +72,8 @@ def run(program, *args, expect=0):
     """Runs a program in a process of its own, and returns what it printed."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.run(
-            [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program), *map(str, args)],
+            # Python itself warns of forks beside threads.
+            [sys.executable, "-W", "always", "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program), *map(str, args)],
             stdout=output,
             stderr=subprocess.STDOUT,
             timeout=LIMIT,

@@ -58,7 +58,8 @@ ENDS = {
 def test_a_child_gets_errors_and_the_parent_goes_on(tmp_path, end, ring):
     output = tmp_path / "audit.jsonl"
     ring_dir = tmp_path / "ring" if ring == "file" else ""
-    run(FORK.replace("END", ENDS[end].lstrip("\n ")), tmp_path / "spill", output, ring_dir)
+    printed = run(FORK.replace("END", ENDS[end].lstrip("\n ")), tmp_path / "spill", output, ring_dir)
+    assert printed == ""
     assert [entry["number"] for entry in lines(output)] == list(range(1_000))
 
 

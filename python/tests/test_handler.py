@@ -21,6 +21,7 @@ def audit(tmp_path):
             audit = {"()": "spillring.Handler", "publisher": publisher, "subject": "acme.log", **handler}
             logging.config.dictConfig({
                 "version": 1,
+                "disable_existing_loggers": False,
                 "formatters": {"plain": {"format": '"%(levelname)s %(message)s"'}},
                 "handlers": {"audit": audit},
                 "loggers": {"test.audit": {"handlers": ["audit"], "level": "INFO", "propagate": False}},

@@ -73,17 +73,18 @@ def test_what_cannot_be_an_entry_is_an_error(tmp_path, subject, entry, error, wo
 
 def test_without_room_publish_counts_and_try_publish_raises(tmp_path):
     (tmp_path / "file").touch()
-    with spillring.Publisher(tmp_path / "file" / "spill", **NEITHER_SINK_NOR_DISK, ring_capacity=2, batch_max=1) as publisher:
-        attempts = 0
-        with pytest.raises(spillring.FullError):
-            while True:
-                attempts += 1
-                publisher.try_publish("agent", b"1")
-        while not (stats := publisher.stats())["lost"]["queue_full"]:
+    publisher = spillring.Publisher(tmp_path / "file" / "spill", **NEITHER_SINK_NOR_DISK, ring_capacity=2, batch_max=1)
+    attempts = 0
+    with pytest.raises(spillring.FullError):
+        while True:
             attempts += 1
-            publisher.publish("agent", b"1")
-        assert stats["returned"] == 1
-        assert stats["accepted"] + stats["lost"]["queue_full"] + stats["returned"] == attempts
+            publisher.try_publish("agent", b"1")
+    while not publisher.stats()["lost"]["queue_full"]:
+        attempts += 1
+        publisher.publish("agent", b"1")
+    stats = publisher.close(0)
+    assert stats["returned"] == 1
+    assert stats["accepted"] + stats["lost"]["queue_full"] + stats["returned"] == attempts
 
 
 def test_a_closed_publisher_takes_nothing(tmp_path):

@@ -11,6 +11,7 @@ __all__ = [
     "StartError",
     "_close_all",
     "_count_fork",
+    "_log_pipe",
 ]
 
 class SpillringError(Exception):
@@ -32,7 +33,7 @@ class ForkedError(SpillringError):
 class Publisher:
     """Publishes entries from any thread, and never waits.
 
-    A context manager that closes itself. One that is still open when the interpreter exits delivers for five seconds
+    A context manager that closes itself. One that is still open when the interpreter exits delivers for two seconds
     and spills the rest. Use it only in the process that made it.
     """
 
@@ -110,3 +111,4 @@ class Publisher:
 
 def _close_all(seconds: float) -> int: ...
 def _count_fork() -> None: ...
+def _log_pipe() -> tuple[int, int]: ...
