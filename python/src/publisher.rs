@@ -58,8 +58,8 @@ impl Publisher {
         let publisher = self.running.publisher()?;
         let encoded = Encoded::of(entry)?;
         let entry = RawEntry::new(subject, encoded.bytes()?);
-        let published = publisher.try_publish(entry);
-        published.map_err(|error| errors::refused(&error))
+        let taken = publisher.try_publish(entry);
+        taken.map_err(|error| errors::refused(&error))
     }
 
     /// Waits until all that was published before is acknowledged or on disk.

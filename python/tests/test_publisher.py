@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 import spillring
@@ -119,8 +120,8 @@ def test_other_threads_run_while_one_waits(stuck):
 
     waiting = threading.Thread(target=flush)
     waiting.start()
-    # If the flush kept the GIL, this thread would run again only when the flush has timed out.
-    assert waiting.is_alive()
+    # By then it waits. If it kept the GIL, the sleep would return only once the flush has timed out.
+    time.sleep(0.2)
     account = stuck.close(0)
     waiting.join()
     assert account["in_memory"] + account["in_ring"] == 1

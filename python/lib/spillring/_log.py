@@ -7,54 +7,66 @@ has no such thread: with its first publisher it gets one, and a pipe of its own 
 import logging
 import os
 import threading
-from typing import Optional
 
 from spillring._spillring import _log_pipe
 
 LOGGER = logging.getLogger("spillring")
 
 _LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "INFO": logging.INFO}
-_END = b"\0\n"
+_END = b"\0"
 _EXIT_SECONDS = 1.0
 
+# Of this process: none before its first publisher.
+_readers: "list[threading.Thread]" = []
+# For good: Rust writes to it. None before the first publisher of the first process.
+_writers: "list[int]" = []
+# Publishers may be made by several threads at once, but by no parent's thread any more.
+_lock = threading.Lock()
 
-class _Pipe:
-    writer: Optional[int] = None
-    thread: Optional[threading.Thread] = None
-    pid: Optional[int] = None
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _readers.clear()
 
 
 def forward() -> None:
     """Forwards log lines from now on, if this process does not yet."""
-    if _Pipe.pid == os.getpid():
-        return
-    if _Pipe.writer is None:
-        reader, _Pipe.writer = _log_pipe()
-    else:
-        reader, writer = os.pipe()
-        os.dup2(writer, _Pipe.writer, inheritable=False)
-        os.close(writer)
-    os.set_blocking(_Pipe.writer, False)
-    _Pipe.pid = os.getpid()
-    _Pipe.thread = threading.Thread(target=_read, args=[reader], name="spillring-log", daemon=True)
-    _Pipe.thread.start()
+    with _lock:
+        if _readers:
+            return
+        if _writers:
+            reader, writer = os.pipe()
+            os.dup2(writer, _writers[0], inheritable=False)
+            os.close(writer)
+        else:
+            reader, writer = _log_pipe()
+            _writers.append(writer)
+        os.set_blocking(_writers[0], False)
+        _readers.append(threading.Thread(target=_read, args=[reader], name="spillring-log", daemon=True))
+        _readers[0].start()
 
 
 def end() -> None:
     """Hands on what is in the pipe, at the exit."""
-    if _Pipe.pid != os.getpid() or _Pipe.writer is None or _Pipe.thread is None:
+    if not _readers:
         return
     try:
-        os.write(_Pipe.writer, _END)
+        os.write(_writers[0], _END + b"\n")
     except BlockingIOError:
         return
-    _Pipe.thread.join(_EXIT_SECONDS)
+    _readers[0].join(_EXIT_SECONDS)
 
 
 def _read(reader: int) -> None:
-    with open(reader, "rb") as lines:
+    rest = b""
+    while True:
+        *lines, rest = (rest + os.read(reader, 65_536)).split(b"\n")
         for line in lines:
             if line == _END:
                 return
             level, _, text = line.decode(errors="replace").strip().partition(" ")
             LOGGER.log(_LEVELS.get(level, logging.WARNING), "%s", text)
+
+
+os.register_at_fork(after_in_child=_after_fork)
