@@ -20,7 +20,7 @@ const EXIT_MAX: Duration = Duration::from_secs(10);
 const DROP_MAX: Duration = Duration::from_secs(1);
 
 /// Publishes entries from any thread, and never waits.
-#[pyclass(frozen, weakref, module = "spillring")]
+#[pyclass(frozen, module = "spillring")]
 #[derive(Debug)]
 pub(crate) struct Publisher {
     running: Arc<Running>,

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import spillring
-from conftest import RING_ONLY, lines, run
+from conftest import LIMIT, RING_ONLY, lines, run
 
 PUBLISH_AND_LEAVE = """
     import json, sys
@@ -19,24 +19,22 @@ PUBLISH_AND_LEAVE = """
 
 def delivered(tmp_path):
     output = tmp_path / "audit.jsonl"
-    spillring.Publisher(tmp_path / "spill", f"jsonl:{output}").close()
+    spillring.Publisher(tmp_path / "spill", f"jsonl:{output}").close(LIMIT)
     return [entry["number"] for entry in lines(output)]
 
 
-def test_an_exit_delivers(tmp_path):
-    output = tmp_path / "audit.jsonl"
-    run(PUBLISH_AND_LEAVE, tmp_path / "spill", json.dumps({"sink": f"jsonl:{output}"}))
-    assert [entry["number"] for entry in lines(output)] == list(range(1_000))
-
-
-def test_an_exit_spills_what_the_sink_does_not_take(tmp_path):
-    run(PUBLISH_AND_LEAVE, tmp_path / "spill", json.dumps(RING_ONLY))
+@pytest.mark.parametrize("sink", ["there", "away"])
+def test_an_exit_closes(tmp_path, sink):
+    settings = {"sink": f"jsonl:{tmp_path}/audit.jsonl"} if sink == "there" else RING_ONLY
+    printed = run(PUBLISH_AND_LEAVE, tmp_path / "spill", json.dumps(settings))
+    assert "unclosed" not in printed
     assert delivered(tmp_path) == list(range(1_000))
 
 
 def test_an_exception_that_nobody_catches_is_an_exit(tmp_path):
-    printed = run(PUBLISH_AND_LEAVE + "\n    raise SystemError('on purpose')", tmp_path / "spill", json.dumps(RING_ONLY), expect=1)
-    assert "on purpose" in printed
+    failing = PUBLISH_AND_LEAVE + "\n    raise SystemError('on purpose')"
+    printed = run(failing, tmp_path / "spill", json.dumps(RING_ONLY), expect=1)
+    assert "on purpose" in printed and "unclosed" not in printed
     assert delivered(tmp_path) == list(range(1_000))
 
 

@@ -37,7 +37,7 @@ FORK = """
         assert os.waitpid(child, 0)[1] == 0
         for number in range(500, 1_000):
             publisher.publish("agent", {"number": number})
-        account = publisher.close()
+        account = publisher.close(60)
         assert (account["delivered"], sum(account["lost"].values())) == (1_000, 0), account
 """
 

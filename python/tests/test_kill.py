@@ -1,11 +1,12 @@
 """SIGKILL right after `publish` returned: with `ring_dir` the next start delivers each entry, and none twice."""
 
+import json
 import signal
 import tempfile
 
 import pytest
 import spillring
-from conftest import RING_ONLY, lines, read_stream, run
+from conftest import LIMIT, RING_ONLY, lines, read_stream, run
 
 COUNT = 20_000
 
@@ -28,8 +29,6 @@ def ring_dir():
 
 
 def publish_and_die(spill, first, count, settings):
-    import json
-
     run(PUBLISH_AND_DIE, spill, first, count, json.dumps(settings), expect=-signal.SIGKILL)
 
 
@@ -46,6 +45,7 @@ def test_kills_during_delivery_double_nothing(tmp_path, ring_dir, nats_url):
     settings = dict(sink=nats_url, nats=nats, ring_dir=ring_dir)
     for turn in range(3):
         publish_and_die(tmp_path / "spill", turn * COUNT, COUNT, settings)
-    spillring.Publisher(tmp_path / "spill", **settings).close(30)
+    spillring.Publisher(tmp_path / "spill", **settings).close(LIMIT)
     entries = read_stream(nats_url, "KILL", "kill.audit.>")
     assert [data for _, _, data in entries] == [b'{"number":%d}' % number for number in range(3 * COUNT)]
+    assert {subject for subject, _, _ in entries} == {"kill.audit.agent"}

@@ -47,7 +47,7 @@ def test_many_threads_publish_and_the_account_adds_up(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    account = publisher.close()
+    account = publisher.close(LIMIT)
     assert (account["accepted"], account["delivered"], account["state"]) == (20_000, 20_000, "stopped")
     assert sum(account["lost"].values()) == 0
     for thread in range(4):

@@ -80,7 +80,7 @@ class Publisher:
 
         If the ring is full or the publisher closed, the entry is dropped: counted by reason, and announced in the stream at
         that place. The subject comes after the sink's prefix: tokens of [A-Za-z0-9_-], with dots between. Bytes for a
-        `jsonl:` sink must be one line.
+        `jsonl:` sink must be one line. What a sink does not take becomes a dead letter.
 
         Raises TypeError or ValueError for what is no JSON.
         """
