@@ -17,25 +17,34 @@ def test_an_entry_that_the_sink_refuses_is_logged(tmp_path, caplog):
     assert (record.name, record.levelno) == ("spillring", logging.WARNING)
 
 
-# The child's thread and pipe are its own, and what is logged last gets out, too.
+# The child's thread and pipe are its own, and what is logged last gets out, too, before a process ends.
 LOG_AND_LEAVE = """
-    import logging, os, sys
+    import logging, os, sys, time
     import spillring
 
-    def refuse(name):
+    class Slow(logging.StreamHandler):
+        def emit(self, record):
+            time.sleep(0.05)
+            super().emit(record)
+
+    def configure():
+        logging.basicConfig(format=f"{os.getpid()} %(name)s %(message)s", handlers=[Slow()], force=True)
+
+    def refuse(name, times):
         publisher = spillring.Publisher(f"{sys.argv[1]}/{name}", f"jsonl:{sys.argv[1]}/{name}.jsonl")
-        publisher.publish("agent", b"two\\nlines")
+        for _ in range(times):
+            publisher.publish("agent", b"two\\nlines")
         return publisher
 
-    logging.basicConfig(format=f"{os.getpid()} %(name)s %(message)s", level="WARNING")
-    refuse("first").close()
+    configure()
+    refuse("first", 1).close()
     child = os.fork()
     if child == 0:
-        logging.basicConfig(format=f"{os.getpid()} %(name)s %(message)s", level="WARNING", force=True)
-        last = refuse("child")
+        configure()
+        last = refuse("child", 3)
         sys.exit()
     assert os.waitpid(child, 0)[1] == 0
-    last = refuse("parent")
+    last = refuse("parent", 3)
     print(os.getpid(), child)
 """
 
@@ -43,7 +52,7 @@ LOG_AND_LEAVE = """
 def test_each_process_logs_its_own_to_the_end(tmp_path):
     printed = run(LOG_AND_LEAVE, tmp_path).splitlines()
     pids = next(line for line in printed if "spillring" not in line).split()
-    for pid, count in zip(pids, (2, 1)):
+    for pid, count in zip(pids, (4, 3)):
         own = [line for line in printed if line.startswith(f"{pid} spillring ") and "has a line break" in line]
         assert len(own) == count, printed
 

@@ -14,7 +14,7 @@ LOGGER = logging.getLogger("spillring")
 
 _LEVELS = {"ERROR": logging.ERROR, "WARN": logging.WARNING, "INFO": logging.INFO}
 _END = b"\0"
-_EXIT_SECONDS = 1.0
+_EXIT_SECONDS = 2.0
 
 # Of this process: none before its first publisher.
 _readers: "list[threading.Thread]" = []
