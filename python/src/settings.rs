@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use serde::de::DeserializeOwned;
-use spillring::{Config, JetStreamSink, JsonLinesSink, NatsConfig, Sink};
+use spillring::{Config, NatsConfig, Sink, SinkAddress};
 
 use crate::errors;
 
@@ -22,30 +22,21 @@ pub(crate) fn config(spill_dir: PathBuf, settings: &Bound<'_, PyDict>) -> PyResu
 /// The sink at an address: `jsonl:PATH`, `nats://HOST:PORT` and more after commas, or `nats` for the servers of `nats` or of
 /// `NATS_URL`.
 pub(crate) fn sink(address: &str, nats: Option<&Bound<'_, PyDict>>) -> PyResult<Box<dyn Sink>> {
-    if let Some(path) = address.strip_prefix("jsonl:")
-        && !path.is_empty()
-    {
-        if nats.is_some() {
-            return Err(PyValueError::new_err("`nats` is for a sink of NATS only"));
-        }
-        return Ok(Box::new(JsonLinesSink::new(path)));
+    let address: SinkAddress = address.parse().map_err(|error| errors::config(&error))?;
+    let mut settings = nats
+        .map(parse::<NatsConfig>)
+        .transpose()?
+        .unwrap_or_default();
+    if !matches!(address, SinkAddress::JsonLines(_)) {
+        settings = settings
+            .with_env()
+            .map_err(|error| errors::config(&error))?;
+    } else if nats.is_some() {
+        return Err(PyValueError::new_err("`nats` is for a sink of NATS only"));
     }
-    let names_servers = address.starts_with("nats://") || address.starts_with("tls://");
-    if !names_servers && address != "nats" {
-        // It may be a URL with a password in it.
-        let scheme = address.split(':').next().unwrap_or_default();
-        return Err(PyValueError::new_err(format!(
-            "there is no sink `{scheme}`: write jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers of NATS_URL"
-        )));
-    }
-    let settings = nats.map(parse::<NatsConfig>).transpose()?;
-    let settings = settings.unwrap_or_default().with_env();
-    let mut settings = settings.map_err(|error| errors::config(&error))?;
-    if names_servers {
-        settings.urls = vec![address.into()];
-    }
-    let sink = JetStreamSink::new(settings).map_err(|error| errors::config(&error))?;
-    Ok(Box::new(sink))
+    address
+        .sink(settings)
+        .map_err(|error| errors::config(&error))
 }
 
 fn parse<T: DeserializeOwned>(settings: &Bound<'_, PyDict>) -> PyResult<T> {
