@@ -155,5 +155,5 @@ pub use sink::json_lines::JsonLinesSink;
 pub use sink::{BoxFuture, Delivery, Sink, conformance};
 pub use start::{Drainer, start, start_durable};
 pub use stats::*;
-pub use status::status;
+pub use status::{running_status, status};
 pub use ticket::Ticket;

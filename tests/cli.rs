@@ -12,8 +12,13 @@ mod cli {
     mod config;
     mod dead_letters;
     mod demo;
+    mod deploy;
+    mod listen;
     mod nats;
+    mod notify;
+    mod probe;
     mod run;
+    mod serving;
     mod signals;
     mod status;
     mod tools;
