@@ -84,19 +84,22 @@ fn a_spill_at_its_cap_is_not_ready_and_no_reason_to_restart() {
     assert_eq!(serving.get("/healthz").status, 200);
 }
 
+/// At the end of its input, before the drainer knows of it; and after a signal.
 #[test]
 fn a_publisher_that_stops_is_not_ready_and_serves_until_it_has_ended() {
     let bench = Bench::new();
     bench.write("config.toml", STUCK);
     let mut serving = Serving::start(&bench, &AWAY);
-    let sessions = fs::read_to_string(SESSIONS).unwrap();
-    let line = sessions.lines().next().unwrap().to_owned() + "\n";
-    serving.publish(line.as_bytes());
-    bench.status_when(|status| status["stats"]["accepted"] == 1);
+    serving.publish(&fs::read(SESSIONS).unwrap());
+    bench.status_when(|status| status["stats"]["spilled"] == 2_000);
     assert_eq!(serving.get("/readyz").status, 200);
-    serving.signal(Signal::TERM);
+    drop(serving.stdin.take());
     let unready = serving.when("/readyz", |response| response.status == 503);
     assert_eq!(unready.body, "stopping\n");
+    assert_eq!(serving.get("/healthz").status, 200);
+    serving.signal(Signal::TERM);
+    bench.status_when(|status| status["stats"]["state"] == "stopping");
+    assert_eq!(serving.get("/readyz").body, "stopping\n");
     assert_eq!(serving.get("/healthz").status, 200);
     // The sink is there: it can end.
     fs::create_dir(bench.path("later")).unwrap();

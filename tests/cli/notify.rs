@@ -2,7 +2,7 @@
 //! gets signs of life only while the drainer moves.
 
 use std::fs;
-use std::io::{self, BufReader, PipeWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -24,10 +24,13 @@ struct Manager(UnixDatagram);
 impl Manager {
     /// With what it puts into the environment of its services.
     fn new(bench: &Bench, command: &mut Command) -> Self {
-        let path = bench.path("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
+        command.env("NOTIFY_SOCKET", bench.path("notify"));
+        Self::listen(bench)
+    }
+
+    fn listen(bench: &Bench) -> Self {
+        let socket = UnixDatagram::bind(bench.path("notify")).unwrap();
         socket.set_read_timeout(Some(MESSAGE_MAX)).unwrap();
-        command.env("NOTIFY_SOCKET", path);
         Self(socket)
     }
 
@@ -91,6 +94,26 @@ fn a_start_that_fails_is_not_ready() {
     let messages = manager.up_to("STOPPING=1").concat();
     assert!(messages.contains(&"READY=1".to_owned()), "{messages:?}");
     assert!(!messages.contains(&"WATCHDOG=1".to_owned()), "{messages:?}");
+}
+
+#[test]
+fn a_manager_that_is_away_for_a_while_still_learns_that_it_is_ready() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["run", "--spill", "spill"]);
+    command.env("NOTIFY_SOCKET", bench.path("notify"));
+    command.env("WATCHDOG_USEC", "200000").stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let failed = |line: &str| line.contains("the service manager cannot be notified");
+    said.find(|line| failed(line.as_ref().unwrap()))
+        .unwrap()
+        .unwrap();
+    let manager = Manager::listen(&bench);
+    manager.up_to("READY=1");
+    drop(child.stdin.take());
+    manager.up_to("STOPPING=1");
+    assert!(said.all(|line| !failed(&line.unwrap())), "it is told twice");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// Its log goes into a pipe that nobody reads: once that is full, the drainer waits in it for ever.

@@ -57,6 +57,12 @@ fn a_publisher_that_no_longer_reports_is_unhealthy() {
     kill_process(pid, Signal::STOP).unwrap();
     let stuck = probed(&bench, &["--max-age", "2s"], 1);
     unhealthy(&stuck, "ago, which is longer than 2.0 s");
+    // The clock was set back by an hour since its last report.
+    let said = bench.read("spill/status.json");
+    let mut report: Value = serde_json::from_str(&said).unwrap();
+    report["at_ms"] = (report["at_ms"].as_u64().unwrap() + 3_600_000).into();
+    bench.write("spill/status.json", &report.to_string());
+    probed(&bench, &["--max-age", "30m"], 1);
     kill_process(pid, Signal::CONT).unwrap();
     probed(&bench, &["--max-age", "2s"], 0);
     child.kill().unwrap();

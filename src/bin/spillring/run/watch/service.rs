@@ -63,42 +63,43 @@ impl Drop for Service {
 }
 
 fn notify(health: &Health, notices: &Receiver<NotifyState<'static>>) {
-    let watchdog = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-    let every = watchdog.map_or(STATUS_EVERY, |half| half.min(STATUS_EVERY));
+    let watchdog = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
+    let every = watchdog.map_or(STATUS_EVERY, |limit| STATUS_EVERY.min(limit / 2));
     let mut notice = Some(NotifyState::Ready);
     let mut failed = false;
     loop {
         let live = health.live();
-        let status = status(health, live.as_ref().err());
-        let mut states = vec![NotifyState::Status(&status)];
-        states.extend(
-            watchdog
-                .filter(|_| live.is_ok())
-                .map(|_| NotifyState::Watchdog),
-        );
-        states.extend(notice.take());
+        let alive = watchdog.filter(|_| live.is_ok());
+        let status = status(health, live.err());
+        let message = [
+            Some(NotifyState::Status(&status)),
+            alive.map(|_| NotifyState::Watchdog),
+            notice.clone(),
+        ];
+        let message: Vec<_> = message.into_iter().flatten().collect();
         // A manager that restarts itself is there again soon.
-        match sd_notify::notify(&states) {
+        match sd_notify::notify(&message) {
+            Ok(()) => notice = None,
             Err(error) if !failed => {
                 tell!("the service manager cannot be notified, which is tried again: {error}");
                 failed = true;
             }
-            _ => {}
+            Err(_) => {}
         }
-        notice = match notices.recv_timeout(every) {
-            Ok(notice) => Some(notice),
-            Err(RecvTimeoutError::Timeout) => None,
+        match notices.recv_timeout(every) {
+            Ok(next) => notice = Some(next),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
-        };
+        }
     }
 }
 
 /// One line, such as `live, entries go to the sink; 2,000 delivered, 0 waiting`.
-fn status(health: &Health, trouble: Option<&String>) -> String {
+fn status(health: &Health, trouble: Option<String>) -> String {
     let stats = health.stats();
-    let state = trouble.map_or(meaning(stats.state), String::as_str);
+    let about = trouble.unwrap_or_else(|| meaning(stats.state).to_owned());
     format!(
-        "{state}; {} delivered, {} waiting",
+        "{about}; {} delivered, {} waiting",
         HumanCount(stats.delivered),
         HumanCount(stats.in_ring + stats.in_memory + stats.spilled)
     )
