@@ -24,7 +24,7 @@ impl Event for Decision {
     }
 
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        serde_json::to_writer(out, self).map_err(|error| EncodeError(Box::new(error)))
+        Ok(serde_json::to_writer(out, self)?)
     }
 
     fn weight(&self) -> usize {

@@ -14,6 +14,7 @@ mod bounds;
 mod choices;
 #[cfg(feature = "nats")]
 mod nats;
+mod size;
 #[cfg(feature = "nats")]
 pub use assembly::AssemblyConfig;
 pub use choices::{Signing, SpillDurability, WhenRingUnusable, WhenSpillFull, WhenSpillUnusable};
@@ -25,7 +26,16 @@ pub use nats::{
 
 /// The settings of a publisher. Only `spill_dir` must be given.
 ///
-/// Read by serde, a duration is a string such as `"250ms"`, a size a number of bytes, and an unknown key an error.
+/// Read by serde, a duration is a string such as `"250ms"`, a size a number of bytes or a string such as `"10 GiB"`, and an
+/// unknown key an error.
+///
+/// ```
+/// use spillring::Config;
+///
+/// let mut config = Config::new("/var/lib/agent/spill");
+/// config.spill_bytes_max = 10 << 30;
+/// assert_eq!(config.validate(), Ok(()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -45,7 +55,10 @@ pub struct Config {
     pub ring_capacity: usize,
     /// How many bytes the entries in the ring may hold together, up to 4 GiB - 1. Default 64 MiB. With `ring_dir` from 64 KiB to
     /// 512 MiB, rounded up to a power of two; an entry may then have a quarter of them.
-    #[serde(default = "defaults::ring_bytes_max")]
+    #[serde(
+        default = "defaults::ring_bytes_max",
+        deserialize_with = "size::deserialize"
+    )]
     pub ring_bytes_max: u64,
     /// Where the ring is kept in a file, so that what was published survives SIGKILL; for
     /// [`start_durable`](crate::start_durable). It is meant for a tmpfs, such as `/dev/shm`: a disk makes `publish` slower and
@@ -82,12 +95,18 @@ pub struct Config {
     #[serde(default)]
     pub replay_rate_max: Option<u32>,
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
-    #[serde(default = "defaults::entry_bytes_max")]
+    #[serde(
+        default = "defaults::entry_bytes_max",
+        deserialize_with = "size::deserialize"
+    )]
     pub entry_bytes_max: u64,
     /// How many bytes the backlog and the dead letters may take together: of each entry what is stored, its subject, and
     /// 32 more. Never more than half of what the disk has free without them, or had at any time since the start; but
     /// what is there already is never too much for the disk. Default 4 GiB.
-    #[serde(default = "defaults::spill_bytes_max")]
+    #[serde(
+        default = "defaults::spill_bytes_max",
+        deserialize_with = "size::deserialize"
+    )]
     pub spill_bytes_max: u64,
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
     #[serde(default)]

@@ -38,10 +38,19 @@ pub(crate) struct Control {
 /// What somebody asks of the drainer.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// All that was published before is to be acknowledged or on disk.
-    Flush(Promise<()>),
+    /// Keep the promise once all that was published before is so far.
+    Flush(Until, Promise<()>),
     /// Close, deliver for so long at the most, spill the rest, account.
     Shutdown(Duration, Promise<Stats>),
+}
+
+/// How far entries must have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Acknowledged by the sink, or on disk.
+    Safe,
+    /// Acknowledged by the sink, or never to be delivered.
+    Delivered,
 }
 
 #[derive(Debug)]
@@ -77,16 +86,16 @@ impl Request {
     /// A shutdown is wanted whether or not somebody waits for its account.
     fn is_wanted(&self) -> bool {
         match self {
-            Self::Flush(promise) => promise.is_wanted(),
+            Self::Flush(_, promise) => promise.is_wanted(),
             Self::Shutdown(..) => true,
         }
     }
 }
 
 impl Control {
-    pub(crate) fn flush(&self) -> Ticket<()> {
+    pub(crate) fn flush(&self, until: Until) -> Ticket<()> {
         let (promise, ticket) = promise();
-        self.ask(Request::Flush(promise));
+        self.ask(Request::Flush(until, promise));
         ticket
     }
 
@@ -158,10 +167,10 @@ mod tests {
     #[test]
     fn flushes_that_nobody_waits_for_do_not_pile_up() {
         let control = Control::default();
-        let wanted: Vec<_> = (0..10).map(|_| control.flush()).collect();
+        let wanted: Vec<_> = (0..10).map(|_| control.flush(Until::Safe)).collect();
         drop(control.shutdown(Duration::ZERO));
         for _ in 0..100_000 {
-            drop(control.flush());
+            drop(control.flush(Until::Safe));
         }
         let requests = control.take_requests();
         assert!(requests.len() <= WAITING_MAX, "{}", requests.len());
@@ -173,7 +182,9 @@ mod tests {
     #[test]
     fn flushes_that_somebody_waits_for_all_stay() {
         let control = Control::default();
-        let wanted: Vec<_> = (0..10 * WAITING_MAX).map(|_| control.flush()).collect();
+        let wanted: Vec<_> = (0..10 * WAITING_MAX)
+            .map(|_| control.flush(Until::Safe))
+            .collect();
         assert_eq!(control.take_requests().len(), wanted.len());
     }
 
@@ -184,9 +195,15 @@ mod tests {
         let waited = |ticket: Ticket<()>| ticket.wait(Duration::ZERO);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                assert_eq!(waited(control.flush()), Err(TicketError::Elapsed));
+                assert_eq!(
+                    waited(control.flush(Until::Safe)),
+                    Err(TicketError::Elapsed)
+                );
                 control.attach();
-                assert_eq!(waited(control.flush()), Err(TicketError::WouldDeadlock));
+                assert_eq!(
+                    waited(control.flush(Until::Safe)),
+                    Err(TicketError::WouldDeadlock)
+                );
             });
         });
     }
@@ -196,14 +213,14 @@ mod tests {
 
     impl Wake for Again {
         fn wake(self: Arc<Self>) {
-            drop(self.0.flush());
+            drop(self.0.flush(Until::Safe));
         }
     }
 
     #[test]
     fn whoever_learns_of_the_end_may_ask_again_at_once() {
         let control = Arc::new(Control::default());
-        let mut ticket = control.flush();
+        let mut ticket = control.flush(Until::Safe);
         let waker = Waker::from(Arc::new(Again(Arc::clone(&control))));
         let polled = Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());

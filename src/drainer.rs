@@ -43,7 +43,7 @@ use std::time::Instant;
 
 use crate::config::Config;
 use crate::control::{Control, Request};
-use crate::event::{Key, PublisherId, Record, Run};
+use crate::event::{PublisherId, Record, Run};
 use crate::host::{self, log};
 use crate::policy::{self, DiskStep, Step};
 use crate::seal::Signer;
@@ -262,16 +262,18 @@ impl Drainer {
 
     /// How far everything has come, for flushes.
     fn progress(&self) -> Progress {
-        let undelivered = self.pipeline.first().map(Record::key);
+        // The order is: staged, then what the spill has beside it, then what was drawn.
+        let after_staged = || self.pipeline.read_after().unwrap_or_default().after(1);
+        let undelivered_from = match self.pipeline.first_staged() {
+            None if self.is_unread() => Some(after_staged()),
+            None => self.pipeline.first().map(Record::key),
+            staged => staged.map(Record::key),
+        };
         Progress {
             popped: self.ring.popped(),
             last: self.sequencer.last_key(),
             unspilled_from: self.pipeline.first_unspilled().map(Record::key),
-            undelivered_from: if self.is_unread() {
-                Some(Key::default())
-            } else {
-                undelivered
-            },
+            undelivered_from,
             confirmed: self.disk.confirmed(),
         }
     }

@@ -20,6 +20,31 @@ pub use raw::RawEntry;
 ///
 /// [`subject`](Event::subject) and [`encode`](Event::encode) run on the drainer, never on the publishing thread. A
 /// panic in either is counted as an `encode_error`, and the entries behind it go on.
+///
+/// ```
+/// use spillring::{EncodeError, Event};
+///
+/// #[derive(serde::Serialize)]
+/// struct Decision {
+///     agent: u16,
+///     tool: String,
+///     allowed: bool,
+/// }
+///
+/// impl Event for Decision {
+///     fn subject(&self) -> String {
+///         format!("decisions.agent-{}", self.agent)
+///     }
+///
+///     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+///         Ok(serde_json::to_writer(out, self)?)
+///     }
+///
+///     fn weight(&self) -> usize {
+///         size_of::<Self>() + self.tool.capacity()
+///     }
+/// }
+/// ```
 pub trait Event: Send + 'static {
     /// The subject below the sink's prefix, such as `acme.0191f3c2-…`: dot-separated tokens of `[A-Za-z0-9_-]`.
     fn subject(&self) -> String;

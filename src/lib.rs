@@ -104,6 +104,11 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(not(unix))]
+compile_error!(
+    "spillring needs a Unix system: it relies on Unix file locks, permissions and fsync"
+);
+
 mod config;
 mod control;
 mod dead_letters;
@@ -134,6 +139,7 @@ mod start;
 mod stats;
 mod status;
 mod sync;
+pub mod testing;
 mod ticket;
 mod worker;
 
@@ -146,6 +152,8 @@ pub use event::*;
 pub use export::{Exported, export};
 pub use import::{Imported, import};
 pub use publisher::Publisher;
+#[cfg(feature = "nats")]
+pub use sink::address::SinkAddress;
 #[cfg(feature = "nats")]
 pub use sink::core_nats::AtMostOnceNatsSink;
 pub use sink::emit::EmitSink;

@@ -12,12 +12,20 @@ use metrics::{counter, gauge, histogram};
 use crate::host;
 use crate::stats::{State, Stats};
 
-/// A counter: its name, its label if it has one, and where its value stands.
+mod help;
+
+/// A counter: its name, its label if it has one, and where its value is.
 type Counter = (
     &'static str,
     Option<(&'static str, &'static str)>,
     fn(&Stats) -> u64,
 );
+
+/// Over about how long the growth of the spill is averaged.
+const GROWTH_OVER: Duration = Duration::from_secs(30);
+
+/// A spill that grows by less, in bytes a second, does not grow.
+const GROWTH_MIN: f64 = 1.0;
 
 const COUNTERS: [Counter; 18] = [
     ("aa_audit_accepted_total", None, |stats| stats.accepted),
@@ -88,6 +96,8 @@ static UNDECODABLE: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Metrics {
     reported: [u64; COUNTERS.len()],
     last: Option<(Instant, u64)>,
+    /// How many bytes a second the spill has lately grown by.
+    growth: f64,
 }
 
 impl Metrics {
@@ -95,14 +105,16 @@ impl Metrics {
         Self {
             reported: [0; COUNTERS.len()],
             last: None,
+            growth: 0.0,
         }
     }
 
     /// Brings counters and gauges up to date.
     pub(crate) fn tell(&mut self, stats: &Stats, spill_bytes_max: u64) {
         let sums = self.sums(stats);
-        let left = self.seconds_until_full(stats.spill_bytes, spill_bytes_max);
+        let left = self.seconds_until_full(stats.spill_bytes, spill_bytes_max, Instant::now());
         host::call(|| {
+            help::describe();
             for ((name, label, _), sum) in COUNTERS.iter().zip(sums) {
                 match label {
                     Some((key, value)) => counter!(*name, *key => *value).absolute(sum),
@@ -171,25 +183,28 @@ impl Metrics {
         gauge!("aa_audit_spill_entries").set(as_f64(stats.spilled));
         gauge!("aa_audit_spill_bytes").set(as_f64(stats.spill_bytes));
         gauge!("aa_audit_spill_bytes_max").set(as_f64(stats.spill_bytes_max));
+        gauge!("aa_audit_sink_up").set(u8::from(stats.sink_up));
         gauge!("aa_audit_oldest_entry_age_seconds")
             .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());
     }
 
-    /// At the pace since the last call; infinite if the spill does not grow, and 0 once it is full.
-    fn seconds_until_full(&mut self, bytes: u64, bytes_max: u64) -> f64 {
-        let now = Instant::now();
-        let last = self.last.replace((now, bytes));
+    /// At the average pace of late; infinite if the spill does not grow, and 0 once it is full.
+    fn seconds_until_full(&mut self, bytes: u64, bytes_max: u64, now: Instant) -> f64 {
+        if let Some((then, before)) = self.last.replace((now, bytes)) {
+            let seconds = now.saturating_duration_since(then).as_secs_f64();
+            let weight = 1.0 - (-seconds / GROWTH_OVER.as_secs_f64()).exp();
+            if weight > 0.0 {
+                let growth = (as_f64(bytes) - as_f64(before)) / seconds;
+                self.growth += (growth - self.growth) * weight;
+            }
+        }
         if bytes >= bytes_max {
-            return 0.0;
+            0.0
+        } else if self.growth < GROWTH_MIN {
+            f64::INFINITY
+        } else {
+            as_f64(bytes_max - bytes) / self.growth
         }
-        let Some((then, before)) = last else {
-            return f64::INFINITY;
-        };
-        let grown = bytes.saturating_sub(before);
-        if grown == 0 {
-            return f64::INFINITY;
-        }
-        as_f64(bytes_max.saturating_sub(bytes)) * (now - then).as_secs_f64() / as_f64(grown)
     }
 }
 
@@ -242,8 +257,26 @@ mod tests {
     fn a_spill_at_its_cap_is_full_in_no_time() {
         let mut metrics = Metrics::new();
         for bytes in [10, 10, 11] {
-            let left = metrics.seconds_until_full(bytes, 10);
+            let left = metrics.seconds_until_full(bytes, 10, Instant::now());
             assert!(left <= 0.0, "{left}");
         }
+    }
+
+    /// A spill that grows by 1,000 bytes a second, in leaps every five seconds.
+    #[test]
+    fn the_time_until_full_does_not_flap() {
+        let (mut metrics, start) = (Metrics::new(), Instant::now());
+        let mut left = Vec::new();
+        for second in 0..120 {
+            let now = start + Duration::from_secs(second);
+            left.push(metrics.seconds_until_full(second / 5 * 5_000, 1_000_000, now));
+        }
+        for (second, left) in left.iter().enumerate().skip(60) {
+            let expected = 1_000.0 - as_f64(second as u64);
+            assert!((left / expected - 1.0).abs() < 0.25, "{second}: {left}");
+        }
+        // Then it shrinks, and in a while that shows.
+        let now = start + Duration::from_secs(180);
+        assert!(metrics.seconds_until_full(0, 1_000_000, now).is_infinite());
     }
 }

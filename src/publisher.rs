@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::control::{Control, on_own_thread};
+use crate::control::{Control, Until, on_own_thread};
 use crate::door::{self, Door};
 use crate::durable::{Durable, Pack};
 use crate::error::{PublishTimeoutError, TryPublishError};
@@ -124,7 +124,30 @@ impl<E: Event> Publisher<E> {
     /// Asks that all entries published before this call be acknowledged by the sink or on disk, and hands out a ticket
     /// that tells when they are.
     pub fn flush(&self) -> Ticket<()> {
-        self.shared.control.flush()
+        self.shared.control.flush(Until::Safe)
+    }
+
+    /// Returns a ticket that is kept once the sink has acknowledged all entries published before this call. Those that are never
+    /// delivered, such as dead letters, do not hold it up.
+    ///
+    /// While the sink is away this takes as long as the outage; a [`flush`](Self::flush) waits for the disk only. A shutdown that
+    /// leaves a backlog ends the ticket with [`TicketError::DrainerEnded`](crate::TicketError::DrainerEnded).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use spillring::{Config, JsonLinesSink, RawEntry};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let output = dir.path().join("audit.jsonl");
+    /// # let drainer = spillring::start(Config::new(dir.path().join("spill")), JsonLinesSink::new(&output))?;
+    /// # let publisher = drainer.publisher();
+    /// publisher.publish(RawEntry::new("acme.agent-7", *b"{}"));
+    /// publisher.delivered().wait(Duration::from_secs(10))?;
+    /// assert_eq!(std::fs::read_to_string(output)?.lines().count(), 1);
+    /// # drainer.shutdown(Duration::ZERO).wait(Duration::from_secs(10))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn delivered(&self) -> Ticket<()> {
+        self.shared.control.flush(Until::Delivered)
     }
 
     /// The counts and depths. Takes a lock that the drainer holds for moments only; not for the hot path.

@@ -1,5 +1,7 @@
 //! Where entries go: the [`Sink`] trait, and the sinks that come with the library.
 
+#[cfg(feature = "nats")]
+pub(crate) mod address;
 pub mod conformance;
 #[cfg(feature = "nats")]
 pub(crate) mod core_nats;
@@ -31,6 +33,32 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// be dropped half-way (its limit passed), and may panic; the publisher then asks the position and goes on.
 ///
 /// [`conformance`] has the tests that a sink of one's own should pass.
+///
+/// ```
+/// use std::io::Write;
+/// use spillring::{Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError};
+///
+/// /// Writes entries to a stream, and keeps no cursor: at least once.
+/// struct Lines<W>(W);
+///
+/// impl<W: Write + Send + 'static> Sink for Lines<W> {
+///     fn position<'a>(&'a mut self, _: &'a PublisherId) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+///         Box::pin(async { Ok(None) })
+///     }
+///
+///     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
+///         Box::pin(async move {
+///             for (stored, record) in batch.records().iter().enumerate() {
+///                 let line = [record.bytes(), &b"\n"[..]].concat();
+///                 if let Err(error) = self.0.write_all(&line) {
+///                     return Delivery::stopped(stored, SinkError::Unavailable(error.to_string()));
+///                 }
+///             }
+///             Delivery::all(batch)
+///         })
+///     }
+/// }
+/// ```
 pub trait Sink: Send + 'static {
     /// The last position of this publisher that is durably stored here, or `None` if this sink keeps no cursor or has
     /// nothing of it. Records up to an answered position are never sent again; without one, all that were not

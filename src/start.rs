@@ -3,6 +3,7 @@
 mod opening;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::door::{self, Door};
 use crate::drainer::{self, FileSource, Parts, RingSource, Source};
 use crate::durable::Durable;
 use crate::error::{ConfigError, StartError};
-use crate::event::Event;
+use crate::event::{Event, PublisherId};
 use crate::host::log;
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
@@ -127,6 +128,24 @@ fn launch<E: Event>(
         }
         opened => opened?,
     };
+    run(config, sink, opened, packing)
+}
+
+/// Starts without a spill: nothing is read from disk or written there.
+pub(crate) fn start_in_memory<E: Event>(
+    config: Config,
+    sink: impl Sink,
+) -> Result<Drainer<E>, StartError> {
+    let opened = without_spill(&config);
+    run(config, sink, opened, None)
+}
+
+fn run<E: Event>(
+    config: Config,
+    sink: impl Sink,
+    opened: Opened,
+    packing: Option<Packing<E>>,
+) -> Result<Drainer<E>, StartError> {
     let Opened {
         mut spill,
         begun,
@@ -136,6 +155,7 @@ fn launch<E: Event>(
     let ring = ring.map(|ring| spill.watch(ring));
     let signer = signer(&config, &spill)?;
     spill.sign_with(signer.as_ref());
+    let (publisher_id, spill_dir) = (spill.publisher(), config.spill_dir.clone());
     let (shared, source) = wire(&config, &control, ring, packing);
     let parts = Parts {
         view: spill.view(),
@@ -154,9 +174,20 @@ fn launch<E: Event>(
         now: Instant::now(),
     };
     start_drainer(drainer::Drainer::new(parts), Arc::clone(&shared))?;
+    log_start(&shared.stats(), publisher_id, &spill_dir);
     let handles = Handles::new(&shared.control);
     let publisher = Publisher::new(Arc::clone(&shared), handles);
     Ok(Drainer { publisher, shared })
+}
+
+fn log_start(stats: &Stats, publisher: PublisherId, spill_dir: &Path) {
+    log::info!(
+        %publisher,
+        spill_dir = %spill_dir.display(),
+        spill_bytes_max = stats.spill_bytes_max,
+        backlog = stats.inherited,
+        "the publisher has started"
+    );
 }
 
 /// What publishers and drainer have in common, and the drainer's end.

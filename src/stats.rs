@@ -55,6 +55,12 @@ pub struct Stats {
     /// How long the oldest entry out of the ring has been waiting for its acknowledgement.
     #[serde(with = "humantime_serde")]
     pub oldest_entry_age: Option<Duration>,
+    /// Whether the sink worked when it was last used. False until it has first answered.
+    #[serde(default)]
+    pub sink_up: bool,
+    /// What the sink failed with, until it works again.
+    #[serde(default)]
+    pub sink_trouble: Option<String>,
 }
 
 /// Entries that `publish` dropped, by reason.
@@ -89,7 +95,7 @@ pub enum State {
     /// Entries go from the ring to the sink.
     #[default]
     Live,
-    /// Entries go into the spill; the sink takes none.
+    /// The sink takes nothing: entries go into the spill.
     Spilling,
     /// The backlog goes to the sink, and what is new joins it.
     Replaying,

@@ -76,6 +76,7 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
     end_within(drainer, LIMIT, 51);
     publisher.publish(Note::new("late"));
     let evicted = evict_and_log();
+    assert!(ear.heard("aa_audit_sink_up") > 0.5);
     assert_documented(&ear);
 
     for (name, value) in [
@@ -166,6 +167,7 @@ fn assert_documented(ear: &Ear) {
             readme.contains(&format!("`{name}")),
             "the README does not tell of {name}"
         );
+        assert!(ear.1.lock().contains(name), "no help text for {name}");
     }
 }
 
@@ -192,6 +194,8 @@ fn evict() -> u32 {
 fn assert_depths(ear: &Ear) {
     assert!((ear.heard("aa_audit_spill_entries") - 51.0).abs() < 0.5);
     assert!(ear.heard("aa_audit_spill_bytes") > 0.5);
+    assert!(ear.heard("aa_audit_spill_bytes_max") > ear.heard("aa_audit_spill_bytes"));
+    assert!(ear.heard("aa_audit_sink_up") < 0.5);
     assert!(ear.heard("aa_audit_spill_seconds_until_full") > 0.0);
     assert!(ear.heard("aa_audit_oldest_entry_age_seconds") >= 0.0);
     for empty in ["aa_audit_ring_entries", "aa_audit_ring_bytes"] {

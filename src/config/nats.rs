@@ -99,6 +99,7 @@ pub enum StreamCare {
 /// What is done with the other servers of the cluster, as a server announces them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum DiscoveredServers {
     /// They are tried when no server of `urls` answers.
     #[default]
@@ -110,6 +111,7 @@ pub enum DiscoveredServers {
 /// Where a stream keeps its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StreamStorage {
     /// In files.
     #[default]
@@ -136,6 +138,7 @@ pub struct NatsTls {
 /// When TLS starts on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TlsHandshake {
     /// After the server's INFO, which is sent in the clear.
     AfterInfo,

@@ -108,9 +108,12 @@ impl Drainer {
                 spill_evicted: view.evicted,
             },
             spill_bytes: self.disk.spill_bytes(),
+            spill_bytes_max: view.bytes_max,
             oldest_entry_age: self
                 .oldest_popped_ms()
                 .map(|ms| Duration::from_millis(unix_ms().saturating_sub(ms))),
+            sink_up: self.sink.is_up(),
+            sink_trouble: self.sink.trouble.as_ref().map(ToString::to_string),
             ..Stats::default()
         }
     }
@@ -139,7 +142,7 @@ impl Drainer {
             State::SpillFull
         } else if disk_away && trouble {
             State::DiskAway
-        } else if backlog && trouble {
+        } else if trouble {
             State::Spilling
         } else if backlog {
             State::Replaying

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::control::Request;
+use crate::control::{Request, Until};
 use crate::event::Key;
 use crate::policy::{Flush, Stopping};
 use crate::stats::Stats;
@@ -46,6 +46,7 @@ enum Milestone {
 /// acknowledged or on disk. It waits for pops, not for an empty ring: publishers may keep that from ever coming.
 #[derive(Debug)]
 struct Flushing {
+    until: Until,
     promise: Promise<()>,
     pops: u64,
     through: Option<Key>,
@@ -62,8 +63,7 @@ pub(crate) struct Progress {
     pub(crate) last: Key,
     /// The first entry that is in memory only.
     pub(crate) unspilled_from: Option<Key>,
-    /// The first entry that is not acknowledged, as far as it is in memory; a place before all of them if the spill has
-    /// others.
+    /// No entry before this one waits for an acknowledgement.
     pub(crate) undelivered_from: Option<Key>,
     /// The newest order of the disk that has seen the files in place.
     pub(crate) confirmed: u64,
@@ -80,12 +80,13 @@ impl Requests {
         now: Instant,
     ) {
         match request {
-            Request::Flush(promise) => {
+            Request::Flush(until, promise) => {
                 self.added += 1;
                 if self.added.is_multiple_of(PURGE_EVERY) {
                     self.flushes.retain(|flushing| flushing.promise.is_wanted());
                 }
                 self.flushes.push(Flushing {
+                    until,
                     promise,
                     pops: popped + queued as u64,
                     through: None,
@@ -120,16 +121,18 @@ impl Requests {
             .is_some_and(|stopping| now >= stopping.deadline)
     }
 
-    /// What the flushes under way wait for.
+    /// What the flushes under way want of the disk.
     pub(crate) fn flush(&self, progress: &Progress) -> Flush {
-        if self.flushes.is_empty() {
+        let of_disk = |flushing: &&Flushing| flushing.until == Until::Safe;
+        let mut flushes = self.flushes.iter().filter(of_disk).peekable();
+        if flushes.peek().is_none() {
             return Flush::None;
         }
         let spilled = |flushing: &Flushing| {
             let through = flushing.through;
             through.is_some_and(|through| progress.is_spilled(through))
         };
-        if self.flushes.iter().all(spilled) {
+        if flushes.all(spilled) {
             Flush::Check
         } else {
             Flush::Wanted
@@ -176,7 +179,10 @@ impl Requests {
         }
         let done = |flushing: &mut Flushing| {
             let through = flushing.through;
-            through.is_some_and(|through| progress.is_done(through, flushing.orders))
+            through.is_some_and(|through| match flushing.until {
+                Until::Safe => progress.is_safe(through, flushing.orders),
+                Until::Delivered => progress.is_delivered(through),
+            })
         };
         let done = self.flushes.extract_if(.., done);
         done.map(|flushing| flushing.promise).collect()
@@ -195,11 +201,14 @@ impl Progress {
         self.unspilled_from.is_none_or(|from| from > through)
     }
 
+    fn is_delivered(&self, through: Key) -> bool {
+        self.undelivered_from.is_none_or(|from| from > through)
+    }
+
     /// Everything up to there is acknowledged; or on disk, and an order that was sent after the flush was seen has found
     /// the files in place.
-    fn is_done(&self, through: Key, orders: u64) -> bool {
-        let delivered = self.undelivered_from.is_none_or(|from| from > through);
-        delivered || (self.is_spilled(through) && self.confirmed > orders)
+    fn is_safe(&self, through: Key, orders: u64) -> bool {
+        self.is_delivered(through) || (self.is_spilled(through) && self.confirmed > orders)
     }
 }
 

@@ -75,12 +75,19 @@ impl SinkSide {
         }
     }
 
-    /// The sink has said how far it has come. Its trouble is over only once something is delivered: an answer may be all
-    /// that this sink is good for.
+    /// The sink has said how far it has come. That it could not be reached is over then; other trouble only once something is
+    /// delivered: an answer may be all that this sink is good for.
     pub(super) fn is_known(&mut self) {
         self.doubt = Doubt::None;
+        if matches!(self.trouble, Some(SinkError::Disconnected(_))) {
+            self.works();
+        }
         self.may_have = SinkMayHave::Nothing;
         self.rests.wake();
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.doubt == Doubt::None && self.trouble.is_none()
     }
 
     /// What the sink may have that nobody has acknowledged.
@@ -91,7 +98,7 @@ impl SinkSide {
     pub(super) fn works(&mut self) {
         self.rests.works();
         if self.trouble.take().is_some() {
-            log::info!("the sink takes entries again");
+            log::info!("the sink works again");
         }
     }
 

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 
 use super::entry::{Encoding, Entry, id_of};
 use super::sinks::Memory;
+use crate::control::Until;
 use crate::event::{Key, Loss, LossReason, Record, Run, RunId};
 use crate::ticket::Ticket;
 
@@ -61,6 +62,7 @@ pub(super) struct RunFact {
 #[derive(Debug)]
 struct Flush {
     ticket: Ticket<()>,
+    until: Until,
     /// Entries before this one are meant.
     before: usize,
     life: usize,
@@ -220,24 +222,28 @@ impl Judge {
         }
     }
 
-    pub(super) fn flush(&mut self, ticket: Ticket<()>, life: usize) {
+    pub(super) fn flush(&mut self, ticket: Ticket<()>, until: Until, life: usize) {
         let before = self.facts.len();
         self.flushes.push(Flush {
             ticket,
+            until,
             before,
             life,
         });
     }
 
     /// Looks at every ticket. One that is kept must be true.
-    pub(super) fn look_at_tickets(&mut self) -> Found {
+    pub(super) fn look_at_tickets(&mut self, evicted: u64) -> Found {
         for mut flush in std::mem::take(&mut self.flushes) {
             match (&mut flush.ticket).now_or_never() {
                 None => self.flushes.push(flush),
                 Some(Err(_)) => {}
                 Some(Ok(())) => {
                     self.flushes_kept += 1;
-                    self.check_flush(&flush)?;
+                    match flush.until {
+                        Until::Safe => self.check_flush(&flush)?,
+                        Until::Delivered => self.check_delivered(&flush, evicted)?,
+                    }
                 }
             }
         }
@@ -255,6 +261,21 @@ impl Judge {
                 ));
             }
             fact.promised |= fact.fate == Fate::Accepted;
+        }
+        Ok(())
+    }
+
+    /// Which entries were evicted is not known: there may be as many.
+    fn check_delivered(&self, flush: &Flush, evicted: u64) -> Found {
+        let meant = self.facts[..flush.before].iter().rev();
+        let waiting = meant
+            .take_while(|fact| fact.life == flush.life)
+            .filter(|fact| fact.is_expected());
+        let waiting = waiting.count() as u64;
+        if waiting > evicted {
+            return Err(format!(
+                "delivery was promised, {waiting} entries are not stored, and {evicted} were evicted"
+            ));
         }
         Ok(())
     }
@@ -306,11 +327,15 @@ impl Judge {
 }
 
 impl Fact {
+    /// The sink is to have it, and has not.
+    fn is_expected(&self) -> bool {
+        self.fate == Fate::Accepted
+            && self.entry.encoding == Encoding::Works
+            && self.stored == 0
+            && !self.buried
+    }
+
     pub(super) fn is_safe(&self) -> bool {
-        self.fate != Fate::Accepted
-            || self.entry.encoding != Encoding::Works
-            || self.stored > 0
-            || self.on_disk
-            || self.buried
+        !self.is_expected() || self.on_disk
     }
 }

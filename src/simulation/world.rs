@@ -17,6 +17,7 @@ use super::plan::{Plan, entry};
 use super::sinks::SinkModel;
 use super::verdict::Excuses;
 use crate::config::SpillDurability;
+use crate::control::Until;
 use crate::policy::Step;
 use crate::spill::watch_changes;
 
@@ -198,16 +199,18 @@ impl World {
 
     pub(super) fn flush(&mut self) {
         let Some(life) = &mut self.life else { return };
-        let ticket = life.publisher.flush();
+        let flush = life.publisher.flush();
+        let delivered = life.publisher.delivered();
         if self.broken == Some(Break::FlushEarly) {
             for request in life.control.take_requests() {
-                if let crate::control::Request::Flush(promise) = request {
+                if let crate::control::Request::Flush(_, promise) = request {
                     promise.keep(());
                 }
             }
         }
         life.wake_at = self.now;
-        self.judge.flush(ticket, life.ordinal);
+        self.judge.flush(flush, Until::Safe, life.ordinal);
+        self.judge.flush(delivered, Until::Delivered, life.ordinal);
         self.note(format_args!("flush"));
     }
 
@@ -249,7 +252,7 @@ impl World {
         if !matches!(step, Step::StageRing | Step::Draw) {
             self.check_law("after a turn")?;
         }
-        self.judge.look_at_tickets()?;
+        self.judge.look_at_tickets(self.excuses.evicted)?;
         self.check_age()?;
         self.now += Duration::from_micros(self.random.u64(1..50));
         if step == Step::Stop {
@@ -274,7 +277,7 @@ impl World {
         let (ordinal, ended) = (life.ordinal, life.ended);
         life.drainer.finish();
         drop(life.spill);
-        self.judge.look_at_tickets()?;
+        self.judge.look_at_tickets(self.excuses.evicted)?;
         let stats = shutdown.and_then(|(ticket, _)| ticket.now_or_never());
         let Some(Ok(stats)) = stats else {
             return Err("a shutdown has ended without its account".to_owned());

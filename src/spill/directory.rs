@@ -17,11 +17,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::SpillError;
 use crate::event::PublisherId;
+use crate::host::log;
 
 use super::adopt;
 use super::change::Change;
@@ -29,6 +30,9 @@ use super::files::is_missing;
 use super::identity::read_identity;
 use super::lock::Lock;
 use super::watermark::WATERMARK;
+
+/// What anybody but the owner and the group may do.
+const OTHERS: u32 = 0o007;
 
 const INDEX: &str = "index.sqlite3";
 const SEGMENTS: &str = "segments";
@@ -54,6 +58,7 @@ impl Directory {
     /// Makes the directory if it is missing, and takes it.
     pub(super) fn take(path: &Path) -> Result<Self, SpillError> {
         make_folder(path)?;
+        warn_if_open(path);
         Ok(Self {
             path: path.to_owned(),
             lock: Some(Lock::take(path)?),
@@ -224,6 +229,18 @@ pub(super) fn make_folder(path: &Path) -> Result<(), SpillError> {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .map_or(Ok(()), sync_folder)
+}
+
+/// Entries, dead letters and the signing key are in plain text below it.
+fn warn_if_open(path: &Path) {
+    let mode = path.metadata().map_or(0, |it| it.permissions().mode());
+    if mode & OTHERS != 0 {
+        log::warning!(
+            spill_dir = %path.display(),
+            mode = %format_args!("{:o}", mode & 0o777),
+            "other users may look into the spill directory, where entries are in plain text: `chmod 700` closes it"
+        );
+    }
 }
 
 pub(super) fn sync_folder(path: &Path) -> Result<(), SpillError> {

@@ -292,5 +292,8 @@ fn configure(conn: &Connection, durability: SpillDurability) -> rusqlite::Result
     )?;
     conn.pragma_update(None, "cache_size", CACHE)?;
     conn.pragma_update(None, "trusted_schema", "OFF")?;
+    // On macOS a sync reaches the disk's own cache only, unless asked so. Elsewhere these do nothing.
+    conn.pragma_update(None, "fullfsync", "ON")?;
+    conn.pragma_update(None, "checkpoint_fullfsync", "ON")?;
     set_durability(conn, durability)
 }

@@ -66,6 +66,13 @@ impl Bench {
         command
     }
 
+    /// Whether bash is content with this.
+    pub(super) fn bash(&self, arguments: &[&str]) -> bool {
+        let mut command = Command::new("bash");
+        command.args(arguments).current_dir(self.dir.path());
+        command.status().unwrap().success()
+    }
+
     /// Runs to the end, without input.
     pub(super) fn run(&self, arguments: &[&str]) -> Said {
         Said::of(self.command(arguments).spawn().unwrap())

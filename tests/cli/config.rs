@@ -60,18 +60,72 @@ fn a_file_without_our_table_is_told() {
 #[test]
 fn settings_outside_of_our_table_are_told() {
     let bench = Bench::new();
-    let config = "ring_capacity = 64\nport = 1\n[nats]\nstream = \"OTHER\"\n[sink]\n[spillring]\n";
+    let config = "ring_capacity = 64\nport = 1\n[sink]\n[spillring]\n";
     bench.write("audit.toml", config);
     let said = bench.run(&["run", "--spill", "spill", "--config", "audit.toml"]);
     let told: Vec<_> = said.assert_code(0).err.lines().collect();
-    assert_eq!(
-        told[..2],
-        ["nats", "ring_capacity"].map(|key| format!(
-            "`{key}` in audit.toml stands outside of [spillring], and is passed over"
-        )),
-        "{told:#?}"
+    let stray = "`ring_capacity` in audit.toml is outside of [spillring], and is passed over";
+    assert_eq!(told[0], stray, "{told:#?}");
+    assert!(told[1].starts_with("entries go to"), "{told:#?}");
+    // Entries would go to another server than the file says.
+    complains(
+        "[spillring]\n[nats]\nurls = [\"nats://elsewhere\"]\n",
+        &["[nats] in audit.toml", "write it as [spillring.nats]"],
     );
-    assert!(told[2].starts_with("entries go to"), "{told:#?}");
+}
+
+#[test]
+fn sizes_may_have_units() {
+    complains(
+        "[spillring]\nspill_bytes_max = \"10 GiBi\"\n",
+        &["`spill_bytes_max`", "10 GiBi", "such as \"10 GiB\""],
+    );
+    let bench = Bench::new();
+    bench.write("audit.toml", "[spillring]\nspill_bytes_max = \"10 GiB\"\n");
+    let check = [
+        "config",
+        "check",
+        "--spill",
+        "spill",
+        "--config",
+        "audit.toml",
+    ];
+    let said = bench.run(&check);
+    assert!(
+        said.assert_code(0)
+            .out
+            .starts_with("ok: entries go to audit.jsonl")
+    );
+}
+
+#[test]
+fn a_check_starts_nothing_and_finds_what_a_run_would() {
+    let bench = Bench::new();
+    let check = |config: &str| {
+        bench.write("audit.toml", config);
+        bench.run(&[
+            "config",
+            "check",
+            "--spill",
+            "spill",
+            "--config",
+            "audit.toml",
+        ])
+    };
+    check("[spillring]\nring_high_water = 0.25\n").assert_code(0);
+    for (config, piece) in [
+        ("[spillring]\nring_high_water = 2.0\n", "`ring_high_water`"),
+        ("[spillring]\nsink = \"kafka://a\"\n", "cannot be `kafka`"),
+        (
+            "[spillring]\nsink = \"nats\"\n[spillring.nats]\nurls = [\"nats://\"]\n",
+            "`urls`",
+        ),
+    ] {
+        let said = check(config);
+        let err = &said.assert_code(2).err;
+        assert!(err.contains(piece), "no `{piece}` in {err}");
+    }
+    assert!(!bench.path("spill").exists());
 }
 
 #[test]

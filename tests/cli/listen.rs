@@ -46,11 +46,10 @@ fn what_prometheus_reads() {
             .iter()
             .find_map(|end| name.strip_suffix(end))
             .unwrap_or(name);
-        let typed = format!("# TYPE {family} ");
-        assert!(
-            line.is_empty() || metrics.contains(&typed),
-            "{family} has no type"
-        );
+        for about in ["TYPE", "HELP"] {
+            let said = format!("# {about} {family} ");
+            assert!(line.is_empty() || metrics.contains(&said), "no {said}");
+        }
     }
 }
 

@@ -132,11 +132,13 @@ fn a_drainer_that_hangs_is_not_healthy_and_gives_no_sign_of_life() {
     let address = address_in(&mut log).expect("it says where it serves");
     let mut serving = Serving::of(child, address);
     manager.up_to("WATCHDOG=1");
+    serving.publish(&fs::read(SESSIONS).unwrap());
+    bench.status_when(|status| status["stats"]["spilled"] == 2_000);
     assert_eq!(serving.get("/healthz").status, 200);
 
-    // The state changes, which the drainer logs.
+    // The sink works, so the state changes, which the drainer logs.
     fill(&stderr);
-    serving.publish(&fs::read(SESSIONS).unwrap());
+    fs::create_dir(bench.path("later")).unwrap();
     let hung = serving.when("/healthz", |response| response.status == 503);
     assert!(hung.body.starts_with("the drainer hangs"), "{hung:?}");
     assert_eq!(serving.get("/readyz").status, 503);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use super::bench::{Bench, SESSIONS, Said, assert_same};
@@ -240,6 +241,85 @@ fn entries_that_are_too_large_are_dead_letters() {
 }
 
 #[test]
+fn fields_that_an_entry_does_not_have_are_kept_byte_for_byte() {
+    let bench = Bench::new();
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    let (first, second) = entries.split_once('\n').unwrap();
+    let second = second.lines().next().unwrap();
+    let traced = first.replacen('{', "{ \"trace_id\":  \"7f\", ", 1);
+    let spaced = second.replacen("\"seq\":", "\"seq\" : ", 1);
+    let arguments = ["run", "--sink", "jsonl:out", "--spill", "spill"];
+    let said = bench.run_with(&arguments, &format!("{traced}\n{spaced}\n"));
+    said.assert_code(0);
+    assert_eq!(bench.read("out"), format!("{traced}\n{second}\n"));
+    bench.run(&["verify", "out"]).assert_code(0);
+}
+
+#[test]
+fn a_wrong_hash_is_reported_and_by_a_flag_rejected() {
+    let entries = fs::read_to_string(SESSIONS).unwrap();
+    let entry = entries.lines().next().unwrap();
+    let wrong = entry.replacen("\"timestamp_ns\":1", "\"timestamp_ns\":2", 1);
+    assert_ne!(wrong, entry);
+    let reported = "line 2: its entry_hash is not the hash of its fields";
+    let rejected = "line 2 is no entry: its entry_hash is not the hash of its fields";
+    for (flag, code, line, left) in [
+        (None, 0, reported, 2),
+        (Some("--reject-wrong-hash"), 4, rejected, 1),
+    ] {
+        let bench = Bench::new();
+        let mut arguments = vec!["run", "--sink", "jsonl:out", "--spill", "spill"];
+        arguments.extend(flag);
+        let said = bench.run_with(&arguments, &format!("{entry}\n{wrong}\n"));
+        let lines: Vec<_> = said.assert_code(code).err.lines().skip(1).collect();
+        assert_eq!(lines, [line]);
+        assert_eq!(bench.read("out").lines().count(), left);
+    }
+}
+
+#[test]
+fn raw_lines_are_entries_as_they_are_and_verify_finds_what_is_changed() {
+    let bench = Bench::new();
+    let arguments = [
+        "run",
+        "--raw",
+        "--subject",
+        "acme.agent-7",
+        "--sink",
+        "jsonl:out",
+        "--spill",
+        "spill",
+    ];
+    let input = " GET /\n\nnot { JSON\r\n\u{e9}\n";
+    bench.run_with(&arguments, input).assert_code(0);
+    assert_eq!(bench.read("out"), " GET /\nnot { JSON\r\n\u{e9}\n");
+    bench.run(&["verify", "out"]).assert_code(0);
+    bench.write("out", " GET /\nnot { JSON\r\nx!\n");
+    let said = bench.run(&["verify", "out"]);
+    assert_ne!(said.code, Some(0), "{}", said.out);
+}
+
+#[test]
+fn raw_needs_a_subject_that_can_be_published() {
+    let bench = Bench::new();
+    for (arguments, piece) in [
+        (
+            &["run", "--spill", "spill", "--raw"][..],
+            "--subject <SUBJECT>",
+        ),
+        (&["run", "--spill", "spill", "--subject", "a"], "--raw"),
+        (
+            &["run", "--spill", "spill", "--raw", "--subject", "a..b"],
+            "a subject is tokens of letters, digits",
+        ),
+    ] {
+        let said = bench.run(arguments);
+        let err = &said.assert_code(2).err;
+        assert!(err.contains(piece), "no `{piece}` in {err}");
+    }
+}
+
+#[test]
 fn the_report_has_the_keys_that_are_documented() {
     let bench = Bench::new();
     let said = bench.run(&["run", "--spill", "spill", "--report", "json"]);
@@ -248,6 +328,7 @@ fn the_report_has_the_keys_that_are_documented() {
     let mut expected = [
         "read",
         "rejected",
+        "wrong_hashes",
         "accepted",
         "delivered",
         "spilled",
@@ -265,6 +346,18 @@ fn the_report_has_the_keys_that_are_documented() {
     assert_eq!(keys, expected);
     let percentiles: Vec<_> = report["publish_ns"].as_object().unwrap().keys().collect();
     assert_eq!(percentiles, ["max", "p50", "p90", "p99", "p99_9"]);
+}
+
+#[test]
+fn a_spill_directory_that_others_may_look_into_is_warned_of() {
+    for (mode, warned) in [(0o755, true), (0o750, false), (0o700, false)] {
+        let bench = Bench::new();
+        fs::create_dir(bench.path("spill")).unwrap();
+        fs::set_permissions(bench.path("spill"), fs::Permissions::from_mode(mode)).unwrap();
+        let said = bench.run(&["run", "--spill", "spill"]);
+        let found = said.assert_code(0).err.contains("`chmod 700` closes it");
+        assert_eq!(found, warned, "{mode:o}: {}", said.err);
+    }
 }
 
 #[test]

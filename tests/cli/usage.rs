@@ -39,11 +39,7 @@ fn an_unknown_sink_is_told_without_its_password() {
         "--sink",
         "kafka://user:secret@host",
     ];
-    let pieces = [
-        "--sink: there is no sink `kafka`",
-        "jsonl:PATH",
-        "nats://HOST:PORT",
-    ];
+    let pieces = ["--sink cannot be `kafka`", "jsonl:PATH", "nats://HOST:PORT"];
     let said = complains(&Bench::new(), &arguments, &pieces);
     assert!(!said.err.contains("secret"), "{}", said.err);
 }
@@ -173,4 +169,61 @@ fn input_that_ends_in_an_error_is_told_and_what_was_read_is_delivered() {
         said.err
     );
     assert!(fs::exists(bench.path("spill")).unwrap());
+}
+
+#[test]
+fn completions_and_man_pages_are_written() {
+    let bench = Bench::new();
+    let script = bench
+        .run(&["completions", "bash"])
+        .assert_code(0)
+        .out
+        .clone();
+    bench.write("completions.bash", &script);
+    let parsed = bench.bash(&["-n", "completions.bash"]);
+    assert!(script.contains("dead-letters") && parsed, "{script}");
+    bench.run(&["man", "."]).assert_code(0);
+    for page in ["spillring.1", "spillring-run.1", "spillring-verify.1"] {
+        assert!(bench.read(page).contains(".TH"), "{page}");
+    }
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let bench = Bench::new();
+    let arguments = [
+        "run",
+        "--spill",
+        "spill",
+        "--sink",
+        "nats://127.0.0.1:1",
+        "--log-format",
+        "json",
+    ];
+    let mut command = bench.command(&arguments);
+    command.env("RUST_LOG", "info");
+    let said = Said::of(command.spawn().unwrap());
+    let started = said.assert_code(0).err.lines().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        (line["fields"]["message"] == "the publisher has started").then_some(line)
+    });
+    assert_eq!(started.expect("a line of JSON")["fields"]["backlog"], 0);
+    let verdict = said.out.lines().last().unwrap();
+    assert!(
+        verdict.starts_with("There was nothing to deliver"),
+        "{verdict}"
+    );
+}
+
+#[test]
+fn the_verb_of_dead_letters_may_come_first() {
+    let bench = Bench::new();
+    bench.run(&["run", "--spill", "spill"]).assert_code(0);
+    for arguments in [
+        ["dead-letters", "spill", "list"],
+        ["dead-letters", "list", "spill"],
+    ] {
+        let said = bench.run(&arguments);
+        assert_eq!(said.assert_code(0).out, "0 dead letters\n");
+    }
 }

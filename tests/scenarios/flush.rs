@@ -99,9 +99,33 @@ fn a_flush_of_nothing_returns_and_one_after_the_end_says_so() {
     );
 }
 
+/// A flush is content with the disk; delivery waits for the sink, and not for what is published later.
+#[test]
+fn delivery_is_promised_once_the_sink_has_what_came_before() {
+    let bench = Bench::down();
+    let drainer = bench.start();
+    let publisher = drainer.publisher();
+    publisher.delivered().wait(LIMIT).unwrap();
+    publish(&publisher, 0..100);
+    let delivered = publisher.delivered();
+    publisher.flush().wait(LIMIT).unwrap();
+    assert_eq!(
+        delivered.wait(Duration::ZERO),
+        Err(spillring::TicketError::Elapsed)
+    );
+    bench.remote.set(Mode::Up);
+    delivered.wait(LIMIT).unwrap();
+    assert_eq!(texts(&bench.remote.stored()), names(0..100));
+    bench.remote.set(Mode::Stalled);
+    publish(&publisher, 100..110);
+    let never = publisher.delivered();
+    end_within(drainer, Duration::ZERO, 110);
+    assert_eq!(never.wait(LIMIT), Err(spillring::TicketError::DrainerEnded));
+}
+
 /// An entry that cannot be encoded, or is buried, does not hold up a flush.
 #[test]
-fn a_flush_counts_what_is_given_up() {
+fn a_flush_counts_what_is_given_up_and_so_does_delivery() {
     let mut bench = Bench::new();
     bench.config.entry_bytes_max = 100;
     let drainer = bench.start();
@@ -111,6 +135,7 @@ fn a_flush_counts_what_is_given_up() {
     publisher.publish(Note::flawed(crate::support::bench::Flaw::Panics));
     publisher.publish(Note::new("x".repeat(200)));
     publisher.flush().wait(LIMIT).unwrap();
+    publisher.delivered().wait(LIMIT).unwrap();
     let stats = end(drainer, 4);
     assert_eq!((stats.delivered, stats.dead_lettered), (1, 2));
 }

@@ -11,7 +11,7 @@
     reason = "docs for users of a library, which this is not"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use metrics::{
@@ -22,7 +22,11 @@ use parking_lot::Mutex;
 
 /// The last value of each metric by name and labels; of histograms how often one was recorded.
 #[derive(Debug, Clone, Default)]
-pub struct Ear(pub Arc<Mutex<BTreeMap<String, f64>>>);
+pub struct Ear(
+    pub Arc<Mutex<BTreeMap<String, f64>>>,
+    /// The names that have a help text.
+    pub Arc<Mutex<BTreeSet<String>>>,
+);
 
 struct Slot(Ear, String);
 
@@ -84,11 +88,17 @@ impl HistogramFn for Slot {
 }
 
 impl Recorder for Ear {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, _: SharedString) {
+        self.1.lock().insert(name.as_str().to_owned());
+    }
 
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, _: SharedString) {
+        self.1.lock().insert(name.as_str().to_owned());
+    }
 
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, _: SharedString) {
+        self.1.lock().insert(name.as_str().to_owned());
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(self.slot(key))

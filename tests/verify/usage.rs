@@ -39,11 +39,7 @@ fn what_is_no_trail_is_told() {
         &["nats://127.0.0.1", "--ledger", "plain.ledger"],
         &["`--ledger` belongs to a file"],
     );
-    complains(
-        &bench,
-        &["kafka://me:secret@host"],
-        &["there is no sink `kafka`"],
-    );
+    complains(&bench, &["kafka://me:secret@host"], &["cannot be `kafka`"]);
 }
 
 #[test]

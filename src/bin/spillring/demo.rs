@@ -20,7 +20,7 @@ use humantime_serde::re::humantime;
 use spillring::{AuditEntry, Config, Drainer, Stats};
 
 use crate::latency::Stopwatch;
-use crate::logging;
+use crate::logging::{self, Format};
 use crate::signals::Signals;
 use crate::telling::{Exit, Problem, show};
 use account::Account;
@@ -99,7 +99,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     let start = Instant::now();
-    logging::start("error")?;
+    logging::start("error", Format::Text)?;
     if let Some(dir) = &args.publish_in {
         let ring_dir = kill::ring_dir(args.ring_dir.clone(), dir);
         return kill::publish(dir, ring_dir, args.threads.get());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use indicatif::HumanCount;
 use spillring::{ImportError, Imported};
 
-use crate::logging;
+use crate::logging::{self, Format};
 use crate::telling::{Exit, Problem, refused, show, tell};
 
 /// Take over the backlog of an event buffer of Agent Assembly, in order, into a spill directory
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
-    logging::start("warn")?;
+    logging::start("warn", Format::Text)?;
     match spillring::import(&args.file, &args.dir) {
         Ok(done) => {
             show(&in_words(&done, args).map_err(Problem::new)?);

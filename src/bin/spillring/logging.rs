@@ -3,6 +3,8 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
+use clap::ValueEnum;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -10,8 +12,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::telling::Problem;
 
-/// Starts the log; without `RUST_LOG` it tells what `default` says.
-pub(crate) fn start(default: &str) -> Result<(), Problem> {
+/// For people, or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+/// Starts the log; without `RUST_LOG` it is as `default` says.
+pub(crate) fn start(default: &str, format: Format) -> Result<(), Problem> {
     let asked = env::var("RUST_LOG").unwrap_or_default();
     let filter = if asked.is_empty() { default } else { &asked };
     let targets: Targets = filter.parse().map_err(|error| {
@@ -22,6 +31,10 @@ pub(crate) fn start(default: &str) -> Result<(), Problem> {
     let lines = layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
+    let lines = match format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().boxed(),
+    };
     tracing_subscriber::registry()
         .with(lines)
         .with(targets)

@@ -1,5 +1,6 @@
 //! The operator's binary: the library's public face, on a command line.
 
+mod config;
 mod dead_letters;
 mod demo;
 mod export;
@@ -12,15 +13,17 @@ mod owner;
 mod proof;
 mod run;
 mod settings;
+mod shell;
 mod signals;
 mod status;
-mod target;
 mod telling;
 mod verify;
 
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use telling::{Exit, tell};
 
@@ -34,11 +37,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Completions(shell::CompletionsArgs),
+    Config(config::Args),
     DeadLetters(dead_letters::Args),
     Demo(demo::Args),
     Export(export::Args),
     Import(import::Args),
     Key(key::Args),
+    Man(shell::ManArgs),
     Proof(proof::Args),
     Run(run::Args),
     Status(status::Args),
@@ -46,12 +52,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done = match Cli::parse_from(verbs_last(env::args_os())).command {
+        Command::Completions(args) => Ok(shell::completions(&args, Cli::command())),
+        Command::Config(args) => config::main(args),
         Command::DeadLetters(args) => dead_letters::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Export(args) => export::main(&args),
         Command::Import(args) => import::main(&args),
         Command::Key(args) => key::main(&args),
+        Command::Man(args) => shell::man(&args, Cli::command()),
         Command::Proof(args) => proof::main(&args),
         Command::Run(args) => run::main(args),
         Command::Status(args) => status::main(&args),
@@ -62,4 +71,18 @@ fn main() -> ExitCode {
         Exit::Usage
     })
     .into()
+}
+
+/// `dead-letters list DIR` is as good as `dead-letters DIR list`.
+fn verbs_last(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = arguments.collect();
+    let verbs = ["list", "show", "requeue", "remove"];
+    if arguments.len() > 3
+        && arguments[1] == "dead-letters"
+        && verbs.iter().any(|verb| arguments[2] == *verb)
+        && !verbs.iter().any(|verb| arguments[3] == *verb)
+    {
+        arguments.swap(2, 3);
+    }
+    arguments
 }

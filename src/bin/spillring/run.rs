@@ -1,6 +1,7 @@
 //! `spillring run`: entries from lines, published with back-pressure and delivered.
 
 mod ending;
+mod entries;
 mod feed;
 mod lines;
 mod pace;
@@ -11,13 +12,13 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-use spillring::AuditEntry;
+use spillring::RawEntry;
 
-use crate::logging;
+use crate::logging::{self, Format};
 use crate::settings::{Flags, Settings};
 use crate::signals::Signals;
 use crate::telling::{Exit, Problem, show, tell};
+use entries::Reading;
 use feed::{Feed, FeedEnd};
 use lines::Lines;
 use pace::Pace;
@@ -27,8 +28,8 @@ use watch::Watch;
 /// Publish one JSON entry a line from a file or standard input
 ///
 /// Input waits while there is no room. At its end entries are delivered as long as anything moves; what cannot be
-/// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is told
-/// on stderr and passed over.
+/// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is
+/// reported on stderr and passed over. Fields that an entry does not have are kept: such a line is published byte for byte.
 ///
 /// SIGINT, SIGTERM and SIGHUP: publishes nothing more and reports the first line that was not published, delivers for at most
 /// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second one ends it at once.
@@ -46,6 +47,8 @@ use watch::Watch;
 pub(crate) struct Args {
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    reading: Reading,
     /// At most so many entries a second
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU64>,
@@ -55,17 +58,14 @@ pub(crate) struct Args {
     /// The account at the end, on standard output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     report: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
+    /// The log on stderr: lines for people, or JSON, one object a line
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
 }
 
 pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let start = Instant::now();
-    logging::start("warn")?;
+    logging::start("warn", args.log_format)?;
     let settings = Settings::settle(args.flags)?;
     let sink = settings.sink()?;
     let signals = Signals::catch()?;
@@ -83,12 +83,12 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let choice = settings.choice();
     let watch = Watch::prepare(args.listen)?;
     let drainer =
-        spillring::start_durable::<AuditEntry>(settings.config, sink).map_err(Problem::new)?;
+        spillring::start_durable::<RawEntry>(settings.config, sink).map_err(Problem::new)?;
     tell!("entries go to {destination}{choice}");
     let watched = watch.start(drainer.publisher())?;
 
     let pace = Pace::new(args.rate);
-    let mut feed = Feed::new(drainer.publisher(), pace, signals.clone())?;
+    let mut feed = Feed::new(drainer.publisher(), args.reading, pace, signals.clone())?;
     let end = feed.all_of(&mut lines);
     watched.stopping();
     tell_end(&end, feed.next_line(), shutdown_max);

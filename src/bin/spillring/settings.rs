@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use spillring::{Config, NatsConfig, Sink};
+use spillring::{
+    Config, ConfigError, JetStreamSink, JsonLinesSink, NatsConfig, NatsUrl, Sink, SinkAddress,
+};
 
-use crate::target::Address;
 use crate::telling::Problem;
 use file::File;
 
@@ -55,7 +56,7 @@ pub(crate) struct Settings {
 /// Where entries go.
 #[derive(Debug)]
 struct Target {
-    address: Address,
+    address: SinkAddress,
     nats: NatsConfig,
     chosen: Chosen,
 }
@@ -131,20 +132,30 @@ impl Settings {
     }
 
     pub(crate) fn sink(&self) -> Result<Box<dyn Sink>, Problem> {
-        self.target.address.sink(self.target.nats.clone())
+        match &self.target.address {
+            SinkAddress::JsonLines(path) => Ok(Box::new(JsonLinesSink::new(path))),
+            // The environment may have overruled the servers of the address.
+            _ => match JetStreamSink::new(self.target.nats.clone()) {
+                Ok(sink) => Ok(Box::new(sink)),
+                Err(error) => Err(Problem::new(format_args!("bad NATS settings: {error}"))),
+            },
+        }
     }
 
     /// The file that entries are written to, if it is one.
     pub(crate) fn output(&self) -> Option<&Path> {
         match &self.target.address {
-            Address::JsonLines(path) => Some(path),
-            Address::Nats(_) => None,
+            SinkAddress::JsonLines(path) => Some(path),
+            _ => None,
         }
     }
 
     /// The name of the sink.
     pub(crate) fn destination(&self) -> String {
-        self.target.address.in_words(&self.target.nats)
+        match &self.target.address {
+            SinkAddress::JsonLines(path) => path.display().to_string(),
+            _ => in_words(&self.target.nats),
+        }
     }
 
     /// What is to be said about the choice of the sink, behind its name.
@@ -178,13 +189,13 @@ impl Target {
             None if file.nats.is_some() || env_names_nats() => Chosen::DespiteNats,
             None => Chosen::ByDefault,
         };
-        if matches!(named, Some(Address::Nats(_))) {
+        if matches!(named, Some(SinkAddress::Nats(_))) {
             nats = with_env(nats)?;
         }
         if let Some(flag) = flag {
             flag.overrule(&mut nats);
         }
-        if matches!(named, Some(Address::Nats(_))) {
+        if matches!(named, Some(SinkAddress::Nats(_))) {
             nats = with_context(nats)?;
         }
         let address = named.map_or_else(|| address(SINK, "--sink"), Ok)?;
@@ -196,7 +207,7 @@ impl Target {
     }
 
     fn take_stream(&mut self, stream: String) -> Result<(), Problem> {
-        if let Address::JsonLines(path) = &self.address {
+        if let SinkAddress::JsonLines(path) = &self.address {
             return Err(Problem::new(format_args!(
                 "`--stream` names a stream of NATS, but entries go to {}: leave it out, or give `--sink \
                  nats://HOST:PORT`",
@@ -211,7 +222,7 @@ impl Target {
 /// The settings of NATS alone, where the servers are chosen by name.
 pub(crate) fn nats(
     config: Option<&Path>,
-    servers: &Address,
+    servers: &SinkAddress,
     stream: Option<String>,
 ) -> Result<NatsConfig, Problem> {
     let file = config.map_or_else(|| Ok(File::default()), File::read)?;
@@ -229,6 +240,12 @@ pub(crate) fn nats(
     Ok(nats)
 }
 
+/// The stream, and where it is; without passwords.
+pub(crate) fn in_words(nats: &NatsConfig) -> String {
+    let urls: Vec<_> = nats.urls.iter().map(NatsUrl::to_string).collect();
+    format!("the stream {} of {}", nats.stream, urls.join(", "))
+}
+
 fn with_context(nats: NatsConfig) -> Result<NatsConfig, Problem> {
     nats.with_context()
         .map_err(|error| Problem::new(format_args!("bad NATS settings: {error}")))
@@ -243,7 +260,7 @@ fn env_names_nats() -> bool {
     NatsConfig::from_env() != Ok(NatsConfig::default())
 }
 
-fn address(text: &str, place: &str) -> Result<Address, Problem> {
+fn address(text: &str, place: &str) -> Result<SinkAddress, Problem> {
     text.parse()
-        .map_err(|error| Problem::new(format_args!("{place}: {error}")))
+        .map_err(|error: ConfigError| Problem::new(format_args!("{place} {}", error.problem)))
 }

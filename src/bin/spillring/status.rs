@@ -123,14 +123,15 @@ fn state(status: &Status) -> String {
         }
         (Some(pid), Some(_)) => format!(
             "running as process {pid}: {}, {} ago",
-            meaning(status.stats.state),
+            meaning(&status.stats),
             age(since(status.at_ms))
         ),
     }
 }
 
-pub(crate) fn meaning(state: State) -> &'static str {
-    match state {
+pub(crate) fn meaning(stats: &Stats) -> String {
+    let meaning = match stats.state {
+        State::Live if !stats.sink_up => "live, the sink has not answered yet",
         State::Live => "live, entries go to the sink",
         State::Spilling => "spilling, the sink takes nothing",
         State::Replaying => "replaying, the backlog goes to the sink",
@@ -139,7 +140,12 @@ pub(crate) fn meaning(state: State) -> &'static str {
         State::Stopping => "stopping",
         State::Stopped => "stopped",
         other => other.as_str(),
-    }
+    };
+    let trouble = stats.sink_trouble.as_ref();
+    trouble.map_or_else(
+        || meaning.to_owned(),
+        |trouble| format!("{meaning} ({trouble})"),
+    )
 }
 
 fn spill(stats: &Stats) -> String {

@@ -17,10 +17,9 @@ pub(crate) mod trail;
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanCount;
-use spillring::Position;
+use spillring::{ConfigError, Position, SinkAddress};
 
 use crate::settings;
-use crate::target::Address;
 use crate::telling::{Exit, Problem, show};
 use judge::{Head, Judge, Judgement, Pace};
 use report::Report;
@@ -120,7 +119,7 @@ impl Trail {
             Head::Kept
         };
         match address(&self.address)? {
-            Address::JsonLines(path) => {
+            SinkAddress::JsonLines(path) => {
                 if self.stream.is_some() {
                     return Err(Problem::new(format_args!(
                         "`--stream` names a stream of NATS, but {} is a file: leave it out, or give nats://HOST:PORT",
@@ -132,7 +131,7 @@ impl Trail {
                 let judgement = file::read(&path, ledger, judge, seals())?;
                 Ok((path.display().to_string(), judgement))
             }
-            servers @ Address::Nats(_) => {
+            servers => {
                 if self.ledger.is_some() {
                     return Err(Problem::new(
                         "`--ledger` belongs to a file, but a stream is to be read: leave it out, or give the file",
@@ -141,7 +140,7 @@ impl Trail {
                 let stream = self.stream.clone();
                 let nats = settings::nats(self.config.as_deref(), &servers, stream)?;
                 let judgement = stream::judge(&nats, head, acknowledged, seals)?;
-                Ok((servers.in_words(&nats), judgement))
+                Ok((settings::in_words(&nats), judgement))
             }
         }
     }
@@ -178,11 +177,12 @@ fn acknowledged(dir: &Path) -> Result<Position, Problem> {
 }
 
 /// What has neither a scheme nor the name `nats` is a file.
-fn address(text: &str) -> Result<Address, Problem> {
+fn address(text: &str) -> Result<SinkAddress, Problem> {
     if text != "nats" && !text.contains("://") && !text.starts_with("jsonl:") {
-        return Ok(Address::JsonLines(text.into()));
+        return Ok(SinkAddress::JsonLines(text.into()));
     }
-    text.parse().map_err(Problem::new)
+    text.parse()
+        .map_err(|error: ConfigError| Problem::new(format_args!("the trail {}", error.problem)))
 }
 
 /// Such as `3 entries`, of `entry`.

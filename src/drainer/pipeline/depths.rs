@@ -23,6 +23,12 @@ impl Pipeline {
         self.records().next()
     }
 
+    /// The first record that is in flight or staged.
+    pub(crate) fn first_staged(&self) -> Option<&Record> {
+        let (flight, staged, _) = self.parts();
+        flight.first().or(staged.front())
+    }
+
     pub(crate) fn in_flight(&self) -> bool {
         self.flight.is_some()
     }
@@ -74,9 +80,7 @@ impl Pipeline {
 
     /// When the oldest record that is in flight or staged was popped from the ring.
     pub(crate) fn oldest_popped_ms(&self) -> Option<u64> {
-        let (flight, staged, _) = self.parts();
-        let oldest = flight.first().or(staged.front());
-        oldest.map(|record| record.popped_ms)
+        self.first_staged().map(|record| record.popped_ms)
     }
 
     /// When the oldest record after the spill's was popped from the ring.

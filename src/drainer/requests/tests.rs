@@ -10,7 +10,7 @@ fn key(n: u64) -> Key {
 fn flush(requests: &mut Requests, popped: u64, queued: usize, orders: u64) -> Ticket<()> {
     let (promise, ticket) = promise();
     requests.add(
-        Request::Flush(promise),
+        Request::Flush(Until::Safe, promise),
         popped,
         queued,
         orders,
@@ -116,6 +116,21 @@ fn a_flush_waits_for_what_is_in_memory_only_and_not_for_what_came_later() {
     (progress.popped, progress.last) = (20, key(20));
     progress.unspilled_from = Some(key(11));
     assert_eq!(requests.take_flushed(&progress).len(), 1);
+}
+
+#[test]
+fn delivery_is_waited_for_where_all_is_on_disk_and_wants_nothing_of_it() {
+    let mut requests = Requests::default();
+    let (promise, _ticket) = promise();
+    let request = Request::Flush(Until::Delivered, promise);
+    requests.add(request, 10, 0, 0, Instant::now());
+    let mut progress = all_spilled();
+    progress.confirmed = 1;
+    for (undelivered_from, done) in [(Some(key(10)), 0), (Some(key(11)), 1)] {
+        progress.undelivered_from = undelivered_from;
+        assert_eq!(requests.flush(&progress), Flush::None);
+        assert_eq!(requests.take_flushed(&progress).len(), done);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::bench::{Entry, config};
 use super::*;
+use crate::control::Until;
 use crate::drainer::sequencer::Sequencer;
 use crate::drainer::source::{Bounds, Entrance, Inside};
 use crate::drainer::{PANICS_MAX, Source};
@@ -102,7 +103,7 @@ fn after_too_many_panics_everything_goes_to_the_disk() {
     bench.publish(0..30);
     bench.run_for(SECOND / 1_000);
     bench.publish(30..60);
-    let ticket = bench.control.flush();
+    let ticket = bench.control.flush(Until::Safe);
     panics.store(PANICS_MAX + 1, Ordering::Relaxed);
     run_thread(&mut bench, |bench| !bench.rows.is_empty());
     assert_eq!(bench.rows.len(), 60);
@@ -143,7 +144,7 @@ fn a_sink_whose_thread_has_ended_counts_as_away() {
     bench.run_for(SECOND / 100);
     bench.end_sink();
     bench.publish(5..30);
-    let ticket = bench.control.flush();
+    let ticket = bench.control.flush(Until::Safe);
     bench.run_for(SECOND / 100);
     assert_eq!(ticket.wait(Duration::ZERO), Ok(()), "at once");
     let stats = bench.stats();

@@ -2,6 +2,7 @@
 
 use super::bench::{RING_BYTES_MAX, config};
 use super::*;
+use crate::control::Until;
 use crate::policy::OPEN_RUNS_MAX;
 use crate::stats::State;
 
@@ -165,7 +166,7 @@ fn the_first_batch_waits_for_the_run_to_be_open_but_not_for_long() {
 fn a_flush_is_kept_with_the_acknowledgement() {
     let mut bench = Bench::new();
     bench.publish(0..30);
-    let ticket = bench.control.flush();
+    let ticket = bench.control.flush(Until::Safe);
     bench.run_for(SECOND / 10);
     assert_eq!(ticket.wait(Duration::ZERO), Ok(()));
     assert_eq!((bench.stored.len(), bench.count("check")), (30, 0));
@@ -177,19 +178,19 @@ fn a_flush_is_kept_once_entries_are_on_disk_and_the_files_in_place() {
     let mut bench = Bench::new();
     bench.sink = Sink::Fails(SinkError::Unavailable("down".to_owned()));
     bench.publish(0..30);
-    let ticket = bench.control.flush();
+    let ticket = bench.control.flush(Until::Safe);
     bench.run_for(SECOND / 100);
     assert_eq!(ticket.wait(Duration::ZERO), Ok(()));
     assert_eq!(bench.rows.len(), 30);
     bench.run_for(SECOND);
     let looks = bench.count("check");
-    let ticket = bench.control.flush();
+    let ticket = bench.control.flush(Until::Safe);
     bench.run_for(SECOND / 100);
     assert_eq!(ticket.wait(Duration::ZERO), Ok(()));
     assert_eq!(bench.count("check"), looks + 1);
 
     bench.disk = Disk::Fails;
-    let ticket = bench.control.flush();
+    let ticket = bench.control.flush(Until::Safe);
     bench.run_for(SECOND);
     assert!(ticket.wait(Duration::ZERO).is_err(), "the files are away");
 }

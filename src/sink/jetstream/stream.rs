@@ -128,15 +128,15 @@ fn vanished() -> SinkError {
     SinkError::Unavailable("the stream was made, and is gone again".to_owned())
 }
 
-/// Says which limits the stream has, and which settings change them.
+/// Says which limits the stream has, and which settings change them: once in its life, and loud enough to be seen.
 fn log_made(config: &NatsConfig) {
     let age = config.stream_max_age;
-    log::info!(
+    log::warning!(
         stream = %config.stream,
         stream_replicas = config.stream_replicas,
         stream_max_age = %age.map_or("for ever".to_owned(), |age| format!("{age:?}")),
         stream_max_bytes = %config.stream_max_bytes.map_or("no bound".to_owned(), |max| max.to_string()),
-        "made the stream; `stream_replicas`, `stream_max_age` and `stream_max_bytes` count only when it is made"
+        "made the stream with these settings, which count only now: to choose others, change it on the server"
     );
 }
 

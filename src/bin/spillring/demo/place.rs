@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::{env, fmt};
 
 use indicatif::HumanBytes;
-use spillring::{NatsConfig, Sink};
+use spillring::{JetStreamSink, JsonLinesSink, NatsConfig, Sink};
 
 use super::entries::Plan;
 use super::links::Blocks;
 use super::readback::{FileBlocks, Server};
-use crate::target::Address;
 use crate::telling::{Problem, tell};
 
 /// What an entry takes on disk, delivered and spilled, at the most.
@@ -52,7 +51,7 @@ impl Place {
 
     pub(super) fn sink(&self) -> Result<Box<dyn Sink>, Problem> {
         let Some(server) = &self.server else {
-            return Address::JsonLines(self.output()).sink(NatsConfig::default());
+            return Ok(Box::new(JsonLinesSink::new(self.output())));
         };
         let mut settings = NatsConfig::from_env()
             .map_err(|error| Problem::new(format_args!("in the environment {error}")))?;
@@ -60,7 +59,8 @@ impl Place {
         SUBJECT_PREFIX.clone_into(&mut settings.subject_prefix);
         CURSOR_PREFIX.clone_into(&mut settings.cursor_prefix);
         settings.urls = vec![server.url().into()];
-        Address::Nats(String::new()).sink(settings)
+        let sink = JetStreamSink::new(settings).map_err(Problem::new)?;
+        Ok(Box::new(sink))
     }
 
     /// What was delivered.

@@ -16,6 +16,8 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scene {
     Live,
+    /// The publishers are faster than it.
+    Behind,
     Away,
     CatchingUp,
     Delivered,
@@ -26,7 +28,8 @@ impl Scene {
     pub(super) fn of(stats: &Stats, outage: &Outage) -> Self {
         match (outage.phase(), stats.state) {
             (Phase::On, _) => Self::Away,
-            (Phase::Over, State::Live) | (Phase::Before, _) => Self::Live,
+            (_, State::Live) => Self::Live,
+            (Phase::Before, _) => Self::Behind,
             (Phase::Over, _) => Self::CatchingUp,
         }
     }
@@ -34,6 +37,7 @@ impl Scene {
     fn in_words(self) -> &'static str {
         match self {
             Self::Live => "there: entries go straight to it",
+            Self::Behind => "there, and slower than the publishers: entries wait on disk",
             Self::Away => "away: entries go to disk",
             Self::CatchingUp => "back: the backlog goes to it, in order",
             Self::Delivered => "there: all is delivered; reading it back",

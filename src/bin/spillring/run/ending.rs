@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spillring::{AuditEntry, Drainer, State, Stats};
+use spillring::{Drainer, RawEntry, State, Stats};
 
 use crate::signals::Signals;
 use crate::telling::{Exit, tell};
@@ -40,7 +40,7 @@ enum Ended {
 /// Delivers what there is and shuts down. Without a signal that takes as long as anything moves, and `shutdown_max`
 /// more; with one, `shutdown_max`.
 pub(super) fn deliver(
-    drainer: Drainer<AuditEntry>,
+    drainer: Drainer<RawEntry>,
     spill_dir: &Path,
     signals: &Signals,
     shutdown_max: Duration,
@@ -79,7 +79,7 @@ fn left(spill_dir: &Path) -> (u64, Rest) {
 }
 
 /// Waits, and says how long the shutdown may go on delivering.
-fn settle(drainer: &Drainer<AuditEntry>, signals: &Signals, shutdown_max: Duration) -> Duration {
+fn settle(drainer: &Drainer<RawEntry>, signals: &Signals, shutdown_max: Duration) -> Duration {
     let mut seen = progress(&drainer.stats());
     let mut since = Instant::now();
     loop {

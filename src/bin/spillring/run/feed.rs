@@ -4,8 +4,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spillring::{AuditEntry, Publisher, TryPublishError};
+use spillring::{Publisher, RawEntry, TryPublishError};
 
+use super::entries::{Hash, Reading};
 use super::lines::{Lines, Next};
 use super::pace::Pace;
 use crate::latency::Stopwatch;
@@ -22,7 +23,8 @@ const PACE_POLL_MAX: Duration = Duration::from_millis(50);
 /// Parses lines and publishes what they hold.
 #[derive(Debug)]
 pub(super) struct Feed {
-    publisher: Publisher<AuditEntry>,
+    publisher: Publisher<RawEntry>,
+    reading: Reading,
     pace: Pace,
     signals: Signals,
     /// The last line that was published, rejected, or blank.
@@ -36,6 +38,8 @@ pub(super) struct Counts {
     /// Lines that were published or rejected.
     pub(super) read: u64,
     pub(super) rejected: u64,
+    /// Entries published although their hashes are wrong.
+    pub(super) wrong_hashes: u64,
     pub(super) full_attempts: u64,
     pub(super) waited: Duration,
     pub(super) attempts: Stopwatch,
@@ -64,18 +68,21 @@ enum Fed {
 
 impl Feed {
     pub(super) fn new(
-        publisher: Publisher<AuditEntry>,
+        publisher: Publisher<RawEntry>,
+        reading: Reading,
         pace: Pace,
         signals: Signals,
     ) -> Result<Self, Problem> {
         Ok(Self {
             publisher,
+            reading,
             pace,
             signals,
             through: 0,
             counts: Counts {
                 read: 0,
                 rejected: 0,
+                wrong_hashes: 0,
                 full_attempts: 0,
                 waited: Duration::ZERO,
                 attempts: Stopwatch::new()?,
@@ -93,7 +100,7 @@ impl Feed {
     pub(super) fn all_of(&mut self, lines: &mut Lines) -> FeedEnd {
         loop {
             let line = match lines.next(&self.signals) {
-                Next::Line(line) => parse(line),
+                Next::Line(line) => self.reading.read(line),
                 Next::TooLong(bytes) => Err(format!("it is longer than {bytes} bytes")),
                 Next::End => return FeedEnd::Input,
                 Next::Asked => return FeedEnd::Asked,
@@ -101,11 +108,20 @@ impl Feed {
             };
             match line {
                 Ok(None) => {}
-                Ok(Some(entry)) => match self.publish(entry) {
-                    Fed::Published => self.counts.read += 1,
-                    Fed::Asked => return FeedEnd::Asked,
-                    Fed::Closed => return FeedEnd::Closed,
-                },
+                Ok(Some(read)) => {
+                    match self.publish(read.entry) {
+                        Fed::Published => self.counts.read += 1,
+                        Fed::Asked => return FeedEnd::Asked,
+                        Fed::Closed => return FeedEnd::Closed,
+                    }
+                    if read.hash == Hash::Wrong {
+                        self.counts.wrong_hashes += 1;
+                        tell!(
+                            "line {}: its entry_hash is not the hash of its fields",
+                            lines.number()
+                        );
+                    }
+                }
                 Err(reason) => {
                     self.counts.read += 1;
                     self.counts.rejected += 1;
@@ -117,8 +133,7 @@ impl Feed {
     }
 
     /// Publishes, waiting for the pace and for room, until a signal comes.
-    #[expect(clippy::result_large_err, reason = "it is the entry, handed back")]
-    fn publish(&mut self, mut entry: AuditEntry) -> Fed {
+    fn publish(&mut self, mut entry: RawEntry) -> Fed {
         self.keep_pace();
         if self.signals.asked() {
             return Fed::Asked;
@@ -151,17 +166,4 @@ impl Feed {
         }
         self.pace.step();
     }
-}
-
-/// The entry of a line, if it is not blank.
-fn parse(line: &[u8]) -> Result<Option<AuditEntry>, String> {
-    if line.trim_ascii().is_empty() {
-        return Ok(None);
-    }
-    serde_json::from_slice(line).map(Some).map_err(|error| {
-        let place = format!(" at line {} column {}", error.line(), error.column());
-        let message = error.to_string();
-        let reason = message.strip_suffix(&place).unwrap_or(&message);
-        format!("{reason} (column {})", error.column())
-    })
 }

@@ -18,6 +18,8 @@ pub(super) struct Report {
     read: u64,
     /// Those that were no entries.
     rejected: u64,
+    /// Entries published although their hashes are wrong.
+    wrong_hashes: u64,
     accepted: u64,
     delivered: u64,
     /// Entries ever written to the spill in this run.
@@ -44,6 +46,9 @@ pub(super) struct Report {
     inherited: u64,
     #[serde(skip)]
     damaged: u64,
+    /// What the sink failed with last.
+    #[serde(skip)]
+    trouble: Option<String>,
 }
 
 impl Report {
@@ -52,6 +57,7 @@ impl Report {
         Self {
             read: counts.read,
             rejected: counts.rejected,
+            wrong_hashes: counts.wrong_hashes,
             accepted: stats.accepted,
             delivered: stats.delivered,
             spilled: stats.appended,
@@ -68,6 +74,7 @@ impl Report {
             dead_letters: account.dead_letters,
             inherited: stats.inherited,
             damaged: stats.discarded.encode_error + stats.discarded.corrupt,
+            trouble: stats.sink_trouble.clone(),
         }
     }
 
@@ -102,10 +109,13 @@ impl Report {
         if self.rejected > 0 {
             left.push(format!("{} lines were no entries", count(self.rejected)));
         }
-        if left.is_empty() {
-            "All is delivered.".to_owned()
-        } else {
-            format!("Nothing is lost; {}.", left.join(", "))
+        match &self.trouble {
+            _ if !left.is_empty() => format!("Nothing is lost; {}.", left.join(", ")),
+            Some(trouble) if self.delivered == 0 => {
+                format!("There was nothing to deliver, and the sink did not work: {trouble}.")
+            }
+            None if self.delivered == 0 => "There was nothing to deliver.".to_owned(),
+            _ => "All is delivered.".to_owned(),
         }
     }
 }
@@ -123,6 +133,7 @@ impl fmt::Display for Report {
         ];
         let if_any = [
             ("rejected", self.rejected, "lines that are no entries"),
+            ("wrong hashes", self.wrong_hashes, "published all the same"),
             ("inherited", self.inherited, "from earlier runs"),
             (
                 "dead letters",

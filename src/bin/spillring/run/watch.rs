@@ -8,7 +8,7 @@ mod service;
 use std::net::SocketAddr;
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use spillring::{AuditEntry, Publisher};
+use spillring::{Publisher, RawEntry};
 
 use crate::telling::{Problem, tell};
 use health::Health;
@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// The publisher has started.
-    pub(super) fn start(self, publisher: Publisher<AuditEntry>) -> Result<Watched, Problem> {
+    pub(super) fn start(self, publisher: Publisher<RawEntry>) -> Result<Watched, Problem> {
         let health = Health::new(publisher, self.pulse);
         let server = self
             .listening

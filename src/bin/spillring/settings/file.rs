@@ -41,7 +41,12 @@ impl File {
         })?;
         let nats = table_of(&mut library, NATS, &name)?;
         let known = keys_of_library()?;
-        tell_strays(&whole, &known, nats.is_some(), &name);
+        if nats.is_none() && whole.get(NATS).is_some_and(Value::is_table) {
+            return Err(Problem::new(format_args!(
+                "[nats] in {name} is outside of [spillring]: write it as [spillring.nats]"
+            )));
+        }
+        tell_strays(&whole, &known, &name);
         let own = OWN_KEYS
             .into_iter()
             .filter_map(|key| library.remove_entry(key))
@@ -126,15 +131,11 @@ fn check_keys(library: &Table, known: &[String], name: &str) -> Result<(), Probl
 }
 
 /// Tells what stands beside `[spillring]` and looks as if it belonged into it: it may be another program's.
-fn tell_strays(whole: &Table, known: &[String], has_nats: bool, name: &str) {
+fn tell_strays(whole: &Table, known: &[String], name: &str) {
     for (key, value) in whole {
-        let ours = if value.is_table() {
-            key == NATS && !has_nats
-        } else {
-            known.contains(key) || OWN_KEYS.contains(&key.as_str())
-        };
-        if ours {
-            tell!("`{key}` in {name} stands outside of [spillring], and is passed over");
+        let ours = known.contains(key) || OWN_KEYS.contains(&key.as_str());
+        if ours && !value.is_table() {
+            tell!("`{key}` in {name} is outside of [spillring], and is passed over");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use spillring::{State, Status};
+use spillring::{State, Stats, Status};
 
 use super::{Args, age, json, meaning};
 use crate::owner;
@@ -46,14 +46,14 @@ fn wrong(status: &Status, age_max: Duration) -> Option<String> {
             "reported {old} ago, which is longer than {age_max}"
         ));
     }
-    trouble(status.stats.state).map(|trouble| format!("is not healthy: {trouble}"))
+    trouble(&status.stats).map(|trouble| format!("is not healthy: {trouble}"))
 }
 
-/// What is wrong with a publisher in this state, if losses are in sight.
-pub(crate) fn trouble(state: State) -> Option<&'static str> {
-    match state {
+/// What is wrong with a publisher that is so, if losses are in sight.
+pub(crate) fn trouble(stats: &Stats) -> Option<String> {
+    match stats.state {
         State::Live | State::Spilling | State::Replaying => None,
-        state => Some(meaning(state)),
+        _ => Some(meaning(stats)),
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Recovered,
     /// Two threads have published entries of a session in another order than that of its chain.
     SessionRaced,
+    /// Entries have fields that their hashes do not cover; the publishers' signatures do.
+    ExtraFields,
 
     /// Numbers are neither there nor announced as lost.
     Missing,
@@ -86,7 +88,7 @@ pub(super) enum Kind {
     CursorBehind,
     /// An entry stands on another subject than its own.
     WrongSubject,
-    /// An entry does not hash to what it says.
+    /// An entry does not hash to what it says, or has fields that neither its hash nor a signature covers.
     Edited,
     /// An entry has no hash, and others of its publisher have.
     Unsealed,

@@ -59,6 +59,7 @@ pub(super) struct Judge {
     requeued: HashSet<Position>,
     pub(super) findings: Findings,
     counts: Counts,
+    extra: payload::Extra,
     /// The spill of a publisher says that all was acknowledged up to here.
     acknowledged: Option<Position>,
 }
@@ -135,6 +136,7 @@ impl Judge {
             requeued: HashSet::new(),
             findings: Findings::default(),
             counts: Counts::default(),
+            extra: payload::Extra::default(),
             acknowledged: None,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use spillring::{AuditEntry, Publisher, State, Stats};
+use spillring::{Publisher, RawEntry, State, Stats};
 
 use super::pulse::Pulse;
 use crate::status::{age, trouble};
@@ -15,13 +15,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// The health of a run.
 #[derive(Debug, Clone)]
 pub(super) struct Health {
-    publisher: Publisher<AuditEntry>,
+    publisher: Publisher<RawEntry>,
     pulse: Pulse,
     stopping: Arc<AtomicBool>,
 }
 
 impl Health {
-    pub(super) fn new(publisher: Publisher<AuditEntry>, pulse: Pulse) -> Self {
+    pub(super) fn new(publisher: Publisher<RawEntry>, pulse: Pulse) -> Self {
         Self {
             publisher,
             pulse,
@@ -67,6 +67,6 @@ impl Health {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("stopping".to_owned());
         }
-        trouble(self.stats().state).map_or(Ok(()), |trouble| Err(trouble.to_owned()))
+        trouble(&self.stats()).map_or(Ok(()), Err)
     }
 }

@@ -97,7 +97,7 @@ fn notify(health: &Health, notices: &Receiver<NotifyState<'static>>) {
 /// One line, such as `live, entries go to the sink; 2,000 delivered, 0 waiting`.
 fn status(health: &Health, trouble: Option<String>) -> String {
     let stats = health.stats();
-    let about = trouble.unwrap_or_else(|| meaning(stats.state).to_owned());
+    let about = trouble.unwrap_or_else(|| meaning(&stats));
     format!(
         "{about}; {} delivered, {} waiting",
         HumanCount(stats.delivered),

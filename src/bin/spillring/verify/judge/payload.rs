@@ -4,9 +4,18 @@ use spillring::{Event, RunId};
 
 use super::Judge;
 use crate::verify::chains::{Payload, Placed, Source};
+use crate::verify::counted;
 use crate::verify::finding::Kind;
 use crate::verify::overtaken::Gap;
+use crate::verify::seals::Authentic;
 use crate::verify::trail::{Observed, Place};
+
+/// Entries with something that their hashes do not cover.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    count: u64,
+    first: Option<(Option<RunId>, Place)>,
+}
 
 impl Judge {
     pub(super) fn check_subject(&mut self, seen: &Observed<'_>, payload: &Payload) {
@@ -63,12 +72,8 @@ impl Judge {
         }
         let mut own = Vec::with_capacity(bytes.len());
         if entry.encode(&mut own).is_err() || own != bytes {
-            let text = format!(
-                "session {}: seq {} holds something that no entry has, and that its hash does not cover",
-                entry.session_id(),
-                entry.seq()
-            );
-            self.find(Kind::Edited, run, Some(place), text);
+            self.extra.count += 1;
+            self.extra.first.get_or_insert((run, place));
         }
         let Some(source) = source else { return };
         let absent = self.absent.entry(source).or_default();
@@ -84,6 +89,24 @@ impl Judge {
             self.find(kind, run, Some(place), text);
         }
         self.tell_gaps(gaps);
+    }
+
+    /// Whether the entries with more than their hashes cover are as they were published.
+    pub(super) fn settle_extra(&mut self, verdict: Authentic) {
+        let Some((run, place)) = self.extra.first else {
+            return;
+        };
+        let signed = matches!(verdict, Authentic::Yes | Authentic::Untrusted);
+        let (kind, covered) = if signed {
+            (Kind::ExtraFields, "the signatures of its publisher do")
+        } else {
+            (Kind::Edited, "no signature does")
+        };
+        let text = format!(
+            "{} with something that no entry has, of which this is the first: the hash does not cover it, {covered}",
+            counted(self.extra.count, "entry")
+        );
+        self.find(kind, run, Some(place), text);
     }
 
     /// These gaps of sessions are not filled any more.

@@ -63,6 +63,7 @@ impl Judge {
             self.settle_end(id);
         }
         self.settle_hashed();
+        self.settle_extra(signed.verdict);
         self.settle_acknowledged();
         let gaps = self.chains.take_gaps();
         self.tell_gaps(gaps);

@@ -290,7 +290,11 @@ fn a_chain_goes_on_behind_what_is_lost_and_nowhere_else() {
 
 #[test]
 fn an_edited_entry_is_found_even_if_it_is_none_any_more() {
-    for (from, to) in [("\"timestamp_ns\":1,", "\"timestamp_ns\":2,"), ("[", "[[")] {
+    for (from, to) in [
+        ("\"timestamp_ns\":1,", "\"timestamp_ns\":2,"),
+        ("[", "[["),
+        ("{", "{\"trace_id\":7,"),
+    ] {
         let (mut trail, _) = session();
         let text = String::from_utf8(trail[9].bytes.clone()).expect("JSON");
         trail[9].bytes = text.replacen(from, to, 1).into_bytes();

@@ -1,0 +1,98 @@
+//! What the lines of the input hold: entries of Agent Assembly, or bytes that are entries as they are.
+
+use spillring::{AuditEntry, Event, RawEntry};
+
+/// What the flags say of the lines.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Reading {
+    /// Every line that is not blank is an entry, whatever it holds; needs `--subject`
+    #[arg(long, requires = "subject", conflicts_with = "reject_wrong_hash")]
+    raw: bool,
+    /// The subject of raw entries, below the sink's prefix, such as acme.agent-7
+    #[arg(long, value_name = "SUBJECT", requires = "raw", value_parser = subject)]
+    subject: Option<String>,
+    /// A line whose `entry_hash` is wrong is rejected; without this it is reported and published
+    #[arg(long)]
+    reject_wrong_hash: bool,
+}
+
+/// A line that holds an entry.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) entry: RawEntry,
+    pub(super) hash: Hash,
+}
+
+/// Whether an entry hashes to what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hash {
+    Right,
+    Wrong,
+}
+
+impl Reading {
+    /// The entry of a line, if it is not blank.
+    pub(super) fn read(&self, line: &[u8]) -> Result<Option<Read>, String> {
+        if line.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        let read = match &self.subject {
+            Some(subject) => Read {
+                entry: RawEntry::new(subject.as_str(), line),
+                hash: Hash::Right,
+            },
+            None => audit_entry(line.trim_ascii())?,
+        };
+        if read.hash == Hash::Wrong && self.reject_wrong_hash {
+            return Err("its entry_hash is not the hash of its fields".to_owned());
+        }
+        Ok(Some(read))
+    }
+}
+
+/// An entry is published in its canonical form. With fields that it does not have, the line is, byte for byte: they are
+/// somebody's, although its hash does not cover them.
+fn audit_entry(line: &[u8]) -> Result<Read, String> {
+    let mut known = true;
+    let mut json = serde_json::Deserializer::from_slice(line);
+    let entry: AuditEntry = serde_ignored::deserialize(&mut json, |_| known = false)
+        .and_then(|entry| json.end().map(|()| entry))
+        .map_err(|error| reason(&error))?;
+    let bytes = if known {
+        let mut bytes = Vec::with_capacity(line.len());
+        entry
+            .encode(&mut bytes)
+            .map_err(|error| error.to_string())?;
+        bytes
+    } else {
+        line.to_vec()
+    };
+    Ok(Read {
+        entry: RawEntry::new(entry.subject(), bytes),
+        hash: if entry.verify_integrity() {
+            Hash::Right
+        } else {
+            Hash::Wrong
+        },
+    })
+}
+
+/// The line's number is the input's, not the parser's.
+fn reason(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = error.to_string();
+    let reason = message.strip_suffix(&place).unwrap_or(&message);
+    format!("{reason} (column {})", error.column())
+}
+
+fn subject(text: &str) -> Result<String, String> {
+    let is_token = |token: &str| {
+        let allowed = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
+        !token.is_empty() && token.bytes().all(allowed)
+    };
+    if text.split('.').all(is_token) {
+        Ok(text.to_owned())
+    } else {
+        Err("a subject is tokens of letters, digits, - and _, with dots between them".to_owned())
+    }
+}

@@ -1,0 +1,87 @@
+//! Sizes in config files: a number of bytes, or a string such as `"10 GiB"`.
+
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{Error, Unexpected, Visitor};
+
+const UNITS: [(&str, u64); 9] = [
+    ("B", 1),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KIB", 1 << 10),
+    ("MIB", 1 << 20),
+    ("GIB", 1 << 30),
+    ("TIB", 1 << 40),
+];
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    deserializer.deserialize_any(Size)
+}
+
+/// `None` if it is no size, or too large.
+fn parse(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|it: char| !it.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let unit = unit.trim().to_ascii_uppercase();
+    let bytes = match unit.as_str() {
+        "" => 1,
+        unit => UNITS.iter().find(|(name, _)| *name == unit)?.1,
+    };
+    number.parse::<u64>().ok()?.checked_mul(bytes)
+}
+
+struct Size;
+
+impl Visitor<'_> for Size {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a size: a number of bytes, or a whole number and a unit such as \"10 GiB\"")
+    }
+
+    fn visit_u64<E: Error>(self, bytes: u64) -> Result<u64, E> {
+        Ok(bytes)
+    }
+
+    fn visit_i64<E: Error>(self, bytes: i64) -> Result<u64, E> {
+        u64::try_from(bytes).map_err(|_| E::invalid_value(Unexpected::Signed(bytes), &self))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn sizes_have_the_units_that_people_write() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("10 GiB", 10 << 30),
+            ("10GiB", 10 << 30),
+            (" 4 kib ", 4096),
+            ("3 MB", 3_000_000),
+            ("7 B", 7),
+        ] {
+            assert_eq!(parse(text), Some(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "GiB",
+            "1.5 GiB",
+            "-1",
+            "10 GiBi",
+            "1 G",
+            "99999999999 TiB",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}
