@@ -29,10 +29,9 @@ fn tool(name: &str) -> Option<Command> {
         let path = String::from_utf8(found.stdout).unwrap();
         return Some(Command::new(path.trim()));
     }
-    skipped(&format!(
-        "{name}: {}",
-        String::from_utf8_lossy(&found.stderr).trim()
-    ));
+    let said = String::from_utf8_lossy(&found.stderr);
+    let why = said.lines().next_back().unwrap_or("nobody says why");
+    skipped(&format!("{name}: {why}"));
     None
 }
 

@@ -110,7 +110,7 @@ fn a_publisher_that_stops_is_not_ready_and_serves_until_it_has_ended() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told_before_anything_is_made() {
+fn an_address_that_is_taken_is_reported_before_anything_is_made() {
     let bench = Bench::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

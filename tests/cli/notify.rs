@@ -112,7 +112,10 @@ fn a_manager_that_is_away_for_a_while_still_learns_that_it_is_ready() {
     manager.up_to("READY=1");
     drop(child.stdin.take());
     manager.up_to("STOPPING=1");
-    assert!(said.all(|line| !failed(&line.unwrap())), "it is told twice");
+    assert!(
+        said.all(|line| !failed(&line.unwrap())),
+        "it is reported twice"
+    );
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

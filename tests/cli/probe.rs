@@ -127,7 +127,7 @@ fn durations_are_numbers_of_seconds() {
 
 /// Only root can become somebody else.
 #[test]
-fn a_directory_of_another_user_is_told_with_its_owner() {
+fn a_directory_of_another_user_is_refused_with_its_owner() {
     if !geteuid().is_root() {
         skipped("a directory of another user: only root can become one");
         return;

@@ -61,11 +61,10 @@ impl Watch {
         let server = self
             .listening
             .map(|(listener, handle)| {
-                tell!(
-                    "serving /metrics, /healthz and /readyz on http://{}",
-                    listener.address()
-                );
-                listener.serve(health.clone(), handle)
+                let address = listener.address();
+                let server = listener.serve(health.clone(), handle)?;
+                tell!("serving /metrics, /healthz and /readyz on http://{address}");
+                Ok(server)
             })
             .transpose()?;
         Ok(Watched {
