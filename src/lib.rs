@@ -122,6 +122,8 @@ mod export;
 mod file_ring;
 mod host;
 mod import;
+#[cfg(feature = "tracing")]
+mod log_writer;
 mod metrics;
 #[cfg(feature = "nats")]
 pub mod moving;
@@ -151,6 +153,8 @@ pub use error::*;
 pub use event::*;
 pub use export::{Exported, export};
 pub use import::{Imported, import};
+#[cfg(feature = "tracing")]
+pub use log_writer::{LogGuard, LogLine, LogWriter};
 pub use publisher::Publisher;
 #[cfg(feature = "nats")]
 pub use sink::address::SinkAddress;

@@ -138,12 +138,18 @@ const RUNTIME_FILES: usize = 8;
 /// The runtime that a sink lives on.
 ///
 /// Tokio panics if it gets no files for its signals, which it looks after wherever the host switches that feature on. So
-/// these are tried first; what another thread opens meanwhile is caught.
-pub(crate) fn runtime() -> io::Result<Runtime> {
+/// these are tried first; what another thread opens meanwhile is caught. Each thread of its blocking pool begins with
+/// `on_thread_start`.
+pub(crate) fn runtime(on_thread_start: fn()) -> io::Result<Runtime> {
     let spare: Vec<_> = (0..RUNTIME_FILES)
         .map(|_| File::open("/"))
         .collect::<Result<_, _>>()?;
     drop(spare);
-    let build = || Builder::new_current_thread().enable_all().build();
+    let build = || {
+        Builder::new_current_thread()
+            .enable_all()
+            .on_thread_start(on_thread_start)
+            .build()
+    };
     host::call(build).unwrap_or_else(|| Err(io::Error::other("Tokio panicked")))
 }

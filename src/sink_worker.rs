@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 
-use crate::control::Control;
+use crate::control::{Control, mark_own_thread};
 use crate::error::{SinkError, StartError};
 use crate::event::{Batch, Position, PublisherId};
 use crate::host;
@@ -50,7 +50,7 @@ pub(crate) enum SinkOutcome {
 
 /// Starts the thread, and on it the runtime. The sink is not called yet.
 pub(crate) fn start(sink: impl Sink, control: Arc<Control>) -> Result<SinkWorker, StartError> {
-    let runtime = runtime().map_err(|source| StartError::Thread {
+    let runtime = runtime(mark_own_thread).map_err(|source| StartError::Thread {
         what: "runtime of the sink",
         source,
     })?;

@@ -13,7 +13,7 @@ use crate::door::{self, Door};
 use crate::drainer::{self, FileSource, Parts, RingSource, Source};
 use crate::durable::Durable;
 use crate::error::{ConfigError, StartError};
-use crate::event::{Event, PublisherId};
+use crate::event::{Event, PublisherId, Run};
 use crate::host::log;
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
@@ -36,6 +36,7 @@ use opening::{Opened, Packing, may_go_without, open, signer, without_spill};
 pub struct Drainer<E: Event> {
     publisher: Publisher<E>,
     shared: Arc<Shared<E>>,
+    run: Arc<Run>,
 }
 
 /// Starts a publisher for entries of type `E` that delivers to `sink`.
@@ -155,7 +156,7 @@ fn run<E: Event>(
     let ring = ring.map(|ring| spill.watch(ring));
     let signer = signer(&config, &spill)?;
     spill.sign_with(signer.as_ref());
-    let (publisher_id, spill_dir) = (spill.publisher(), config.spill_dir.clone());
+    let (run, spill_dir) = (Arc::clone(&begun.run), config.spill_dir.clone());
     let (shared, source) = wire(&config, &control, ring, packing);
     let parts = Parts {
         view: spill.view(),
@@ -174,10 +175,14 @@ fn run<E: Event>(
         now: Instant::now(),
     };
     start_drainer(drainer::Drainer::new(parts), Arc::clone(&shared))?;
-    log_start(&shared.stats(), publisher_id, &spill_dir);
+    log_start(&shared.stats(), run.publisher(), &spill_dir);
     let handles = Handles::new(&shared.control);
     let publisher = Publisher::new(Arc::clone(&shared), handles);
-    Ok(Drainer { publisher, shared })
+    Ok(Drainer {
+        publisher,
+        shared,
+        run,
+    })
 }
 
 fn log_start(stats: &Stats, publisher: PublisherId, spill_dir: &Path) {
@@ -252,6 +257,12 @@ impl<E: Event> Drainer<E> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// The run that the start has begun, with what is known of the one before.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        &self.run
     }
 
     /// Closes the publisher, delivers what it holds for at most `limit`, writes the rest to the spill, and hands out a

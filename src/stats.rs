@@ -55,6 +55,9 @@ pub struct Stats {
     /// How long the oldest entry out of the ring has been waiting for its acknowledgement.
     #[serde(with = "humantime_serde")]
     pub oldest_entry_age: Option<Duration>,
+    /// The newest number given, to the last entry out of the ring or to a loss.
+    #[serde(default)]
+    pub last: Option<Position>,
     /// Whether the sink worked when it was last used. False until it has first answered.
     #[serde(default)]
     pub sink_up: bool,

@@ -13,6 +13,7 @@ mod cli {
     mod dead_letters;
     mod demo;
     mod deploy;
+    mod follow;
     mod listen;
     mod nats;
     mod notify;

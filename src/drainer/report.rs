@@ -112,6 +112,10 @@ impl Drainer {
             oldest_entry_age: self
                 .oldest_popped_ms()
                 .map(|ms| Duration::from_millis(unix_ms().saturating_sub(ms))),
+            last: Some(Position {
+                run: self.sequencer.run().id,
+                n: self.sequencer.last_n(),
+            }),
             sink_up: self.sink.is_up(),
             sink_trouble: self.sink.trouble.as_ref().map(ToString::to_string),
             ..Stats::default()

@@ -1,5 +1,7 @@
 //! Bytes that are an entry as they are.
 
+use std::sync::Arc;
+
 use crate::durable::{Durable, Pack, Packer, Unpacker};
 use crate::error::EncodeError;
 use crate::event::Event;
@@ -14,13 +16,14 @@ use crate::event::Event;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawEntry {
-    subject: Box<str>,
+    subject: Arc<str>,
     bytes: Box<[u8]>,
 }
 
 impl RawEntry {
-    /// The subject is below the sink's prefix: see [`Event::subject`].
-    pub fn new(subject: impl Into<Box<str>>, bytes: impl Into<Box<[u8]>>) -> Self {
+    /// The subject is below the sink's prefix: see [`Event::subject`]. An `Arc<str>` is shared among entries, and costs
+    /// none of them an allocation.
+    pub fn new(subject: impl Into<Arc<str>>, bytes: impl Into<Box<[u8]>>) -> Self {
         Self {
             subject: subject.into(),
             bytes: bytes.into(),

@@ -11,6 +11,7 @@
 //!   watermark       how far delivery and writing have come
 //!   index.sqlite3   runs, dead letters, numbers that will not be delivered, imports
 //!   segments/       the backlog: <first key>-<attempt>.sqlite3, and what was damaged: *.damaged
+//!   input.json      how far the binary has read the file that it follows
 //!   status.json     the state of the publisher, renamed into place
 //!   db/             the database of the first versions, until it is delivered
 //! ```

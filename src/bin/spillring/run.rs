@@ -1,15 +1,18 @@
 //! `spillring run`: entries from lines, published with back-pressure and delivered.
 
+mod bookmark;
 mod ending;
 mod entries;
 mod feed;
 mod lines;
 mod pace;
 mod report;
+mod tail;
 mod watch;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use spillring::RawEntry;
@@ -18,6 +21,7 @@ use crate::logging::{self, Format};
 use crate::settings::{Flags, Settings};
 use crate::signals::Signals;
 use crate::telling::{Exit, Problem, show, tell};
+use bookmark::{Bookmark, Resume};
 use entries::Reading;
 use feed::{Feed, FeedEnd};
 use lines::Lines;
@@ -49,6 +53,10 @@ pub(crate) struct Args {
     flags: Flags,
     #[command(flatten)]
     reading: Reading,
+    /// Publish the lines of a file that grows, until a signal comes. The file may be rotated or truncated, or be a pipe
+    /// whose writers come and go. After a kill the same command goes on where it was: needs `--ring-dir`
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    follow: Option<PathBuf>,
     /// At most so many entries a second
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU64>,
@@ -70,7 +78,15 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let sink = settings.sink()?;
     let signals = Signals::catch()?;
     let line_max = usize::try_from(settings.config.entry_bytes_max).unwrap_or(usize::MAX);
-    let mut lines = Lines::open(settings.input.as_deref(), line_max)?;
+    let followed = args
+        .follow
+        .as_deref()
+        .map(|path| followed(path, &settings))
+        .transpose()?;
+    let mut lines = match &followed {
+        Some((path, resume)) => Lines::follow(path, resume.place, line_max)?,
+        None => Lines::open(settings.input.as_deref(), line_max)?,
+    };
     if let Some(path) = settings.output().filter(|path| lines.come_from(path)) {
         return Err(Problem::new(format_args!(
             "the input is the file that the entries go to, {}: give another `--input` or another `--sink`",
@@ -89,11 +105,18 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
 
     let pace = Pace::new(args.rate);
     let mut feed = Feed::new(drainer.publisher(), args.reading, pace, signals.clone())?;
+    if let (Some((path, resume)), Some(place)) = (&followed, lines.place()) {
+        let already = resume.published(drainer.run());
+        let (run, publisher) = (drainer.run().id(), drainer.publisher());
+        let bookmark = Bookmark::begin(&spill_dir, path, (place, already), run, publisher)?;
+        feed.follow(already, bookmark);
+    }
     let end = feed.all_of(&mut lines);
     watched.stopping();
     tell_end(&end, feed.next_line(), shutdown_max);
     let account = ending::deliver(drainer, &spill_dir, &signals, shutdown_max);
 
+    feed.end();
     let report = Report::new(destination, &feed.counts, &account, start.elapsed());
     match args.report {
         Format::Text => show(&report.to_string()),
@@ -104,6 +127,18 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
         (FeedEnd::Unreadable(_), Exit::Done | Exit::Left) => Exit::Usage,
         (_, exit) => exit,
     })
+}
+
+/// The file, by a name that holds wherever the command is given, and how far it was read.
+fn followed(path: &Path, settings: &Settings) -> Result<(PathBuf, Resume), Problem> {
+    if settings.config.ring_dir.is_none() {
+        return Err(Problem::new(
+            "`--follow` needs `--ring-dir DIR`, on a tmpfs such as /dev/shm: the ring tells what was published before a kill",
+        ));
+    }
+    let path = std::path::absolute(path).map_err(Problem::new)?;
+    let resume = Resume::read(&settings.config.spill_dir, &path)?;
+    Ok((path, resume))
 }
 
 fn tell_end(end: &FeedEnd, next: u64, shutdown_max: Duration) {

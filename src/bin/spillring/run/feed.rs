@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use spillring::{Publisher, RawEntry, TryPublishError};
 
+use super::bookmark::Bookmark;
 use super::entries::{Hash, Reading};
 use super::lines::{Lines, Next};
 use super::pace::Pace;
+use super::tail::Place;
 use crate::latency::Stopwatch;
 use crate::signals::Signals;
 use crate::telling::{Problem, tell};
@@ -27,8 +29,15 @@ pub(super) struct Feed {
     reading: Reading,
     pace: Pace,
     signals: Signals,
+    /// Of a file that is followed.
+    bookmark: Option<Bookmark>,
+    /// How many entries the run before this one has published already.
+    passed_over: u64,
     /// The last line that was published, rejected, or blank.
     through: u64,
+    /// Where the line after it begins, in a file that is followed.
+    place: Option<Place>,
+    published: u64,
     pub(super) counts: Counts,
 }
 
@@ -78,7 +87,11 @@ impl Feed {
             reading,
             pace,
             signals,
+            bookmark: None,
+            passed_over: 0,
             through: 0,
+            place: None,
+            published: 0,
             counts: Counts {
                 read: 0,
                 rejected: 0,
@@ -88,6 +101,20 @@ impl Feed {
                 attempts: Stopwatch::new()?,
             },
         })
+    }
+
+    /// Passes over so many entries, and keeps a bookmark from then on.
+    pub(super) fn follow(&mut self, passed_over: u64, bookmark: Bookmark) {
+        (self.passed_over, self.bookmark) = (passed_over, Some(bookmark));
+    }
+
+    /// All that was published is delivered or spilled.
+    pub(super) fn end(&mut self) {
+        if let (Some(bookmark), Some(place), 0) =
+            (self.bookmark.take(), self.place, self.passed_over)
+        {
+            bookmark.end(place, self.published);
+        }
     }
 
     /// The first line that was not fed.
@@ -102,18 +129,24 @@ impl Feed {
             let line = match lines.next(&self.signals) {
                 Next::Line(line) => self.reading.read(line),
                 Next::TooLong(bytes) => Err(format!("it is longer than {bytes} bytes")),
+                Next::Nothing => {
+                    self.mark(lines);
+                    continue;
+                }
                 Next::End => return FeedEnd::Input,
                 Next::Asked => return FeedEnd::Asked,
                 Next::Failed(error) => return FeedEnd::Unreadable(error),
             };
             match line {
                 Ok(None) => {}
+                Ok(Some(_)) if self.passed_over > 0 => self.passed_over -= 1,
                 Ok(Some(read)) => {
                     match self.publish(read.entry) {
                         Fed::Published => self.counts.read += 1,
                         Fed::Asked => return FeedEnd::Asked,
                         Fed::Closed => return FeedEnd::Closed,
                     }
+                    self.published += 1;
                     if read.hash == Hash::Wrong {
                         self.counts.wrong_hashes += 1;
                         tell!(
@@ -129,6 +162,16 @@ impl Feed {
                 }
             }
             self.through = lines.number();
+            self.mark(lines);
+        }
+    }
+
+    fn mark(&mut self, lines: &Lines) {
+        self.place = lines.place();
+        if let (Some(bookmark), Some(place)) = (&mut self.bookmark, self.place)
+            && self.passed_over == 0
+        {
+            bookmark.pass(place, self.published);
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
+use super::tail::{Place, Tail, Turn};
 use crate::signals::Signals;
 use crate::telling::Problem;
 
@@ -39,6 +40,10 @@ pub(super) struct Lines {
     searched: usize,
     number: u64,
     rest: Rest,
+    /// Where the buffer ends in the file.
+    read_to: u64,
+    /// The file may grow.
+    tail: Option<Tail>,
 }
 
 /// What there is beside the buffer.
@@ -56,10 +61,19 @@ pub(super) enum Next<'a> {
     Line(&'a [u8]),
     /// A line longer than this many bytes.
     TooLong(usize),
+    /// None yet: a file that is followed has not grown.
+    Nothing,
     End,
     /// An end was asked for: nothing more is handed out.
     Asked,
     Failed(io::Error),
+}
+
+/// What a read has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filled {
+    Something,
+    Nothing,
 }
 
 enum Cut {
@@ -80,7 +94,30 @@ impl Lines {
                  standard input"
             ))
         })?;
+        Ok(Self::of(input, line_max))
+    }
+
+    /// Opens a file that may grow, at this place of it.
+    pub(super) fn follow(
+        path: &Path,
+        place: Option<Place>,
+        line_max: usize,
+    ) -> Result<Self, Problem> {
+        let (tail, input, offset) = Tail::open(path, place).map_err(|error| {
+            Problem::new(format_args!(
+                "{} cannot be followed: {error}",
+                path.display()
+            ))
+        })?;
         Ok(Self {
+            read_to: offset,
+            tail: Some(tail),
+            ..Self::of(input, line_max)
+        })
+    }
+
+    fn of(input: File, line_max: usize) -> Self {
+        Self {
             input,
             line_max: line_max.max(LINE_BYTES_MAX),
             buffer: Vec::with_capacity(2 * READ_BYTES),
@@ -88,7 +125,16 @@ impl Lines {
             searched: 0,
             number: 0,
             rest: Rest::More,
-        })
+            read_to: 0,
+            tail: None,
+        }
+    }
+
+    /// Where the next line begins, in a file that is followed.
+    pub(super) fn place(&self) -> Option<Place> {
+        let unread = (self.buffer.len() - self.start) as u64;
+        let tail = self.tail.as_ref()?;
+        Some(tail.place(self.read_to.saturating_sub(unread)))
     }
 
     /// Whether this file is what is read.
@@ -117,8 +163,10 @@ impl Lines {
                 Some(Cut::TooLong) => return Next::TooLong(self.line_max),
                 None => {}
             }
-            if let Err(error) = self.fill() {
-                return Next::Failed(error);
+            match self.fill() {
+                Err(error) => return Next::Failed(error),
+                Ok(Filled::Nothing) if self.tail.is_some() => return Next::Nothing,
+                Ok(_) => {}
             }
         }
     }
@@ -169,10 +217,10 @@ impl Lines {
     }
 
     /// Reads once, unless nothing comes for a while.
-    fn fill(&mut self) -> io::Result<()> {
+    fn fill(&mut self) -> io::Result<Filled> {
         let mut input = [PollFd::new(&self.input, PollFlags::IN)];
         match poll(&mut input, Some(&LOOK_MAX)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Filled::Nothing),
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
@@ -184,13 +232,42 @@ impl Lines {
         let read = self.input.read(&mut self.buffer[filled..]);
         self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
         match read {
-            Ok(0) => self.end(),
+            Ok(0) => return self.turn(),
             Err(error)
-                if [ErrorKind::Interrupted, ErrorKind::WouldBlock].contains(&error.kind()) => {}
+                if [ErrorKind::Interrupted, ErrorKind::WouldBlock].contains(&error.kind()) =>
+            {
+                return Ok(Filled::Nothing);
+            }
             Err(error) => return Err(error),
-            Ok(_) => {}
+            Ok(read) => {
+                self.read_to += read as u64;
+                if let Some(tail) = &mut self.tail {
+                    tail.has_grown();
+                }
+            }
         }
-        Ok(())
+        Ok(Filled::Something)
+    }
+
+    /// There was nothing to read.
+    fn turn(&mut self) -> io::Result<Filled> {
+        let Some(tail) = &mut self.tail else {
+            self.end();
+            return Ok(Filled::Something);
+        };
+        match tail.turn(&self.input, self.read_to)? {
+            Turn::Wait => return Ok(Filled::Nothing),
+            Turn::Again(file) | Turn::Next(file) => {
+                // The end of a line that nobody has finished.
+                let unfinished = self.start < self.buffer.len() || self.rest == Rest::Overlong;
+                if unfinished {
+                    self.buffer.push(b'\n');
+                }
+                self.input = file;
+                self.read_to = 0;
+            }
+        }
+        Ok(Filled::Something)
     }
 
     /// The input is at its end. A line that is too long and has no end has been one all the same.
@@ -204,7 +281,7 @@ impl Lines {
 }
 
 /// A pipe in the file system is opened without waiting for its writer, and waited for like all input.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     let wait_for_nobody = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new()
         .read(true)

@@ -1,0 +1,168 @@
+//! The file of `--follow`: it grows, is rotated or truncated, or is a pipe whose writers come and go.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::lines::open;
+use crate::telling::tell;
+
+/// The wait between two looks at a file that has not grown.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a file that was rotated away must not have grown before it is left: its writer may still have it open.
+const ROTATED_WAIT: Duration = Duration::from_secs(1);
+
+/// A place in a file, which keeps its name or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    device: u64,
+    inode: u64,
+    pub(super) offset: u64,
+}
+
+/// The file that is being read, and the name that it had.
+#[derive(Debug)]
+pub(super) struct Tail {
+    path: PathBuf,
+    /// The device and the inode of the file; none while there is no file of that name.
+    file: Option<(u64, u64)>,
+    /// Since when the name has belonged to another file, and nothing was read.
+    rotated: Option<Instant>,
+}
+
+/// What comes after the end of what there was to read.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// The same file may grow.
+    Wait,
+    /// The same file, from its beginning.
+    Again(File),
+    /// Another file took its name.
+    Next(File),
+}
+
+impl Place {
+    fn is_somewhere(self) -> bool {
+        self.inode != 0
+    }
+}
+
+impl Tail {
+    /// Goes on at the place, if its file is still there under whatever name. A file that is not there yet is waited for.
+    pub(super) fn open(path: &Path, place: Option<Place>) -> io::Result<(Self, File, u64)> {
+        let found = place.and_then(|place| find(path, place));
+        if place.is_some_and(|place| place.is_somewhere()) && found.is_none() {
+            tell!(
+                "the file that was being read is gone or was truncated: {} is read from its beginning",
+                path.display()
+            );
+        }
+        let (file, offset, there) = match (found, place) {
+            (Some(mut file), Some(place)) => {
+                file.seek(SeekFrom::Start(place.offset))?;
+                (file, place.offset, true)
+            }
+            _ => match open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    (File::open("/dev/null")?, 0, false)
+                }
+                opened => (opened?, 0, true),
+            },
+        };
+        let about = file.metadata()?;
+        let tail = Self {
+            path: path.to_owned(),
+            file: there.then(|| id(&about)),
+            rotated: None,
+        };
+        Ok((tail, file, offset))
+    }
+
+    pub(super) fn place(&self, offset: u64) -> Place {
+        let (device, inode) = self.file.unwrap_or_default();
+        Place {
+            device,
+            inode,
+            offset,
+        }
+    }
+
+    pub(super) fn has_grown(&mut self) {
+        self.rotated = None;
+    }
+
+    /// There is nothing to read after this offset, just now.
+    pub(super) fn turn(&mut self, file: &File, offset: u64) -> io::Result<Turn> {
+        let now = file.metadata()?;
+        if now.is_file() && now.len() < offset {
+            tell!(
+                "{} was truncated: it is read from its beginning",
+                self.path.display()
+            );
+            let mut again = file.try_clone()?;
+            again.seek(SeekFrom::Start(0))?;
+            return Ok(Turn::Again(again));
+        }
+        let named = fs::metadata(&self.path).ok().map(|it| id(&it));
+        if named.is_some() && named != self.file {
+            let since = *self.rotated.get_or_insert_with(Instant::now);
+            let path = match self.file {
+                None => Some(self.path.clone()),
+                Some(_) if since.elapsed() >= ROTATED_WAIT => Some(next(&self.path, &now)),
+                Some(_) => None,
+            };
+            // It may be renamed just now: then the next look finds it.
+            if let Some(next) = path.and_then(|path| open(&path).ok()) {
+                self.file = Some(id(&next.metadata()?));
+                self.rotated = None;
+                return Ok(Turn::Next(next));
+            }
+        }
+        thread::sleep(LOOK);
+        Ok(Turn::Wait)
+    }
+}
+
+fn id(of: &Metadata) -> (u64, u64) {
+    (of.dev(), of.ino())
+}
+
+/// The files whose names begin with that of `path`, among them those that it was rotated to.
+fn siblings(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_owned();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
+        let alike = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(name.as_encoded_bytes());
+        let about = entry.metadata().ok().filter(Metadata::is_file)?;
+        alike.then(|| (entry.path(), about))
+    })
+}
+
+/// The file of the place, unless it is gone, or shorter.
+fn find(path: &Path, place: Place) -> Option<File> {
+    let is_it =
+        |about: &Metadata| id(about) == (place.device, place.inode) && about.len() >= place.offset;
+    let (found, _) = siblings(path).find(|(_, about)| is_it(about))?;
+    open(&found).ok()
+}
+
+/// The oldest file that is newer than the one that was read: it may have been rotated away as well.
+fn next(path: &Path, read: &Metadata) -> PathBuf {
+    let time = |it: &Metadata| (it.mtime(), it.mtime_nsec());
+    let newer = siblings(path).filter(|(_, it)| id(it) != id(read) && time(it) > time(read));
+    let oldest = newer.min_by_key(|(_, it)| time(it));
+    oldest.map_or_else(|| path.to_owned(), |(found, _)| found)
+}

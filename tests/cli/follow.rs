@@ -1,0 +1,189 @@
+//! Promise: a file that is followed is published line by line, once and in order, whatever becomes of the file and of the
+//! process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::bench::{Bench, Said, wait_for};
+
+const KILLS: usize = 8;
+/// Lines between two kills, at least.
+const LINES: usize = 700;
+
+fn follow(bench: &Bench) -> Child {
+    let arguments = [
+        "run",
+        "--follow",
+        "app.log",
+        "--raw",
+        "--subject",
+        "acme.app",
+        "--ring-dir",
+        "ring",
+        "--spill",
+        "spill",
+        "--sink",
+        "jsonl:out",
+    ];
+    bench.command(&arguments).spawn().unwrap()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+fn append(bench: &Bench, name: &str, text: &str) {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(bench.path(name));
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+fn lines(numbers: impl Iterator<Item = usize>) -> String {
+    numbers.map(|n| format!("line {n}\n")).collect()
+}
+
+/// Until that many lines are delivered.
+fn until_out(bench: &Bench, count: usize) {
+    let out = || fs::read_to_string(bench.path("out")).unwrap_or_default();
+    wait_for(|| (out().lines().count() >= count).then_some(())).unwrap_or_else(|| {
+        let bookmark = fs::read_to_string(bench.path("spill/input.json"));
+        panic!(
+            "{} of {count} lines came out; {bookmark:?}",
+            out().lines().count()
+        )
+    });
+}
+
+fn kill(child: &mut Child) {
+    signal(child, Signal::KILL);
+    child.wait().unwrap();
+}
+
+fn end(child: Child) {
+    signal(&child, Signal::TERM);
+    Said::of(child).assert_code(0);
+}
+
+/// The file grows and is rotated meanwhile.
+#[test]
+fn after_kills_nothing_is_lost_and_nothing_doubled() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("ring")).unwrap();
+    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let n = written.load(Ordering::Relaxed);
+                append(&bench, "app.log", &lines(n..n + 50));
+                written.store(n + 50, Ordering::Relaxed);
+                if n % 2_000 == 1_950 {
+                    fs::rename(
+                        bench.path("app.log"),
+                        bench.path(&format!("app.log.{n:06}")),
+                    )
+                    .unwrap();
+                    fs::write(bench.path("app.log"), "").unwrap();
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut seen = 0;
+        for _ in 0..KILLS {
+            let mut child = follow(&bench);
+            seen += LINES;
+            until_out(&bench, seen);
+            kill(&mut child);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    // One that is killed with lines after its last bookmark, and one that had nothing to publish.
+    let mut all = written.into_inner();
+    let mut child = follow(&bench);
+    until_out(&bench, all);
+    append(&bench, "app.log", &lines(all..all + 300));
+    all += 300;
+    until_out(&bench, all);
+    kill(&mut child);
+    let before = bench.read("spill/input.json");
+    let mut child = follow(&bench);
+    let begun = || (bench.read("spill/input.json") != before).then_some(());
+    wait_for(begun).expect("its first bookmark");
+    kill(&mut child);
+    append(&bench, "app.log", &lines(all..all + 5));
+    all += 5;
+    let child = follow(&bench);
+    until_out(&bench, all);
+    end(child);
+    assert_eq!(bench.read("out"), lines(0..all));
+    bench.run(&["verify", "out"]).assert_code(0);
+}
+
+#[test]
+fn a_file_that_is_truncated_or_replaced_is_read_from_its_beginning() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("ring")).unwrap();
+    append(&bench, "app.log", &lines(0..10));
+    let child = follow(&bench);
+    until_out(&bench, 10);
+    append(&bench, "app.log", "line 10, which is not");
+    append(&bench, "app.log", " finished at once\n");
+    until_out(&bench, 11);
+    fs::write(bench.path("app.log"), lines(11..13)).unwrap();
+    until_out(&bench, 13);
+    fs::rename(bench.path("app.log"), bench.path("app.log.1")).unwrap();
+    append(&bench, "app.log.1", &lines(13..14));
+    fs::write(bench.path("app.log"), lines(14..20)).unwrap();
+    until_out(&bench, 20);
+    end(child);
+    let out = bench
+        .read("out")
+        .replace(", which is not finished at once", "");
+    assert_eq!(out, lines(0..20));
+    // A clean end is a place as well.
+    append(&bench, "app.log", &lines(20..25));
+    let child = follow(&bench);
+    until_out(&bench, 25);
+    end(child);
+    assert_eq!(bench.read("out").lines().count(), 25);
+}
+
+#[test]
+fn the_writers_of_a_pipe_come_and_go() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("ring")).unwrap();
+    let fifo = bench.path("app.log");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let child = follow(&bench);
+    for writer in 0..3 {
+        let mut pipe = File::options().write(true).open(&fifo).unwrap();
+        pipe.write_all(lines(writer * 5..writer * 5 + 5).as_bytes())
+            .unwrap();
+        drop(pipe);
+        until_out(&bench, writer * 5 + 5);
+    }
+    end(child);
+    assert_eq!(bench.read("out"), lines(0..15));
+}
+
+#[test]
+fn without_a_ring_in_a_file_nothing_is_followed() {
+    let bench = Bench::new();
+    let said = bench.run(&["run", "--follow", "app.log", "--spill", "spill"]);
+    let err = &said.assert_code(2).err;
+    assert!(err.contains("`--follow` needs `--ring-dir DIR`"), "{err}");
+}
