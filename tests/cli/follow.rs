@@ -47,7 +47,8 @@ fn append(bench: &Bench, name: &str, text: &str) {
 }
 
 fn lines(numbers: impl Iterator<Item = usize>) -> String {
-    numbers.map(|n| format!("line {n}\n")).collect()
+    let lines: Vec<_> = numbers.map(|n| format!("line {n}\n")).collect();
+    lines.concat()
 }
 
 /// Until that many lines are delivered.

@@ -57,7 +57,7 @@ impl Tail {
     /// Goes on at the place, if its file is still there under whatever name. A file that is not there yet is waited for.
     pub(super) fn open(path: &Path, place: Option<Place>) -> io::Result<(Self, File, u64)> {
         let found = place.and_then(|place| find(path, place));
-        if place.is_some_and(|place| place.is_somewhere()) && found.is_none() {
+        if place.is_some_and(Place::is_somewhere) && found.is_none() {
             tell!(
                 "the file that was being read is gone or was truncated: {} is read from its beginning",
                 path.display()
