@@ -95,8 +95,8 @@
 //! # Around a spill
 //!
 //! A damaged spill stops no start: what can be read is delivered, what is missing is announced. Of a publisher that is not
-//! running, [`status`] says whether its spill is healthy, and [`export`] writes its backlog as JSON lines. Neither changes
-//! anything.
+//! running, [`status`] says whether its spill is healthy, and [`export`] writes its backlog as JSON lines. Of one that is
+//! running, [`running_status`] reads its last report. None of them changes anything.
 //!
 //! [`import`] takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of what.
 //!
@@ -167,5 +167,5 @@ pub use sink::json_lines::JsonLinesSink;
 pub use sink::{BoxFuture, Delivery, Sink, conformance};
 pub use start::{Drainer, start, start_durable};
 pub use stats::*;
-pub use status::status;
+pub use status::{running_status, status};
 pub use ticket::Ticket;

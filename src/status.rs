@@ -38,6 +38,22 @@ pub fn status(dir: &Path) -> Result<Status, SpillError> {
     Ok(status)
 }
 
+/// What the running publisher of this spill directory said itself a second ago at most; `None` if none is running.
+///
+/// Reads one small file, however large the spill is: for probes that ask often. [`Status::run`] is `None` while the
+/// publisher is starting.
+///
+/// # Errors
+///
+/// [`SpillError::Missing`] if no publisher has ever used the directory, and whatever keeps its files from being read.
+pub fn running_status(dir: &Path) -> Result<Option<Status>, SpillError> {
+    match Directory::take_existing(dir) {
+        Ok(_at_rest) => Ok(None),
+        Err(SpillError::InUse { pid, .. }) => running(dir, pid).map(Some),
+        Err(error) => Err(error),
+    }
+}
+
 /// Nothing is added to the backlog of a killed publisher before what it has left in its ring.
 pub(crate) fn refuse_if_ring_is_left(dir: &Path) -> Result<(), SpillError> {
     let ring = ring_left(read(dir)?, spill::read_identity(dir).unwrap_or_default());

@@ -12,9 +12,14 @@ mod cli {
     mod config;
     mod dead_letters;
     mod demo;
+    mod deploy;
     mod follow;
+    mod listen;
     mod nats;
+    mod notify;
+    mod probe;
     mod run;
+    mod serving;
     mod signals;
     mod status;
     mod tools;

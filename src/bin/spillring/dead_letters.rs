@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use spillring::{DeadLetter, DeadLetters, Position, Selection, SpillError};
 
+use crate::owner;
 use crate::status::{age, since};
 use crate::telling::{Exit, Problem, show, show_bytes};
 use crate::verify::counted;
@@ -208,6 +209,6 @@ fn problem(error: SpillError) -> Problem {
                 "{dir} is in use{by}: end it first, its dead letters are its own while it runs"
             ))
         }
-        other => Problem::new(other),
+        other => owner::problem(&other),
     }
 }

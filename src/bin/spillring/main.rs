@@ -9,6 +9,7 @@ mod key;
 mod latency;
 mod logging;
 mod nats;
+mod owner;
 mod proof;
 mod run;
 mod settings;

@@ -8,7 +8,9 @@ mod lines;
 mod pace;
 mod report;
 mod tail;
+mod watch;
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ use feed::{Feed, FeedEnd};
 use lines::Lines;
 use pace::Pace;
 use report::Report;
+use watch::Watch;
 
 /// Publish one JSON entry a line from a file or standard input
 ///
@@ -37,6 +40,10 @@ use report::Report;
 ///
 /// Exit code: 0 all is delivered; 4 nothing is lost, but a backlog or dead letters are left or lines were rejected;
 /// 3 something is lost; 2 bad usage.
+///
+/// With `--listen`, `/metrics` has the metrics as Prometheus reads them; `/healthz` answers 200 while the drainer moves;
+/// `/readyz` answers 200 while entries are taken without a loss in sight. Otherwise both answer 503 and the reason.
+/// With `NOTIFY_SOCKET`, a service manager gets readiness, the state, and signs of life for its watchdog.
 ///
 /// Credentials for NATS: `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`; for TLS `NATS_CA`,
 /// `NATS_CERT`, `NATS_KEY`. They overrule the config file, and flags overrule them. `RUST_LOG` says what is logged on stderr.
@@ -53,6 +60,9 @@ pub(crate) struct Args {
     /// At most so many entries a second
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU64>,
+    /// Serve /metrics, /healthz and /readyz over HTTP on this address, such as 127.0.0.1:9464; port 0 is any free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// The account at the end, on standard output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     report: Format,
@@ -87,9 +97,11 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let spill_dir = settings.config.spill_dir.clone();
     let destination = settings.destination();
     let choice = settings.choice();
+    let watch = Watch::prepare(args.listen)?;
     let drainer =
         spillring::start_durable::<RawEntry>(settings.config, sink).map_err(Problem::new)?;
     tell!("entries go to {destination}{choice}");
+    let watched = watch.start(drainer.publisher())?;
 
     let pace = Pace::new(args.rate);
     let mut feed = Feed::new(drainer.publisher(), args.reading, pace, signals.clone())?;
@@ -100,6 +112,7 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
         feed.follow(already, bookmark);
     }
     let end = feed.all_of(&mut lines);
+    watched.stopping();
     tell_end(&end, feed.next_line(), shutdown_max);
     let account = ending::deliver(drainer, &spill_dir, &signals, shutdown_max);
 

@@ -1,5 +1,8 @@
 //! `spillring status`: how things stand in a spill directory.
 
+mod json;
+mod probe;
+
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -7,7 +10,10 @@ use std::time::{Duration, SystemTime};
 use indicatif::{HumanBytes, HumanCount};
 use spillring::{Health, RingStatus, State, Stats, Status};
 
+use crate::demo::time;
+use crate::owner;
 use crate::telling::{Exit, Problem, show};
+pub(crate) use probe::trouble;
 
 /// Say how things stand in a spill directory
 ///
@@ -15,6 +21,9 @@ use crate::telling::{Exit, Problem, show};
 /// nothing changed.
 ///
 /// Exit code: 0 it is healthy; 1 it is damaged; 2 bad usage, or it cannot be read now; 5 it is in use by a publisher.
+///
+/// With `--probe`: exit code 0, and no output, if a publisher is running, has reported within `--max-age`, and takes entries
+/// without a loss in sight: it is live, spilling or replaying. Otherwise 1, and a sentence on stderr. Never reads the spill.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory that was given as `--spill`
@@ -22,13 +31,21 @@ pub(crate) struct Args {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Check that a healthy publisher is running, for exec probes
+    #[arg(long)]
+    probe: bool,
+    /// How old its last report may be; it reports once a second
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s", requires = "probe")]
+    max_age: Duration,
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
-    let status = spillring::status(&args.dir).map_err(Problem::new)?;
+    if args.probe {
+        return probe::main(args);
+    }
+    let status = spillring::status(&args.dir).map_err(|error| owner::problem(&error))?;
     if args.json {
-        let json = serde_json::to_string(&status).map_err(Problem::new)?;
-        show(&(json + "\n"));
+        show(&json::of(&status)?);
     } else {
         show(&in_words(&status).map_err(Problem::new)?);
     }
@@ -112,7 +129,7 @@ fn state(status: &Status) -> String {
     }
 }
 
-fn meaning(stats: &Stats) -> String {
+pub(crate) fn meaning(stats: &Stats) -> String {
     let meaning = match stats.state {
         State::Live if !stats.sink_up => "live, the sink has not answered yet",
         State::Live => "live, entries go to the sink",

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use spillring::SpillError;
 
+use crate::owner;
+
 /// Writes one line to stderr. A stderr that takes nothing is no reason to stop.
 macro_rules! tell {
     ($($message:tt)*) => {
@@ -79,7 +81,7 @@ pub(crate) fn refused(error: &SpillError) -> Result<Exit, Problem> {
             );
             Ok(Exit::InUse)
         }
-        error => Err(Problem::new(error)),
+        error => Err(owner::problem(error)),
     }
 }
 

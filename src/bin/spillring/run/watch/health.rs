@@ -1,0 +1,72 @@
+//! What probes ask.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use spillring::{Publisher, RawEntry, State, Stats};
+
+use super::pulse::Pulse;
+use crate::status::{age, trouble};
+
+/// A drainer that has reported nothing for so long hangs: it reports once a second.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The health of a run.
+#[derive(Debug, Clone)]
+pub(super) struct Health {
+    publisher: Publisher<RawEntry>,
+    pulse: Pulse,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Health {
+    pub(super) fn new(publisher: Publisher<RawEntry>, pulse: Pulse) -> Self {
+        Self {
+            publisher,
+            pulse,
+            stopping: Arc::default(),
+        }
+    }
+
+    /// Nothing more is published.
+    pub(super) fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        self.publisher.stats()
+    }
+
+    /// Whether the drainer lives and moves. If not, only a restart helps.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong.
+    pub(super) fn live(&self) -> Result<(), String> {
+        if self.stats().state == State::Stopped {
+            return Err("the publisher has stopped".to_owned());
+        }
+        let silence = self.pulse.silence();
+        if silence >= SILENCE_MAX {
+            return Err(format!(
+                "the drainer hangs: it has reported nothing for {}",
+                age(silence)
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether entries are taken without a loss in sight.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        self.live()?;
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err("stopping".to_owned());
+        }
+        trouble(&self.stats()).map_or(Ok(()), Err)
+    }
+}

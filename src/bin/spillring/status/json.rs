@@ -1,0 +1,20 @@
+//! The status for programs: as `status.json` has it, but with durations as numbers of seconds.
+
+use serde_json::Value;
+use spillring::Status;
+
+use crate::telling::Problem;
+
+/// One line.
+pub(super) fn of(status: &Status) -> Result<String, Problem> {
+    let mut json = serde_json::to_value(status).map_err(Problem::new)?;
+    if let Some(Value::Object(stats)) = json.get_mut("stats") {
+        let oldest = status.stats.oldest_entry_age;
+        stats.remove("oldest_entry_age");
+        stats.insert(
+            "oldest_entry_age_seconds".to_owned(),
+            oldest.map(|age| age.as_secs_f64()).into(),
+        );
+    }
+    Ok(json.to_string() + "\n")
+}
