@@ -8,7 +8,7 @@ FUNCTION_MAX, FILE_MAX = 70, 350
 START = re.compile(r"^(\s*)(pub(\([a-z]+\))? )?(const )?(async )?fn (\w+)")
 
 faults = []
-for path in sorted([*pathlib.Path("src").rglob("*.rs"), *pathlib.Path("loom-tests").rglob("*.rs"), *pathlib.Path("crash-tests").rglob("*.rs")]):
+for path in sorted([*pathlib.Path("src").rglob("*.rs"), *pathlib.Path("python/src").rglob("*.rs"), *pathlib.Path("loom-tests").rglob("*.rs"), *pathlib.Path("crash-tests").rglob("*.rs")]):
     lines = path.read_text().splitlines()
     if len(lines) > FILE_MAX:
         faults.append(f"{path}: {len(lines)} lines")
