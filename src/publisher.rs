@@ -62,9 +62,9 @@ impl<E: Event> Publisher<E> {
 
     /// Publishes the entry, and never waits: no await, no lock, no allocation, no system call.
     ///
-    /// If the ring is full or the publisher closed, the entry is dropped: a loss that is counted by reason, and told in
-    /// the stream where it happened. Who would rather keep the entry calls [`try_publish`](Self::try_publish), who
-    /// would rather wait [`publish_timeout`](Self::publish_timeout).
+    /// If the ring is full or the publisher closed, the entry is dropped: counted by reason, and announced in the stream at
+    /// that place. To keep the entry, call [`try_publish`](Self::try_publish); to wait for room,
+    /// [`publish_timeout`](Self::publish_timeout).
     #[inline]
     pub fn publish(&self, entry: E) {
         if let Err(refused) = self.shared.push(entry) {
@@ -121,13 +121,12 @@ impl<E: Event> Publisher<E> {
         Err(refusal)
     }
 
-    /// Asks that all entries published before this call be acknowledged by the sink or on disk, and hands out a ticket
-    /// that tells when they are.
+    /// Returns a ticket that resolves once all entries published before this call are acknowledged by the sink or on disk.
     pub fn flush(&self) -> Ticket<()> {
         self.shared.control.flush(Until::Safe)
     }
 
-    /// Returns a ticket that is kept once the sink has acknowledged all entries published before this call. Those that are never
+    /// Returns a ticket that resolves once the sink has acknowledged all entries published before this call. Those that are never
     /// delivered, such as dead letters, do not hold it up.
     ///
     /// While the sink is away this takes as long as the outage; a [`flush`](Self::flush) waits for the disk only. A shutdown that

@@ -1,7 +1,6 @@
 //! A publisher for unit tests: it starts at once, touches no file, and its entries can be looked at.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +14,8 @@ use crate::start::{Drainer, start_in_memory};
 
 /// Starts a publisher whose entries go to the [`MemorySink`].
 ///
-/// It has no spill: while the sink is [away](MemorySink::set_away), entries wait in memory.
+/// It has no spill: while the sink is [away](MemorySink::set_away), entries wait in memory, and once the ring is full,
+/// `publish` drops.
 ///
 /// # Panics
 ///
@@ -43,7 +43,7 @@ use crate::start::{Drainer, start_in_memory};
 /// ```
 pub fn start<E: Event>() -> (Drainer<E>, MemorySink) {
     let sink = MemorySink::default();
-    let config = Config::new(Path::new("/nowhere"));
+    let config = Config::new("/nowhere");
     match start_in_memory(config, sink.clone()) {
         Ok(drainer) => (drainer, sink),
         Err(error) => panic!("the publisher for the test does not start: {error}"),
@@ -61,7 +61,7 @@ struct Memory {
     away: bool,
 }
 
-/// An entry that a [`MemorySink`] has got.
+/// An entry that a [`MemorySink`] received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
@@ -76,13 +76,13 @@ pub struct Entry {
 }
 
 impl MemorySink {
-    /// All that it has got, oldest first.
+    /// Everything received, oldest first.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         self.0.lock().entries.clone()
     }
 
-    /// From now on it cannot be reached, or can be again.
+    /// Makes the sink unreachable, or reachable again.
     pub fn set_away(&self, away: bool) {
         self.0.lock().away = away;
     }
@@ -131,6 +131,7 @@ impl Sink for MemorySink {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;

@@ -77,6 +77,7 @@ pub struct NatsConfig {
     pub stream_max_age: Option<Duration>,
     /// How many bytes a stream that is made here holds. At that size it takes nothing more, rather than delete old
     /// entries. Default: no bound.
+    #[serde(deserialize_with = "super::size::optional")]
     pub stream_max_bytes: Option<u64>,
 }
 

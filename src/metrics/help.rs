@@ -53,7 +53,7 @@ const COUNTERS: [(&str, &str); 16] = [
     ),
     (
         "aa_audit_late_resends_total",
-        "Entries sent again after the stream's duplicate window",
+        "Times that entries in doubt were sent again after the stream's duplicate window",
     ),
 ];
 

@@ -107,7 +107,7 @@ impl FromStr for SinkAddress {
         let scheme = other.split(':').next().unwrap_or_default();
         Err(error(format!(
             "cannot be `{scheme}`: write jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers of \
-             NATS_URL or of the config file"
+             the NATS settings"
         )))
     }
 }

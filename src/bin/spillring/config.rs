@@ -16,7 +16,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Read the config file, the environment and the flags as `run` does, and check every setting
+    /// Read the config file, the environment and the flags as `run` does, and check every value
+    ///
+    /// No directory, credentials file or server is opened.
     Check(Flags),
 }
 

@@ -9,6 +9,7 @@ use indicatif::HumanCount;
 use spillring::{ExportError, Exported};
 
 use crate::telling::{Exit, Problem, refused, tell};
+use crate::verify::counted;
 
 /// Write the backlog of a publisher that is not running as JSON lines
 ///
@@ -79,7 +80,7 @@ fn write_to(dir: &Path, file: &File) -> Result<Exported, ExportError> {
 }
 
 fn tell_of(exported: &Exported) {
-    tell!("{} entries exported", HumanCount(exported.entries));
+    tell!("{} exported", counted(exported.entries, "entry"));
     for (count, what) in [
         (exported.missing, "entries are damaged or missing"),
         (exported.dead_letters, "dead letters are not exported"),

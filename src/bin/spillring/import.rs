@@ -8,6 +8,7 @@ use spillring::{ImportError, Imported};
 
 use crate::logging::{self, Format};
 use crate::telling::{Exit, Problem, refused, show, tell};
+use crate::verify::counted;
 
 /// Take over the backlog of an event buffer of Agent Assembly, in order, into a spill directory
 ///
@@ -49,7 +50,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
 fn in_words(done: &Imported, args: &Args) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let mut row = |name: &str, text: String| writeln!(out, "{name:<13} {text}");
-    row("imported", format!("{} entries", HumanCount(done.entries)))?;
+    row("imported", counted(done.entries, "entry"))?;
     if done.dead_letters > 0 {
         row(
             "dead letters",

@@ -15,7 +15,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use spillring::RawEntry;
+use spillring::{RawEntry, StartError};
 
 use crate::logging::{self, Format};
 use crate::settings::{Flags, Settings};
@@ -39,14 +39,15 @@ use watch::Watch;
 /// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second one ends it at once.
 ///
 /// Exit code: 0 all is delivered; 4 nothing is lost, but a backlog or dead letters are left or lines were rejected;
-/// 3 something is lost; 2 bad usage.
+/// 3 something is lost; 2 bad usage; 6 it could not start, or could not read on: another try may succeed.
 ///
 /// With `--listen`, `/metrics` has the metrics as Prometheus reads them; `/healthz` answers 200 while the drainer moves;
 /// `/readyz` answers 200 while entries are taken without a loss in sight. Otherwise both answer 503 and the reason.
 /// With `NOTIFY_SOCKET`, a service manager gets readiness, the state, and signs of life for its watchdog.
 ///
-/// Credentials for NATS: `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`; for TLS `NATS_CA`,
-/// `NATS_CERT`, `NATS_KEY`. They overrule the config file, and flags overrule them. `RUST_LOG` says what is logged on stderr.
+/// NATS: `NATS_URL`, `NATS_CONTEXT`; credentials `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`; TLS
+/// `NATS_CA`, `NATS_CERT`, `NATS_KEY`. They override the config file, and flags override them. `RUST_LOG` sets what is logged on
+/// stderr.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -84,7 +85,7 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
         .map(|path| followed(path, &settings))
         .transpose()?;
     let mut lines = match &followed {
-        Some((path, resume)) => Lines::follow(path, resume.place, line_max)?,
+        Some((path, resume)) => Lines::follow(path, resume.place(), line_max)?,
         None => Lines::open(settings.input.as_deref(), line_max)?,
     };
     if let Some(path) = settings.output().filter(|path| lines.come_from(path)) {
@@ -98,8 +99,14 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let destination = settings.destination();
     let choice = settings.choice();
     let watch = Watch::prepare(args.listen)?;
-    let drainer =
-        spillring::start_durable::<RawEntry>(settings.config, sink).map_err(Problem::new)?;
+    let drainer = match spillring::start_durable::<RawEntry>(settings.config, sink) {
+        Err(error @ StartError::Config(_)) => return Err(Problem::new(error)),
+        Err(error) => {
+            tell!("error: {error}");
+            return Ok(Exit::Failed);
+        }
+        Ok(drainer) => drainer,
+    };
     tell!("entries go to {destination}{choice}");
     let watched = watch.start(drainer.publisher())?;
 
@@ -124,7 +131,7 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     }
     let exit = account.exit(feed.counts.rejected);
     Ok(match (end, exit) {
-        (FeedEnd::Unreadable(_), Exit::Done | Exit::Left) => Exit::Usage,
+        (FeedEnd::Unreadable(_), Exit::Done | Exit::Left) => Exit::Failed,
         (_, exit) => exit,
     })
 }

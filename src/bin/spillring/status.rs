@@ -13,6 +13,7 @@ use spillring::{Health, RingStatus, State, Stats, Status};
 use crate::demo::time;
 use crate::owner;
 use crate::telling::{Exit, Problem, show};
+use crate::verify::counted;
 pub(crate) use probe::trouble;
 
 /// Say how things stand in a spill directory
@@ -131,7 +132,7 @@ fn state(status: &Status) -> String {
 
 pub(crate) fn meaning(stats: &Stats) -> String {
     let meaning = match stats.state {
-        State::Live if !stats.sink_up => "live, the sink has not answered yet",
+        State::Live if !stats.sink_up => "live, the sink does not answer",
         State::Live => "live, entries go to the sink",
         State::Spilling => "spilling, the sink takes nothing",
         State::Replaying => "replaying, the backlog goes to the sink",
@@ -160,8 +161,8 @@ fn spill(stats: &Stats) -> String {
         format!("; the oldest has waited for {}", age(oldest))
     });
     format!(
-        "{} entries, {}{cap}{oldest}",
-        HumanCount(stats.spilled),
+        "{}, {}{cap}{oldest}",
+        counted(stats.spilled, "entry"),
         HumanBytes(stats.spill_bytes)
     )
 }

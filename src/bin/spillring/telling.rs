@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     Done = 0,
     /// The demo found a promise broken, a trail is not complete or not intact, or a spill is damaged.
     Broken = 1,
-    /// It could not begin, or not read on: the sentence on stderr says how to mend it.
+    /// It was asked for in a way that cannot work: the sentence on stderr says how to fix it.
     Usage = 2,
     /// Something is lost.
     Lost = 3,
@@ -31,6 +31,8 @@ pub(crate) enum Exit {
     Left = 4,
     /// A publisher is running, and has the spill to itself.
     InUse = 5,
+    /// It could not start, or not read on. Another try may succeed.
+    Failed = 6,
     /// Ended by the user.
     Interrupted = 130,
 }

@@ -196,6 +196,11 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     }
 }
 
+/// The form of a word for so many.
+pub(crate) fn verb(count: u64, one: &'static str, many: &'static str) -> &'static str {
+    if count == 1 { one } else { many }
+}
+
 fn numbers_in_words(first: u64, last: u64) -> String {
     if first == last {
         format!("number {first}")

@@ -207,13 +207,14 @@ fn serde_reads_every_setting_and_refuses_an_unknown_one() {
     let config: NatsConfig = serde_json::from_str(
         r#"{"urls": ["tls://h"], "context": "C", "name": "N", "inbox_prefix": "I", "jetstream_domain": "D", "stream": "S", "stream_care": "verify", "subject_prefix": "p", "token": "t",
             "tls": {"ca": "c", "handshake": "first"}, "ping_interval": "250ms", "discovered_servers": "ignore", "stream_replicas": 3,
-            "stream_storage": "memory", "stream_max_age": "1h", "stream_max_bytes": 5}"#,
+            "stream_storage": "memory", "stream_max_age": "1h", "stream_max_bytes": "5 KiB"}"#,
     )
     .unwrap();
     config.validate().unwrap();
     assert_eq!(config.stream_care, StreamCare::Verify);
     assert_eq!(config.ping_interval, Duration::from_millis(250));
     assert_eq!(config.stream_max_age, Some(Duration::from_secs(3_600)));
+    assert_eq!(config.stream_max_bytes, Some(5 << 10));
     let unknown = serde_json::from_str::<NatsConfig>(r#"{"stream_name": "S"}"#).unwrap_err();
     assert!(unknown.to_string().contains("stream_name"), "{unknown}");
 }

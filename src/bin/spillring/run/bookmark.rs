@@ -1,7 +1,7 @@
-//! How far a followed file was read, kept beside the backlog: the same command goes on there.
+//! Remembers in the spill directory how far a followed file was read: the same command goes on there.
 //!
-//! A bookmark is written once all entries before it are safe. After SIGKILL more of them may be: the ring in a file has
-//! every entry that was published, so the last number of the killed run tells how many there are. As many are passed over.
+//! A bookmark is written once all entries before it are safe. After SIGKILL more of them may be: the ring file has every
+//! entry that was published, so the last number of the killed run gives their count. As many are skipped.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -37,12 +37,9 @@ struct Saved {
     offset: Option<i64>,
 }
 
-/// Where to begin, and how many entries from there on are published already.
+/// What the bookmark of the run before says.
 #[derive(Debug)]
-pub(super) struct Resume {
-    pub(super) place: Option<Place>,
-    saved: Option<Saved>,
-}
+pub(super) struct Resume(Option<Saved>);
 
 /// Keeps the bookmark of a run.
 #[derive(Debug)]
@@ -75,16 +72,17 @@ impl Resume {
                 return Err(Problem::new(format_args!("{}: {error}", path.display())));
             }
         };
-        let saved = saved.filter(|saved| saved.input == input);
-        Ok(Self {
-            place: saved.as_ref().map(|saved| saved.place),
-            saved,
-        })
+        Ok(Self(saved.filter(|saved| saved.input == input)))
+    }
+
+    /// Where to begin.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.0.as_ref().map(|saved| saved.place)
     }
 
     /// How many entries after the place the run before this one has published.
     pub(super) fn published(&self, run: &Run) -> u64 {
-        let Some(saved) = &self.saved else { return 0 };
+        let Some(saved) = &self.0 else { return 0 };
         let previous = run.previous().filter(|previous| previous.id == saved.run);
         let Some(previous) = previous else {
             // Nothing of that run is anywhere.
@@ -137,7 +135,7 @@ impl Bookmark {
     /// Entries are published up to the place, so many in this run.
     pub(super) fn pass(&mut self, place: Place, entries: u64) {
         if self.saved.offset.is_none() && entries > 0 {
-            self.saved.offset = self.first_number();
+            self.saved.offset = self.number_offset();
             self.keep();
         }
         if let Some((ticket, at, count)) = &self.flushing {
@@ -161,8 +159,8 @@ impl Bookmark {
         self.keep();
     }
 
-    /// The number of the newest entry out of the ring, less how many there were.
-    fn first_number(&self) -> Option<i64> {
+    /// The number of the newest entry popped from the ring, minus how many were popped.
+    fn number_offset(&self) -> Option<i64> {
         let until = Instant::now() + NUMBERED_MAX;
         loop {
             let stats = self.publisher.stats();

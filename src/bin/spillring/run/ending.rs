@@ -8,6 +8,7 @@ use spillring::{Drainer, RawEntry, State, Stats};
 
 use crate::signals::Signals;
 use crate::telling::{Exit, tell};
+use crate::verify::{counted, verb};
 
 /// The wait between two looks at what has moved.
 const LOOK: Duration = Duration::from_millis(5);
@@ -117,10 +118,12 @@ impl Account {
             Rest::InRing => (0, in_memory),
         };
         if gone > 0 {
-            tell!("lost {gone} entries: neither the sink nor the disk took them");
+            let (entries, them) = (counted(gone, "entry"), verb(gone, "it", "them"));
+            tell!("lost {entries}: neither the sink nor the disk took {them}");
         }
         if waiting > 0 {
-            tell!("{waiting} entries wait in the ring: the next run delivers them");
+            let (entries, wait) = (counted(waiting, "entry"), verb(waiting, "waits", "wait"));
+            tell!("{entries} {wait} in the ring for the next run");
         }
         let died = self.ended == Ended::Died && self.rest == Rest::Gone;
         if died || stats.lost.total() + stats.discarded.total() + gone > 0 {

@@ -50,8 +50,8 @@ impl Reading {
     }
 }
 
-/// An entry is published in its canonical form. With fields that it does not have, the line is, byte for byte: they are
-/// somebody's, although its hash does not cover them.
+/// Publishes an entry in its canonical form. A line with unknown fields is published byte for byte, although its hash does
+/// not cover them.
 fn audit_entry(line: &[u8]) -> Result<Read, String> {
     let mut known = true;
     let mut json = serde_json::Deserializer::from_slice(line);

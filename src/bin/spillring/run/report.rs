@@ -10,6 +10,7 @@ use super::ending::Account;
 use super::feed::Counts;
 use crate::latency::Percentiles;
 use crate::telling::Problem;
+use crate::verify::{counted, verb};
 
 /// What became of the input.
 #[derive(Debug, Serialize)]
@@ -88,18 +89,18 @@ impl Report {
         let count = |n| HumanCount(n);
         let lost = self.refused + self.evicted + self.damaged;
         if lost > 0 {
-            return format!("{} entries are lost.", count(lost));
+            let are = verb(lost, "is", "are");
+            return format!("{} {are} lost.", counted(lost, "entry"));
         }
         let mut left = Vec::new();
         if self.pending > 0 {
-            left.push(format!(
-                "{} entries wait for the next run",
-                count(self.pending)
-            ));
+            let wait = verb(self.pending, "waits", "wait");
+            let entries = counted(self.pending, "entry");
+            left.push(format!("{entries} {wait} for the next run"));
         }
         match (self.dead_letters, self.dead_letters - self.dead_lettered) {
             (0, _) => {}
-            (kept, 0) => left.push(format!("{} are dead letters", count(kept))),
+            (kept, 0) => left.push(counted(kept, "dead letter")),
             (kept, earlier) => left.push(format!(
                 "{} dead letters are kept, {} of them from earlier runs",
                 count(kept),
@@ -107,7 +108,12 @@ impl Report {
             )),
         }
         if self.rejected > 0 {
-            left.push(format!("{} lines were no entries", count(self.rejected)));
+            let (was, entries) = match self.rejected {
+                1 => ("was", "entry"),
+                _ => ("were", "entries"),
+            };
+            let lines = counted(self.rejected, "line");
+            left.push(format!("{lines} {was} no {entries}"));
         }
         match &self.trouble {
             _ if !left.is_empty() => format!("Nothing is lost; {}.", left.join(", ")),

@@ -133,7 +133,7 @@ fn id(of: &Metadata) -> (u64, u64) {
     (of.dev(), of.ino())
 }
 
-/// The files whose names begin with that of `path`, among them those that it was rotated to.
+/// The file of this name, and those that it was rotated to.
 fn siblings(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
     let folder = path
         .parent()
@@ -142,13 +142,26 @@ fn siblings(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
     let name = path.file_name().unwrap_or_default().to_owned();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(move |entry| {
-        let alike = entry
-            .file_name()
+        let alike = entry.file_name();
+        let rest = alike
             .as_encoded_bytes()
-            .starts_with(name.as_encoded_bytes());
+            .strip_prefix(name.as_encoded_bytes())?;
         let about = entry.metadata().ok().filter(Metadata::is_file)?;
-        alike.then(|| (entry.path(), about))
+        is_rotation(rest).then(|| (entry.path(), about))
     })
+}
+
+/// What is appended to a name at a rotation: nothing yet, `.1`, `-20261127`, `.2026-11-27T00`.
+fn is_rotation(rest: &[u8]) -> bool {
+    let date =
+        |it: u8| it.is_ascii_digit() || matches!(it, b'.' | b'-' | b'_' | b':' | b'T' | b'Z');
+    match rest {
+        [] => true,
+        [b'.' | b'-', digit, more @ ..] => {
+            digit.is_ascii_digit() && more.iter().all(|it| date(*it))
+        }
+        _ => false,
+    }
 }
 
 /// The file of the place, unless it is gone, or shorter.
@@ -165,4 +178,26 @@ fn next(path: &Path, read: &Metadata) -> PathBuf {
     let newer = siblings(path).filter(|(_, it)| id(it) != id(read) && time(it) > time(read));
     let oldest = newer.min_by_key(|(_, it)| time(it));
     oldest.map_or_else(|| path.to_owned(), |(found, _)| found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_rotation;
+
+    #[test]
+    fn names_of_rotations_end_with_numbers_or_dates() {
+        for rest in [
+            "",
+            ".1",
+            ".10",
+            "-20261127",
+            ".2026-11-27T00:00:00Z",
+            ".001950",
+        ] {
+            assert!(is_rotation(rest.as_bytes()), "{rest}");
+        }
+        for rest in [".gz", ".1.gz", "-errors", "2", ".", ".old", "-"] {
+            assert!(!is_rotation(rest.as_bytes()), "{rest}");
+        }
+    }
 }
