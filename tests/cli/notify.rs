@@ -82,7 +82,7 @@ fn a_start_that_fails_is_not_ready() {
     bench.status_when(|status| status["pid"] == pid);
     let mut command = bench.command(&["run", "--spill", "spill"]);
     let manager = Manager::new(&bench, &mut command);
-    Said::of(command.spawn().unwrap()).assert_code(2);
+    Said::of(command.spawn().unwrap()).assert_code(6);
     manager.0.set_nonblocking(true).unwrap();
     let nothing = manager.0.recv(&mut [0; 64]).unwrap_err();
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);

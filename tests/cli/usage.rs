@@ -1,4 +1,4 @@
-//! Promise: bad usage is exit code 2, and one sentence that says what is wrong and how to mend it.
+//! Promise: bad usage is exit code 2, a failed start 6, and one sentence says what is wrong and how to fix it.
 
 use std::fs;
 
@@ -7,8 +7,19 @@ use super::bench::{Bench, Said};
 /// Runs with these arguments, and wants each of these pieces in the sentence.
 #[track_caller]
 fn complains(bench: &Bench, arguments: &[&str], pieces: &[&str]) -> Said {
+    complains_with(2, bench, arguments, pieces)
+}
+
+/// The same for what another try may mend.
+#[track_caller]
+fn fails(bench: &Bench, arguments: &[&str], pieces: &[&str]) -> Said {
+    complains_with(6, bench, arguments, pieces)
+}
+
+#[track_caller]
+fn complains_with(code: i32, bench: &Bench, arguments: &[&str], pieces: &[&str]) -> Said {
     let said = bench.run(arguments);
-    said.assert_code(2);
+    said.assert_code(code);
     assert_eq!(said.out, "");
     assert!(said.err.starts_with("error: "), "{}", said.err);
     for piece in pieces {
@@ -106,12 +117,12 @@ fn a_ring_out_of_bounds_is_told() {
 fn a_spill_that_cannot_be_made_is_told() {
     let bench = Bench::new();
     bench.write("file", "");
-    complains(
+    fails(
         &bench,
         &["run", "--spill", "file/spill"],
         &["file/spill", "Not a directory", "give a directory"],
     );
-    complains(
+    fails(
         &bench,
         &["run", "--spill", "file"],
         &[
@@ -120,7 +131,7 @@ fn a_spill_that_cannot_be_made_is_told() {
             "give a directory",
         ],
     );
-    complains(
+    fails(
         &bench,
         &["run", "--spill", "/proc/spill"],
         &["/proc/spill", "give a directory that this user can write"],
@@ -134,7 +145,7 @@ fn a_spill_in_use_is_told_with_the_process_that_uses_it() {
     let pid = child.id();
     bench.status_when(|status| status["pid"] == pid);
     let in_use = format!("in use by process {pid}");
-    complains(
+    fails(
         &bench,
         &["run", "--spill", "spill"],
         &["spill", &in_use, "a directory of its own"],
@@ -162,7 +173,7 @@ fn input_that_ends_in_an_error_is_told_and_what_was_read_is_delivered() {
     let bench = Bench::new();
     // Reading the memory of a process from its start fails.
     let said = bench.run(&["run", "--spill", "spill", "--input", "/proc/self/mem"]);
-    said.assert_code(2);
+    said.assert_code(6);
     assert!(
         said.err.contains("cannot be read on from line 1"),
         "{}",
