@@ -169,8 +169,13 @@ fn the_writers_of_a_pipe_come_and_go() {
         0,
     )
     .unwrap();
-    let child = follow(&bench);
-    for writer in 0..3 {
+    let mut child = follow(&bench);
+    for writer in 0..6 {
+        if writer == 3 {
+            // What was published is not in the pipe any more: nothing of the rest is passed over.
+            kill(&mut child);
+            child = follow(&bench);
+        }
         let mut pipe = File::options().write(true).open(&fifo).unwrap();
         pipe.write_all(lines(writer * 5..writer * 5 + 5).as_bytes())
             .unwrap();
@@ -178,7 +183,43 @@ fn the_writers_of_a_pipe_come_and_go() {
         until_out(&bench, writer * 5 + 5);
     }
     end(child);
-    assert_eq!(bench.read("out"), lines(0..15));
+    assert_eq!(bench.read("out"), lines(0..30));
+}
+
+/// Kills after the file has begun again, and a name that is a link to the file.
+#[test]
+fn what_was_read_before_is_not_taken_for_what_is_there_now() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("ring")).unwrap();
+    std::os::unix::fs::symlink(bench.path("real.log"), bench.path("app.log")).unwrap();
+    append(&bench, "real.log", &lines(0..200));
+    let mut child = follow(&bench);
+    until_out(&bench, 200);
+    // As copytruncate does; then with fewer lines than were published since, and with more bytes than there were.
+    let mut all = 200;
+    for more in [3, 400] {
+        fs::write(bench.path("real.log"), "").unwrap();
+        thread::sleep(Duration::from_millis(500));
+        append(&bench, "real.log", &lines(all..all + more));
+        all += more;
+        until_out(&bench, all);
+        kill(&mut child);
+        child = follow(&bench);
+        append(&bench, "real.log", &lines(all..all + 10));
+        all += 10;
+        until_out(&bench, all);
+    }
+    end(child);
+    // Truncated and grown again while nobody looks: it is read from its beginning.
+    fs::write(bench.path("real.log"), lines(all..all + 600)).unwrap();
+    all += 600;
+    let child = follow(&bench);
+    until_out(&bench, all);
+    signal(&child, Signal::TERM);
+    let said = Said::of(child);
+    let told = "is read from its beginning";
+    assert!(said.assert_code(0).err.contains(told), "{}", said.err);
+    assert_eq!(bench.read("out"), lines(0..all));
 }
 
 #[test]

@@ -112,10 +112,12 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
 
     let pace = Pace::new(args.rate);
     let mut feed = Feed::new(drainer.publisher(), args.reading, pace, signals.clone())?;
-    if let (Some((path, resume)), Some(place)) = (&followed, lines.place()) {
-        let already = resume.published(drainer.run());
+    if let (Some((path, resume)), Some(place)) = (&followed, lines.mark()) {
+        // What is read from another place is none of what was published.
+        let counted = lines.found().then(|| resume.published(drainer.run()));
+        let already = counted.unwrap_or_default();
         let (run, publisher) = (drainer.run().id(), drainer.publisher());
-        let bookmark = Bookmark::begin(&spill_dir, path, (place, already), run, publisher)?;
+        let bookmark = Bookmark::begin(&spill_dir, path, (place, already), run, publisher);
         feed.follow(already, bookmark);
     }
     let end = feed.all_of(&mut lines);
@@ -123,13 +125,15 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     tell_end(&end, feed.next_line(), shutdown_max);
     let account = ending::deliver(drainer, &spill_dir, &signals, shutdown_max);
 
-    feed.end();
+    let exit = account.exit(feed.counts.rejected);
+    if exit != Exit::Lost {
+        feed.end(&lines);
+    }
     let report = Report::new(destination, &feed.counts, &account, start.elapsed());
     match args.report {
         Format::Text => show(&report.to_string()),
         Format::Json => show(&report.to_json()?),
     }
-    let exit = account.exit(feed.counts.rejected);
     Ok(match (end, exit) {
         (FeedEnd::Unreadable(_), Exit::Done | Exit::Left) => Exit::Failed,
         (_, exit) => exit,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use spillring::{Publisher, RawEntry, Run, RunId, Ticket};
 
+use super::lines::Lines;
 use super::tail::Place;
 use crate::telling::{Problem, tell};
 
@@ -20,21 +21,22 @@ const NAME: &str = "input.json";
 /// The time between two of them.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// The longest wait for the first entry to be numbered.
-const NUMBERED_MAX: Duration = Duration::from_secs(5);
+/// The longest wait for entries to be safe when another file is begun.
+const SAFE_MAX: Duration = Duration::from_secs(1);
 
 /// What the file holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Saved {
     input: PathBuf,
     place: Place,
-    run: RunId,
+    /// The run that is under way; none after a clean end.
+    run: Option<RunId>,
     /// How many entries after the place earlier runs have published.
     already: u64,
     /// How many entries of the run are before the place.
     entries: u64,
-    /// What to add to a count of entries to get the number of the last. Known once the first entry has a number.
-    offset: Option<i64>,
+    /// What to add to a count of entries to get the number of the last: losses of earlier runs have numbers, too.
+    offset: u64,
 }
 
 /// What the bookmark of the run before says.
@@ -47,14 +49,12 @@ pub(super) struct Bookmark {
     path: PathBuf,
     publisher: Publisher<RawEntry>,
     saved: Saved,
+    /// Whether the file says what `saved` does.
+    kept: bool,
+    /// Where the last line ended.
+    seen: Place,
     flushing: Option<(Ticket<()>, Place, u64)>,
     next: Instant,
-}
-
-impl Saved {
-    fn move_to(&mut self, place: Place, entries: u64) {
-        (self.place, self.already, self.entries) = (place, 0, entries);
-    }
 }
 
 impl Resume {
@@ -83,22 +83,18 @@ impl Resume {
     /// How many entries after the place the run before this one has published.
     pub(super) fn published(&self, run: &Run) -> u64 {
         let Some(saved) = &self.0 else { return 0 };
-        let previous = run.previous().filter(|previous| previous.id == saved.run);
-        let Some(previous) = previous else {
-            // Nothing of that run is anywhere.
+        let Some((id, previous)) = saved.run.zip(run.previous()) else {
             return saved.already;
         };
-        let published = match (previous.last, saved.offset) {
-            (Some(last), Some(offset)) => u64::try_from(last.cast_signed() - offset).unwrap_or(0),
-            // Killed before the second entry.
-            (Some(_), None) => 1,
-            (None, _) => {
-                tell!(
-                    "how much of the input was published after its last bookmark is not known: up to that much is published again"
-                );
-                saved.entries
-            }
-        };
+        // Nothing is anywhere of a run that the one before comes after.
+        let unknown = previous.id > id || (previous.id == id && previous.last.is_none());
+        if unknown {
+            tell!(
+                "how many lines were published after the last bookmark is not known: they are published again"
+            );
+        }
+        let last = previous.last.filter(|_| previous.id == id);
+        let published = last.map_or(0, |last| last.saturating_sub(saved.offset));
         saved.already + published.saturating_sub(saved.entries)
     }
 }
@@ -111,74 +107,82 @@ impl Bookmark {
         (place, already): (Place, u64),
         run: RunId,
         publisher: Publisher<RawEntry>,
-    ) -> Result<Self, Problem> {
-        let bookmark = Self {
+    ) -> Self {
+        let mut bookmark = Self {
             path: spill_dir.join(NAME),
             publisher,
             saved: Saved {
                 input: input.to_owned(),
                 place,
                 already,
-                run,
+                run: Some(run),
                 entries: 0,
-                offset: None,
+                offset: 0,
             },
+            kept: true,
+            seen: place,
             flushing: None,
             next: Instant::now(),
         };
+        bookmark.keep();
         bookmark
-            .write()
-            .map_err(|error| Problem::new(format_args!("{}: {error}", bookmark.path.display())))?;
-        Ok(bookmark)
     }
 
-    /// Entries are published up to the place, so many in this run.
-    pub(super) fn pass(&mut self, place: Place, entries: u64) {
-        if self.saved.offset.is_none() && entries > 0 {
-            self.saved.offset = self.number_offset();
-            self.keep();
+    /// Entries are published up to where these lines are, so many in this run.
+    pub(super) fn pass(&mut self, lines: &Lines, entries: u64) {
+        let Some(place) = lines.place() else { return };
+        let elsewhere = place.is_elsewhere(self.seen);
+        self.seen = place;
+        if elsewhere {
+            // The place before may not be found again. After a kill the ring has what is not yet safe.
+            self.publisher.flush().wait(SAFE_MAX).unwrap_or_default();
+            return self.mark(lines.mark(), entries);
         }
         if let Some((ticket, at, count)) = &self.flushing {
             if ticket.wait(Duration::ZERO).is_err() {
                 return;
             }
-            self.saved.move_to(*at, *count);
-            self.flushing = None;
-            self.keep();
+            let (at, count) = (*at, *count);
+            return self.mark(Some(at), count);
         }
         let now = Instant::now();
-        if now >= self.next && place != self.saved.place {
-            self.next = now + EVERY;
-            self.flushing = Some((self.publisher.flush(), place, entries));
+        if now < self.next {
+            return;
+        }
+        self.next = now + EVERY;
+        if place.comes_after(self.saved.place) {
+            let flush = self.publisher.flush();
+            self.flushing = lines.mark().map(|place| (flush, place, entries));
+        } else if !self.kept {
+            self.keep();
         }
     }
 
     /// The last one, once the publisher has ended: all entries are somewhere.
-    pub(super) fn end(mut self, place: Place, entries: u64) {
-        self.saved.move_to(place, entries);
+    pub(super) fn end(mut self, place: Place) {
+        self.saved.run = None;
+        self.mark(Some(place), 0);
+    }
+
+    fn mark(&mut self, place: Option<Place>, entries: u64) {
+        let Some(place) = place else { return };
+        (self.saved.place, self.saved.already, self.saved.entries) = (place, 0, entries);
+        self.flushing = None;
         self.keep();
     }
 
-    /// The number of the newest entry popped from the ring, minus how many were popped.
-    fn number_offset(&self) -> Option<i64> {
-        let until = Instant::now() + NUMBERED_MAX;
-        loop {
-            let stats = self.publisher.stats();
+    fn keep(&mut self) {
+        let stats = self.publisher.stats();
+        if let Some(last) = stats.last {
+            // Both are of one report.
             let popped = stats.accepted - stats.in_ring;
-            if let Some(last) = stats.last.filter(|_| popped > 0) {
-                return Some(last.n.cast_signed() - popped.cast_signed());
-            }
-            if Instant::now() >= until {
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(1));
+            self.saved.offset = last.n.saturating_sub(popped);
         }
-    }
-
-    fn keep(&self) {
-        if let Err(error) = self.write() {
+        let written = self.write();
+        if let (true, Err(error)) = (self.kept, &written) {
             tell!("{} cannot be written: {error}", self.path.display());
         }
+        self.kept = written.is_ok();
     }
 
     fn write(&self) -> io::Result<()> {

@@ -109,11 +109,10 @@ impl Feed {
     }
 
     /// All that was published is delivered or spilled.
-    pub(super) fn end(&mut self) {
-        if let (Some(bookmark), Some(place), 0) =
-            (self.bookmark.take(), self.place, self.passed_over)
-        {
-            bookmark.end(place, self.published);
+    pub(super) fn end(&mut self, lines: &Lines) {
+        let place = self.place.and_then(|place| lines.marked(place));
+        if let (Some(bookmark), Some(place), 0) = (self.bookmark.take(), place, self.passed_over) {
+            bookmark.end(place);
         }
     }
 
@@ -168,10 +167,8 @@ impl Feed {
 
     fn mark(&mut self, lines: &Lines) {
         self.place = lines.place();
-        if let (Some(bookmark), Some(place)) = (&mut self.bookmark, self.place)
-            && self.passed_over == 0
-        {
-            bookmark.pass(place, self.published);
+        if let (Some(bookmark), 0) = (&mut self.bookmark, self.passed_over) {
+            bookmark.pass(lines, self.published);
         }
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use super::tail::{Place, Tail, Turn};
+use super::tail::{Opened, Place, Tail, Turn};
 use crate::signals::Signals;
 use crate::telling::Problem;
 
@@ -42,6 +42,10 @@ pub(super) struct Lines {
     rest: Rest,
     /// Where the buffer ends in the file.
     read_to: u64,
+    /// Where the line began that is too long.
+    overlong_from: u64,
+    /// Whether the place that was wanted is where the reading began.
+    found: bool,
     /// The file may grow.
     tail: Option<Tail>,
 }
@@ -103,16 +107,23 @@ impl Lines {
         place: Option<Place>,
         line_max: usize,
     ) -> Result<Self, Problem> {
-        let (tail, input, offset) = Tail::open(path, place).map_err(|error| {
+        let opened = Tail::open(path, place).map_err(|error| {
             Problem::new(format_args!(
                 "{} cannot be followed: {error}",
                 path.display()
             ))
         })?;
+        let Opened {
+            tail,
+            file,
+            offset,
+            found,
+        } = opened;
         Ok(Self {
             read_to: offset,
+            found,
             tail: Some(tail),
-            ..Self::of(input, line_max)
+            ..Self::of(file, line_max)
         })
     }
 
@@ -126,15 +137,38 @@ impl Lines {
             number: 0,
             rest: Rest::More,
             read_to: 0,
+            overlong_from: 0,
+            found: false,
             tail: None,
         }
     }
 
     /// Where the next line begins, in a file that is followed.
     pub(super) fn place(&self) -> Option<Place> {
+        Some(self.tail.as_ref()?.place(self.offset()))
+    }
+
+    /// The same, to be found again by [`follow`](Self::follow).
+    pub(super) fn mark(&self) -> Option<Place> {
+        self.marked(self.place()?)
+    }
+
+    /// A place where a line began, to be found again; none if that was in another file.
+    pub(super) fn marked(&self, place: Place) -> Option<Place> {
+        self.tail.as_ref()?.mark(&self.input, place)
+    }
+
+    fn offset(&self) -> u64 {
+        if self.rest == Rest::Overlong {
+            return self.overlong_from;
+        }
         let unread = (self.buffer.len() - self.start) as u64;
-        let tail = self.tail.as_ref()?;
-        Some(tail.place(self.read_to.saturating_sub(unread)))
+        self.read_to.saturating_sub(unread)
+    }
+
+    /// Whether the place that [`follow`](Self::follow) was given is where it began.
+    pub(super) fn found(&self) -> bool {
+        self.found
     }
 
     /// Whether this file is what is read.
@@ -188,7 +222,8 @@ impl Lines {
             }
             None => {
                 self.searched = self.buffer.len();
-                if self.searched - self.start > self.line_max {
+                if self.rest != Rest::Overlong && self.searched - self.start > self.line_max {
+                    self.overlong_from = self.offset();
                     self.rest = Rest::Overlong;
                 }
                 if self.rest == Rest::Overlong {
@@ -264,7 +299,7 @@ impl Lines {
                     self.buffer.push(b'\n');
                 }
                 self.input = file;
-                self.read_to = 0;
+                (self.read_to, self.overlong_from) = (0, 0);
             }
         }
         Ok(Filled::Something)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,20 +18,24 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a file that was rotated away must not have grown before it is left: its writer may still have it open.
 const ROTATED_WAIT: Duration = Duration::from_secs(1);
 
+/// How many bytes before a place tell whether a file is still the same.
+const BEFORE: u64 = 64;
+
 /// A place in a file, which keeps its name or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Place {
-    device: u64,
     inode: u64,
-    pub(super) offset: u64,
+    offset: u64,
+    /// The checksum of what is before the place: an inode may be used again.
+    before: u32,
 }
 
 /// The file that is being read, and the name that it had.
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
-    /// The device and the inode of the file; none while there is no file of that name.
-    file: Option<(u64, u64)>,
+    /// The inode of the file; none while there is no file of that name.
+    file: Option<u64>,
     /// Since when the name has belonged to another file, and nothing was read.
     rotated: Option<Instant>,
 }
@@ -48,49 +52,93 @@ pub(super) enum Turn {
 }
 
 impl Place {
-    fn is_somewhere(self) -> bool {
-        self.inode != 0
+    /// Whether lines were read between the two, of one file.
+    pub(super) fn comes_after(self, other: Self) -> bool {
+        self.inode == other.inode && self.offset > other.offset
     }
+
+    /// Whether the file is another one than at `other`, or begins again.
+    pub(super) fn is_elsewhere(self, other: Self) -> bool {
+        self.inode != other.inode || self.offset < other.offset
+    }
+
+    fn is_in(self, file: &File) -> bool {
+        checksum(file, self.offset).is_some_and(|before| before == self.before)
+    }
+}
+
+/// Of the bytes before the offset, if they are there.
+fn checksum(file: &File, offset: u64) -> Option<u32> {
+    let from = offset.saturating_sub(BEFORE);
+    let mut bytes = vec![0; usize::try_from(offset - from).ok()?];
+    file.read_exact_at(&mut bytes, from).ok()?;
+    Some(crc32fast::hash(&bytes))
+}
+
+/// Where a file is begun to be read, and whether that is the place that was wanted.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) tail: Tail,
+    pub(super) file: File,
+    pub(super) offset: u64,
+    pub(super) found: bool,
 }
 
 impl Tail {
     /// Goes on at the place, if its file is still there under whatever name. A file that is not there yet is waited for.
-    pub(super) fn open(path: &Path, place: Option<Place>) -> io::Result<(Self, File, u64)> {
-        let found = place.and_then(|place| find(path, place));
-        if place.is_some_and(Place::is_somewhere) && found.is_none() {
-            tell!(
-                "the file that was being read is gone or was truncated: {} is read from its beginning",
-                path.display()
-            );
-        }
-        let (file, offset, there) = match (found, place) {
-            (Some(mut file), Some(place)) => {
-                file.seek(SeekFrom::Start(place.offset))?;
-                (file, place.offset, true)
-            }
-            _ => match open(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    (File::open("/dev/null")?, 0, false)
-                }
-                opened => (opened?, 0, true),
-            },
-        };
-        let about = file.metadata()?;
-        let tail = Self {
+    pub(super) fn open(path: &Path, place: Option<Place>) -> io::Result<Opened> {
+        let of = |file: Option<u64>| Self {
             path: path.to_owned(),
-            file: there.then(|| id(&about)),
+            file,
             rotated: None,
         };
-        Ok((tail, file, offset))
+        if let Some((place, mut file)) = place.and_then(|place| Some((place, find(path, place)?))) {
+            file.seek(SeekFrom::Start(place.offset))?;
+            return Ok(Opened {
+                tail: of(Some(place.inode)),
+                file,
+                offset: place.offset,
+                found: true,
+            });
+        }
+        let (file, tail) = match open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (File::open("/dev/null")?, of(None))
+            }
+            opened => {
+                let file = opened?;
+                let about = file.metadata()?;
+                if about.is_file() && place.is_some_and(|place| place.offset > 0) {
+                    tell!(
+                        "the file that was being read is gone or was truncated: {} is read from its beginning, and lines \
+                         of it may be published again",
+                        path.display()
+                    );
+                }
+                (file, of(Some(about.ino())))
+            }
+        };
+        Ok(Opened {
+            tail,
+            file,
+            offset: 0,
+            found: false,
+        })
     }
 
     pub(super) fn place(&self, offset: u64) -> Place {
-        let (device, inode) = self.file.unwrap_or_default();
         Place {
-            device,
-            inode,
+            inode: self.file.unwrap_or_default(),
             offset,
+            before: 0,
         }
+    }
+
+    /// The place in the file that is read, to be found again.
+    pub(super) fn mark(&self, file: &File, place: Place) -> Option<Place> {
+        let before = checksum(file, place.offset).unwrap_or_default();
+        let here = place.inode == self.file.unwrap_or_default();
+        here.then_some(Place { before, ..place })
     }
 
     pub(super) fn has_grown(&mut self) {
@@ -109,7 +157,7 @@ impl Tail {
             again.seek(SeekFrom::Start(0))?;
             return Ok(Turn::Again(again));
         }
-        let named = fs::metadata(&self.path).ok().map(|it| id(&it));
+        let named = fs::metadata(&self.path).ok().map(|it| it.ino());
         if named.is_some() && named != self.file {
             let since = *self.rotated.get_or_insert_with(Instant::now);
             let path = match self.file {
@@ -119,7 +167,7 @@ impl Tail {
             };
             // It may be renamed just now: then the next look finds it.
             if let Some(next) = path.and_then(|path| open(&path).ok()) {
-                self.file = Some(id(&next.metadata()?));
+                self.file = Some(next.metadata()?.ino());
                 self.rotated = None;
                 return Ok(Turn::Next(next));
             }
@@ -129,12 +177,9 @@ impl Tail {
     }
 }
 
-fn id(of: &Metadata) -> (u64, u64) {
-    (of.dev(), of.ino())
-}
-
-/// The file of this name, and those that it was rotated to.
+/// The file of this name, and those that it was rotated to. A link is followed.
 fn siblings(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -164,18 +209,16 @@ fn is_rotation(rest: &[u8]) -> bool {
     }
 }
 
-/// The file of the place, unless it is gone, or shorter.
+/// The file of the place, unless it is gone, or its bytes are others.
 fn find(path: &Path, place: Place) -> Option<File> {
-    let is_it =
-        |about: &Metadata| id(about) == (place.device, place.inode) && about.len() >= place.offset;
-    let (found, _) = siblings(path).find(|(_, about)| is_it(about))?;
-    open(&found).ok()
+    let (found, _) = siblings(path).find(|(_, about)| about.ino() == place.inode)?;
+    open(&found).ok().filter(|file| place.is_in(file))
 }
 
 /// The oldest file that is newer than the one that was read: it may have been rotated away as well.
 fn next(path: &Path, read: &Metadata) -> PathBuf {
     let time = |it: &Metadata| (it.mtime(), it.mtime_nsec());
-    let newer = siblings(path).filter(|(_, it)| id(it) != id(read) && time(it) > time(read));
+    let newer = siblings(path).filter(|(_, it)| it.ino() != read.ino() && time(it) > time(read));
     let oldest = newer.min_by_key(|(_, it)| time(it));
     oldest.map_or_else(|| path.to_owned(), |(found, _)| found)
 }

@@ -98,7 +98,10 @@ impl Judge {
         };
         let signed = matches!(verdict, Authentic::Yes | Authentic::Untrusted);
         let (kind, covered) = if signed {
-            (Kind::ExtraFields, "the signatures of its publisher do")
+            (
+                Kind::ExtraFields,
+                "signatures do, from the first checkpoint to the newest",
+            )
         } else {
             (Kind::Edited, "no signature does")
         };
