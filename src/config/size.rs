@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+#[cfg(feature = "nats")]
+use serde::Deserialize;
+use serde::Deserializer;
 use serde::de::{Error, Unexpected, Visitor};
-use serde::{Deserialize, Deserializer};
 
 const UNITS: [(&str, u64); 10] = [
     ("", 1),
@@ -23,6 +25,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 }
 
 /// For a setting that may be left out.
+#[cfg(feature = "nats")]
 pub(super) fn optional<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
