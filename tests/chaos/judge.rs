@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     pub(crate) missing: u64,
     /// All that was surely accepted.
     pub(crate) accepted: u64,
+    /// How many publishers' newest cursors were left open.
+    pub(crate) open: usize,
 }
 
 /// How far a publisher has come.
@@ -95,6 +97,7 @@ pub(crate) fn judge(arena: &Arena) -> Result<Tally, Vec<String>> {
         }
     }
     judge.tally.runs = judge.runs.len();
+    judge.tally.open = judge.open.len();
     if judge.faults.is_empty() {
         Ok(judge.tally)
     } else {
