@@ -305,7 +305,7 @@ impl Sender for Logs {
     }
 }
 
-/// Holds up whoever writes while it is shut.
+/// Blocks writers while it is shut.
 #[derive(Debug, Default)]
 struct Gate {
     shut: Mutex<bool>,

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     .into()
 }
 
-/// `dead-letters list DIR` is as good as `dead-letters DIR list`.
+/// Accepts `dead-letters list DIR` for `dead-letters DIR list`.
 fn verbs_last(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<_> = arguments.collect();
     let verbs = ["list", "show", "requeue", "remove"];

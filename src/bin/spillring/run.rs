@@ -113,7 +113,7 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let pace = Pace::new(args.rate);
     let mut feed = Feed::new(drainer.publisher(), args.reading, pace, signals.clone())?;
     if let (Some((path, resume)), Some(place)) = (&followed, lines.mark()) {
-        // What is read from another place is none of what was published.
+        // Lines read from another place were not among those counted.
         let counted = lines.found().then(|| resume.published(drainer.run()));
         let already = counted.unwrap_or_default();
         let (run, publisher) = (drainer.run().id(), drainer.publisher());

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::telling::{Exit, Problem, show_bytes};
 
-/// Write what makes a shell complete commands and flags
+/// Write a completion script for a shell
 ///
 /// For bash: `spillring completions bash > /etc/bash_completion.d/spillring`
 #[derive(Debug, clap::Args)]
