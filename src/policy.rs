@@ -113,7 +113,8 @@ impl Facts {
         let delivered = self.staged == Staged::Nothing
             && self.sink != Hand::Busy
             && self.unread == Unread::None
-            && self.untold == Untold::Nothing;
+            && self.untold == Untold::Nothing
+            && self.renewal == Due::No;
         settled && (delivered || self.now >= stopping.deadline)
     }
 
@@ -157,7 +158,7 @@ impl Facts {
         if self.front == Front::DeadLetter || !self.may_send_runs() {
             return None;
         }
-        if self.renewal == Due::Now && self.staged == Staged::Nothing && self.stopping.is_none() {
+        if self.renewal == Due::Now && self.staged == Staged::Nothing {
             return Some(Step::Renew);
         }
         let some = self.staged == Staged::Some || self.last_word_due();

@@ -6,6 +6,7 @@ use super::Drainer;
 use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
 use crate::host::log;
 use crate::metrics::Metrics;
+use crate::policy::Due;
 
 /// What a position means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +114,9 @@ impl Drainer {
     /// The sink has everything up to `key`. The spill must count what never was in memory.
     fn settle_through(&mut self, key: Key) {
         let (spilled, unspilled) = self.pipeline.settle_through(key);
+        if spilled.entries + unspilled > 0 {
+            self.sink.signature = Due::Now;
+        }
         self.counts.delivered += spilled.entries + unspilled;
         self.counts.replayed += spilled.entries;
         self.disk.settlement.add(spilled);

@@ -8,6 +8,7 @@ use super::{Closing, Drainer, Unopened};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 use crate::metrics::Metrics;
+use crate::policy::Due;
 use crate::sink::Delivery;
 use crate::sink_worker::{SinkOrder, SinkOutcome};
 use crate::worker::Collected;
@@ -23,6 +24,7 @@ impl Drainer {
     pub(super) fn renew(&mut self, now: Instant) {
         let Some(signer) = &self.signer else { return };
         signer.asked(now);
+        self.sink.signature = Due::No;
         self.sink.question = Question::UnderWay;
         let order = SinkOrder::Renew(self.publisher, Arc::clone(signer), self.config.ack_timeout);
         self.sink.worker.send(order);
@@ -130,6 +132,8 @@ impl Drainer {
         if landed.records > 0 {
             Metrics::delivered(landed.records, took);
             self.requests.progress();
+            // Its checkpoint covers what comes before it.
+            self.sink.signature = Due::No;
         }
         match delivery.stopped {
             // Whatever it says of a next record: there is none.

@@ -9,7 +9,7 @@ use super::requests::Progress;
 use super::{Closing, Drainer, Unopened};
 use crate::policy::{
     DiskFacts, Drawn, Due, Facts, Flush, Front, Memory, OPEN_RUNS_MAX, RingFacts, Runs, Staged,
-    Unread, Untold,
+    Stopping, Unread, Untold,
 };
 use crate::spill::Evictable;
 
@@ -24,7 +24,7 @@ impl Drainer {
             now,
             sink: self.sink.hand(self.pipeline.in_flight()),
             doubt: self.sink.doubt,
-            renewal: self.renewal_facts(now),
+            renewal: self.renewal_facts(stopping.as_ref(), now),
             front: self.front_facts(),
             staged: self.staged_facts(),
             runs: self.runs_facts(&disk, now),
@@ -51,10 +51,12 @@ impl Drainer {
         facts
     }
 
-    fn renewal_facts(&self, now: Instant) -> Due {
+    /// The end waits for the first signature of what the sink has, not for a newer one.
+    fn renewal_facts(&self, stopping: Option<&Stopping>, now: Instant) -> Due {
         match &self.signer {
-            Some(signer) if signer.is_due(now) => Due::Now,
-            _ => Due::No,
+            Some(signer) if stopping.is_none() && signer.is_due(now) => Due::Now,
+            Some(_) => self.sink.signature,
+            None => Due::No,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::SinkError;
 use crate::event::{Key, Position, RunId};
 use crate::host::log;
-use crate::policy::{Doubt, Hand};
+use crate::policy::{Doubt, Due, Hand};
 use crate::sink_worker::SinkWorker;
 use crate::spill::SinkMayHave;
 
@@ -29,6 +29,8 @@ pub(super) struct SinkSide {
     pub(super) stranger: Option<Position>,
     /// The newest run that a batch was sent of.
     pub(super) sent: Option<RunId>,
+    /// It said that it has entries whose acknowledgement was lost: their checkpoint may be lost too.
+    pub(super) signature: Due,
     may_have: SinkMayHave,
     thread: Thread,
     misconfigured_pause: Duration,
@@ -59,6 +61,7 @@ impl SinkSide {
             rejected: None,
             stranger: None,
             sent: None,
+            signature: Due::No,
             may_have,
             thread: Thread::Alive,
             misconfigured_pause: config.backoff_max,

@@ -79,6 +79,8 @@ pub(super) struct Bench {
     pub(super) through: Option<Position>,
     pub(super) cursor: Option<Position>,
     pub(super) questions: usize,
+    /// How often the sink was asked to sign again.
+    pub(super) renewals: usize,
     /// Names of the orders that the disk has carried out, or failed.
     pub(super) orders: Vec<&'static str>,
     pub(super) rows: BTreeMap<Key, Record>,
@@ -173,6 +175,7 @@ impl Bench {
             through: None,
             cursor: None,
             questions: 0,
+            renewals: 0,
             orders: Vec::new(),
             rows: BTreeMap::new(),
             letters: Vec::new(),

@@ -1,6 +1,10 @@
 //! The end accounts for everything, waits for what may still come, and hangs for nothing.
 
+use std::sync::Arc;
+
+use super::bench::PUBLISHER;
 use super::*;
+use crate::seal::Signer;
 use crate::stats::{State, Stats};
 use crate::ticket::Ticket;
 
@@ -151,4 +155,22 @@ fn losses_after_the_last_entry_are_announced_and_noted() {
     let (last_n, first_n, trailing) = bench.ended.clone().unwrap();
     assert_eq!((last_n, first_n), (70, 65));
     assert_eq!(losses(&trailing), [(6, LossReason::QueueFull)]);
+}
+
+/// A batch is stored, and its acknowledgement is lost. If the checkpoint was lost with it, nothing after the end makes another.
+#[test]
+fn what_a_lost_answer_was_about_is_signed_before_the_end() {
+    for (answers, renewals) in [(Sink::Takes, 0), (Sink::AnswerLost(10), 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bench = Bench::new();
+        let signer = Signer::open(dir.path(), PUBLISHER, None, SECOND * 60).unwrap();
+        bench.drainer.as_mut().unwrap().signer = Some(Arc::new(signer));
+        bench.run_for(SECOND / 10);
+        bench.sink = answers;
+        bench.publish(0..5);
+        let ticket = bench.control.shutdown(SECOND * 1_000);
+        bench.run_for(SECOND * 10);
+        assert_eq!(account(&ticket).delivered, 5);
+        assert_eq!(bench.renewals, renewals, "{:?}", bench.sink);
+    }
 }

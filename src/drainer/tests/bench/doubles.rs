@@ -27,7 +27,10 @@ impl Bench {
                 })
             }
             Some(SinkOrder::Deliver(batch)) => SinkOutcome::Delivered(self.store(&batch)),
-            Some(SinkOrder::Renew(..)) => SinkOutcome::Renewed(Ok(())),
+            Some(SinkOrder::Renew(..)) => {
+                self.renewals += 1;
+                SinkOutcome::Renewed(Ok(()))
+            }
         };
         self.sink_desk.put(outcome);
     }
