@@ -267,8 +267,9 @@ impl JetStreamSink {
                 delivery
             }
         };
-        let stopped = delivery.stopped.as_ref();
-        self.reports.state(&self.config.stream, &server, stopped);
+        if delivery.stopped.is_none() {
+            self.reports.delivered(&self.config.stream, &server);
+        }
         delivery
     }
 

@@ -369,3 +369,18 @@ fn a_rate_is_kept() {
     let elapsed = said.assert_code(0).report()["elapsed_s"].as_f64();
     assert!(elapsed > Some(0.45), "2,000 entries in {elapsed:?} s");
 }
+
+/// The library has a sink and a drainer, and each knows of it.
+#[test]
+fn an_outage_is_one_line_of_the_log() {
+    let bench = Bench::new();
+    let entry = fs::read_to_string(SESSIONS).unwrap();
+    let entry = entry.lines().next().unwrap();
+    let nowhere = ["run", "--sink", "nats://127.0.0.1:1", "--spill", "spill"];
+    let said = bench.run_with(&nowhere, &format!("{entry}\n"));
+    let log = &said.assert_code(4).err;
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("cannot be reached"));
+    assert_eq!(lines.count(), 1, "{log}");
+}

@@ -1,6 +1,5 @@
-//! What the log and the metrics say of the sink: each change once.
+//! Logs and counts what changes at the servers, once each.
 
-use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use metrics::counter;
@@ -8,25 +7,16 @@ use tokio::time::Instant;
 
 use super::failure::Link;
 use super::stream::Found;
-use crate::error::SinkError;
 use crate::host::{self, log};
 
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    state: State,
+    /// The server that was last logged.
+    server: String,
     /// What the last warning about the stream said.
     weaknesses: String,
     /// Since when messages for themselves have been in doubt.
     doubtful_since: Option<Instant>,
-}
-
-/// The state that was last logged.
-#[derive(Debug, Default, PartialEq)]
-enum State {
-    #[default]
-    Unknown,
-    Up,
-    Down(Discriminant<SinkError>),
 }
 
 impl Reports {
@@ -39,20 +29,12 @@ impl Reports {
         self.weaknesses = warning;
     }
 
-    /// Whether NATS takes entries, or why not.
-    pub(super) fn state(&mut self, stream: &str, server: &str, stopped: Option<&SinkError>) {
-        let now = match stopped {
-            None | Some(SinkError::Rejected(_)) => State::Up,
-            Some(why) => State::Down(discriminant(why)),
-        };
-        if self.state == now {
-            return;
+    /// This server has taken entries. The drainer logs outages and their ends.
+    pub(super) fn delivered(&mut self, stream: &str, server: &str) {
+        if self.server != server {
+            log::info!(server, stream, "NATS takes entries");
+            server.clone_into(&mut self.server);
         }
-        match stopped.filter(|_| now != State::Up) {
-            None => log::info!(server, stream, "NATS takes entries"),
-            Some(why) => log::warning!("NATS takes no entries: {why}"),
-        }
-        self.state = now;
     }
 
     /// What messages for themselves have left behind.

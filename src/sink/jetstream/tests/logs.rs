@@ -1,4 +1,4 @@
-//! Tries to find a secret in a log, even in the client's own at its finest level, and to make an outage be told twice.
+//! Tries to find a secret in a log, even in the client's own at its finest level, and an outage that is logged twice.
 
 use std::io;
 
@@ -49,7 +49,7 @@ fn ours<'a>(log: &'a str, text: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn an_outage_and_its_end_are_told_once_each_and_no_secret_is() {
+fn an_outage_is_left_to_the_drainer_to_log_and_no_secret_is_logged() {
     let mut server = NatsServer::start_with("authorization { user: anna, password: hidden }");
     let mut rig = Rig::new(&server.url_as("anna:hidden"));
     let records = records(1..=10, COMMON);
@@ -66,9 +66,10 @@ fn an_outage_and_its_end_are_told_once_each_and_no_secret_is() {
         rig.deliver(&batch(&records, AMPLE)).stopped.unwrap();
         rig.deliver(&batch(&records, AMPLE)).stopped.unwrap();
     });
-    assert_eq!(ours(&log, "NATS takes entries").len(), 2, "{log}");
-    assert_eq!(ours(&log, "the sink cannot be reached").len(), 1, "{log}");
-    assert_eq!(ours(&log, "the sink is misconfigured").len(), 1, "{log}");
+    assert_eq!(ours(&log, "NATS takes entries").len(), 1, "{log}");
+    // The drainer logs them.
+    assert!(ours(&log, "the sink cannot be reached").is_empty(), "{log}");
+    assert!(ours(&log, "the sink is misconfigured").is_empty(), "{log}");
     assert!(
         log.contains("async_nats"),
         "the client's own log is looked at, too"
