@@ -194,11 +194,9 @@ impl JetStreamSink {
 
     async fn look(&mut self, of: PublisherId) -> Result<Option<Position>, SinkError> {
         let until = Instant::now() + POSITION_MAX;
-        let connected = self.connected(until).await;
-        let error = connected.as_ref().err();
+        let mut connected = self.connected(until).await?;
         self.reports
-            .state(&self.config.stream, &server_of(&connected), error);
-        let mut connected = connected?;
+            .reached(&self.config.stream, connected.wire.connection.server());
         if !self.batches.go(&connected.found) && !self.batches.in_doubt() {
             self.connected = Some(connected);
             return Ok(None);
@@ -241,10 +239,11 @@ impl JetStreamSink {
     async fn store_all(&mut self, batch: &Batch) -> Delivery {
         let until = Instant::now() + batch.limit();
         let mut connected = self.connected(until).await;
-        let server = server_of(&connected);
-        let delivery = match &mut connected {
+        match &mut connected {
             Err(why) => Delivery::stopped(0, why.clone()),
             Ok(to) => {
+                self.reports
+                    .reached(&self.config.stream, to.wire.connection.server());
                 let (mut delivery, link) = self.store_in(to, batch, until).await;
                 if let Some(stopped) = &mut delivery.stopped {
                     explain(stopped, &mut to.wire).await;
@@ -266,11 +265,7 @@ impl JetStreamSink {
                 }
                 delivery
             }
-        };
-        if delivery.stopped.is_none() {
-            self.reports.delivered(&self.config.stream, &server);
         }
-        delivery
     }
 
     async fn store_in(
@@ -300,13 +295,6 @@ async fn explain(error: &mut SinkError, wire: &mut Wire) {
     {
         *why = format!("{why}; the server said: {said}");
     }
-}
-
-fn server_of(connected: &Result<Connected, SinkError>) -> String {
-    connected.as_ref().map_or_else(
-        |_| String::new(),
-        |it| it.wire.connection.server().to_owned(),
-    )
 }
 
 impl Sink for JetStreamSink {

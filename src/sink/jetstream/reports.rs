@@ -29,8 +29,8 @@ impl Reports {
         self.weaknesses = warning;
     }
 
-    /// This server has taken entries. The drainer logs outages and their ends.
-    pub(super) fn delivered(&mut self, stream: &str, server: &str) {
+    /// This server has the stream. The drainer logs outages and their ends.
+    pub(super) fn reached(&mut self, stream: &str, server: &str) {
         if self.server != server {
             log::info!(server, stream, "NATS takes entries");
             server.clone_into(&mut self.server);
