@@ -17,7 +17,8 @@
 //!     for agent in 1..=4_u8 {
 //!         let publisher = publisher.clone();
 //!         scope.spawn(move || {
-//!             let (agent, session) = (AgentId::from_bytes([agent; 16]), SessionId::from_bytes([agent; 16]));
+//!             let session = SessionId::from_bytes([agent; 16]);
+//!             let agent = AgentId::from_bytes([agent; 16]);
 //!             let payload = r#"{"tool":"bash"}"#.to_owned();
 //!             let kind = AuditEventType::ToolCallIntercepted;
 //!             publisher.publish(AuditEntry::new(0, 1, kind, agent, session, payload, [0; 32]));

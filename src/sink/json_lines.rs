@@ -87,7 +87,8 @@ use page::Page;
 /// ```
 /// use spillring::{JsonLinesSink, SpillDurability};
 ///
-/// let sink = JsonLinesSink::new("/var/log/agent/audit.jsonl").durability(SpillDurability::ProcessCrash);
+/// let sink = JsonLinesSink::new("/var/log/agent/audit.jsonl")
+///     .durability(SpillDurability::ProcessCrash);
 /// ```
 #[derive(Debug)]
 pub struct JsonLinesSink {
