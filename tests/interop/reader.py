@@ -113,13 +113,9 @@ def read(output, ledger):
         found = stored.split(b"\n")[:-1]
         run = runs.setdefault(line["run"], Run(line["publisher"]))
         wrong += [f"run {line['run']}: {problem}" for problem in run.take(found, line)]
-        for text in found:
-            try:
-                entry = json.loads(text)
-                if "entry_hash" in entry and entry_hash(entry) != entry["entry_hash"]:
-                    wrong.append(f"an entry has been edited: seq {entry['seq']}")
-            except ValueError:
-                wrong.append("a line is not JSON")
+        for entry in [json.loads(text) for text in found if b'"entry_hash"' in text]:
+            if entry_hash(entry) != entry["entry_hash"]:
+                wrong.append(f"an entry has been edited: seq {entry['seq']}")
     return wrong, runs
 
 
@@ -132,8 +128,10 @@ def judge(wrong, runs):
             before = runs[previous]
             before.last = max(before.last, int(run.opening["last"]))
         known = latest.get(run.publisher)
-        if run.opening and known and previous != known:
+        if known and previous != known and previous in runs:
             wrong.append(f"run {name} follows {previous}, not {known}")
+        if previous and not known and int(run.opening.get("last", 0)) > 0:
+            wrong.append(f"run {previous}, which came before {name}, is not there")
         latest[run.publisher] = name
     for name, run in runs.items():
         if run.missing():

@@ -91,6 +91,18 @@ fn an_entry_that_is_removed_from_the_end_of_a_run_is_found_though_the_ledger_fit
 }
 
 #[test]
+fn a_run_that_is_removed_from_the_beginning_is_found_though_the_ledger_fits() {
+    let cut = |copy: &mut Copy| {
+        copy.lines.drain(..30);
+        let first = copy.ledger.iter().position(|line| line["kind"] == "stored");
+        copy.ledger.remove(first.unwrap());
+        let entries = copy.entries_of_ranges();
+        copy.cover_up(&entries);
+    };
+    assert_found(cut, "is not there");
+}
+
+#[test]
 fn an_edited_entry_is_found_though_the_ledger_fits() {
     let edit = |copy: &mut Copy| {
         copy.lines[20] = copy.lines[20].replacen("\"timestamp_ns\":1", "\"timestamp_ns\":2", 1);
