@@ -48,7 +48,8 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// use spillring::{Config, JsonLinesSink, LogWriter};
 ///
 /// // Before: let (writer, _guard) = tracing_appender::non_blocking(File::create("app.jsonl")?);
-/// let (writer, _guard) = LogWriter::start(Config::new("spill"), JsonLinesSink::new("app.jsonl"), "acme.app")?;
+/// let sink = JsonLinesSink::new("app.jsonl");
+/// let (writer, _guard) = LogWriter::start(Config::new("spill"), sink, "acme.app")?;
 /// tracing_subscriber::fmt().json().with_writer(writer).init();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -42,7 +42,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// struct Lines<W>(W);
 ///
 /// impl<W: Write + Send + 'static> Sink for Lines<W> {
-///     fn position<'a>(&'a mut self, _: &'a PublisherId) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+///     fn position<'a>(
+///         &'a mut self,
+///         _: &'a PublisherId,
+///     ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
 ///         Box::pin(async { Ok(None) })
 ///     }
 ///

@@ -160,12 +160,12 @@ fn evict_and_log() -> u32 {
 
 /// Under its name without labels.
 fn assert_documented(ear: &Ear) {
-    let readme = include_str!("../README.md");
+    let operating = include_str!("../docs/operating.md");
     for key in ear.0.lock().keys() {
         let name = key.split(' ').next().unwrap();
         assert!(
-            readme.contains(&format!("`{name}")),
-            "the README does not tell of {name}"
+            operating.contains(&format!("`{name}")),
+            "docs/operating.md does not list {name}"
         );
         assert!(ear.1.lock().contains(name), "no help text for {name}");
     }

@@ -17,6 +17,7 @@ mod verify {
     mod gone;
     mod honest_files;
     mod honest_streams;
+    mod page;
     mod permissions;
     mod publisher;
     mod said;

@@ -20,7 +20,9 @@ const NO_TENANT: &str = "default";
 /// # let (agent, session) = (AgentId::from_bytes([0xa1; 16]), SessionId::from_bytes([2; 16]));
 ///
 /// let lineage = Lineage { org_id: Some("acme corp.eu".into()), ..Lineage::default() };
-/// let entry = AuditEntry::new_with_lineage(0, 0, MessageBlocked, agent, session, "{}".into(), [0; 32], lineage);
+/// let (payload, previous) = ("{}".into(), [0; 32]);
+/// let entry =
+///     AuditEntry::new_with_lineage(0, 0, MessageBlocked, agent, session, payload, previous, lineage);
 /// assert_eq!(
 ///     spillring::subject_for(&entry),
 ///     "assembly.audit.acme_corp_eu.a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1",

@@ -14,7 +14,10 @@
 //! struct Memory(Arc<Mutex<(Vec<Vec<u8>>, HashMap<PublisherId, Position>)>>);
 //!
 //! impl Sink for Memory {
-//!     fn position<'a>(&'a mut self, of: &'a PublisherId) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
+//!     fn position<'a>(
+//!         &'a mut self,
+//!         of: &'a PublisherId,
+//!     ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
 //!         Box::pin(async move { Ok(self.0.lock().unwrap().1.get(of).copied()) })
 //!     }
 //!

@@ -1,5 +1,5 @@
-//! The sink that appends entries to a file, one a line, and keeps a ledger beside it, whose format [`JsonLinesSink`]
-//! tells. An entry is stored when a whole line of the ledger tells it, not before.
+//! The sink that appends entries to a file, one a line, and keeps a ledger beside it, whose format is in
+//! docs/wire-format.md. An entry is stored when a whole line of the ledger tells it, not before.
 //!
 //! # What survives what
 //!
@@ -80,31 +80,15 @@ use page::Page;
 ///
 /// # The ledger
 ///
-/// Each line is the CRC-32 (IEEE) of the JSON behind it in 8 lower-case hex digits, a space, a JSON object, `\n`. A last
-/// line that is not whole was torn by a crash: ignore it. Bytes are counted from 0, numbers from 1. The object's `kind`
-/// is
+/// [wire-format.md] describes each line of it, for readers in any language.
 ///
-/// - `ledger`: the first line, with the `version` of the format, 1;
-/// - `before`: `publisher` had come to number `last` of `run` in an output that is no longer here, and had signed `seal`;
-/// - `unaccounted`: the first `bytes` of the output are none that this ledger vouches for;
-/// - `begun`: the first write since then was to the file numbered `inode`, made `born_ns` nanoseconds after the unix
-///   epoch; of no use to a reader;
-/// - `stored`: the bytes from `start` up to, not including, `end` are `entries` lines of `run` of `publisher`. They
-///   deal with the numbers `first` to `last`: those that `losses` does not name (`first`, `count`, and the `reason`
-///   where it is known) are the entries, in order. Those that `requeued` names (`first`, `count`) had been dead letters:
-///   the numbers `was` and following of `run`, which were told as lost. `crc32` is over the bytes, as a number; `audit_run` stands on the
-///   range that opens a run, and is what the header `Audit-Run` would tell. `seal` is the [`Seal`](crate::seal::Seal) of the entries up to its end;
-/// - `sealed`: while nothing was written, `publisher` has signed `seal` again.
-///
-/// The ranges follow one another without a gap in bytes, from `unaccounted` on; the last line of a publisher is its
-/// cursor. What the output has behind the last range is not stored yet. Losses after the last entry are told at once,
-/// without a reason; the next range of the run may tell them again, with reasons: it then begins at a `first` that the
-/// range before it had already passed, and is the one to believe.
+/// [wire-format.md]: https://docs.rs/crate/spillring/latest/source/docs/wire-format.md
 ///
 /// ```
 /// use spillring::{JsonLinesSink, SpillDurability};
 ///
-/// let sink = JsonLinesSink::new("/var/log/agent/audit.jsonl").durability(SpillDurability::ProcessCrash);
+/// let sink = JsonLinesSink::new("/var/log/agent/audit.jsonl")
+///     .durability(SpillDurability::ProcessCrash);
 /// ```
 #[derive(Debug)]
 pub struct JsonLinesSink {

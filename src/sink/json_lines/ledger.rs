@@ -14,7 +14,7 @@ const VERSION: u32 = 1;
 /// The checksum in front of a line, and the space behind it.
 const PREFIX: usize = 9;
 
-/// A line of the ledger, as the docs of [`JsonLinesSink`](crate::JsonLinesSink) tell it.
+/// A line of the ledger, as docs/wire-format.md describes it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum Line {
