@@ -6,6 +6,7 @@
 //!                   spill meanwhile; holds the publisher's process id, for messages only. The folder itself is locked
 //!                   by a publisher that waits for those who look
 //!   identity        the publisher's id
+//!   encryption      of an encrypted spill, what only its key fits
 //!   signing-keys.json, sealed.json
 //!                   the publisher's keys, and the newest checkpoint that the sink has stored
 //!   watermark       how far delivery and writing have come

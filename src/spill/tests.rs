@@ -36,7 +36,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 type Gist = (u32, u64, Vec<Loss>, String);
 
 fn open(dir: &Path) -> Result<Spill, SpillError> {
-    Spill::open(dir, 1 << 30, SpillDurability::ProcessCrash)
+    Spill::open(dir, None, 1 << 30, SpillDurability::ProcessCrash)
 }
 
 /// One whose segments are sealed at this size.
