@@ -23,7 +23,7 @@ mod present {
     /// How long a key is.
     const BYTES: usize = 32;
     /// A file of more bytes is none of a key's.
-    const FILE_BYTES_MAX: u64 = 256;
+    const FILE_BYTES_MAX: u16 = 256;
     /// What anybody but the owner and the group may do.
     const OTHERS: u32 = 0o007;
 
@@ -73,9 +73,9 @@ mod present {
             let in_file = |what: &dyn std::fmt::Display| {
                 problem(&format!("cannot be read from {}: {what}", file.display()))
             };
-            let mut content = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize));
+            let mut content = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX.into()));
             File::open(file)
-                .and_then(|opened| opened.take(FILE_BYTES_MAX).read_to_end(&mut content))
+                .and_then(|opened| opened.take(FILE_BYTES_MAX.into()).read_to_end(&mut content))
                 .map_err(|error| in_file(&error))?;
             warn_if_open(file);
             if let Ok(bytes) = content[..].try_into() {

@@ -93,7 +93,7 @@ impl Letters {
             let letter = list(conn, before, 1)?.pop();
             let entry = conn
                 .prepare_cached(&known_columns(conn, ONE))?
-                .query_row([key.row()], |row| found(row, key, self.cipher.as_ref()))?;
+                .query_row([key.row()], |row| found(row, self.cipher.as_ref()))?;
             let bytes = entry.map(|entry| entry.bytes.to_vec());
             Ok(letter.map(|(_, letter)| (letter, bytes)))
         };
@@ -169,17 +169,17 @@ pub(super) fn is_encrypted(conn: &Connection) -> bool {
 
 /// Prepares a database for letters that are encrypted.
 pub(super) fn add_nonce_tag(conn: &Connection) -> rusqlite::Result<()> {
-    if is_encrypted(conn) {
-        return Ok(());
-    }
-    conn.execute_batch("ALTER TABLE dead_letters ADD COLUMN nonce_tag BLOB")
+    let sql = "ALTER TABLE dead_letters ADD COLUMN nonce_tag BLOB";
+    let missing = !is_encrypted(conn);
+    missing.then(|| conn.execute_batch(sql)).unwrap_or(Ok(()))
 }
 
 /// What is stored in a row of [`ONE`]'s columns, in plain text; `None` if it is damaged.
-fn found(row: &SqlRow<'_>, key: Key, cipher: Option<&Cipher>) -> rusqlite::Result<Option<Entry>> {
-    let run = position(row, RUN, key)?.run;
-    Ok(match Found::read(row)?.content {
-        Content::Entry(entry) => entry.decrypted(key, run, cipher),
+fn found(row: &SqlRow<'_>, cipher: Option<&Cipher>) -> rusqlite::Result<Option<Entry>> {
+    let found = Found::read(row)?;
+    let run = position(row, RUN, found.first)?.run;
+    Ok(match found.content {
+        Content::Entry(entry) => entry.decrypted(found.first, run, cipher),
         _ => None,
     })
 }
@@ -197,7 +197,7 @@ pub(super) fn load(
     };
     let id = position(row, RUN, key)?;
     let is_entry = row.get_ref(REASON)? != ValueRef::Text(UNDECODABLE.as_bytes());
-    Ok(Some(match found(row, key, cipher)? {
+    Ok(Some(match found(row, cipher)? {
         Some(entry) if is_entry => Stored::Entry(id, entry),
         _ => Stored::Unfit(id),
     }))
@@ -340,8 +340,7 @@ pub(super) fn count_sound(conn: &Connection, cipher: Option<&Cipher>) -> Count {
     };
     if let Ok(mut rows) = statement.query(()) {
         while let Ok(Some(row)) = rows.next() {
-            let key = row.get(0).ok().and_then(Key::from_row).unwrap_or_default();
-            if let Ok(Some(letter)) = found(row, key, cipher) {
+            if let Ok(Some(letter)) = found(row, cipher) {
                 sound.count += 1;
                 sound.bytes += letter.size();
             }

@@ -4,6 +4,8 @@
 mod adoption;
 mod backlog;
 mod damage;
+#[cfg(feature = "encryption")]
+mod encryption;
 mod evict;
 mod files;
 mod flips;
@@ -11,6 +13,8 @@ mod imports;
 mod letters;
 mod lookers;
 mod model;
+#[cfg(not(feature = "encryption"))]
+mod no_encryption;
 mod orphans;
 mod passing;
 mod run_chain;
