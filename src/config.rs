@@ -116,8 +116,8 @@ pub struct Config {
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
     #[serde(default)]
     pub spill_durability: SpillDurability,
-    /// Encrypts the entries of the spill on disk, dead letters included. Which parts stay in plain text is in
-    /// docs/encryption.md. Neither read nor written by serde. Default: none, entries lie in plain text.
+    /// Encrypts the entries of the spill on disk, dead letters included. docs/encryption.md says what stays in plain
+    /// text. Neither read nor written by serde. Default: none, entries lie in plain text.
     #[cfg(feature = "encryption")]
     #[serde(skip)]
     pub spill_key: Option<SpillKey>,

@@ -16,6 +16,7 @@ mod append;
 mod damage;
 mod door;
 mod ear;
+#[cfg(feature = "encryption")]
 mod encrypted;
 mod flat;
 mod frozen;
@@ -42,9 +43,10 @@ use support::args::Args;
 /// A part's name, and what runs it.
 type Part = (&'static str, fn(&Args));
 
-const PARTS: [Part; 8] = [
+const PARTS: &[Part] = &[
     ("append", append::append),
     ("replay", replay::replay),
+    #[cfg(feature = "encryption")]
     ("encrypted", encrypted::encrypted),
     ("looks", looks::looks),
     ("frozen", frozen::frozen),
@@ -55,7 +57,7 @@ const PARTS: [Part; 8] = [
 
 fn main() {
     let args = Args::read();
-    for (part, run) in PARTS {
+    for &(part, run) in PARTS {
         if shimmed::wants(&args, part) {
             run(&args);
         }

@@ -169,9 +169,8 @@ pub(super) fn is_encrypted(conn: &Connection) -> bool {
 
 /// Prepares a database for letters that are encrypted.
 pub(super) fn add_nonce_tag(conn: &Connection) -> rusqlite::Result<()> {
-    let sql = "ALTER TABLE dead_letters ADD COLUMN nonce_tag BLOB";
-    let missing = !is_encrypted(conn);
-    missing.then(|| conn.execute_batch(sql)).unwrap_or(Ok(()))
+    let add = || conn.execute_batch("ALTER TABLE dead_letters ADD COLUMN nonce_tag BLOB");
+    if is_encrypted(conn) { Ok(()) } else { add() }
 }
 
 /// What is stored in a row of [`ONE`]'s columns, in plain text; `None` if it is damaged.
