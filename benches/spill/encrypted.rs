@@ -49,13 +49,17 @@ pub(crate) fn encrypted(args: &Args) {
     }
     println!("\nencrypted: entries a second, {rounds} turns of {block}, median of the turns");
     print!("{:<26}", "");
-    PUBLISHERS.map(|name| print!(" {name:>12}"));
+    for name in PUBLISHERS {
+        print!(" {name:>12}");
+    }
     println!(" {:>12}", "/ plain");
     for (at, name) in NAMES.iter().enumerate() {
         let medians = [0, 1, 2].map(|publisher| median(&rates[publisher][at]));
         let plain = median(&[&rates[0][at][..], &rates[1][at]].concat());
         print!("{name:<26}");
-        medians.map(|median| print!(" {median:>12.0}"));
+        for median in medians {
+            print!(" {median:>12.0}");
+        }
         println!(" {:>12.2}", medians[2] / plain);
     }
 }

@@ -28,7 +28,6 @@ pub(super) struct Bound<'b> {
 
 impl Bound<'_> {
     /// As the tag covers it. The part of any length comes last.
-    #[cfg(feature = "encryption")]
     fn bytes(&self) -> Vec<u8> {
         let requeued = self.requeued.map_or([0; 24], Position::to_bytes);
         [
@@ -44,6 +43,36 @@ impl Bound<'_> {
     }
 }
 
+/// What a directory's check encrypts: nothing, bound to this.
+const CHECK: &[u8] = b"check of the key";
+
+impl Cipher {
+    /// Encrypts the bytes where they are. An error says that the system gives no random numbers.
+    pub(super) fn encrypt(&self, bound: Bound<'_>, bytes: &mut [u8]) -> rusqlite::Result<NonceTag> {
+        self.encrypt_with(&bound.bytes(), bytes)
+    }
+
+    /// Decrypts the bytes where they are; `None` if they, or what they are bound to, were changed.
+    pub(super) fn decrypt(
+        &self,
+        bound: Bound<'_>,
+        nonce_tag: NonceTag,
+        bytes: &mut [u8],
+    ) -> Option<()> {
+        self.decrypt_with(&bound.bytes(), nonce_tag, bytes)
+    }
+
+    /// Something that only this key fits.
+    pub(super) fn check(&self) -> rusqlite::Result<NonceTag> {
+        self.encrypt_with(CHECK, &mut [])
+    }
+
+    /// Whether the check was made with this key.
+    pub(super) fn fits(&self, check: NonceTag) -> bool {
+        self.decrypt_with(CHECK, check, &mut []).is_some()
+    }
+}
+
 #[cfg(feature = "encryption")]
 pub(super) use present::Cipher;
 
@@ -53,10 +82,7 @@ mod present {
     use rand_core::{OsRng, RngCore};
     use rusqlite::ffi;
 
-    use super::{Bound, NONCE_BYTES, NonceTag, SpillKey, TAG_BYTES};
-
-    /// What a directory's check encrypts: nothing, bound to this.
-    const CHECK: &[u8] = b"check of the key";
+    use super::{NONCE_BYTES, NonceTag, SpillKey, TAG_BYTES};
 
     /// Encrypts and decrypts entries.
     #[derive(Debug, Clone)]
@@ -67,36 +93,11 @@ mod present {
             Self(XChaCha20Poly1305::new(key.bytes().into()))
         }
 
-        /// Encrypts the bytes where they are. An error says that the system gives no random numbers.
-        pub(in crate::spill) fn encrypt(
+        pub(super) fn encrypt_with(
             &self,
-            bound: Bound<'_>,
+            bound: &[u8],
             bytes: &mut [u8],
         ) -> rusqlite::Result<NonceTag> {
-            self.encrypt_with(&bound.bytes(), bytes)
-        }
-
-        /// Decrypts the bytes where they are; `None` if they, or what they are bound to, were changed.
-        pub(in crate::spill) fn decrypt(
-            &self,
-            bound: Bound<'_>,
-            nonce_tag: NonceTag,
-            bytes: &mut [u8],
-        ) -> Option<()> {
-            self.decrypt_with(&bound.bytes(), nonce_tag, bytes)
-        }
-
-        /// Something that only this key fits.
-        pub(in crate::spill) fn check(&self) -> rusqlite::Result<NonceTag> {
-            self.encrypt_with(CHECK, &mut [])
-        }
-
-        /// Whether the check was made with this key.
-        pub(in crate::spill) fn fits(&self, check: NonceTag) -> bool {
-            self.decrypt_with(CHECK, check, &mut []).is_some()
-        }
-
-        fn encrypt_with(&self, bound: &[u8], bytes: &mut [u8]) -> rusqlite::Result<NonceTag> {
             let mut nonce_tag = [0; NONCE_BYTES + TAG_BYTES];
             let (nonce, tag) = nonce_tag.split_at_mut(NONCE_BYTES);
             OsRng
@@ -108,7 +109,12 @@ mod present {
             Ok(nonce_tag)
         }
 
-        fn decrypt_with(&self, bound: &[u8], nonce_tag: NonceTag, bytes: &mut [u8]) -> Option<()> {
+        pub(super) fn decrypt_with(
+            &self,
+            bound: &[u8],
+            nonce_tag: NonceTag,
+            bytes: &mut [u8],
+        ) -> Option<()> {
             let (nonce, tag) = nonce_tag.split_at(NONCE_BYTES);
             let (nonce, tag) = (XNonce::try_from(nonce).ok()?, Tag::try_from(tag).ok()?);
             let done = self
@@ -136,19 +142,11 @@ impl Cipher {
         match *key {}
     }
 
-    pub(super) fn encrypt(&self, _: Bound<'_>, _: &mut [u8]) -> rusqlite::Result<NonceTag> {
+    fn encrypt_with(&self, _: &[u8], _: &mut [u8]) -> rusqlite::Result<NonceTag> {
         match *self {}
     }
 
-    pub(super) fn decrypt(&self, _: Bound<'_>, _: NonceTag, _: &mut [u8]) -> Option<()> {
-        match *self {}
-    }
-
-    pub(super) fn check(&self) -> rusqlite::Result<NonceTag> {
-        match *self {}
-    }
-
-    pub(super) fn fits(&self, _: NonceTag) -> bool {
+    fn decrypt_with(&self, _: &[u8], _: NonceTag, _: &mut [u8]) -> Option<()> {
         match *self {}
     }
 }
