@@ -15,6 +15,7 @@ mod choices;
 #[cfg(feature = "nats")]
 mod nats;
 mod size;
+mod spill_key;
 #[cfg(feature = "nats")]
 pub use assembly::AssemblyConfig;
 pub use choices::{Signing, SpillDurability, WhenRingUnusable, WhenSpillFull, WhenSpillUnusable};
@@ -23,6 +24,10 @@ pub use nats::{
     DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
     TlsHandshake,
 };
+#[cfg(feature = "encryption")]
+pub use spill_key::SpillKey;
+#[cfg(not(feature = "encryption"))]
+pub(crate) use spill_key::SpillKey;
 
 /// The settings of a publisher. Only `spill_dir` must be given.
 ///
@@ -111,6 +116,11 @@ pub struct Config {
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
     #[serde(default)]
     pub spill_durability: SpillDurability,
+    /// Encrypts the entries of the spill on disk, dead letters included. docs/encryption.md says what stays in plain
+    /// text. Neither read nor written by serde. Default: none, entries lie in plain text.
+    #[cfg(feature = "encryption")]
+    #[serde(skip)]
+    pub spill_key: Option<SpillKey>,
     /// Whether sinks that keep checkpoints sign them, so that an auditor can tell what this publisher has written. Default
     /// [`Signing::On`].
     #[serde(default)]
@@ -152,6 +162,8 @@ impl Config {
             entry_bytes_max: defaults::entry_bytes_max(),
             spill_bytes_max: defaults::spill_bytes_max(),
             spill_durability: SpillDurability::default(),
+            #[cfg(feature = "encryption")]
+            spill_key: None,
             signing: Signing::default(),
             signing_key: None,
             checkpoint_age_max: defaults::checkpoint_age_max(),
@@ -175,6 +187,19 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The key of the spill, if this build knows keys.
+    #[cfg(feature = "encryption")]
+    pub(crate) fn spill_key(&self) -> Option<&SpillKey> {
+        self.spill_key.as_ref()
+    }
+
+    /// The key of the spill, if this build knows keys.
+    #[cfg(not(feature = "encryption"))]
+    #[allow(clippy::unused_self, reason = "with the feature it is a setting")]
+    pub(crate) fn spill_key(&self) -> Option<&SpillKey> {
+        None
     }
 
     /// The same settings with absolute paths: a host that changes its current directory later does not move the

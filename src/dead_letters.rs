@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::SpillDurability;
+use crate::config::{SpillDurability, SpillKey};
 use crate::error::SpillError;
 use crate::event::{Key, Position};
 use crate::spill::{Directory, Letters, Spill};
@@ -28,6 +28,7 @@ use crate::status::refuse_if_ring_is_left;
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     dir: PathBuf,
+    key: Option<SpillKey>,
 }
 
 /// A dead letter in short.
@@ -70,10 +71,27 @@ impl DeadLetters {
     ///
     /// [`SpillError::Missing`], [`SpillError::InUse`], and whatever keeps the spill from being read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, SpillError> {
-        let dir = dir.into();
+        Self::open_in(dir.into(), None)
+    }
+
+    /// The same of a spill that may be encrypted. What is requeued with a key is encrypted.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another
+    /// one.
+    #[cfg(feature = "encryption")]
+    pub fn open_with_key(
+        dir: impl Into<PathBuf>,
+        key: Option<SpillKey>,
+    ) -> Result<Self, SpillError> {
+        Self::open_in(dir.into(), key)
+    }
+
+    fn open_in(dir: PathBuf, key: Option<SpillKey>) -> Result<Self, SpillError> {
         // Where there is no current directory, the look will say so.
         let dir = std::path::absolute(&dir).unwrap_or(dir);
-        let letters = Self { dir };
+        let letters = Self { dir, key };
         letters.look()?;
         Ok(letters)
     }
@@ -173,13 +191,18 @@ impl DeadLetters {
     }
 
     fn look(&self) -> Result<Letters, SpillError> {
-        Letters::open(Directory::take_existing(&self.dir)?)
+        Letters::open(Directory::take_existing(&self.dir)?, self.key.as_ref())
     }
 
     /// Takes the directory as a publisher does, but makes none. What somebody was killed in the middle of is completed.
     fn take(&self) -> Result<Spill, SpillError> {
         drop(Directory::take_existing(&self.dir)?);
-        let mut spill = Spill::open(&self.dir, u64::MAX, SpillDurability::PowerLoss)?;
+        let mut spill = Spill::open(
+            &self.dir,
+            self.key.as_ref(),
+            u64::MAX,
+            SpillDurability::PowerLoss,
+        )?;
         spill.finish_requeueing()?;
         Ok(spill)
     }

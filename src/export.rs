@@ -7,6 +7,7 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::config::SpillKey;
 use crate::error::ExportError;
 use crate::event::{Record, RunId};
 use crate::spill::{Directory, Look};
@@ -61,8 +62,33 @@ struct Line<'r> {
 ///
 /// [`SpillError::InUse`]: crate::SpillError::InUse
 pub fn export(dir: &Path, out: &mut impl Write) -> Result<Exported, ExportError> {
+    export_from(dir, None, out)
+}
+
+/// The same of a spill that may be encrypted.
+///
+/// # Errors
+///
+/// As [`export`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another one.
+///
+/// [`SpillError::Encrypted`]: crate::SpillError::Encrypted
+/// [`SpillError::WrongKey`]: crate::SpillError::WrongKey
+#[cfg(feature = "encryption")]
+pub fn export_with_key(
+    dir: &Path,
+    key: Option<&SpillKey>,
+    out: &mut impl Write,
+) -> Result<Exported, ExportError> {
+    export_from(dir, key, out)
+}
+
+fn export_from(
+    dir: &Path,
+    key: Option<&SpillKey>,
+    out: &mut impl Write,
+) -> Result<Exported, ExportError> {
     let directory = Directory::take_existing(dir)?;
-    let mut look = Look::at(directory)?;
+    let mut look = Look::at(directory, key)?;
     while let Some(record) = look.next()? {
         write(&record, out).map_err(ExportError::Write)?;
     }

@@ -4,7 +4,7 @@ mod buffer;
 
 use std::path::Path;
 
-use crate::config::SpillDurability;
+use crate::config::{SpillDurability, SpillKey};
 use crate::error::ImportError;
 use crate::host::log;
 use crate::metrics::Metrics;
@@ -49,11 +49,32 @@ pub struct Imported {
 /// [`ImportError::Damaged`] once what stands before the damage has been taken over, [`ImportError::Spill`] if the spill
 /// cannot be used, for example because a publisher is running in it.
 pub fn import(buffer: impl AsRef<Path>, dir: impl AsRef<Path>) -> Result<Imported, ImportError> {
-    let Some(mut buffer) = Buffer::open(buffer.as_ref())? else {
+    import_into(buffer.as_ref(), dir.as_ref(), None)
+}
+
+/// The same into a spill that may be encrypted. What is imported with a key is encrypted.
+///
+/// # Errors
+///
+/// As [`import`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another one.
+///
+/// [`SpillError::Encrypted`]: crate::SpillError::Encrypted
+/// [`SpillError::WrongKey`]: crate::SpillError::WrongKey
+#[cfg(feature = "encryption")]
+pub fn import_with_key(
+    buffer: impl AsRef<Path>,
+    dir: impl AsRef<Path>,
+    key: Option<&SpillKey>,
+) -> Result<Imported, ImportError> {
+    import_into(buffer.as_ref(), dir.as_ref(), key)
+}
+
+fn import_into(buffer: &Path, dir: &Path, key: Option<&SpillKey>) -> Result<Imported, ImportError> {
+    let Some(mut buffer) = Buffer::open(buffer)? else {
         return Ok(Imported::default());
     };
-    refuse_if_ring_is_left(dir.as_ref()).map_err(ImportError::Spill)?;
-    let mut spill = Spill::open(dir.as_ref(), u64::MAX, SpillDurability::PowerLoss)?;
+    refuse_if_ring_is_left(dir).map_err(ImportError::Spill)?;
+    let mut spill = Spill::open(dir, key, u64::MAX, SpillDurability::PowerLoss)?;
     take_over(&mut buffer, &mut spill)
 }
 

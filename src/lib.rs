@@ -232,7 +232,11 @@ pub use durable::{Durable, Pack, Packer, Unpacker};
 pub use entry::*;
 pub use error::*;
 pub use event::*;
+#[cfg(feature = "encryption")]
+pub use export::export_with_key;
 pub use export::{Exported, export};
+#[cfg(feature = "encryption")]
+pub use import::import_with_key;
 pub use import::{Imported, import};
 #[cfg(feature = "tracing")]
 pub use log_writer::{LogGuard, LogLine, LogWriter};
@@ -248,5 +252,7 @@ pub use sink::json_lines::JsonLinesSink;
 pub use sink::{BoxFuture, Delivery, Sink, conformance};
 pub use start::{Drainer, start, start_durable};
 pub use stats::*;
+#[cfg(feature = "encryption")]
+pub use status::status_with_key;
 pub use status::{running_status, status};
 pub use ticket::Ticket;

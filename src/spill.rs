@@ -27,7 +27,7 @@
 //! # Files
 //!
 //! - `directory`, `lock`, `identity`, `files`: who may be there, and what lies where;
-//! - `schema`, `row`: the formats; `segments`, `active`, `append`: the files of the backlog; `watermark`; `index`, with `runs`,
+//! - `schema`, `row`: the formats; `cipher`, `unlock`: encryption at rest; `segments`, `active`, `append`: the files of the backlog; `watermark`; `index`, with `runs`,
 //!   `absent` and `letters`;
 //! - `reader`, with `chunk`, `fold` (numbers become losses) and `salvage` (reading past damage);
 //! - `evict`, `imports`, `requeue`: what else moves entries; `adopt`: directories of the first versions;
@@ -39,6 +39,7 @@ mod adopt;
 mod append;
 mod change;
 mod chunk;
+mod cipher;
 mod directory;
 mod evict;
 mod files;
@@ -64,6 +65,7 @@ mod segments;
 mod service;
 #[cfg(test)]
 mod tests;
+mod unlock;
 mod watermark;
 
 use std::collections::BTreeSet;
@@ -82,6 +84,7 @@ use active::Active;
 use append::first_key;
 #[cfg(test)]
 pub(crate) use change::{Change, WatchChanges, watch_changes};
+use cipher::Cipher;
 use directory::has_room;
 pub(crate) use directory::{Directory, Persist, io_error, overwrite, replace};
 pub(crate) use identity::read_identity;
@@ -108,6 +111,8 @@ pub(crate) type SpillWorker = crate::worker::Worker<Order, Outcome>;
 #[derive(Debug)]
 pub(crate) struct Spill {
     durability: SpillDurability,
+    /// Of an encrypted spill.
+    cipher: Option<Cipher>,
     publisher: PublisherId,
     index: Index,
     segments: Segments,
@@ -224,6 +229,7 @@ impl Spill {
             absent: &self.index.absent,
             newest: self.newest,
             publisher: self.publisher,
+            cipher: self.cipher.as_ref(),
         };
         let found = self.reader.read(&sources, entries_max, bytes_max, self.now);
         let found = match found {

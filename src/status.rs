@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::SpillKey;
 use crate::error::SpillError;
 use crate::event::{PublisherId, unix_ms};
 use crate::ring_file;
@@ -27,7 +28,22 @@ const STATUS: &str = "status.json";
 /// [`SpillError::Missing`] if no publisher has ever used the directory, and whatever keeps the spill from being read
 /// but damage, which is a state like others.
 pub fn status(dir: &Path) -> Result<Status, SpillError> {
-    let looked = Directory::take_existing(dir).and_then(at_rest);
+    status_of(dir, None)
+}
+
+/// The same of a spill that may be encrypted.
+///
+/// # Errors
+///
+/// As [`status`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another one, unless a
+/// publisher is running.
+#[cfg(feature = "encryption")]
+pub fn status_with_key(dir: &Path, key: Option<&SpillKey>) -> Result<Status, SpillError> {
+    status_of(dir, key)
+}
+
+fn status_of(dir: &Path, key: Option<&SpillKey>) -> Result<Status, SpillError> {
+    let looked = Directory::take_existing(dir).and_then(|directory| at_rest(directory, key));
     let mut status = match looked {
         Err(SpillError::InUse { pid, .. }) => running(dir, pid),
         looked => looked,
@@ -125,12 +141,12 @@ fn read(dir: &Path) -> Result<Option<Status>, SpillError> {
     }
 }
 
-fn at_rest(directory: Directory) -> Result<Status, SpillError> {
+fn at_rest(directory: Directory, key: Option<&SpillKey>) -> Result<Status, SpillError> {
     let publisher = directory.known_identity()?;
     let said = read(directory.path())?;
     let delivered = said.as_ref().and_then(|said| said.delivered);
     let ring = ring_left(said, publisher);
-    let mut look = Look::at(directory)?;
+    let mut look = Look::at(directory, key)?;
     while look.next()?.is_some() {}
     let found = look.findings()?;
     let at_ms = unix_ms();

@@ -13,6 +13,7 @@ mod cli {
     mod dead_letters;
     mod demo;
     mod deploy;
+    mod encryption;
     mod follow;
     mod listen;
     mod nats;

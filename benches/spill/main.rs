@@ -1,5 +1,5 @@
-//! What PERF.md says of the spill: `cargo bench --bench spill -- append|replay|looks|frozen|sync|flat|space`. Without a name
-//! all of them run. With `--test` each runs short. `--rows N` says how deep `looks`, `flat` and `space` go.
+//! What PERF.md says of the spill: `cargo bench --bench spill -- append|replay|encrypted|looks|frozen|sync|flat|space`. Without
+//! a name all of them run. With `--test` each runs short. `--rows N` says how deep `looks`, `flat` and `space` go.
 //!
 //! What is compared takes turns in one run, so that whatever else happens on the machine strikes all of it. Results are
 //! medians over the turns; how far two equals differ is noise.
@@ -16,6 +16,8 @@ mod append;
 mod damage;
 mod door;
 mod ear;
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod flat;
 mod frozen;
 mod looks;
@@ -41,9 +43,11 @@ use support::args::Args;
 /// A part's name, and what runs it.
 type Part = (&'static str, fn(&Args));
 
-const PARTS: [Part; 7] = [
+const PARTS: &[Part] = &[
     ("append", append::append),
     ("replay", replay::replay),
+    #[cfg(feature = "encryption")]
+    ("encrypted", encrypted::encrypted),
     ("looks", looks::looks),
     ("frozen", frozen::frozen),
     ("sync", sync::sync),
@@ -53,7 +57,7 @@ const PARTS: [Part; 7] = [
 
 fn main() {
     let args = Args::read();
-    for (part, run) in PARTS {
+    for &(part, run) in PARTS {
         if shimmed::wants(&args, part) {
             run(&args);
         }

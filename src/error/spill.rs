@@ -25,6 +25,27 @@ pub enum SpillError {
         /// The directory.
         dir: PathBuf,
     },
+    /// The spill is encrypted, and no key was given. Nothing was touched.
+    #[error(
+        "the spill directory {dir} is encrypted: {}",
+        if cfg!(feature = "encryption") {
+            "give its key as `spill_key` (the binary: `--spill-key-file`, SPILLRING_SPILL_KEY, or `spill_key_file`)"
+        } else {
+            "build spillring with the feature `encryption`, and give its key"
+        }
+    )]
+    Encrypted {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The spill is encrypted with another key. Nothing was touched.
+    #[error(
+        "the spill directory {dir} is encrypted with another key: give the key that it was encrypted with"
+    )]
+    WrongKey {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The file system refused.
     #[error("cannot {action} {path}: {source}{}", remedy(source.kind()))]
     Io {

@@ -50,6 +50,7 @@ impl Life {
     ) -> Result<(Self, Arc<crate::event::Run>), SpillError> {
         let mut spill = Spill::open(
             &config.spill_dir,
+            config.spill_key(),
             config.spill_bytes_max,
             config.spill_durability,
         )?;

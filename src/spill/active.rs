@@ -1,5 +1,6 @@
 //! The segment that is written to.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use rusqlite::{Connection, Statement};
@@ -10,9 +11,10 @@ use crate::event::{Key, Position, Record, Run};
 use crate::host::log;
 
 use super::change::Change;
+use super::cipher::Cipher;
 use super::directory::{io_error, make_folder, sync_folder};
 use super::files::Place;
-use super::row::{ACCOUNTED, INSERT, Row, kind};
+use super::row::{ACCOUNTED, INSERT, INSERT_ENCRYPTED, Row, kind};
 use super::schema::{self, database_error};
 use super::segments::Segment;
 use super::{files, runs};
@@ -25,6 +27,8 @@ pub(super) struct Active {
     place: Place,
     /// What was written to it, as [`Record::size`] counts.
     bytes: u64,
+    /// Of an encrypted segment.
+    cipher: Option<Cipher>,
 }
 
 /// What a transaction has added.
@@ -47,10 +51,15 @@ impl Active {
     pub(super) fn create(
         segment: Segment,
         durability: SpillDurability,
+        cipher: Option<&Cipher>,
     ) -> Result<Self, SpillError> {
         let folder = segment.path.parent().unwrap_or(Path::new("."));
         make_folder(folder)?;
-        let made = schema::open(&segment.path, schema::SEGMENT, durability)
+        let tables = match cipher {
+            None => Cow::Borrowed(schema::SEGMENT),
+            Some(_) => [schema::SEGMENT, schema::ENCRYPTED_SEGMENT].concat().into(),
+        };
+        let made = schema::open(&segment.path, &tables, durability)
             .and_then(|conn| sync_folder(folder).map(|()| conn));
         let conn = made.inspect_err(|_| remove_empty(&segment.path))?;
         let place = Place::of(&segment.path).map_err(io_error("look at", segment.path.clone()))?;
@@ -59,6 +68,7 @@ impl Active {
             conn,
             place,
             bytes: 0,
+            cipher: cipher.cloned(),
         })
     }
 
@@ -108,7 +118,10 @@ impl Active {
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
         let mut added = Added::default();
         {
-            let mut statement = conn.prepare_cached(INSERT)?;
+            let cipher = self.cipher.as_ref();
+            let insert = cipher.map_or(INSERT, |_| INSERT_ENCRYPTED);
+            let mut statement = conn.prepare_cached(insert)?;
+            let mut buffer = Vec::new();
             if let Some((first, count)) = write.accounted {
                 Row::stretch(first, count, ACCOUNTED).insert(&mut statement)?;
             }
@@ -119,7 +132,7 @@ impl Active {
                     run = Some(&record.run);
                 }
                 insert_losses(&mut statement, record)?;
-                if Row::entry(record).insert(&mut statement)? {
+                if Row::encrypted(record, cipher, &mut buffer)?.insert(&mut statement)? {
                     added.entries += 1;
                     added.bytes += record.size();
                 }

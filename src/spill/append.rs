@@ -79,7 +79,7 @@ impl Spill {
         let first = first.max(self.newest.after(1));
         let first = write.accounted.map_or(first, |(first, _)| first.max(floor));
         let segment = self.segments.name(first);
-        let active = Active::create(segment, self.durability);
+        let active = Active::create(segment, self.durability, self.cipher.as_ref());
         let active = active.inspect_err(|error| self.note_room(error))?;
         self.segments.add(active.segment.clone());
         Ok(active)

@@ -6,6 +6,7 @@
 //!                   spill meanwhile; holds the publisher's process id, for messages only. The folder itself is locked
 //!                   by a publisher that waits for those who look
 //!   identity        the publisher's id
+//!   encryption      of an encrypted spill, what only its key fits
 //!   signing-keys.json, sealed.json
 //!                   the publisher's keys, and the newest checkpoint that the sink has stored
 //!   watermark       how far delivery and writing have come
@@ -232,14 +233,14 @@ pub(super) fn make_folder(path: &Path) -> Result<(), SpillError> {
         .map_or(Ok(()), sync_folder)
 }
 
-/// Entries, dead letters and the signing key are in plain text below it.
+/// Entries, dead letters (unless encrypted) and the signing key are in plain text below it.
 fn warn_if_open(path: &Path) {
     let mode = path.metadata().map_or(0, |it| it.permissions().mode());
     if mode & OTHERS != 0 {
         log::warning!(
             spill_dir = %path.display(),
             mode = %format_args!("{:o}", mode & 0o777),
-            "other users may look into the spill directory, where entries are in plain text: `chmod 700` closes it"
+            "other users may look into the spill directory, which holds entries and the signing key: `chmod 700` closes it"
         );
     }
 }

@@ -16,7 +16,7 @@ use super::absent::Absent;
 use super::active::{Active, Write};
 use super::chunk::was_never_made;
 use super::orders::{Evictable, SinkMayHave};
-use super::row::{ACCOUNTED, Content, ENTRY, Found, int, reason, uint};
+use super::row::{ACCOUNTED, Content, ENTRY, Found, columns, int, reason, uint};
 use super::schema::{self, database_error};
 use super::segments::{Origin, Segment, Segments};
 use super::{Spill, runs};
@@ -135,9 +135,9 @@ impl Spill {
 
     /// The record with this key, if it is sound.
     fn record_at(&self, conn: &Connection, key: Key) -> Result<Option<Record>, SpillError> {
-        let sql = "SELECT key, kind, count, popped_ms, checksum, requeued, subject, bytes FROM rows WHERE key = ?1";
+        let sql = format!("SELECT {} FROM rows WHERE key = ?1", columns(conn));
         let found = conn
-            .query_row(sql, [key.row()], Found::read)
+            .query_row(&sql, [key.row()], Found::read)
             .map_err(database_error("read"))?;
         let Content::Entry(entry) = found.content else {
             return Ok(None);
@@ -148,7 +148,10 @@ impl Spill {
             let mut runs = runs::read_all(conn, self.publisher).into_iter();
             Some(runs.find(|known| known.run.local == local)?.run)
         });
-        Ok(run.map(|run| entry.record(key, &run, Vec::new())))
+        Ok(run.and_then(|run| {
+            let entry = entry.decrypted(key, run.id, self.cipher.as_ref())?;
+            Some(entry.record(key, &run, Vec::new()))
+        }))
     }
 
     /// Writes the newest entries of runs that end in the segment into another one.
@@ -165,7 +168,8 @@ impl Spill {
         if records.is_empty() {
             return Ok(());
         }
-        let mut active = Active::create(self.segments.name(segment.first), self.durability)?;
+        let name = self.segments.name(segment.first);
+        let mut active = Active::create(name, self.durability, self.cipher.as_ref())?;
         let kept = active.segment.clone();
         let written = active.write(&Write {
             accounted: None,

@@ -94,11 +94,12 @@ impl Spill {
         self.index
             .runs
             .change(run.local, |known| known.end_at(last_n, RunEnd::Clean));
+        let cipher = self.cipher.as_ref();
         self.index.letters = self.index.transact("import into", self.now, |conn| {
             for (record, row) in &records {
                 remember(conn, &row.digest)?;
                 let detail = row.subject.as_ref().err().map_or("", String::as_str);
-                letters::keep(conn, record, UNDECODABLE, detail)?;
+                letters::keep(conn, record, UNDECODABLE, detail, cipher)?;
             }
             letters::count(conn)
         })?;

@@ -7,15 +7,18 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use uuid::Uuid;
 
+use crate::config::SpillKey;
 use crate::dead_letters::DeadLetter;
 use crate::error::SpillError;
 use crate::event::{Key, Position, Record, RunId, unix_ms};
 
+use super::cipher::Cipher;
 use super::directory::Directory;
 use super::index::Letters as Count;
 use super::orders::Letter;
 use super::row::{Content, Entry, Found, Row, int, uint};
 use super::schema::{self, database_error};
+use super::unlock::unlock;
 
 /// The reason of a dead letter that is no entry.
 pub(super) const UNDECODABLE: &str = "undecodable";
@@ -32,14 +35,17 @@ const LIST: &str = "SELECT key, run, reason, detail, popped_ms, at_ms, requeued,
      FROM dead_letters WHERE key > ?1 ORDER BY key LIMIT ?2";
 
 /// The columns of a row of a segment, the run, and the reason.
-const ONE: &str = "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes, run, reason \
+const ONE: &str = "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes, nonce_tag, run, reason \
      FROM dead_letters WHERE key = ?1";
+const RUN: usize = 9;
+const REASON: usize = 10;
 
 /// The dead letters of a publisher that is not running, for whoever only looks. The directory stays taken meanwhile.
 #[derive(Debug)]
 pub(crate) struct Letters {
     /// Closed before the directory is given up. None if nothing was ever kept.
     conn: Option<Connection>,
+    cipher: Option<Cipher>,
     _directory: Directory,
 }
 
@@ -55,11 +61,13 @@ impl Letters {
     /// How many letters are looked at, or moved, at once.
     pub(crate) const PAGE_ROWS: usize = 256;
 
-    pub(crate) fn open(directory: Directory) -> Result<Self, SpillError> {
+    pub(crate) fn open(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
+        let cipher = unlock(&directory, key)?;
         let place = directory.letters();
         let conn = place.map(|file| schema::open_to_read(&file)).transpose();
         Ok(Self {
             conn: conn.map_err(database_error("open"))?,
+            cipher,
             _directory: directory,
         })
     }
@@ -77,20 +85,19 @@ impl Letters {
         let Some(conn) = &self.conn else {
             return Ok(None);
         };
-        let found = || -> rusqlite::Result<_> {
+        let look = || -> rusqlite::Result<_> {
             let Some(key) = LocalRuns::read(conn)?.key(conn, id)? else {
                 return Ok(None);
             };
             let before = key.row().checked_sub(1).and_then(Key::from_row);
             let letter = list(conn, before, 1)?.pop();
-            let bytes = conn
+            let entry = conn
                 .prepare_cached(&known_columns(conn, ONE))?
-                .query_row([key.row()], |row| {
-                    Ok(Row::read(row)?.map(|row| row.bytes.to_vec()))
-                })?;
+                .query_row([key.row()], |row| found(row, self.cipher.as_ref()))?;
+            let bytes = entry.map(|entry| entry.bytes.to_vec());
             Ok(letter.map(|(_, letter)| (letter, bytes)))
         };
-        match found().map_err(database_error("read"))? {
+        match look().map_err(database_error("read"))? {
             None => Ok(None),
             Some((letter, Some(bytes))) => Ok(Some((letter, bytes))),
             Some((_, None)) => Err(SpillError::DamagedDeadLetters { ids: vec![id] }),
@@ -115,8 +122,13 @@ pub(super) fn keys(
 }
 
 /// Keeps a letter; answers whether it was not kept yet.
-pub(super) fn insert(conn: &Connection, letter: &Letter) -> rusqlite::Result<bool> {
-    keep(conn, &letter.record, letter.reason.as_str(), &letter.detail)
+pub(super) fn insert(
+    conn: &Connection,
+    letter: &Letter,
+    cipher: Option<&Cipher>,
+) -> rusqlite::Result<bool> {
+    let (record, reason) = (&letter.record, letter.reason.as_str());
+    keep(conn, record, reason, &letter.detail, cipher)
 }
 
 pub(super) fn keep(
@@ -124,8 +136,10 @@ pub(super) fn keep(
     record: &Record,
     reason: &str,
     detail: &str,
+    cipher: Option<&Cipher>,
 ) -> rusqlite::Result<bool> {
-    let row = Row::entry(record);
+    let mut buffer = Vec::new();
+    let row = Row::encrypted(record, cipher, &mut buffer)?;
     let changed = conn.prepare_cached(INSERT)?.execute((
         row.key.row(),
         record.run.id.0.into_bytes(),
@@ -138,21 +152,52 @@ pub(super) fn keep(
         row.subject,
         row.bytes,
     ))?;
+    if changed > 0 && row.nonce_tag.is_some() {
+        add_nonce_tag(conn)?;
+        let sql = "UPDATE dead_letters SET nonce_tag = ?2 WHERE key = ?1";
+        conn.prepare_cached(sql)?
+            .execute((row.key.row(), row.nonce_tag))?;
+    }
     Ok(changed > 0)
 }
 
+/// Whether letters of this database may be encrypted.
+pub(super) fn is_encrypted(conn: &Connection) -> bool {
+    conn.prepare_cached("SELECT nonce_tag FROM dead_letters")
+        .is_ok()
+}
+
+/// Prepares a database for letters that are encrypted.
+pub(super) fn add_nonce_tag(conn: &Connection) -> rusqlite::Result<()> {
+    let add = || conn.execute_batch("ALTER TABLE dead_letters ADD COLUMN nonce_tag BLOB");
+    if is_encrypted(conn) { Ok(()) } else { add() }
+}
+
+/// What is stored in a row of [`ONE`]'s columns, in plain text; `None` if it is damaged.
+fn found(row: &SqlRow<'_>, cipher: Option<&Cipher>) -> rusqlite::Result<Option<Entry>> {
+    let found = Found::read(row)?;
+    let run = position(row, RUN, found.first)?.run;
+    Ok(match found.content {
+        Content::Entry(entry) => entry.decrypted(found.first, run, cipher),
+        _ => None,
+    })
+}
+
 /// The letter with this key, if it is there.
-pub(super) fn load(conn: &Connection, key: Key) -> rusqlite::Result<Option<Stored>> {
-    let mut statement = conn.prepare_cached(ONE)?;
+pub(super) fn load(
+    conn: &Connection,
+    key: Key,
+    cipher: Option<&Cipher>,
+) -> rusqlite::Result<Option<Stored>> {
+    let mut statement = conn.prepare_cached(&known_columns(conn, ONE))?;
     let mut rows = statement.query([key.row()])?;
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let id = position(row, 8, key)?;
-    let is_entry = row.get_ref(9)? != ValueRef::Text(UNDECODABLE.as_bytes());
-    let found = Found::read(row)?;
-    Ok(Some(match found.content {
-        Content::Entry(entry) if is_entry => Stored::Entry(id, entry),
+    let id = position(row, RUN, key)?;
+    let is_entry = row.get_ref(REASON)? != ValueRef::Text(UNDECODABLE.as_bytes());
+    Ok(Some(match found(row, cipher)? {
+        Some(entry) if is_entry => Stored::Entry(id, entry),
         _ => Stored::Unfit(id),
     }))
 }
@@ -262,8 +307,12 @@ pub(super) fn list(
     letters.collect()
 }
 
-/// The first version of spillring did not keep where entries were requeued from.
+/// The first version of spillring did not keep where entries were requeued from, and only an encrypted index has nonces.
 fn known_columns<'s>(conn: &Connection, sql: &'s str) -> Cow<'s, str> {
+    if is_encrypted(conn) {
+        return sql.into();
+    }
+    let sql = sql.replace("nonce_tag", "NULL");
     if conn
         .prepare_cached("SELECT requeued FROM dead_letters")
         .is_ok()
@@ -282,18 +331,17 @@ fn position(row: &SqlRow<'_>, run: usize, key: Key) -> rusqlite::Result<Position
 }
 
 /// Counts those that fit their checksums, as far as they can be read.
-pub(super) fn count_sound(conn: &Connection) -> Count {
+pub(super) fn count_sound(conn: &Connection, cipher: Option<&Cipher>) -> Count {
     let mut sound = Count::default();
-    let sql = "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes FROM dead_letters";
-    let Ok(mut statement) = conn.prepare(&known_columns(conn, sql)) else {
+    let sql = ONE.replace(" WHERE key = ?1", "");
+    let Ok(mut statement) = conn.prepare(&known_columns(conn, &sql)) else {
         return sound;
     };
     if let Ok(mut rows) = statement.query(()) {
         while let Ok(Some(row)) = rows.next() {
-            if let Ok(Some(letter)) = Row::read(row) {
+            if let Ok(Some(letter)) = found(row, cipher) {
                 sound.count += 1;
-                sound.bytes +=
-                    (letter.subject.len() + letter.bytes.len()) as u64 + Record::OVERHEAD;
+                sound.bytes += letter.size();
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::SpillKey;
 use crate::error::SpillError;
 use crate::event::{Position, Record, RunId};
 
@@ -58,8 +59,8 @@ pub(crate) struct Findings {
 
 impl Look {
     /// Opens whatever a start would read. Errors are those that pass, or that somebody can mend.
-    pub(crate) fn at(directory: Directory) -> Result<Self, SpillError> {
-        let (spill, damage) = Spill::look(directory, PATIENCE)?;
+    pub(crate) fn at(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
+        let (spill, damage) = Spill::look(directory, key, PATIENCE)?;
         Ok(Self {
             expected: spill.entries,
             level_delivered: spill.delivered_position(),
@@ -142,7 +143,7 @@ impl Look {
         let Some(Ok(conn)) = conn else {
             return Letters::default();
         };
-        let sound = letters::count_sound(&conn);
+        let sound = letters::count_sound(&conn, self.spill.cipher.as_ref());
         let kept = Watermark::look(&self.spill.directory.watermark());
         let kept = kept.map_or(0, |level| level.dead_letters);
         let known = self.spill.index.letters.count.max(kept);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::SpillDurability;
+use crate::config::{SpillDurability, SpillKey};
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, PublisherId, Run, RunEnd, fresh_uuid};
 use crate::host::log;
@@ -18,6 +18,7 @@ use super::reader::Reader;
 use super::row::kind;
 use super::runs::LOCAL_MAX;
 use super::segments::Segments;
+use super::unlock::{unlock, unlock_to_write};
 use super::watermark::Watermark;
 use super::{Begun, Directory, Spill, adopt};
 
@@ -35,10 +36,12 @@ impl Spill {
     /// has its place.
     pub(crate) fn open(
         dir: &Path,
+        key: Option<&SpillKey>,
         cap: u64,
         durability: SpillDurability,
     ) -> Result<Self, SpillError> {
         let directory = patiently(|| Directory::take(dir))?;
+        let cipher = patiently(|| unlock_to_write(&directory, key))?;
         let publisher = patiently(|| directory.identity())?;
         let adopted = adopt::databases(dir)?;
         let segments = Segments::read(directory.segments(), adopted.clone())?;
@@ -49,6 +52,7 @@ impl Spill {
         adopt::copy_to_index(&mut index, &adopted, now());
         let (watermark, level) = Watermark::open(&directory.watermark());
         let mut spill = Self::of(directory, publisher, index, segments, watermark, durability);
+        spill.cipher = cipher;
         spill.load_runs();
         let level = level.or_else(|| adopt::level(dir, &adopted));
         spill.find_level(level);
@@ -62,8 +66,10 @@ impl Spill {
     /// Reads the spill of a publisher that is not running, and will change nothing. Also says what is wrong.
     pub(super) fn look(
         directory: Directory,
+        key: Option<&SpillKey>,
         patience: Duration,
     ) -> Result<(Self, Vec<String>), SpillError> {
+        let cipher = unlock(&directory, key)?;
         let adopted = adopt::databases(directory.path())?;
         let segments = Segments::read(directory.segments(), adopted.clone())?;
         let mut damage = Vec::new();
@@ -90,6 +96,7 @@ impl Spill {
             Watermark::nowhere(),
             durability,
         );
+        spill.cipher = cipher;
         spill.load_runs();
         spill.find_level(level);
         spill.reader = Reader::new(spill.delivered, patience);
@@ -127,6 +134,7 @@ impl Spill {
         Self {
             directory,
             durability,
+            cipher: None,
             publisher,
             index,
             segments,

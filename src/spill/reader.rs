@@ -20,6 +20,7 @@ use crate::event::{Key, PublisherId, Record, Run};
 use super::absent::Absent;
 use super::active::Active;
 use super::chunk::Begun;
+use super::cipher::Cipher;
 use super::fold::{Damage, Fold, What};
 use super::orders::Reading;
 use super::row::{ACCOUNTED, Content, Found, reason};
@@ -74,6 +75,8 @@ pub(super) struct Sources<'s> {
     /// The newest entry that was ever written.
     pub(super) newest: Key,
     pub(super) publisher: PublisherId,
+    /// Of an encrypted spill.
+    pub(super) cipher: Option<&'s Cipher>,
 }
 
 /// What was read, and what is missing.
@@ -192,8 +195,8 @@ impl Reader {
     }
 
     /// Makes a record of a row, if it is an entry that is wanted. A damaged row, whose key may be wrong too, or an entry of
-    /// a run that nobody knows, is as good as missing.
-    fn take(&mut self, sources: &Sources<'_>, row: Found) -> Option<Record> {
+    /// a run that nobody knows, or that does not decrypt, is as good as missing.
+    fn take(&mut self, sources: &Sources<'_>, mut row: Found) -> Option<Record> {
         if matches!(row.content, Content::Damaged) {
             return None;
         }
@@ -201,9 +204,13 @@ impl Reader {
         let local = row.first.local_run();
         let known = sources.runs.get(local).map(|known| &known.run);
         let run = known.or(self.runs.get(&local)).cloned();
+        if let Content::Entry(entry) = row.content {
+            let run = run.as_ref()?.id;
+            row.content = Content::Entry(entry.decrypted(row.first, run, sources.cipher)?);
+        }
         let what = match &row.content {
-            Content::Entry(_) if run.is_some() => What::Entry,
-            Content::Entry(_) | Content::Damaged => return None,
+            Content::Entry(_) => What::Entry,
+            Content::Damaged => return None,
             Content::Loss(reason) => What::Loss(*reason),
             Content::Accounted => {
                 self.account(sources, row.first, row.end);

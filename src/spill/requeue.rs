@@ -91,7 +91,8 @@ impl Spill {
         let (mut records, mut moved, mut bytes) = (Vec::new(), Vec::new(), 0);
         for &key in keys.iter().take(Letters::PAGE_ROWS) {
             done.taken += 1;
-            match self.index.read(|conn| letters::load(conn, key))? {
+            let cipher = self.cipher.as_ref();
+            match self.index.read(|conn| letters::load(conn, key, cipher))? {
                 None => {}
                 Some(Stored::Unfit(id)) => done.damaged.push(id),
                 Some(Stored::Entry(old, entry)) => {

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row as SqlRow, Statement};
 
-use crate::event::{Key, Loss, LossReason, Position, Record, Run};
+use crate::event::{Key, Loss, LossReason, Position, Record, Run, RunId};
+
+use super::cipher::{Bound, Cipher, NonceTag};
 
 /// The `kind` of an entry; others name the reason of a loss, or are [`ACCOUNTED`].
 pub(super) const ENTRY: i64 = 0;
@@ -17,12 +19,22 @@ pub(super) const ACCOUNTED: i64 = 8;
 pub(super) const INSERT: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, requeued, subject, bytes) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
 
-/// The columns that [`INSERT`] names. The first version of spillring did not keep where entries were requeued from.
+/// The same for an encrypted segment, which has one column more.
+pub(super) const INSERT_ENCRYPTED: &str = "INSERT INTO rows (key, kind, count, popped_ms, checksum, requeued, subject, bytes, nonce_tag) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
+
+/// The column that only encrypted segments and indexes have.
+pub(super) const NONCE_TAG: &str = "nonce_tag";
+
+/// The columns that [`INSERT_ENCRYPTED`] names, as far as the segment has them. The first version of spillring did not keep
+/// where entries were requeued from.
 pub(super) fn columns(conn: &Connection) -> &'static str {
-    if conn.prepare_cached("SELECT requeued FROM rows").is_ok() {
-        "key, kind, count, popped_ms, checksum, requeued, subject, bytes"
+    if conn.prepare_cached("SELECT nonce_tag FROM rows").is_ok() {
+        "key, kind, count, popped_ms, checksum, requeued, subject, bytes, nonce_tag"
+    } else if conn.prepare_cached("SELECT requeued FROM rows").is_ok() {
+        "key, kind, count, popped_ms, checksum, requeued, subject, bytes, NULL"
     } else {
-        "key, kind, count, popped_ms, checksum, NULL, subject, bytes"
+        "key, kind, count, popped_ms, checksum, NULL, subject, bytes, NULL"
     }
 }
 
@@ -36,7 +48,9 @@ pub(super) struct Row<'r> {
     /// The number that the entry had before it was a dead letter.
     pub(super) requeued: Option<Position>,
     pub(super) subject: &'r str,
+    /// Encrypted if there is a `nonce_tag`.
     pub(super) bytes: &'r [u8],
+    pub(super) nonce_tag: Option<NonceTag>,
 }
 
 /// A row as it was found.
@@ -62,7 +76,9 @@ pub(super) struct Entry {
     pub(super) popped_ms: u64,
     pub(super) requeued: Option<Position>,
     pub(super) subject: Box<str>,
+    /// Encrypted if there is a `nonce_tag`.
     pub(super) bytes: Bytes,
+    pub(super) nonce_tag: Option<NonceTag>,
 }
 
 impl<'r> Row<'r> {
@@ -75,7 +91,35 @@ impl<'r> Row<'r> {
             requeued: record.requeued,
             subject: &record.subject,
             bytes: &record.bytes,
+            nonce_tag: None,
         }
+    }
+
+    /// The same, encrypted into the buffer if there is a cipher.
+    pub(super) fn encrypted(
+        record: &'r Record,
+        cipher: Option<&Cipher>,
+        buffer: &'r mut Vec<u8>,
+    ) -> rusqlite::Result<Self> {
+        let plain = Self::entry(record);
+        let Some(cipher) = cipher else {
+            return Ok(plain);
+        };
+        buffer.clear();
+        buffer.extend_from_slice(&record.bytes);
+        let bound = Bound {
+            key: plain.key,
+            run: record.run.id,
+            popped_ms: plain.popped_ms,
+            requeued: plain.requeued,
+            subject: plain.subject,
+        };
+        let nonce_tag = Some(cipher.encrypt(bound, buffer)?);
+        Ok(Self {
+            bytes: buffer,
+            nonce_tag,
+            ..plain
+        })
     }
 
     /// One that stands for numbers without an entry.
@@ -88,22 +132,24 @@ impl<'r> Row<'r> {
             requeued: None,
             subject: "",
             bytes: &[],
+            nonce_tag: None,
         }
     }
 
-    /// Writes it by [`INSERT`]; answers whether it was not there yet.
+    /// Writes it by [`INSERT`] or [`INSERT_ENCRYPTED`]; answers whether it was not there yet.
     pub(super) fn insert(&self, statement: &mut Statement<'_>) -> rusqlite::Result<bool> {
-        let changed = statement.execute((
-            self.key.row(),
-            self.kind,
-            int(self.count),
-            int(self.popped_ms),
-            self.checksum(),
-            self.requeued.map(Position::to_bytes),
-            self.subject,
-            self.bytes,
-        ))?;
-        Ok(changed > 0)
+        statement.raw_bind_parameter(1, self.key.row())?;
+        statement.raw_bind_parameter(2, self.kind)?;
+        statement.raw_bind_parameter(3, int(self.count))?;
+        statement.raw_bind_parameter(4, int(self.popped_ms))?;
+        statement.raw_bind_parameter(5, self.checksum())?;
+        statement.raw_bind_parameter(6, self.requeued.map(Position::to_bytes))?;
+        statement.raw_bind_parameter(7, self.subject)?;
+        statement.raw_bind_parameter(8, self.bytes)?;
+        if statement.parameter_count() > 8 {
+            statement.raw_bind_parameter(9, self.nonce_tag)?;
+        }
+        Ok(statement.raw_execute()? > 0)
     }
 
     pub(super) fn checksum(&self) -> u32 {
@@ -121,10 +167,13 @@ impl<'r> Row<'r> {
         }
         crc.update(self.subject.as_bytes());
         crc.update(self.bytes);
+        if let Some(nonce_tag) = &self.nonce_tag {
+            crc.update(nonce_tag);
+        }
         crc.finalize()
     }
 
-    /// Reads the columns that [`INSERT`] names; `None` if they do not fit their checksum.
+    /// Reads the columns that [`columns`] names; `None` if they do not fit their checksum.
     pub(super) fn read(row: &'r SqlRow<'_>) -> rusqlite::Result<Option<Self>> {
         let key = Key::from_row(row.get(0)?).unwrap_or_default();
         Ok(Self::sound(key, row))
@@ -146,6 +195,10 @@ impl<'r> Row<'r> {
             },
             subject: row.get_ref(6).ok()?.as_str().ok()?,
             bytes,
+            nonce_tag: match row.get_ref(8).ok()? {
+                ValueRef::Null => None,
+                found => Some(found.as_blob().ok()?.try_into().ok()?),
+            },
         };
         (u32::try_from(integer(4)?).ok()? == found.checksum()).then_some(found)
     }
@@ -169,6 +222,7 @@ impl Found {
                 requeued: row.requeued,
                 subject: row.subject.into(),
                 bytes: Bytes::copy_from_slice(row.bytes),
+                nonce_tag: row.nonce_tag,
             }),
             (ACCOUNTED, _) => Content::Accounted,
             (_, Some(reason)) => Content::Loss(reason),
@@ -179,6 +233,10 @@ impl Found {
             end: row.key.after(row.count.max(1)),
             content,
         }
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(&self.content, Content::Entry(entry) if entry.nonce_tag.is_some())
     }
 
     /// What it weighs in a bound of bytes.
@@ -196,6 +254,28 @@ impl Entry {
         (self.subject.len() + self.bytes.len()) as u64 + Record::OVERHEAD
     }
 
+    /// The same in plain text; `None` if it was changed since it was encrypted, or moved from where it was.
+    pub(super) fn decrypted(self, key: Key, run: RunId, cipher: Option<&Cipher>) -> Option<Self> {
+        let Some(nonce_tag) = self.nonce_tag else {
+            return Some(self);
+        };
+        let bound = Bound {
+            key,
+            run,
+            popped_ms: self.popped_ms,
+            requeued: self.requeued,
+            subject: &self.subject,
+        };
+        let mut bytes = self.bytes.to_vec();
+        cipher?.decrypt(bound, nonce_tag, &mut bytes)?;
+        Some(Self {
+            bytes: bytes.into(),
+            nonce_tag: None,
+            ..self
+        })
+    }
+
+    /// Of one in plain text.
     pub(super) fn record(self, key: Key, run: &Arc<Run>, losses: Vec<Loss>) -> Record {
         Record {
             run: Arc::clone(run),

@@ -4,6 +4,8 @@ use rusqlite::{Connection, Params};
 
 use crate::event::Key;
 
+use super::letters;
+
 /// The first key after `failed` from which on rows can be read again, and below `end`; `None` if nothing more can.
 ///
 /// A search by key does not touch the pages before it. So the distance is doubled until a search succeeds, and then halved
@@ -37,6 +39,19 @@ pub(super) fn seek(failed: Key, end: Key, mut readable: impl FnMut(Key) -> bool)
 pub(super) fn dead_letters(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     const COLUMNS: &str =
         "key, run, reason, detail, popped_ms, at_ms, checksum, requeued, subject, bytes";
+    if letters::is_encrypted(from) {
+        letters::add_nonce_tag(to)?;
+        let columns = COLUMNS.replace("subject", "nonce_tag, subject");
+        return copy(
+            from,
+            to,
+            &format!("SELECT {columns} FROM dead_letters WHERE key >= ?1 ORDER BY key"),
+            &format!(
+                "INSERT OR IGNORE INTO dead_letters ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+            ),
+            11,
+        );
+    }
     let requeued = from.prepare("SELECT requeued FROM dead_letters").is_ok();
     let columns = if requeued {
         COLUMNS.to_owned()

@@ -56,9 +56,13 @@ CREATE TABLE runs (
 CREATE TABLE imported (digest BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 ";
 
+/// What an encrypted segment has as well: nonce and tag of the entries, whose `bytes` are ciphertext.
+pub(super) const ENCRYPTED_SEGMENT: &str = "ALTER TABLE rows ADD COLUMN nonce_tag BLOB;";
+
 /// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it may
 ///   be in the stream, `spilled_n` is its newest number that was written to a segment, as of the next start.
 /// - `dead_letters`: entries that were taken out but kept; they outlive their run's row, hence the run's id.
+///   The table gets a column `nonce_tag` with the first one that is encrypted.
 /// - `absent`: numbers that will not be delivered, and the reason as in `rows`.
 /// - `imported`: digests of rows that were taken over from elsewhere, and are no longer in a segment.
 /// - `adopted`: databases of the first versions whose runs, dead letters and imports are copied.

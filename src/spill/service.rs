@@ -16,6 +16,7 @@ use super::orders::{
 };
 use super::row::{ACCOUNTED, kind};
 use super::segments::{Origin, Segment};
+use super::unlock::write_check;
 use super::{Spill, adopt, imports, io_error, letters, schema};
 
 /// A disk that was full has room again once it has so many bytes.
@@ -132,12 +133,13 @@ impl Spill {
         }
         self.index.taken += entries;
         let kept = letters.iter().filter(|letter| letter.keep == Keep::Yes);
+        let cipher = self.cipher.as_ref();
         let done = self
             .index
             .transact("add a dead letter to", self.now, |conn| {
                 let (mut count, mut bytes) = (0, 0);
                 for letter in kept {
-                    if letters::insert(conn, letter)? {
+                    if letters::insert(conn, letter, cipher)? {
                         count += 1;
                         bytes += letter.record.size();
                     }
@@ -189,6 +191,9 @@ impl Spill {
     pub(super) fn check(&mut self) -> Result<(), SpillError> {
         if self.directory.restore(self.publisher)? {
             log::error!(dir = %self.directory.path().display(), "the spill directory was moved or deleted: it is made again");
+            if let Some(cipher) = &self.cipher {
+                write_check(&self.directory, cipher)?;
+            }
         }
         if self.watermark.has_left(&self.directory.watermark()) {
             let file = self.directory.watermark();

@@ -4,6 +4,8 @@
 mod adoption;
 mod backlog;
 mod damage;
+#[cfg(feature = "encryption")]
+mod encryption;
 mod evict;
 mod files;
 mod flips;
@@ -11,6 +13,8 @@ mod imports;
 mod letters;
 mod lookers;
 mod model;
+#[cfg(not(feature = "encryption"))]
+mod no_encryption;
 mod orphans;
 mod passing;
 mod run_chain;
@@ -36,7 +40,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 type Gist = (u32, u64, Vec<Loss>, String);
 
 fn open(dir: &Path) -> Result<Spill, SpillError> {
-    Spill::open(dir, 1 << 30, SpillDurability::ProcessCrash)
+    Spill::open(dir, None, 1 << 30, SpillDurability::ProcessCrash)
 }
 
 /// One whose segments are sealed at this size.

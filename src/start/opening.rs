@@ -35,6 +35,7 @@ pub(super) struct Opened {
 pub(super) fn open<E>(config: &Config, packing: Option<&Packing<E>>) -> Result<Opened, StartError> {
     let mut spill = Spill::open(
         &config.spill_dir,
+        config.spill_key(),
         config.spill_bytes_max,
         config.spill_durability,
     )?;

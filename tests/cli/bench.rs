@@ -53,6 +53,7 @@ impl Bench {
         command.args(arguments).current_dir(self.dir.path());
         command
             .env_remove("RUST_LOG")
+            .env_remove("SPILLRING_SPILL_KEY")
             .env("TMPDIR", self.dir.path());
         for name in [
             "URL", "TOKEN", "USER", "PASSWORD", "CREDS", "NKEY", "CA", "CERT", "KEY", "CONTEXT",

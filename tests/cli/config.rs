@@ -20,7 +20,7 @@ fn an_unknown_key_is_told() {
         &[
             "[spillring] of audit.toml: unknown key `ring_capcity`",
             "`ring_capacity`",
-            "`input`, `sink`, `shutdown_max`, `nats`",
+            "`input`, `sink`, `shutdown_max`, `spill_key_file`, `nats`",
         ],
     );
     complains(

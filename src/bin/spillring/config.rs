@@ -18,7 +18,7 @@ pub(crate) struct Args {
 enum Action {
     /// Read the config file, the environment and the flags as `run` does, and check every value
     ///
-    /// No directory, credentials file or server is opened.
+    /// No directory, credentials file or server is opened; the key of an encrypted spill is read.
     Check(Flags),
 }
 

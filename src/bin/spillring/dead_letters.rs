@@ -9,6 +9,7 @@ use serde::Serialize;
 use spillring::{DeadLetter, DeadLetters, Position, Selection, SpillError};
 
 use crate::owner;
+use crate::spill_key::KeyArgs;
 use crate::status::{age, since};
 use crate::telling::{Exit, Problem, show, show_bytes};
 use crate::verify::counted;
@@ -27,6 +28,8 @@ const PAGE: usize = 256;
 pub(crate) struct Args {
     /// The directory that was given as `--spill`
     dir: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
     #[command(subcommand)]
     action: Action,
 }
@@ -82,7 +85,7 @@ struct Listed<'a> {
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
-    let letters = DeadLetters::open(&args.dir).map_err(problem)?;
+    let letters = DeadLetters::open_with_key(&args.dir, args.key.key()?).map_err(problem)?;
     match &args.action {
         Action::List { json } => list(&letters, *json)?,
         Action::Show { id, raw } => one(&letters, *id, *raw)?,

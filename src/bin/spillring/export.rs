@@ -6,8 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanCount;
-use spillring::{ExportError, Exported};
+use spillring::{ExportError, Exported, SpillKey};
 
+use crate::spill_key::KeyArgs;
 use crate::telling::{Exit, Problem, refused, tell};
 use crate::verify::counted;
 
@@ -27,13 +28,17 @@ pub(crate) struct Args {
     /// File that is made; one that exists is left as it is [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
+    let key = args.key.key()?;
     let exported = if let Some(path) = &args.output {
-        to_file(&args.dir, path)?
+        to_file(&args.dir, key.as_ref(), path)?
     } else {
-        spillring::export(&args.dir, &mut BufWriter::new(io::stdout().lock()))
+        let mut out = BufWriter::new(io::stdout().lock());
+        spillring::export_with_key(&args.dir, key.as_ref(), &mut out)
     };
     match exported {
         Ok(exported) => {
@@ -50,7 +55,11 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
 }
 
 /// A file that does not hold the whole export is removed.
-fn to_file(dir: &Path, path: &Path) -> Result<Result<Exported, ExportError>, Problem> {
+fn to_file(
+    dir: &Path,
+    key: Option<&SpillKey>,
+    path: &Path,
+) -> Result<Result<Exported, ExportError>, Problem> {
     let named = |error| Problem::new(format_args!("cannot make {}: {error}", path.display()));
     let file = OpenOptions::new()
         .write(true)
@@ -58,7 +67,7 @@ fn to_file(dir: &Path, path: &Path) -> Result<Result<Exported, ExportError>, Pro
         .mode(0o600)
         .open(path)
         .map_err(named)?;
-    let exported = write_to(dir, &file);
+    let exported = write_to(dir, key, &file);
     if exported.is_err()
         && let Err(error) = fs::remove_file(path)
     {
@@ -70,9 +79,9 @@ fn to_file(dir: &Path, path: &Path) -> Result<Result<Exported, ExportError>, Pro
     Ok(exported)
 }
 
-fn write_to(dir: &Path, file: &File) -> Result<Exported, ExportError> {
+fn write_to(dir: &Path, key: Option<&SpillKey>, file: &File) -> Result<Exported, ExportError> {
     let mut out = BufWriter::new(file);
-    let exported = spillring::export(dir, &mut out)?;
+    let exported = spillring::export_with_key(dir, key, &mut out)?;
     out.flush()
         .and_then(|()| file.sync_all())
         .map_err(ExportError::Write)?;

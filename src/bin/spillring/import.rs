@@ -7,6 +7,7 @@ use indicatif::HumanCount;
 use spillring::{ImportError, Imported};
 
 use crate::logging::{self, Format};
+use crate::spill_key::KeyArgs;
 use crate::telling::{Exit, Problem, refused, show, tell};
 use crate::verify::counted;
 
@@ -25,11 +26,13 @@ pub(crate) struct Args {
     file: PathBuf,
     /// The directory to be given as `--spill`; made if missing
     dir: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     logging::start("warn", Format::Text)?;
-    match spillring::import(&args.file, &args.dir) {
+    match spillring::import_with_key(&args.file, &args.dir, args.key.key()?.as_ref()) {
         Ok(done) => {
             show(&in_words(&done, args).map_err(Problem::new)?);
             Ok(if done.dead_letters == 0 {

@@ -15,6 +15,7 @@ mod run;
 mod settings;
 mod shell;
 mod signals;
+mod spill_key;
 mod status;
 mod telling;
 mod verify;

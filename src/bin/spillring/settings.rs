@@ -10,6 +10,7 @@ use spillring::{
     Config, ConfigError, JetStreamSink, JsonLinesSink, NatsConfig, NatsUrl, Sink, SinkAddress,
 };
 
+use crate::spill_key::KeyArgs;
 use crate::telling::Problem;
 use file::File;
 
@@ -38,6 +39,8 @@ pub(crate) struct Flags {
     /// Directory for the ring, on a tmpfs such as /dev/shm: entries in it survive SIGKILL [default: none, the ring is in memory]
     #[arg(long, value_name = "DIR")]
     ring_dir: Option<PathBuf>,
+    #[command(flatten)]
+    key: KeyArgs,
     /// TOML file with the tables [spillring] and [spillring.nats]; other tables are passed over
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -78,6 +81,7 @@ struct Own {
     sink: Option<String>,
     #[serde(with = "humantime_serde")]
     shutdown_max: Duration,
+    spill_key_file: Option<PathBuf>,
 }
 
 impl Default for Own {
@@ -86,6 +90,7 @@ impl Default for Own {
             input: None,
             sink: None,
             shutdown_max: Duration::from_secs(10),
+            spill_key_file: None,
         }
     }
 }
@@ -118,6 +123,7 @@ impl Settings {
             config.ring_dir = Some(dir);
         }
         let own: Own = file.parse(&file.own, "[spillring]")?;
+        config.spill_key = flags.key.key_or(own.spill_key_file.as_deref())?;
         let mut target = Target::settle(&file, flags.sink.as_deref(), own.sink.as_deref())?;
         if let Some(stream) = flags.stream {
             target.take_stream(stream)?;

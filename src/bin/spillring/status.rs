@@ -12,6 +12,7 @@ use spillring::{Health, RingStatus, State, Stats, Status};
 
 use crate::demo::time;
 use crate::owner;
+use crate::spill_key::KeyArgs;
 use crate::telling::{Exit, Problem, show};
 use crate::verify::counted;
 pub(crate) use probe::trouble;
@@ -38,13 +39,17 @@ pub(crate) struct Args {
     /// How old its last report may be; it reports once a second
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s", requires = "probe")]
     max_age: Duration,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     if args.probe {
         return probe::main(args);
     }
-    let status = spillring::status(&args.dir).map_err(|error| owner::problem(&error))?;
+    let key = args.key.key()?;
+    let status = spillring::status_with_key(&args.dir, key.as_ref());
+    let status = status.map_err(|error| owner::problem(&error))?;
     if args.json {
         show(&json::of(&status)?);
     } else {

@@ -147,7 +147,12 @@ impl Bench {
 }
 
 fn open_spill(dir: &Path) -> Result<Spill, SpillError> {
-    Spill::open(&dir.join("spill"), 1 << 30, SpillDurability::ProcessCrash)
+    Spill::open(
+        &dir.join("spill"),
+        None,
+        1 << 30,
+        SpillDurability::ProcessCrash,
+    )
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::spill::chunk::{
     Begun, CHUNK_ROWS, Chunk, ChunkEnd, last_read, read_rows, was_never_made,
 };
 use crate::spill::files::is_missing;
+use crate::spill::row::Found;
 use crate::spill::runs;
 use crate::spill::salvage::seek;
 use crate::spill::schema::{self, database_error};
@@ -39,6 +40,11 @@ impl Reader {
             },
             Ok(conn) => read_rows(conn, from, below, begun, CHUNK_ROWS),
         };
+        // The start has looked for such entries. None of them is damaged.
+        if sources.cipher.is_none() && chunk.rows.iter().any(Found::is_encrypted) {
+            let dir = segment.path.parent().unwrap_or(&segment.path).to_owned();
+            return Err(SpillError::Encrypted { dir });
+        }
         if let Some(last) = last_read(&chunk.rows) {
             // A row that begins before is the one that covers the first key, or damaged.
             let least = from.after(u64::from(begun == Begun::Yes));

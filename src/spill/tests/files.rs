@@ -72,7 +72,7 @@ fn durability_is_what_was_asked_for() -> Outcome {
         (SpillDurability::ProcessCrash, 1),
     ] {
         let dir = tempfile::tempdir()?;
-        let mut spill = Spill::open(dir.path(), 1 << 30, durability)?;
+        let mut spill = Spill::open(dir.path(), None, 1 << 30, durability)?;
         let run = spill.begin()?.run;
         spill.append(&records(&run, 1..=1))?;
         let pragma = |conn: &rusqlite::Connection, name: &str| {
@@ -125,7 +125,7 @@ fn the_cap_is_half_of_the_disk_at_most() -> Outcome {
     let dir = tempfile::tempdir()?;
     let disk = rustix::fs::statvfs(dir.path())?;
     let free = disk.f_bavail * disk.f_frsize;
-    let spill = Spill::open(dir.path(), u64::MAX, SpillDurability::ProcessCrash)?;
+    let spill = Spill::open(dir.path(), None, u64::MAX, SpillDurability::ProcessCrash)?;
     let bytes_max = spill.view().bytes_max;
     assert!(
         bytes_max > free / 4 && bytes_max < free * 3 / 4,
@@ -133,7 +133,7 @@ fn the_cap_is_half_of_the_disk_at_most() -> Outcome {
     );
     drop(spill);
     let smaller = free / 8;
-    let spill = Spill::open(dir.path(), smaller, SpillDurability::ProcessCrash)?;
+    let spill = Spill::open(dir.path(), None, smaller, SpillDurability::ProcessCrash)?;
     assert_eq!(spill.view().bytes_max, smaller);
     Ok(())
 }

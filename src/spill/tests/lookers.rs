@@ -62,7 +62,7 @@ fn looking_changes_no_byte() -> Outcome {
         assert_eq!((status.pid, status.stats.state), (None, State::Stopped));
         assert_eq!(status.damage.is_some(), damaged, "{:?}", status.damage);
         assert_eq!(status.stats.spilled == 105, !damaged);
-        let mut look = Look::at(Directory::take_existing(dir.path())?)?;
+        let mut look = Look::at(Directory::take_existing(dir.path())?, None)?;
         let mut found = 0;
         while look.next()?.is_some() {
             found += 1;
@@ -127,7 +127,7 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
                     continue;
                 };
                 inside.store(true, Ordering::Relaxed);
-                let look = Look::at(directory).map_err(|error| error.to_string())?;
+                let look = Look::at(directory, None).map_err(|error| error.to_string())?;
                 inside.store(false, Ordering::Relaxed);
                 drop(look);
                 thread::yield_now();
@@ -154,7 +154,7 @@ fn whoever_reads_for_long_gives_way_to_a_publisher() -> Outcome {
     let (mut spill, run) = begun(dir.path())?;
     spill.append(&records(&run, 1..=2_000))?;
     drop(spill);
-    let mut look = Look::at(Directory::take_existing(dir.path())?)?;
+    let mut look = Look::at(Directory::take_existing(dir.path())?, None)?;
     thread::scope(|scope| {
         let publisher = scope.spawn(|| {
             let opened = open(dir.path()).map(drop);

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use crate::telling::{Problem, tell};
 
 /// The keys of `[spillring]` that are not the library's.
-const OWN_KEYS: [&str; 3] = ["input", "sink", "shutdown_max"];
+const OWN_KEYS: [&str; 4] = ["input", "sink", "shutdown_max", "spill_key_file"];
 
 /// The table in `[spillring]`.
 const NATS: &str = "nats";
