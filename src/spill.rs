@@ -310,7 +310,7 @@ impl Spill {
             self.oldest = None;
         }
         if through >= self.newest {
-            // Rows that stood for losses may have been among what was damaged.
+            // Rows of losses may have been among what was damaged.
             self.corrupt += std::mem::take(&mut self.entries);
             self.bytes = 0;
         }

@@ -70,7 +70,7 @@ impl Drainer {
     }
 
     /// The records at the front are dead letters now. What comes next announces their losses.
-    pub(super) fn buried(&mut self, letters: &[Letter]) {
+    pub(super) fn dead_lettered(&mut self, letters: &[Letter]) {
         self.disk.writing_works();
         self.requests.progress();
         self.sink.rejected = None;

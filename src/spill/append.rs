@@ -119,7 +119,7 @@ fn within(records: &[Record], bytes_max: u64) -> usize {
     records.iter().take_while(fits).count().max(1)
 }
 
-/// The first number that the record stands for: of the losses before it, if there are any.
+/// The first number that the record covers: that of the losses before it, if there are any.
 pub(super) fn first_key(record: &Record) -> Key {
     Key::new(
         record.run.local,

@@ -1,4 +1,4 @@
-//! Every change of a file that is not `SQLite`'s. In tests something may stand between these and the disk.
+//! Every change of a file that is not `SQLite`'s. Tests may put faults between them and the disk.
 
 use std::io;
 use std::path::Path;

@@ -30,13 +30,13 @@ pub(super) struct Fold {
     /// The first number that nothing has covered yet; `None` until the first row says where the backlog begins.
     next: Option<Key>,
     /// Losses that the next entry of their run announces.
-    pending: Vec<Stretch>,
+    pending: Vec<PendingLoss>,
     pub(super) orphans: Vec<Orphan>,
     pub(super) damage: Vec<Damage>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stretch {
+struct PendingLoss {
     first: Key,
     count: u64,
     reason: LossReason,
@@ -142,7 +142,7 @@ impl Fold {
         let earlier = pending.extract_if(.., |stretch| stretch.first.local_run() != run);
         let corrupt = earlier.filter(|stretch| stretch.reason == LossReason::Corrupt);
         self.orphans
-            .extend(corrupt.map(|Stretch { first, count, .. }| Orphan { first, count }));
+            .extend(corrupt.map(|PendingLoss { first, count, .. }| Orphan { first, count }));
     }
 
     fn damage(&mut self, first: Key, count: u64) {
@@ -151,7 +151,7 @@ impl Fold {
     }
 
     fn lose(&mut self, first: Key, count: u64, reason: LossReason) {
-        self.pending.push(Stretch {
+        self.pending.push(PendingLoss {
             first,
             count,
             reason,
@@ -160,7 +160,7 @@ impl Fold {
 
     fn losses(&mut self) -> Vec<Loss> {
         let mut losses = Vec::new();
-        for Stretch { count, reason, .. } in self.pending.drain(..) {
+        for PendingLoss { count, reason, .. } in self.pending.drain(..) {
             Loss { count, reason }.join(&mut losses);
         }
         losses

@@ -1,6 +1,6 @@
 //! Who may be in a spill directory.
 //!
-//! The lock is the kernel's: it goes with the process, however that ends, so a file left behind never blocks.
+//! The lock is the kernel's. It ends with the process, however that ends, so a file that is left never blocks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};

@@ -37,7 +37,7 @@ pub(crate) struct Look {
     damage: Vec<String>,
 }
 
-/// What was found, all told.
+/// Everything that was found.
 #[derive(Debug)]
 pub(crate) struct Findings {
     /// Entries that can be read.

@@ -10,7 +10,7 @@ use crate::stats::Status;
 /// One order at a time is under way.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Write these records, which are in memory only, behind all that the spill has. In the order of their keys, and all
+    /// Write these records, which are in memory only, after everything that the spill has. In the order of their keys, and all
     /// there are up to the last: nothing else is undelivered between the spill's newest entry and the last of these.
     Append(Arc<[Record]>),
     /// Read the oldest records after this key.
@@ -114,7 +114,7 @@ pub(crate) struct Orphan {
     pub(crate) count: u64,
 }
 
-/// Orphans, and the first of as many numbers of this run that stand for them.
+/// Orphans, and the first of the numbers that this run gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Retelling {
     pub(crate) orphans: Vec<Orphan>,

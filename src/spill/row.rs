@@ -122,7 +122,7 @@ impl<'r> Row<'r> {
         })
     }
 
-    /// One that stands for numbers without an entry.
+    /// One that covers numbers without an entry.
     pub(super) fn stretch(first: Key, count: u64, kind: i64) -> Self {
         Self {
             key: first,

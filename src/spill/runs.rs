@@ -82,7 +82,7 @@ impl Known {
         (self.last_n, self.end) = (Some(last_n), end);
     }
 
-    /// Whether a reader of the stream may hear of it, now or later.
+    /// Whether a reader of the stream may know of it, now or later.
     fn is_told(&self) -> bool {
         self.opened || self.last_n.is_some_and(|last| last > 0) || self.spilled_n > 0
     }

@@ -116,7 +116,7 @@ impl Spill {
         let reason = kind(LossReason::DeadLettered);
         for letter in letters {
             let (record, absent) = (&letter.record, &mut self.index.absent);
-            // What was lost before it may stand in no segment.
+            // No segment may have what was lost before it.
             let first = record.n.saturating_sub(record.lost_before());
             absent.cover_losses(Key::new(record.run.local, first), &record.losses);
             absent.cover(record.key(), 1, reason);

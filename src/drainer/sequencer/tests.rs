@@ -80,11 +80,11 @@ fn losses_that_were_numbered_before_come_first() {
     let mut sequencer = sequencer();
     let first = sequencer.lose(2, LossReason::QueueFull);
     assert_eq!(first, 1);
-    let buried = Loss {
+    let dead_lettered = Loss {
         count: 1,
         reason: LossReason::DeadLettered,
     };
-    sequencer.carry(vec![buried]);
+    sequencer.carry(vec![dead_lettered]);
     let expected = [(1, LossReason::DeadLettered), (2, LossReason::QueueFull)];
     assert_eq!(losses(&number(&mut sequencer)), expected);
 }

@@ -95,8 +95,8 @@ fn old_database(dir: &Path, folder: &str, version: Version) -> Result<Arc<Run>, 
     Row::stretch(Key::new(4, 13), 1, kind(DeadLettered)).insert(&mut insert)?;
     Row::stretch(Key::new(4, 15), 2, kind(QueueFull)).insert(&mut insert)?;
     drop(insert);
-    let buried = record(&run, 13);
-    crate::spill::letters::keep(&conn, &buried, "rejected", "too odd", None)?;
+    let dead_lettered = record(&run, 13);
+    crate::spill::letters::keep(&conn, &dead_lettered, "rejected", "too odd", None)?;
     conn.execute("INSERT INTO imported (digest) VALUES (?1)", [[7_u8; 16]])?;
     let sums = "UPDATE meta SET value = CASE name WHEN 'entries' THEN ?1 WHEN 'bytes' THEN ?2 \
                 WHEN 'dead_letters' THEN 1 ELSE value END";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::letters::{bury, letter};
+use super::letters::{dead_letter, letter};
 use super::*;
 use crate::config::SpillKey;
 use crate::dead_letters::{DeadLetters, Selection};
@@ -40,7 +40,7 @@ fn encrypted(numbers: std::ops::RangeInclusive<u64>) -> Result<tempfile::TempDir
     for chunk in records(&run, numbers).chunks(5) {
         spill.append(chunk)?;
     }
-    bury(&mut spill, vec![letter(&record(&run, 3), Rejected, "odd")])?;
+    dead_letter(&mut spill, vec![letter(&record(&run, 3), Rejected, "odd")])?;
     killed(dir.path())
 }
 
@@ -176,14 +176,14 @@ fn what_was_there_in_plain_text_is_read_and_what_comes_is_encrypted() -> Outcome
     let mut spill = open_with(dir.path(), None)?;
     let run = spill.begin()?.run;
     spill.append(&records(&run, 1..=10))?;
-    bury(&mut spill, vec![letter(&record(&run, 3), Rejected, "odd")])?;
+    dead_letter(&mut spill, vec![letter(&record(&run, 3), Rejected, "odd")])?;
     drop(spill);
     assert!(!dir.path().join("encryption").exists());
 
     let mut spill = open_with(dir.path(), Some(&key()))?;
     let run = spill.begin()?.run;
     spill.append(&records(&run, 1..=10))?;
-    bury(&mut spill, vec![letter(&record(&run, 4), Rejected, "odd")])?;
+    dead_letter(&mut spill, vec![letter(&record(&run, 4), Rejected, "odd")])?;
     assert_eq!(
         showing(dir.path(), 2, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10])?,
         None

@@ -22,7 +22,7 @@ pub(super) fn letter(record: &Record, reason: DeadLetterReason, detail: &str) ->
     }
 }
 
-pub(super) fn bury(spill: &mut Spill, letters: Vec<Letter>) -> Result<(), SpillError> {
+pub(super) fn dead_letter(spill: &mut Spill, letters: Vec<Letter>) -> Result<(), SpillError> {
     spill
         .carry_out(Order::DeadLetter(letters), spill.now)
         .done
@@ -30,13 +30,16 @@ pub(super) fn bury(spill: &mut Spill, letters: Vec<Letter>) -> Result<(), SpillE
 }
 
 /// A directory in which these numbers of a run, which ended clean, are dead letters; nothing else is in it.
-fn buried(dir: &Path, numbers: impl IntoIterator<Item = u64>) -> Result<Arc<Run>, Box<dyn Error>> {
+fn dead_lettered(
+    dir: &Path,
+    numbers: impl IntoIterator<Item = u64>,
+) -> Result<Arc<Run>, Box<dyn Error>> {
     let (mut spill, run) = begun(dir)?;
     let records = records(&run, numbers);
     let letters = records
         .iter()
         .map(|record| letter(record, Rejected, "too odd"));
-    bury(&mut spill, letters.collect())?;
+    dead_letter(&mut spill, letters.collect())?;
     let last_n = records.last().map_or(0, |record| record.n);
     settle(&mut spill, Key::new(run.local, last_n))?;
     end(&mut spill, last_n)?;
@@ -88,7 +91,7 @@ fn many_become_dead_letters_at_once_and_the_next_entry_announces_them() -> Outco
     };
     let letters = [1, 2].map(|at| letter(&batch[at], Rejected, "too odd"));
     let all_three = [&letters[..], &[dropped]].concat();
-    bury(&mut spill, all_three)?;
+    dead_letter(&mut spill, all_three)?;
     let image = killed(dir.path())?;
     for mut spill in [spill, open(image.path())?] {
         let read = all(&mut spill)?;
@@ -115,7 +118,7 @@ fn a_letter_that_cannot_be_kept_is_still_an_entry() -> Outcome {
     spill.append(&batch)?;
     let stop = "CREATE TEMP TRIGGER stop BEFORE INSERT ON dead_letters BEGIN SELECT RAISE(FAIL, 'no'); END";
     spill.index.read(|conn| conn.execute_batch(stop))?;
-    assert!(bury(&mut spill, vec![letter(&batch[1], Rejected, "")]).is_err());
+    assert!(dead_letter(&mut spill, vec![letter(&batch[1], Rejected, "")]).is_err());
     spill.index.runs.change(1, |known| known.opened = true);
     tick(&mut spill)?;
     let image = killed(dir.path())?;
@@ -123,7 +126,7 @@ fn a_letter_that_cannot_be_kept_is_still_an_entry() -> Outcome {
     assert_eq!(numbers(&all(&mut other)?), [1, 2, 3]);
     audit(&mut other)?;
     assert_eq!(spill.view().totals.entries, 3);
-    bury(&mut spill, vec![letter(&batch[1], Rejected, "")])?;
+    dead_letter(&mut spill, vec![letter(&batch[1], Rejected, "")])?;
     assert_eq!(numbers(&all(&mut spill)?), [1, 3]);
     audit(&mut spill)
 }
@@ -134,7 +137,7 @@ fn a_requeued_letter_comes_last_under_a_number_that_names_the_old_one() -> Outco
     let (mut spill, run) = begun(dir.path())?;
     let batch = records(&run, 1..=5);
     spill.append(&batch)?;
-    bury(
+    dead_letter(
         &mut spill,
         vec![
             letter(&batch[1], Rejected, ""),
@@ -164,11 +167,11 @@ fn a_requeued_letter_comes_last_under_a_number_that_names_the_old_one() -> Outco
         "announced as lost all the same"
     );
     assert!(read[3].losses.is_empty() && read[3].opens_run().is_some());
-    for (requeued, buried) in read[3..].iter().zip([&batch[1], &batch[3]]) {
-        assert_eq!(requeued.bytes, buried.bytes);
+    for (requeued, dead_lettered) in read[3..].iter().zip([&batch[1], &batch[3]]) {
+        assert_eq!(requeued.bytes, dead_lettered.bytes);
         assert_eq!(
             (&requeued.subject, requeued.popped_ms),
-            (&buried.subject, buried.popped_ms)
+            (&dead_lettered.subject, dead_lettered.popped_ms)
         );
     }
     assert_eq!(
@@ -183,7 +186,7 @@ fn a_requeued_letter_comes_last_under_a_number_that_names_the_old_one() -> Outco
 #[test]
 fn a_page_that_was_requeued_by_half_is_not_requeued_again() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let run = buried(dir.path(), 1..=700)?;
+    let run = dead_lettered(dir.path(), 1..=700)?;
     let stop = "CREATE TRIGGER stop BEFORE DELETE ON dead_letters WHEN old.key & 0xffff = 600 \
                 BEGIN SELECT RAISE(FAIL, 'no further'); END";
     alter(dir.path(), stop)?;
@@ -209,11 +212,11 @@ fn a_page_that_was_requeued_by_half_is_not_requeued_again() -> Outcome {
 #[test]
 fn what_is_refused_again_is_a_letter_again_that_says_where_it_came_from() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let run = buried(dir.path(), 7..=7)?;
+    let run = dead_lettered(dir.path(), 7..=7)?;
     let moved = requeue_all(dir.path())?;
     let mut spill = open(dir.path())?;
     let again = all(&mut spill)?.remove(0);
-    bury(&mut spill, vec![letter(&again, Oversize, "still")])?;
+    dead_letter(&mut spill, vec![letter(&again, Oversize, "still")])?;
     assert_eq!(spill.view().totals.entries, 0);
     settle(&mut spill, again.key())?;
     drop(spill);
@@ -238,7 +241,7 @@ fn what_is_refused_again_is_a_letter_again_that_says_where_it_came_from() -> Out
 #[test]
 fn a_damaged_letter_is_named_and_stays_until_it_is_removed() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let run = buried(dir.path(), 1..=3)?;
+    let run = dead_lettered(dir.path(), 1..=3)?;
     let bad = at(&run, 2);
     alter(
         dir.path(),
@@ -265,7 +268,7 @@ fn a_damaged_letter_is_named_and_stays_until_it_is_removed() -> Outcome {
 #[test]
 fn a_number_that_is_no_letters_is_named_and_nothing_is_changed() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let run = buried(dir.path(), 1..=3)?;
+    let run = dead_lettered(dir.path(), 1..=3)?;
     let nobodys = crate::event::RunId(uuid::Uuid::now_v7());
     let strange = [
         at(&run, 4),
@@ -294,7 +297,7 @@ fn a_number_that_is_no_letters_is_named_and_nothing_is_changed() -> Outcome {
 #[test]
 fn they_are_listed_page_by_page_and_removed_for_good() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let run = buried(dir.path(), 1..=600)?;
+    let run = dead_lettered(dir.path(), 1..=600)?;
     let expected: Vec<_> = (1..=600).map(|n| at(&run, n)).collect();
     assert!(ids(dir.path())? == expected);
     let letters = DeadLetters::open(dir.path())?;
@@ -310,7 +313,10 @@ fn they_are_listed_page_by_page_and_removed_for_good() -> Outcome {
 #[test]
 fn letters_of_a_run_that_is_forgotten_are_found() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let runs = [buried(dir.path(), 1..=2)?, buried(dir.path(), 5..=5)?];
+    let runs = [
+        dead_lettered(dir.path(), 1..=2)?,
+        dead_lettered(dir.path(), 5..=5)?,
+    ];
     let mut spill = open(dir.path())?;
     let mut run = spill.begin()?.run;
     for _ in 0..70 {

@@ -59,7 +59,7 @@ impl World {
             Op::DeadLetterUnspilled => {
                 let record = record(&self.run, self.next);
                 self.next += 1;
-                self.bury(vec![record])?;
+                self.dead_letter_all(vec![record])?;
             }
             Op::Evict(after, bytes) => self.evict(*after, *bytes)?,
             Op::Tick => tick(&mut self.spill)?,
@@ -153,10 +153,10 @@ impl World {
         };
         let read = all(&mut self.spill)?.into_iter();
         let letters = read.filter(|record| record.key() >= key);
-        self.bury(letters.take(count).collect())
+        self.dead_letter_all(letters.take(count).collect())
     }
 
-    fn bury(&mut self, records: Vec<Record>) -> Outcome {
+    fn dead_letter_all(&mut self, records: Vec<Record>) -> Outcome {
         for record in &records {
             let lost = Number::Lost(LossReason::DeadLettered);
             self.model.insert(record.key(), lost);

@@ -65,7 +65,7 @@ fn the_lost_end_of_an_earlier_run_is_an_orphan_until_it_is_retold() -> Outcome {
     Ok(())
 }
 
-/// The numbers that stand for the orphans are lost in their turn, with the run that they were given in.
+/// The orphans' new numbers are lost in turn, with the run that gave them.
 #[test]
 fn what_was_retold_and_not_delivered_is_an_orphan_of_the_next_run() -> Outcome {
     let dir = tempfile::tempdir()?;
@@ -86,7 +86,7 @@ fn what_was_retold_and_not_delivered_is_an_orphan_of_the_next_run() -> Outcome {
         assert_eq!(read_after(&mut spill, None)?.orphans, []);
         retell(&mut spill, vec![orphan], Key::new(local, 1))?;
     }
-    // Once it is delivered nobody hears of it again.
+    // Once delivered, it is not announced again.
     settle(&mut spill, Key::new(4, 1))?;
     tick(&mut spill)?;
     drop(spill);

@@ -1,7 +1,7 @@
 //! The chain of runs: each knows the last one that a reader may have heard of, how that one ended, and how many starts
 //! were killed since; and none is forgotten in which the cursor of a sink may be.
 
-use super::letters::{bury, letter};
+use super::letters::{dead_letter, letter};
 use super::*;
 use crate::event::{Position, PreviousRun, RunEnd, RunId};
 use crate::spill::KilledRun;
@@ -96,9 +96,9 @@ fn a_start_killed_before_it_announced_anything_is_counted_and_no_link() -> Outco
     spill.begin()?;
     end(&mut spill, 0)?;
     // A dead letter is no entry of the stream.
-    let buried = spill.begin()?.run;
+    let dead_lettered = spill.begin()?.run;
     let letter = Letter {
-        record: record(&buried, 1),
+        record: record(&dead_lettered, 1),
         reason: DeadLetterReason::Oversize,
         detail: "odd".to_owned(),
         keep: Keep::Yes,
@@ -163,7 +163,7 @@ fn what_became_a_dead_letter_in_memory_is_not_taken_over() -> Outcome {
     let (mut spill, run) = begun(dir.path())?;
     let records = records(&run, 1..=3);
     let rejected = DeadLetterReason::Rejected;
-    bury(&mut spill, vec![letter(&records[1], rejected, "too odd")])?;
+    dead_letter(&mut spill, vec![letter(&records[1], rejected, "too odd")])?;
     drop(spill);
     let mut spill = open(dir.path())?;
     let left = spill

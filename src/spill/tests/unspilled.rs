@@ -1,6 +1,6 @@
 //! Dead letters that no segment ever held.
 
-use super::letters::{bury, letter};
+use super::letters::{dead_letter, letter};
 use super::*;
 use crate::spill::DeadLetterReason::Oversize;
 
@@ -11,7 +11,7 @@ fn one_that_was_never_spilled_is_kept_and_announced_by_what_follows() -> Outcome
     let dir = tempfile::tempdir()?;
     let (mut spill, run) = begun(dir.path())?;
     let large = record_after(&run, 4, &[loss(1, QueueFull)]);
-    bury(&mut spill, vec![letter(&large, Oversize, "")])?;
+    dead_letter(&mut spill, vec![letter(&large, Oversize, "")])?;
     let both = [loss(1, QueueFull), loss(1, DeadLettered)];
     spill.append(&[record_after(&run, 5, &both)])?;
     let image = killed(dir.path())?;
@@ -29,12 +29,12 @@ fn what_was_lost_before_one_that_was_never_spilled_is_announced() -> Outcome {
     let dir = tempfile::tempdir()?;
     let (mut spill, run) = begun(dir.path())?;
     spill.append(&records(&run, [1]))?;
-    bury(
+    dead_letter(
         &mut spill,
         vec![letter(&record_after(&run, 2, &[]), Oversize, "")],
     )?;
     let before = [loss(1, DeadLettered), loss(1, QueueFull)];
-    bury(
+    dead_letter(
         &mut spill,
         vec![letter(&record_after(&run, 4, &before), Oversize, "")],
     )?;
