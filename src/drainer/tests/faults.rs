@@ -12,6 +12,7 @@ use crate::drainer::{PANICS_MAX, Source};
 use crate::error::TicketError;
 use crate::event::Record;
 use crate::policy::Step;
+use crate::stats::State;
 
 /// A source whose looks panic, and whose pops give nothing, so many times.
 struct Faulty {
@@ -172,4 +173,29 @@ fn a_spill_whose_thread_has_ended_counts_as_absent() {
     bench.run_for(SECOND * 2);
     let stats = ticket.wait(Duration::ZERO).unwrap();
     assert_eq!((stats.delivered, stats.rejected), (49, 1));
+}
+
+/// An answer to a question may be all that a sink is good for. So it is up again once it has taken something.
+#[test]
+fn the_stats_say_that_the_sink_is_down_and_why() {
+    let mut bench = Bench::new();
+    bench.publish(0..5);
+    bench.run_for(SECOND);
+    let stats = bench.stats();
+    assert_eq!((stats.sink_up, stats.sink_trouble), (true, None));
+
+    let full = SinkError::Unavailable("the stream is full".to_owned());
+    bench.sink = Sink::Fails(full.clone());
+    bench.publish(5..10);
+    bench.run_for(SECOND);
+    let stats = bench.stats();
+    let trouble = Some(full.to_string());
+    assert_eq!((stats.sink_up, stats.sink_trouble), (false, trouble));
+    assert_eq!(stats.state, State::Spilling);
+
+    bench.sink = Sink::Takes;
+    bench.run_for(SECOND * 30);
+    let stats = bench.stats();
+    assert_eq!((stats.sink_up, stats.sink_trouble), (true, None));
+    assert_eq!((stats.state, stats.delivered), (State::Live, 10));
 }
