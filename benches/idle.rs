@@ -22,10 +22,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use spillring::{
-    AuditEntry, Batch, BoxFuture, Delivery, Drainer, JetStreamSink, JsonLinesSink, NatsConfig,
-    Position, PublisherId, Sink, SinkError,
-};
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{AuditEntry, Drainer, JetStreamSink, JsonLinesSink, NatsConfig, Sink};
 use support::args::Args;
 use support::latency::latencies;
 use support::usage::{Threads, memory};

@@ -160,7 +160,7 @@ fn full(c: &mut Criterion) {
             let refused = publisher.try_publish(entry.take().expect("an entry"));
             entry = refused
                 .err()
-                .map(spillring::TryPublishError::into_entry)
+                .map(spillring::error::TryPublishError::into_entry)
                 .or_else(|| Some(entries[0].clone()));
         });
     });

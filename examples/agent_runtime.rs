@@ -10,10 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use spillring::{
-    AgentId, AuditEntry, AuditEventType, ChainVerifier, Config, JsonLinesSink, Lineage, Publisher,
-    SessionId,
-};
+use spillring::assembly::{AgentId, AuditEventType, ChainVerifier, Lineage, SessionId};
+use spillring::{AuditEntry, Config, JsonLinesSink, Publisher};
 
 const SESSIONS: u8 = 3;
 const TOOL_CALLS: usize = 4;

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
-use spillring::{Config, Durable, EncodeError, Event, JsonLinesSink, Pack, Packer, Unpacker};
+use spillring::durable::{Pack, Packer, Unpacker};
+use spillring::error::EncodeError;
+use spillring::{Config, Durable, Event, JsonLinesSink};
 
 /// A decision of a policy, as the agent's threads make it many times a second.
 #[derive(Serialize)]

@@ -6,7 +6,8 @@
 use std::error::Error;
 use std::thread;
 
-use spillring::{Config, JsonLinesSink, LogWriter};
+use spillring::log_writer::LogWriter;
+use spillring::{Config, JsonLinesSink};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;

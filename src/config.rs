@@ -9,18 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::ConfigError;
 
 #[cfg(feature = "nats")]
-mod assembly;
+pub(crate) mod assembly;
 mod bounds;
 mod choices;
 #[cfg(feature = "nats")]
-mod nats;
+pub(crate) mod nats;
 mod size;
 mod spill_key;
-#[cfg(feature = "nats")]
-pub use assembly::AssemblyConfig;
 pub use choices::{Signing, SpillDurability, WhenRingUnusable, WhenSpillFull, WhenSpillUnusable};
 #[cfg(feature = "nats")]
-pub use nats::{
+pub(crate) use nats::{
     DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
     TlsHandshake,
 };
@@ -52,7 +50,7 @@ pub struct Config {
     /// it; one that is not there has none. A buffer that cannot be read, or that Agent Assembly has open, is an error;
     /// what the spill has no room for, or the disk, waits in the buffer for the next start. Default: none.
     ///
-    /// [`import`]: crate::import()
+    /// [`import`]: crate::operate::import()
     #[serde(default)]
     pub import: Option<PathBuf>,
     /// How many entries the ring holds, from 2 to 1,048,576. Default 65,536.

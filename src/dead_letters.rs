@@ -14,7 +14,7 @@ use crate::status::refuse_if_ring_is_left;
 /// taken for the time of a call, and for looking it is shared with others who look.
 ///
 /// ```no_run
-/// use spillring::{DeadLetters, Selection};
+/// use spillring::operate::{DeadLetters, Selection};
 ///
 /// let letters = DeadLetters::open("/var/lib/agent/spill")?;
 /// for letter in letters.iter() {
@@ -23,7 +23,7 @@ use crate::status::refuse_if_ring_is_left;
 /// }
 /// // Once the stream takes larger messages:
 /// let count = letters.requeue(&Selection::All, |old, new| println!("{old} is now {new}"))?;
-/// # Ok::<(), spillring::SpillError>(())
+/// # Ok::<(), spillring::error::SpillError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
@@ -153,7 +153,7 @@ impl DeadLetters {
     /// they were. The next start delivers them behind the rest.
     ///
     /// They get numbers in a run of their own, and say under which number they were lost
-    /// ([`Record::requeued_from`](crate::Record::requeued_from)). A page of up to 256 letters is in the backlog, where it
+    /// ([`Record::requeued_from`](crate::event::Record::requeued_from)). A page of up to 256 letters is in the backlog, where it
     /// survives a power cut, before it is removed here: whenever this is cut off, each is in the backlog or still here. The cap of the
     /// spill does not count here, since it bounds both together.
     ///

@@ -6,7 +6,7 @@ use crate::file_ring::Claim;
 /// Packs an entry into words, on the publishing thread: without allocation, and fast.
 ///
 /// ```
-/// use spillring::{Pack, Packer};
+/// use spillring::durable::{Pack, Packer};
 ///
 /// struct Decision<'a> { at: u64, tool: &'a str }
 ///

@@ -33,7 +33,8 @@ use parts::Rare;
 /// # Examples
 ///
 /// ```
-/// use spillring::{AgentId, AuditEntry, AuditEventType, SessionId};
+/// use spillring::AuditEntry;
+/// use spillring::assembly::{AgentId, AuditEventType, SessionId};
 ///
 /// let entry = AuditEntry::new(
 ///     0,

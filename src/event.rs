@@ -22,7 +22,8 @@ pub use raw::RawEntry;
 /// panic in either is counted as an `encode_error`, and the entries behind it go on.
 ///
 /// ```
-/// use spillring::{EncodeError, Event};
+/// use spillring::Event;
+/// use spillring::error::EncodeError;
 ///
 /// #[derive(serde::Serialize)]
 /// struct Decision {

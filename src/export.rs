@@ -60,7 +60,7 @@ struct Line<'r> {
 /// [`ExportError::Write`] if `out` takes no more; [`ExportError::Spill`] with [`SpillError::InUse`] if a publisher is
 /// running, or has started meanwhile: what was written until then is not all.
 ///
-/// [`SpillError::InUse`]: crate::SpillError::InUse
+/// [`SpillError::InUse`]: crate::error::SpillError::InUse
 pub fn export(dir: &Path, out: &mut impl Write) -> Result<Exported, ExportError> {
     export_from(dir, None, out)
 }
@@ -71,8 +71,8 @@ pub fn export(dir: &Path, out: &mut impl Write) -> Result<Exported, ExportError>
 ///
 /// As [`export`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another one.
 ///
-/// [`SpillError::Encrypted`]: crate::SpillError::Encrypted
-/// [`SpillError::WrongKey`]: crate::SpillError::WrongKey
+/// [`SpillError::Encrypted`]: crate::error::SpillError::Encrypted
+/// [`SpillError::WrongKey`]: crate::error::SpillError::WrongKey
 #[cfg(feature = "encryption")]
 pub fn export_with_key(
     dir: &Path,

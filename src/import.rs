@@ -18,7 +18,7 @@ use buffer::{Buffer, unusable};
 pub struct Imported {
     /// Entries that are in the backlog now.
     pub entries: u64,
-    /// Rows that are no entries: [dead letters](crate::DeadLetters) now, with the reason `undecodable`.
+    /// Rows that are no entries: [dead letters](crate::operate::DeadLetters) now, with the reason `undecodable`.
     pub dead_letters: u64,
     /// Rows that had been taken over before, and were left in the buffer by a kill, or in a copy of it.
     pub known: u64,
@@ -38,9 +38,9 @@ pub struct Imported {
 /// they count towards the cap until they are removed.
 ///
 /// ```no_run
-/// let done = spillring::import("/var/lib/agent-assembly/buffer.db", "/var/lib/agent/spill")?;
+/// let done = spillring::operate::import("/var/lib/agent-assembly/buffer.db", "/var/lib/agent/spill")?;
 /// println!("{} entries, {} that are none", done.entries, done.dead_letters);
-/// # Ok::<(), spillring::ImportError>(())
+/// # Ok::<(), spillring::error::ImportError>(())
 /// ```
 ///
 /// # Errors
@@ -58,8 +58,8 @@ pub fn import(buffer: impl AsRef<Path>, dir: impl AsRef<Path>) -> Result<Importe
 ///
 /// As [`import`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another one.
 ///
-/// [`SpillError::Encrypted`]: crate::SpillError::Encrypted
-/// [`SpillError::WrongKey`]: crate::SpillError::WrongKey
+/// [`SpillError::Encrypted`]: crate::error::SpillError::Encrypted
+/// [`SpillError::WrongKey`]: crate::error::SpillError::WrongKey
 #[cfg(feature = "encryption")]
 pub fn import_with_key(
     buffer: impl AsRef<Path>,

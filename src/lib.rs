@@ -6,7 +6,8 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use spillring::{AgentId, AuditEntry, AuditEventType, Config, JsonLinesSink, SessionId};
+//! use spillring::{AuditEntry, Config, JsonLinesSink};
+//! use spillring::assembly::{AgentId, AuditEventType, SessionId};
 //!
 //! let dir = tempfile::tempdir()?;
 //! let sink = JsonLinesSink::new(dir.path().join("audit.jsonl"));
@@ -64,8 +65,8 @@
 //! | NATS JetStream | `JetStreamSink`: once and in order |
 //! | NATS without JetStream | `AtMostOnceNatsSink` |
 //! | a file | [`JsonLinesSink`] |
-//! | an asynchronous function | [`EmitSink`] |
-//! | something else | [`Sink`], checked by [`conformance`] |
+//! | an asynchronous function | [`EmitSink`](sink::EmitSink) |
+//! | something else | [`Sink`], checked by [`conformance`](sink::conformance) |
 //!
 //! # Features
 //!
@@ -143,12 +144,12 @@
 //!    [`ring_high_water`](Config::ring_high_water), or when an entry has been in memory only for
 //!    [`pending_max`](Config::pending_max); what the disk or a spill at its cap does not take stays in memory, however
 //!    long. Entries are refused only when publishers outrun the disk for longer than the ring is deep in entries or
-//!    bytes, when the disk fails or the spill is at its cap and does not [evict](WhenSpillFull::EvictOldest), or when
+//!    bytes, when the disk fails or the spill is at its cap and does not [evict](config::WhenSpillFull::EvictOldest), or when
 //!    one is as heavy as the whole ring.
 //! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch
 //!    by acknowledgement, into the spill or the dead letters; the spill by acknowledgement, into the dead letters, or
 //!    by eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have; the
-//!    dead letters by an operator, who removes them or puts them back ([`DeadLetters`]). What can be put nowhere at the
+//!    dead letters by an operator, who removes them or puts them back ([`DeadLetters`](operate::DeadLetters)). What can be put nowhere at the
 //!    end is reported as `in_ring` and `in_memory`.
 //! 7. **Conservation**, per run, whenever [`Stats`] are read:
 //!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
@@ -163,10 +164,10 @@
 //! # Around a spill
 //!
 //! A damaged spill stops no start: what can be read is delivered, what is missing is announced. Of a publisher that is
-//! not running, [`status`] says whether its spill is healthy, and [`export`] writes its backlog as JSON lines. Of one
-//! that is running, [`running_status`] reads its last report. None of them changes anything.
+//! not running, [`status`](operate::status()) says whether its spill is healthy, and [`export`](operate::export()) writes its backlog as JSON lines. Of one
+//! that is running, [`running_status`](operate::running_status()) reads its last report. None of them changes anything.
 //!
-//! [`import`] takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of
+//! [`import`](operate::import()) takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of
 //! what.
 //!
 //! [architecture.md]: https://docs.rs/crate/spillring/latest/source/docs/architecture.md
@@ -180,21 +181,21 @@ compile_error!(
     "spillring needs a Unix system: it relies on Unix file locks, permissions and fsync"
 );
 
-mod config;
+pub mod config;
 mod control;
 mod dead_letters;
 mod door;
 mod drainer;
-mod durable;
+pub mod durable;
 mod entry;
-mod error;
-mod event;
+pub mod error;
+pub mod event;
 mod export;
 mod file_ring;
 mod host;
 mod import;
 #[cfg(feature = "tracing")]
-mod log_writer;
+pub mod log_writer;
 mod metrics;
 #[cfg(feature = "nats")]
 pub mod moving;
@@ -205,11 +206,11 @@ mod ring_file;
 pub mod seal;
 #[cfg(test)]
 mod simulation;
-mod sink;
+pub mod sink;
 mod sink_worker;
 mod spill;
 mod start;
-mod stats;
+pub mod stats;
 mod status;
 mod sync;
 pub mod testing;
@@ -226,33 +227,45 @@ mod ring_dir_page {
     #![doc = include_str!("../docs/ring_dir.md")]
 }
 
-pub use config::*;
-pub use dead_letters::{DeadLetter, DeadLetters, Selection};
-pub use durable::{Durable, Pack, Packer, Unpacker};
-pub use entry::*;
-pub use error::*;
-pub use event::*;
-#[cfg(feature = "encryption")]
-pub use export::export_with_key;
-pub use export::{Exported, export};
-#[cfg(feature = "encryption")]
-pub use import::import_with_key;
-pub use import::{Imported, import};
-#[cfg(feature = "tracing")]
-pub use log_writer::{LogGuard, LogLine, LogWriter};
+/// Entries and settings of Agent Assembly.
+pub mod assembly {
+    #[cfg(feature = "nats")]
+    pub use crate::config::assembly::AssemblyConfig;
+    pub use crate::entry::{
+        AgentId, AuditEntry, AuditEventType, AuditLog, AuditLogError, ChainVerifier,
+        CredentialFinding, CredentialKind, Lineage, Redaction, SessionId, subject_for, subject_of,
+    };
+}
+
+/// NATS: the sinks and their settings.
+#[cfg(feature = "nats")]
+pub mod nats {
+    pub use crate::config::nats::{
+        DiscoveredServers, NatsConfig, NatsTls, NatsUrl, Secret, StreamCare, StreamStorage,
+        TlsHandshake,
+    };
+    pub use crate::sink::core_nats::AtMostOnceNatsSink;
+    pub use crate::sink::jetstream::JetStreamSink;
+}
+
+/// For whoever looks after a spill directory: its state, its dead letters, its backlog as a file.
+pub mod operate {
+    pub use crate::dead_letters::{DeadLetter, DeadLetters, Selection};
+    pub use crate::export::{Exported, export};
+    pub use crate::import::{Imported, import};
+    pub use crate::status::{running_status, status};
+    #[cfg(feature = "encryption")]
+    pub use crate::{export::export_with_key, import::import_with_key, status::status_with_key};
+}
+
+pub use config::Config;
+pub use durable::Durable;
+pub use entry::AuditEntry;
+pub use event::{Event, RawEntry};
+#[cfg(feature = "nats")]
+pub use nats::{JetStreamSink, NatsConfig};
 pub use publisher::Publisher;
-#[cfg(feature = "nats")]
-pub use sink::address::SinkAddress;
-#[cfg(feature = "nats")]
-pub use sink::core_nats::AtMostOnceNatsSink;
-pub use sink::emit::EmitSink;
-#[cfg(feature = "nats")]
-pub use sink::jetstream::JetStreamSink;
-pub use sink::json_lines::JsonLinesSink;
-pub use sink::{BoxFuture, Delivery, Sink, conformance};
+pub use sink::{JsonLinesSink, Sink};
 pub use start::{Drainer, start, start_durable};
-pub use stats::*;
-#[cfg(feature = "encryption")]
-pub use status::status_with_key;
-pub use status::{running_status, status};
+pub use stats::{State, Stats};
 pub use ticket::Ticket;

@@ -45,7 +45,8 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// # Examples
 ///
 /// ```no_run
-/// use spillring::{Config, JsonLinesSink, LogWriter};
+/// use spillring::{Config, JsonLinesSink};
+/// use spillring::log_writer::LogWriter;
 ///
 /// // Before: let (writer, _guard) = tracing_appender::non_blocking(File::create("app.jsonl")?);
 /// let sink = JsonLinesSink::new("app.jsonl");
@@ -58,7 +59,8 @@ const END_MAX: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// use std::time::Duration;
-/// use spillring::{Config, JsonLinesSink, LogWriter, RawEntry};
+/// use spillring::{Config, JsonLinesSink, RawEntry};
+/// use spillring::log_writer::LogWriter;
 /// use tracing_subscriber::prelude::*;
 ///
 /// # let dir = tempfile::tempdir()?;

@@ -130,7 +130,7 @@ impl<E: Event> Publisher<E> {
     /// delivered, such as dead letters, do not hold it up.
     ///
     /// While the sink is away this takes as long as the outage; a [`flush`](Self::flush) waits for the disk only. A shutdown that
-    /// leaves a backlog ends the ticket with [`TicketError::DrainerEnded`](crate::TicketError::DrainerEnded).
+    /// leaves a backlog ends the ticket with [`TicketError::DrainerEnded`](crate::error::TicketError::DrainerEnded).
     ///
     /// ```
     /// # use std::time::Duration;

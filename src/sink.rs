@@ -10,6 +10,11 @@ pub(crate) mod emit;
 pub(crate) mod jetstream;
 pub(crate) mod json_lines;
 
+#[cfg(feature = "nats")]
+pub use address::SinkAddress;
+pub use emit::EmitSink;
+pub use json_lines::JsonLinesSink;
+
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -36,7 +41,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// ```
 /// use std::io::Write;
-/// use spillring::{Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError};
+/// use spillring::Sink;
+/// use spillring::error::SinkError;
+/// use spillring::event::{Batch, Position, PublisherId};
+/// use spillring::sink::{BoxFuture, Delivery};
 ///
 /// /// Writes entries to a stream, and keeps no cursor: at least once.
 /// struct Lines<W>(W);

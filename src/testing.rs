@@ -135,9 +135,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::conformance::{self, Harness, Stored};
     use crate::error::TicketError;
     use crate::event::RawEntry;
+    use crate::sink::conformance::{self, Harness, Stored};
 
     const LIMIT: Duration = Duration::from_secs(20);
 

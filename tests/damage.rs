@@ -17,7 +17,8 @@ use std::path::Path;
 use std::thread;
 
 use rusqlite::Connection;
-use spillring::{Drainer, LossReason};
+use spillring::Drainer;
+use spillring::event::LossReason;
 
 use damages::{
     CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, Survives, case, damaged, end_without_sink, index,

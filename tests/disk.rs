@@ -16,7 +16,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use spillring::{Drainer, LossReason, RunEnd, State, WhenSpillFull};
+use spillring::config::WhenSpillFull;
+use spillring::event::{LossReason, RunEnd};
+use spillring::{Drainer, State};
 
 use support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually, names, publish,

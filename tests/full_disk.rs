@@ -26,10 +26,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use spillring::{
-    AgentId, AuditEntry, AuditEventType, Config, Drainer, EmitSink, LossReason, SessionId, Sink,
-    SinkError, StartError, State, WhenRingUnusable, WhenSpillFull, WhenSpillUnusable,
-};
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
+use spillring::config::{WhenRingUnusable, WhenSpillFull, WhenSpillUnusable};
+use spillring::error::{SinkError, StartError};
+use spillring::event::LossReason;
+use spillring::sink::EmitSink;
+use spillring::{AuditEntry, Config, Drainer, Sink, State};
 
 use skipping::skipped;
 use support::bench::{

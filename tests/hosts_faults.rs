@@ -27,7 +27,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_thread_uid;
-use spillring::{AuditEntry, Config, Drainer, JsonLinesSink, StartError};
+use spillring::error::StartError;
+use spillring::{AuditEntry, Config, Drainer, JsonLinesSink};
 use support::bench::{
     Bench, Bomb, Flaw, LIMIT, Note, end, eventually, names, publish, until_delivered, until_spilled,
 };

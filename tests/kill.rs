@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use spillring::RunEnd;
+use spillring::event::RunEnd;
 
 use support::bench::{
     LIMIT, Note, assert_announced, end, eventually, name, names, quick, until_delivered,

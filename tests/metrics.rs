@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use spillring::{LossReason, State, WhenSpillFull};
+use spillring::State;
+use spillring::config::WhenSpillFull;
+use spillring::event::LossReason;
 
 use ear::Ear;
 use support::bench::{

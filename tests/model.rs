@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use spillring::{Drainer, LossReason, Publisher, RunId, State, Stats, WhenSpillFull};
+use spillring::config::WhenSpillFull;
+use spillring::event::{LossReason, RunId};
+use spillring::{Drainer, Publisher, State, Stats};
 
 use support::bench::{
     Bench, Flaw, LIMIT, Note, assert_announced, end_within, eventually, until_delivered,

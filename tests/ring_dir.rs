@@ -15,10 +15,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use spillring::{
-    Config, DeadLetters, Drainer, LossReason, RingError, RunEnd, Selection, SpillError, StartError,
-    WhenRingUnusable,
-};
+use spillring::config::WhenRingUnusable;
+use spillring::error::{RingError, SpillError, StartError};
+use spillring::event::{LossReason, RunEnd};
+use spillring::operate::{DeadLetters, Selection};
+use spillring::{Config, Drainer};
 
 use support::bench::{
     Bench, LIMIT, Note, assert_announced, copy_folder, end, eventually, name, names, publish,
@@ -201,9 +202,9 @@ fn a_ring_that_no_process_has_is_an_orphan() {
     let drainer = start(&other);
     let orphans = || {
         eventually("it says how it is", || {
-            spillring::status(&other.spill()).is_ok_and(|status| status.ring.is_some())
+            spillring::operate::status(&other.spill()).is_ok_and(|status| status.ring.is_some())
         });
-        let status = spillring::status(&other.spill()).unwrap();
+        let status = spillring::operate::status(&other.spill()).unwrap();
         let found = status.orphans.into_iter().map(|ring| ring.file);
         found.collect::<Vec<_>>()
     };
@@ -327,7 +328,7 @@ fn two_processes_never_have_one_ring() {
 fn a_file_that_vanishes_is_noticed_and_publishing_goes_on() {
     let bench = bench();
     let drainer = start(&bench);
-    let ring = || spillring::status(&bench.spill()).unwrap().ring;
+    let ring = || spillring::operate::status(&bench.spill()).unwrap().ring;
     eventually("its first word", || {
         ring().is_some_and(|ring| ring.in_place)
     });
@@ -349,7 +350,7 @@ fn status_tells_what_is_left_in_a_ring() {
     let bench = bench();
     let drainer = start(&bench);
     publish_until_still(&drainer, 0..300);
-    let said = || spillring::status(&bench.spill()).unwrap().ring;
+    let said = || spillring::operate::status(&bench.spill()).unwrap().ring;
     eventually("it says so itself", || {
         said().is_some_and(|ring| ring.bytes > 0)
     });
@@ -362,7 +363,10 @@ fn status_tells_what_is_left_in_a_ring() {
     end(drainer, 300);
     fs::rename(&aside, &ring).unwrap();
     fs::write(bench.spill().join("status.json"), status).unwrap();
-    let left = spillring::status(&bench.spill()).unwrap().ring.unwrap();
+    let left = spillring::operate::status(&bench.spill())
+        .unwrap()
+        .ring
+        .unwrap();
     assert_eq!((left.file, left.in_place), (ring, true));
     assert!(left.bytes >= 300 * 64, "{}", left.bytes);
     // What is added now would come before it.

@@ -15,9 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use spillring::{
-    Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError, SpillDurability,
-};
+use spillring::Sink;
+use spillring::config::SpillDurability;
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
 
 use support::bench::{Bench, LIMIT, Note, end, eventually, until_delivered, until_spilled};
 use support::sinks::Mode;

@@ -25,7 +25,9 @@ use std::thread;
 use data_encoding::BASE64;
 use seccompiler::SeccompCmpOp;
 use serde_json::Value;
-use spillring::{Exported, Health, SpillError, Status};
+use spillring::error::SpillError;
+use spillring::operate::Exported;
+use spillring::stats::{Health, Status};
 
 use damages::{
     CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, Survives, damaged, middle, overwrite, segment,
@@ -67,7 +69,7 @@ fn delivered(dir: &Path) -> Vec<Entry> {
 
 fn exported(dir: &Path) -> (Exported, Vec<Entry>) {
     let mut out = Vec::new();
-    let exported = spillring::export(dir, &mut out).unwrap();
+    let exported = spillring::operate::export(dir, &mut out).unwrap();
     let lines = std::str::from_utf8(&out).unwrap().lines();
     let entries: Vec<_> = lines.map(entry).collect();
     assert_eq!(exported.entries, entries.len() as u64);
@@ -108,7 +110,7 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[track_caller]
 fn look(dir: &Path) -> (Status, Exported, Vec<Entry>) {
     let before = contents(dir);
-    let status = spillring::status(dir).unwrap();
+    let status = spillring::operate::status(dir).unwrap();
     let (exported, entries) = exported(dir);
     assert_same(&before, &contents(dir));
     assert_eq!(status.stats.spilled, exported.entries);
@@ -284,7 +286,7 @@ fn what_a_failing_disk_does_not_give_is_left_out() {
         let worked = scope.spawn(|| {
             kernel::forbid_where(LSEEK, (1, SeccompCmpOp::Eq, page), kernel::EIO);
             kernel::forbid_where(PREAD, (3, SeccompCmpOp::Eq, page), kernel::EIO);
-            let status = spillring::status(&dir).unwrap();
+            let status = spillring::operate::status(&dir).unwrap();
             (status, exported(&dir).0)
         });
         worked.join().unwrap()
@@ -308,9 +310,12 @@ fn a_running_publisher_is_left_alone() {
     let dir = bench.spill();
     let own = std::process::id();
     let refused = |error: &SpillError| matches!(error, SpillError::InUse { pid: Some(pid), .. } if *pid == own);
-    assert_eq!(spillring::status(&dir).unwrap().health, Health::InUse);
-    match spillring::export(&dir, &mut Vec::new()) {
-        Err(spillring::ExportError::Spill(error)) => assert!(refused(&error), "{error}"),
+    assert_eq!(
+        spillring::operate::status(&dir).unwrap().health,
+        Health::InUse
+    );
+    match spillring::operate::export(&dir, &mut Vec::new()) {
+        Err(spillring::error::ExportError::Spill(error)) => assert!(refused(&error), "{error}"),
         exported => panic!("{exported:?}"),
     }
     support::bench::until_spilled(&drainer);
@@ -339,9 +344,9 @@ fn nothing_is_made_where_there_is_no_spill() {
     let dir = tempfile::tempdir().unwrap();
     let spill = dir.path().join("spill");
     assert!(matches!(
-        spillring::status(&spill),
+        spillring::operate::status(&spill),
         Err(SpillError::Missing { .. })
     ));
-    assert!(spillring::export(&spill, &mut Vec::new()).is_err());
+    assert!(spillring::operate::export(&spill, &mut Vec::new()).is_err());
     assert!(!spill.exists());
 }

@@ -22,7 +22,9 @@ use std::thread;
 
 use allocation_counter::measure;
 use serde_json::Value;
-use spillring::{Config, Drainer, JsonLinesSink, LogWriter, LossReason, RawEntry};
+use spillring::event::LossReason;
+use spillring::log_writer::LogWriter;
+use spillring::{Config, Drainer, JsonLinesSink, RawEntry};
 use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;

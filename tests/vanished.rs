@@ -15,7 +15,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use spillring::{Drainer, LossReason};
+use spillring::Drainer;
+use spillring::event::LossReason;
 
 use support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually, name, names,

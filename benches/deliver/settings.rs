@@ -4,8 +4,10 @@
 use std::time::{Duration, Instant};
 
 use signed_note::{Note, StandardSigner, generate_key};
+use spillring::config::Signing;
+use spillring::event::{Position, RunId};
 use spillring::seal::{Leaf, Tree};
-use spillring::{AuditEntry, Config, Drainer, Event, Position, RunId, Signing};
+use spillring::{AuditEntry, Config, Drainer, Event};
 
 use crate::support::{Away, entries, start_with};
 use crate::test_support::nats::NatsServer;

@@ -1,7 +1,8 @@
 //! How fast real entries go to disk with the sink away, beside plain rusqlite with the same rows in the same database,
 //! and how fast they come out again.
 
-use spillring::{AuditEntry, SpillDurability};
+use spillring::AuditEntry;
+use spillring::config::SpillDurability;
 
 use crate::door::Door;
 use crate::ear::Appends;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use spillring::{Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError};
+use spillring::Sink;
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
 
 use crate::measure::eventually;
 

@@ -1,6 +1,7 @@
 //! What encryption costs: two publishers, one with a key, take turns spilling and replaying the same entries.
 
-use spillring::{AuditEntry, SpillKey};
+use spillring::AuditEntry;
+use spillring::config::SpillKey;
 
 use crate::door::Door;
 use crate::ear::Appends;

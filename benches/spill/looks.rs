@@ -5,10 +5,11 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use spillring::{
-    Batch, BoxFuture, Config, Delivery, Drainer, Position, PublisherId, Sink, SinkError,
-    WhenSpillFull,
-};
+use spillring::config::WhenSpillFull;
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{Config, Drainer, Sink};
 
 use crate::damage::damage;
 use crate::door::Door;

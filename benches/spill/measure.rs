@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use spillring::{Durable, EncodeError, Event, Pack, Packer, Publisher, Unpacker};
+use spillring::durable::{Pack, Packer, Unpacker};
+use spillring::error::EncodeError;
+use spillring::{Durable, Event, Publisher};
 
 use crate::support::bench::LIMIT;
 

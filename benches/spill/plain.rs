@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
-use spillring::{AuditEntry, Event, SpillDurability};
+use spillring::config::SpillDurability;
+use spillring::{AuditEntry, Event};
 
 use crate::measure::{largest_database, publish};
 use crate::support::bench::LIMIT;

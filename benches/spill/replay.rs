@@ -1,6 +1,7 @@
 //! How fast a backlog leaves for a sink that costs nothing.
 
-use spillring::{Durable, SpillDurability};
+use spillring::Durable;
+use spillring::config::SpillDurability;
 
 use crate::door::Door;
 use crate::measure::{median, notes, publish};

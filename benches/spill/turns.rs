@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use spillring::{Lost, Publisher, Stats};
+use spillring::stats::Lost;
+use spillring::{Publisher, Stats};
 
 use crate::measure::{Note, millis};
 

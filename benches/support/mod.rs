@@ -7,10 +7,10 @@ pub(crate) mod bench;
 pub(crate) mod latency;
 pub(crate) mod usage;
 
-use spillring::{
-    AuditEntry, Batch, BoxFuture, Config, Delivery, Drainer, Durable, Position, PublisherId, Sink,
-    SinkError,
-};
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{AuditEntry, Config, Drainer, Durable, Sink};
 
 /// The 2,000 entries of `tests/data/sessions.jsonl`, 843 bytes at the median.
 pub(crate) fn entries() -> Vec<AuditEntry> {

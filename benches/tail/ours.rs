@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use spillring::{
-    AuditEntry, Batch, BoxFuture, Config, Delivery, Drainer, Position, Publisher, PublisherId,
-    Sink, SinkError, TryPublishError,
-};
+use spillring::error::{SinkError, TryPublishError};
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{AuditEntry, Config, Drainer, Publisher, Sink};
 
 use crate::lane::{LIMIT, Receipts, Rig, Role};
 use crate::machine::Threads;

@@ -20,10 +20,13 @@ use std::time::{Duration, Instant};
 use crash_tests::{Disk, Event, Mark, SPILL_BYTES_MAX, Step, Trace, check_each, memory, vfs};
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use spillring::{
-    AgentId, AuditEntry, AuditEventType, Config, DeadLetters, EmitSink, Record, SessionId, Sink,
-    SinkError, SpillDurability,
-};
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
+use spillring::config::SpillDurability;
+use spillring::error::SinkError;
+use spillring::event::Record;
+use spillring::operate::DeadLetters;
+use spillring::sink::EmitSink;
+use spillring::{AuditEntry, Config, Sink};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -39,7 +42,7 @@ const JUNK: [u64; 2] = [2, 8];
 #[test]
 fn an_import_by_hand_survives_a_power_cut_at_any_call() {
     let events = record(|dir| {
-        spillring::import(dir.join(BUFFER), dir).unwrap();
+        spillring::operate::import(dir.join(BUFFER), dir).unwrap();
     });
     check_all(&events);
 }
@@ -115,7 +118,7 @@ fn check(disk: &Disk) {
     let copy = dir.path().join("theirs");
     copy_folder(&spill.join("theirs"), &copy);
     if disk.events.is_multiple_of(2) {
-        spillring::import(spill.join(BUFFER), &spill).unwrap();
+        spillring::operate::import(spill.join(BUFFER), &spill).unwrap();
     }
     let mut delivered = Vec::new();
     deliver(importing(&spill), &mut delivered);

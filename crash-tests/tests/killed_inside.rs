@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crash_tests::{Killer, Landing, SPILL_BYTES_MAX, vfs};
-use spillring::{Config, SpillDurability};
+use spillring::Config;
+use spillring::config::SpillDurability;
 
 use support::bench::{
     LIMIT, Note, assert_announced, copy_folder, end, name, quick, until_delivered,
@@ -129,7 +130,7 @@ fn assert_delivered(dir: &Path, journal: &Journal, what: &str) {
     let stats = end(drainer, 1);
     let lost = stats.discarded.total() + stats.dead_lettered;
     assert_eq!(lost, 0, "{what}: {stats:#?}, {journal:?}");
-    let left = spillring::status(&spill).unwrap();
+    let left = spillring::operate::status(&spill).unwrap();
     assert_eq!(
         (left.damage, left.quarantined),
         (None, Vec::new()),

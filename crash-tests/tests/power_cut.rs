@@ -26,10 +26,11 @@ use crash_tests::{
     memory, vfs,
 };
 use rusqlite::ffi;
-use spillring::{
-    Batch, BoxFuture, Config, Delivery, Drainer, LossReason, Position, PublisherId, Sink,
-    SinkError, SpillDurability,
-};
+use spillring::config::SpillDurability;
+use spillring::error::SinkError;
+use spillring::event::{Batch, LossReason, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{Config, Drainer, Sink};
 
 use support::bench::{
     LIMIT, Note, announced, assert_announced, end, eventually, name, quick, until_delivered,

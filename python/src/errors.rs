@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::{PyException, PyTimeoutError, PyValueError};
 use pyo3::{PyErr, create_exception};
-use spillring::{ConfigError, TicketError, TryPublishError};
+use spillring::error::{ConfigError, TicketError, TryPublishError};
 
 create_exception!(
     spillring,
@@ -39,9 +39,9 @@ pub(crate) fn config(error: &ConfigError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-pub(crate) fn start(error: &spillring::StartError) -> PyErr {
+pub(crate) fn start(error: &spillring::error::StartError) -> PyErr {
     match error {
-        spillring::StartError::Config(error) => config(error),
+        spillring::error::StartError::Config(error) => config(error),
         other => StartError::new_err(other.to_string()),
     }
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use spillring::{Drainer, RawEntry, Sink, Stats, Ticket, TicketError};
+use spillring::{Drainer, RawEntry, Sink, Stats, Ticket};
+use spillring::error::TicketError;
 
 use crate::errors::{self, ForkedError};
 
@@ -47,7 +48,7 @@ impl Running {
     pub(crate) fn start(
         config: spillring::Config,
         sink: Box<dyn Sink>,
-    ) -> Result<Arc<Self>, spillring::StartError> {
+    ) -> Result<Arc<Self>, spillring::error::StartError> {
         let ring = match config.ring_dir {
             Some(_) => Ring::File,
             None => Ring::Memory,

@@ -13,7 +13,8 @@ use crate::error::ConfigError;
 /// what is not said is spillring's default.
 ///
 /// ```
-/// use spillring::{AssemblyConfig, JetStreamSink};
+/// use spillring::JetStreamSink;
+/// use spillring::assembly::AssemblyConfig;
 ///
 /// let text = r#"
 ///     [gateway.nats]

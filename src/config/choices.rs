@@ -33,7 +33,7 @@ pub enum Signing {
 pub enum WhenSpillFull {
     /// The ring is no longer emptied into the spill, and once it is full, new entries are refused with the reason
     /// `spill_full`. If it is dead letters that fill the spill, entries still go to the sink, but what it refuses for good
-    /// is no longer kept, until dead letters are removed or requeued ([`DeadLetters`](crate::DeadLetters)).
+    /// is no longer kept, until dead letters are removed or requeued ([`DeadLetters`](crate::operate::DeadLetters)).
     #[default]
     RefuseNew,
     /// The oldest entries of the backlog are evicted, but for what the sink may already have and the newest of each run:

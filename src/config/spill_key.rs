@@ -32,11 +32,12 @@ mod present {
     /// Its memory is overwritten when it is dropped, and `Debug` shows nothing of it.
     ///
     /// ```
-    /// use spillring::{Config, SpillKey};
+    /// use spillring::Config;
+    /// use spillring::config::SpillKey;
     ///
     /// let mut config = Config::new("/var/lib/agent/spill");
     /// config.spill_key = Some(SpillKey::from_text(&"0f".repeat(32))?);
-    /// # Ok::<(), spillring::ConfigError>(())
+    /// # Ok::<(), spillring::error::ConfigError>(())
     /// ```
     #[derive(Clone, PartialEq, Eq)]
     pub struct SpillKey(Zeroizing<[u8; BYTES]>);

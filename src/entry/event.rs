@@ -15,8 +15,9 @@ const NO_TENANT: &str = "default";
 /// hyphenated lower-case UUID.
 ///
 /// ```
-/// use spillring::{AuditEventType::MessageBlocked, Lineage};
-/// # use spillring::{AgentId, AuditEntry, SessionId};
+/// use spillring::assembly::{AuditEventType::MessageBlocked, Lineage};
+/// # use spillring::AuditEntry;
+/// # use spillring::assembly::{AgentId, SessionId};
 /// # let (agent, session) = (AgentId::from_bytes([0xa1; 16]), SessionId::from_bytes([2; 16]));
 ///
 /// let lineage = Lineage { org_id: Some("acme corp.eu".into()), ..Lineage::default() };
@@ -24,7 +25,7 @@ const NO_TENANT: &str = "default";
 /// let entry =
 ///     AuditEntry::new_with_lineage(0, 0, MessageBlocked, agent, session, payload, previous, lineage);
 /// assert_eq!(
-///     spillring::subject_for(&entry),
+///     spillring::assembly::subject_for(&entry),
 ///     "assembly.audit.acme_corp_eu.a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1",
 /// );
 /// ```

@@ -43,7 +43,7 @@ names! {
     /// What an [`AuditEntry`](crate::AuditEntry) records. Displayed, and in JSON, by its name; hashed by its number.
     ///
     /// ```
-    /// use spillring::AuditEventType;
+    /// use spillring::assembly::AuditEventType;
     ///
     /// assert_eq!(AuditEventType::ApprovalDenied as u32, 5);
     /// assert_eq!(AuditEventType::ApprovalDenied.to_string(), "ApprovalDenied");

@@ -9,7 +9,7 @@ use super::{AgentId, AuditEntry, AuditEventType, Lineage, SessionId, hash};
 /// # Examples
 ///
 /// ```
-/// use spillring::{AgentId, AuditEventType, AuditLog, SessionId};
+/// use spillring::assembly::{AgentId, AuditEventType, AuditLog, SessionId};
 ///
 /// let mut log = AuditLog::new(AgentId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
 /// log.next_entry(AuditEventType::ApprovalRequested, 1_763_800_000_000_000_000, "{}".into());
@@ -17,7 +17,7 @@ use super::{AgentId, AuditEntry, AuditEventType, Lineage, SessionId, hash};
 ///
 /// assert_eq!(log.entries()[1].previous_hash(), log.entries()[0].entry_hash());
 /// log.verify_chain()?;
-/// # Ok::<(), spillring::AuditLogError>(())
+/// # Ok::<(), spillring::assembly::AuditLogError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct AuditLog {
@@ -33,7 +33,7 @@ pub struct AuditLog {
 /// # Examples
 ///
 /// ```
-/// use spillring::{AgentId, AuditEventType, AuditLog, AuditLogError, ChainVerifier, SessionId};
+/// use spillring::assembly::{AgentId, AuditEventType, AuditLog, AuditLogError, ChainVerifier, SessionId};
 ///
 /// let session = SessionId::from_bytes([2; 16]);
 /// let mut log = AuditLog::new(AgentId::from_bytes([1; 16]), session);

@@ -20,7 +20,7 @@ pub struct SessionId([u8; 16]);
 /// The place of an agent among the agents that work together.
 ///
 /// ```
-/// use spillring::Lineage;
+/// use spillring::assembly::Lineage;
 ///
 /// let lineage = Lineage { org_id: Some("acme".into()), depth: Some(0), ..Lineage::default() };
 /// ```
@@ -81,7 +81,7 @@ impl CredentialFinding {
     /// A finding with the label of its kind.
     ///
     /// ```
-    /// use spillring::{CredentialFinding, CredentialKind};
+    /// use spillring::assembly::{CredentialFinding, CredentialKind};
     ///
     /// let finding = CredentialFinding::new(CredentialKind::AwsAccessKey, 4);
     /// assert_eq!(finding.matched, "[REDACTED:AwsAccessKey]");

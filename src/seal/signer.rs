@@ -32,7 +32,7 @@ const CERTIFICATES_MAX: usize = 64;
 /// How often a seal has them, while the key stays the same.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 
-/// Signs checkpoints with the keys of a publisher. A [`Batch`](crate::Batch) has it, for sinks that keep [seals](Seal).
+/// Signs checkpoints with the keys of a publisher. A [`Batch`](crate::event::Batch) has it, for sinks that keep [seals](Seal).
 #[derive(Debug)]
 pub struct Signer {
     dir: PathBuf,

@@ -14,7 +14,8 @@ use crate::error::ConfigError;
 /// the servers of a [`NatsConfig`].
 ///
 /// ```
-/// use spillring::{NatsConfig, SinkAddress};
+/// use spillring::NatsConfig;
+/// use spillring::sink::SinkAddress;
 ///
 /// let address: SinkAddress = "jsonl:audit.jsonl".parse()?;
 /// let sink = address.sink(NatsConfig::default())?;

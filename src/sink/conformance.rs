@@ -5,8 +5,11 @@
 //! [`Draft`] makes batches for tests of one's own.
 //!
 //! ```
-//! use spillring::conformance::{self, Harness, Stored};
-//! use spillring::{Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError};
+//! use spillring::sink::conformance::{self, Harness, Stored};
+//! use spillring::Sink;
+//! use spillring::error::SinkError;
+//! use spillring::event::{Batch, Position, PublisherId};
+//! use spillring::sink::{BoxFuture, Delivery};
 //! use std::collections::HashMap;
 //! use std::sync::{Arc, Mutex};
 //!

@@ -27,7 +27,9 @@ use crate::host;
 /// [`batch_max`](crate::Config::batch_max) as much smaller than its 999.
 ///
 /// ```
-/// use spillring::{AuditEntry, Config, EmitSink, SinkError};
+/// use spillring::{AuditEntry, Config};
+/// use spillring::error::SinkError;
+/// use spillring::sink::EmitSink;
 ///
 /// async fn store(entry: AuditEntry) -> std::io::Result<()> {
 ///     // INSERT INTO audit …

@@ -105,7 +105,7 @@ const RENEWAL_MAX: Duration = Duration::from_secs(5);
 ///   `$JS.API.DIRECT.GET.AUDIT.assembly.cursor.>`; for fast ones also on `$JS.API.DIRECT.GET.AUDIT`, without which there are none;
 ///   on `$JS.API.STREAM.MSG.GET.AUDIT` where the stream lacks `allow_direct`: who has one of these can read all entries;
 /// - publish on `$JS.API.STREAM.CREATE.AUDIT` if the stream is to be made, and on `$JS.API.STREAM.UPDATE.AUDIT` if it is
-///   to be upgraded; neither with [`StreamCare::Verify`](crate::StreamCare::Verify).
+///   to be upgraded; neither with [`StreamCare::Verify`](crate::nats::StreamCare::Verify).
 ///
 /// `jetstream_domain` and `jetstream_api_prefix` take the place of `$JS.API`, as `$JS.<domain>.API` or as they are. What
 /// lacks makes the sink [misconfigured](SinkError::Misconfigured), and the error names it; no entry is dropped for it.

@@ -85,7 +85,8 @@ use page::Page;
 /// [wire-format.md]: https://docs.rs/crate/spillring/latest/source/docs/wire-format.md
 ///
 /// ```
-/// use spillring::{JsonLinesSink, SpillDurability};
+/// use spillring::JsonLinesSink;
+/// use spillring::config::SpillDurability;
 ///
 /// let sink = JsonLinesSink::new("/var/log/agent/audit.jsonl")
 ///     .durability(SpillDurability::ProcessCrash);

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use spillring::{
-    AuditEntry, Config, DiscoveredServers, JetStreamSink, NatsConfig, Publisher, SpillDurability,
-};
+use spillring::config::SpillDurability;
+use spillring::nats::DiscoveredServers;
+use spillring::{AuditEntry, Config, JetStreamSink, NatsConfig, Publisher};
 
 use crate::entries::{Chain, Whose};
 use crate::journal::Journal;

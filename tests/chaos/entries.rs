@@ -3,7 +3,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use spillring::{AgentId, AuditEntry, AuditEventType, SessionId};
+use spillring::AuditEntry;
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
 
 /// All threads of all publishers act for the same agents, so they share their subjects.
 const AGENTS: u64 = 5;

@@ -6,10 +6,9 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::json;
-use spillring::{
-    AgentId, AuditEntry, CredentialFinding, Durable, Event, Lineage, Pack, Packer, Redaction,
-    SessionId, Unpacker,
-};
+use spillring::assembly::{AgentId, CredentialFinding, Lineage, Redaction, SessionId};
+use spillring::durable::{Pack, Packer, Unpacker};
+use spillring::{AuditEntry, Durable, Event};
 
 use crate::{EVENT_TYPES, KINDS, encoded, hash_of, read};
 

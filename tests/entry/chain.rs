@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde_json::json;
-use spillring::{
-    AuditEntry, AuditEventType, AuditLog, AuditLogError, ChainVerifier, Lineage, SessionId,
+use spillring::AuditEntry;
+use spillring::assembly::{
+    AuditEventType, AuditLog, AuditLogError, ChainVerifier, Lineage, SessionId,
 };
 
 use crate::{SESSIONS, agent, edited, hash_of, read, session};

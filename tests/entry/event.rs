@@ -2,7 +2,8 @@
 //! unsafe or wrong subject out of it.
 
 use serde_json::{Value, json};
-use spillring::{AuditEntry, AuditEventType, Event, Lineage, subject_for};
+use spillring::assembly::{AuditEventType, Lineage, subject_for};
+use spillring::{AuditEntry, Event};
 
 use crate::{FIELDS, agent, full, plain, session};
 

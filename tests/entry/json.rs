@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use spillring::{
-    AgentId, AuditEntry, AuditEventType, CredentialFinding, CredentialKind, Lineage, Redaction,
+use spillring::AuditEntry;
+use spillring::assembly::{
+    AgentId, AuditEventType, CredentialFinding, CredentialKind, Lineage, Redaction,
 };
 
 use crate::{

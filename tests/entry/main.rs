@@ -16,10 +16,10 @@ mod tampering;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use spillring::{
-    AgentId, AuditEntry, AuditEventType, CredentialFinding, CredentialKind, Event, Lineage,
-    Redaction, SessionId,
+use spillring::assembly::{
+    AgentId, AuditEventType, CredentialFinding, CredentialKind, Lineage, Redaction, SessionId,
 };
+use spillring::{AuditEntry, Event};
 
 const SESSIONS: &str = include_str!("../data/sessions.jsonl");
 const ALPHA8: &str = include_str!("../data/vectors_alpha8.jsonl");

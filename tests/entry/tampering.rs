@@ -1,7 +1,8 @@
 //! Tries to change an entry without its hash telling: every field in turn, altered and taken away.
 
 use serde_json::{Value, json};
-use spillring::{AuditEntry, AuditEventType, Lineage};
+use spillring::AuditEntry;
+use spillring::assembly::{AuditEventType, Lineage};
 
 use crate::{FIELDS, encoded, full, plain, read};
 

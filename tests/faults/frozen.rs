@@ -38,7 +38,7 @@ fn publish_at_rate(drainer: &Drainer<Note>, entries: usize) {
 fn sink_does_not_notice(shim: &Shim, calls: u32, freeze_min: Duration) {
     let mut bench = blind();
     bench.config.ring_capacity = 1 << 15;
-    bench.config.spill_durability = spillring::SpillDurability::PowerLoss;
+    bench.config.spill_durability = spillring::config::SpillDurability::PowerLoss;
     bench.remote.set(Mode::Up);
     let drainer = bench.start();
     let fault = freeze(shim, &bench, calls);

@@ -5,7 +5,9 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use spillring::{Drainer, LossReason, State, WhenSpillUnusable};
+use spillring::config::WhenSpillUnusable;
+use spillring::event::LossReason;
+use spillring::{Drainer, State};
 
 use crate::child::{at_once, with_shim};
 use crate::shim::{CREATE, Fault, Rule, Shim, WRITE};

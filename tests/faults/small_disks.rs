@@ -23,7 +23,7 @@ const SPILLED: usize = 5_000;
 fn bench(disk: &Path) -> Bench {
     let mut bench = Bench::down();
     bench.config.spill_dir = disk.join("spill");
-    bench.config.spill_durability = spillring::SpillDurability::PowerLoss;
+    bench.config.spill_durability = spillring::config::SpillDurability::PowerLoss;
     bench
 }
 
@@ -244,7 +244,7 @@ fn killed() {
     let remote = Remote::in_memory(crate::support::sinks::Cursor::Kept);
     remote.set(Mode::Down);
     let mut config = quick(&PathBuf::from(disk).join("spill"));
-    config.spill_durability = spillring::SpillDurability::PowerLoss;
+    config.spill_durability = spillring::config::SpillDurability::PowerLoss;
     let drainer = spillring::start(config, remote.sink()).unwrap();
     publish(&drainer, 0..SPILLED);
     drainer.publisher().flush().wait(LIMIT).unwrap();

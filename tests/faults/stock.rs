@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use spillring::{Drainer, LossReason, Stats};
+use spillring::event::LossReason;
+use spillring::{Drainer, Stats};
 
 use crate::support::bench::{
     Bench, LIMIT, Note, announced, assert_announced, copy_folder, end, end_within, eventually,

@@ -6,7 +6,8 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use spillring::{Drainer, SpillDurability};
+use spillring::Drainer;
+use spillring::config::SpillDurability;
 
 use crate::child::{at_once, with_shim};
 use crate::log;

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use spillring::{Drainer, LossReason, TicketError};
+use spillring::Drainer;
+use spillring::error::TicketError;
+use spillring::event::LossReason;
 
 use crate::child::{alone, at_once};
 use crate::log;

@@ -1,7 +1,8 @@
 //! Tries to see `publish` and `try_publish` ask for memory, whatever the ring answers. Counted on the calling thread.
 
 use allocation_counter::{AllocationInfo, measure};
-use spillring::{AgentId, AuditEntry, AuditEventType, Event, Publisher, SessionId};
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
+use spillring::{AuditEntry, Event, Publisher};
 
 use super::rig::{Parcel, close, fill, start, start_in_file};
 

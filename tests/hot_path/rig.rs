@@ -3,10 +3,11 @@
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use spillring::{
-    Batch, BoxFuture, Config, Delivery, Drainer, Durable, EncodeError, Event, Pack, Packer,
-    Position, Publisher, PublisherId, Sink, SinkError, TryPublishError, Unpacker,
-};
+use spillring::durable::{Pack, Packer, Unpacker};
+use spillring::error::{EncodeError, SinkError, TryPublishError};
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{Config, Drainer, Durable, Event, Publisher, Sink};
 use tempfile::TempDir;
 
 /// Long enough for any machine; passing it fails a test, it never decides one.

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use spillring::conformance::{Draft, Harness, Stored};
-use spillring::{Batch, Delivery, JsonLinesSink, Position, PublisherId, Sink, SinkError};
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::Delivery;
+use spillring::sink::conformance::{Draft, Harness, Stored};
+use spillring::{JsonLinesSink, Sink};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 

@@ -4,8 +4,9 @@
 use std::fs;
 
 use serde_json::json;
-use spillring::conformance::{self, Draft, resend};
-use spillring::{LossReason, RunEnd, SpillDurability};
+use spillring::config::SpillDurability;
+use spillring::event::{LossReason, RunEnd};
+use spillring::sink::conformance::{self, Draft, resend};
 
 use super::bench::{Bench, append, deliver, lines, position, store, three};
 

@@ -6,8 +6,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use spillring::conformance::Draft;
-use spillring::{Batch, LossReason, Position, RunEnd, SpillDurability};
+use spillring::config::SpillDurability;
+use spillring::event::{Batch, LossReason, Position, RunEnd};
+use spillring::sink::conformance::Draft;
 
 use super::bench::{Bench, lines, position, store, three};
 

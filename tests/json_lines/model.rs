@@ -7,8 +7,9 @@ use std::fs::{self, OpenOptions};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
-use spillring::conformance::{Draft, resend};
-use spillring::{LossReason, RunEnd, SpillDurability};
+use spillring::config::SpillDurability;
+use spillring::event::{LossReason, RunEnd};
+use spillring::sink::conformance::{Draft, resend};
 
 use super::bench::{Bench, position, store};
 

@@ -5,8 +5,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use seccompiler::SeccompCmpOp;
-use spillring::conformance::{Draft, resend};
-use spillring::{JsonLinesSink, LossReason, RunEnd, SinkError, SpillDurability};
+use spillring::JsonLinesSink;
+use spillring::config::SpillDurability;
+use spillring::error::SinkError;
+use spillring::event::{LossReason, RunEnd};
+use spillring::sink::conformance::{Draft, resend};
 
 use super::bench::{Bench, append, deliver, lines, position, store, three};
 use super::kernel::{

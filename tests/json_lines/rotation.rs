@@ -5,8 +5,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use spillring::conformance::Draft;
-use spillring::{Batch, JsonLinesSink, LossReason};
+use spillring::JsonLinesSink;
+use spillring::event::{Batch, LossReason};
+use spillring::sink::conformance::Draft;
 
 use super::bench::{Bench, append, lines, position, store, three, told_in};
 

@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use spillring::{
-    AgentId, AuditEntry, AuditEventType, Config, Drainer, EmitSink, SessionId, Sink, SinkError,
-    Stats,
-};
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
+use spillring::error::SinkError;
+use spillring::sink::EmitSink;
+use spillring::{AuditEntry, Config, Drainer, Sink, Stats};
 
 use crate::law::assert_law;
 

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use spillring::{
-    AgentId, AtMostOnceNatsSink, AuditEntry, AuditEventType, Config, Drainer, Event, NatsConfig,
-    SessionId, State,
-};
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
+use spillring::nats::AtMostOnceNatsSink;
+use spillring::{AuditEntry, Config, Drainer, Event, NatsConfig, State};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use spillring::{AuditEntry, DeadLetters, EmitSink, Record, SinkError};
+use spillring::AuditEntry;
+use spillring::error::SinkError;
+use spillring::event::Record;
+use spillring::operate::DeadLetters;
+use spillring::sink::EmitSink;
 
 use crate::bench::{LIMIT, config, end, entry, eventually, until_settled};
 

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use spillring::{
-    AuditEntry, Config, DeadLetters, EmitSink, ImportError, Imported, Record, Selection,
-    SpillError, StartError, WhenSpillFull,
-};
+use spillring::config::WhenSpillFull;
+use spillring::error::{ImportError, SpillError, StartError};
+use spillring::event::Record;
+use spillring::operate::{DeadLetters, Imported, Selection};
+use spillring::sink::EmitSink;
+use spillring::{AuditEntry, Config};
 use tempfile::TempDir;
 
 use crate::bench::{FakeSink, LIMIT, config, end, entry, until_settled};
@@ -47,7 +49,7 @@ impl Place {
     }
 
     fn import(&self) -> Imported {
-        spillring::import(self.buffer(), self.spill()).unwrap()
+        spillring::operate::import(self.buffer(), self.spill()).unwrap()
     }
 
     /// What the next start delivers.
@@ -112,7 +114,7 @@ fn a_real_buffer_is_taken_over_whole_and_in_order() {
     assert_eq!(rows_in(&place.buffer()), ROWS);
     assert_eq!(counts(place.import()), done(ROWS, 0, 0));
     assert_eq!(rows_in(&place.buffer()), 0);
-    let status = spillring::status(&place.spill()).unwrap();
+    let status = spillring::operate::status(&place.spill()).unwrap();
     assert_eq!(status.stats.spilled, ROWS as u64);
     assert_same(&place.delivered(), &rows());
 }
@@ -132,7 +134,7 @@ fn the_bytes_of_a_row_are_not_touched() {
     drop(conn);
     place.import();
     let mut exported = Vec::new();
-    spillring::export(&place.spill(), &mut exported).unwrap();
+    spillring::operate::export(&place.spill(), &mut exported).unwrap();
     let exported = String::from_utf8(exported).unwrap();
     assert!(exported.contains("\"popped_ms\":1234,"), "{exported}");
     let delivered = Arc::new(Mutex::new(Vec::new()));
@@ -187,7 +189,7 @@ fn what_was_not_removed_from_the_buffer_is_not_taken_over_again() {
     let mut expected = rows();
     expected.push(expected[0]);
     assert_same(&place.delivered(), &expected);
-    let copy = spillring::import(&before, place.spill()).unwrap();
+    let copy = spillring::operate::import(&before, place.spill()).unwrap();
     assert_eq!(counts(copy), done(0, 0, ROWS));
     assert_eq!(place.delivered(), [""; 0]);
 }
@@ -206,12 +208,12 @@ fn what_was_taken_over_is_remembered_by_segments_and_index() {
     }
     let again = before.with_extension("again");
     fs::copy(&before, &again).unwrap();
-    let known = spillring::import(&again, place.spill()).unwrap();
+    let known = spillring::operate::import(&again, place.spill()).unwrap();
     assert_eq!(counts(known), done(0, 0, ROWS));
     assert_same(&place.delivered(), &rows());
     let segments = fs::read_dir(place.spill().join("segments")).unwrap();
     assert_eq!(segments.count(), 0);
-    let known = spillring::import(&before, place.spill()).unwrap();
+    let known = spillring::operate::import(&before, place.spill()).unwrap();
     assert_eq!(counts(known), done(0, 0, ROWS));
 }
 
@@ -232,7 +234,7 @@ const WHERE: &str = "SPILLRING_IMPORT_DIR";
 #[test]
 fn importing_child() {
     if let Some(dir) = std::env::var_os(WHERE).map(PathBuf::from) {
-        spillring::import(dir.join("buffer.db"), dir.join("spill")).unwrap();
+        spillring::operate::import(dir.join("buffer.db"), dir.join("spill")).unwrap();
         fs::write(dir.join("done"), "").unwrap();
     }
 }
@@ -262,7 +264,7 @@ fn an_import_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
         }
         assert_eq!(rows_in(&place.buffer()), 0);
         let mut exported = Vec::new();
-        spillring::export(&place.spill(), &mut exported).unwrap();
+        spillring::operate::export(&place.spill(), &mut exported).unwrap();
         let exported = String::from_utf8(exported).unwrap();
         let entries = exported.lines().map(|line| {
             let (_, entry) = line.split_once("\"entry\":").unwrap();
@@ -339,7 +341,7 @@ fn a_buffer_in_use_is_refused_and_stays_as_it_is() {
     theirs
         .query_row("SELECT count(*) FROM events", (), |_| Ok(()))
         .unwrap();
-    let error = spillring::import(place.buffer(), place.spill()).unwrap_err();
+    let error = spillring::operate::import(place.buffer(), place.spill()).unwrap_err();
     assert!(matches!(error, ImportError::InUse { .. }), "{error}");
     assert!(!place.spill().exists());
     drop(theirs);
@@ -351,7 +353,7 @@ fn nothing_is_removed_while_the_spill_cannot_take_it() {
     let place = Place::new();
     let sink = FakeSink::new(true);
     let drainer = spillring::start::<AuditEntry>(config(&place.spill()), sink.sink()).unwrap();
-    let error = spillring::import(place.buffer(), place.spill()).unwrap_err();
+    let error = spillring::operate::import(place.buffer(), place.spill()).unwrap_err();
     assert!(matches!(error, ImportError::Spill(_)), "{error}");
     assert_eq!(rows_in(&place.buffer()), ROWS);
     drainer.shutdown(LIMIT).wait(LIMIT * 2).unwrap();
@@ -397,11 +399,11 @@ fn what_is_no_buffer_is_told() {
         .execute_batch("CREATE TABLE users (id INTEGER)")
         .unwrap();
     for name in ["text", "other.db"] {
-        let error = spillring::import(place.path(name), place.spill()).unwrap_err();
+        let error = spillring::operate::import(place.path(name), place.spill()).unwrap_err();
         assert!(matches!(error, ImportError::NoBuffer { .. }), "{error}");
         assert!(error.to_string().contains(name), "{error}");
     }
-    let error = spillring::import(place.path("missing"), place.spill()).unwrap_err();
+    let error = spillring::operate::import(place.path("missing"), place.spill()).unwrap_err();
     assert!(
         error.to_string().contains("cannot open the event buffer"),
         "{error}"

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::Connection;
-use spillring::{AuditEntry, DeadLetters, ImportError, Imported};
+use spillring::AuditEntry;
+use spillring::error::ImportError;
+use spillring::operate::{DeadLetters, Imported};
 use tempfile::TempDir;
 
 use crate::bench::{FakeSink, config, end, entry, until_settled};
@@ -53,7 +55,7 @@ impl Place {
     }
 
     fn import(&self) -> Result<Imported, ImportError> {
-        spillring::import(self.path("buffer.db"), self.path("spill"))
+        spillring::operate::import(self.path("buffer.db"), self.path("spill"))
     }
 
     /// Writes over the bytes at an offset from an entry's.
@@ -134,12 +136,12 @@ fn what_stands_before_the_damage_is_taken_over() {
         assert!(matches!(error, ImportError::Damaged { .. }), "{error}");
         assert!(error.to_string().contains(".dump"), "{error}");
     }
-    let taken = spillring::status(&place.path("spill"))
+    let taken = spillring::operate::status(&place.path("spill"))
         .unwrap()
         .stats
         .spilled;
     assert!((1_400..1_500).contains(&taken), "{taken}");
-    let done = spillring::import(&copy, place.path("spill")).unwrap();
+    let done = spillring::operate::import(&copy, place.path("spill")).unwrap();
     assert_eq!((done.entries, done.known), (3_000 - taken, taken));
     assert_eq!(place.delivered(), (1..=3_000).collect::<Vec<_>>());
 }
@@ -167,7 +169,7 @@ fn rows_in_a_log_are_taken_over() {
     for name in ["buffer.db", "buffer.db-wal", "buffer.db-shm"] {
         fs::copy(place.path(name), killed.join(name)).unwrap();
     }
-    let done = spillring::import(killed.join("buffer.db"), place.path("spill")).unwrap();
+    let done = spillring::operate::import(killed.join("buffer.db"), place.path("spill")).unwrap();
     assert_eq!(done.entries, 40);
     assert_eq!(place.delivered(), (1..=40).collect::<Vec<_>>());
 }
@@ -176,7 +178,7 @@ fn rows_in_a_log_are_taken_over() {
 fn no_name_and_a_name_in_memory_are_files() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["", ":memory:"] {
-        let error = spillring::import(name, dir.path().join("spill")).unwrap_err();
+        let error = spillring::operate::import(name, dir.path().join("spill")).unwrap_err();
         assert!(matches!(error, ImportError::Buffer { .. }), "{error}");
     }
 }

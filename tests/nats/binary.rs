@@ -70,7 +70,7 @@ fn a_server_that_dies_in_a_slow_run_misses_nothing() {
     let bench = Bench::new(&server.url());
     let child = run(&bench, &server, "10s", &["--rate", "500"]);
     let stats = || {
-        spillring::status(bench.spill())
+        spillring::operate::status(bench.spill())
             .ok()
             .map(|status| status.stats)
     };

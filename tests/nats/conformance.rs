@@ -1,6 +1,6 @@
 //! The library's own tests for sinks, over the JetStream sink and a real server.
 
-use spillring::conformance::{self, Harness, Stored};
+use spillring::sink::conformance::{self, Harness, Stored};
 use spillring::{JetStreamSink, NatsConfig};
 
 use crate::streams::make_stream;

@@ -1,6 +1,7 @@
 //! Entries that cannot be stored anywhere: whoever has only the stream must learn how many are missing, and where.
 
-use spillring::{AgentId, AuditEntry, AuditEventType, SessionId, State};
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
+use spillring::{AuditEntry, State};
 
 use crate::bench::Bench;
 use crate::reading::{Reading, Run};
@@ -40,7 +41,7 @@ fn an_entry_too_large_for_the_server_is_buried_and_its_neighbours_are_delivered(
     let stats = first.shutdown(crate::bench::AMPLE);
     assert_eq!((stats.delivered, stats.rejected), (30, 4), "{stats:#?}");
     assert_eq!(stats.dead_lettered, 4);
-    let at_rest = spillring::status(bench.spill()).expect("a status");
+    let at_rest = spillring::operate::status(bench.spill()).expect("a status");
     assert_eq!(at_rest.dead_letters, 4);
 
     // The last one has no entry behind it to tell of it: the next run does.

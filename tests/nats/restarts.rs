@@ -19,7 +19,7 @@ fn what_a_shutdown_could_not_deliver_is_spilled_and_delivered_by_the_next_start(
     first.publish(500..1_000);
     let stats = first.shutdown(Duration::from_millis(300));
     assert_eq!((stats.delivered, stats.spilled), (500, 500), "{stats:#?}");
-    let told = spillring::status(bench.spill()).expect("a status");
+    let told = spillring::operate::status(bench.spill()).expect("a status");
     assert_eq!(
         (told.stats.state, told.stats.spilled),
         (State::Stopped, 500)

@@ -1,7 +1,8 @@
 //! The server is there, the stream is not.
 
 use async_nats::jetstream::{self, stream};
-use spillring::{State, StreamCare};
+use spillring::State;
+use spillring::nats::StreamCare;
 
 use crate::bench::{ALL, Bench};
 use crate::reading::Reading;
@@ -19,7 +20,9 @@ fn entries_wait_in_the_spill_for_a_stream_that_somebody_else_makes() {
     assert!(stats.delivery_errors > 0, "{stats:#?}");
     // Whoever may not open the database is told as well.
     eventually("status.json tells", || {
-        let told = spillring::status(bench.spill()).expect("a status").stats;
+        let told = spillring::operate::status(bench.spill())
+            .expect("a status")
+            .stats;
         (told.state == State::Spilling && told.spilled == 2_000).then_some(())
     });
 

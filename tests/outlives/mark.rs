@@ -1,6 +1,8 @@
 //! The entries.
 
-use spillring::{Durable, EncodeError, Event, Pack, Packer, Unpacker};
+use spillring::durable::{Pack, Packer, Unpacker};
+use spillring::error::EncodeError;
+use spillring::{Durable, Event};
 
 /// An entry that says who made it.
 #[derive(Debug, Clone, PartialEq, Eq)]

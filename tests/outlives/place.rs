@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spillring::{Config, Drainer, JsonLinesSink, SpillDurability};
+use spillring::config::SpillDurability;
+use spillring::{Config, Drainer, JsonLinesSink};
 #[cfg(feature = "nats")]
 use spillring::{JetStreamSink, NatsConfig};
 use spillring_mapping::Mapping;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spillring::LossReason;
+use spillring::event::LossReason;
 
 use crate::support::bench::{
     Bench, LIMIT, assert_announced, end, end_within, eventually, name, names, publish,
@@ -184,7 +184,7 @@ fn refused_records_become_dead_letters_and_their_neighbours_go_on() {
         assert_announced(&stored);
         assert_eq!(announced(&stored), refused.len() as u64, "{from:?}");
         assert_eq!((stats.rejected, stats.delivered), (8, 193));
-        let at_rest = spillring::status(&bench.spill()).unwrap();
+        let at_rest = spillring::operate::status(&bench.spill()).unwrap();
         assert_eq!((at_rest.dead_letters, at_rest.stats.spilled), (8, 0));
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use spillring::{Drainer, LossReason, RunId, State, Stats, WhenSpillFull};
+use spillring::config::WhenSpillFull;
+use spillring::event::{LossReason, RunId};
+use spillring::{Drainer, State, Stats};
 
 use crate::support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, end_within, eventually,

@@ -1,7 +1,8 @@
 //! Dead letters take disk space like a backlog: a sink that refuses everything must not fill the disk, and what is at
 //! the cap goes on once there is room.
 
-use spillring::{DeadLetters, Selection, State, Stats};
+use spillring::operate::{DeadLetters, Selection};
+use spillring::{State, Stats};
 
 use crate::support::bench::{
     Bench, LIMIT, Note, assert_announced, end, eventually, publish, until_delivered,
@@ -16,7 +17,7 @@ fn big(number: u64) -> Note {
 }
 
 fn bytes_and_letters(bench: &Bench) -> (u64, u64) {
-    let status = spillring::status(&bench.spill()).unwrap();
+    let status = spillring::operate::status(&bench.spill()).unwrap();
     let bytes = status.stats.spill_bytes + status.dead_letter_bytes;
     (bytes, status.dead_letters)
 }

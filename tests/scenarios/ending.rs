@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use spillring::{
-    Batch, BoxFuture, Delivery, Drainer, Position, PublisherId, Sink, SinkError, SpillError,
-    StartError, State, Stats,
-};
+use spillring::error::{SinkError, SpillError, StartError};
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{Drainer, Sink, State, Stats};
 
 use crate::support::bench::{
     Bench, Flaw, LIMIT, Note, assert_announced, end, end_within, eventually, names, publish,
@@ -225,7 +225,7 @@ fn the_last_handle_that_is_dropped_spills() {
             publish(&drainer.publisher(), 0..700);
             drop(drainer);
             let at_rest = || {
-                let status = spillring::status(&bench.spill()).ok();
+                let status = spillring::operate::status(&bench.spill()).ok();
                 status.filter(|status| status.pid.is_none())
             };
             eventually("the directory is free", || at_rest().is_some());
@@ -270,7 +270,7 @@ fn a_shutdown_whose_ticket_is_dropped_is_carried_out() {
     drop(drainer.shutdown(LIMIT));
     eventually("the end", || bench.remote.texts().len() == 10);
     eventually("the directory is free", || {
-        spillring::status(&bench.spill()).is_ok_and(|status| status.pid.is_none())
+        spillring::operate::status(&bench.spill()).is_ok_and(|status| status.pid.is_none())
     });
 }
 

@@ -95,7 +95,7 @@ fn a_flush_of_nothing_returns_and_one_after_the_end_says_so() {
     flush.wait(LIMIT).unwrap();
     assert_eq!(
         publisher.flush().wait(LIMIT),
-        Err(spillring::TicketError::DrainerEnded)
+        Err(spillring::error::TicketError::DrainerEnded)
     );
 }
 
@@ -111,7 +111,7 @@ fn delivery_is_promised_once_the_sink_has_what_came_before() {
     publisher.flush().wait(LIMIT).unwrap();
     assert_eq!(
         delivered.wait(Duration::ZERO),
-        Err(spillring::TicketError::Elapsed)
+        Err(spillring::error::TicketError::Elapsed)
     );
     bench.remote.set(Mode::Up);
     delivered.wait(LIMIT).unwrap();
@@ -120,7 +120,10 @@ fn delivery_is_promised_once_the_sink_has_what_came_before() {
     publish(&publisher, 100..110);
     let never = publisher.delivered();
     end_within(drainer, Duration::ZERO, 110);
-    assert_eq!(never.wait(LIMIT), Err(spillring::TicketError::DrainerEnded));
+    assert_eq!(
+        never.wait(LIMIT),
+        Err(spillring::error::TicketError::DrainerEnded)
+    );
 }
 
 /// An entry that cannot be encoded, or is buried, does not hold up a flush.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use spillring::{
-    Batch, BoxFuture, Delivery, Position, PublishTimeoutError, Publisher, PublisherId, Sink,
-    SinkError, TicketError,
-};
+use spillring::error::{PublishTimeoutError, SinkError, TicketError};
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{Publisher, Sink};
 
 use crate::support::bench::{
     Bench, LIMIT, Note, end, eventually, name, names, publish, quick, until_delivered,

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use spillring::{LossReason, TryPublishError};
+use spillring::error::TryPublishError;
+use spillring::event::LossReason;
 
 use crate::support::bench::{
     Bench, Flaw, LIMIT, Note, announced, assert_announced, end, end_within, eventually, name,

@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use spillring::{LossReason, State};
+use spillring::State;
+use spillring::event::LossReason;
 
 use crate::support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, end_within, eventually,

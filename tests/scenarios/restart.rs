@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use spillring::RunEnd;
+use spillring::event::RunEnd;
 
 use crate::support::bench::{
     Bench, Flaw, Note, assert_announced, copy_folder, end, end_within, eventually, names, publish,
@@ -152,7 +152,13 @@ fn what_was_delivered_is_not_delivered_again_by_the_next_run() {
         bench.remote.set(Mode::Up);
         until_delivered(&drainer);
         end(drainer, 250);
-        assert_eq!(spillring::status(&bench.spill()).unwrap().stats.spilled, 0);
+        assert_eq!(
+            spillring::operate::status(&bench.spill())
+                .unwrap()
+                .stats
+                .spilled,
+            0
+        );
         let stats = end(bench.start(), 0);
         assert_eq!((stats.inherited, stats.delivered), (0, 0));
         assert_eq!(bench.remote.texts(), names(0..250), "{cursor:?}");
@@ -298,8 +304,8 @@ fn of_two_copies_that_are_both_in_use_one_takes_another_identity() {
     assert_ne!(identity(&bench.spill()), publisher);
 }
 
-fn identity(dir: &std::path::Path) -> spillring::PublisherId {
-    spillring::status(dir).unwrap().publisher.unwrap()
+fn identity(dir: &std::path::Path) -> spillring::event::PublisherId {
+    spillring::operate::status(dir).unwrap().publisher.unwrap()
 }
 
 /// A machine that was copied while it ran: the twin goes on with our run. What it stored is not taken for ours.
@@ -310,12 +316,19 @@ fn a_sink_that_is_ahead_of_the_run_settles_nothing() {
     let publisher = drainer.publisher();
     publish(&publisher, 0..10);
     until_delivered(&drainer);
-    let before = spillring::status(&bench.spill()).unwrap().publisher;
+    let before = spillring::operate::status(&bench.spill())
+        .unwrap()
+        .publisher;
     bench.remote.answer_ahead(1_000);
     bench.remote.next(Fault::AnswerLostAfter(0));
     publish(&publisher, 10..500);
     until_delivered(&drainer);
     end(drainer, 500);
     assert_eq!(bench.remote.texts(), names(0..500));
-    assert_ne!(spillring::status(&bench.spill()).unwrap().publisher, before);
+    assert_ne!(
+        spillring::operate::status(&bench.spill())
+            .unwrap()
+            .publisher,
+        before
+    );
 }

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use spillring::{State, Status};
+use spillring::State;
+use spillring::stats::Status;
 
 use crate::support::bench::{
     Bench, LIMIT, Note, end, end_within, eventually, publish, until_delivered, until_spilled,
@@ -31,7 +32,13 @@ fn status_json_says_how_things_stand() {
     assert_eq!(told.stats.state, State::Spilling);
     assert_eq!((told.stats.accepted, told.stats.appended), (40, 40));
     assert!(told.stats.spill_bytes > 0 && told.stats.oldest_entry_age.is_some());
-    assert_eq!(spillring::status(&bench.spill()).unwrap().stats.spilled, 40);
+    assert_eq!(
+        spillring::operate::status(&bench.spill())
+            .unwrap()
+            .stats
+            .spilled,
+        40
+    );
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
     eventually("the delivery is told", || {
@@ -73,10 +80,10 @@ fn the_status_of_a_publisher_at_rest_is_that_of_its_spill() {
     let drainer = bench.start();
     publish(&drainer.publisher(), 0..40);
     end_within(drainer, Duration::ZERO, 40);
-    let status = spillring::status(&bench.spill()).unwrap();
+    let status = spillring::operate::status(&bench.spill()).unwrap();
     assert_eq!((status.pid, status.stats.spilled), (None, 40));
     assert_eq!(status.stats.state, State::Stopped);
-    assert!(spillring::status(bench.dir.path()).is_err());
+    assert!(spillring::operate::status(bench.dir.path()).is_err());
 }
 
 /// Audit entries are nobody else's business: 0700 for folders, 0600 for files, whatever the umask.

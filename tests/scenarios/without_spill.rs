@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use spillring::{LossReason, WhenSpillUnusable};
+use spillring::config::WhenSpillUnusable;
+use spillring::event::LossReason;
 
 use crate::support::bench::{
     Bench, Note, announced, assert_announced, end, eventually, name, names, publish,

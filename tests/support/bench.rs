@@ -6,10 +6,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use spillring::{
-    Config, Drainer, Durable, EncodeError, Event, LossReason, Pack, Packer, Publisher, RunEnd,
-    SpillDurability, Stats, Unpacker,
-};
+use spillring::config::SpillDurability;
+use spillring::durable::{Pack, Packer, Unpacker};
+use spillring::error::EncodeError;
+use spillring::event::{LossReason, RunEnd};
+use spillring::{Config, Drainer, Durable, Event, Publisher, Stats};
 use tempfile::TempDir;
 
 use super::law::assert_law;
@@ -286,7 +287,10 @@ pub fn assert_announced(stored: &[Stored]) {
 
 /// A clean end tells a number, and it is not below the last one seen.
 #[track_caller]
-fn assert_chain(previous: Option<(spillring::RunId, Option<u64>, RunEnd)>, last: Option<&Stored>) {
+fn assert_chain(
+    previous: Option<(spillring::event::RunId, Option<u64>, RunEnd)>,
+    last: Option<&Stored>,
+) {
     let Some((id, n, end)) = previous else {
         return assert!(last.is_none(), "no run before, but records of one");
     };

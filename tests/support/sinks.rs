@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use spillring::{
-    Batch, BoxFuture, Delivery, LossReason, Position, PublisherId, Record, RunEnd, RunId, Sink,
-    SinkError,
-};
+use spillring::Sink;
+use spillring::error::SinkError;
+use spillring::event::{Batch, LossReason, Position, PublisherId, Record, RunEnd, RunId};
+use spillring::sink::{BoxFuture, Delivery};
 use tokio::sync::watch;
 
 /// What the sink does until it is told otherwise.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use spillring::{
-    Batch, BoxFuture, Delivery, JetStreamSink, JsonLinesSink, LogWriter, NatsConfig, Position,
-    PublisherId, RawEntry, Sink, SinkError,
-};
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::log_writer::LogWriter;
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::{JetStreamSink, JsonLinesSink, NatsConfig, RawEntry, Sink};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Signal, getpid, kill_process};
-use spillring::{Config, JsonLinesSink, LogWriter};
+use spillring::log_writer::LogWriter;
+use spillring::{Config, JsonLinesSink};
 
 use crate::lines_of;
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context, stream};
-use spillring::{AgentId, AuditEntry, AuditEventType, SessionId};
+use spillring::AuditEntry;
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
 
 use super::said::{Verdict, verify};
 use super::trail::{

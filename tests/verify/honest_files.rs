@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::Write;
 
-use spillring::conformance::Draft;
-use spillring::{JsonLinesSink, LossReason, RunEnd, Sink};
+use spillring::event::{LossReason, RunEnd};
+use spillring::sink::conformance::Draft;
+use spillring::{JsonLinesSink, Sink};
 
 use super::bench::Bench;
 use super::said::verify;

@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use async_nats::jetstream::{self, stream};
-use spillring::{AgentId, AuditEntry, AuditEventType, SessionId};
+use spillring::AuditEntry;
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
 
 use super::bench::Bench;
 use super::said::verify;

@@ -6,7 +6,8 @@ use std::fs;
 use async_nats::jetstream;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
-use spillring::{Config, JsonLinesSink, SpillDurability};
+use spillring::config::SpillDurability;
+use spillring::{Config, JsonLinesSink};
 
 use super::bench::{Bench, Said};
 use super::said::verify;

@@ -139,7 +139,7 @@ fn a_payload_sealed_anew_breaks_the_chain_of_its_session() {
             *old.previous_hash(),
         );
         trail[at[0]].payload = serde_json::to_vec(&forged).unwrap().into();
-        trail[at[0]].subject = spillring::subject_for(&forged);
+        trail[at[0]].subject = spillring::assembly::subject_for(&forged);
     });
     verdict
         .assert_breaks(&["chain_broken"])

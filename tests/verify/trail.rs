@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, Context, stream};
+use spillring::config::SpillDurability;
 use spillring::seal::PublicKeys;
-use spillring::{
-    AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Sink, SpillDurability, Stats,
-};
+use spillring::{AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Sink, Stats};
 use tempfile::TempDir;
 
 use crate::support::nats::{Message, NatsServer, block_on, client, read_stream};

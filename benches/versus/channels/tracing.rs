@@ -50,10 +50,11 @@ use lane::{CAPACITY, LIMIT, Lane, Receipts, Rig, Role};
 use machine::{Machine, Threads};
 use quanta::Clock;
 use rounds::{Context, order};
-use spillring::{
-    AuditEntry, Batch, BoxFuture, Delivery, JsonLinesSink, LogWriter, Position, PublisherId,
-    RawEntry, Sink, SinkError,
-};
+use spillring::{AuditEntry, JsonLinesSink, RawEntry, Sink};
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
+use spillring::sink::{BoxFuture, Delivery};
+use spillring::log_writer::LogWriter;
 use support::args::Args;
 use tempfile::TempDir;
 use times::{Sender, Shape, Times};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crash_tests::{Fault, Faults, SPILL_BYTES_MAX, vfs};
-use spillring::{Config, Drainer, LossReason, SpillDurability, State, Stats};
+use spillring::config::SpillDurability;
+use spillring::event::LossReason;
+use spillring::{Config, Drainer, State, Stats};
 
 use crate::faults::{OPEN, READ, READ_EIO};
 use crate::support::bench::{
@@ -106,7 +108,9 @@ pub(crate) fn scenario(losses: Losses, suffer: impl FnOnce(&mut Story, &Drainer<
         segments: story.failing.segments() - segments,
         lost: stats.discarded.corrupt,
     };
-    let quarantined = spillring::status(&config.spill_dir).unwrap().quarantined;
+    let quarantined = spillring::operate::status(&config.spill_dir)
+        .unwrap()
+        .quarantined;
     assert_eq!(quarantined.is_empty(), outcome.lost == 0, "{stats:#?}");
     story.assert_at_peace(config);
     outcome

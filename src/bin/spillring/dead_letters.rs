@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use indicatif::HumanBytes;
 use serde::Serialize;
-use spillring::{DeadLetter, DeadLetters, Position, Selection, SpillError};
+use spillring::error::SpillError;
+use spillring::event::Position;
+use spillring::operate::{DeadLetter, DeadLetters, Selection};
 
 use crate::owner;
 use crate::spill_key::KeyArgs;

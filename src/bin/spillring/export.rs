@@ -6,7 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanCount;
-use spillring::{ExportError, Exported, SpillKey};
+use spillring::config::SpillKey;
+use spillring::error::ExportError;
+use spillring::operate::Exported;
 
 use crate::spill_key::KeyArgs;
 use crate::telling::{Exit, Problem, refused, tell};
@@ -38,7 +40,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         to_file(&args.dir, key.as_ref(), path)?
     } else {
         let mut out = BufWriter::new(io::stdout().lock());
-        spillring::export_with_key(&args.dir, key.as_ref(), &mut out)
+        spillring::operate::export_with_key(&args.dir, key.as_ref(), &mut out)
     };
     match exported {
         Ok(exported) => {
@@ -81,7 +83,7 @@ fn to_file(
 
 fn write_to(dir: &Path, key: Option<&SpillKey>, file: &File) -> Result<Exported, ExportError> {
     let mut out = BufWriter::new(file);
-    let exported = spillring::export_with_key(dir, key, &mut out)?;
+    let exported = spillring::operate::export_with_key(dir, key, &mut out)?;
     out.flush()
         .and_then(|()| file.sync_all())
         .map_err(ExportError::Write)?;

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use indicatif::HumanCount;
-use spillring::{ImportError, Imported};
+use spillring::error::ImportError;
+use spillring::operate::Imported;
 
 use crate::logging::{self, Format};
 use crate::spill_key::KeyArgs;
@@ -32,7 +33,7 @@ pub(crate) struct Args {
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     logging::start("warn", Format::Text)?;
-    match spillring::import_with_key(&args.file, &args.dir, args.key.key()?.as_ref()) {
+    match spillring::operate::import_with_key(&args.file, &args.dir, args.key.key()?.as_ref()) {
         Ok(done) => {
             show(&in_words(&done, args).map_err(Problem::new)?);
             Ok(if done.dead_letters == 0 {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{ConnectOptions, ServerAddr};
-use spillring::{NatsConfig, NatsUrl, Secret, TlsHandshake};
+use spillring::NatsConfig;
+use spillring::nats::{NatsUrl, Secret, TlsHandshake};
 use tokio::runtime::{Builder, Runtime};
 
 /// The longest wait for the server.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
-use spillring::SpillError;
+use spillring::error::SpillError;
 
 use crate::telling::Problem;
 

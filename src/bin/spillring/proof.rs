@@ -1,6 +1,6 @@
 //! `spillring proof`: the receipt of an entry.
 
-use spillring::Position;
+use spillring::event::Position;
 
 use crate::telling::{Exit, Problem, show, tell};
 use crate::verify::{Trail, position_of};

@@ -15,7 +15,8 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use spillring::{RawEntry, StartError};
+use spillring::RawEntry;
+use spillring::error::StartError;
 
 use crate::logging::{self, Format};
 use crate::settings::{Flags, Settings};

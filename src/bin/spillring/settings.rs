@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use spillring::{
-    Config, ConfigError, JetStreamSink, JsonLinesSink, NatsConfig, NatsUrl, Sink, SinkAddress,
-};
+use spillring::error::ConfigError;
+use spillring::nats::NatsUrl;
+use spillring::sink::SinkAddress;
+use spillring::{Config, JetStreamSink, JsonLinesSink, NatsConfig, Sink};
 
 use crate::spill_key::KeyArgs;
 use crate::telling::Problem;

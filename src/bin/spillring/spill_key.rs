@@ -3,7 +3,8 @@
 use std::env::{self, VarError};
 use std::path::{Path, PathBuf};
 
-use spillring::{ConfigError, SpillKey};
+use spillring::config::SpillKey;
+use spillring::error::ConfigError;
 
 use crate::telling::Problem;
 

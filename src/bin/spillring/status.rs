@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use indicatif::{HumanBytes, HumanCount};
-use spillring::{Health, RingStatus, State, Stats, Status};
+use spillring::stats::{Health, RingStatus, Status};
+use spillring::{State, Stats};
 
 use crate::demo::time;
 use crate::owner;
@@ -48,7 +49,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         return probe::main(args);
     }
     let key = args.key.key()?;
-    let status = spillring::status_with_key(&args.dir, key.as_ref());
+    let status = spillring::operate::status_with_key(&args.dir, key.as_ref());
     let status = status.map_err(|error| owner::problem(&error))?;
     if args.json {
         show(&json::of(&status)?);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use spillring::SpillError;
+use spillring::error::SpillError;
 
 use crate::owner;
 

@@ -17,7 +17,9 @@ pub(crate) mod trail;
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanCount;
-use spillring::{ConfigError, Position, SinkAddress};
+use spillring::error::ConfigError;
+use spillring::event::Position;
+use spillring::sink::SinkAddress;
 
 use crate::settings;
 use crate::telling::{Exit, Problem, show};
@@ -167,7 +169,7 @@ impl Trail {
 
 /// How far the sink had acknowledged entries, as the publisher's directory says it.
 fn acknowledged(dir: &Path) -> Result<Position, Problem> {
-    let status = spillring::status(dir).map_err(Problem::new)?;
+    let status = spillring::operate::status(dir).map_err(Problem::new)?;
     status.delivered.ok_or_else(|| {
         Problem::new(format_args!(
             "the spill in {} knows of nothing that was acknowledged: leave `--spill` out",

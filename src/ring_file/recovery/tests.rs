@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::*;
-use crate::SpillDurability;
+use crate::config::SpillDurability;
 use crate::durable::{Pack, Packer};
 use crate::error::EncodeError;
 use crate::event::{Event, PreviousRun, PublisherId, Run, RunEnd, fresh_uuid};

@@ -15,8 +15,8 @@ use crate::event::{
 /// Makes batches for tests: numbers entries and losses as a publisher does.
 ///
 /// ```
-/// use spillring::LossReason;
-/// use spillring::conformance::Draft;
+/// use spillring::event::LossReason;
+/// use spillring::sink::conformance::Draft;
 ///
 /// let batch = Draft::new().entry("{}").lose(2, LossReason::QueueFull).entry("[]").batch();
 /// assert_eq!(batch.records()[1].id().n, 4);

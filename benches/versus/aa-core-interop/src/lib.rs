@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aa_core::{AuditEntry, AuditLog};
-use spillring::{AgentId, Config, EncodeError, Event, JsonLinesSink, subject_of};
+use spillring::{Config, Event, JsonLinesSink};
+use spillring::assembly::{AgentId, subject_of};
+use spillring::error::EncodeError;
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -25,10 +25,9 @@ mod measure {
 
 use std::time::{Duration, Instant};
 
-use spillring::{
-    AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Publisher, Sink, SpillDurability,
-    StreamCare,
-};
+use spillring::{AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Publisher, Sink};
+use spillring::config::SpillDurability;
+use spillring::nats::StreamCare;
 use tempfile::TempDir;
 
 use common::args::Args;

@@ -1,6 +1,7 @@
 //! Which entries the demo publishes: each thread is an agent, whose sessions follow one another.
 
-use spillring::{AgentId, AuditEntry, AuditEventType, SessionId};
+use spillring::AuditEntry;
+use spillring::assembly::{AgentId, AuditEventType, SessionId};
 
 /// More threads than this have no place in an id.
 pub(super) const THREADS_MAX: usize = 64;

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::HumanCount;
-use spillring::{AuditEntry, Config, JsonLinesSink, SpillDurability};
+use spillring::config::SpillDurability;
+use spillring::{AuditEntry, Config, JsonLinesSink};
 use spillring_mapping::Mapping;
 
 use super::entries::{Author, THREADS_MAX, agent as agent_of};

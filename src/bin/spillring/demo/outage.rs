@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use spillring::Sink;
+use spillring::error::SinkError;
+use spillring::event::{Batch, Position, PublisherId};
 use spillring::seal::Signer;
-use spillring::{Batch, BoxFuture, Delivery, Position, PublisherId, Sink, SinkError};
+use spillring::sink::{BoxFuture, Delivery};
 
 /// When the sink goes away, for how long, and whether it is.
 #[derive(Debug, Clone)]

@@ -3,7 +3,8 @@
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use spillring::{AuditEntry, Drainer, Publisher, TryPublishError};
+use spillring::error::TryPublishError;
+use spillring::{AuditEntry, Drainer, Publisher};
 
 use super::entries::{Author, Plan};
 use crate::latency::Stopwatch;

@@ -127,7 +127,7 @@ fn is_missing(error: &jetstream::context::GetStreamError) -> bool {
 }
 
 fn masked(url: &str) -> String {
-    spillring::NatsUrl::from(url).to_string()
+    spillring::nats::NatsUrl::from(url).to_string()
 }
 
 /// The messages of a stream, as lines.

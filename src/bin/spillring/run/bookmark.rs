@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use spillring::{Publisher, RawEntry, Run, RunId, Ticket};
+use spillring::event::{Run, RunId};
+use spillring::{Publisher, RawEntry, Ticket};
 
 use super::lines::Lines;
 use super::tail::Place;

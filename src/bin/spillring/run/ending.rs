@@ -66,7 +66,7 @@ pub(super) fn deliver(
 
 /// The number of dead letters in the spill, 0 if it cannot be read, and whether a ring keeps entries.
 fn left(spill_dir: &Path) -> (u64, Rest) {
-    match spillring::status(spill_dir) {
+    match spillring::operate::status(spill_dir) {
         Ok(status) => {
             let kept = status.ring.is_some_and(|ring| ring.bytes > 0);
             let rest = if kept { Rest::InRing } else { Rest::Gone };

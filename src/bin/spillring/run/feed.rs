@@ -4,7 +4,8 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spillring::{Publisher, RawEntry, TryPublishError};
+use spillring::error::TryPublishError;
+use spillring::{Publisher, RawEntry};
 
 use super::bookmark::Bookmark;
 use super::entries::{Hash, Reading};

@@ -1,7 +1,7 @@
 //! The status for programs: as `status.json` has it, but with durations as numbers of seconds.
 
 use serde_json::Value;
-use spillring::Status;
+use spillring::stats::Status;
 
 use crate::telling::Problem;
 

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use spillring::{State, Stats, Status};
+use spillring::stats::Status;
+use spillring::{State, Stats};
 
 use super::{Args, age, json, meaning};
 use crate::owner;
@@ -11,7 +12,7 @@ use crate::telling::{Exit, Problem, show, tell};
 /// Nothing on stdout but the JSON that was asked for, and on stderr what is wrong.
 pub(super) fn main(args: &Args) -> Result<Exit, Problem> {
     let dir = args.dir.display();
-    let status = match spillring::running_status(&args.dir) {
+    let status = match spillring::operate::running_status(&args.dir) {
         Ok(Some(status)) => status,
         Ok(None) => {
             tell!("no publisher is running in {dir}");

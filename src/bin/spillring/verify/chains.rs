@@ -3,7 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
-use spillring::{AuditEntry, PublisherId, RunId, SessionId};
+use spillring::AuditEntry;
+use spillring::assembly::SessionId;
+use spillring::event::{PublisherId, RunId};
 
 use super::finding::Kind;
 use super::overtaken::{Filled, Gap, Overtaken, Watch};

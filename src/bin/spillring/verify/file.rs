@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
-use spillring::{Position, PublisherId, RunId};
+use spillring::event::{Position, PublisherId, RunId};
 
 use super::counted;
 use super::finding::Kind;

@@ -1,7 +1,7 @@
 //! What can be found in a trail, by name, and which verdict it breaks.
 
 use serde::Serialize;
-use spillring::RunId;
+use spillring::event::RunId;
 
 use super::trail::Place;
 

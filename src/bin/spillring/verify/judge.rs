@@ -16,7 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use spillring::{Position, PublisherId, RunId};
+use spillring::event::{Position, PublisherId, RunId};
 
 use super::chains::{Absent, Chains, Payload, Source};
 use super::finding::{Findings, Kind};

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use spillring::event::{Position, PublisherId, RunId};
 use spillring::seal::Seal;
-use spillring::{Position, PublisherId, RunId};
 
 use super::trail::NUMBER_MAX;
 use crate::telling::Problem;

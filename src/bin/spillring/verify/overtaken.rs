@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use spillring::{AuditEntry, RunId, SessionId};
+use spillring::AuditEntry;
+use spillring::assembly::SessionId;
+use spillring::event::RunId;
 
 use super::chains::Source;
 use super::trail::Place;

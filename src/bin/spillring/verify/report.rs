@@ -5,7 +5,7 @@ use std::fmt;
 
 use indicatif::HumanCount;
 use serde::Serialize;
-use spillring::{PublisherId, RunId};
+use spillring::event::{PublisherId, RunId};
 
 use super::finding::{Breaks, Finding, Kind};
 use super::judge::{Ended, Judgement, RunTold};

@@ -11,8 +11,8 @@ mod trust;
 
 use std::collections::{BTreeMap, HashMap};
 
+use spillring::event::{Position, PublisherId, RunId};
 use spillring::seal::{Leaf, Seal, Tree};
-use spillring::{Position, PublisherId, RunId};
 
 use super::finding::Kind;
 use super::judge::Judge;

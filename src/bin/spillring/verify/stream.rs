@@ -10,7 +10,8 @@ use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::{HeaderMap, HeaderValue};
 use futures_util::StreamExt;
-use spillring::{NatsConfig, Position, PublisherId, RunId};
+use spillring::NatsConfig;
+use spillring::event::{Position, PublisherId, RunId};
 
 use self::cursors::Cursors;
 use super::counted;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use indicatif::HumanCount;
 use serde::{Deserialize, Deserializer, Serialize};
-use spillring::{Position, PublisherId, RunId};
+use spillring::event::{Position, PublisherId, RunId};
 
 /// Far above any number that a run comes to.
 pub(super) const NUMBER_MAX: u64 = 1 << 62;

@@ -1,7 +1,7 @@
 //! What the ledger has signed.
 
+use spillring::event::{Position, PublisherId};
 use spillring::seal::Seal;
-use spillring::{Position, PublisherId};
 
 use super::Reading;
 use crate::verify::ledger::Range;

@@ -1,6 +1,6 @@
 //! The line of a publisher's runs: each names the one before, and how far the publisher had come.
 
-use spillring::{PublisherId, RunId};
+use spillring::event::{PublisherId, RunId};
 
 use super::{Ended, Judge, Run, Source, Told};
 use crate::verify::finding::Kind;

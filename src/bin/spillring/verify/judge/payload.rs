@@ -1,6 +1,7 @@
 //! What an entry holds: its subject, its hash, and its place in its session.
 
-use spillring::{Event, RunId};
+use spillring::Event;
+use spillring::event::RunId;
 
 use super::Judge;
 use crate::verify::chains::{Payload, Placed, Source};

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use indicatif::HumanCount;
 use serde::Serialize;
-use spillring::{PublisherId, RunId};
+use spillring::event::{PublisherId, RunId};
 
 use super::{Counts, Ended, Judge, Pace, Told};
 use crate::verify::finding::{Finding, Kind};

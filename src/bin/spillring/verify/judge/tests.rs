@@ -2,7 +2,8 @@
 
 mod requeued;
 
-use spillring::{AgentId, AuditEntry, AuditEventType, AuditLog, SessionId};
+use spillring::AuditEntry;
+use spillring::assembly::{AgentId, AuditEventType, AuditLog, SessionId};
 use uuid::Uuid;
 
 use super::*;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use spillring::PublisherId;
+use spillring::event::PublisherId;
 use spillring::seal::{Checkpoint, Seal};
 
 use super::Complaint;

@@ -5,7 +5,7 @@ mod compare;
 use std::collections::VecDeque;
 
 use indicatif::HumanCount;
-use spillring::Position;
+use spillring::event::Position;
 use spillring::seal::{Checkpoint, Hash, Leaf, Tree};
 
 use self::compare::went_back;

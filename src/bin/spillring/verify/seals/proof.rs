@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use data_encoding::BASE64;
-use spillring::Position;
+use spillring::event::Position;
 use spillring::seal::{Hash, Leaf, Tree};
 use tlog_tiles::tlog::{Error, Hash as TlogHash, HashReader, prove_record, stored_hash_index};
 

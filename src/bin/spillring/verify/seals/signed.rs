@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
-use spillring::PublisherId;
+use spillring::event::PublisherId;
 
 use super::Complaint;
 use super::keys::Trusted;

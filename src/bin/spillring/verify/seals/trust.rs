@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use spillring::PublisherId;
+use spillring::event::PublisherId;
 use spillring::seal::Checkpoint;
 
 use super::keys::Trusted;

@@ -6,8 +6,8 @@ use async_nats::jetstream::Message;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use futures_util::{StreamExt, TryStreamExt, future};
 use serde::Deserialize;
+use spillring::event::{Position, PublisherId, RunId};
 use spillring::seal::Seal;
-use spillring::{Position, PublisherId, RunId};
 
 use super::{MARKER, Reading};
 use crate::verify::judge::Pace;
