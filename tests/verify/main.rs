@@ -7,24 +7,23 @@
     reason = "a test that cannot go on panics"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
 
-mod verify {
-    #[path = "../cli/bench.rs"]
-    #[allow(dead_code, reason = "it is shared")]
-    mod bench;
-    mod files;
-    mod gone;
-    mod honest_files;
-    mod honest_streams;
-    mod page;
-    mod permissions;
-    mod publisher;
-    mod said;
-    mod signed;
-    mod signed_files;
-    mod strangers;
-    mod streams;
-    mod trail;
-    mod usage;
-}
+#[path = "../cli/bench.rs"]
+#[allow(dead_code, reason = "it is shared")]
+mod bench;
+mod files;
+mod gone;
+mod honest_files;
+mod honest_streams;
+mod page;
+mod permissions;
+mod publisher;
+mod said;
+mod signed;
+mod signed_files;
+mod strangers;
+mod streams;
+mod trail;
+mod usage;

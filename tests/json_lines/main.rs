@@ -2,12 +2,10 @@
 //! rotation, removal, foreign hands, full disks and a second owner. Real files throughout.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod json_lines {
-    pub(crate) mod bench;
-    mod crash;
-    mod kernel;
-    mod ledger;
-    mod model;
-    mod refusals;
-    mod rotation;
-}
+pub(crate) mod bench;
+mod crash;
+mod kernel;
+mod ledger;
+mod model;
+mod refusals;
+mod rotation;

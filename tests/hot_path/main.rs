@@ -6,8 +6,6 @@
     reason = "a test that cannot go on fails there and then"
 )]
 
-mod hot_path {
-    mod allocations;
-    pub(crate) mod rig;
-    mod system_calls;
-}
+mod allocations;
+pub(crate) mod rig;
+mod system_calls;

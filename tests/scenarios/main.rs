@@ -7,19 +7,17 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/core.rs"]
+#[path = "../support/core.rs"]
 mod support;
 
-mod scenarios {
-    mod answers;
-    mod cap;
-    mod dead_letters;
-    mod ending;
-    mod flush;
-    mod hosts;
-    mod losses;
-    mod outage;
-    mod restart;
-    mod told;
-    mod without_spill;
-}
+mod answers;
+mod cap;
+mod dead_letters;
+mod ending;
+mod flush;
+mod hosts;
+mod losses;
+mod outage;
+mod restart;
+mod told;
+mod without_spill;

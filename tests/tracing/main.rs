@@ -7,13 +7,11 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "tracing/feedback.rs"]
 mod feedback;
-#[path = "tracing/killed.rs"]
 mod killed;
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod servers;
-#[path = "support/core.rs"]
+#[path = "../support/core.rs"]
 mod support;
 
 use std::io::Write;
