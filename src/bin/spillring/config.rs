@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
+use crate::console::{Exit, Problem, show};
 use crate::settings::{Flags, Settings};
-use crate::telling::{Exit, Problem, show};
 
 /// Check the settings of `run` without starting it
 ///

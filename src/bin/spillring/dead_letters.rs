@@ -8,9 +8,9 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use spillring::{DeadLetter, DeadLetters, Position, Selection, SpillError};
 
+use crate::console::{Exit, Problem, show, show_bytes};
 use crate::owner;
 use crate::status::{age, since};
-use crate::telling::{Exit, Problem, show, show_bytes};
 use crate::verify::counted;
 use crate::verify::trail::position_of;
 

@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 use humantime_serde::re::humantime;
 use spillring::{AuditEntry, Config, Drainer, Stats};
 
+use crate::console::{Exit, Problem, show};
 use crate::latency::Stopwatch;
 use crate::logging::{self, Format};
 use crate::signals::Signals;
-use crate::telling::{Exit, Problem, show};
 use account::Account;
 use entries::Plan;
 use outage::{Flaky, Outage};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use indicatif::HumanCount;
 use spillring::{ExportError, Exported};
 
-use crate::telling::{Exit, Problem, refused, tell};
+use crate::console::{Exit, Problem, errln, refused};
 use crate::verify::counted;
 
 /// Write the backlog of a publisher that is not running as JSON lines
@@ -62,7 +62,7 @@ fn to_file(dir: &Path, path: &Path) -> Result<Result<Exported, ExportError>, Pro
     if exported.is_err()
         && let Err(error) = fs::remove_file(path)
     {
-        tell!(
+        errln!(
             "{} is not complete, and cannot be removed: {error}",
             path.display()
         );
@@ -80,17 +80,17 @@ fn write_to(dir: &Path, file: &File) -> Result<Exported, ExportError> {
 }
 
 fn tell_of(exported: &Exported) {
-    tell!("{} exported", counted(exported.entries, "entry"));
+    errln!("{} exported", counted(exported.entries, "entry"));
     for (count, what) in [
         (exported.missing, "entries are damaged or missing"),
         (exported.dead_letters, "dead letters are not exported"),
     ] {
         if count > 0 {
-            tell!("{} {what}", HumanCount(count));
+            errln!("{} {what}", HumanCount(count));
         }
     }
     for segment in &exported.quarantined {
-        tell!(
+        errln!(
             "{} is not looked into: what can be read of it was delivered",
             segment.display()
         );

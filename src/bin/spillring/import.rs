@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use indicatif::HumanCount;
 use spillring::{ImportError, Imported};
 
+use crate::console::{Exit, Problem, errln, refused, show};
 use crate::logging::{self, Format};
-use crate::telling::{Exit, Problem, refused, show, tell};
 use crate::verify::counted;
 
 /// Take over the backlog of an event buffer of Agent Assembly, in order, into a spill directory
@@ -40,7 +40,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         }
         Err(ImportError::Spill(error)) => refused(&error),
         Err(error @ ImportError::InUse { .. }) => {
-            tell!("error: {error}");
+            errln!("error: {error}");
             Ok(Exit::InUse)
         }
         Err(error) => Err(Problem::new(error)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use spillring::seal::PublicKeys;
 
-use crate::telling::{Exit, Problem, show};
+use crate::console::{Exit, Problem, show};
 
 /// Show the public keys of a publisher, for auditors
 ///

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use quanta::Clock;
 use serde::Serialize;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// Longer calls count as this long.
 const NS_MAX: u64 = 3_600_000_000_000;

@@ -1,6 +1,7 @@
 //! The operator's binary: the library's public face, on a command line.
 
 mod config;
+mod console;
 mod dead_letters;
 mod demo;
 mod export;
@@ -16,7 +17,6 @@ mod settings;
 mod shell;
 mod signals;
 mod status;
-mod telling;
 mod verify;
 
 use std::env;
@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use telling::{Exit, tell};
+use console::{Exit, errln};
 
 /// Audit entries from any thread to `JetStream` of NATS or to JSON lines, none lost
 #[derive(Debug, Parser)]
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::main(&args),
     };
     done.unwrap_or_else(|problem| {
-        tell!("error: {problem}");
+        errln!("error: {problem}");
         Exit::Usage
     })
     .into()

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 use spillring::SpillError;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// Why a spill cannot be read. A directory is private to the user whose publisher made it.
 pub(crate) fn problem(error: &SpillError) -> Problem {

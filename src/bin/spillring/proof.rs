@@ -2,7 +2,7 @@
 
 use spillring::Position;
 
-use crate::telling::{Exit, Problem, show, tell};
+use crate::console::{Exit, Problem, errln, show};
 use crate::verify::{Trail, position_of};
 
 /// Print the proof that an entry is in a trail, as a file that anyone can check without the trail
@@ -32,7 +32,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         ))
     })?;
     let proof = args.trail.prove(entry)?;
-    tell!("signed with {}", proof.key);
+    errln!("signed with {}", proof.key);
     show(&proof.text);
     Ok(Exit::Done)
 }

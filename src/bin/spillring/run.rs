@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use spillring::{RawEntry, StartError};
 
+use crate::console::{Exit, Problem, errln, show};
 use crate::logging::{self, Format};
 use crate::settings::{Flags, Settings};
 use crate::signals::Signals;
-use crate::telling::{Exit, Problem, show, tell};
 use bookmark::{Bookmark, Resume};
 use entries::Reading;
 use feed::{Feed, FeedEnd};
@@ -102,12 +102,12 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let drainer = match spillring::start_durable::<RawEntry>(settings.config, sink) {
         Err(error @ StartError::Config(_)) => return Err(Problem::new(error)),
         Err(error) => {
-            tell!("error: {error}");
+            errln!("error: {error}");
             return Ok(Exit::Failed);
         }
         Ok(drainer) => drainer,
     };
-    tell!("entries go to {destination}{choice}");
+    errln!("entries go to {destination}{choice}");
     let watched = watch.start(drainer.publisher())?;
 
     let pace = Pace::new(args.rate);
@@ -156,17 +156,17 @@ fn tell_end(end: &FeedEnd, next: u64, shutdown_max: Duration) {
     match end {
         FeedEnd::Input => {}
         FeedEnd::Asked => {
-            tell!(
+            errln!(
                 "stopping: not read on from line {next}, delivering for at most {shutdown_max:?}"
             );
         }
         FeedEnd::Closed => {
-            tell!(
+            errln!(
                 "the publisher has closed itself, not read on from line {next}: the log says why"
             );
         }
         FeedEnd::Unreadable(error) => {
-            tell!(
+            errln!(
                 "the input cannot be read on from line {next}: {error}; what was read is delivered"
             );
         }

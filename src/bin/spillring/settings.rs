@@ -10,7 +10,7 @@ use spillring::{
     Config, ConfigError, JetStreamSink, JsonLinesSink, NatsConfig, NatsUrl, Sink, SinkAddress,
 };
 
-use crate::telling::Problem;
+use crate::console::Problem;
 use file::File;
 
 /// Where entries go if nobody says otherwise.

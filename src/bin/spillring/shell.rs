@@ -5,7 +5,7 @@ use std::io;
 use clap::Command;
 use clap_complete::Shell;
 
-use crate::telling::{Exit, Problem, show_bytes};
+use crate::console::{Exit, Problem, show_bytes};
 
 /// Write a completion script for a shell
 ///

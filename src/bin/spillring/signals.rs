@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// Whether an end was asked for.
 #[derive(Debug, Clone)]

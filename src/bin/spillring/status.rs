@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 use indicatif::{HumanBytes, HumanCount};
 use spillring::{Health, RingStatus, State, Stats, Status};
 
+use crate::console::{Exit, Problem, show};
 use crate::demo::time;
 use crate::owner;
-use crate::telling::{Exit, Problem, show};
 use crate::verify::counted;
 pub(crate) use probe::trouble;
 

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use indicatif::HumanCount;
 use spillring::{ConfigError, Position, SinkAddress};
 
+use crate::console::{Exit, Problem, show};
 use crate::settings;
-use crate::telling::{Exit, Problem, show};
 use judge::{Head, Judge, Judgement, Pace};
 use report::Report;
 pub(crate) use seals::Proof;

@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 use spillring::Stats;
 
 use super::entries::Plan;
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// One promise, and whether it was kept.
 #[derive(Debug)]

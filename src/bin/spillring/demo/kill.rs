@@ -18,7 +18,7 @@ use spillring_mapping::Mapping;
 
 use super::entries::{Author, THREADS_MAX, agent as agent_of};
 use super::place::Scratch;
-use crate::telling::{Exit, Problem, show};
+use crate::console::{Exit, Problem, show};
 
 /// What an entry takes on disk, at the most.
 const ENTRY_BYTES: u64 = 1_100;

@@ -12,7 +12,7 @@ use spillring::{JetStreamSink, JsonLinesSink, NatsConfig, Sink};
 use super::entries::Plan;
 use super::links::Blocks;
 use super::readback::{FileBlocks, Server};
-use crate::telling::{Problem, tell};
+use crate::console::{Problem, errln};
 
 /// What an entry takes on disk, delivered and spilled, at the most.
 const ENTRY_BYTES: u64 = 1_100;
@@ -78,7 +78,7 @@ impl Place {
     /// Removes what the demo has made.
     pub(super) fn tidy(self) {
         if let Some(problem) = self.server.and_then(|server| server.tidy().err()) {
-            tell!("{problem}");
+            errln!("{problem}");
         }
     }
 
@@ -137,7 +137,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            tell!("{} cannot be removed: {error}", self.path.display());
+            errln!("{} cannot be removed: {error}", self.path.display());
         }
     }
 }

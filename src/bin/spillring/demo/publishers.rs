@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use spillring::{AuditEntry, Drainer, Publisher, TryPublishError};
 
 use super::entries::{Author, Plan};
+use crate::console::Problem;
 use crate::latency::Stopwatch;
-use crate::telling::Problem;
 
 /// Entries a second, of all threads: what agents might do, and slow enough to watch.
 const RATE: f64 = 125_000.0;

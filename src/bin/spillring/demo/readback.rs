@@ -14,8 +14,8 @@ use tokio::runtime::Runtime;
 
 use super::links::Block;
 use super::place::SUBJECT_PREFIX;
+use crate::console::Problem;
 use crate::nats::{self, ANSWER_MAX, runtime};
-use crate::telling::Problem;
 
 /// About how long a block is.
 const BLOCK_BYTES: usize = 256 << 10;

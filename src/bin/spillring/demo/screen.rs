@@ -7,7 +7,7 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use spillring::{State, Stats};
 
 use super::outage::{Outage, Phase};
-use crate::telling::show;
+use crate::console::show;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(1);

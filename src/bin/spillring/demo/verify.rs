@@ -4,7 +4,7 @@ use std::thread;
 
 use super::entries::{Plan, Station, agent};
 use super::links::{Blocks, Link, look_at_all};
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// Threads that parse and hash.
 const WORKERS: usize = 2;

@@ -13,7 +13,7 @@ use spillring::{Publisher, RawEntry, Run, RunId, Ticket};
 
 use super::lines::Lines;
 use super::tail::Place;
-use crate::telling::{Problem, tell};
+use crate::console::{Problem, errln};
 
 /// Its name in the spill directory.
 const NAME: &str = "input.json";
@@ -89,7 +89,7 @@ impl Resume {
         // Nothing is anywhere of a run that the one before comes after.
         let unknown = previous.id > id || (previous.id == id && previous.last.is_none());
         if unknown {
-            tell!(
+            errln!(
                 "how many lines were published after the last bookmark is not known: they are published again"
             );
         }
@@ -180,7 +180,7 @@ impl Bookmark {
         }
         let written = self.write();
         if let (true, Err(error)) = (self.kept, &written) {
-            tell!("{} cannot be written: {error}", self.path.display());
+            errln!("{} cannot be written: {error}", self.path.display());
         }
         self.kept = written.is_ok();
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use spillring::{Drainer, RawEntry, State, Stats};
 
+use crate::console::{Exit, errln};
 use crate::signals::Signals;
-use crate::telling::{Exit, tell};
 use crate::verify::{counted, verb};
 
 /// The wait between two looks at what has moved.
@@ -51,7 +51,7 @@ pub(super) fn deliver(
     let (stats, ended) = match drainer.shutdown(limit).wait(Duration::MAX) {
         Ok(stats) => (stats, Ended::InOrder),
         Err(error) => {
-            tell!("there is no account of the end: {error}");
+            errln!("there is no account of the end: {error}");
             (publisher.stats(), Ended::Died)
         }
     };
@@ -73,7 +73,7 @@ fn left(spill_dir: &Path) -> (u64, Rest) {
             (status.dead_letters, rest)
         }
         Err(error) => {
-            tell!("the dead letters in the spill cannot be counted: {error}");
+            errln!("the dead letters in the spill cannot be counted: {error}");
             (0, Rest::Gone)
         }
     }
@@ -119,11 +119,11 @@ impl Account {
         };
         if gone > 0 {
             let (entries, them) = (counted(gone, "entry"), verb(gone, "it", "them"));
-            tell!("lost {entries}: neither the sink nor the disk took {them}");
+            errln!("lost {entries}: neither the sink nor the disk took {them}");
         }
         if waiting > 0 {
             let (entries, wait) = (counted(waiting, "entry"), verb(waiting, "waits", "wait"));
-            tell!("{entries} {wait} in the ring for the next run");
+            errln!("{entries} {wait} in the ring for the next run");
         }
         let died = self.ended == Ended::Died && self.rest == Rest::Gone;
         if died || stats.lost.total() + stats.discarded.total() + gone > 0 {

@@ -11,9 +11,9 @@ use super::entries::{Hash, Reading};
 use super::lines::{Lines, Next};
 use super::pace::Pace;
 use super::tail::Place;
+use crate::console::{Problem, errln};
 use crate::latency::Stopwatch;
 use crate::signals::Signals;
-use crate::telling::{Problem, tell};
 
 /// The first wait for room in the ring, and the longest.
 const ROOM_POLL_MIN: Duration = Duration::from_micros(50);
@@ -148,7 +148,7 @@ impl Feed {
                     self.published += 1;
                     if read.hash == Hash::Wrong {
                         self.counts.wrong_hashes += 1;
-                        tell!(
+                        errln!(
                             "line {}: its entry_hash is not the hash of its fields",
                             lines.number()
                         );
@@ -157,7 +157,7 @@ impl Feed {
                 Err(reason) => {
                     self.counts.read += 1;
                     self.counts.rejected += 1;
-                    tell!("line {} is no entry: {reason}", lines.number());
+                    errln!("line {} is no entry: {reason}", lines.number());
                 }
             }
             self.through = lines.number();

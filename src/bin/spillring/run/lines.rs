@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
 use super::tail::{Opened, Place, Tail, Turn};
+use crate::console::Problem;
 use crate::signals::Signals;
-use crate::telling::Problem;
 
 /// Lines may be as long as this, and as the largest entry.
 const LINE_BYTES_MAX: usize = 16 << 20;

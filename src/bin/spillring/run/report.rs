@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::ending::Account;
 use super::feed::Counts;
+use crate::console::Problem;
 use crate::latency::Percentiles;
-use crate::telling::Problem;
 use crate::verify::{counted, verb};
 
 /// What became of the input.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::lines::open;
-use crate::telling::tell;
+use crate::console::errln;
 
 /// The wait between two looks at a file that has not grown.
 const LOOK: Duration = Duration::from_millis(50);
@@ -109,7 +109,7 @@ impl Tail {
                 let file = opened?;
                 let about = file.metadata()?;
                 if about.is_file() && place.is_some_and(|place| place.offset > 0) {
-                    tell!(
+                    errln!(
                         "the file that was being read is gone or was truncated: {} is read from its beginning, and lines \
                          of it may be published again",
                         path.display()
@@ -149,7 +149,7 @@ impl Tail {
     pub(super) fn turn(&mut self, file: &File, offset: u64) -> io::Result<Turn> {
         let now = file.metadata()?;
         if now.is_file() && now.len() < offset {
-            tell!(
+            errln!(
                 "{} was truncated: it is read from its beginning",
                 self.path.display()
             );

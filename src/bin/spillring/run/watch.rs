@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use metrics_exporter_prometheus::PrometheusHandle;
 use spillring::{Publisher, RawEntry};
 
-use crate::telling::{Problem, tell};
+use crate::console::{Problem, errln};
 use health::Health;
 use http::{Listener, Server};
 use pulse::Pulse;
@@ -63,7 +63,7 @@ impl Watch {
             .map(|(listener, handle)| {
                 let address = listener.address();
                 let server = listener.serve(health.clone(), handle)?;
-                tell!("serving /metrics, /healthz and /readyz on http://{address}");
+                errln!("serving /metrics, /healthz and /readyz on http://{address}");
                 Ok(server)
             })
             .transpose()?;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use spillring::{Config, NatsConfig};
 use toml::{Table, Value};
 
-use crate::telling::{Problem, tell};
+use crate::console::{Problem, errln};
 
 /// The keys of `[spillring]` that are not the library's.
 const OWN_KEYS: [&str; 3] = ["input", "sink", "shutdown_max"];
@@ -135,7 +135,7 @@ fn tell_strays(whole: &Table, known: &[String], name: &str) {
     for (key, value) in whole {
         let ours = known.contains(key) || OWN_KEYS.contains(&key.as_str());
         if ours && !value.is_table() {
-            tell!("`{key}` in {name} is outside of [spillring], and is passed over");
+            errln!("`{key}` in {name} is outside of [spillring], and is passed over");
         }
     }
 }

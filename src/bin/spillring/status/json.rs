@@ -3,7 +3,7 @@
 use serde_json::Value;
 use spillring::Status;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// One line.
 pub(super) fn of(status: &Status) -> Result<String, Problem> {

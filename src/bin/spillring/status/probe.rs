@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use spillring::{State, Stats, Status};
 
 use super::{Args, age, json, meaning};
+use crate::console::{Exit, Problem, errln, show};
 use crate::owner;
-use crate::telling::{Exit, Problem, show, tell};
 
 /// Nothing on stdout but the JSON that was asked for, and on stderr what is wrong.
 pub(super) fn main(args: &Args) -> Result<Exit, Problem> {
@@ -14,11 +14,11 @@ pub(super) fn main(args: &Args) -> Result<Exit, Problem> {
     let status = match spillring::running_status(&args.dir) {
         Ok(Some(status)) => status,
         Ok(None) => {
-            tell!("no publisher is running in {dir}");
+            errln!("no publisher is running in {dir}");
             return Ok(Exit::Broken);
         }
         Err(error) => {
-            tell!("error: {}", owner::problem(&error));
+            errln!("error: {}", owner::problem(&error));
             return Ok(Exit::Broken);
         }
     };
@@ -28,7 +28,7 @@ pub(super) fn main(args: &Args) -> Result<Exit, Problem> {
     Ok(match wrong(&status, args.max_age) {
         None => Exit::Done,
         Some(wrong) => {
-            tell!("the publisher in {dir} {wrong}");
+            errln!("the publisher in {dir} {wrong}");
             Exit::Broken
         }
     })

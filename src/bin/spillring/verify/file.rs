@@ -22,7 +22,7 @@ use super::ledger::{self, Ledger, Range};
 use super::progress::Progress;
 use super::seals::{Covers, Seals};
 use super::trail::{Account, Observed, Opening, Place, Way};
-use crate::telling::Problem;
+use crate::console::Problem;
 use output::Output;
 
 /// Lets `judge` take the file.

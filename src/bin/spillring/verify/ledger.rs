@@ -8,7 +8,7 @@ use spillring::seal::Seal;
 use spillring::{Position, PublisherId, RunId};
 
 use super::trail::NUMBER_MAX;
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// The newest format that is known.
 const VERSION: u32 = 1;

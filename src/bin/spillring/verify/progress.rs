@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::telling::tell;
+use crate::console::errln;
 
 /// Time between two plain lines: a short trail has none.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ impl Progress {
                 *steps += 1;
                 if steps.is_multiple_of(LOOK_EVERY) && Instant::now() >= *next {
                     *next = Instant::now() + LINE_EVERY;
-                    tell!("reading: {} %", *done * 100 / (*all).max(1));
+                    errln!("reading: {} %", *done * 100 / (*all).max(1));
                 }
             }
         }

@@ -11,7 +11,7 @@ use super::finding::{Breaks, Finding, Kind};
 use super::judge::{Ended, Judgement, RunTold};
 use super::seals::{Authentic, Trust};
 use super::{counted, numbers_in_words};
-use crate::telling::{Exit, Problem};
+use crate::console::{Exit, Problem};
 
 /// A judgement, and of what.
 #[derive(Debug, Serialize)]

@@ -20,8 +20,8 @@ use super::progress::Progress;
 use super::retention;
 use super::seals::Seals;
 use super::trail::{self, Account, Observed, Opening, Place, Way};
+use crate::console::Problem;
 use crate::nats::{ANSWER_MAX, connect, runtime};
-use crate::telling::Problem;
 
 /// On what a server leaves in the place of messages that have expired.
 const MARKER: &str = "Nats-Marker-Reason";

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::health::Health;
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// More connections than these wait until one of them ends.
 const CONNECTIONS_MAX: usize = 32;

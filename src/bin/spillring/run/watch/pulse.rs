@@ -12,7 +12,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// A gauge that is in every report of the drainer, and that nobody else sets.
 const BEAT: &str = "aa_audit_state";

@@ -9,8 +9,8 @@ use indicatif::HumanCount;
 use sd_notify::NotifyState;
 
 use super::health::Health;
+use crate::console::{Problem, errln};
 use crate::status::meaning;
-use crate::telling::{Problem, tell};
 
 /// Between two lines for `systemctl status`.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ fn notify(health: &Health, notices: &Receiver<NotifyState<'static>>) {
         match sd_notify::notify(&message) {
             Ok(()) => notice = None,
             Err(error) if !failed => {
-                tell!("the service manager cannot be notified, which is tried again: {error}");
+                errln!("the service manager cannot be notified, which is tried again: {error}");
                 failed = true;
             }
             Err(_) => {}

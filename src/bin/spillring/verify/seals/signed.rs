@@ -12,7 +12,7 @@ use super::keys::Trusted;
 use super::log::{BATCH_MAX, Log};
 use super::proof::Proof;
 use super::trust::{Seen, Trust};
-use crate::telling::Problem;
+use crate::console::Problem;
 use crate::verify::counted;
 use crate::verify::finding::Kind;
 

@@ -11,7 +11,7 @@ use spillring::seal::Checkpoint;
 
 use super::keys::Trusted;
 use super::{Complaint, Kind};
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// What an audit has seen of a publisher.
 #[derive(Debug, Clone, Serialize, Deserialize)]

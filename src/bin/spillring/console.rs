@@ -9,12 +9,12 @@ use spillring::SpillError;
 use crate::owner;
 
 /// Writes one line to stderr. A stderr that takes nothing is no reason to stop.
-macro_rules! tell {
+macro_rules! errln {
     ($($message:tt)*) => {
-        $crate::telling::to_stderr(format_args!($($message)*))
+        $crate::console::to_stderr(format_args!($($message)*))
     };
 }
-pub(crate) use tell;
+pub(crate) use errln;
 
 /// How it ended, as the exit code says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(crate) fn show(text: &str) {
 pub(crate) fn show_bytes(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        tell!("cannot write to standard output: {error}");
+        errln!("cannot write to standard output: {error}");
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn refused(error: &SpillError) -> Result<Exit, Problem> {
     match error {
         SpillError::InUse { dir, pid } => {
             let by = pid.map_or_else(String::new, |pid| format!(" by process {pid}"));
-            tell!(
+            errln!(
                 "error: the spill directory {} is in use{by}: stop the publisher first",
                 dir.display()
             );
