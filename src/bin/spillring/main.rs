@@ -1,4 +1,4 @@
-//! The operator's binary: the library's public face, on a command line.
+//! The operator's binary: the library's public API on the command line.
 
 mod config;
 mod console;
@@ -27,7 +27,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use console::{Exit, errln};
 
-/// Audit entries from any thread to `JetStream` of NATS or to JSON lines, none lost
+/// Deliver audit entries to NATS `JetStream` or a JSON lines file, and lose none
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
 struct Cli {
