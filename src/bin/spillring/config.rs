@@ -1,4 +1,4 @@
-//! `spillring config`: the settings of `run`, looked at before they are needed.
+//! `spillring config`: checks the settings of `run`.
 
 use clap::Subcommand;
 
@@ -7,7 +7,7 @@ use crate::settings::{Flags, Settings};
 
 /// Check the settings of `run` without starting it
 ///
-/// Exit code: 0 they can be used; 2 they cannot, and stderr says which and why.
+/// Exit code: 0 they are valid; 2 they are not, and stderr says which and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

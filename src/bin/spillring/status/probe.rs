@@ -8,7 +8,7 @@ use super::{Args, age, json, meaning};
 use crate::console::{Exit, Problem, errln, show};
 use crate::owner;
 
-/// Nothing on stdout but the JSON that was asked for, and on stderr what is wrong.
+/// Writes only the JSON to stdout, if requested, and problems to stderr.
 pub(super) fn main(args: &Args) -> Result<Exit, Problem> {
     let dir = args.dir.display();
     let status = match spillring::running_status(&args.dir) {
@@ -49,7 +49,7 @@ fn wrong(status: &Status, age_max: Duration) -> Option<String> {
     trouble(&status.stats).map(|trouble| format!("is not healthy: {trouble}"))
 }
 
-/// What is wrong with a publisher that is so, if losses are in sight.
+/// What is wrong with a publisher in this state, if entries may be lost.
 pub(crate) fn trouble(stats: &Stats) -> Option<String> {
     match stats.state {
         State::Live | State::Spilling | State::Replaying => None,
@@ -57,7 +57,7 @@ pub(crate) fn trouble(stats: &Stats) -> Option<String> {
     }
 }
 
-/// A report from the future is as bad as an old one: the clock was set, and nothing was reported since.
+/// A report from the future is as bad as an old one: the clock was set back, and there was no report since.
 fn distance(at_ms: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
