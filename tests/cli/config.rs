@@ -64,7 +64,7 @@ fn settings_outside_of_our_table_are_told() {
     bench.write("audit.toml", config);
     let said = bench.run(&["run", "--spill", "spill", "--config", "audit.toml"]);
     let told: Vec<_> = said.assert_code(0).err.lines().collect();
-    let stray = "`ring_capacity` in audit.toml is outside of [spillring], and is passed over";
+    let stray = "`ring_capacity` in audit.toml is outside of [spillring], and is ignored";
     assert_eq!(told[0], stray, "{told:#?}");
     assert!(told[1].starts_with("entries go to"), "{told:#?}");
     // Entries would go to another server than the file says.
@@ -154,7 +154,7 @@ fn a_value_that_cannot_be_is_told() {
         "spillring = 1\n",
         &["`spillring` in audit.toml must be a table"],
     );
-    complains("[spillring\n", &["audit.toml is no TOML", "line 1"]);
+    complains("[spillring\n", &["audit.toml is not valid TOML", "line 1"]);
 }
 
 #[test]

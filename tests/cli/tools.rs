@@ -68,7 +68,7 @@ fn a_backlog_is_exported_as_it_is() {
     assert_eq!(count, 2_000);
 
     let said = bench.run(&["export", "spill", "--output", "lines"]);
-    assert_says(&said.assert_code(2).err, &["cannot make lines", "exists"]);
+    assert_says(&said.assert_code(2).err, &["cannot create lines", "exists"]);
     assert_eq!(bench.read("lines"), to_stdout.out);
 }
 
@@ -108,7 +108,7 @@ fn what_is_missing_is_told_and_the_next_run_delivers_the_rest() {
     assert_says(&said.assert_code(0).out, &pieces);
     let said = bench.run(&["export", "spill"]);
     assert_eq!(said.assert_code(0).out, "");
-    assert_says(&said.err, &[".damaged is not looked into"]);
+    assert_says(&said.err, &[".damaged is skipped"]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn in_child(test: &str, scenario: fn()) -> Output {
         std::process::exit(0);
     }
     let binary = std::env::current_exe().expect("the path of this binary");
-    let test = format!("hot_path::system_calls::{test}");
+    let test = format!("system_calls::{test}");
     let mut command = Command::new(binary);
     command.args(["--exact", &test, "--nocapture"]);
     // A killed process leaves its files behind: they lie in a directory of this one's.

@@ -1,13 +1,13 @@
-//! `spillring config`: the settings of `run`, looked at before they are needed.
+//! `spillring config`: checks the settings of `run`.
 
 use clap::Subcommand;
 
+use crate::console::{Exit, Problem, show};
 use crate::settings::{Flags, Settings};
-use crate::telling::{Exit, Problem, show};
 
 /// Check the settings of `run` without starting it
 ///
-/// Exit code: 0 they can be used; 2 they cannot, and stderr says which and why.
+/// Exit code: 0 they are valid; 2 they are not, and stderr says which and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

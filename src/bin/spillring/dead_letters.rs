@@ -1,4 +1,4 @@
-//! `spillring dead-letters`: what the sink would not take, for whoever has to decide what becomes of it.
+//! `spillring dead-letters`: entries that the sink rejected, for the operator to inspect, requeue or remove.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -10,20 +10,20 @@ use spillring::error::SpillError;
 use spillring::event::Position;
 use spillring::operate::{DeadLetter, DeadLetters, Selection};
 
+use crate::console::{Exit, Problem, show, show_bytes};
 use crate::owner;
 use crate::spill_key::KeyArgs;
 use crate::status::{age, since};
-use crate::telling::{Exit, Problem, show, show_bytes};
 use crate::verify::counted;
 use crate::verify::trail::position_of;
 
-/// How many letters are listed at once.
+/// Dead letters listed per write.
 const PAGE: usize = 256;
 
 /// List, show, requeue or remove the dead letters of a spill directory
 ///
-/// A dead letter is an entry that was too large, or that the sink has refused for good: it is kept in the spill, and the
-/// stream tells its number as lost. An ID is that number, `<run>.<n>`. No publisher may be running in the directory.
+/// A dead letter is an entry that was too large, or that the sink refused for good: it is kept in the spill, and the
+/// stream announces its number as lost. An ID is that number, `<run>.<n>`. No publisher may be running in the directory.
 ///
 /// Exit code: 0 done; 2 bad usage, or it cannot be done.
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ enum Action {
     },
     /// Show one with its bytes
     Show {
-        /// The number that it had
+        /// ID of the dead letter
         #[arg(value_parser = position)]
         id: Position,
         /// The bytes of the entry alone, as they are
@@ -55,8 +55,8 @@ enum Action {
     },
     /// Put them back into the backlog, from which the next run delivers them
     ///
-    /// They get new numbers, and the stream tells their old ones. Mend first what kept them out, such as
-    /// `entry_bytes_max` or the limits of the stream: what is refused again is a dead letter again.
+    /// They get new numbers, and the stream also records the old ones. First fix the cause, such as `entry_bytes_max` or the
+    /// limits of the stream: an entry that is refused again becomes a dead letter again.
     Requeue(Which),
     /// Delete them for good
     Remove(Which),
@@ -65,10 +65,10 @@ enum Action {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// The numbers that they had; if there is none of one of them, nothing is done
+    /// IDs of dead letters; if one does not exist, nothing is done
     #[arg(value_parser = position, value_name = "ID")]
     ids: Vec<Position>,
-    /// Each one
+    /// All dead letters
     #[arg(long)]
     all: bool,
 }

@@ -1,4 +1,4 @@
-//! `spillring demo`: many entries from many threads through an outage, and the account, checked.
+//! `spillring demo`: publishes from many threads through an outage, and checks that nothing is lost.
 
 mod account;
 mod entries;
@@ -6,11 +6,11 @@ mod kill;
 mod latencies;
 mod links;
 mod outage;
-mod place;
 mod publishers;
 mod readback;
 mod screen;
 mod verify;
+mod workspace;
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
@@ -19,42 +19,41 @@ use std::time::{Duration, Instant};
 use humantime_serde::re::humantime;
 use spillring::{AuditEntry, Config, Drainer, Stats};
 
+use crate::console::{Exit, Problem, show};
 use crate::latency::Stopwatch;
 use crate::logging::{self, Format};
 use crate::signals::Signals;
-use crate::telling::{Exit, Problem, show};
 use account::Account;
 use entries::Plan;
 use outage::{Flaky, Outage};
-use place::Place;
 use publishers::Publishing;
 use screen::{Scene, Screen};
+use workspace::Workspace;
 
-/// The wait between two looks at how it goes.
-const LOOK: Duration = Duration::from_millis(50);
+/// Time between two updates of the screen.
+const POLL: Duration = Duration::from_millis(50);
 
-/// If nothing is delivered for so long once the sink is there, it is given up.
+/// The demo gives up if nothing is delivered for this long although the sink is there.
 const STUCK_MAX: Duration = Duration::from_secs(20);
 
-/// The longest wait between two tries while the sink is away: shorter than the library's default, so that the return
-/// can be seen.
+/// The longest wait between two tries during the outage: shorter than the library's default, so that the sink's return is seen soon.
 const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
-/// Show what it does: a million entries through an outage, checked
+/// Publish a million entries through an outage, and check that all arrive
 ///
-/// Several threads publish chained audit entries into a ring. The sink is taken away for a while, and brought back:
-/// what came meanwhile is spilled to disk, and replayed. In the end everything that was delivered is read back and
-/// checked. Needs about 1 GB in the temporary directory (`TMPDIR`), which is removed again.
+/// Several threads publish chained audit entries into a ring. The sink fails for a while, and comes back: meanwhile entries are
+/// spilled to disk, then replayed. At the end everything that was delivered is read back and checked. Needs about 1 GB in the
+/// temporary directory (`TMPDIR`), and removes it again.
 ///
-/// Exit code: 0 every check holds; 1 one does not, or what was delivered cannot be read back; 2 bad usage, or it could
-/// not begin; 130 ended by SIGINT or SIGTERM.
+/// Exit code: 0 every check holds; 1 one does not, or the delivered entries cannot be read back; 2 bad usage, or it could not
+/// start; 130 ended by SIGINT or SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("killed").args(["kill", "publish_in"]))]
 pub(crate) struct Args {
     /// Deliver to this NATS server instead of a file
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
-    /// Stream of NATS; made, and deleted in the end, if it is not there
+    /// NATS stream; if it does not exist, it is created, and deleted at the end
     #[arg(
         long,
         value_name = "NAME",
@@ -62,16 +61,16 @@ pub(crate) struct Args {
         requires = "nats"
     )]
     stream: String,
-    /// How many entries
+    /// Number of entries
     #[arg(long, value_name = "N", default_value = "1000000")]
     entries: NonZeroU64,
-    /// How many threads publish
+    /// Number of publishing threads
     #[arg(long, value_name = "N", default_value = "4", value_parser = threads)]
     threads: NonZeroUsize,
-    /// How long the sink is away, once a fifth is delivered: such as 2s or 500ms; a plain number is seconds
+    /// Duration of the outage, which begins once a fifth is delivered, such as 2s or 500ms; a plain number is seconds
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
     outage: Duration,
-    /// Instead: kill the process that publishes with SIGKILL, start again, and show that nothing is missing
+    /// Instead: kill the publishing process with SIGKILL, start again, and show that nothing is missing
     #[arg(long, conflicts_with_all = ["nats", "outage"])]
     kill: bool,
     /// Directory for the ring of `--kill` [default: /dev/shm]
@@ -110,12 +109,12 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     }
     let plan = Plan::new(args.entries.get(), args.threads.get());
     let signals = Signals::catch()?;
-    let place = Place::prepare(args.nats.as_deref(), &args.stream, &plan)?;
+    let workspace = Workspace::prepare(args.nats.as_deref(), &args.stream, &plan)?;
     let outage = Outage::new(plan.entries() / 5, args.outage);
 
-    show(&opening(args, &place));
+    show(&opening(args, &workspace));
     let mut screen = Screen::open(plan.entries(), start);
-    let drainer = begin(&place, &outage)?;
+    let drainer = begin(&workspace, &outage)?;
     let publishing = Publishing::start(&plan, &drainer)?;
     let watched = watch(&publishing, &drainer, &outage, &signals, &mut screen);
     let stats = end(drainer, watched)?;
@@ -123,11 +122,11 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     if watched == Watched::Interrupted {
         screen.break_off();
         show("Interrupted: nothing is checked.\n");
-        place.tidy();
+        workspace.clean_up();
         return Ok(Exit::Interrupted);
     }
     screen.settle(&stats, Scene::Delivered);
-    let found = place
+    let found = workspace
         .blocks()
         .and_then(|blocks| verify::check(blocks, &plan, &mut |read| screen.checked(read)));
     screen.leave();
@@ -142,27 +141,27 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     let account = Account::new(&plan, &stats, published.attempts(), found);
     show(&account.describe(start.elapsed()));
     if account.holds() {
-        place.tidy();
+        workspace.clean_up();
         Ok(Exit::Done)
     } else {
-        show(&place.keep());
+        show(&workspace.keep());
         Ok(Exit::Broken)
     }
 }
 
-fn opening(args: &Args, place: &Place) -> String {
+fn opening(args: &Args, workspace: &Workspace) -> String {
     format!(
-        "{} entries from {} threads, to\n  {place}\nOnce a fifth is delivered, the sink is taken away for {}.\n\n",
+        "{} entries from {} threads, to\n  {workspace}\nOnce a fifth is delivered, the sink is taken away for {}.\n\n",
         indicatif::HumanCount(args.entries.get()),
         args.threads,
         humantime::format_duration(args.outage),
     )
 }
 
-fn begin(place: &Place, outage: &Outage) -> Result<Drainer<AuditEntry>, Problem> {
-    let mut config = Config::new(place.spill_dir());
+fn begin(workspace: &Workspace, outage: &Outage) -> Result<Drainer<AuditEntry>, Problem> {
+    let mut config = Config::new(workspace.spill_dir());
     config.backoff_max = BACKOFF_MAX;
-    let sink = Flaky::new(place.sink()?, outage.clone());
+    let sink = Flaky::new(workspace.sink()?, outage.clone());
     spillring::start(config, sink).map_err(Problem::new)
 }
 
@@ -172,7 +171,7 @@ enum Watched {
     Interrupted,
 }
 
-/// Shows how it goes until all is delivered, or nothing moves any more.
+/// Updates the screen until everything is delivered, or there is no progress.
 fn watch(
     publishing: &Publishing,
     drainer: &Drainer<AuditEntry>,
@@ -196,11 +195,11 @@ fn watch(
         if moved.1.elapsed() > STUCK_MAX {
             return Watched::ToTheEnd;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL);
     }
 }
 
-/// Threads that still publish notice it.
+/// Shuts down. Threads that still publish get an error.
 fn end(drainer: Drainer<AuditEntry>, watched: Watched) -> Result<Stats, Problem> {
     let limit = match watched {
         Watched::ToTheEnd => STUCK_MAX,
@@ -209,5 +208,5 @@ fn end(drainer: Drainer<AuditEntry>, watched: Watched) -> Result<Stats, Problem>
     drainer
         .shutdown(limit)
         .wait(Duration::MAX)
-        .map_err(|error| Problem::new(format_args!("there is no account of the end: {error}")))
+        .map_err(|error| Problem::new(format_args!("the shutdown failed: {error}")))
 }

@@ -1,4 +1,4 @@
-//! `spillring export`: the backlog as JSON lines.
+//! `spillring export`: writes the backlog as JSON lines.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -10,24 +10,24 @@ use spillring::config::SpillKey;
 use spillring::error::ExportError;
 use spillring::operate::Exported;
 
+use crate::console::{Exit, Problem, errln, refused};
 use crate::spill_key::KeyArgs;
-use crate::telling::{Exit, Problem, refused, tell};
 use crate::verify::counted;
 
 /// Write the backlog of a publisher that is not running as JSON lines
 ///
-/// What comes out is what the next start would deliver, oldest first; of a damaged spill what can be read. Nothing in the
-/// directory changes. Each line has `run` and `n`, which the stream calls the Audit-Id; `lost`, how many numbers directly
-/// before it are not there; `subject`; `popped_ms`, in milliseconds since 1970; and `entry`, the bytes of the entry as
-/// they are, or, if they are not JSON in one line, `bytes`, the same in Base64.
+/// Writes the entries that the next start would deliver, oldest first; of a damaged spill, those that can be read. Nothing in the
+/// directory changes. Each line has `run` and `n`, the Audit-Id in the stream; `lost`, the count of lost numbers directly before it;
+/// `subject`; `popped_ms`, in milliseconds since 1970; and `entry`, the bytes of the entry as they are, or, if they are not JSON on
+/// one line, `bytes`, the same in Base64.
 ///
-/// Exit code: 0 everything was exported; 2 bad usage, or it cannot be read or written now; 3 something could not be read,
-/// which stderr tells; 5 a publisher is running.
+/// Exit code: 0 everything was exported; 2 bad usage, or it cannot be read or written now; 3 something could not be read, as
+/// reported on stderr; 5 a publisher is running.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory that was given as `--spill`
     dir: PathBuf,
-    /// File that is made; one that exists is left as it is [default: standard output]
+    /// File to create; an existing file is not overwritten [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     };
     match exported {
         Ok(exported) => {
-            tell_of(&exported);
+            report(&exported);
             Ok(if exported.is_complete() {
                 Exit::Done
             } else {
@@ -56,13 +56,13 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     }
 }
 
-/// A file that does not hold the whole export is removed.
+/// Writes to a new file. Removes it if the export fails.
 fn to_file(
     dir: &Path,
     key: Option<&SpillKey>,
     path: &Path,
 ) -> Result<Result<Exported, ExportError>, Problem> {
-    let named = |error| Problem::new(format_args!("cannot make {}: {error}", path.display()));
+    let named = |error| Problem::new(format_args!("cannot create {}: {error}", path.display()));
     let file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -73,7 +73,7 @@ fn to_file(
     if exported.is_err()
         && let Err(error) = fs::remove_file(path)
     {
-        tell!(
+        errln!(
             "{} is not complete, and cannot be removed: {error}",
             path.display()
         );
@@ -90,19 +90,19 @@ fn write_to(dir: &Path, key: Option<&SpillKey>, file: &File) -> Result<Exported,
     Ok(exported)
 }
 
-fn tell_of(exported: &Exported) {
-    tell!("{} exported", counted(exported.entries, "entry"));
+fn report(exported: &Exported) {
+    errln!("{} exported", counted(exported.entries, "entry"));
     for (count, what) in [
         (exported.missing, "entries are damaged or missing"),
         (exported.dead_letters, "dead letters are not exported"),
     ] {
         if count > 0 {
-            tell!("{} {what}", HumanCount(count));
+            errln!("{} {what}", HumanCount(count));
         }
     }
     for segment in &exported.quarantined {
-        tell!(
-            "{} is not looked into: what can be read of it was delivered",
+        errln!(
+            "{} is skipped: its readable entries were delivered",
             segment.display()
         );
     }

@@ -1,4 +1,4 @@
-//! `spillring import`: the backlog of Agent Assembly's event buffer.
+//! `spillring import`: imports the backlog of Agent Assembly's event buffer.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -7,25 +7,25 @@ use indicatif::HumanCount;
 use spillring::error::ImportError;
 use spillring::operate::Imported;
 
+use crate::console::{Exit, Problem, errln, refused, show};
 use crate::logging::{self, Format};
 use crate::spill_key::KeyArgs;
-use crate::telling::{Exit, Problem, refused, show, tell};
 use crate::verify::counted;
 
-/// Take over the backlog of an event buffer of Agent Assembly, in order, into a spill directory
+/// Import the backlog of an event buffer of Agent Assembly, in order, into a spill directory
 ///
-/// The next run with the directory delivers it, behind the backlog that is there already. The entries keep their bytes and
-/// get new numbers. A row that is no entry becomes a dead letter and blocks none behind it. A row is removed from the
-/// buffer once it is safe in the spill; cut off at any moment, the next import goes on from there, and none of the last
-/// 250,000 is taken over twice, not even from a copy of the file. Stop Agent Assembly first.
+/// The next run with the directory delivers it, after the existing backlog. The entries keep their bytes and get new numbers. A row
+/// that is not an entry becomes a dead letter and does not block later rows. A row is removed from the buffer once it is safe in the
+/// spill. An interrupted import can be repeated: it goes on from there, and imports none of the last 250,000 rows twice, not even
+/// from a copy of the file. Stop Agent Assembly first.
 ///
-/// Exit code: 0 all of it was imported; 2 bad usage, or a file cannot be read or written: nothing is lost, and the
+/// Exit code: 0 everything was imported; 2 bad usage, or a file cannot be read or written: nothing is lost, and the
 /// error says what to do; 4 some rows are dead letters; 5 Agent Assembly, or a publisher, is running.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The buffer, such as ~/.local/share/agent-assembly/buffer.db
     file: PathBuf,
-    /// The directory to be given as `--spill`; made if missing
+    /// The directory for `--spill`; created if missing
     dir: PathBuf,
     #[command(flatten)]
     key: KeyArgs,
@@ -44,7 +44,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         }
         Err(ImportError::Spill(error)) => refused(&error),
         Err(error @ ImportError::InUse { .. }) => {
-            tell!("error: {error}");
+            errln!("error: {error}");
             Ok(Exit::InUse)
         }
         Err(error) => Err(Problem::new(error)),

@@ -1,16 +1,16 @@
-//! `spillring key`: what an auditor must know of a publisher.
+//! `spillring key`: the public keys of a publisher, for auditors.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 use spillring::seal::PublicKeys;
 
-use crate::telling::{Exit, Problem, show};
+use crate::console::{Exit, Problem, show};
 
 /// Show the public keys of a publisher, for auditors
 ///
-/// A publisher takes a new key at each start: the one before certifies it, and is erased. The first one is all that an auditor needs;
-/// it belongs into the file of `spillring verify --publishers`.
+/// A publisher makes a new key at each start: the previous key certifies it, and is erased. An auditor needs only the first one; it
+/// goes into the file of `spillring verify --publishers`.
 ///
 /// Exit code: 0 shown; 2 bad usage, or the keys cannot be read.
 #[derive(Debug, clap::Args)]
@@ -24,13 +24,13 @@ enum Action {
     Show(Show),
 }
 
-/// Print the first public key of a publisher, in a line
+/// Print the first public key of a publisher, on one line
 #[derive(Debug, clap::Args)]
 struct Show {
     /// The directory that was given as `--spill`
     dir: PathBuf,
-    /// As a table for that file, with the certificates that lead to the later keys: a trail that has lost its beginning may have lost
-    /// them
+    /// Print a table for that file, with the certificates that lead to the later keys: a trail that has lost its beginning may have
+    /// lost them
     #[arg(long)]
     certificates: bool,
 }

@@ -1,4 +1,4 @@
-//! How long calls take, in nanoseconds.
+//! Measures the duration of calls, in nanoseconds.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use hdrhistogram::Histogram;
 use quanta::Clock;
 use serde::Serialize;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// Longer calls count as this long.
+/// Longer calls are counted as this long.
 const NS_MAX: u64 = 3_600_000_000_000;
 
-/// How often the clock is read to learn what reading it costs.
+/// Readings of the clock to measure the cost of one.
 const CLOCK_READINGS: u32 = 100_000;
 
-/// Times calls, and keeps how long they took.
+/// Times calls, and keeps a histogram.
 #[derive(Debug, Clone)]
 pub(crate) struct Stopwatch {
     clock: Clock,
     taken: Histogram<u64>,
 }
 
-/// A few points of a distribution, in nanoseconds.
+/// Percentiles in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Percentiles {
     pub(crate) p50: u64,
@@ -50,14 +50,14 @@ impl fmt::Display for Percentiles {
 impl Stopwatch {
     pub(crate) fn new() -> Result<Self, Problem> {
         let taken = Histogram::new_with_bounds(1, NS_MAX, 3)
-            .map_err(|error| Problem::new(format_args!("times cannot be kept: {error}")))?;
+            .map_err(|error| Problem::new(format_args!("cannot create a histogram: {error}")))?;
         Ok(Self {
             clock: Clock::new(),
             taken,
         })
     }
 
-    /// Calls and times it; the time includes one reading of the clock.
+    /// Times a call. The time includes one reading of the clock.
     #[inline]
     pub(crate) fn time<T>(&mut self, call: impl FnOnce() -> T) -> T {
         let start = self.clock.raw();
@@ -68,25 +68,25 @@ impl Stopwatch {
         result
     }
 
-    /// What timing nothing takes.
+    /// Times empty calls.
     pub(crate) fn time_clock(&mut self) {
         for _ in 0..CLOCK_READINGS {
             self.time(|| ());
         }
     }
 
-    /// Adds what another one has kept.
+    /// Adds the times of another stopwatch.
     pub(crate) fn join(&mut self, other: &Self) -> Result<(), Problem> {
         self.taken
             .add(&other.taken)
-            .map_err(|error| Problem::new(format_args!("times cannot be added: {error}")))
+            .map_err(|error| Problem::new(format_args!("cannot merge histograms: {error}")))
     }
 
     pub(crate) fn count(&self) -> u64 {
         self.taken.len()
     }
 
-    /// How many calls took from `from` up to, not including, `to`.
+    /// How many calls took from `from` to `to`, exclusive.
     pub(crate) fn count_between(&self, from: u64, to: u64) -> u64 {
         self.taken
             .iter_recorded()

@@ -1,4 +1,4 @@
-//! The log: on stderr, as `RUST_LOG` asks for it.
+//! The log on stderr, filtered by `RUST_LOG`.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -10,19 +10,23 @@ use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// For people, or for programs.
+/// Text for people, or JSON for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Text,
     Json,
 }
 
-/// Starts the log; without `RUST_LOG` it is as `default` says.
+/// Starts the log. `default` is the filter if `RUST_LOG` is not set.
 pub(crate) fn start(default: &str, format: Format) -> Result<(), Problem> {
-    let asked = env::var("RUST_LOG").unwrap_or_default();
-    let filter = if asked.is_empty() { default } else { &asked };
+    let from_env = env::var("RUST_LOG").unwrap_or_default();
+    let filter = if from_env.is_empty() {
+        default
+    } else {
+        &from_env
+    };
     let targets: Targets = filter.parse().map_err(|error| {
         Problem::new(format_args!(
             "RUST_LOG={filter} cannot be read ({error}): write it like `warn` or `warn,spillring=debug`"

@@ -1,6 +1,7 @@
-//! The operator's binary: the library's public face, on a command line.
+//! The operator's binary: the library's public API on the command line.
 
 mod config;
+mod console;
 mod dead_letters;
 mod demo;
 mod export;
@@ -17,7 +18,6 @@ mod shell;
 mod signals;
 mod spill_key;
 mod status;
-mod telling;
 mod verify;
 
 use std::env;
@@ -26,9 +26,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use telling::{Exit, tell};
+use console::{Exit, errln};
 
-/// Audit entries from any thread to `JetStream` of NATS or to JSON lines, none lost
+/// Deliver audit entries to NATS `JetStream` or a JSON lines file, and lose none
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true)]
 struct Cli {
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::main(&args),
     };
     done.unwrap_or_else(|problem| {
-        tell!("error: {problem}");
+        errln!("error: {problem}");
         Exit::Usage
     })
     .into()

@@ -1,4 +1,4 @@
-//! What the binary asks a NATS server itself, with a client of its own and nothing of the sink's.
+//! The binary's own NATS client. It shares no code with the sink.
 
 use std::fmt::Display;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 /// The longest wait for the server.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// One thread of it reads what comes in, while the caller looks at what came.
+/// One worker thread receives while the caller's thread processes.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(1)
@@ -21,7 +21,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// Connects to the first of the servers that lets us in.
+/// Connects to the first server that accepts us.
 pub(crate) async fn connect(config: &NatsConfig) -> io::Result<Context> {
     let mut why = io::Error::other("no server is named");
     for url in &config.urls {
@@ -41,7 +41,7 @@ async fn connect_to(config: &NatsConfig, url: &NatsUrl) -> io::Result<Context> {
     Ok(context.build(client))
 }
 
-/// What goes before the subjects of the API of `JetStream`.
+/// The prefix of the `JetStream` API's subjects.
 fn api(config: &NatsConfig) -> String {
     match (&config.jetstream_domain, &config.jetstream_api_prefix) {
         (Some(domain), _) => format!("$JS.{domain}.API"),
@@ -71,7 +71,7 @@ fn options(config: &NatsConfig) -> ConnectOptions {
     options
 }
 
-/// The credentials of the URL, else those of the settings.
+/// The credentials in the URL, or else those in the settings.
 async fn with_credentials(
     options: ConnectOptions,
     config: &NatsConfig,
@@ -111,21 +111,21 @@ async fn with_credentials(
     })
 }
 
-/// The setting itself if it is what is looked for, or the line that is in the file of that name.
+/// The secret itself, or a line of the file that the setting names.
 fn held(key: &str, secret: &Secret, is: fn(&str) -> bool) -> io::Result<String> {
     let secret = secret.expose().trim();
     if is(secret) {
         return Ok(secret.to_owned());
     }
-    // A mistyped secret would be taken for a path: it is not told.
+    // A mistyped secret would be taken for a path: do not print it.
     let unreadable = |why: &dyn Display| io::Error::other(format!("the file of `{key}`: {why}"));
     let text = std::fs::read_to_string(secret).map_err(|error| unreadable(&error))?;
     let mut lines = text.lines().map(str::trim);
     let found = lines.find(|line| is(line)).map(str::to_owned);
-    found.ok_or_else(|| unreadable(&"it holds none"))
+    found.ok_or_else(|| unreadable(&"no line of it is one"))
 }
 
-/// What a URL writes as `%40` is an `@`.
+/// Decodes `%40` to `@`, and the like.
 fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! A spill that belongs to another user: who that is, and what to do.
+//! Explains permission errors: who owns the spill, and what to do.
 
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 use spillring::error::SpillError;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// Why a spill cannot be read. A directory is private to the user whose publisher made it.
+/// Why a spill cannot be read. A spill directory is private to the user whose publisher created it.
 pub(crate) fn problem(error: &SpillError) -> Problem {
     let SpillError::Io {
         action,
@@ -44,7 +44,7 @@ pub(crate) fn problem(error: &SpillError) -> Problem {
     ))
 }
 
-/// The innermost of the path that this user may see: it is what bars the way.
+/// The innermost part of the path that this user may stat: it denies access to the rest.
 fn nearest(path: &Path) -> Option<(PathBuf, Metadata)> {
     let path = std::path::absolute(path).ok()?;
     path.ancestors()
@@ -56,7 +56,7 @@ fn name(user: u32) -> Option<String> {
     Some(user.name().to_string_lossy().into_owned())
 }
 
-/// Such as `user agent (998)`.
+/// For example `user agent (998)`.
 fn named(user: u32) -> String {
     name(user).map_or_else(
         || format!("user {user}"),

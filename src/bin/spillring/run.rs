@@ -1,4 +1,4 @@
-//! `spillring run`: entries from lines, published with back-pressure and delivered.
+//! `spillring run`: publishes lines as entries, with back-pressure, and delivers them.
 
 mod bookmark;
 mod ending;
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use spillring::RawEntry;
 use spillring::error::StartError;
 
+use crate::console::{Exit, Problem, errln, show};
 use crate::logging::{self, Format};
 use crate::settings::{Flags, Settings};
 use crate::signals::Signals;
-use crate::telling::{Exit, Problem, show, tell};
 use bookmark::{Bookmark, Resume};
 use entries::Reading;
 use feed::{Feed, FeedEnd};
@@ -30,45 +30,44 @@ use pace::Pace;
 use report::Report;
 use watch::Watch;
 
-/// Publish one JSON entry a line from a file or standard input
+/// Publish entries from a file or standard input, one JSON object per line
 ///
-/// Input waits while there is no room. At its end entries are delivered as long as anything moves; what cannot be
-/// delivered stays in the spill, and the next run with the same directory delivers it. A line that is no entry is
-/// reported on stderr and passed over. Fields that an entry does not have are kept: such a line is published byte for byte.
+/// Reading pauses while the ring is full. At the end of the input, delivery goes on as long as it makes progress. Undelivered entries
+/// stay in the spill, and the next run with the same directory delivers them. A line that is not an entry is reported on stderr and
+/// skipped. A line with unknown fields is published byte for byte.
 ///
-/// SIGINT, SIGTERM and SIGHUP: publishes nothing more and reports the first line that was not published, delivers for at most
-/// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second one ends it at once.
+/// On SIGINT, SIGTERM or SIGHUP it stops publishing, reports the first unpublished line, delivers for at most `shutdown_max` (10 s
+/// unless the config file says otherwise), and spills the rest. A second signal ends it at once.
 ///
-/// Exit code: 0 all is delivered; 4 nothing is lost, but a backlog or dead letters are left or lines were rejected;
-/// 3 something is lost; 2 bad usage; 6 it could not start, or could not read on: another try may succeed.
+/// Exit code: 0 everything is delivered; 4 nothing is lost, but a backlog or dead letters are left, or lines were rejected;
+/// 3 entries are lost; 2 bad usage; 6 it could not start, or could not read on: another try may succeed.
 ///
-/// With `--listen`, `/metrics` has the metrics as Prometheus reads them; `/healthz` answers 200 while the drainer moves;
-/// `/readyz` answers 200 while entries are taken without a loss in sight. Otherwise both answer 503 and the reason.
-/// With `NOTIFY_SOCKET`, a service manager gets readiness, the state, and signs of life for its watchdog.
+/// With `--listen`, `/metrics` serves Prometheus metrics; `/healthz` answers 200 while the drainer makes progress; `/readyz` answers
+/// 200 while entries are accepted and none is about to be lost. Otherwise both answer 503 and the reason. With `NOTIFY_SOCKET`, it
+/// reports readiness, status and watchdog keep-alives to the service manager.
 ///
-/// NATS: `NATS_URL`, `NATS_CONTEXT`; credentials `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`; TLS
-/// `NATS_CA`, `NATS_CERT`, `NATS_KEY`. They override the config file, and flags override them. `RUST_LOG` sets what is logged on
-/// stderr.
+/// Environment: `NATS_URL`, `NATS_CONTEXT`; credentials `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`; TLS
+/// `NATS_CA`, `NATS_CERT`, `NATS_KEY`. They override the config file, and flags override them. `RUST_LOG` filters the log on stderr.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     flags: Flags,
     #[command(flatten)]
     reading: Reading,
-    /// Publish the lines of a file that grows, until a signal comes. The file may be rotated or truncated, or be a pipe
-    /// whose writers come and go. After a kill the same command goes on where it was: needs `--ring-dir`
+    /// Follow a growing file until a signal comes. The file may be rotated or truncated, or be a pipe whose writers come and go.
+    /// After a kill the same command resumes where it was: needs `--ring-dir`
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     follow: Option<PathBuf>,
-    /// At most so many entries a second
+    /// Maximum entries per second
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU64>,
-    /// Serve /metrics, /healthz and /readyz over HTTP on this address, such as 127.0.0.1:9464; port 0 is any free one
+    /// Serve /metrics, /healthz and /readyz over HTTP on this address, such as 127.0.0.1:9464; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// The account at the end, on standard output
+    /// Format of the report at the end, on standard output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     report: Format,
-    /// The log on stderr: lines for people, or JSON, one object a line
+    /// Format of the log on stderr: text, or JSON, one object per line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     log_format: Format,
 }
@@ -86,7 +85,7 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
         .map(|path| followed(path, &settings))
         .transpose()?;
     let mut lines = match &followed {
-        Some((path, resume)) => Lines::follow(path, resume.place(), line_max)?,
+        Some((path, resume)) => Lines::follow(path, resume.position(), line_max)?,
         None => Lines::open(settings.input.as_deref(), line_max)?,
     };
     if let Some(path) = settings.output().filter(|path| lines.come_from(path)) {
@@ -103,27 +102,27 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     let drainer = match spillring::start_durable::<RawEntry>(settings.config, sink) {
         Err(error @ StartError::Config(_)) => return Err(Problem::new(error)),
         Err(error) => {
-            tell!("error: {error}");
+            errln!("error: {error}");
             return Ok(Exit::Failed);
         }
         Ok(drainer) => drainer,
     };
-    tell!("entries go to {destination}{choice}");
+    errln!("entries go to {destination}{choice}");
     let watched = watch.start(drainer.publisher())?;
 
     let pace = Pace::new(args.rate);
     let mut feed = Feed::new(drainer.publisher(), args.reading, pace, signals.clone())?;
-    if let (Some((path, resume)), Some(place)) = (&followed, lines.mark()) {
-        // Lines read from another place were not among those counted.
+    if let (Some((path, resume)), Some(position)) = (&followed, lines.mark()) {
+        // If reading begins elsewhere, the counted entries are not those of these lines.
         let counted = lines.found().then(|| resume.published(drainer.run()));
         let already = counted.unwrap_or_default();
         let (run, publisher) = (drainer.run().id(), drainer.publisher());
-        let bookmark = Bookmark::begin(&spill_dir, path, (place, already), run, publisher);
+        let bookmark = Bookmark::begin(&spill_dir, path, (position, already), run, publisher);
         feed.follow(already, bookmark);
     }
     let end = feed.all_of(&mut lines);
     watched.stopping();
-    tell_end(&end, feed.next_line(), shutdown_max);
+    report_end(&end, feed.next_line(), shutdown_max);
     let account = ending::deliver(drainer, &spill_dir, &signals, shutdown_max);
 
     let exit = account.exit(feed.counts.rejected);
@@ -141,11 +140,11 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     })
 }
 
-/// The file, by a name that holds wherever the command is given, and how far it was read.
+/// The absolute path of the file, and how far it was read.
 fn followed(path: &Path, settings: &Settings) -> Result<(PathBuf, Resume), Problem> {
     if settings.config.ring_dir.is_none() {
         return Err(Problem::new(
-            "`--follow` needs `--ring-dir DIR`, on a tmpfs such as /dev/shm: the ring tells what was published before a kill",
+            "`--follow` needs `--ring-dir DIR`, on a tmpfs such as /dev/shm: the ring records what was published before a kill",
         ));
     }
     let path = std::path::absolute(path).map_err(Problem::new)?;
@@ -153,21 +152,21 @@ fn followed(path: &Path, settings: &Settings) -> Result<(PathBuf, Resume), Probl
     Ok((path, resume))
 }
 
-fn tell_end(end: &FeedEnd, next: u64, shutdown_max: Duration) {
+fn report_end(end: &FeedEnd, next: u64, shutdown_max: Duration) {
     match end {
         FeedEnd::Input => {}
         FeedEnd::Asked => {
-            tell!(
+            errln!(
                 "stopping: not read on from line {next}, delivering for at most {shutdown_max:?}"
             );
         }
         FeedEnd::Closed => {
-            tell!(
+            errln!(
                 "the publisher has closed itself, not read on from line {next}: the log says why"
             );
         }
         FeedEnd::Unreadable(error) => {
-            tell!(
+            errln!(
                 "the input cannot be read on from line {next}: {error}; what was read is delivered"
             );
         }

@@ -1,4 +1,4 @@
-//! What a run is to do: the flags, before the environment, before the config file.
+//! The settings of a run: flags override the environment, which overrides the config file.
 
 mod file;
 
@@ -11,30 +11,30 @@ use spillring::nats::NatsUrl;
 use spillring::sink::SinkAddress;
 use spillring::{Config, JetStreamSink, JsonLinesSink, NatsConfig, Sink};
 
+use crate::console::Problem;
 use crate::spill_key::KeyArgs;
-use crate::telling::Problem;
 use file::File;
 
-/// Where entries go if nobody says otherwise.
+/// The default sink.
 const SINK: &str = "jsonl:audit.jsonl";
 
-/// The flags that have their counterpart in the config file.
+/// The flags with a counterpart in the config file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// File of entries, one JSON object a line; - is standard input [default: -]
+    /// File of entries, one JSON object per line; - is standard input [default: -]
     #[arg(long, value_name = "FILE|-")]
     input: Option<PathBuf>,
     /// Where entries go: jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers of `NATS_URL` or
     /// of the config file [default: jsonl:audit.jsonl]
     #[arg(long, value_name = "SINK")]
     sink: Option<String>,
-    /// Stream of NATS that takes the entries [default: AUDIT]
+    /// NATS stream for the entries [default: AUDIT]
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
-    /// Directory for the backlog: needed, here or as `spill_dir` in the config file
+    /// Directory for the backlog; required, here or as `spill_dir` in the config file
     #[arg(long, value_name = "DIR")]
     spill: Option<PathBuf>,
-    /// How many entries the ring holds [default: 65536]
+    /// Capacity of the ring in entries [default: 65536]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_048_576))]
     ring: Option<u32>,
     /// Directory for the ring, on a tmpfs such as /dev/shm: entries in it survive SIGKILL [default: none, the ring is in memory]
@@ -42,12 +42,12 @@ pub(crate) struct Flags {
     ring_dir: Option<PathBuf>,
     #[command(flatten)]
     key: KeyArgs,
-    /// TOML file with the tables [spillring] and [spillring.nats]; other tables are passed over
+    /// TOML file with the tables [spillring] and [spillring.nats]; other tables are ignored
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Everything, settled.
+/// The settings from all sources, combined.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) config: Config,
@@ -65,16 +65,16 @@ struct Target {
     chosen: Chosen,
 }
 
-/// Who has chosen the sink.
+/// How the sink was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chosen {
     ByName,
     ByDefault,
-    /// By default, although there are settings of NATS.
+    /// By default, although there are NATS settings.
     DespiteNats,
 }
 
-/// What stands in `[spillring]` for the binary alone.
+/// The binary's own keys in `[spillring]`.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Own {
@@ -117,7 +117,7 @@ impl Settings {
         }
         let mut config: Config = file.parse(&file.library, "[spillring]")?;
         if let Some(dir) = flags.spill {
-            // A path need not be Unicode, as TOML is.
+            // Unlike TOML, a path need not be Unicode.
             config.spill_dir = dir;
         }
         if let Some(dir) = flags.ring_dir {
@@ -141,7 +141,7 @@ impl Settings {
     pub(crate) fn sink(&self) -> Result<Box<dyn Sink>, Problem> {
         match &self.target.address {
             SinkAddress::JsonLines(path) => Ok(Box::new(JsonLinesSink::new(path))),
-            // The environment may have overruled the servers of the address.
+            // The environment may have overridden the servers of the address.
             _ => match JetStreamSink::new(self.target.nats.clone()) {
                 Ok(sink) => Ok(Box::new(sink)),
                 Err(error) => Err(Problem::new(format_args!("bad NATS settings: {error}"))),
@@ -149,7 +149,7 @@ impl Settings {
         }
     }
 
-    /// The file that entries are written to, if it is one.
+    /// The file that entries are written to, if the sink is a file.
     pub(crate) fn output(&self) -> Option<&Path> {
         match &self.target.address {
             SinkAddress::JsonLines(path) => Some(path),
@@ -165,7 +165,7 @@ impl Settings {
         }
     }
 
-    /// What is to be said about the choice of the sink, behind its name.
+    /// A remark on the choice of the sink, to append to its name.
     pub(crate) fn choice(&self) -> &'static str {
         match self.target.chosen {
             Chosen::ByName => "",
@@ -179,8 +179,8 @@ impl Settings {
 }
 
 impl Target {
-    /// The flag goes before the environment, that before the file, and that before a context. The environment names servers, but no sink, and
-    /// is not looked at where no server is to be asked.
+    /// The flag overrides the environment, which overrides the file, which overrides a context. The environment names servers but no
+    /// sink, and counts only if the sink is NATS.
     fn settle(file: &File, flag: Option<&str>, in_file: Option<&str>) -> Result<Self, Problem> {
         let in_file = in_file
             .map(|sink| address(sink, &format!("`sink` in {}", file.name)))
@@ -226,7 +226,7 @@ impl Target {
     }
 }
 
-/// The settings of NATS alone, where the servers are chosen by name.
+/// The NATS settings alone, for servers that are named.
 pub(crate) fn nats(
     config: Option<&Path>,
     servers: &SinkAddress,
@@ -247,7 +247,7 @@ pub(crate) fn nats(
     Ok(nats)
 }
 
-/// The stream, and where it is; without passwords.
+/// The stream and its servers, without passwords.
 pub(crate) fn in_words(nats: &NatsConfig) -> String {
     let urls: Vec<_> = nats.urls.iter().map(NatsUrl::to_string).collect();
     format!("the stream {} of {}", nats.stream, urls.join(", "))

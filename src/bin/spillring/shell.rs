@@ -1,11 +1,11 @@
-//! What shells and `man` want to know of the binary.
+//! `spillring completions` and `spillring man`: shell completion and man pages.
 
 use std::io;
 
 use clap::Command;
 use clap_complete::Shell;
 
-use crate::telling::{Exit, Problem, show_bytes};
+use crate::console::{Exit, Problem, show_bytes};
 
 /// Write a completion script for a shell
 ///
@@ -18,7 +18,7 @@ pub(crate) struct CompletionsArgs {
 /// Write the man pages into a directory
 #[derive(Debug, clap::Args)]
 pub(crate) struct ManArgs {
-    /// Where to, such as /usr/local/share/man/man1
+    /// Target directory, such as /usr/local/share/man/man1
     dir: std::path::PathBuf,
 }
 

@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP: the first one asks for an end, the second one is not caught. A SIGHUP that is ignored, as under
-//! `nohup`, stays so.
+//! SIGINT, SIGTERM and SIGHUP: the first one requests a shutdown, the second one ends the process. A SIGHUP that the parent
+//! process ignores, as `nohup` does, stays ignored.
 
 use std::fs;
 use std::io;
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// Whether an end was asked for.
+/// Whether a signal has requested a shutdown.
 #[derive(Debug, Clone)]
 pub(crate) struct Signals {
     asked: Arc<AtomicBool>,
-    /// When that was first noticed.
+    /// When the request was first noticed.
     since: Arc<OnceLock<Instant>>,
 }
 
@@ -38,7 +38,7 @@ impl Signals {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// What is left of `limit` since an end was asked for, if it was.
+    /// The rest of `limit` since the shutdown was requested, if it was.
     pub(crate) fn left(&self, limit: Duration) -> Option<Duration> {
         self.asked().then(|| {
             let since = self.since.get_or_init(Instant::now);
@@ -47,7 +47,7 @@ impl Signals {
     }
 }
 
-/// The order matters: the one that ends the process must find the flag as the signal before has left it.
+/// The order matters: the handler that ends the process must run before the one that sets the flag.
 fn catch(asked: &Arc<AtomicBool>) -> io::Result<()> {
     let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {

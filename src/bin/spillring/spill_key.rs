@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use spillring::config::SpillKey;
 use spillring::error::ConfigError;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
 /// The variable that holds a key.
 const VARIABLE: &str = "SPILLRING_SPILL_KEY";

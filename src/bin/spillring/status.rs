@@ -1,4 +1,4 @@
-//! `spillring status`: how things stand in a spill directory.
+//! `spillring status`: reports the state of a spill directory.
 
 mod json;
 mod probe;
@@ -11,22 +11,22 @@ use indicatif::{HumanBytes, HumanCount};
 use spillring::stats::{Health, RingStatus, Status};
 use spillring::{State, Stats};
 
+use crate::console::{Exit, Problem, show};
 use crate::demo::time;
 use crate::owner;
 use crate::spill_key::KeyArgs;
-use crate::telling::{Exit, Problem, show};
 use crate::verify::counted;
 pub(crate) use probe::trouble;
 
-/// Say how things stand in a spill directory
+/// Show the state of a spill directory
 ///
-/// While a publisher is running this is what it said itself, a second ago at most; otherwise the whole spill is read, and
-/// nothing changed.
+/// While a publisher is running, this is its own report, at most a second old. Otherwise the whole spill is read, and nothing
+/// is changed.
 ///
 /// Exit code: 0 it is healthy; 1 it is damaged; 2 bad usage, or it cannot be read now; 5 it is in use by a publisher.
 ///
-/// With `--probe`: exit code 0, and no output, if a publisher is running, has reported within `--max-age`, and takes entries
-/// without a loss in sight: it is live, spilling or replaying. Otherwise 1, and a sentence on stderr. Never reads the spill.
+/// With `--probe`: exit code 0, and no output, if a publisher is running, has reported within `--max-age`, and is live, spilling
+/// or replaying: it accepts entries, and none is about to be lost. Otherwise 1, and a message on stderr. Never reads the spill.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory that was given as `--spill`
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Check that a healthy publisher is running, for exec probes
     #[arg(long)]
     probe: bool,
-    /// How old its last report may be; it reports once a second
+    /// Maximum age of its last report; it reports once a second
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "10s", requires = "probe")]
     max_age: Duration,
     #[command(flatten)]
@@ -216,7 +216,7 @@ pub(crate) fn since(at_ms: u64) -> Duration {
         .unwrap_or_default()
 }
 
-/// The two largest units at the most: nobody needs the milliseconds of an hour.
+/// In at most two units.
 pub(crate) fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60) {

@@ -1,4 +1,4 @@
-//! `spillring verify`: whether a trail is complete, and whether it is intact.
+//! `spillring verify`: checks that a trail is complete, intact and authentic.
 
 mod chains;
 mod file;
@@ -21,42 +21,42 @@ use spillring::error::ConfigError;
 use spillring::event::Position;
 use spillring::sink::SinkAddress;
 
+use crate::console::{Exit, Problem, show};
 use crate::settings;
-use crate::telling::{Exit, Problem, show};
-use judge::{Head, Judge, Judgement, Pace};
+use judge::{Head, Judge, Judgement, Writers};
 use report::Report;
 pub(crate) use seals::Proof;
 use seals::{Authentic, Removed, Seals, Trust};
 pub(crate) use trail::position_of;
 
-/// Say of a trail whether it is complete, intact and authentic
+/// Check that a trail is complete, intact and authentic
 ///
-/// Complete: every number of every run, up to the last one that anything tells of, is an entry or announced as lost.
-/// Intact: what is there is what was published, each entry once, in order, unchanged and chained to the one before it
-/// in its session. A loss that is announced is told, and breaks neither; nor does the unknown end of a run that was
-/// killed, or still runs. An entry that was requeued stands behind later ones of its session, but not under its old
-/// number as well, nor twice. Authentic: what is there is what its publishers have signed; `untrusted` without `--publishers`, as then
-/// nobody says whose the keys are; `unsigned` if some of it is not signed.
+/// Complete: every number of every run, up to the last known one, is an entry or an announced loss. Intact: each entry is there
+/// once, in order, unchanged, and chained to the previous entry of its session. An announced loss is reported and breaks neither;
+/// nor does the unknown end of a run that was killed or is still running. A requeued entry may come after later entries of its
+/// session, but only once, and not under its old number as well. Authentic: the publishers have signed what is there; `untrusted`
+/// without `--publishers`, because nothing shows whose the keys are; `unsigned` if some of it is not signed.
 ///
-/// If a limit of the stream may have removed the beginning of a run, the run counts from its first entry; otherwise, and in a
-/// file, only with `--head-removed`. Messages removed from the middle or the end of a stream make it incomplete. A stream
-/// without batches has no cursors: a missing end goes undetected, and the report says so; an honest entry may appear twice or late; and
-/// losses at the end of a clean run look like a missing end. A trail without entries is never complete.
+/// If a limit of the stream may have removed the beginning of a run, the run counts from its first entry. Otherwise, and in a
+/// file, it does so only with `--head-removed`. Messages removed from the middle or the end of a stream make it incomplete. A
+/// stream without batches has no cursors: a missing end goes undetected, and the report says so; an honest entry may appear twice
+/// or late; and losses at the end of a clean run look like a missing end. A trail without entries is never complete.
 ///
-/// Exit code: 0 complete, intact, and not contradicted by a signature, with `--publishers` or `--since` authentic; 1 not so; 2 bad usage, or it cannot be read.
+/// Exit code: 0 complete, intact, and no signature contradicts it, and with `--publishers` or `--since` authentic; 1 otherwise;
+/// 2 bad usage, or it cannot be read.
 ///
-/// Credentials for NATS: as `spillring run` takes them, from the environment and the config file.
+/// Credentials for NATS come from the environment and the config file, as for `spillring run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     trail: Trail,
-    /// The spill directory of a publisher: what it knows as acknowledged must be in the trail
+    /// Spill directory of a publisher: whatever was acknowledged to it must be in the trail
     #[arg(long, value_name = "DIR")]
     spill: Option<PathBuf>,
-    /// What `--save` has written at the last audit: the trail must go on from there
+    /// File that `--save` wrote at the last audit: the trail must go on from there
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
-    /// Write down what is there now, for `--since` of the next audit; not if the trail is not authentic
+    /// Save the state of the trail, for `--since` at the next audit; nothing is saved if the trail is not authentic
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// As JSON
@@ -64,7 +64,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// A trail, and what may be known of it.
+/// A trail, and what the auditor knows of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trail {
     /// nats://HOST:PORT, tls://HOST:PORT, nats for the servers of `NATS_URL` or of the config file, or a file of JSON
@@ -74,23 +74,24 @@ pub(crate) struct Trail {
     /// Stream of NATS that holds the trail [default: AUDIT]
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
-    /// Ledger of the file, such as that of a rotated one [default: the file's name with .ledger behind it]
+    /// Ledger of the file, such as that of a rotated one [default: the file's name with .ledger appended]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// TOML file with the publishers that may be there, a table [[publisher]] each: `key`, as `spillring key show` prints it; and, if you
-    /// like, `certificates`, `since`, `retired` (such as 2026-11-01T00:00:00Z) and `silence_max` (such as "10m"). The trail must then be authentic
+    /// TOML file that lists all known publishers, one table [[publisher]] each: `key`, as `spillring key show` prints it; optional are
+    /// `certificates`, `since`, `retired` (such as 2026-11-01T00:00:00Z) and `silence_max` (such as "10m"). The trail must then be
+    /// authentic
     #[arg(long, value_name = "FILE")]
     pub(crate) publishers: Option<PathBuf>,
-    /// The beginning of the trail was removed on purpose: let it begin where it does
+    /// The beginning of the trail was removed on purpose: accept that it begins later
     #[arg(long)]
     head_removed: bool,
-    /// TOML file with the tables [spillring] and [spillring.nats]; other tables are passed over
+    /// TOML file with the tables [spillring] and [spillring.nats]; other tables are ignored
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
-    // Before the trail is read: that may go on meanwhile.
+    // Read before the trail: the publisher may deliver more meanwhile.
     let acknowledged = args.spill.as_deref().map(acknowledged).transpose()?;
     let trust = args.trail.trust(args.since.as_deref())?;
     let (name, judgement) = args.trail.judge(acknowledged, &|| Seals::new(&trust))?;
@@ -129,7 +130,7 @@ impl Trail {
                     )));
                 }
                 let ledger = self.ledger.as_deref();
-                let judge = Judge::new(head, Pace::Still).expecting(acknowledged);
+                let judge = Judge::new(head, Writers::Idle).expecting(acknowledged);
                 let judgement = file::read(&path, ledger, judge, seals())?;
                 Ok((path.display().to_string(), judgement))
             }
@@ -149,14 +150,14 @@ impl Trail {
 
     fn trust(&self, since: Option<&Path>) -> Result<Trust, Problem> {
         let removed = if self.head_removed {
-            Removed::Told
+            Removed::Accepted
         } else {
-            Removed::NotTold
+            Removed::Unaccepted
         };
         Trust::read(self.publishers.as_deref(), since, removed)
     }
 
-    /// The proof that an entry is in the trail, and the key that has signed it.
+    /// The proof that an entry is in the trail, and the key that signed it.
     pub(crate) fn prove(&self, entry: Position) -> Result<Proof, Problem> {
         let trust = self.trust(None)?;
         let (name, judgement) = self.judge(None, &|| Seals::new(&trust).proving(entry))?;
@@ -167,18 +168,18 @@ impl Trail {
     }
 }
 
-/// How far the sink had acknowledged entries, as the publisher's directory says it.
+/// The last acknowledged position, according to the publisher's spill directory.
 fn acknowledged(dir: &Path) -> Result<Position, Problem> {
     let status = spillring::operate::status(dir).map_err(Problem::new)?;
     status.delivered.ok_or_else(|| {
         Problem::new(format_args!(
-            "the spill in {} knows of nothing that was acknowledged: leave `--spill` out",
+            "the spill in {} records no acknowledged entry: leave `--spill` out",
             dir.display()
         ))
     })
 }
 
-/// What has neither a scheme nor the name `nats` is a file.
+/// An address without a scheme is a file, except `nats`.
 fn address(text: &str) -> Result<SinkAddress, Problem> {
     if text != "nats" && !text.contains("://") && !text.starts_with("jsonl:") {
         return Ok(SinkAddress::JsonLines(text.into()));
@@ -187,7 +188,7 @@ fn address(text: &str) -> Result<SinkAddress, Problem> {
         .map_err(|error: ConfigError| Problem::new(format_args!("the trail {}", error.problem)))
 }
 
-/// Such as `3 entries`, of `entry`.
+/// `counted(3, "entry")` is `3 entries`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     let number = HumanCount(count);
     match noun.strip_suffix('y') {
@@ -198,7 +199,7 @@ pub(crate) fn counted(count: u64, noun: &str) -> String {
     }
 }
 
-/// The form of a word for so many.
+/// The singular or the plural form.
 pub(crate) fn verb(count: u64, one: &'static str, many: &'static str) -> &'static str {
     if count == 1 { one } else { many }
 }

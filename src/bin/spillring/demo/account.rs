@@ -1,4 +1,4 @@
-//! What became of every entry, and whether all promises were kept.
+//! The checks at the end: what happened to every entry, and whether all guarantees held.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use indicatif::HumanCount;
 use spillring::Stats;
 
 use super::entries::Plan;
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// One promise, and whether it was kept.
+/// One guarantee, and whether it held.
 #[derive(Debug)]
 struct Check {
     promise: &'static str,
@@ -22,7 +22,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Of `attempts` calls; `found` is how many entries were read back and found right.
+    /// `attempts` counts the calls; `found` counts the entries that were read back and are correct.
     pub(super) fn new(
         plan: &Plan,
         stats: &Stats,
@@ -68,7 +68,7 @@ impl Account {
         self.checks.iter().all(|check| check.kept)
     }
 
-    /// The checks, and the verdict.
+    /// The checks and the verdict.
     pub(super) fn describe(&self, took: Duration) -> String {
         let lines: String = self.checks.iter().map(Check::describe).collect();
         let verdict = if self.holds() {
@@ -116,7 +116,7 @@ fn delivered(plan: &Plan, found: Result<u64, Problem>) -> Check {
         Ok(entries) => (
             entries == plan.entries(),
             format!(
-                "{} read back; {} chains unbroken, each hash computed anew",
+                "{} read back; {} chains unbroken, each hash recomputed",
                 count(entries),
                 count(plan.sessions())
             ),

@@ -1,19 +1,19 @@
-//! Which entries the demo publishes: each thread is an agent, whose sessions follow one another.
+//! The demo's entries: each thread is an agent with one session after another.
 
 use spillring::AuditEntry;
 use spillring::assembly::{AgentId, AuditEventType, SessionId};
 
-/// More threads than this have no place in an id.
+/// An id has room for this many threads.
 pub(super) const THREADS_MAX: usize = 64;
 
-/// Entries of a session.
+/// Entries per session.
 const SESSION_ENTRIES: u64 = 1_000;
 
-/// When the first entry happened, in nanoseconds since 1970.
+/// The time of the first entry, in nanoseconds since 1970.
 const EPOCH_NS: u64 = 1_763_800_000_000_000_000;
 
-/// What agents do all day.
-const DEEDS: [(AuditEventType, &str); 4] = [
+/// Event types and payloads, in turn.
+const ACTIONS: [(AuditEventType, &str); 4] = [
     (
         AuditEventType::ToolCallIntercepted,
         r#"{"tool":"bash","args":"ls -la","decision":"allow"}"#,
@@ -38,9 +38,9 @@ pub(super) struct Plan {
     of_threads: Vec<u64>,
 }
 
-/// Where an entry of a thread stands.
+/// Identifies an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Station {
+pub(super) struct Coordinates {
     pub(super) agent: AgentId,
     pub(super) session: SessionId,
     pub(super) seq: u64,
@@ -79,8 +79,8 @@ impl Plan {
     }
 }
 
-impl Station {
-    /// That of the `n`th entry of a thread, from 0.
+impl Coordinates {
+    /// Of the `n`th entry of a thread, from 0.
     pub(super) fn of(thread: usize, n: u64) -> Self {
         let mut session = [0; 16];
         session[..8].copy_from_slice(&(n / SESSION_ENTRIES).to_be_bytes());
@@ -93,7 +93,7 @@ impl Station {
     }
 }
 
-/// The agent that a thread is.
+/// The agent id of a thread.
 pub(super) fn agent(thread: usize) -> AgentId {
     let mut bytes = [0; 16];
     bytes[15] = tag(thread);
@@ -114,23 +114,31 @@ impl Author {
     }
 
     pub(super) fn next(&mut self) -> AuditEntry {
-        let Station {
+        let Coordinates {
             agent,
             session,
             seq,
-        } = Station::of(self.thread, self.made);
+        } = Coordinates::of(self.thread, self.made);
         let previous = if seq == 0 { [0; 32] } else { self.last_hash };
-        let (deed, payload) = DEEDS[usize::try_from(seq).unwrap_or_default() % DEEDS.len()];
+        let (action, payload) = ACTIONS[usize::try_from(seq).unwrap_or_default() % ACTIONS.len()];
         let at = EPOCH_NS + self.made;
-        let entry = AuditEntry::new(seq, at, deed, agent, session, payload.to_owned(), previous);
+        let entry = AuditEntry::new(
+            seq,
+            at,
+            action,
+            agent,
+            session,
+            payload.to_owned(),
+            previous,
+        );
         self.made += 1;
         self.last_hash = *entry.entry_hash();
         entry
     }
 
-    /// Forgets what the next entry is to be chained to.
+    /// Chains the next entry to nothing.
     #[cfg(test)]
-    pub(super) fn forget(&mut self) {
+    pub(super) fn break_chain(&mut self) {
         self.last_hash = [0; 32];
     }
 }

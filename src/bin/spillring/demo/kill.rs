@@ -1,6 +1,6 @@
-//! `demo --kill`: a process that publishes at full rate is killed with SIGKILL, and the next start shows that nothing is missing.
+//! `demo --kill`: kills a process with SIGKILL while it publishes at full rate, starts again, and shows that nothing is missing.
 //!
-//! The process notes in shared memory, after each `publish` that has returned, how many there were.
+//! After each `publish` the process stores the count of returned calls in shared memory.
 
 use std::env;
 use std::fmt::Write;
@@ -18,22 +18,22 @@ use spillring::{AuditEntry, Config, JsonLinesSink};
 use spillring_mapping::Mapping;
 
 use super::entries::{Author, THREADS_MAX, agent as agent_of};
-use super::place::Scratch;
-use crate::telling::{Exit, Problem, show};
+use super::workspace::Scratch;
+use crate::console::{Exit, Problem, show};
 
-/// What an entry takes on disk, at the most.
+/// An upper bound on the disk space of an entry.
 const ENTRY_BYTES: u64 = 1_100;
-/// How long anything may take.
+/// The longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(60);
-const LOOK: Duration = Duration::from_millis(1);
+const POLL: Duration = Duration::from_millis(1);
 
-/// Where it takes place: everything but the ring.
+/// The directories, the threads and the shared counters.
 #[derive(Debug)]
 struct Stage {
     dir: PathBuf,
     ring_dir: PathBuf,
     threads: usize,
-    /// Of each thread, how many publishes have returned.
+    /// For each thread, the count of returned `publish` calls.
     returned: Mapping,
 }
 
@@ -92,7 +92,7 @@ impl Stage {
     }
 }
 
-/// A directory for the ring: memory, if there is a file system for that.
+/// A directory for the ring: in memory, if there is a tmpfs.
 pub(super) fn ring_dir(given: Option<PathBuf>, scratch: &Path) -> PathBuf {
     let memory = Path::new("/dev/shm");
     given.unwrap_or_else(|| {
@@ -104,7 +104,7 @@ pub(super) fn ring_dir(given: Option<PathBuf>, scratch: &Path) -> PathBuf {
     })
 }
 
-/// The process that is killed: it publishes until then.
+/// The process to kill: it publishes until then.
 pub(super) fn publish(dir: &Path, ring_dir: PathBuf, threads: usize) -> Result<Exit, Problem> {
     let stage = Stage::new(dir, ring_dir, threads)?;
     let drainer = stage.start()?;
@@ -125,7 +125,7 @@ pub(super) fn publish(dir: &Path, ring_dir: PathBuf, threads: usize) -> Result<E
     Ok(Exit::Lost)
 }
 
-/// Kills it once so many entries are published, starts again, and checks.
+/// Kills the process once this many entries are published, starts again, and checks.
 pub(super) fn main(entries: u64, threads: usize, ring: Option<PathBuf>) -> Result<Exit, Problem> {
     let scratch = Scratch::make(entries * ENTRY_BYTES)?;
     let dir = scratch.path();
@@ -143,7 +143,7 @@ pub(super) fn main(entries: u64, threads: usize, ring: Option<PathBuf>) -> Resul
     let drainer = stage.start()?;
     let inherited = drainer.stats().inherited;
     let ended = drainer.shutdown(LIMIT).wait(LIMIT * 2);
-    ended.map_err(|error| Problem::new(format_args!("it does not end: {error}")))?;
+    ended.map_err(|error| Problem::new(format_args!("the shutdown failed: {error}")))?;
     let found = check(&stage.output(), threads)?;
     let account = Account {
         killed,
@@ -166,9 +166,11 @@ fn kill(stage: &Stage, child: &mut Child, entries: u64) -> Result<u32, Problem> 
         let ended = child.try_wait().is_ok_and(|status| status.is_some());
         if ended || start.elapsed() > LIMIT {
             child.kill().ok();
-            return Err(Problem::new("the process does not publish: see above why"));
+            return Err(Problem::new(
+                "the process does not publish: see its error above",
+            ));
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
     }
     let ended = child.kill().and_then(|()| child.wait());
     ended.map_err(|error| Problem::new(format_args!("it cannot be killed: {error}")))?;
@@ -190,10 +192,14 @@ fn for_each(path: &Path, mut line: impl FnMut(&str)) -> Result<(), Problem> {
         })
     };
     let mut read = read;
-    read().map_err(|error| Problem::new(format_args!("what was delivered cannot be read: {error}")))
+    read().map_err(|error| {
+        Problem::new(format_args!(
+            "the delivered entries cannot be read: {error}"
+        ))
+    })
 }
 
-/// How many entries of each thread were delivered, each once, in order and as it was made; and the first that was not.
+/// The number of entries that were delivered per thread; and the first line that is not the next entry of its thread.
 fn check(path: &Path, threads: usize) -> Result<(Vec<u64>, Option<String>), Problem> {
     let mut authors: Vec<_> = (0..threads)
         .map(|thread| (Author::new(thread), 0))
@@ -218,10 +224,10 @@ fn check(path: &Path, threads: usize) -> Result<(Vec<u64>, Option<String>), Prob
 }
 
 struct Account {
-    /// The process.
+    /// The process id.
     killed: u32,
     returned: Vec<u64>,
-    /// Entries that were delivered before the kill.
+    /// Entries delivered before the kill.
     before: u64,
     inherited: u64,
     found: (Vec<u64>, Option<String>),

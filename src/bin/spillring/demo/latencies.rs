@@ -1,4 +1,4 @@
-//! How long publishing took, in numbers and as a picture.
+//! The latency of publishing: percentiles and a histogram.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 
 use crate::latency::{Percentiles, Stopwatch};
 
-/// The steps of the picture, in nanoseconds, each from the one before it.
+/// Upper bounds of the histogram's buckets, in nanoseconds.
 const STEPS_NS: [u64; 11] = [
     25,
     50,
@@ -21,10 +21,10 @@ const STEPS_NS: [u64; 11] = [
     u64::MAX,
 ];
 
-/// How wide the longest bar is.
+/// The width of the longest bar.
 const BAR_MAX: u64 = 36;
 
-/// Percentiles of publishing beside those of the clock, and a histogram; `full` calls found no room.
+/// Percentiles of publishing and of the clock, and a histogram; `full` calls found no room.
 pub(super) fn describe(times: &Stopwatch, full: u64, clock: &Stopwatch) -> String {
     let mut text = format!(
         "\nEach of {} calls timed; {} found the ring full and were made again.\n\n",
@@ -32,8 +32,8 @@ pub(super) fn describe(times: &Stopwatch, full: u64, clock: &Stopwatch) -> Strin
         HumanCount(full)
     );
     text += &row("", ["p50", "p90", "p99", "p99.9", "max"].map(str::to_owned));
-    text += &row("publish", spoken(times.percentiles()));
-    text += &row("clock alone", spoken(clock.percentiles()));
+    text += &row("publish", durations(times.percentiles()));
+    text += &row("clock alone", durations(clock.percentiles()));
     text.push('\n');
     text += &histogram(times);
     text
@@ -44,7 +44,7 @@ fn row(name: &str, cells: [String; 5]) -> String {
     format!("{name:>12}{p50:>10}{p90:>10}{p99:>10}{p99_9:>10}{max:>10}\n")
 }
 
-fn spoken(percentiles: Percentiles) -> [String; 5] {
+fn durations(percentiles: Percentiles) -> [String; 5] {
     let Percentiles {
         p50,
         p90,
@@ -85,7 +85,7 @@ fn histogram(times: &Stopwatch) -> String {
     text
 }
 
-/// Three digits at the least, in the unit that fits.
+/// In ns, µs or ms, with at least two digits.
 fn duration(ns: u64) -> String {
     match ns {
         0..10_000 => format!("{ns} ns"),

@@ -1,4 +1,4 @@
-//! Delivered lines, looked at one by one, in blocks, on several threads.
+//! Parses delivered lines in blocks, on several threads.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -6,76 +6,80 @@ use std::thread::Scope;
 
 use spillring::AuditEntry;
 
-use super::entries::Station;
+use super::entries::Coordinates;
 
-/// Whole lines, each with its line feed.
+/// Complete lines, each with its line feed.
 pub(super) type Block = Vec<u8>;
 
-/// Blocks as they are read back.
+/// The blocks that are read back, in order.
 pub(super) type Blocks = Box<dyn Iterator<Item = io::Result<Block>> + Send>;
 
-/// Blocks that wait for a thread, and for their turn after it.
+/// Blocks queued for a thread, and results queued after it.
 const QUEUE_MAX: usize = 2;
 
-/// What the next check needs of an entry whose own hash is right.
+/// The chain data of an entry whose own hash is right.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) station: Station,
+    pub(super) coordinates: Coordinates,
     pub(super) previous_hash: [u8; 32],
     pub(super) entry_hash: [u8; 32],
 }
 
-/// The links of a block, up to what is wrong with it.
+/// The links of a block, up to the first problem.
 #[derive(Debug, Default)]
-pub(super) struct Looked {
+pub(super) struct Parsed {
     pub(super) links: Vec<Link>,
     pub(super) problem: Option<String>,
 }
 
-/// Has blocks looked at by `workers` threads, and gives them back in their order: the first one from the first
-/// receiver, the second one from the second, and so on, round after round.
-pub(super) fn look_at_all<'scope>(
+/// Parses blocks on `workers` threads. Results come in order, round robin: the first from the first receiver, the second from the
+/// second, and so on.
+pub(super) fn parse_all<'scope>(
     blocks: Blocks,
     workers: usize,
     scope: &'scope Scope<'scope, '_>,
-) -> Vec<Receiver<Looked>> {
-    let mut hands: Vec<SyncSender<io::Result<Block>>> = Vec::new();
+) -> Vec<Receiver<Parsed>> {
+    let mut inputs: Vec<SyncSender<io::Result<Block>>> = Vec::new();
     let mut results = Vec::new();
     for _ in 0..workers {
-        let (hand, take) = sync_channel::<io::Result<Block>>(QUEUE_MAX);
-        let (tell, result) = sync_channel(QUEUE_MAX);
-        scope.spawn(move || take.iter().try_for_each(|block| tell.send(look_at(block))));
-        hands.push(hand);
+        let (input, blocks_in) = sync_channel::<io::Result<Block>>(QUEUE_MAX);
+        let (output, result) = sync_channel(QUEUE_MAX);
+        scope.spawn(move || {
+            blocks_in
+                .iter()
+                .try_for_each(|block| output.send(parse(block)))
+        });
+        inputs.push(input);
         results.push(result);
     }
     scope.spawn(move || {
-        let mut turn = hands.iter().cycle();
+        let mut turn = inputs.iter().cycle();
         blocks
             .zip(&mut turn)
-            .try_for_each(|(block, hand)| hand.send(block))
+            .try_for_each(|(block, input)| input.send(block))
     });
     results
 }
 
-fn look_at(block: io::Result<Block>) -> Looked {
-    let mut looked = Looked::default();
+fn parse(block: io::Result<Block>) -> Parsed {
+    let mut parsed = Parsed::default();
     let block = match block {
         Ok(block) => block,
         Err(error) => {
-            looked.problem = Some(format!("what was delivered cannot be read: {error}"));
-            return looked;
+            parsed.problem = Some(format!("the delivered entries cannot be read: {error}"));
+            return parsed;
         }
     };
     for line in block.split_inclusive(|&byte| byte == b'\n') {
         match link(line) {
-            Ok(link) => looked.links.push(link),
+            Ok(link) => parsed.links.push(link),
             Err(problem) => {
-                looked.problem = Some(problem);
+                parsed.problem = Some(problem);
                 break;
             }
         }
     }
-    looked
+    parsed
 }
 
 fn link(line: &[u8]) -> Result<Link, String> {
@@ -83,10 +87,10 @@ fn link(line: &[u8]) -> Result<Link, String> {
     let entry: AuditEntry =
         serde_json::from_slice(line).map_err(|error| format!("a line is no entry: {error}"))?;
     if !entry.verify_integrity() {
-        return Err(format!("its hash does not fit: {entry}"));
+        return Err(format!("its hash does not match: {entry}"));
     }
     Ok(Link {
-        station: Station {
+        coordinates: Coordinates {
             agent: entry.agent_id(),
             session: entry.session_id(),
             seq: entry.seq(),

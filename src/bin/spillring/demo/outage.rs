@@ -1,4 +1,4 @@
-//! A sink that can be taken away: an outage that comes at the same place each time.
+//! A sink with an outage, which begins after the same entry each time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,7 +10,7 @@ use spillring::event::{Batch, Position, PublisherId};
 use spillring::seal::Signer;
 use spillring::sink::{BoxFuture, Delivery};
 
-/// When the sink goes away, for how long, and whether it is.
+/// When the outage begins, how long it lasts, and its phase.
 #[derive(Debug, Clone)]
 pub(super) struct Outage {
     after: u64,
@@ -18,7 +18,7 @@ pub(super) struct Outage {
     phase: Arc<AtomicU8>,
 }
 
-/// Where in the story it is.
+/// The phase of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
@@ -27,7 +27,7 @@ pub(super) enum Phase {
     Over = 2,
 }
 
-/// Another sink, behind the outage.
+/// A sink that fails during the outage.
 #[derive(Debug)]
 pub(super) struct Flaky<S> {
     inner: S,
@@ -37,7 +37,7 @@ pub(super) struct Flaky<S> {
 }
 
 impl Outage {
-    /// One that begins once `after` entries are stored.
+    /// An outage that begins once `after` entries are stored.
     pub(super) fn new(after: u64, lasts: Duration) -> Self {
         Self {
             after,
@@ -69,7 +69,7 @@ impl<S: Sink> Flaky<S> {
         }
     }
 
-    fn look(&mut self) -> Result<(), SinkError> {
+    fn check(&mut self) -> Result<(), SinkError> {
         if self.stored < self.outage.after {
             return Ok(());
         }
@@ -92,14 +92,14 @@ impl<S: Sink> Sink for Flaky<S> {
         of: &'a PublisherId,
     ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
         Box::pin(async move {
-            self.look()?;
+            self.check()?;
             self.inner.position(of).await
         })
     }
 
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
         Box::pin(async move {
-            if let Err(why) = self.look() {
+            if let Err(why) = self.check() {
                 return Delivery::stopped(0, why);
             }
             let delivery = self.inner.deliver(batch).await;

@@ -1,4 +1,4 @@
-//! The threads that publish, each call timed.
+//! The publishing threads. Each call is timed.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -7,26 +7,26 @@ use spillring::error::TryPublishError;
 use spillring::{AuditEntry, Drainer, Publisher};
 
 use super::entries::{Author, Plan};
+use crate::console::Problem;
 use crate::latency::Stopwatch;
-use crate::telling::Problem;
 
-/// Entries a second, of all threads: what agents might do, and slow enough to watch.
+/// Entries per second, of all threads: realistic, and slow enough to watch.
 const RATE: f64 = 125_000.0;
 
-/// Entries that a thread publishes at once, between two looks at the time.
+/// Entries that a thread publishes between two readings of the clock.
 const BURST: u64 = 64;
 
-/// The wait after an entry was handed back, before the next try.
+/// The wait before the next try, after an entry was handed back.
 const ROOM_POLL: Duration = Duration::from_millis(1);
 
-/// The threads at work.
+/// The running threads.
 #[derive(Debug)]
 pub(super) struct Publishing {
     threads: Vec<JoinHandle<Published>>,
     planned: u64,
 }
 
-/// What the threads have done.
+/// The results of the threads.
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) times: Stopwatch,
@@ -38,7 +38,7 @@ pub(super) struct Published {
 struct Worker {
     author: Author,
     entries: u64,
-    /// Entries a second.
+    /// Entries per second.
     rate: f64,
     publisher: Publisher<AuditEntry>,
     done: Published,
@@ -95,7 +95,7 @@ impl Publishing {
 }
 
 impl Published {
-    /// Calls, successful or not.
+    /// All calls, successful or not.
     pub(super) fn attempts(&self) -> u64 {
         self.times.count()
     }
@@ -117,7 +117,7 @@ impl Worker {
         self.done
     }
 
-    /// Whether it was published; not, once the publisher is closed.
+    /// Publishes an entry. Returns false once the publisher is closed.
     #[expect(clippy::result_large_err, reason = "it is the entry, handed back")]
     fn publish(&mut self, mut entry: AuditEntry) -> bool {
         loop {

@@ -1,4 +1,4 @@
-//! Reads back what was delivered, with code that shares nothing with the sinks.
+//! Reads back the delivered entries. It shares no code with the sinks.
 
 use std::fmt;
 use std::fs::File;
@@ -13,11 +13,11 @@ use spillring::NatsConfig;
 use tokio::runtime::Runtime;
 
 use super::links::Block;
-use super::place::SUBJECT_PREFIX;
+use super::workspace::SUBJECT_PREFIX;
+use crate::console::Problem;
 use crate::nats::{self, ANSWER_MAX, runtime};
-use crate::telling::Problem;
 
-/// About how long a block is.
+/// The approximate size of a block.
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// The blocks of a file.
@@ -53,7 +53,7 @@ impl Iterator for FileBlocks {
     }
 }
 
-/// A stream on a NATS server, as it was before the demo.
+/// A stream on a NATS server, and its state before the demo.
 #[derive(Debug)]
 pub(super) struct Server {
     url: String,
@@ -63,9 +63,9 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Asks the server how the stream stands.
+    /// Reads the state of the stream.
     pub(super) fn find(url: &str, stream: &str) -> Result<Self, Problem> {
-        let last_before = asked(url, async |context| {
+        let last_before = request(url, async |context| {
             match context.get_stream(stream).await {
                 Ok(found) => Ok(Some(found.cached_info().state.last_sequence)),
                 Err(error) if is_missing(&error) => Ok(None),
@@ -87,22 +87,22 @@ impl Server {
         &self.stream
     }
 
-    /// The messages that have come since.
+    /// The messages of the demo.
     pub(super) fn blocks(&self) -> Result<StreamBlocks, Problem> {
         StreamBlocks::open(&self.url, &self.stream, self.last_before.unwrap_or(0) + 1)
-            .map_err(|error| unanswered(&error))
+            .map_err(|error| request_failed(&error))
     }
 
-    /// Deletes the stream, if the demo made it.
-    pub(super) fn tidy(&self) -> Result<(), Problem> {
+    /// Deletes the stream, if the demo created it.
+    pub(super) fn clean_up(&self) -> Result<(), Problem> {
         if self.last_before.is_some() {
             return Ok(());
         }
-        asked(&self.url, async |context| {
+        request(&self.url, async |context| {
             match context.delete_stream(&self.stream).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(io::Error::other(format!(
-                    "the stream {} is left: {error}",
+                    "the stream {} cannot be deleted: {error}",
                     self.stream
                 ))),
             }
@@ -187,7 +187,7 @@ impl StreamBlocks {
                 .map_err(|_| io::Error::other("no message came for ten seconds"))?
                 .ok_or_else(|| io::Error::other("the stream ended early"))?
                 .map_err(io::Error::other)?;
-            // The cursors that go with them are no entries.
+            // Skips the cursors between the entries.
             if message
                 .subject
                 .strip_prefix(SUBJECT_PREFIX)
@@ -226,16 +226,16 @@ async fn connect(url: &str) -> io::Result<Context> {
     nats::connect(&settings).await
 }
 
-/// Asks the server something, on a connection for that alone.
-fn asked<T>(url: &str, question: impl AsyncFnOnce(Context) -> io::Result<T>) -> Result<T, Problem> {
-    let answer =
-        || -> io::Result<T> { runtime()?.block_on(async { question(connect(url).await?).await }) };
-    answer().map_err(|error| unanswered(&error))
+/// Sends a request on a connection of its own.
+fn request<T>(url: &str, send: impl AsyncFnOnce(Context) -> io::Result<T>) -> Result<T, Problem> {
+    let run =
+        || -> io::Result<T> { runtime()?.block_on(async { send(connect(url).await?).await }) };
+    run().map_err(|error| request_failed(&error))
 }
 
-fn unanswered(error: &io::Error) -> Problem {
+fn request_failed(error: &io::Error) -> Problem {
     Problem::new(format_args!(
-        "the NATS server does not do as it is asked: {error}; give `--nats` the URL of a server with JetStream, such \
+        "the request to the NATS server failed: {error}; give `--nats` the URL of a server with JetStream, such \
          as nats://127.0.0.1:4222"
     ))
 }

@@ -1,4 +1,4 @@
-//! How it goes: rows that move on a terminal, a line a second elsewhere.
+//! Progress of the demo: live rows on a terminal, otherwise a line per second.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
@@ -7,16 +7,16 @@ use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, Prog
 use spillring::{State, Stats};
 
 use super::outage::{Outage, Phase};
-use crate::telling::show;
+use crate::console::show;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
-/// What is going on.
+/// The state of the sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scene {
     Live,
-    /// The publishers are faster than it.
+    /// The publishers are faster than the sink.
     Behind,
     Away,
     CatchingUp,
@@ -53,7 +53,7 @@ impl Scene {
     }
 }
 
-/// Where it is shown.
+/// The output.
 #[derive(Debug)]
 pub(super) enum Screen {
     Rows(Rows),
@@ -106,7 +106,7 @@ impl Screen {
         }
     }
 
-    /// The last counts of a phase.
+    /// Shows the last counts before the check.
     pub(super) fn settle(&mut self, stats: &Stats, scene: Scene) {
         match self {
             Self::Rows(rows) => rows.update(stats, scene),
@@ -117,7 +117,7 @@ impl Screen {
         }
     }
 
-    /// So many entries have been read back and checked.
+    /// Shows how many entries have been read back and checked.
     pub(super) fn checked(&mut self, entries: u64) {
         if let Self::Rows(rows) = self {
             rows.checked.set_position(entries);
@@ -125,8 +125,8 @@ impl Screen {
         }
     }
 
-    /// Lets the rows stand as they are, undrawn: Ctrl-C may have moved the cursor by its echo, and whatever is drawn after
-    /// it lands a line too low.
+    /// Keeps the rows, and draws no more: the echo of Ctrl-C may have moved the cursor, and any further drawing would be a line too
+    /// low.
     pub(super) fn break_off(&mut self) {
         if let Self::Rows(rows) = self {
             rows.all.set_draw_target(ProgressDrawTarget::hidden());
@@ -134,7 +134,7 @@ impl Screen {
         }
     }
 
-    /// Lets the rows stand, and goes on below them.
+    /// Keeps the rows, and moves below them.
     pub(super) fn leave(&mut self) {
         if let Self::Rows(rows) = self {
             rows.leave();

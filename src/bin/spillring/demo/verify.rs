@@ -1,15 +1,15 @@
-//! Whether what was delivered is what was published: every entry once, in the order of its thread, its chain unbroken.
+//! Checks that every entry was delivered once, in the order of its thread, with its chain unbroken.
 
 use std::thread;
 
-use super::entries::{Plan, Station, agent};
-use super::links::{Blocks, Link, look_at_all};
-use crate::telling::Problem;
+use super::entries::{Coordinates, Plan, agent};
+use super::links::{Blocks, Link, parse_all};
+use crate::console::Problem;
 
 /// Threads that parse and hash.
 const WORKERS: usize = 2;
 
-/// Checks, and says how many entries there are; or what is wrong first. `progress` is told how many are checked.
+/// Returns the number of entries, or the first problem. Calls `progress` with the number of entries checked so far.
 pub(super) fn check(
     blocks: Blocks,
     plan: &Plan,
@@ -18,18 +18,18 @@ pub(super) fn check(
     let mut threads: Vec<Thread> = (0..plan.of_threads().len()).map(Thread::new).collect();
     let mut checked = 0;
     thread::scope(|scope| {
-        let results = look_at_all(blocks, WORKERS, scope);
+        let results = parse_all(blocks, WORKERS, scope);
         for result in results.iter().cycle() {
-            let Ok(looked) = result.recv() else {
+            let Ok(parsed) = result.recv() else {
                 return Ok(());
             };
-            for link in &looked.links {
+            for link in &parsed.links {
                 checked += 1;
                 thread_of(&mut threads, link)
                     .and_then(|thread| thread.take(link))
                     .map_err(|problem| Problem::new(format_args!("entry {checked}: {problem}")))?;
             }
-            if let Some(problem) = looked.problem {
+            if let Some(problem) = parsed.problem {
                 return Err(Problem::new(format_args!(
                     "entry {}: {problem}",
                     checked + 1
@@ -53,11 +53,11 @@ pub(super) fn check(
 fn thread_of<'a>(threads: &'a mut [Thread], link: &Link) -> Result<&'a mut Thread, String> {
     threads
         .iter_mut()
-        .find(|thread| agent(thread.number) == link.station.agent)
-        .ok_or_else(|| format!("agent {} is none of the demo's", link.station.agent))
+        .find(|thread| agent(thread.number) == link.coordinates.agent)
+        .ok_or_else(|| format!("agent {} is not one of the demo's", link.coordinates.agent))
 }
 
-/// How far the entries of one thread have been found.
+/// The progress within one thread's entries.
 #[derive(Debug)]
 struct Thread {
     number: usize,
@@ -75,11 +75,15 @@ impl Thread {
     }
 
     fn take(&mut self, link: &Link) -> Result<(), String> {
-        let expected = Station::of(self.number, self.found);
-        if link.station != expected {
+        let expected = Coordinates::of(self.number, self.found);
+        if link.coordinates != expected {
             return Err(format!(
-                "thread {} goes on with seq {} of session {}, but seq {} of session {} stands there",
-                self.number, expected.seq, expected.session, link.station.seq, link.station.session
+                "thread {} goes on with seq {} of session {}, but seq {} of session {} is there",
+                self.number,
+                expected.seq,
+                expected.session,
+                link.coordinates.seq,
+                link.coordinates.session
             ));
         }
         let previous = if expected.seq == 0 {

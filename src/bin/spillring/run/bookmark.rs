@@ -1,7 +1,7 @@
-//! Remembers in the spill directory how far a followed file was read: the same command goes on there.
+//! Remembers in the spill directory how far a followed file was read, so that the same command resumes there.
 //!
-//! A bookmark is written once all entries before it are safe. After SIGKILL more of them may be: the ring file has every
-//! entry that was published, so the last number of the killed run gives their count. As many are skipped.
+//! A bookmark is written once all entries before it are safe. After SIGKILL, entries after it may be published as well: the ring
+//! file has all of them, so the last number of the killed run gives their count. The next run skips as many.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,34 +13,35 @@ use spillring::event::{Run, RunId};
 use spillring::{Publisher, RawEntry, Ticket};
 
 use super::lines::Lines;
-use super::tail::Place;
-use crate::telling::{Problem, tell};
+use super::tail::FilePosition;
+use crate::console::{Problem, errln};
 
-/// Its name in the spill directory.
+/// The name of the bookmark in the spill directory.
 const NAME: &str = "input.json";
 
-/// The time between two of them.
+/// Time between two bookmarks.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// The longest wait for entries to be safe when another file is begun.
+/// The longest wait for entries to be safe when reading moves to another file.
 const SAFE_MAX: Duration = Duration::from_secs(1);
 
-/// What the file holds.
+/// The contents of the bookmark.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Saved {
     input: PathBuf,
-    place: Place,
-    /// The run that is under way; none after a clean end.
+    #[serde(rename = "place")]
+    position: FilePosition,
+    /// The current run; none after a clean end.
     run: Option<RunId>,
-    /// How many entries after the place earlier runs have published.
+    /// How many entries after the position earlier runs have published.
     already: u64,
-    /// How many entries of the run are before the place.
+    /// How many entries of the run are before the position.
     entries: u64,
-    /// What to add to a count of entries to get the number of the last: losses of earlier runs have numbers, too.
+    /// Difference between the last entry's number and the count of entries: losses of earlier runs have numbers, too.
     offset: u64,
 }
 
-/// What the bookmark of the run before says.
+/// The bookmark of the run before.
 #[derive(Debug)]
 pub(super) struct Resume(Option<Saved>);
 
@@ -50,11 +51,11 @@ pub(super) struct Bookmark {
     path: PathBuf,
     publisher: Publisher<RawEntry>,
     saved: Saved,
-    /// Whether the file says what `saved` does.
+    /// Whether the last write succeeded.
     kept: bool,
-    /// Where the last line ended.
-    seen: Place,
-    flushing: Option<(Ticket<()>, Place, u64)>,
+    /// The end of the last line.
+    seen: FilePosition,
+    flushing: Option<(Ticket<()>, FilePosition, u64)>,
     next: Instant,
 }
 
@@ -77,20 +78,20 @@ impl Resume {
     }
 
     /// Where to begin.
-    pub(super) fn place(&self) -> Option<Place> {
-        self.0.as_ref().map(|saved| saved.place)
+    pub(super) fn position(&self) -> Option<FilePosition> {
+        self.0.as_ref().map(|saved| saved.position)
     }
 
-    /// How many entries after the place the run before this one has published.
+    /// How many entries after the position are published already.
     pub(super) fn published(&self, run: &Run) -> u64 {
         let Some(saved) = &self.0 else { return 0 };
         let Some((id, previous)) = saved.run.zip(run.previous()) else {
             return saved.already;
         };
-        // Nothing is anywhere of a run that the one before comes after.
+        // If the previous run is older than the bookmark's, the bookmark's run has published nothing.
         let unknown = previous.id > id || (previous.id == id && previous.last.is_none());
         if unknown {
-            tell!(
+            errln!(
                 "how many lines were published after the last bookmark is not known: they are published again"
             );
         }
@@ -101,11 +102,11 @@ impl Resume {
 }
 
 impl Bookmark {
-    /// The first one of a run, before anything is published: so many entries after the place are already.
+    /// Writes the first bookmark of a run, before anything is published. `already` entries after the position are published.
     pub(super) fn begin(
         spill_dir: &Path,
         input: &Path,
-        (place, already): (Place, u64),
+        (position, already): (FilePosition, u64),
         run: RunId,
         publisher: Publisher<RawEntry>,
     ) -> Self {
@@ -114,14 +115,14 @@ impl Bookmark {
             publisher,
             saved: Saved {
                 input: input.to_owned(),
-                place,
+                position,
                 already,
                 run: Some(run),
                 entries: 0,
                 offset: 0,
             },
             kept: true,
-            seen: place,
+            seen: position,
             flushing: None,
             next: Instant::now(),
         };
@@ -129,13 +130,15 @@ impl Bookmark {
         bookmark
     }
 
-    /// Entries are published up to where these lines are, so many in this run.
+    /// `entries` entries of this run are published, up to the current position of `lines`.
     pub(super) fn pass(&mut self, lines: &Lines, entries: u64) {
-        let Some(place) = lines.place() else { return };
-        let elsewhere = place.is_elsewhere(self.seen);
-        self.seen = place;
+        let Some(position) = lines.position() else {
+            return;
+        };
+        let elsewhere = position.is_elsewhere(self.seen);
+        self.seen = position;
         if elsewhere {
-            // The place before may not be found again. After a kill the ring has what is not yet safe.
+            // The old position may be gone. After a kill the ring has the entries that are not yet safe.
             self.publisher.flush().wait(SAFE_MAX).unwrap_or_default();
             return self.mark(lines.mark(), entries);
         }
@@ -151,23 +154,23 @@ impl Bookmark {
             return;
         }
         self.next = now + EVERY;
-        if place.comes_after(self.saved.place) {
+        if position.comes_after(self.saved.position) {
             let flush = self.publisher.flush();
-            self.flushing = lines.mark().map(|place| (flush, place, entries));
+            self.flushing = lines.mark().map(|position| (flush, position, entries));
         } else if !self.kept {
             self.keep();
         }
     }
 
-    /// The last one, once the publisher has ended: all entries are somewhere.
-    pub(super) fn end(mut self, place: Place) {
+    /// Writes the last bookmark, after the shutdown: all entries are delivered or spilled.
+    pub(super) fn end(mut self, position: FilePosition) {
         self.saved.run = None;
-        self.mark(Some(place), 0);
+        self.mark(Some(position), 0);
     }
 
-    fn mark(&mut self, place: Option<Place>, entries: u64) {
-        let Some(place) = place else { return };
-        (self.saved.place, self.saved.already, self.saved.entries) = (place, 0, entries);
+    fn mark(&mut self, position: Option<FilePosition>, entries: u64) {
+        let Some(position) = position else { return };
+        (self.saved.position, self.saved.already, self.saved.entries) = (position, 0, entries);
         self.flushing = None;
         self.keep();
     }
@@ -175,13 +178,13 @@ impl Bookmark {
     fn keep(&mut self) {
         let stats = self.publisher.stats();
         if let Some(last) = stats.last {
-            // Both are of one report.
+            // Both come from one report.
             let popped = stats.accepted - stats.in_ring;
             self.saved.offset = last.n.saturating_sub(popped);
         }
         let written = self.write();
         if let (true, Err(error)) = (self.kept, &written) {
-            tell!("{} cannot be written: {error}", self.path.display());
+            errln!("{} cannot be written: {error}", self.path.display());
         }
         self.kept = written.is_ok();
     }

@@ -1,4 +1,4 @@
-//! After the last line: delivering as long as anything moves, and the account.
+//! After the last line: delivers as long as there is progress, and counts what is left.
 
 use std::path::Path;
 use std::thread;
@@ -6,57 +6,56 @@ use std::time::{Duration, Instant};
 
 use spillring::{Drainer, RawEntry, State, Stats};
 
+use crate::console::{Exit, errln};
 use crate::signals::Signals;
-use crate::telling::{Exit, tell};
 use crate::verify::{counted, verb};
 
-/// The wait between two looks at what has moved.
-const LOOK: Duration = Duration::from_millis(5);
+/// Time between two checks for progress.
+const POLL: Duration = Duration::from_millis(5);
 
-/// How it ended.
+/// The outcome of the run.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct Outcome {
     pub(super) stats: Stats,
-    /// Those that the spill keeps, of earlier runs as well.
+    /// In the spill, including those of earlier runs.
     pub(super) dead_letters: u64,
     ended: Ended,
     rest: Rest,
 }
 
-/// Where entries are that neither the sink nor the disk took.
+/// What became of entries that neither the sink nor the disk took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
     Gone,
-    /// In a ring that is kept in a file.
+    /// They are in a ring file.
     InRing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     InOrder,
-    /// The drainer died: what it still had in memory is gone.
+    /// The drainer died: the entries in its memory are gone.
     Died,
 }
 
-/// Delivers what there is and shuts down. Without a signal that takes as long as anything moves, and `shutdown_max`
-/// more; with one, `shutdown_max`.
+/// Delivers the backlog and shuts down. It stops after `shutdown_max` without progress, or `shutdown_max` after a signal.
 pub(super) fn deliver(
     drainer: Drainer<RawEntry>,
     spill_dir: &Path,
     signals: &Signals,
     shutdown_max: Duration,
-) -> Account {
+) -> Outcome {
     let limit = settle(&drainer, signals, shutdown_max);
     let publisher = drainer.publisher();
     let (stats, ended) = match drainer.shutdown(limit).wait(Duration::MAX) {
         Ok(stats) => (stats, Ended::InOrder),
         Err(error) => {
-            tell!("there is no account of the end: {error}");
+            errln!("the shutdown failed: {error}");
             (publisher.stats(), Ended::Died)
         }
     };
     let (kept, rest) = left(spill_dir);
-    Account {
+    Outcome {
         dead_letters: kept.max(stats.dead_lettered),
         stats,
         ended,
@@ -64,7 +63,7 @@ pub(super) fn deliver(
     }
 }
 
-/// The number of dead letters in the spill, 0 if it cannot be read, and whether a ring keeps entries.
+/// The number of dead letters in the spill, 0 if it cannot be read, and whether a ring file has entries.
 fn left(spill_dir: &Path) -> (u64, Rest) {
     match spillring::operate::status(spill_dir) {
         Ok(status) => {
@@ -73,13 +72,13 @@ fn left(spill_dir: &Path) -> (u64, Rest) {
             (status.dead_letters, rest)
         }
         Err(error) => {
-            tell!("the dead letters in the spill cannot be counted: {error}");
+            errln!("the dead letters in the spill cannot be counted: {error}");
             (0, Rest::Gone)
         }
     }
 }
 
-/// Waits, and says how long the shutdown may go on delivering.
+/// Waits while there is progress. Returns how long the shutdown may go on delivering.
 fn settle(drainer: &Drainer<RawEntry>, signals: &Signals, shutdown_max: Duration) -> Duration {
     let mut seen = progress(&drainer.stats());
     let mut since = Instant::now();
@@ -99,17 +98,17 @@ fn settle(drainer: &Drainer<RawEntry>, signals: &Signals, shutdown_max: Duration
         if since.elapsed() >= shutdown_max {
             return Duration::ZERO;
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
     }
 }
 
-/// What changes when anything moves.
+/// Counters that change with progress.
 fn progress(stats: &Stats) -> [u64; 3] {
     [stats.delivered, stats.appended, stats.dead_lettered]
 }
 
-impl Account {
-    /// The exit code, with so many lines that were no entries.
+impl Outcome {
+    /// The exit code, given the number of rejected lines.
     pub(super) fn exit(&self, rejected: u64) -> Exit {
         let stats = &self.stats;
         let in_memory = stats.in_ring + stats.in_memory;
@@ -119,11 +118,11 @@ impl Account {
         };
         if gone > 0 {
             let (entries, them) = (counted(gone, "entry"), verb(gone, "it", "them"));
-            tell!("lost {entries}: neither the sink nor the disk took {them}");
+            errln!("lost {entries}: neither the sink nor the disk took {them}");
         }
         if waiting > 0 {
             let (entries, wait) = (counted(waiting, "entry"), verb(waiting, "waits", "wait"));
-            tell!("{entries} {wait} in the ring for the next run");
+            errln!("{entries} {wait} in the ring for the next run");
         }
         let died = self.ended == Ended::Died && self.rest == Rest::Gone;
         if died || stats.lost.total() + stats.discarded.total() + gone > 0 {

@@ -1,29 +1,29 @@
-//! What the lines of the input hold: entries of Agent Assembly, or bytes that are entries as they are.
+//! Parses input lines: audit entries of Agent Assembly, or raw entries.
 
 use spillring::{AuditEntry, Event, RawEntry};
 
-/// What the flags say of the lines.
+/// The format of the lines.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Reading {
-    /// Every line that is not blank is an entry, whatever it holds; needs `--subject`
+    /// Publish every line that is not blank as it is; needs `--subject`
     #[arg(long, requires = "subject", conflicts_with = "reject_wrong_hash")]
     raw: bool,
-    /// The subject of raw entries, below the sink's prefix, such as acme.agent-7
+    /// The subject of raw entries, without the sink's prefix, such as acme.agent-7
     #[arg(long, value_name = "SUBJECT", requires = "raw", value_parser = subject)]
     subject: Option<String>,
-    /// A line whose `entry_hash` is wrong is rejected; without this it is reported and published
+    /// Reject a line whose `entry_hash` is wrong; by default it is reported and published
     #[arg(long)]
     reject_wrong_hash: bool,
 }
 
-/// A line that holds an entry.
+/// The entry of a line.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) entry: RawEntry,
     pub(super) hash: Hash,
 }
 
-/// Whether an entry hashes to what it says.
+/// Whether an entry's hash is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hash {
     Right,
@@ -31,7 +31,7 @@ pub(super) enum Hash {
 }
 
 impl Reading {
-    /// The entry of a line, if it is not blank.
+    /// The entry of a line, unless it is blank.
     pub(super) fn read(&self, line: &[u8]) -> Result<Option<Read>, String> {
         if line.trim_ascii().is_empty() {
             return Ok(None);
@@ -50,7 +50,7 @@ impl Reading {
     }
 }
 
-/// Publishes an entry in its canonical form. A line with unknown fields is published byte for byte, although its hash does
+/// Parses an audit entry, and encodes it in its canonical form. A line with unknown fields stays as it is, although the hash does
 /// not cover them.
 fn audit_entry(line: &[u8]) -> Result<Read, String> {
     let mut known = true;
@@ -77,7 +77,7 @@ fn audit_entry(line: &[u8]) -> Result<Read, String> {
     })
 }
 
-/// The line's number is the input's, not the parser's.
+/// The error without the parser's line number, which is always 1.
 fn reason(error: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", error.line(), error.column());
     let message = error.to_string();

@@ -1,4 +1,4 @@
-//! From lines into the ring, with back-pressure.
+//! Publishes lines into the ring, with back-pressure.
 
 use std::io;
 use std::thread;
@@ -11,38 +11,38 @@ use super::bookmark::Bookmark;
 use super::entries::{Hash, Reading};
 use super::lines::{Lines, Next};
 use super::pace::Pace;
-use super::tail::Place;
+use super::tail::FilePosition;
+use crate::console::{Problem, errln};
 use crate::latency::Stopwatch;
 use crate::signals::Signals;
-use crate::telling::{Problem, tell};
 
 /// The first wait for room in the ring, and the longest.
 const ROOM_POLL_MIN: Duration = Duration::from_micros(50);
 const ROOM_POLL_MAX: Duration = Duration::from_millis(5);
 
-/// The longest wait for the pace between two looks at the signals.
+/// The longest wait for the pace between two checks for signals.
 const PACE_POLL_MAX: Duration = Duration::from_millis(50);
 
-/// Parses lines and publishes what they hold.
+/// Parses lines and publishes their entries.
 #[derive(Debug)]
 pub(super) struct Feed {
     publisher: Publisher<RawEntry>,
     reading: Reading,
     pace: Pace,
     signals: Signals,
-    /// Of a file that is followed.
+    /// With `--follow`.
     bookmark: Option<Bookmark>,
-    /// How many entries the run before this one has published already.
-    passed_over: u64,
+    /// How many entries earlier runs have published already: they are skipped.
+    skip: u64,
     /// The last line that was published, rejected, or blank.
     through: u64,
-    /// Where the line after it begins, in a file that is followed.
-    place: Option<Place>,
+    /// The beginning of the line after it, with `--follow`.
+    position: Option<FilePosition>,
     published: u64,
     pub(super) counts: Counts,
 }
 
-/// What the publisher itself does not count.
+/// Counts beyond those of the publisher.
 #[derive(Debug)]
 pub(super) struct Counts {
     /// Lines that were published or rejected.
@@ -55,24 +55,24 @@ pub(super) struct Counts {
     pub(super) attempts: Stopwatch,
 }
 
-/// Why nothing more is fed.
+/// Why feeding ended.
 #[derive(Debug)]
 pub(super) enum FeedEnd {
-    /// The input is at its end.
+    /// The input ended.
     Input,
-    /// A signal.
+    /// A signal came.
     Asked,
-    /// The publisher takes nothing more.
+    /// The publisher is closed.
     Closed,
     Unreadable(io::Error),
 }
 
-/// What became of an entry.
+/// The outcome for one entry.
 enum Fed {
     Published,
-    /// A signal came while it waited for its turn or for room: as if its line had not been read.
+    /// A signal came while it waited for its turn or for room. Its line counts as unread.
     Asked,
-    /// The publisher takes nothing more, and did not take it.
+    /// The publisher is closed, and did not take it.
     Closed,
 }
 
@@ -89,9 +89,9 @@ impl Feed {
             pace,
             signals,
             bookmark: None,
-            passed_over: 0,
+            skip: 0,
             through: 0,
-            place: None,
+            position: None,
             published: 0,
             counts: Counts {
                 read: 0,
@@ -104,26 +104,25 @@ impl Feed {
         })
     }
 
-    /// Passes over so many entries, and keeps a bookmark from then on.
-    pub(super) fn follow(&mut self, passed_over: u64, bookmark: Bookmark) {
-        (self.passed_over, self.bookmark) = (passed_over, Some(bookmark));
+    /// Skips this many entries, and keeps the bookmark from then on.
+    pub(super) fn follow(&mut self, skip: u64, bookmark: Bookmark) {
+        (self.skip, self.bookmark) = (skip, Some(bookmark));
     }
 
-    /// All that was published is delivered or spilled.
+    /// Writes the last bookmark: all published entries are delivered or spilled.
     pub(super) fn end(&mut self, lines: &Lines) {
-        let place = self.place.and_then(|place| lines.marked(place));
-        if let (Some(bookmark), Some(place), 0) = (self.bookmark.take(), place, self.passed_over) {
-            bookmark.end(place);
+        let position = self.position.and_then(|position| lines.marked(position));
+        if let (Some(bookmark), Some(position), 0) = (self.bookmark.take(), position, self.skip) {
+            bookmark.end(position);
         }
     }
 
-    /// The first line that was not fed.
+    /// The first line that was not published, rejected or blank.
     pub(super) fn next_line(&self) -> u64 {
         self.through + 1
     }
 
-    /// Feeds until the input is at its end, or something else ends it. Nothing that was read is given up: the line that
-    /// cannot be published any more counts as unread.
+    /// Feeds until the input ends, or a signal or an error ends it. A line that could not be published counts as unread.
     pub(super) fn all_of(&mut self, lines: &mut Lines) -> FeedEnd {
         loop {
             let line = match lines.next(&self.signals) {
@@ -139,7 +138,7 @@ impl Feed {
             };
             match line {
                 Ok(None) => {}
-                Ok(Some(_)) if self.passed_over > 0 => self.passed_over -= 1,
+                Ok(Some(_)) if self.skip > 0 => self.skip -= 1,
                 Ok(Some(read)) => {
                     match self.publish(read.entry) {
                         Fed::Published => self.counts.read += 1,
@@ -149,7 +148,7 @@ impl Feed {
                     self.published += 1;
                     if read.hash == Hash::Wrong {
                         self.counts.wrong_hashes += 1;
-                        tell!(
+                        errln!(
                             "line {}: its entry_hash is not the hash of its fields",
                             lines.number()
                         );
@@ -158,7 +157,7 @@ impl Feed {
                 Err(reason) => {
                     self.counts.read += 1;
                     self.counts.rejected += 1;
-                    tell!("line {} is no entry: {reason}", lines.number());
+                    errln!("line {} is no entry: {reason}", lines.number());
                 }
             }
             self.through = lines.number();
@@ -167,8 +166,8 @@ impl Feed {
     }
 
     fn mark(&mut self, lines: &Lines) {
-        self.place = lines.place();
-        if let (Some(bookmark), 0) = (&mut self.bookmark, self.passed_over) {
+        self.position = lines.position();
+        if let (Some(bookmark), 0) = (&mut self.bookmark, self.skip) {
             bookmark.pass(lines, self.published);
         }
     }

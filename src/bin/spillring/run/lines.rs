@@ -1,4 +1,4 @@
-//! Lines from a file or standard input, with a bound, and without being stuck in a read when an end is asked for.
+//! Reads lines from a file or standard input. Their length is bounded, and a signal interrupts the wait for input.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -10,70 +10,70 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use super::tail::{Opened, Place, Tail, Turn};
+use super::tail::{FilePosition, Opened, Tail, Turn};
+use crate::console::Problem;
 use crate::signals::Signals;
-use crate::telling::Problem;
 
-/// Lines may be as long as this, and as the largest entry.
+/// Longer lines are rejected, unless an entry may be longer.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
-/// What some editors put before the first line of UTF-8.
+/// Some editors write it before the first line.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How much is read at once.
+/// Bytes per read.
 const READ_BYTES: usize = 64 << 10;
 
-/// The longest wait for input between two looks at the signals.
-const LOOK_MAX: Timespec = Timespec {
+/// The longest wait for input between two checks for signals.
+const POLL_MAX: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 50_000_000,
 };
 
-/// The input, cut into lines.
+/// The input, split into lines.
 #[derive(Debug)]
 pub(super) struct Lines {
     input: File,
     line_max: usize,
-    /// Read and not yet handed out: the bytes from `start` on, of which those before `searched` hold no line feed.
+    /// Input from `start` on is not yet returned; there is no line feed from `start` to `searched`.
     buffer: Vec<u8>,
     start: usize,
     searched: usize,
     number: u64,
     rest: Rest,
-    /// Where the buffer ends in the file.
+    /// The offset of the buffer's end in the file.
     read_to: u64,
-    /// Where the line began that is too long.
+    /// The offset of the beginning of an overlong line.
     overlong_from: u64,
-    /// Whether the place that was wanted is where the reading began.
+    /// Whether reading began at the requested position.
     found: bool,
-    /// The file may grow.
+    /// With `--follow`.
     tail: Option<Tail>,
 }
 
-/// What there is beside the buffer.
+/// What follows the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
     More,
-    /// The line that is being read is too long: it is passed over up to its end.
+    /// The current line is too long: it is skipped up to its end.
     Overlong,
     Nothing,
 }
 
-/// What comes next.
+/// The next line, or why there is none.
 #[derive(Debug)]
 pub(super) enum Next<'a> {
     Line(&'a [u8]),
     /// A line longer than this many bytes.
     TooLong(usize),
-    /// None yet: a file that is followed has not grown.
+    /// A followed file has not grown.
     Nothing,
     End,
-    /// An end was asked for: nothing more is handed out.
+    /// A signal came: no more lines.
     Asked,
     Failed(io::Error),
 }
 
-/// What a read has brought.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Filled {
     Something,
@@ -101,13 +101,13 @@ impl Lines {
         Ok(Self::of(input, line_max))
     }
 
-    /// Opens a file that may grow, at this place of it.
+    /// Opens a file that may grow, at this position.
     pub(super) fn follow(
         path: &Path,
-        place: Option<Place>,
+        position: Option<FilePosition>,
         line_max: usize,
     ) -> Result<Self, Problem> {
-        let opened = Tail::open(path, place).map_err(|error| {
+        let opened = Tail::open(path, position).map_err(|error| {
             Problem::new(format_args!(
                 "{} cannot be followed: {error}",
                 path.display()
@@ -143,19 +143,19 @@ impl Lines {
         }
     }
 
-    /// Where the next line begins, in a file that is followed.
-    pub(super) fn place(&self) -> Option<Place> {
-        Some(self.tail.as_ref()?.place(self.offset()))
+    /// The beginning of the next line, with `--follow`.
+    pub(super) fn position(&self) -> Option<FilePosition> {
+        Some(self.tail.as_ref()?.position(self.offset()))
     }
 
-    /// The same, to be found again by [`follow`](Self::follow).
-    pub(super) fn mark(&self) -> Option<Place> {
-        self.marked(self.place()?)
+    /// The same with its checksum, so that [`follow`](Self::follow) finds it again.
+    pub(super) fn mark(&self) -> Option<FilePosition> {
+        self.marked(self.position()?)
     }
 
-    /// A place where a line began, to be found again; none if that was in another file.
-    pub(super) fn marked(&self, place: Place) -> Option<Place> {
-        self.tail.as_ref()?.mark(&self.input, place)
+    /// Adds the checksum to a position; none if it is in another file.
+    pub(super) fn marked(&self, position: FilePosition) -> Option<FilePosition> {
+        self.tail.as_ref()?.mark(&self.input, position)
     }
 
     fn offset(&self) -> u64 {
@@ -166,24 +166,24 @@ impl Lines {
         self.read_to.saturating_sub(unread)
     }
 
-    /// Whether the place that [`follow`](Self::follow) was given is where it began.
+    /// Whether [`follow`](Self::follow) found the requested position.
     pub(super) fn found(&self) -> bool {
         self.found
     }
 
-    /// Whether this file is what is read.
+    /// Whether this file is the input.
     pub(super) fn come_from(&self, path: &Path) -> bool {
-        let place = |file: Metadata| (file.dev(), file.ino());
-        let input = self.input.metadata().map(place);
-        input.is_ok_and(|input| fs::metadata(path).is_ok_and(|it| place(it) == input))
+        let identity = |file: Metadata| (file.dev(), file.ino());
+        let input = self.input.metadata().map(identity);
+        input.is_ok_and(|input| fs::metadata(path).is_ok_and(|it| identity(it) == input))
     }
 
-    /// How many lines have been handed out.
+    /// The number of the line returned last.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The next line. Once an end was asked for there is none, although some may be in the buffer.
+    /// The next line. After a signal there is none, even if the buffer has some.
     pub(super) fn next(&mut self, signals: &Signals) -> Next<'_> {
         loop {
             if self.at_end() {
@@ -251,10 +251,10 @@ impl Lines {
         })
     }
 
-    /// Reads once, unless nothing comes for a while.
+    /// Reads once, or times out.
     fn fill(&mut self) -> io::Result<Filled> {
         let mut input = [PollFd::new(&self.input, PollFlags::IN)];
-        match poll(&mut input, Some(&LOOK_MAX)) {
+        match poll(&mut input, Some(&POLL_MAX)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Filled::Nothing),
             Ok(_) => {}
             Err(error) => return Err(error.into()),
@@ -284,7 +284,7 @@ impl Lines {
         Ok(Filled::Something)
     }
 
-    /// There was nothing to read.
+    /// Called at the end of the file.
     fn turn(&mut self) -> io::Result<Filled> {
         let Some(tail) = &mut self.tail else {
             self.end();
@@ -293,7 +293,7 @@ impl Lines {
         match tail.turn(&self.input, self.read_to)? {
             Turn::Wait => return Ok(Filled::Nothing),
             Turn::Again(file) | Turn::Next(file) => {
-                // The end of a line that nobody has finished.
+                // Ends an unfinished line.
                 let unfinished = self.start < self.buffer.len() || self.rest == Rest::Overlong;
                 if unfinished {
                     self.buffer.push(b'\n');
@@ -305,7 +305,7 @@ impl Lines {
         Ok(Filled::Something)
     }
 
-    /// The input is at its end. A line that is too long and has no end has been one all the same.
+    /// The end of the input. An overlong line without a line feed counts as a line.
     fn end(&mut self) {
         if self.rest == Rest::Overlong {
             self.buffer.push(b'\n');
@@ -315,12 +315,12 @@ impl Lines {
     }
 }
 
-/// A pipe in the file system is opened without waiting for its writer, and waited for like all input.
+/// Opens without blocking: a named pipe need not have a writer yet.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    let wait_for_nobody = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let non_blocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new()
         .read(true)
-        .custom_flags(wait_for_nobody)
+        .custom_flags(non_blocking)
         .open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::Error::new(ErrorKind::IsADirectory, "it is a directory"));

@@ -1,12 +1,12 @@
-//! At most so many entries a second.
+//! Limits the rate of entries.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// What was missed in a longer hold-up than this is not caught up on.
+/// After a longer delay, the rest of it is not caught up.
 const CATCH_UP_MAX: Duration = Duration::from_millis(50);
 
-/// When the next entry may go.
+/// The time of the next entry.
 #[derive(Debug)]
 pub(super) struct Pace {
     period: Option<Duration>,
@@ -22,14 +22,14 @@ impl Pace {
         }
     }
 
-    /// How long the next entry has to wait, and whether it has to: asked again after a wait.
+    /// How long the next entry must wait, if it must. Call it again after the wait.
     pub(super) fn hold(&self) -> Option<Duration> {
         self.period?;
         let left = self.next.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
 
-    /// An entry goes.
+    /// Counts an entry.
     pub(super) fn step(&mut self) {
         if let Some(period) = self.period {
             let oldest = Instant::now().checked_sub(CATCH_UP_MAX);

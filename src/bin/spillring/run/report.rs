@@ -1,4 +1,4 @@
-//! The account of a run, for people and for programs.
+//! The report on a run, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,54 +6,54 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::ending::Account;
+use super::ending::Outcome;
 use super::feed::Counts;
+use crate::console::Problem;
 use crate::latency::Percentiles;
-use crate::telling::Problem;
 use crate::verify::{counted, verb};
 
-/// What became of the input.
+/// What happened to the input.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     /// Lines that were published or rejected.
     read: u64,
-    /// Those that were no entries.
+    /// Lines that are not entries.
     rejected: u64,
     /// Entries published although their hashes are wrong.
     wrong_hashes: u64,
     accepted: u64,
     delivered: u64,
-    /// Entries ever written to the spill in this run.
+    /// Entries written to the spill in this run.
     spilled: u64,
     replayed: u64,
     /// Entries not delivered at the end.
     pending: u64,
     dead_lettered: u64,
-    /// Entries given up.
+    /// Entries dropped.
     refused: u64,
     full_attempts: u64,
     evicted: u64,
-    /// Each attempt to publish.
+    /// Per attempt to publish.
     publish_ns: Percentiles,
     waited_s: f64,
     elapsed_s: f64,
-    /// Where entries go.
+    /// The name of the sink.
     #[serde(skip)]
     sink: String,
-    /// Those of earlier runs as well.
+    /// Including those of earlier runs.
     #[serde(skip)]
     dead_letters: u64,
     #[serde(skip)]
     inherited: u64,
     #[serde(skip)]
     damaged: u64,
-    /// What the sink failed with last.
+    /// The sink's last error.
     #[serde(skip)]
     trouble: Option<String>,
 }
 
 impl Report {
-    pub(super) fn new(sink: String, counts: &Counts, account: &Account, elapsed: Duration) -> Self {
+    pub(super) fn new(sink: String, counts: &Counts, account: &Outcome, elapsed: Duration) -> Self {
         let stats = &account.stats;
         Self {
             read: counts.read,
@@ -146,7 +146,7 @@ impl fmt::Display for Report {
                 self.dead_letters,
                 "refused for good, and kept, in this run or earlier",
             ),
-            ("refused", self.refused, "given up"),
+            ("refused", self.refused, "dropped"),
             ("evicted", self.evicted, "from the spill at its cap"),
             (
                 "damaged",

@@ -1,4 +1,4 @@
-//! The file of `--follow`: it grows, is rotated or truncated, or is a pipe whose writers come and go.
+//! The file of `--follow`: it may grow, be rotated or truncated, or be a pipe whose writers come and go.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -10,54 +10,54 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::lines::open;
-use crate::telling::tell;
+use crate::console::errln;
 
-/// The wait between two looks at a file that has not grown.
-const LOOK: Duration = Duration::from_millis(50);
+/// The wait between two checks whether a file has grown.
+const POLL: Duration = Duration::from_millis(50);
 
-/// How long a file that was rotated away must not have grown before it is left: its writer may still have it open.
+/// A rotated file is closed after not growing for this long: its writer may still have it open.
 const ROTATED_WAIT: Duration = Duration::from_secs(1);
 
-/// How many bytes before a place tell whether a file is still the same.
+/// The checksum of a position covers this many bytes before it.
 const BEFORE: u64 = 64;
 
-/// A place in a file, which keeps its name or not.
+/// A position in a file, which may have been renamed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct FilePosition {
     inode: u64,
     offset: u64,
-    /// The checksum of what is before the place: an inode may be used again.
+    /// The checksum of the bytes before it: inodes are reused.
     before: u32,
 }
 
-/// The file that is being read, and the name that it had.
+/// The followed file.
 #[derive(Debug)]
 pub(super) struct Tail {
     path: PathBuf,
-    /// The inode of the file; none while there is no file of that name.
+    /// The inode of the open file; none while there is no file of that name.
     file: Option<u64>,
-    /// Since when the name has belonged to another file, and nothing was read.
+    /// Since when the name belongs to another file and nothing was read.
     rotated: Option<Instant>,
 }
 
-/// What comes after the end of what there was to read.
+/// What to do at the end of the file.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// The same file may grow.
+    /// Wait for the file to grow.
     Wait,
-    /// The same file, from its beginning.
+    /// Read the same file from its beginning.
     Again(File),
-    /// Another file took its name.
+    /// Read the file that has taken its name.
     Next(File),
 }
 
-impl Place {
-    /// Whether lines were read between the two, of one file.
+impl FilePosition {
+    /// Whether it is later in the same file.
     pub(super) fn comes_after(self, other: Self) -> bool {
         self.inode == other.inode && self.offset > other.offset
     }
 
-    /// Whether the file is another one than at `other`, or begins again.
+    /// Whether it is in another file, or earlier in the same file.
     pub(super) fn is_elsewhere(self, other: Self) -> bool {
         self.inode != other.inode || self.offset < other.offset
     }
@@ -67,7 +67,7 @@ impl Place {
     }
 }
 
-/// Of the bytes before the offset, if they are there.
+/// The checksum of the bytes before the offset, if they exist.
 fn checksum(file: &File, offset: u64) -> Option<u32> {
     let from = offset.saturating_sub(BEFORE);
     let mut bytes = vec![0; usize::try_from(offset - from).ok()?];
@@ -75,7 +75,7 @@ fn checksum(file: &File, offset: u64) -> Option<u32> {
     Some(crc32fast::hash(&bytes))
 }
 
-/// Where a file is begun to be read, and whether that is the place that was wanted.
+/// An open file, where to read it, and whether that is the requested position.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) tail: Tail,
@@ -85,19 +85,21 @@ pub(super) struct Opened {
 }
 
 impl Tail {
-    /// Goes on at the place, if its file is still there under whatever name. A file that is not there yet is waited for.
-    pub(super) fn open(path: &Path, place: Option<Place>) -> io::Result<Opened> {
+    /// Resumes at the position, if its file still exists, under any name. A missing file is waited for.
+    pub(super) fn open(path: &Path, position: Option<FilePosition>) -> io::Result<Opened> {
         let of = |file: Option<u64>| Self {
             path: path.to_owned(),
             file,
             rotated: None,
         };
-        if let Some((place, mut file)) = place.and_then(|place| Some((place, find(path, place)?))) {
-            file.seek(SeekFrom::Start(place.offset))?;
+        if let Some((position, mut file)) =
+            position.and_then(|position| Some((position, find(path, position)?)))
+        {
+            file.seek(SeekFrom::Start(position.offset))?;
             return Ok(Opened {
-                tail: of(Some(place.inode)),
+                tail: of(Some(position.inode)),
                 file,
-                offset: place.offset,
+                offset: position.offset,
                 found: true,
             });
         }
@@ -108,8 +110,8 @@ impl Tail {
             opened => {
                 let file = opened?;
                 let about = file.metadata()?;
-                if about.is_file() && place.is_some_and(|place| place.offset > 0) {
-                    tell!(
+                if about.is_file() && position.is_some_and(|position| position.offset > 0) {
+                    errln!(
                         "the file that was being read is gone or was truncated: {} is read from its beginning, and lines \
                          of it may be published again",
                         path.display()
@@ -126,30 +128,30 @@ impl Tail {
         })
     }
 
-    pub(super) fn place(&self, offset: u64) -> Place {
-        Place {
+    pub(super) fn position(&self, offset: u64) -> FilePosition {
+        FilePosition {
             inode: self.file.unwrap_or_default(),
             offset,
             before: 0,
         }
     }
 
-    /// The place in the file that is read, to be found again.
-    pub(super) fn mark(&self, file: &File, place: Place) -> Option<Place> {
-        let before = checksum(file, place.offset).unwrap_or_default();
-        let here = place.inode == self.file.unwrap_or_default();
-        here.then_some(Place { before, ..place })
+    /// Adds the checksum to a position in the open file.
+    pub(super) fn mark(&self, file: &File, position: FilePosition) -> Option<FilePosition> {
+        let before = checksum(file, position.offset).unwrap_or_default();
+        let here = position.inode == self.file.unwrap_or_default();
+        here.then_some(FilePosition { before, ..position })
     }
 
     pub(super) fn has_grown(&mut self) {
         self.rotated = None;
     }
 
-    /// There is nothing to read after this offset, just now.
+    /// Called at the end of the file, at this offset.
     pub(super) fn turn(&mut self, file: &File, offset: u64) -> io::Result<Turn> {
         let now = file.metadata()?;
         if now.is_file() && now.len() < offset {
-            tell!(
+            errln!(
                 "{} was truncated: it is read from its beginning",
                 self.path.display()
             );
@@ -165,19 +167,19 @@ impl Tail {
                 Some(_) if since.elapsed() >= ROTATED_WAIT => Some(next(&self.path, &now)),
                 Some(_) => None,
             };
-            // It may be renamed just now: then the next look finds it.
+            // If it is being renamed, the next check finds it.
             if let Some(next) = path.and_then(|path| open(&path).ok()) {
                 self.file = Some(next.metadata()?.ino());
                 self.rotated = None;
                 return Ok(Turn::Next(next));
             }
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
         Ok(Turn::Wait)
     }
 }
 
-/// The file of this name, and those that it was rotated to. A link is followed.
+/// The file of this name, and its rotated files. Symbolic links are followed.
 fn siblings(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path
@@ -196,7 +198,7 @@ fn siblings(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
     })
 }
 
-/// What is appended to a name at a rotation: nothing yet, `.1`, `-20261127`, `.2026-11-27T00`.
+/// Whether this is the suffix of a rotated file, such as `.1`, `-20261127`, `.2026-11-27T00`, or empty.
 fn is_rotation(rest: &[u8]) -> bool {
     let date =
         |it: u8| it.is_ascii_digit() || matches!(it, b'.' | b'-' | b'_' | b':' | b'T' | b'Z');
@@ -209,13 +211,13 @@ fn is_rotation(rest: &[u8]) -> bool {
     }
 }
 
-/// The file of the place, unless it is gone, or its bytes are others.
-fn find(path: &Path, place: Place) -> Option<File> {
-    let (found, _) = siblings(path).find(|(_, about)| about.ino() == place.inode)?;
-    open(&found).ok().filter(|file| place.is_in(file))
+/// The file of the position, unless it is gone or its bytes differ.
+fn find(path: &Path, position: FilePosition) -> Option<File> {
+    let (found, _) = siblings(path).find(|(_, about)| about.ino() == position.inode)?;
+    open(&found).ok().filter(|file| position.is_in(file))
 }
 
-/// The oldest file that is newer than the one that was read: it may have been rotated away as well.
+/// The oldest file newer than the one that was read: it may have been rotated as well.
 fn next(path: &Path, read: &Metadata) -> PathBuf {
     let time = |it: &Metadata| (it.mtime(), it.mtime_nsec());
     let newer = siblings(path).filter(|(_, it)| it.ino() != read.ino() && time(it) > time(read));

@@ -1,4 +1,4 @@
-//! What others see of a run: monitoring and probes over HTTP, a service manager through its socket.
+//! Monitoring: metrics and probes over HTTP, and notifications to the service manager.
 
 mod health;
 mod http;
@@ -10,20 +10,20 @@ use std::net::SocketAddr;
 use metrics_exporter_prometheus::PrometheusHandle;
 use spillring::{Publisher, RawEntry};
 
-use crate::telling::{Problem, tell};
+use crate::console::{Problem, errln};
 use health::Health;
 use http::{Listener, Server};
 use pulse::Pulse;
 use service::Service;
 
-/// What must be ready before the publisher starts: the address is taken, and the recorder hears the first report.
+/// Prepared before the publisher starts: the address is bound, and the recorder gets the first report.
 #[derive(Debug)]
 pub(super) struct Watch {
     listening: Option<(Listener, PrometheusHandle)>,
     pulse: Pulse,
 }
 
-/// Those who watch a run, until this is dropped.
+/// The running monitors. Dropping it stops them.
 #[derive(Debug)]
 pub(super) struct Watched {
     health: Health,
@@ -33,7 +33,7 @@ pub(super) struct Watched {
 }
 
 impl Watch {
-    /// Takes the address, if there is one, and starts to record.
+    /// Binds the address, if there is one, and installs the recorder.
     pub(super) fn prepare(listen: Option<SocketAddr>) -> Result<Self, Problem> {
         let pulse = Pulse::default();
         let Some(address) = listen else {
@@ -55,7 +55,7 @@ impl Watch {
         })
     }
 
-    /// The publisher has started.
+    /// Starts the monitors of this publisher.
     pub(super) fn start(self, publisher: Publisher<RawEntry>) -> Result<Watched, Problem> {
         let health = Health::new(publisher, self.pulse);
         let server = self
@@ -63,7 +63,7 @@ impl Watch {
             .map(|(listener, handle)| {
                 let address = listener.address();
                 let server = listener.serve(health.clone(), handle)?;
-                tell!("serving /metrics, /healthz and /readyz on http://{address}");
+                errln!("serving /metrics, /healthz and /readyz on http://{address}");
                 Ok(server)
             })
             .transpose()?;
@@ -76,7 +76,7 @@ impl Watch {
 }
 
 impl Watched {
-    /// Nothing more is published.
+    /// Reports that the run is stopping.
     pub(super) fn stopping(&self) {
         self.health.stopping();
         if let Some(service) = &self.service {

@@ -1,4 +1,4 @@
-//! The config file: the tables that are ours, apart, and what is wrong with them.
+//! The config file: reads our tables, and explains what is wrong with them.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use spillring::{Config, NatsConfig};
 use toml::{Table, Value};
 
-use crate::telling::{Problem, tell};
+use crate::console::{Problem, errln};
 
 /// The keys of `[spillring]` that are not the library's.
 const OWN_KEYS: [&str; 4] = ["input", "sink", "shutdown_max", "spill_key_file"];
@@ -14,7 +14,7 @@ const OWN_KEYS: [&str; 4] = ["input", "sink", "shutdown_max", "spill_key_file"];
 /// The table in `[spillring]`.
 const NATS: &str = "nats";
 
-/// What stands in the file. Without one there is nothing, under no name.
+/// The tables of the file. Without a file, all are empty.
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) name: String,
@@ -46,7 +46,7 @@ impl File {
                 "[nats] in {name} is outside of [spillring]: write it as [spillring.nats]"
             )));
         }
-        tell_strays(&whole, &known, &name);
+        report_strays(&whole, &known, &name);
         let own = OWN_KEYS
             .into_iter()
             .filter_map(|key| library.remove_entry(key))
@@ -87,7 +87,7 @@ impl File {
     }
 }
 
-/// The line itself is not told: it may hold a secret.
+/// Does not quote the line: it may contain a secret.
 fn no_toml(name: &str, text: &str, error: &toml::de::Error) -> Problem {
     let start = error.span().map_or(0, |span| span.start);
     let line = text
@@ -98,13 +98,13 @@ fn no_toml(name: &str, text: &str, error: &toml::de::Error) -> Problem {
         + 1;
     let what = error.message();
     Problem::new(format_args!(
-        "the config file {name} is no TOML: line {line}: {what}"
+        "the config file {name} is not valid TOML: line {line}: {what}"
     ))
 }
 
 fn keys_of_library() -> Result<Vec<String>, Problem> {
     let mut all = Config::new("spill");
-    // What is none is not written.
+    // `None` would not be written.
     all.import = Some("buffer.db".into());
     all.ring_dir = Some("/dev/shm".into());
     all.signing_key = Some("signing.key".into());
@@ -113,7 +113,7 @@ fn keys_of_library() -> Result<Vec<String>, Problem> {
     Ok(all.into_iter().map(|(key, _)| key).collect())
 }
 
-/// What is left of `[spillring]` must be the library's.
+/// The remaining keys of `[spillring]` must be the library's.
 fn check_keys(library: &Table, known: &[String], name: &str) -> Result<(), Problem> {
     let Some(unknown) = library.keys().find(|key| !known.contains(key)) else {
         return Ok(());
@@ -130,17 +130,17 @@ fn check_keys(library: &Table, known: &[String], name: &str) -> Result<(), Probl
     )))
 }
 
-/// Tells what stands beside `[spillring]` and looks as if it belonged into it: it may be another program's.
-fn tell_strays(whole: &Table, known: &[String], name: &str) {
+/// Reports keys outside of `[spillring]` that look as if they belonged there. They may be another program's.
+fn report_strays(whole: &Table, known: &[String], name: &str) {
     for (key, value) in whole {
         let ours = known.contains(key) || OWN_KEYS.contains(&key.as_str());
         if ours && !value.is_table() {
-            tell!("`{key}` in {name} is outside of [spillring], and is passed over");
+            errln!("`{key}` in {name} is outside of [spillring], and is ignored");
         }
     }
 }
 
-/// Takes a table out of another one.
+/// Removes a table from another one.
 fn table_of(table: &mut Table, key: &str, name: &str) -> Result<Option<Table>, Problem> {
     match table.remove(key) {
         None => Ok(None),
@@ -155,7 +155,7 @@ fn table_of(table: &mut Table, key: &str, name: &str) -> Result<Option<Table>, P
 mod tests {
     use super::*;
 
-    /// A setting that has no default is not written, and so is easily forgotten.
+    /// A setting without a default is not written, and so is easily forgotten.
     #[test]
     fn every_key_of_the_library_is_known() {
         let error = toml::from_str::<Config>("no_such_key = 1").expect_err("an unknown key");

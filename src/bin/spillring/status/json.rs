@@ -1,11 +1,11 @@
-//! The status for programs: as `status.json` has it, but with durations as numbers of seconds.
+//! The status as JSON: like `status.json`, but with durations in seconds.
 
 use serde_json::Value;
 use spillring::stats::Status;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// One line.
+/// As one line.
 pub(super) fn of(status: &Status) -> Result<String, Problem> {
     let mut json = serde_json::to_value(status).map_err(Problem::new)?;
     if let Some(Value::Object(stats)) = json.get_mut("stats") {

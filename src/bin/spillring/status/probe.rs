@@ -6,20 +6,20 @@ use spillring::stats::Status;
 use spillring::{State, Stats};
 
 use super::{Args, age, json, meaning};
+use crate::console::{Exit, Problem, errln, show};
 use crate::owner;
-use crate::telling::{Exit, Problem, show, tell};
 
-/// Nothing on stdout but the JSON that was asked for, and on stderr what is wrong.
+/// Writes only the JSON to stdout, if requested, and problems to stderr.
 pub(super) fn main(args: &Args) -> Result<Exit, Problem> {
     let dir = args.dir.display();
     let status = match spillring::operate::running_status(&args.dir) {
         Ok(Some(status)) => status,
         Ok(None) => {
-            tell!("no publisher is running in {dir}");
+            errln!("no publisher is running in {dir}");
             return Ok(Exit::Broken);
         }
         Err(error) => {
-            tell!("error: {}", owner::problem(&error));
+            errln!("error: {}", owner::problem(&error));
             return Ok(Exit::Broken);
         }
     };
@@ -29,7 +29,7 @@ pub(super) fn main(args: &Args) -> Result<Exit, Problem> {
     Ok(match wrong(&status, args.max_age) {
         None => Exit::Done,
         Some(wrong) => {
-            tell!("the publisher in {dir} {wrong}");
+            errln!("the publisher in {dir} {wrong}");
             Exit::Broken
         }
     })
@@ -50,7 +50,7 @@ fn wrong(status: &Status, age_max: Duration) -> Option<String> {
     trouble(&status.stats).map(|trouble| format!("is not healthy: {trouble}"))
 }
 
-/// What is wrong with a publisher that is so, if losses are in sight.
+/// What is wrong with a publisher in this state, if entries may be lost.
 pub(crate) fn trouble(stats: &Stats) -> Option<String> {
     match stats.state {
         State::Live | State::Spilling | State::Replaying => None,
@@ -58,7 +58,7 @@ pub(crate) fn trouble(stats: &Stats) -> Option<String> {
     }
 }
 
-/// A report from the future is as bad as an old one: the clock was set, and nothing was reported since.
+/// A report from the future is as bad as an old one: the clock was set back, and there was no report since.
 fn distance(at_ms: u64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));

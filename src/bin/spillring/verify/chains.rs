@@ -8,20 +8,20 @@ use spillring::assembly::SessionId;
 use spillring::event::{PublisherId, RunId};
 
 use super::finding::Kind;
-use super::overtaken::{Filled, Gap, Overtaken, Watch};
+use super::overtaken::{Filled, Overtaken, SessionGap, Unfilled};
 use super::trail::Place;
 
-/// The sessions of a trail. A session costs a hundred bytes, whatever its length.
+/// The sessions of a trail. A session takes about a hundred bytes, whatever its length.
 #[derive(Debug)]
 pub(super) struct Chains {
     sessions: HashMap<SessionId, Session>,
     /// The beginnings of sessions may be gone.
     begin_late: bool,
-    /// How many gaps were met, whatever became of them.
+    /// Gaps found so far, filled or not.
     pub(super) gaps: u64,
 }
 
-/// Where a session has come to.
+/// The state of a session after its newest entry.
 #[derive(Debug)]
 struct Session {
     source: Source,
@@ -30,51 +30,51 @@ struct Session {
     absent: u64,
     kills: u64,
     overtaken: Overtaken,
-    told_shared: bool,
-    told_raced: bool,
+    shared_reported: bool,
+    raced_reported: bool,
 }
 
-/// An entry, and where it is.
+/// An entry with its place.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placed<'e> {
     pub(super) entry: &'e AuditEntry,
     pub(super) source: Source,
     pub(super) run: Option<RunId>,
     pub(super) place: Place,
-    /// It had been a dead letter.
+    /// Whether it had been a dead letter.
     pub(super) requeued: bool,
 }
 
-/// Whose numbers an entry is counted in.
+/// Whose numbers count an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     Publisher(PublisherId),
-    /// A run of which nobody has said yet whose it is.
+    /// A run whose publisher is not known yet.
     Run(RunId),
-    /// Lines that nobody vouches for.
+    /// Lines that no ledger or header accounts for.
     Nobody,
 }
 
-/// What is known not to be in the trail of one source, up to now: it explains what sessions lack.
+/// Entries known to be absent from the trail of one source so far: they explain gaps in sessions.
 #[derive(Debug, Default)]
 pub(super) struct Absent {
     /// Numbers, lost or missing.
     pub(super) numbers: u64,
-    /// Those of them that lie somewhere among the entries that are just looked at.
+    /// Those of them within the range being read.
     pub(super) near: u64,
-    /// Those that have explained something.
+    /// Those of them that already explain a gap.
     claimed: u64,
-    /// How often what was in memory only went with its process.
+    /// How often a kill lost the entries in memory.
     pub(super) kills: u64,
-    /// Earlier entries are not in this trail.
+    /// Whether earlier entries are outside of this trail.
     pub(super) begins_late: bool,
 }
 
-/// What a payload is.
+/// A parsed payload.
 #[derive(Debug)]
 pub(super) enum Payload {
     Entry(Box<AuditEntry>),
-    /// It looks like an entry, and cannot be read as one.
+    /// It looks like an entry, but cannot be parsed.
     Unreadable,
     Other,
 }
@@ -103,8 +103,8 @@ impl Chains {
         self.sessions.len()
     }
 
-    /// Whether the entry has its place now: as the next of its session, or in a gap of it. A requeued one need not have: those
-    /// behind it in its session may have come before it.
+    /// Whether the entry continues its session or fills a gap of it. A requeued entry may do neither: later entries of its session
+    /// may have come before it.
     pub(super) fn has_place_for(&self, payload: &Payload) -> bool {
         let Payload::Entry(entry) = payload else {
             return false;
@@ -119,13 +119,13 @@ impl Chains {
         }
     }
 
-    /// Takes the next entry of the trail, and says what is wrong with its place in its session. Gaps that are watched no
-    /// longer come back.
+    /// Takes the next entry of the trail, and returns what is wrong with its place in the session, and the gaps that are no longer
+    /// watched.
     pub(super) fn take(
         &mut self,
         at: Placed<'_>,
         absent: &Absent,
-    ) -> (Option<(Kind, String)>, Vec<Gap>) {
+    ) -> (Option<(Kind, String)>, Vec<SessionGap>) {
         let id = at.entry.session_id();
         let is_new = !self.sessions.contains_key(&id);
         let session = self
@@ -140,20 +140,20 @@ impl Chains {
         let Some(gap) = gap else {
             return (found, Vec::new());
         };
-        self.gaps += u64::from(gap.watch == Watch::Told);
+        self.gaps += u64::from(gap.unfilled == Unfilled::Reported);
         (found, session.overtaken.watch(gap))
     }
 
-    /// The gaps that nothing has filled.
-    pub(super) fn take_gaps(&mut self) -> Vec<Gap> {
+    /// The gaps that were not filled.
+    pub(super) fn take_gaps(&mut self) -> Vec<SessionGap> {
         let sessions = self.sessions.values_mut();
         let mut gaps: Vec<_> = sessions
             .flat_map(|session| {
-                let shared = session.told_shared;
+                let shared = session.shared_reported;
                 session
                     .overtaken
                     .take()
-                    .map(move |gap| Gap { shared, ..gap })
+                    .map(move |gap| SessionGap { shared, ..gap })
             })
             .collect();
         gaps.sort_by_key(|gap| gap.place.order());
@@ -170,33 +170,33 @@ impl Session {
             absent: 0,
             kills: 0,
             overtaken: Overtaken::default(),
-            told_shared: false,
-            told_raced: false,
+            shared_reported: false,
+            raced_reported: false,
         }
     }
 
-    /// The first entry of a session that is there.
+    /// Takes the first entry of a session in this trail.
     fn begin(
         &mut self,
         at: Placed<'_>,
         begins_late: bool,
         absent: &Absent,
-    ) -> (Option<(Kind, String)>, Option<Gap>) {
+    ) -> (Option<(Kind, String)>, Option<SessionGap>) {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
-        let watch = if begins_late {
-            Watch::Untold
+        let unfilled = if begins_late {
+            Unfilled::Ignored
         } else {
-            Watch::Told
+            Unfilled::Reported
         };
-        let gap = (seq > 0).then(|| self.gap_before(at, watch));
+        let gap = (seq > 0).then(|| self.gap_before(at, unfilled));
         let whole = seq > 0 || *at.entry.previous_hash() == [0; 32];
         let text =
-            || format!("session {id}: its first entry holds the hash of another one before it");
+            || format!("session {id}: its first entry has the hash of another one before it");
         self.advance(at, absent);
         ((!whole).then(|| (Kind::ChainBroken, text())), gap)
     }
 
-    /// Goes on after the entry.
+    /// Moves on past the entry.
     fn advance(&mut self, at: Placed<'_>, absent: &Absent) {
         self.source = at.source;
         self.next_seq = at.entry.seq().saturating_add(1);
@@ -205,8 +205,8 @@ impl Session {
         self.kills = absent.kills;
     }
 
-    fn gap_before(&self, at: Placed<'_>, watch: Watch) -> Gap {
-        Gap {
+    fn gap_before(&self, at: Placed<'_>, unfilled: Unfilled) -> SessionGap {
+        SessionGap {
             session: at.entry.session_id(),
             first: self.next_seq,
             end: at.entry.seq(),
@@ -218,12 +218,16 @@ impl Session {
             place: at.place,
             absent: self.absent,
             kills: self.kills,
-            watch,
+            unfilled,
             shared: false,
         }
     }
 
-    fn place(&mut self, at: Placed<'_>, absent: &Absent) -> (Option<(Kind, String)>, Option<Gap>) {
+    fn place(
+        &mut self,
+        at: Placed<'_>,
+        absent: &Absent,
+    ) -> (Option<(Kind, String)>, Option<SessionGap>) {
         let (id, seq, next) = (at.entry.session_id(), at.entry.seq(), self.next_seq);
         let is_other = at.source != self.source;
         let shared = self.shared_with(at);
@@ -234,21 +238,25 @@ impl Session {
                     return (self.filled(at, filled).or(shared), None);
                 }
                 if !is_other {
-                    return (Some(self.stood_before(at)), None);
+                    return (Some(self.late_entry(at)), None);
                 }
-                // Two publishers keep no order between them.
+                // There is no order between publishers.
                 None
             }
             Ordering::Equal => {
                 let fits = *at.entry.previous_hash() == self.last_hash;
                 let text = || {
-                    format!("session {id}: seq {seq} does not hold the hash of the entry before it")
+                    format!("session {id}: seq {seq} does not have the hash of the entry before it")
                 };
                 (!fits).then(|| (Kind::ChainBroken, text()))
             }
             Ordering::Greater => {
-                let watch = if is_other { Watch::Untold } else { Watch::Told };
-                gap = Some(self.gap_before(at, watch));
+                let unfilled = if is_other {
+                    Unfilled::Ignored
+                } else {
+                    Unfilled::Reported
+                };
+                gap = Some(self.gap_before(at, unfilled));
                 None
             }
         };
@@ -256,16 +264,17 @@ impl Session {
         (found.or(shared), gap)
     }
 
-    /// An entry that others of its session have overtaken. Reported once a session.
+    /// An entry that later ones have overtaken. A race is reported once a session.
     fn filled(&mut self, at: Placed<'_>, filled: Filled) -> Option<(Kind, String)> {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         if filled == Filled::Wrongly {
             let text = format!(
-                "session {id}: the entries up to seq {seq} and the next do not hold the hashes of one another"
+                "session {id}: the entries up to seq {seq} and the next one are not linked by their hashes"
             );
             return Some((Kind::ChainBroken, text));
         }
-        if at.requeued || self.told_shared || std::mem::replace(&mut self.told_raced, true) {
+        if at.requeued || self.shared_reported || std::mem::replace(&mut self.raced_reported, true)
+        {
             return None;
         }
         let text =
@@ -273,22 +282,22 @@ impl Session {
         Some((Kind::SessionRaced, text))
     }
 
-    fn stood_before(&self, at: Placed<'_>) -> (Kind, String) {
+    fn late_entry(&self, at: Placed<'_>) -> (Kind, String) {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         if seq + 1 == self.next_seq && *at.entry.entry_hash() == self.last_hash {
             return (Kind::ChainDoubled, format!("session {id}: seq {seq} again"));
         }
         let before = self.next_seq - 1;
-        let text = format!("session {id}: seq {seq} stands behind seq {before}");
+        let text = format!("session {id}: seq {seq} comes after seq {before}");
         (Kind::ChainOutOfOrder, text)
     }
 
-    /// Told once: a session is meant to have one publisher.
+    /// Reported once a session: it should have one publisher.
     fn shared_with(&mut self, at: Placed<'_>) -> Option<(Kind, String)> {
         let (Source::Publisher(one), Source::Publisher(other)) = (self.source, at.source) else {
             return None;
         };
-        if one == other || std::mem::replace(&mut self.told_shared, true) {
+        if one == other || std::mem::replace(&mut self.shared_reported, true) {
             return None;
         }
         let text = format!(
@@ -300,18 +309,18 @@ impl Session {
 }
 
 impl Absent {
-    /// So many more numbers are not there.
+    /// Counts absent numbers.
     pub(super) fn add(&mut self, numbers: u64) {
         self.numbers = self.numbers.saturating_add(numbers);
     }
 
-    /// What to call a gap that has stayed, if anything. What is not there explains it once.
-    pub(super) fn explain(&mut self, gap: &Gap) -> Option<(Kind, String)> {
+    /// The finding for a gap that was not filled, if any. An absent number explains one missing entry.
+    pub(super) fn explain(&mut self, gap: &SessionGap) -> Option<(Kind, String)> {
         let open = gap.open();
-        if open == 0 || gap.watch == Watch::Untold {
+        if open == 0 || gap.unfilled == Unfilled::Ignored {
             return None;
         }
-        let Gap {
+        let SessionGap {
             session,
             first,
             end,
@@ -324,11 +333,11 @@ impl Absent {
         let claimed = self.claimed.saturating_add(open);
         if self.numbers.saturating_sub(gap.absent) >= open && claimed <= self.numbers {
             self.claimed = claimed;
-            let text = format!("{what}: a gap of {open}, and as many numbers are not there");
+            let text = format!("{what}: a gap of {open}, and as many numbers are absent");
             return Some((Kind::ChainGapTold, text));
         }
         if self.kills > gap.kills {
-            let text = format!("{what}: a gap of {open}, behind a run that was killed");
+            let text = format!("{what}: a gap of {open}, after a run that was killed");
             return Some((Kind::ChainGapTold, text));
         }
         if gap.shared {

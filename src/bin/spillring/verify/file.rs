@@ -1,8 +1,8 @@
-//! Reads a file of JSON lines along its ledger.
+//! Reads a file of JSON lines, range by range of its ledger.
 //!
-//! Where the bytes of a range are not those that the ledger tells of, it is looked for where the next range goes on: at
-//! its place, or as far from it as the whole file is longer or shorter. What lies between is held against the range by
-//! its count of lines, and each line by its hash and its chain.
+//! If the bytes of a range do not match the ledger, the reader searches for the next range: at its recorded offset, or
+//! shifted by the difference between the file's length and the ledger's. The lines in between are counted, and each is
+//! checked by its hash and its chain.
 
 mod mismatch;
 mod output;
@@ -22,17 +22,17 @@ use super::ledger::{self, Ledger, Range};
 use super::progress::Progress;
 use super::seals::{Covers, Seals};
 use super::trail::{Account, Observed, Opening, Place, Way};
-use crate::telling::Problem;
+use crate::console::Problem;
 use output::Output;
 
-/// Lets `judge` take the file.
+/// Feeds the file to `judge`.
 pub(super) fn read(
     path: &Path,
     ledger: Option<&Path>,
     judge: Judge,
     seals: Seals,
 ) -> Result<Judgement, Problem> {
-    let beside = ledger.map_or_else(|| ledger::beside(path), PathBuf::from);
+    let ledger_path = ledger.map_or_else(|| ledger::path_for(path), PathBuf::from);
     let unreadable = |error: io::Error| {
         let path = path.display();
         Problem::new(format_args!(
@@ -40,9 +40,9 @@ pub(super) fn read(
         ))
     };
     let file = File::open(path).map_err(unreadable)?;
-    let ledger = Ledger::read(&beside)?;
+    let ledger = Ledger::read(&ledger_path)?;
     let length = file.metadata().map_err(unreadable)?.len();
-    let reading = Reading {
+    let reading = FileReader {
         output: Output { file, length },
         line: 0,
         judge,
@@ -54,7 +54,7 @@ pub(super) fn read(
     reading.through(&ledger).map_err(unreadable)
 }
 
-struct Reading {
+struct FileReader {
     output: Output,
     /// Lines read.
     line: u64,
@@ -65,25 +65,25 @@ struct Reading {
     progress: Progress,
 }
 
-/// What the ledger has told of a run so far.
+/// What the ledger has recorded of a run so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Written {
     first: u64,
     /// The number of the last entry.
     entry: u64,
-    /// The last number dealt with.
-    told: u64,
+    /// The last number, whether an entry or lost.
+    last: u64,
     lost: u64,
 }
 
-impl Reading {
+impl FileReader {
     fn through(mut self, ledger: &Ledger) -> io::Result<Judgement> {
         self.begin(ledger)?;
         let (mut shift, mut expected) = (0, ledger.unaccounted);
         let mut renewed = ledger.renewed.iter().peekable();
         for (at, (line, range)) in ledger.ranges.iter().enumerate() {
             if range.start != expected || !range.is_sound() {
-                let text = "the range that it tells does not fit behind the one before".to_owned();
+                let text = "the range does not follow the one before it".to_owned();
                 self.complain(*line, text);
             }
             expected = range.end;
@@ -104,7 +104,7 @@ impl Reading {
         let end = ledger.end().saturating_add_signed(shift);
         if self.output.length > end {
             let text = format!(
-                "the last {} are not acknowledged: a crash has left them, or they are just being written",
+                "the last {} are not acknowledged: a crash left them, or they are being written now",
                 counted(self.output.length - end, "byte")
             );
             let place = Some(Place::Byte { byte: end });
@@ -120,7 +120,7 @@ impl Reading {
         Ok(self.judge.finish(self.seals))
     }
 
-    /// Takes what the ledger says of what was before.
+    /// Takes what the ledger says of the trail before this file.
     fn begin(&mut self, ledger: &Ledger) -> io::Result<()> {
         for (publisher, at, seal) in &ledger.before {
             let (publisher, at) = (*publisher, *at);
@@ -131,24 +131,24 @@ impl Reading {
             let written = Written {
                 first: at.n.saturating_add(1),
                 entry: at.n,
-                told: at.n,
+                last: at.n,
                 lost: 0,
             };
             self.written.insert(at.run, written);
             self.latest.insert(publisher, at.run);
         }
         for line in &ledger.bad {
-            self.complain(*line, "its checksum does not fit".to_owned());
+            self.complain(*line, "its checksum does not match".to_owned());
         }
         if let Some(ledger_line) = ledger.torn {
             let place = Some(Place::Ledger { ledger_line });
-            let text = "the last line is not whole, and tells nothing".to_owned();
+            let text = "the last line is incomplete, and is ignored".to_owned();
             self.judge.find(Kind::LedgerTorn, None, place, text);
         }
         let bytes = ledger.unaccounted;
         if bytes > 0 {
-            let bytes_told = counted(bytes, "byte");
-            let text = format!("the first {bytes_told} are none that the ledger vouches for");
+            let count = counted(bytes, "byte");
+            let text = format!("the ledger does not cover the first {count}");
             let place = Some(Place::Byte { byte: 0 });
             self.judge.find(Kind::Unaccounted, None, place, text);
             let mut lines = 0;
@@ -166,7 +166,7 @@ impl Reading {
         self.judge.find(Kind::LedgerDamaged, None, place, text);
     }
 
-    /// Reads a range that is looked for so far from its place, and says how far the next one is.
+    /// Reads a range at `shift` bytes from its recorded offset, and returns the shift of the next one.
     fn range<'a>(
         &mut self,
         range: &Range,
@@ -179,12 +179,12 @@ impl Reading {
             first: 1,
             ..Written::default()
         });
-        // Losses at the end of a run may be told again.
-        let taken_back = (written.told + 1).saturating_sub(range.first.max(written.entry + 1));
+        // A range may repeat the losses at the end of the one before.
+        let taken_back = (written.last + 1).saturating_sub(range.first.max(written.entry + 1));
         written.lost = written.lost.saturating_sub(taken_back);
-        written.told = written.told.saturating_sub(taken_back);
+        written.last = written.last.saturating_sub(taken_back);
         let before = *written;
-        written.told = range.last.max(written.told);
+        written.last = range.last.max(written.last);
         written.lost += range.lost();
         self.latest.insert(range.publisher, range.run);
         if range.start == range.end {
@@ -199,7 +199,7 @@ impl Reading {
             self.numbered(range, before, after, (from, to))?;
             return Ok(shift);
         }
-        let shift = self.shift_behind(range, next, shift, end)?;
+        let shift = self.shift_after(range, next, shift, end)?;
         let to = range
             .end
             .saturating_add_signed(shift)
@@ -208,7 +208,7 @@ impl Reading {
         Ok(shift)
     }
 
-    /// What the run before came to, if this range begins another.
+    /// The account of the run before, if this range begins another.
     fn account_before(&self, range: &Range) -> Option<Account> {
         let latest = self.latest.get(&range.publisher);
         let latest = latest.filter(|latest| **latest != range.run)?;
@@ -226,7 +226,7 @@ impl Reading {
         let mut numbers = range.numbers();
         let mut opening = range.audit_run.as_deref();
         let mut lost_before = before
-            .told
+            .last
             .min(range.first - 1)
             .saturating_sub(before.entry);
         let (mut entry, mut extra) = (before.entry, 0);
@@ -244,7 +244,7 @@ impl Reading {
                 seen.after = after.take();
                 seen.opening = Opening::parse(text);
                 if seen.opening.is_none() {
-                    let text = format!("`{text}` does not say what a run says at its beginning");
+                    let text = format!("`{text}` does not describe the beginning of a run");
                     judge.find(Kind::BadHeader, Some(range.run), Some(place), text);
                 }
             }
@@ -255,8 +255,8 @@ impl Reading {
         self.seals = seals;
         if extra > 0 {
             self.seals.stray(extra);
-            let told = counted(extra, "line");
-            let text = format!("{told} more than the ledger tells of, up to byte {to}");
+            let count = counted(extra, "line");
+            let text = format!("{count} more than the ledger records, up to byte {to}");
             let place = Some(Place::Byte { byte: from });
             self.judge
                 .find(Kind::LinesExtra, Some(range.run), place, text);
@@ -267,7 +267,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Hands over the lines of these bytes, without their ends. One that has none is left out.
+    /// Passes the lines of these bytes to `take`, without their line feeds. An unfinished line is left out.
     fn lines(
         &mut self,
         from: u64,
@@ -295,7 +295,7 @@ impl Written {
         Account {
             run,
             first: self.first,
-            last: self.told,
+            last: self.last,
             lost: Some(self.lost),
             open: false,
         }

@@ -1,141 +1,141 @@
-//! What can be found in a trail, by name, and which verdict it breaks.
+//! Findings by name, and the verdict that each breaks.
 
 use serde::Serialize;
 use spillring::event::RunId;
 
 use super::trail::Place;
 
-/// How many findings of a sort are kept; the others are counted.
+/// Findings listed per class, breaks and notes; further ones are only counted.
 const LISTED_MAX: usize = 1_000;
 
-/// What a finding is called.
+/// The name of a finding. Those up to `ExtraFields` are notes; the groups after it break complete, intact and authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
     /// Numbers are announced as lost.
     Lost,
-    /// A run begins behind its first number, because what held the beginning has let go of it.
+    /// A run begins after its first number, because the beginning of the trail was removed.
     BeginsAt,
-    /// Runs were killed before anything of theirs was stored.
+    /// Runs were killed before any of their entries was stored.
     KilledStarts,
-    /// Nothing says how far the publisher came: what was cut off its end would not be seen.
+    /// Nothing says how far the publisher came: a missing end would go undetected.
     TailUnchecked,
     /// Entries of a session are missing because their numbers are.
     ChainGapTold,
-    /// The file goes on behind what the ledger tells.
+    /// The file goes on after the end of the ledger.
     Unacknowledged,
-    /// The beginning of the file is none of the ledger's.
+    /// The ledger does not cover the beginning of the file.
     Unaccounted,
     /// The last line of the ledger was torn by a crash.
     LedgerTorn,
-    /// Messages below the prefix have no `Audit-Id`.
+    /// Messages under the prefix have no `Audit-Id`.
     Unidentified,
-    /// A message was removed from the middle of the stream, or several that need not be ours.
+    /// A message was removed from the middle of the stream, or several that may not be ours.
     Hole,
     /// A session goes on with another publisher.
     SessionShared,
     /// No signature covers these entries.
     Unsigned,
-    /// Entries before the first checkpoint that is left in a trail which has lost its beginning.
+    /// Entries precede the first checkpoint that is left, in a trail that has lost its beginning.
     HeadUnsigned,
-    /// The same after the newest checkpoint.
+    /// Entries follow the newest checkpoint.
     TailUnsigned,
-    /// A publisher that was killed has found entries of its own in the stream, and signed them without knowing that it had sent them.
+    /// After a kill a publisher found entries of its own in the stream, and signed them without knowing that it had sent them.
     Recovered,
-    /// Two threads have published entries of a session in another order than that of its chain.
+    /// Two threads published entries of a session in another order than its chain.
     SessionRaced,
-    /// Entries have fields that their hashes do not cover; the publishers' signatures do.
+    /// Entries have fields that their hashes do not cover, but the publishers' signatures do.
     ExtraFields,
 
-    /// Numbers are neither there nor announced as lost.
+    /// Numbers are neither present nor announced as lost.
     Missing,
     /// The same at the beginning of a run.
     HeadMissing,
     /// The same at its end.
     TailMissing,
-    /// A run that others tell of is not there at all.
+    /// A run that others mention is absent.
     RunMissing,
     /// Entries were stored together with a cursor, and there is none.
     CursorMissing,
-    /// Bytes that the ledger tells of have fewer lines than it says.
+    /// A range has fewer lines than the ledger records.
     LinesMissing,
     /// Messages were removed from the middle or the end of the stream.
     MessagesGone,
-    /// The spill of a publisher says that the sink acknowledged more.
+    /// According to a publisher's spill, the sink acknowledged more.
     AcknowledgedMissing,
-    /// There is no entry at all.
+    /// The trail has no entries.
     Nothing,
 
-    /// A number stands there again.
+    /// A number appears again.
     Doubled,
-    /// A number stands behind a later one, or behind the next run.
+    /// A number comes after a later one, or after the next run.
     OutOfOrder,
-    /// An entry announces losses that stand there.
+    /// An entry announces losses that are present.
     FalseLoss,
-    /// A requeued entry says that it was a number that stands there, or that another one says it was.
+    /// The old number of a requeued entry is present, or belongs to another requeued entry.
     FalseRequeue,
-    /// A header that is not as it must be.
+    /// A header is malformed.
     BadHeader,
     /// The first entry of a run does not open it.
     RunUnopened,
-    /// A run that the publisher's next one does not know of.
+    /// The publisher's next run does not know this run.
     Spliced,
-    /// A cursor that is none.
+    /// A cursor is malformed.
     BadCursor,
-    /// The entries announce more or fewer losses than the cursor tells.
+    /// The entries announce more or fewer losses than the cursor counts.
     CursorMismatch,
-    /// Entries that the cursor does not know of.
+    /// Entries come after the position of the cursor.
     CursorBehind,
-    /// An entry stands on another subject than its own.
+    /// An entry is on another subject than its own.
     WrongSubject,
-    /// An entry does not hash to what it says, or has fields that neither its hash nor a signature covers.
+    /// An entry does not match its hash, or has fields that neither its hash nor a signature covers.
     Edited,
-    /// An entry has no hash, and others of its publisher have.
+    /// An entry has no hash, while others of its publisher have one.
     Unsealed,
-    /// An entry does not hold the hash of the one before it in its session.
+    /// An entry does not have the hash of the one before it in its session.
     ChainBroken,
-    /// Entries of a session are missing, and no numbers are.
+    /// Entries of a session are missing, although no numbers are.
     ChainGap,
-    /// An entry of a session stands there again.
+    /// An entry of a session appears again.
     ChainDoubled,
-    /// An entry of a session stands behind a later one.
+    /// An entry of a session comes after a later one.
     ChainOutOfOrder,
-    /// Bytes are not those that the ledger tells of.
+    /// Bytes do not match their checksum in the ledger.
     ChecksumMismatch,
-    /// Bytes that the ledger tells of have more lines than it says.
+    /// A range has more lines than the ledger records.
     LinesExtra,
     /// The ledger contradicts itself.
     LedgerDamaged,
 
-    /// A checkpoint is not signed by a key of its publisher, or is none.
+    /// A checkpoint is malformed, or not signed by a key of its publisher.
     NotSigned,
-    /// No certificate leads from the known keys to the one that has signed.
+    /// No certificate leads from the known keys to the signing key.
     KeyUnknown,
-    /// Entries, or a cursor, are not what was signed.
+    /// Entries, or a cursor, do not match what was signed.
     NotAsSigned,
-    /// Entries that were signed are not there.
+    /// Signed entries are missing.
     SignedMissing,
-    /// Entries are there that were not signed, among others that were.
+    /// Unsigned entries are among signed ones.
     SignedExtra,
-    /// A cursor without a checkpoint, after others that had one.
+    /// A cursor has no checkpoint, although earlier ones had.
     SealMissing,
-    /// A checkpoint of fewer entries comes after one of more, or an older one after a newer one.
+    /// A checkpoint covers fewer entries than the one before it, or is older.
     CheckpointBack,
-    /// There are two different trails of one size: two checkpoints, or a checkpoint and what the last audit has seen.
+    /// Two trails of one size differ: two checkpoints, or a checkpoint and the last audit.
     Forked,
-    /// The trail begins after what the last audit has seen: the two cannot be compared.
+    /// The trail begins after the end of the last audit: the two cannot be compared.
     SinceUnchecked,
-    /// The trail has fewer entries than the last audit has seen.
+    /// The trail has fewer entries than at the last audit.
     RolledBack,
-    /// A publisher that must be there is not.
+    /// A required publisher is absent.
     PublisherMissing,
-    /// A publisher that nobody knows.
+    /// A publisher is not among the known ones.
     PublisherUnknown,
-    /// A publisher has signed nothing for too long.
+    /// The newest checkpoint of a publisher is too old.
     Silent,
 }
 
-/// The verdict that does not hold then.
+/// The verdict that a finding breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Breaks {
@@ -144,7 +144,7 @@ pub(super) enum Breaks {
     Authentic,
 }
 
-/// Something to be told.
+/// One line of the report.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Finding {
     pub(super) name: Kind,
@@ -154,7 +154,7 @@ pub(super) struct Finding {
     pub(super) text: String,
 }
 
-/// All of them: the first thousand that break something, the first thousand that don't, and how many there are.
+/// The first thousand breaks, the first thousand notes, and counts of all.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     listed: Vec<Finding>,
@@ -213,7 +213,7 @@ impl Findings {
         });
     }
 
-    /// By place; what has none comes last.
+    /// Sorted by place; findings without one come last.
     pub(super) fn into_sorted(mut self) -> Vec<Finding> {
         self.listed
             .sort_by_key(|finding| (finding.place.is_none(), finding.place.map(Place::order)));

@@ -1,11 +1,10 @@
-//! Says of a trail whether it is complete and whether it is intact. It is shown one entry after the other, in the order
-//! of the trail, and keeps none: what it remembers grows with publishers, runs, sessions, breaks and
-//! requeued entries.
+//! Judges whether a trail is complete and intact. It takes one entry at a time, in the order of the trail, and keeps none:
+//! its memory grows with publishers, runs, sessions, breaks and requeued entries.
 //!
-//! *Complete*: every number of every run, up to the last one that anything tells of, is an entry or announced as lost.
-//! *Intact*: what is there is what was published, each entry once, in order, unchanged, and under its own name.
+//! *Complete*: every number of every run, up to the last known one, is an entry or an announced loss.
+//! *Intact*: each entry is there once, in order, unchanged, and under its own number.
 //!
-//! A loss that is announced breaks neither.
+//! An announced loss breaks neither.
 
 mod line;
 mod payload;
@@ -22,55 +21,55 @@ use super::chains::{Absent, Chains, Payload, Source};
 use super::finding::{Findings, Kind};
 use super::numbers::{Numbers, Step};
 use super::trail::{Account, Observed, Place, Way};
-pub(super) use settle::{Judgement, RunTold};
+pub(super) use settle::{Judgement, RunSummary};
 
-/// Whether what holds the trail may have let go of its beginning.
+/// Whether the beginning of the trail may have been removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Head {
-    /// It keeps everything.
+    /// Nothing is removed.
     Kept,
     MayBeGone {
-        /// What began later, in milliseconds since 1970, is still there.
+        /// Runs that began at this time or later, in milliseconds since 1970, are still whole.
         kept_from_ms: Option<u64>,
     },
 }
 
-/// Whether somebody was writing while the trail was read.
+/// Whether publishers were writing while the trail was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    Still,
-    /// There may be entries behind the cursors that were read.
-    Moving,
+pub(super) enum Writers {
+    Idle,
+    /// There may be entries after the cursors that were read.
+    Active,
 }
 
 #[derive(Debug)]
 pub(super) struct Judge {
     head: Head,
-    pace: Pace,
+    writers: Writers,
     runs: HashMap<RunId, Run>,
     /// In the order in which they appear.
     order: Vec<RunId>,
     publishers: BTreeMap<PublisherId, Publisher>,
-    /// Whose the runs are that the newest cursors name.
+    /// The publishers of the runs that the newest cursors name.
     by_cursor: HashMap<RunId, PublisherId>,
     absent: HashMap<Source, Absent>,
     chains: Chains,
-    /// The old numbers of those that were requeued.
+    /// The old numbers of requeued entries.
     requeued: HashSet<Position>,
     pub(super) findings: Findings,
     counts: Counts,
     extra: payload::Extra,
-    /// The spill of a publisher says that all was acknowledged up to here.
+    /// According to a publisher's spill, all entries up to here were acknowledged.
     acknowledged: Option<Position>,
 }
 
-/// How much was looked at.
+/// How much was checked.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Counts {
     pub(super) entries: u64,
-    /// Those of them whose hashes are checked.
+    /// Entries with a hash.
     pub(super) audit_entries: u64,
-    /// Those that had been dead letters.
+    /// Entries that had been dead letters.
     pub(super) requeued: u64,
     pub(super) sessions: usize,
 }
@@ -84,34 +83,34 @@ struct Run {
     ended: Ended,
     opened: bool,
     way: Way,
-    /// What the next run says of it.
-    told: Option<Told>,
+    /// The end of the run, according to the next one.
+    claim: Option<Claim>,
     last_place: Option<Place>,
-    /// Entries that have a hash, and others.
+    /// Entries with a hash, and without.
     sealed: u64,
     unsealed: u64,
     first_unsealed: Option<Place>,
 }
 
-/// How far a run came, as somebody else says it.
+/// How far a run came, according to the next run or a cursor.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+struct Claim {
     account: Account,
-    /// Its last number, if it is known; those behind the account were lost before they came here.
+    /// Its last number, if known. Numbers after the account were lost before they reached the sink.
     last: u64,
 }
 
-/// How a run ended, as far as the trail tells.
+/// How a run ended, as far as the trail shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Ended {
-    /// It is the last one of its publisher, and may go on.
+    /// It is its publisher's last one, and may go on.
     Open,
     Clean,
     Killed,
-    /// Killed, but its ring was not: nothing of it is missing.
+    /// Killed, but its ring survived: nothing is missing.
     Outlived,
-    /// Runs of which nothing is here came between it and the next.
+    /// Runs without a trace came between it and the next one.
     Untold,
 }
 
@@ -123,10 +122,10 @@ struct Publisher {
 }
 
 impl Judge {
-    pub(super) fn new(head: Head, pace: Pace) -> Self {
+    pub(super) fn new(head: Head, writers: Writers) -> Self {
         Self {
             head,
-            pace,
+            writers,
             runs: HashMap::new(),
             order: Vec::new(),
             publishers: BTreeMap::new(),
@@ -141,7 +140,7 @@ impl Judge {
         }
     }
 
-    /// What was acknowledged must be there.
+    /// Entries up to this acknowledged position must be there.
     pub(super) fn expecting(self, acknowledged: Option<Position>) -> Self {
         Self {
             acknowledged,
@@ -149,13 +148,13 @@ impl Judge {
         }
     }
 
-    /// Takes what says how far a publisher has come in this trail.
+    /// Takes a publisher's newest cursor.
     pub(super) fn cursor(&mut self, of: PublisherId, account: Account, place: Option<Place>) {
         self.by_cursor.entry(account.run).or_insert(of);
         self.publishers.entry(of).or_default().cursor = Some((account, place));
     }
 
-    /// Takes that a publisher had come to this position before this trail.
+    /// Notes how far a publisher had come before this trail.
     pub(super) fn before(&mut self, publisher: PublisherId, at: Position) {
         self.enter(at.run, Some(publisher), Way::WithAccount);
         if let Some(run) = self.runs.get_mut(&at.run) {
@@ -177,13 +176,13 @@ impl Judge {
         let step = run.numbers.take(n, seen.lost, seen.place);
         run.last_place = Some(seen.place);
         if let Some(gap) = run.numbers.forget() {
-            self.tell_missing(id, gap);
+            self.report_missing(id, gap);
         }
         if step != Step::Doubled {
             self.check_opening(seen);
             self.check_requeued(seen);
         }
-        let in_line = self.tell_step(seen, step);
+        let in_line = self.report_step(seen, step);
         let payload = Payload::of(seen.bytes);
         let source = self.source(id);
         self.count_absent(source, seen, step);
@@ -201,7 +200,7 @@ impl Judge {
         );
     }
 
-    /// Takes a line that nobody has numbered: its hash and its chain are looked at. Its run may be known all the same.
+    /// Takes a line without a number: only its hash and its chain are checked. Its run may be known.
     pub(super) fn take_unnumbered(&mut self, place: Place, run: Option<RunId>, bytes: &[u8]) {
         self.counts.entries += 1;
         let source = run.map_or(Source::Nobody, |run| self.source(run));
@@ -217,7 +216,7 @@ impl Judge {
         );
     }
 
-    /// Takes numbers of a run of which only counts are known.
+    /// Takes numbers of a run when only counts are known.
     pub(super) fn pass(&mut self, seen: &Observed<'_>, account: &Account, there: u64) {
         self.enter(account.run, seen.publisher, seen.way);
         if let Some(opening) = &seen.opening {
@@ -234,8 +233,8 @@ impl Judge {
         absent.add(absent.near);
     }
 
-    pub(super) fn pace(&self) -> Pace {
-        self.pace
+    pub(super) fn writers(&self) -> Writers {
+        self.writers
     }
 
     pub(super) fn find(
@@ -248,25 +247,25 @@ impl Judge {
         self.findings.add(kind, run, place, text);
     }
 
-    /// Whether this is a step to the next entry, be it over a gap; if it is not, it is told.
-    fn tell_step(&mut self, seen: &Observed<'_>, step: Step) -> bool {
+    /// Whether this step leads forward, possibly over a gap. Reports it if not.
+    fn report_step(&mut self, seen: &Observed<'_>, step: Step) -> bool {
         let Position { run, n } = seen.id;
         let kind_and_text = match step {
             Step::Doubled => Some((Kind::Doubled, format!("number {n} again"))),
             Step::Late => Some((
                 Kind::OutOfOrder,
-                format!("number {n} stands behind later ones"),
+                format!("number {n} comes after later ones"),
             )),
             Step::FalseLoss(there) => Some((
                 Kind::FalseLoss,
                 format!(
-                    "number {n} says that {} before it are lost, but {there} of them stand there",
+                    "number {n} says that {} before it are lost, but {there} of them are there",
                     seen.lost
                 ),
             )),
             Step::Follows | Step::Jumps(_) if !self.is_latest(run) => Some((
                 Kind::OutOfOrder,
-                format!("number {n} stands behind the next run of its publisher"),
+                format!("number {n} comes after the next run of its publisher"),
             )),
             Step::Follows | Step::Jumps(_) => None,
         };
@@ -293,14 +292,14 @@ impl Judge {
             Step::Jumps(jumped) => absent.add(seen.lost.saturating_add(jumped)),
             Step::FalseLoss(_) | Step::Late | Step::Doubled => {}
         }
-        // A run that is met in its middle has its beginning elsewhere, and its sessions with it.
+        // If a run begins in its middle, so do its sessions.
         let in_middle = matches!(step, Step::Jumps(jumped) if jumped + seen.lost + 1 == seen.id.n);
         let begins_late =
             matches!(source, Source::Run(_)) || in_middle && self.may_be_gone(seen.id.run);
         self.absent.entry(source).or_default().begins_late |= begins_late;
     }
 
-    /// Whether what holds the trail may have let go of the beginning of a run. Its id says when it began.
+    /// Whether the beginning of a run may have been removed. The run's id contains the time of its start.
     pub(super) fn may_be_gone(&self, run: RunId) -> bool {
         let Head::MayBeGone { kept_from_ms } = self.head else {
             return false;
@@ -332,7 +331,7 @@ impl Judge {
         self.find(wrong.0, Some(run), Some(seen.place), wrong.1);
     }
 
-    /// How many gaps of sessions, told or not, have been found.
+    /// How many gaps of sessions have been found so far.
     pub(super) fn chain_gaps(&self) -> u64 {
         self.chains.gaps
     }

@@ -1,4 +1,4 @@
-//! The ledger beside a file of JSON lines, read from its public description alone.
+//! The ledger of a file of JSON lines. Implemented from its public description, sharing no code with the writer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,25 +8,25 @@ use spillring::event::{Position, PublisherId, RunId};
 use spillring::seal::Seal;
 
 use super::trail::NUMBER_MAX;
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// The newest format that is known.
+/// The newest known format.
 const VERSION: u32 = 1;
-/// The checksum in front of a line, and the space behind it.
+/// The checksum before a line, and a space.
 const PREFIX: usize = 9;
 
-/// What the ledger says.
+/// The parsed lines.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) before: Vec<(PublisherId, Position, Option<Seal>)>,
     pub(super) unaccounted: u64,
-    /// With their lines.
+    /// With their line numbers.
     pub(super) ranges: Vec<(u64, Range)>,
-    /// Seals of no new entries, with their lines.
+    /// Renewed seals, which cover no new entries, with their line numbers.
     pub(super) renewed: Vec<(u64, PublisherId, Seal)>,
-    /// Lines that are bad, although good ones stand behind them.
+    /// Numbers of bad lines with good ones after them.
     pub(super) bad: Vec<u64>,
-    /// A last line that is not whole.
+    /// The number of an incomplete last line.
     pub(super) torn: Option<u64>,
 }
 
@@ -51,12 +51,12 @@ enum Line {
         publisher: PublisherId,
         seal: Seal,
     },
-    /// Of no use to a reader.
+    /// Ignored.
     #[serde(other)]
     Else,
 }
 
-/// Bytes of the file, and the numbers that they deal with.
+/// A range of bytes in the file, and the numbers of its entries and losses.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Range {
     pub(super) publisher: PublisherId,
@@ -82,7 +82,7 @@ pub(super) struct Loss {
     pub(super) count: u64,
 }
 
-/// Entries from `first` on that had been numbers of `run` from `was` on.
+/// `count` entries from `first` on: they had been dead letters of `run`, with numbers from `was` on.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Requeued {
     first: u64,
@@ -115,7 +115,7 @@ impl Ledger {
                 continue;
             };
             ledger.bad.append(&mut bad);
-            match read.map_err(|error| format!("line {number} is not understood: {error}"))? {
+            match read.map_err(|error| format!("line {number} cannot be parsed: {error}"))? {
                 Line::Ledger { version: read } => version = Some(read),
                 line => ledger.take(number, line),
             }
@@ -125,10 +125,10 @@ impl Ledger {
         match version {
             Some(..=VERSION) => Ok(ledger),
             Some(newer) => Err(format!(
-                "it has format {newer}, this version of spillring knows up to {VERSION}: use a newer one"
+                "it has format {newer}, and this version of spillring reads up to {VERSION}: use a newer one"
             )),
             None => Err(
-                "it is no ledger of spillring: give the one of this file with `--ledger`"
+                "it is not a ledger of spillring: give the one of this file with `--ledger`"
                     .to_owned(),
             ),
         }
@@ -152,7 +152,7 @@ impl Ledger {
         }
     }
 
-    /// The bytes that it knows of.
+    /// The end of the last range.
     pub(super) fn end(&self) -> u64 {
         self.ranges
             .last()
@@ -161,7 +161,7 @@ impl Ledger {
 }
 
 impl Range {
-    /// The numbers of its entries, each with how many are lost before it in this range.
+    /// The numbers of its entries, each with the count of losses directly before it in this range.
     pub(super) fn numbers(&self) -> impl Iterator<Item = (u64, u64)> {
         let mut n = self.first;
         let mut losses = self.losses.iter().peekable();
@@ -176,15 +176,15 @@ impl Range {
         })
     }
 
-    /// The number that the entry `n` had before, if it is told.
+    /// The number that entry `n` had before it was requeued.
     pub(super) fn requeued(&self, n: u64) -> Option<Position> {
-        let behind = self.requeued.partition_point(|it| it.first <= n);
-        let told = self.requeued[..behind].last()?;
-        let run = told.run;
-        let at = n - told.first;
-        (at < told.count).then(|| Position {
+        let count = self.requeued.partition_point(|it| it.first <= n);
+        let group = self.requeued[..count].last()?;
+        let run = group.run;
+        let at = n - group.first;
+        (at < group.count).then(|| Position {
             run,
-            n: told.was.saturating_add(at),
+            n: group.was.saturating_add(at),
         })
     }
 
@@ -193,7 +193,7 @@ impl Range {
         counts.fold(0, u64::saturating_add)
     }
 
-    /// Whether its counts fit together.
+    /// Whether its counts are consistent.
     pub(super) fn is_sound(&self) -> bool {
         let in_order = |pair: &[Loss]| pair[0].first < pair[1].first;
         let within = |loss: &Loss| loss.first <= self.last && loss.count <= self.last;
@@ -207,15 +207,15 @@ impl Range {
     }
 }
 
-/// Where the ledger of a file stands: beside what a symbolic link points to.
-pub(super) fn beside(file: &Path) -> PathBuf {
+/// The path of a file's ledger. Symbolic links are resolved first.
+pub(super) fn path_for(file: &Path) -> PathBuf {
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let mut name = file.into_os_string();
     name.push(".ledger");
     name.into()
 }
 
-/// A line whose checksum fits.
+/// Parses a line whose checksum matches.
 fn checked(line: &[u8]) -> Option<serde_json::Result<Line>> {
     let (prefix, body) = line.strip_suffix(b"\n")?.split_at_checked(PREFIX)?;
     let expected = format!("{:08x} ", crc32fast::hash(body));

@@ -1,27 +1,27 @@
-//! The numbers of one run, as its entries go by: `n = previous n + 1 + lost`, and what to make of anything else.
+//! The numbers of one run, entry by entry: `n = previous n + 1 + lost`. Anything else is classified.
 
 use super::trail::Place;
 
-/// How many gaps of a run are watched for entries that come late, and how many losses for those that are requeued.
+/// Bounds of a run: gaps watched for late entries, and losses watched for requeued ones.
 const GAPS_MAX: usize = 10_000;
 
-/// What of a run has been seen. Its size is bounded by its gaps and losses, not by its entries.
+/// The numbers seen of a run. Memory grows with gaps and losses, not with entries.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    /// The first number that is looked for.
+    /// The first expected number.
     begin: u64,
-    /// One more than the highest number dealt with.
+    /// One past the highest number seen.
     next: u64,
     pub(super) entries: u64,
     pub(super) lost: u64,
     gaps: Vec<Gap>,
-    /// Stretches that are announced as lost, first and last; `None` once it is not known which numbers are there.
+    /// Announced losses, first and last number; `None` once it is unknown which numbers are present.
     losses: Option<Vec<(u64, u64)>>,
-    /// Missing numbers that are no gaps, because nobody can say which they are.
+    /// Missing numbers that are not in `gaps`, because it is unknown which they are.
     unplaced: u64,
 }
 
-/// Numbers that were jumped over, found at this place.
+/// Numbers that were skipped, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) first: u64,
@@ -29,21 +29,21 @@ pub(super) struct Gap {
     pub(super) place: Place,
 }
 
-/// What a number is to those before it.
+/// How a number relates to those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Follows,
-    /// Over this many numbers that nobody announces.
+    /// It skips this many unannounced numbers.
     Jumps(u64),
-    /// Although so many of those that it says are lost stand there.
+    /// This many of the losses that it announces are present.
     FalseLoss(u64),
-    /// Into a gap.
+    /// It fills a gap.
     Late,
     Doubled,
 }
 
 impl Numbers {
-    /// Of a run whose numbers before `begin` are elsewhere.
+    /// For a run that begins with this number in the trail.
     pub(super) fn from(begin: u64) -> Self {
         Self {
             begin,
@@ -60,7 +60,7 @@ impl Numbers {
         self.begin
     }
 
-    /// The highest number dealt with.
+    /// The highest number seen.
     pub(super) fn last(&self) -> u64 {
         self.next - 1
     }
@@ -74,7 +74,7 @@ impl Numbers {
         gaps.sum::<u64>() + self.unplaced
     }
 
-    /// Takes the entry `n`, which says that the `lost` numbers before it are not there.
+    /// Takes entry `n`, which announces the `lost` numbers before it.
     pub(super) fn take(&mut self, n: u64, lost: u64, place: Place) -> Step {
         let first = n.saturating_sub(lost).max(1);
         if n < self.next {
@@ -112,7 +112,7 @@ impl Numbers {
         Step::Late
     }
 
-    /// Takes numbers out of the gaps, and says how many there were.
+    /// Removes numbers from the gaps, and returns how many there were.
     fn fill(&mut self, first: u64, last: u64) -> u64 {
         let mut filled = 0;
         let mut left = Vec::with_capacity(self.gaps.len() + 1);
@@ -139,7 +139,7 @@ impl Numbers {
         filled
     }
 
-    /// The oldest gap, if there are too many to be watched. That at the beginning stays.
+    /// Stops watching the oldest gap if there are too many. The gap at the beginning stays.
     pub(super) fn forget(&mut self) -> Option<Gap> {
         if self.gaps.len() <= GAPS_MAX {
             return None;
@@ -150,7 +150,7 @@ impl Numbers {
         Some(gap)
     }
 
-    /// Says that the numbers up to `end` are lost, and how many that are.
+    /// Marks the numbers up to `end` as lost, and returns how many they are.
     pub(super) fn lose_through(&mut self, end: u64) -> u64 {
         let lost = (end + 1).saturating_sub(self.next);
         self.lost += lost;
@@ -161,7 +161,7 @@ impl Numbers {
         lost
     }
 
-    /// Passes the numbers up to `end`, of which only counts are known.
+    /// Skips the numbers up to `end`: only counts are known.
     pub(super) fn pass(&mut self, end: u64, entries: u64, lost: u64) {
         let passed = (end + 1).saturating_sub(self.next);
         self.unplaced += passed.saturating_sub(entries + lost);
@@ -173,8 +173,8 @@ impl Numbers {
         }
     }
 
-    /// Whether the number is known to be an entry that is there.
-    pub(super) fn stands(&self, n: u64) -> bool {
+    /// Whether the number is known to be a present entry.
+    pub(super) fn is_present(&self, n: u64) -> bool {
         let absent = |losses: &Vec<(u64, u64)>| {
             let lost = losses
                 .iter()
@@ -202,7 +202,7 @@ impl Numbers {
         self.unplaced += count;
     }
 
-    /// Lets the run begin behind the gap at its beginning.
+    /// Moves the beginning of the run past the gap there.
     pub(super) fn begin_late(&mut self) {
         if self.gaps.first().is_some_and(|gap| gap.first == self.begin) {
             self.begin = self.gaps.remove(0).last + 1;
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_step_has_its_name() {
+    fn every_step_is_classified() {
         type Entries = &'static [(u64, u64)];
         let table: [(Entries, &[Step]); 7] = [
             (&[(1, 0), (2, 0), (5, 2)], &[Follows, Follows, Follows]),

@@ -1,5 +1,5 @@
-//! Entries of a session that others of it have overtaken: two threads of a host publish it, and one was slower, or a dead
-//! letter came again. If they come later, and hold one another's hashes, nothing is wrong.
+//! Entries that later entries of their session have overtaken: two threads publish the session and one was slower, or a
+//! dead letter was requeued. If they arrive later and their hashes link up, nothing is wrong.
 
 use std::collections::BTreeMap;
 
@@ -10,57 +10,57 @@ use spillring::event::RunId;
 use super::chains::Source;
 use super::trail::Place;
 
-/// How many gaps of a session are watched, and how many entries a watched gap has at the most.
+/// Bounds on the gaps that are watched: how many of a session, and how many entries in each.
 const GAPS_MAX: usize = 256;
 const ENTRIES_MAX: u64 = 1_000;
 
 /// The gaps of a session.
 #[derive(Debug, Default)]
 pub(super) struct Overtaken {
-    gaps: Vec<Gap>,
+    gaps: Vec<SessionGap>,
 }
 
 #[derive(Debug)]
-pub(super) struct Gap {
+pub(super) struct SessionGap {
     pub(super) session: SessionId,
     pub(super) first: u64,
-    /// The one after the last.
+    /// One past the last.
     pub(super) end: u64,
-    /// The hash of the entry before it, and what the entry after it says of the one before.
+    /// The hash of the entry before the gap, and the previous hash in the entry after it.
     pub(super) before: [u8; 32],
     pub(super) after: [u8; 32],
-    /// Those that have come since: what each says of the one before it, and its own hash.
+    /// Entries that arrived since, by seq: previous hash and own hash.
     pub(super) late: BTreeMap<u64, ([u8; 32], [u8; 32])>,
-    /// Of the entry after it.
+    /// Of the entry after the gap.
     pub(super) source: Source,
     pub(super) run: Option<RunId>,
     pub(super) place: Place,
-    /// How many numbers were not there, and how many kills there had been, at the entry before it.
+    /// [`Absent`](super::chains::Absent)'s numbers and kills at the entry before the gap.
     pub(super) absent: u64,
     pub(super) kills: u64,
-    pub(super) watch: Watch,
+    pub(super) unfilled: Unfilled,
     /// The session has more than one publisher.
     pub(super) shared: bool,
 }
 
 /// Whether an unfilled gap is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Watch {
-    Told,
-    /// Its entries may be elsewhere.
-    Untold,
+pub(super) enum Unfilled {
+    Reported,
+    /// Its entries may be outside of this trail.
+    Ignored,
 }
 
-/// What an entry did for a gap.
+/// Whether a late entry fits into its gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filled {
     Well,
-    /// Those that fill it do not hold one another's hashes.
+    /// The hashes do not link up.
     Wrongly,
 }
 
-impl Gap {
-    /// How many entries are not there.
+impl SessionGap {
+    /// How many entries are still missing.
     pub(super) fn open(&self) -> u64 {
         (self.end - self.first).saturating_sub(self.late.len() as u64)
     }
@@ -69,7 +69,7 @@ impl Gap {
         (self.first..self.end).contains(&seq) && !self.late.contains_key(&seq)
     }
 
-    /// Whether those that are there hold one another's hashes, where one directly follows another.
+    /// Whether the hashes link up wherever one entry directly follows another.
     fn is_linked(&self) -> bool {
         let mut last = (self.first.checked_sub(1), self.before);
         let linked = self.late.iter().all(|(seq, (before, own))| {
@@ -83,8 +83,8 @@ impl Gap {
 }
 
 impl Overtaken {
-    /// Watches a gap. Those that are too many or too large come back.
-    pub(super) fn watch(&mut self, gap: Gap) -> Vec<Gap> {
+    /// Watches a gap. Returns the gaps that exceed the bounds.
+    pub(super) fn watch(&mut self, gap: SessionGap) -> Vec<SessionGap> {
         if gap.end - gap.first > ENTRIES_MAX {
             return vec![gap];
         }
@@ -93,7 +93,7 @@ impl Overtaken {
         self.gaps.drain(..surplus).collect()
     }
 
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Gap> {
+    pub(super) fn take(&mut self) -> impl Iterator<Item = SessionGap> {
         self.gaps.drain(..)
     }
 
@@ -101,7 +101,7 @@ impl Overtaken {
         self.gaps.iter().any(|gap| gap.has_room_for(seq))
     }
 
-    /// Takes an entry that comes late, if it is in a gap, and is not there yet.
+    /// Takes a late entry, if it fills a gap.
     pub(super) fn take_late(&mut self, entry: &AuditEntry) -> Option<Filled> {
         let seq = entry.seq();
         let at = self.gaps.iter().position(|gap| gap.has_room_for(seq))?;

@@ -1,16 +1,16 @@
-//! How far the reading is, on stderr: a bar on a terminal, a line every few seconds elsewhere.
+//! Progress of reading, on stderr: a bar on a terminal, otherwise a line every few seconds.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::telling::tell;
+use crate::console::errln;
 
-/// Time between two plain lines: a short trail has none.
+/// Time between two plain lines, and before the first.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// How many steps go by between two looks at the clock.
-const LOOK_EVERY: u64 = 1_024;
+/// Steps between two readings of the clock.
+const CHECK_EVERY: u64 = 1_024;
 
 pub(super) enum Progress {
     Bar(ProgressBar),
@@ -23,7 +23,7 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// So much is to be read, in whatever unit.
+    /// `all` is the total, in any unit.
     pub(super) fn new(all: u64) -> Self {
         if !io::stderr().is_terminal() {
             return Self::Lines {
@@ -55,16 +55,16 @@ impl Progress {
             } => {
                 *done += by;
                 *steps += 1;
-                if steps.is_multiple_of(LOOK_EVERY) && Instant::now() >= *next {
+                if steps.is_multiple_of(CHECK_EVERY) && Instant::now() >= *next {
                     *next = Instant::now() + LINE_EVERY;
-                    tell!("reading: {} %", *done * 100 / (*all).max(1));
+                    errln!("reading: {} %", *done * 100 / (*all).max(1));
                 }
             }
         }
     }
 }
 
-/// Nothing of it stays.
+/// Clears the bar.
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Self::Bar(bar) = self {

@@ -1,4 +1,4 @@
-//! What is said of a trail, for people and for programs.
+//! The report on a trail, as text and as JSON.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,12 +8,12 @@ use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
 use super::finding::{Breaks, Finding, Kind};
-use super::judge::{Ended, Judgement, RunTold};
+use super::judge::{Ended, Judgement, RunSummary};
 use super::seals::{Authentic, Trust};
 use super::{counted, numbers_in_words};
-use crate::telling::{Exit, Problem};
+use crate::console::{Exit, Problem};
 
-/// A judgement, and of what.
+/// A judgement and the name of its trail.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     trail: String,
@@ -24,7 +24,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// If keys were given, what nobody has signed with them is not good enough.
+    /// With `--publishers` or `--since`, the trail must be authentic.
     pub(super) fn new(trail: String, judgement: Judgement, trust: &Trust) -> Self {
         Self {
             trail,
@@ -52,8 +52,8 @@ impl Report {
             .map_err(Problem::new)
     }
 
-    /// With their runs, in the order in which their first runs appear; runs of nobody come last.
-    fn publishers(&self) -> Vec<(Option<PublisherId>, Vec<&RunTold>)> {
+    /// With their runs, in the order in which their first runs appear; runs without a publisher come last.
+    fn publishers(&self) -> Vec<(Option<PublisherId>, Vec<&RunSummary>)> {
         let mut publishers: Vec<(_, Vec<_>)> = Vec::new();
         let mut places = HashMap::new();
         for run in &self.judgement.runs {
@@ -72,7 +72,7 @@ impl Report {
         findings.filter(move |finding| finding.run == run)
     }
 
-    /// Findings of no run, or of one that has no line of its own.
+    /// Findings that belong to no listed run.
     fn other_findings(&self) -> impl Iterator<Item = &Finding> {
         let runs = &self.judgement.runs;
         let has_line = move |id: RunId| runs.iter().any(|run| run.run == id);
@@ -80,7 +80,7 @@ impl Report {
         findings.filter(move |finding| finding.run.is_none_or(|run| !has_line(run)))
     }
 
-    fn write_run(&self, run: &RunTold, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_run(&self, run: &RunSummary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match (run.missing, run.lost) {
             (0, 0) => "complete".to_owned(),
             (0, lost) => format!("complete but for {} announced", counted(lost, "loss")),
@@ -152,7 +152,7 @@ impl fmt::Display for Report {
             Authentic::Unsigned => writeln!(f, "authentic: unsigned"),
             Authentic::Untrusted => writeln!(
                 f,
-                "authentic: untrusted, signed with keys that nobody vouches for: give `--publishers`"
+                "authentic: untrusted, signed with keys that nobody has verified: give `--publishers`"
             ),
         }
     }
@@ -166,7 +166,7 @@ fn verdict(f: &mut fmt::Formatter<'_>, name: &str, holds: bool, against: u64) ->
     }
 }
 
-/// The name, with a mark if it breaks something, what it is, and where.
+/// The broken verdict, if any, the name, the text and the place.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.breaks {
@@ -183,7 +183,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// As JSON writes it.
+/// As in JSON.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
@@ -195,9 +195,9 @@ impl fmt::Display for Ended {
         f.write_str(match self {
             Self::Open => "open: the last one so far",
             Self::Clean => "ended clean",
-            Self::Killed => "killed: what was in memory only is gone",
-            Self::Outlived => "killed: its ring outlived it, nothing is gone",
-            Self::Untold => "ended, how is not told",
+            Self::Killed => "killed: entries that were only in memory are gone",
+            Self::Outlived => "killed: its ring survived, nothing is gone",
+            Self::Untold => "ended, not known how",
         })
     }
 }

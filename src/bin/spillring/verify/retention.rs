@@ -1,26 +1,26 @@
-//! What a stream lets go of by itself, and which of its messages are gone without that.
+//! Which messages a stream removes by itself, and which are gone for another reason.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, State};
 
 use super::judge::Head;
 
-/// How far the clocks of publishers may be ahead of ours.
+/// How far a publisher's clock may be ahead of ours.
 const CLOCKS_MS: u64 = 600_000;
-/// A stream that is let grow up to so many bytes is full while it has at least so many eighths of them.
+/// A stream counts as full from this many eighths of its byte limit on.
 const FULL_EIGHTHS: u64 = 7;
-/// Or while less than this is free: the next message may not have fitted.
+/// Or with less than this free: the next message may not have fitted.
 const FREE_BYTES: u64 = 2 << 20;
 
-/// Whether its beginning may be gone without anybody's doing.
+/// Whether the stream itself may have removed its beginning.
 pub(super) fn head(config: &Config, state: &State, now_ms: u64) -> Head {
     let first = config.first_sequence.unwrap_or(1).max(1);
-    // What it was made from may have let go of something before.
+    // Its source may have removed messages before.
     let is_copy = config.mirror.is_some()
         || config
             .sources
             .as_ref()
             .is_some_and(|sources| !sources.is_empty());
-    if lets_go_anywhere(config) || is_copy || state.first_sequence > first && is_full(config, state)
+    if removes_anywhere(config) || is_copy || state.first_sequence > first && is_full(config, state)
     {
         return Head::MayBeGone { kept_from_ms: None };
     }
@@ -33,25 +33,25 @@ pub(super) fn head(config: &Config, state: &State, now_ms: u64) -> Head {
     }
 }
 
-/// Stretches of messages that are gone from its middle or its end, although it removes its oldest ones only.
+/// Ranges of messages that are gone from the middle or the end, although the stream removes only its oldest.
 pub(super) fn gone(config: &Config, state: &State) -> Vec<(u64, u64)> {
-    let mut stretches: Vec<(u64, u64)> = Vec::new();
-    if lets_go_anywhere(config) {
-        return stretches;
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    if removes_anywhere(config) {
+        return ranges;
     }
     let held = state.first_sequence.max(1)..=state.last_sequence;
     let deleted = state.deleted.iter().flatten();
     for &sequence in deleted.filter(|sequence| held.contains(sequence)) {
-        match stretches.last_mut() {
+        match ranges.last_mut() {
             Some((_, last)) if *last + 1 == sequence => *last = sequence,
-            _ => stretches.push((sequence, sequence)),
+            _ => ranges.push((sequence, sequence)),
         }
     }
-    stretches
+    ranges
 }
 
-/// Not its oldest messages only. The first versions of spillring replaced cursors by rollups.
-fn lets_go_anywhere(config: &Config) -> bool {
+/// Whether it removes other messages than its oldest. The first versions of spillring replaced cursors by rollups.
+fn removes_anywhere(config: &Config) -> bool {
     config.retention != RetentionPolicy::Limits
         || config.max_messages_per_subject > 0
         || config.allow_rollup

@@ -1,7 +1,7 @@
-//! Whether a trail is authentic: what is there is what the publishers have signed, and the keys are theirs.
+//! Whether a trail is authentic: the publishers have signed what is there, with keys that are theirs.
 //!
-//! The entries of each publisher are hashed into its tree. Wherever a seal says how large the tree is, and with which root, it must
-//! be so. A trail that has lost its beginning goes on from the peaks of the first seal.
+//! The entries of each publisher are hashed into its tree. Each seal states the tree's size and root, and the tree must match. A
+//! trail that has lost its beginning goes on from the peaks of the first seal.
 
 mod keys;
 mod log;
@@ -19,45 +19,45 @@ use super::judge::Judge;
 use super::trail::{Observed, Place, Way};
 use keys::{Keys, Trusted};
 pub(super) use log::Covers;
-use log::{By, Head, Log, Mark, Newest};
+use log::{By, Log, Mark, Newest, Start};
 pub(crate) use proof::Proof;
 pub(super) use signed::{Authentic, Signed};
 pub(super) use trust::{Removed, Trust};
 
-/// What is wrong: its kind and its text.
+/// A finding that has no place yet: its kind and its text.
 type Complaint = (Kind, String);
 
-/// What the seals of a trail say.
+/// Checks the seals of a trail.
 #[derive(Debug, Default)]
 pub(super) struct Seals {
     trust: Trust,
     keys: Keys,
     logs: BTreeMap<PublisherId, Log>,
     runs: HashMap<RunId, PublisherId>,
-    /// Entries that no seal can cover: they were stored alone, or nothing says that they are entries.
+    /// Entries that no seal can cover: they were stored alone, or nothing identifies them as entries.
     alone: u64,
     /// Entries of runs whose publisher is not known yet.
     strays: HashMap<RunId, u64>,
-    /// An entry that must be proved.
+    /// The entry to prove.
     wanted: Option<Position>,
 }
 
-/// A cursor that is met in the trail.
+/// A cursor, as found in the trail.
 #[derive(Debug)]
 pub(super) struct Met<'a> {
     pub(super) publisher: PublisherId,
     pub(super) seal: Option<&'a Seal>,
-    /// How far the cursor says that its publisher came.
+    /// The position in the cursor.
     pub(super) through: Position,
     pub(super) covers: Covers,
-    /// Whether it says that its batch comes after it.
+    /// Whether the cursor says that its batch comes after it.
     pub(super) is_open: bool,
     pub(super) place: Place,
 }
 
 impl Met<'_> {
     /// Whether the cursor is at the signed position. In a file, the next range may repeat the losses at the end of this one.
-    fn tells(&self, signed: Position) -> bool {
+    fn is_at(&self, signed: Position) -> bool {
         let in_file = matches!(self.place, Place::Ledger { .. });
         let again = in_file && signed.run == self.through.run && signed.n > self.through.n;
         signed == self.through || again
@@ -86,7 +86,7 @@ impl Seals {
         }
     }
 
-    /// Keeps what the proof of this entry takes.
+    /// Keeps the hashes that the proof of this entry needs.
     pub(super) fn proving(self, entry: Position) -> Self {
         Self {
             wanted: Some(entry),
@@ -100,7 +100,7 @@ impl Seals {
         log.or_insert_with(|| Log::keeping(wanted))
     }
 
-    /// Takes that a run is one of this publisher's.
+    /// Notes whose run it is.
     pub(super) fn run(&mut self, run: RunId, publisher: PublisherId) {
         let publisher = *self.runs.entry(run).or_insert(publisher);
         if let Some(count) = self.strays.remove(&run) {
@@ -108,7 +108,7 @@ impl Seals {
         }
     }
 
-    /// Takes an entry, and what it says of its run if it is the first.
+    /// Takes an entry, and the opening of its run if it is the first.
     pub(super) fn entry(&mut self, judge: &mut Judge, seen: &Observed<'_>, opening: Option<&str>) {
         if let Some(publisher) = seen.publisher {
             self.run(seen.id.run, publisher);
@@ -139,12 +139,12 @@ impl Seals {
         complain(judge, Some(seen.id.run), seen.place, complaint);
     }
 
-    /// Takes entries that no seal can cover.
+    /// Counts entries that no seal can cover.
     pub(super) fn stray(&mut self, count: u64) {
         self.alone += count;
     }
 
-    /// The next entries of this publisher, so many, end with a seal of a tree of that size.
+    /// Begins the publisher's tree if the seal counts exactly the entries of this range.
     pub(super) fn range(&mut self, publisher: PublisherId, seal: Option<&Seal>, entries: u64) {
         let tree = seal.and_then(|seal| seal.tree().ok());
         if tree.is_some_and(|tree| tree.size() == entries) {
@@ -170,12 +170,12 @@ impl Seals {
         opened.marks.into_iter().for_each(|mark| log.mark(mark));
         let (checkpoint, proven) = (opened.checkpoint, opened.proven);
         if checkpoint.is_open != met.is_open {
-            let text = "what the cursor says of its batch is not what was signed".to_owned();
+            let text = "the state in the cursor is not the signed one".to_owned();
             complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
         }
-        if checkpoint.through.is_some_and(|signed| !met.tells(signed)) {
+        if checkpoint.through.is_some_and(|signed| !met.is_at(signed)) {
             let text = format!(
-                "the cursor says {}, and another position is signed",
+                "the cursor says {}, but another position is signed",
                 met.through
             );
             complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
@@ -191,12 +191,12 @@ impl Seals {
             checkpoint,
             note: seal.checkpoint.clone(),
         };
-        let head = if met.covers == Covers::Earlier || judge.may_be_gone(met.through.run) {
-            Head::MayBeGone
+        let start = if met.covers == Covers::Earlier || judge.may_be_gone(met.through.run) {
+            Start::MayBeGone
         } else {
-            Head::Kept
+            Start::Kept
         };
-        for complaint in log.seal(&tree, newest, met.covers, head, proven) {
+        for complaint in log.seal(&tree, newest, met.covers, start, proven) {
             complain(judge, run, met.place, Some(complaint));
         }
     }
@@ -204,12 +204,12 @@ impl Seals {
     /// The trail ends here.
     pub(super) fn finish(mut self, judge: &mut Judge, now: u64) -> Signed {
         let mut signed = Signed::default();
-        let pace = judge.pace();
+        let writers = judge.writers();
         let mut trusted = Trusted::Yes;
         for (publisher, log) in &mut self.logs {
-            let told = self.trust.removed == Removed::Told || !self.trust.is_given();
+            let accepted = self.trust.removed == Removed::Accepted || !self.trust.is_given();
             let retired = self.trust.is_retired(*publisher, now);
-            let complaints = log.finish(pace, told, retired);
+            let complaints = log.finish(writers, accepted, retired);
             let newest = log.newest().map(|newest| &newest.checkpoint);
             let vouched = self.keys.trusted(*publisher);
             let trust = self.trust.complaints(*publisher, newest, now);

@@ -1,4 +1,4 @@
-//! Reads a stream of NATS: first the cursors, then the entries up to what was its end at that moment.
+//! Reads a NATS stream: first the cursors, then the entries up to the end of the stream at that moment.
 
 mod cursors;
 
@@ -21,13 +21,13 @@ use super::progress::Progress;
 use super::retention;
 use super::seals::Seals;
 use super::trail::{self, Account, Observed, Opening, Place, Way};
+use crate::console::Problem;
 use crate::nats::{ANSWER_MAX, connect, runtime};
-use crate::telling::Problem;
 
-/// On what a server leaves in the place of messages that have expired.
+/// The header on a server's marker for expired messages.
 const MARKER: &str = "Nats-Marker-Reason";
 
-/// How often a stream is read that removes messages meanwhile.
+/// How often to read a stream that removes messages meanwhile.
 const TRIMMED_TRIES: u32 = 5;
 
 pub(super) fn judge(
@@ -66,7 +66,7 @@ async fn read(
     Err(io::Error::other(why))
 }
 
-/// Whether the stream has removed some of its oldest messages while it was read: what is missing may have been among them.
+/// Whether the stream removed some of its oldest messages while it was read: missing entries may have been among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trimmed {
     No,
@@ -87,10 +87,10 @@ async fn read_once(
         Head::Kept => retention::head(&config, &state, now_ms()),
         removed @ Head::MayBeGone { .. } => removed,
     };
-    let mut reading = Reading {
+    let mut reading = StreamReader {
         prefix: format!("{}.", nats.subject_prefix),
         cursors: format!("{}.", nats.cursor_prefix),
-        judge: Judge::new(head, cursors.pace).expecting(acknowledged),
+        judge: Judge::new(head, cursors.writers).expecting(acknowledged),
         seals: seals(),
         unidentified: 0,
     };
@@ -100,7 +100,7 @@ async fn read_once(
             "{first} to {last}, {} that no limit of the stream removes",
             counted(last - first + 1, "message")
         );
-        // The first versions of spillring replaced cursors, one at a time, and not the last.
+        // The first versions of spillring replaced cursors, one at a time, and never the last message.
         let kind = if is_ours && (first < last || last == state.last_sequence) {
             Kind::MessagesGone
         } else {
@@ -110,7 +110,7 @@ async fn read_once(
         reading.judge.find(kind, None, place, text);
     }
     let end = cursors.end;
-    // A server is slow with several filters, where there are many subjects.
+    // With many subjects, several filters make a server slow.
     let mut subjects = Vec::new();
     if !is_ours {
         subjects.push(format!("{}>", reading.prefix));
@@ -129,7 +129,7 @@ async fn read_once(
     if reading.unidentified > 0 {
         let messages = counted(reading.unidentified, "message");
         let text = format!(
-            "{messages} below {} have no Audit-Id: none of ours",
+            "{messages} under {} have no Audit-Id: they are not ours",
             nats.subject_prefix
         );
         reading.judge.find(Kind::Unidentified, None, None, text);
@@ -137,7 +137,7 @@ async fn read_once(
     Ok((reading.judge.finish(reading.seals), trimmed))
 }
 
-/// Whether only publishers write there.
+/// Whether only publishers write on this subject.
 fn is_ours(subject: &str, nats: &NatsConfig) -> bool {
     [&nats.subject_prefix, &nats.cursor_prefix]
         .iter()
@@ -155,10 +155,10 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-struct Reading {
-    /// Of the subjects of entries, with its dot.
+struct StreamReader {
+    /// The prefix of entries' subjects, with its dot.
     prefix: String,
-    /// The same of cursors.
+    /// The prefix of cursors' subjects, with its dot.
     cursors: String,
     judge: Judge,
     seals: Seals,
@@ -166,7 +166,7 @@ struct Reading {
     unidentified: u64,
 }
 
-impl Reading {
+impl StreamReader {
     fn take_cursors(&mut self, cursors: Cursors) {
         for (publisher, sequence, payload) in cursors.found {
             let place = Some(Place::Sequence { sequence });
@@ -175,13 +175,13 @@ impl Reading {
             if let (Some(id), Some(account)) = (id, account.filter(Account::is_sound)) {
                 self.judge.cursor(id, account, place);
             } else {
-                let text = format!("what stands there for {publisher} is no cursor");
+                let text = format!("the message for {publisher} is not a cursor");
                 self.judge.find(Kind::BadCursor, None, place, text);
             }
         }
     }
 
-    /// Reads entries and cursors up to the message with this sequence.
+    /// Reads entries and cursors up to the message with sequence `end`.
     async fn messages(
         &mut self,
         stream: &Stream,
@@ -229,7 +229,7 @@ impl Reading {
             return;
         };
         let mut bad = |run: Option<RunId>, name: &str, value: &str| {
-            let text = format!("`{name}: {value}` cannot be understood");
+            let text = format!("`{name}: {value}` cannot be parsed");
             self.judge.find(Kind::BadHeader, run, Some(place), text);
         };
         let Some(id) = trail::position_of(id.as_str()) else {
@@ -260,7 +260,7 @@ impl Reading {
                 bad(Some(id.run), "Audit-After", value.as_str());
             }
         }
-        // What is stored alone is known by its id, should it be sent again.
+        // Only an entry that is stored alone has an id for deduplication.
         let way = if header("Nats-Msg-Id").is_some() {
             Way::Alone
         } else {
@@ -295,7 +295,7 @@ impl Reading {
     }
 }
 
-/// What the headers of an entry say.
+/// The parsed headers of an entry.
 #[derive(Default, Clone, Copy)]
 struct Headers {
     lost: u64,

@@ -1,4 +1,4 @@
-//! What a trail consists of, whatever holds it: entries with their places, and accounts of how far a publisher came.
+//! The parts of a trail, in a file or a stream: entries with their places, and accounts of a publisher's progress.
 
 use std::fmt;
 
@@ -6,25 +6,25 @@ use indicatif::HumanCount;
 use serde::{Deserialize, Deserializer, Serialize};
 use spillring::event::{Position, PublisherId, RunId};
 
-/// Far above any number that a run comes to.
+/// Far above any number that a run can reach.
 pub(super) const NUMBER_MAX: u64 = 1 << 62;
 
-/// Where something stands.
+/// A place in a trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(super) enum Place {
     /// A message of a stream.
     Sequence { sequence: u64 },
-    /// A line of a file, from 1, and the byte that it begins at.
+    /// A line of a file, from 1, and the offset of its first byte.
     Line { line: u64, byte: u64 },
-    /// A byte of a file.
+    /// An offset in a file.
     Byte { byte: u64 },
     /// A line of the ledger, from 1.
     Ledger { ledger_line: u64 },
 }
 
 impl Place {
-    /// What orders places: those in a ledger go before those in its file.
+    /// A sort key: the ledger comes before its file.
     pub(super) fn order(self) -> (u64, u64, u64) {
         match self {
             Self::Ledger { ledger_line } => (0, ledger_line, 0),
@@ -38,42 +38,42 @@ impl Place {
 /// How entries were stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Together with what says how far the publisher has come.
+    /// In batches with a cursor or a ledger line.
     WithAccount,
-    /// Each for itself.
+    /// One by one.
     Alone,
 }
 
-/// An entry, as a reader has found it.
+/// An entry, as read from the trail.
 #[derive(Debug)]
 pub(super) struct Observed<'a> {
     pub(super) place: Place,
     pub(super) id: Position,
-    /// How many numbers directly before it are not there, as it says itself.
+    /// How many numbers directly before it it announces as lost.
     pub(super) lost: u64,
     pub(super) opening: Option<Opening>,
-    /// The number under which it was lost before.
+    /// Its number as a dead letter.
     pub(super) requeued: Option<Position>,
-    /// How far its publisher had come before this run.
+    /// How far its publisher had come before this run, on the first entry stored.
     pub(super) after: Option<Account>,
-    /// Where something beside the entry says it.
+    /// If the ledger names it.
     pub(super) publisher: Option<PublisherId>,
-    /// Below the prefix.
+    /// Without the prefix.
     pub(super) subject: Option<&'a str>,
     pub(super) way: Way,
     pub(super) bytes: &'a [u8],
 }
 
-/// What stands on the first entry of a run.
+/// The header on the first entry of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Opening {
     pub(super) publisher: PublisherId,
     pub(super) previous: Option<Previous>,
-    /// How many runs between the two were killed before anything of theirs was stored.
+    /// How many runs between the two were killed before any of their entries was stored.
     pub(super) killed_starts: u64,
 }
 
-/// The run before, as the next one knows it.
+/// The run before, according to this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Previous {
     pub(super) run: RunId,
@@ -83,14 +83,14 @@ pub(super) struct Previous {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// With this number as its last.
+    /// The last number.
     Clean(u64),
-    /// The same if its ring outlived it.
+    /// The last number, if its ring survived.
     Killed(Option<u64>),
 }
 
 impl End {
-    /// Its last number, if that is known.
+    /// Its last number, if known.
     pub(super) fn last(self) -> Option<u64> {
         match self {
             Self::Clean(last) => Some(last),
@@ -99,14 +99,14 @@ impl End {
     }
 }
 
-/// How far a publisher came: of the numbers `first` to `last` of the run, `lost` are not there, if that is told.
+/// How far a publisher came: numbers `first` to `last` of the run, `lost` of them lost, if known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Account {
     pub(super) run: RunId,
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) lost: Option<u64>,
-    /// Entries of a batch that did not come to its end may be beyond it.
+    /// Entries of an unfinished batch may come after it.
     #[serde(
         default,
         rename = "state",
@@ -116,15 +116,15 @@ pub(super) struct Account {
     pub(super) open: bool,
 }
 
-/// A cursor without a state covers all entries of its batch.
+/// A cursor without a state covers its whole batch.
 fn is_open<'de, D: Deserializer<'de>>(state: D) -> Result<bool, D::Error> {
     let state = serde_json::Value::deserialize(state)?;
     Ok(state.is_object())
 }
 
 impl Opening {
-    /// Reads `publisher=<id>; previous=<run id>; ended=clean; last=<n>; killed_starts=<count>`, of which the first must
-    /// be there. What else stands there is passed over.
+    /// Parses `publisher=<id>; previous=<run id>; ended=clean; last=<n>; killed_starts=<count>`. Only the first field is required;
+    /// unknown fields are ignored.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let publisher = uuid(value_of(text, "publisher")?).map(PublisherId)?;
         let last = match value_of(text, "last") {
@@ -155,7 +155,7 @@ impl Opening {
 }
 
 impl Account {
-    /// Reads `<run id>.<n>; first=<n>; lost=<k>`, where only the beginning must be there.
+    /// Parses `<run id>.<n>; first=<n>; lost=<k>`. Only the first part is required.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (position, rest) = text.split_once("; ").unwrap_or((text, ""));
         let Position { run, n } = position_of(position)?;
@@ -169,13 +169,13 @@ impl Account {
         })
     }
 
-    /// How many entries it tells of.
+    /// How many entries it counts.
     pub(super) fn entries(&self) -> u64 {
         let numbers = (self.last + 1).saturating_sub(self.first);
         numbers.saturating_sub(self.lost.unwrap_or(0))
     }
 
-    /// Whether its numbers can be those of a run.
+    /// Whether its numbers are consistent.
     pub(super) fn is_sound(&self) -> bool {
         self.first > 0
             && self.first - 1 <= self.last
@@ -184,7 +184,7 @@ impl Account {
     }
 }
 
-/// Reads `<run id>.<n>`; numbers begin with 1.
+/// Parses `<run id>.<n>`; numbers begin with 1.
 pub(crate) fn position_of(text: &str) -> Option<Position> {
     let (run, n) = text.split_once('.')?;
     let n = n.parse().ok().filter(|n| (1..NUMBER_MAX).contains(n))?;

@@ -1,4 +1,4 @@
-//! A check that cannot fail checks nothing: each way in which a delivery can be wrong is tried.
+//! The check must fail for each kind of wrong delivery.
 
 use super::check;
 use crate::demo::entries::{Author, Plan};
@@ -15,7 +15,7 @@ fn delivered() -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with these lines, handed over in blocks of seven.
+/// What is wrong with these lines, read in blocks of seven.
 fn problem(lines: &[String]) -> Option<String> {
     let blocks: Vec<_> = lines
         .chunks(7)
@@ -76,17 +76,17 @@ fn a_changed_entry_is_found() {
     lines[7] = lines[7]
         .replace("curl", "wget")
         .replace("operator", "nobody");
-    assert_problem(&lines, "entry 8: its hash does not fit");
+    assert_problem(&lines, "entry 8: its hash does not match");
 }
 
 #[test]
-fn an_entry_sealed_anew_is_found() {
+fn an_entry_hashed_again_is_found() {
     let mut forger = Author::new(0);
     let mut lines = delivered();
     for _ in 0..2 {
         forger.next();
     }
-    forger.forget();
+    forger.break_chain();
     lines[4] = serde_json::to_string(&forger.next()).unwrap_or_default();
     assert_problem(&lines, "is not chained to the entry before it");
 }

@@ -1,4 +1,4 @@
-//! What probes ask.
+//! Liveness and readiness.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use spillring::{Publisher, RawEntry, State, Stats};
 use super::pulse::Pulse;
 use crate::status::{age, trouble};
 
-/// A drainer that has reported nothing for so long hangs: it reports once a second.
+/// A drainer that has not reported for this long hangs: it should report once a second.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// The health of a run.
@@ -29,7 +29,7 @@ impl Health {
         }
     }
 
-    /// Nothing more is published.
+    /// From now on the run is not ready.
     pub(super) fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -38,7 +38,7 @@ impl Health {
         self.publisher.stats()
     }
 
-    /// Whether the drainer lives and moves. If not, only a restart helps.
+    /// Whether the drainer makes progress. If not, only a restart helps.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Health {
         Ok(())
     }
 
-    /// Whether entries are taken without a loss in sight.
+    /// Whether entries are accepted and none is about to be lost.
     ///
     /// # Errors
     ///

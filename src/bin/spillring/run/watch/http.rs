@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz`, on a thread of their own.
+//! Serves `/metrics`, `/healthz` and `/readyz` on a thread of its own.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener as Socket};
@@ -21,18 +21,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::health::Health;
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// More connections than these wait until one of them ends.
+/// Further connections wait until one of these ends.
 const CONNECTIONS_MAX: usize = 32;
-/// A connection serves one request, and ends after this time at the latest.
+/// The longest duration of a connection, which serves one request.
 const CONNECTION_MAX: Duration = Duration::from_secs(5);
-/// After a connection that could not be accepted, as when no more files can be opened.
+/// The wait after a failed accept, for example when no more files can be opened.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// Between two times at which what the histograms have recorded is summed up, whether or not anybody asks.
+/// Time between two compactions of the histograms, which happen even if nobody reads them.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Buckets of the two histograms of durations, in seconds, and of the batches' entries.
+/// Histogram buckets: of durations in seconds, and of entries per batch.
 const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
 const ENTRIES: [f64; 8] = [1.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 2_000.0, 4_000.0];
 
@@ -40,7 +40,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// The address, taken. Connections wait until it serves.
+/// The bound address. Connections wait until it serves.
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: Socket,
@@ -54,13 +54,13 @@ pub(super) struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What there is to serve.
+/// What the pages show.
 struct Site {
     health: Health,
     metrics: PrometheusHandle,
 }
 
-/// Keeps the metrics, and writes them as Prometheus reads them.
+/// Keeps the metrics, and renders them for Prometheus.
 pub(super) fn exporter() -> Result<PrometheusRecorder, Problem> {
     let entries = Matcher::Full("aa_audit_batch_entries".to_owned());
     PrometheusBuilder::new()
@@ -85,7 +85,7 @@ impl Listener {
         })
     }
 
-    /// With the port that the system gave, if it was asked to.
+    /// With the port that the system picked, if it was 0.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -113,7 +113,7 @@ impl Listener {
                 runtime.block_on(async {
                     tokio::spawn(keep_up(site.metrics.clone()));
                     tokio::spawn(accept(socket, site));
-                    // Whether it was sent or dropped: all tasks end with the runtime.
+                    // The sender is dropped to stop. All tasks end with the runtime.
                     stopped.await.unwrap_or_default();
                 });
             })
@@ -128,7 +128,7 @@ impl Listener {
 impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // It has nothing to hand out, not even a panic.
+        // A panic of the thread is ignored.
         drop(self.thread.take().map(JoinHandle::join));
     }
 }
@@ -141,18 +141,18 @@ async fn keep_up(metrics: PrometheusHandle) {
 }
 
 async fn accept(socket: TcpListener, site: Arc<Site>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // The places are never closed.
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // The semaphore is never closed.
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match socket.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(serve(stream, Arc::clone(&site), place))),
+            Ok((stream, _)) => drop(tokio::spawn(serve(stream, Arc::clone(&site), permit))),
             Err(_) => sleep(ACCEPT_REST).await,
         }
     }
 }
 
-/// One request. A client that is slow, or goes away, is its own affair.
-async fn serve(stream: TcpStream, site: Arc<Site>, _place: OwnedSemaphorePermit) {
+/// Serves one request. Errors of the client are ignored.
+async fn serve(stream: TcpStream, site: Arc<Site>, _permit: OwnedSemaphorePermit) {
     let service = service_fn(move |request| {
         let response = site.respond(&request);
         async move { Ok::<_, Infallible>(response) }

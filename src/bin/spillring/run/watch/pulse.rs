@@ -1,6 +1,6 @@
-//! Whether the drainer moves.
+//! Detects a hanging drainer.
 //!
-//! It reports to the metrics once a second, whatever sink and disk do, so a recorder hears its pulse.
+//! The drainer reports metrics once a second, whatever sink and disk do. A recorder notes the time of the last report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,12 +12,12 @@ use metrics::{
 };
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// A gauge that is in every report of the drainer, and that nobody else sets.
+/// A gauge in every report of the drainer. Nothing else sets it.
 const BEAT: &str = "aa_audit_state";
 
-/// When the drainer has reported last.
+/// The time of the drainer's last report.
 #[derive(Debug, Clone)]
 pub(super) struct Pulse {
     start: Instant,
@@ -25,15 +25,15 @@ pub(super) struct Pulse {
     last: Arc<AtomicU64>,
 }
 
-/// Hears the pulse, and hands everything on to the exporter, if there is one.
-struct Listening {
+/// Notes the reports, and forwards everything to the exporter, if there is one.
+struct PulseRecorder {
     pulse: Pulse,
     exporter: Option<PrometheusRecorder>,
 }
 
-/// Records the metrics of this process from now on.
+/// Installs the recorder of this process.
 pub(super) fn record(pulse: &Pulse, exporter: Option<PrometheusRecorder>) -> Result<(), Problem> {
-    let recorder = Listening {
+    let recorder = PulseRecorder {
         pulse: pulse.clone(),
         exporter,
     };
@@ -51,7 +51,7 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// How long the drainer has reported nothing.
+    /// Time since the last report.
     pub(super) fn silence(&self) -> Duration {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
         self.start.elapsed().saturating_sub(last)
@@ -63,7 +63,7 @@ impl Pulse {
     }
 }
 
-impl Recorder for Listening {
+impl Recorder for PulseRecorder {
     fn describe_counter(&self, key: KeyName, unit: Option<Unit>, text: SharedString) {
         if let Some(exporter) = &self.exporter {
             exporter.describe_counter(key, unit, text);

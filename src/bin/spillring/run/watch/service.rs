@@ -1,4 +1,4 @@
-//! What a service manager learns through `NOTIFY_SOCKET`: `sd_notify(3)`.
+//! Notifies a service manager through `NOTIFY_SOCKET`, see `sd_notify(3)`.
 
 use std::env;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -9,26 +9,26 @@ use indicatif::HumanCount;
 use sd_notify::NotifyState;
 
 use super::health::Health;
+use crate::console::{Problem, errln};
 use crate::status::meaning;
-use crate::telling::{Problem, tell};
 
-/// Between two lines for `systemctl status`.
+/// Time between two updates for `systemctl status`.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
-/// Notifies until it is dropped, on a thread of its own: a manager that reads nothing holds up nobody else.
+/// Notifies until it is dropped, on a thread of its own, because the socket may block.
 #[derive(Debug)]
 pub(super) struct Service {
     notices: Option<Sender<NotifyState<'static>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Whether a service manager listens.
+/// Whether there is a service manager.
 pub(super) fn is_there() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 impl Service {
-    /// Reports readiness, and from then on the state, and to a watchdog that the drainer moves.
+    /// Reports readiness, then the status, and to a watchdog that the drainer makes progress.
     pub(super) fn start(health: Health) -> Result<Option<Self>, Problem> {
         if !is_there() {
             return Ok(None);
@@ -48,7 +48,7 @@ impl Service {
 
     pub(super) fn stopping(&self) {
         if let Some(notices) = &self.notices {
-            // A thread that is gone has said why.
+            // The thread is gone if this fails.
             notices.send(NotifyState::Stopping).unwrap_or_default();
         }
     }
@@ -57,7 +57,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         drop(self.notices.take());
-        // It has nothing to hand out, not even a panic.
+        // A panic of the thread is ignored.
         drop(self.thread.take().map(JoinHandle::join));
     }
 }
@@ -77,11 +77,11 @@ fn notify(health: &Health, notices: &Receiver<NotifyState<'static>>) {
             notice.clone(),
         ];
         let message: Vec<_> = message.into_iter().flatten().collect();
-        // A manager that restarts itself is there again soon.
+        // A manager may be restarting: try again later.
         match sd_notify::notify(&message) {
             Ok(()) => notice = None,
             Err(error) if !failed => {
-                tell!("the service manager cannot be notified, which is tried again: {error}");
+                errln!("the service manager cannot be notified, retrying: {error}");
                 failed = true;
             }
             Err(_) => {}
@@ -94,7 +94,7 @@ fn notify(health: &Health, notices: &Receiver<NotifyState<'static>>) {
     }
 }
 
-/// One line, such as `live, entries go to the sink; 2,000 delivered, 0 waiting`.
+/// One line, for example `live, entries go to the sink; 2,000 delivered, 0 waiting`.
 fn status(health: &Health, trouble: Option<String>) -> String {
     let stats = health.stats();
     let about = trouble.unwrap_or_else(|| meaning(&stats));

@@ -1,16 +1,16 @@
-//! A range whose bytes are not those that the ledger tells of.
+//! A range whose bytes do not match the ledger.
 
 use std::io;
 
-use super::{Reading, Written, observed};
+use super::{FileReader, Written, observed};
 use crate::verify::counted;
 use crate::verify::finding::Kind;
 use crate::verify::ledger::Range;
 use crate::verify::trail::{Account, Observed, Opening, Place};
 
-impl Reading {
-    /// How far from its place the range behind a mismatched one is.
-    pub(super) fn shift_behind<'a>(
+impl FileReader {
+    /// The shift of the range after a mismatched one.
+    pub(super) fn shift_after<'a>(
         &mut self,
         range: &Range,
         mut next: impl Iterator<Item = &'a Range>,
@@ -41,7 +41,7 @@ impl Reading {
         let lines = self.output.count(from, to)?;
         let place = Some(Place::Byte { byte: from });
         if lines == entries {
-            let text = format!("the bytes up to {to} are not those that the ledger tells of");
+            let text = format!("the bytes up to {to} do not match the checksum in the ledger");
             self.judge
                 .find(Kind::ChecksumMismatch, Some(run), place, text);
             return self.numbered(range, before, after, (from, to));
@@ -64,9 +64,12 @@ impl Reading {
         self.lines(from, to, |judge, place, line| {
             judge.take_unnumbered(place, Some(run), line);
         })?;
-        let told = format!("the ledger tells {} of the bytes", counted(entries, "line"));
+        let recorded = format!(
+            "the ledger records {} in the bytes",
+            counted(entries, "line")
+        );
         let text = format!(
-            "{told} from {} to {}, {lines} are there",
+            "{recorded} from {} to {}, {lines} are there",
             range.start, range.end
         );
         let is_tail = to == self.output.length && gaps == self.judge.chain_gaps();

@@ -6,17 +6,17 @@ use std::os::unix::fs::FileExt;
 
 use crate::verify::ledger::Range;
 
-/// How much is read at a time.
+/// Read at a time.
 const BUFFER: usize = 64 << 10;
 
 pub(super) struct Output {
     pub(super) file: File,
-    /// When it was opened.
+    /// As of opening it.
     pub(super) length: u64,
 }
 
 impl Output {
-    /// Whether the bytes so far from the place of the range are those that it tells of.
+    /// Whether the bytes at `shift` from the range's offset have its checksum.
     pub(super) fn matches(&self, range: &Range, shift: i64) -> io::Result<bool> {
         let from = range.start.checked_add_signed(shift);
         let to = range.end.checked_add_signed(shift);
@@ -35,14 +35,14 @@ impl Output {
         Ok(hasher.finalize() == range.crc32)
     }
 
-    /// How many lines these bytes end.
+    /// The number of line feeds in these bytes.
     pub(super) fn count(&self, from: u64, to: u64) -> io::Result<u64> {
         let mut reader = self.reader(from, to)?;
         let mut count = 0;
         while reader.skip_until(b'\n')? > 0 {
             count += 1;
         }
-        // A last line that does not end is none.
+        // An unfinished last line does not count.
         if from < to {
             let mut byte = [0];
             self.file.read_exact_at(&mut byte, to - 1)?;

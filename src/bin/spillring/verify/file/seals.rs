@@ -1,15 +1,15 @@
-//! What the ledger has signed.
+//! The seals in the ledger.
 
 use spillring::event::{Position, PublisherId};
 use spillring::seal::Seal;
 
-use super::Reading;
+use super::FileReader;
 use crate::verify::ledger::Range;
 use crate::verify::seals::{Covers, Met};
 use crate::verify::trail::Place;
 
-impl Reading {
-    /// Takes what is signed at the end of a range.
+impl FileReader {
+    /// Takes the seal at the end of a range.
     pub(super) fn sealed(&mut self, line: u64, range: &Range) {
         let through = Position {
             run: range.run,
@@ -19,10 +19,10 @@ impl Reading {
         self.seal(line, range.publisher, seal, through, Covers::Before);
     }
 
-    /// Takes what was signed again while nothing was written.
+    /// Takes a seal that was renewed while nothing was written.
     pub(super) fn renewed(&mut self, line: u64, publisher: PublisherId, seal: &Seal) {
         if let Some(run) = self.latest.get(&publisher).copied() {
-            let n = self.written.get(&run).map_or(0, |written| written.told);
+            let n = self.written.get(&run).map_or(0, |written| written.last);
             let through = Position { run, n };
             self.seal(line, publisher, Some(seal), through, Covers::Before);
         }

@@ -1,15 +1,15 @@
-//! The line of a publisher's runs: each names the one before, and how far the publisher had come.
+//! The sequence of a publisher's runs: each names the one before, and how far the publisher had come.
 
 use spillring::event::{PublisherId, RunId};
 
-use super::{Ended, Judge, Run, Source, Told};
+use super::{Claim, Ended, Judge, Run, Source};
 use crate::verify::finding::Kind;
 use crate::verify::numbers::{Gap, Numbers};
 use crate::verify::trail::{Account, End, Observed, Opening, Previous, Way};
 use crate::verify::{counted, numbers_in_words};
 
 impl Judge {
-    /// Makes room for a run that was not met before.
+    /// Adds a run that is new.
     pub(super) fn enter(&mut self, id: RunId, publisher: Option<PublisherId>, way: Way) {
         if self.runs.contains_key(&id) {
             return;
@@ -22,7 +22,7 @@ impl Judge {
             ended: Ended::Open,
             opened: false,
             way,
-            told: None,
+            claim: None,
             last_place: None,
             sealed: 0,
             unsealed: 0,
@@ -35,7 +35,7 @@ impl Judge {
         }
     }
 
-    /// Whether no later run of its publisher has been met.
+    /// Whether no later run of its publisher has appeared.
     pub(super) fn is_latest(&self, id: RunId) -> bool {
         let publisher = self.runs.get(&id).and_then(|run| run.publisher);
         publisher.is_none_or(|of| self.runs_of(of).last() == Some(&id))
@@ -45,7 +45,7 @@ impl Judge {
         self.publishers.get(&publisher).map_or(&[], |it| &it.runs)
     }
 
-    /// Takes what the first entry of a run says of the publisher and its runs before.
+    /// Takes the opening of a run: its publisher, and the runs before.
     pub(super) fn open(&mut self, seen: &Observed<'_>, opening: &Opening) {
         let id = seen.id.run;
         let Some(run) = self.runs.get_mut(&id) else {
@@ -54,7 +54,7 @@ impl Judge {
         run.opened = true;
         if let Some(other) = run.publisher.filter(|it| *it != opening.publisher) {
             let text = format!(
-                "it opens a run of publisher {}, and the run is one of {other}",
+                "it opens a run of publisher {}, but the run belongs to {other}",
                 opening.publisher
             );
             return self.find(Kind::BadHeader, Some(id), Some(seen.place), text);
@@ -69,13 +69,12 @@ impl Judge {
             let source = Source::Publisher(opening.publisher);
             self.absent.entry(source).or_default().kills += opening.killed_starts.min(1);
             let starts = counted(opening.killed_starts, "start");
-            let text =
-                format!("{starts} before it came to nothing: killed before anything was stored");
+            let text = format!("{starts} before it: killed before anything was stored");
             self.find(Kind::KilledStarts, Some(id), Some(seen.place), text);
         }
     }
 
-    /// Gives a run of which nobody knew whose it is to its publisher.
+    /// Sets the publisher of a run, if it was unknown.
     fn adopt(&mut self, id: RunId, publisher: PublisherId) {
         if let Some(run) = self.runs.get_mut(&id)
             && run.publisher.is_none()
@@ -92,7 +91,7 @@ impl Judge {
         }
     }
 
-    /// Holds the run that `named` says was before against the one that was.
+    /// Compares the run that precedes this one with the one that it names.
     fn follow(&mut self, seen: &Observed<'_>, opening: &Opening, named: Option<RunId>) {
         let (id, publisher) = (seen.id.run, opening.publisher);
         let mut before = self.runs_of(publisher).iter().rev();
@@ -102,7 +101,7 @@ impl Judge {
             (None, None) => None,
             (None, Some(named)) => {
                 self.absent.entry(source).or_default().begins_late = true;
-                let gone = stood_here(seen, opening) || is_told_whole(opening);
+                let gone = left_entries(seen, opening) || has_known_end(opening);
                 (gone && !self.may_be_gone(named)).then(|| missing(named))
             }
             (Some(latest), Some(named))
@@ -113,11 +112,12 @@ impl Judge {
             }
             (Some(_), Some(named)) if !self.runs.contains_key(&named) => {
                 self.absent.entry(source).or_default().kills += 1;
-                stood_here(seen, opening).then(|| missing(named))
+                left_entries(seen, opening).then(|| missing(named))
             }
             (Some(latest), _) => {
-                let text =
-                    format!("run {latest} stands before it, of which its publisher does not know");
+                let text = format!(
+                    "run {latest} comes before it, and its publisher does not know that run"
+                );
                 Some((Kind::Spliced, text))
             }
         };
@@ -130,10 +130,10 @@ impl Judge {
         if let Some((kind, text)) = wrong {
             self.find(kind, Some(id), Some(seen.place), text);
         }
-        self.tell_empty_run(seen, opening);
+        self.report_empty_run(seen, opening);
     }
 
-    /// Whether the publisher says that this run was before, and no cursor can say so: its entries were stored alone.
+    /// Whether the opening names this run, whose entries were stored alone: no cursor can confirm it.
     fn went_without_cursor(&self, latest: RunId, opening: &Opening) -> bool {
         let alone = self
             .runs
@@ -145,7 +145,7 @@ impl Judge {
                 .is_some_and(|previous| previous.run == latest)
     }
 
-    /// Takes what the next run says of the end of `id`.
+    /// Takes the end of run `id` from the opening of the next run.
     fn end_run(&mut self, id: RunId, seen: &Observed<'_>, opening: &Opening) {
         let previous = opening.previous.filter(|previous| previous.run == id);
         let absent = self.absent.entry(Source::Publisher(opening.publisher));
@@ -170,16 +170,18 @@ impl Judge {
             lost: None,
             open: false,
         }));
-        run.told = account.map(|account| Told {
+        run.claim = account.map(|account| Claim {
             account,
             last: last.unwrap_or(account.last),
         });
-        let end = run.told.map_or(0, |told| told.last.max(told.account.last));
+        let end = run
+            .claim
+            .map_or(0, |claim| claim.last.max(claim.account.last));
         absent.add(end.saturating_sub(run.numbers.last()));
     }
 
-    /// Tells a run before this one of which nothing came here, although it had numbers.
-    fn tell_empty_run(&mut self, seen: &Observed<'_>, opening: &Opening) {
+    /// Reports the numbers of a run before this one that left no entry in the trail.
+    fn report_empty_run(&mut self, seen: &Observed<'_>, opening: &Opening) {
         let Some(Previous { run, end }) = opening.previous else {
             return;
         };
@@ -200,7 +202,7 @@ impl Judge {
         }
     }
 
-    pub(super) fn tell_missing(&mut self, run: RunId, gap: Gap) {
+    pub(super) fn report_missing(&mut self, run: RunId, gap: Gap) {
         let text = format!(
             "{}, and nothing announces {} as lost",
             numbers_in_words(gap.first, gap.last),
@@ -210,16 +212,15 @@ impl Judge {
     }
 }
 
-/// The run that was the last of its publisher to come here; what was stored with the entries knows it better than the
-/// publisher, of whose runs some may have come to nothing.
+/// The publisher's previous run in this trail. The account stored with the entries takes precedence over the publisher's word,
+/// which may name a run that left nothing here.
 fn named(seen: &Observed<'_>, opening: &Opening) -> Option<RunId> {
     let after = seen.after.map(|after| after.run);
     after.or(opening.previous.map(|previous| previous.run))
 }
 
-/// Whether the run before must have left something in this trail. Where entries are stored each for itself, one that
-/// ended after some numbers is held to have done so.
-fn stood_here(seen: &Observed<'_>, opening: &Opening) -> bool {
+/// Whether the run before must have left entries in this trail. If entries are stored alone, a run that had numbers is assumed to.
+fn left_entries(seen: &Observed<'_>, opening: &Opening) -> bool {
     match (seen.after, opening.previous, seen.way) {
         (Some(after), ..) => after.lost.is_none() || after.entries() > 0,
         (None, Some(previous), Way::Alone) => previous.end.last() > Some(0),
@@ -227,13 +228,13 @@ fn stood_here(seen: &Observed<'_>, opening: &Opening) -> bool {
     }
 }
 
-/// Whether the last number of the run before is known: then its entries should be here.
-fn is_told_whole(opening: &Opening) -> bool {
+/// Whether the last number of the run before is known: then its entries must be here.
+fn has_known_end(opening: &Opening) -> bool {
     let end = opening.previous.map(|previous| previous.end);
     end.and_then(End::last) > Some(0)
 }
 
 fn missing(named: RunId) -> (Kind, String) {
-    let text = format!("run {named}, which came before it, is not there");
+    let text = format!("run {named}, which came before it, is absent");
     (Kind::RunMissing, text)
 }

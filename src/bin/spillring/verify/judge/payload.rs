@@ -1,4 +1,4 @@
-//! What an entry holds: its subject, its hash, and its place in its session.
+//! The contents of an entry: its subject, its hash, and its place in its session.
 
 use spillring::Event;
 use spillring::event::RunId;
@@ -7,11 +7,11 @@ use super::Judge;
 use crate::verify::chains::{Payload, Placed, Source};
 use crate::verify::counted;
 use crate::verify::finding::Kind;
-use crate::verify::overtaken::Gap;
+use crate::verify::overtaken::SessionGap;
 use crate::verify::seals::Authentic;
 use crate::verify::trail::{Observed, Place};
 
-/// Entries with something that their hashes do not cover.
+/// Entries with fields that their hashes do not cover.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     count: u64,
@@ -23,7 +23,7 @@ impl Judge {
         if let (Some(subject), Payload::Entry(entry)) = (seen.subject, payload) {
             let own = entry.subject();
             if own != subject {
-                let text = format!("number {} is of {own}, and stands on {subject}", seen.id.n);
+                let text = format!("number {} belongs on {own}, but is on {subject}", seen.id.n);
                 self.find(
                     Kind::WrongSubject,
                     Some(seen.id.run),
@@ -34,7 +34,7 @@ impl Judge {
         }
     }
 
-    /// A publisher has entries of one type: with a hash, or without.
+    /// Counts entries with and without a hash: a publisher has only one kind.
     pub(super) fn note_seal(&mut self, seen: &Observed<'_>, payload: &Payload) {
         if let Some(run) = self.runs.get_mut(&seen.id.run) {
             if let Payload::Other = payload {
@@ -57,7 +57,7 @@ impl Judge {
         let entry = match payload {
             Payload::Other => return,
             Payload::Unreadable => {
-                let text = "it looks like an audit entry, and cannot be read as one".to_owned();
+                let text = "it looks like an audit entry, but cannot be parsed".to_owned();
                 return self.find(Kind::Edited, run, Some(place), text);
             }
             Payload::Entry(entry) => entry,
@@ -65,7 +65,7 @@ impl Judge {
         self.counts.audit_entries += 1;
         if !entry.verify_integrity() {
             let text = format!(
-                "session {}: seq {} does not hash to what it says",
+                "session {}: seq {} does not match its hash",
                 entry.session_id(),
                 entry.seq()
             );
@@ -89,10 +89,10 @@ impl Judge {
         if let Some((kind, text)) = found {
             self.find(kind, run, Some(place), text);
         }
-        self.tell_gaps(gaps);
+        self.report_gaps(gaps);
     }
 
-    /// Whether the entries with more than their hashes cover are as they were published.
+    /// Reports entries with fields that their hashes do not cover. They are intact only if a signature covers them.
     pub(super) fn settle_extra(&mut self, verdict: Authentic) {
         let Some((run, place)) = self.extra.first else {
             return;
@@ -107,14 +107,14 @@ impl Judge {
             (Kind::Edited, "no signature does")
         };
         let text = format!(
-            "{} with something that no entry has, of which this is the first: the hash does not cover it, {covered}",
+            "{} with unknown fields, this one first: the hash does not cover them, {covered}",
             counted(self.extra.count, "entry")
         );
         self.find(kind, run, Some(place), text);
     }
 
-    /// These gaps of sessions are not filled any more.
-    pub(super) fn tell_gaps(&mut self, gaps: Vec<Gap>) {
+    /// Reports gaps of sessions that will not be filled.
+    pub(super) fn report_gaps(&mut self, gaps: Vec<SessionGap>) {
         for gap in gaps {
             let absent = self.absent.entry(gap.source).or_default();
             if let Some((kind, text)) = absent.explain(&gap) {

@@ -1,4 +1,4 @@
-//! The end of the trail: what is still missing then is missing.
+//! The end of the trail: reports whatever is still missing.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,13 +7,13 @@ use indicatif::HumanCount;
 use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
-use super::{Counts, Ended, Judge, Pace, Told};
+use super::{Claim, Counts, Ended, Judge, Writers};
 use crate::verify::finding::{Finding, Kind};
 use crate::verify::seals::{Seals, Signed};
 use crate::verify::trail::{Account, Place, Way};
 use crate::verify::{counted, numbers_in_words};
 
-/// What is to be said of a trail.
+/// The judgement on a trail.
 #[derive(Debug, Serialize)]
 pub(in crate::verify) struct Judgement {
     pub(in crate::verify) complete: bool,
@@ -26,19 +26,19 @@ pub(in crate::verify) struct Judgement {
     #[serde(flatten)]
     pub(in crate::verify) signed: Signed,
     /// In the order in which they appear.
-    pub(in crate::verify) runs: Vec<RunTold>,
+    pub(in crate::verify) runs: Vec<RunSummary>,
     pub(in crate::verify) findings: Vec<Finding>,
-    /// Findings that were too many to be listed.
+    /// Findings beyond those listed.
     pub(in crate::verify) unlisted: u64,
 }
 
-/// What is to be said of a run.
+/// The judgement on a run.
 #[derive(Debug, Serialize)]
-pub(in crate::verify) struct RunTold {
+pub(in crate::verify) struct RunSummary {
     pub(in crate::verify) publisher: Option<PublisherId>,
     pub(in crate::verify) run: RunId,
     pub(in crate::verify) first: u64,
-    /// The last number that an entry or a loss deals with.
+    /// The last number, of an entry or a loss.
     pub(in crate::verify) last: u64,
     pub(in crate::verify) entries: u64,
     pub(in crate::verify) lost: u64,
@@ -46,7 +46,7 @@ pub(in crate::verify) struct RunTold {
     pub(in crate::verify) ended: Ended,
 }
 
-/// Entries of a publisher that have a hash, and others.
+/// Entries of a publisher with a hash, and without.
 #[derive(Debug, Default)]
 struct Hashed {
     with: u64,
@@ -66,9 +66,9 @@ impl Judge {
         self.settle_extra(signed.verdict);
         self.settle_acknowledged();
         let gaps = self.chains.take_gaps();
-        self.tell_gaps(gaps);
+        self.report_gaps(gaps);
         if self.counts.entries == 0 {
-            let text = "there is no entry here".to_owned();
+            let text = "there are no entries".to_owned();
             self.find(Kind::Nothing, None, None, text);
         }
         for id in self.publishers.keys().copied().collect::<Vec<_>>() {
@@ -77,7 +77,7 @@ impl Judge {
         let runs = self.order.iter().filter_map(|id| {
             let run = self.runs.get(id)?;
             let numbers = &run.numbers;
-            let told = RunTold {
+            let summary = RunSummary {
                 publisher: run.publisher,
                 run: *id,
                 first: numbers.begin(),
@@ -87,7 +87,7 @@ impl Judge {
                 missing: numbers.missing(),
                 ended: run.ended,
             };
-            (told.entries + told.lost + told.missing > 0).then_some(told)
+            (summary.entries + summary.lost + summary.missing > 0).then_some(summary)
         });
         Judgement {
             complete: self.findings.against_complete == 0,
@@ -106,7 +106,7 @@ impl Judge {
         }
     }
 
-    /// A gap at the beginning of a publisher's first run is explained where the beginning of the trail may be gone.
+    /// A gap at the beginning of a publisher's first run is no break if the beginning of the trail may be gone.
     fn settle_beginning(&mut self, id: RunId) {
         let may_be_gone = self.may_be_gone(id);
         let Some(run) = self.runs.get_mut(&id) else {
@@ -136,7 +136,7 @@ impl Judge {
             self.find(kind, Some(id), Some(gap.place), text);
         }
         for gap in others {
-            self.tell_missing(id, *gap);
+            self.report_missing(id, *gap);
         }
     }
 
@@ -148,33 +148,33 @@ impl Judge {
         let cursor = publisher.and_then(|publisher| publisher.cursor.as_ref());
         let by_cursor = cursor.filter(|(account, _)| account.run == id);
         let place = run.last_place;
-        if let Some(told) = run.told {
-            return self.settle_tail(id, told, Pace::Still);
+        if let Some(claim) = run.claim {
+            return self.settle_tail(id, claim, Writers::Idle);
         }
         if let Some((account, _)) = by_cursor {
-            let told = Told {
+            let claim = Claim {
                 account: *account,
                 last: account.last,
             };
-            return self.settle_tail(id, told, self.pace);
+            return self.settle_tail(id, claim, self.writers);
         }
         if !self.is_latest(id) || cursor.is_some() {
             return;
         }
         let kept = run.way == Way::WithAccount && !self.may_be_gone(id);
-        let (kind, text) = if kept && self.pace == Pace::Still {
+        let (kind, text) = if kept && self.writers == Writers::Idle {
             let text = "its entries were stored together with a cursor, and there is none";
             (Kind::CursorMissing, text)
         } else {
-            let text = "there is no cursor: what may have been cut off its end is not seen";
+            let text = "there is no cursor: a missing end would go undetected";
             (Kind::TailUnchecked, text)
         };
         self.find(kind, Some(id), place, text.to_owned());
     }
 
-    /// Holds the end of a run, and the count of its losses, against an account of it.
-    fn settle_tail(&mut self, id: RunId, told: Told, pace: Pace) {
-        let Told { account, last: end } = told;
+    /// Compares the end of a run, and the count of its losses, with the account of it.
+    fn settle_tail(&mut self, id: RunId, claim: Claim, writers: Writers) {
+        let Claim { account, last: end } = claim;
         let Some(run) = self.runs.get_mut(&id) else {
             return;
         };
@@ -188,24 +188,24 @@ impl Judge {
             lost => lost.unwrap_or(0),
         };
         let lost = numbers.lose_through(seen + open.min(room));
-        found.extend(tell_lost(lost, numbers.last()));
+        found.extend(loss_at_end(lost, numbers.last()));
         let cut = open - lost;
         if cut > 0 {
             numbers.miss(cut);
             found.push((Kind::TailMissing, tail_in_words(seen, &account, cut)));
         }
-        if let Some(told) = account.lost.filter(|_| is_whole && !account.open) {
-            let differs = told.abs_diff(numbers.lost);
-            if numbers.lost > told || differs > numbers.missing() {
+        if let Some(claimed) = account.lost.filter(|_| is_whole && !account.open) {
+            let differs = claimed.abs_diff(numbers.lost);
+            if numbers.lost > claimed || differs > numbers.missing() {
                 let text = format!(
-                    "the entries announce {}, the account of the run tells {}",
+                    "the entries announce {}, the account of the run counts {}",
                     counted(numbers.lost, "loss"),
-                    counted(told, "loss")
+                    counted(claimed, "loss")
                 );
                 found.push((Kind::CursorMismatch, text));
             }
         }
-        if account.last < seen && pace == Pace::Still && !account.open {
+        if account.last < seen && writers == Writers::Idle && !account.open {
             let text = format!(
                 "it goes on to number {seen}, but its account ends with {}",
                 account.last
@@ -214,14 +214,14 @@ impl Judge {
         }
         if cut == 0 {
             let lost = numbers.lose_through(end);
-            found.extend(tell_lost(lost, end));
+            found.extend(loss_at_end(lost, end));
         }
         for (kind, text) in found {
             self.find(kind, Some(id), at, text);
         }
     }
 
-    /// Holds the end of a run against what its publisher knows as acknowledged.
+    /// Compares the end of a run with the acknowledged position in its publisher's spill.
     fn settle_acknowledged(&mut self) {
         let Some(at) = self.acknowledged else { return };
         let run = self.runs.get(&at.run);
@@ -231,7 +231,7 @@ impl Judge {
         let by_cursor = cursors.filter(|(account, _)| account.run == at.run);
         let by_cursor = by_cursor.map(|(account, _)| account.last).max();
         let last = seen.max(by_cursor.unwrap_or(0));
-        // What is removed from the head takes older runs with it.
+        // Older runs are removed first.
         let is_oldest = self
             .order
             .iter()
@@ -241,7 +241,7 @@ impl Judge {
             return;
         }
         let text = format!(
-            "{} of run {}: the spill of its publisher knows them as acknowledged",
+            "{} of run {}: according to its publisher's spill they were acknowledged",
             numbers_in_words(last + 1, at.n),
             at.run
         );
@@ -249,7 +249,7 @@ impl Judge {
         self.find(Kind::AcknowledgedMissing, Some(at.run), place, text);
     }
 
-    /// A publisher has entries of one type: with a hash, or without.
+    /// Reports publishers that have entries with and without a hash.
     fn settle_hashed(&mut self) {
         let runs = self
             .order
@@ -276,7 +276,7 @@ impl Judge {
         }
     }
 
-    /// A cursor must be one of the last run.
+    /// A cursor must name its publisher's last run.
     fn settle_cursor(&mut self, id: PublisherId) {
         let Some(publisher) = self.publishers.get(&id) else {
             return;
@@ -292,8 +292,8 @@ impl Judge {
         if !self.runs.contains_key(&run) {
             return self.settle_absent_run(account, place, latest);
         }
-        if self.pace == Pace::Still && !account.open {
-            let text = "the cursor of its publisher is still that of an earlier run".to_owned();
+        if self.writers == Writers::Idle && !account.open {
+            let text = "the cursor of its publisher still names an earlier run".to_owned();
             let place = latest.and_then(|latest| self.runs.get(&latest)?.last_place);
             self.find(Kind::CursorBehind, latest, place, text);
         }
@@ -303,12 +303,12 @@ impl Judge {
         let (kind, text) = match account.entries() {
             0 => return,
             _ if latest.is_none() && self.may_be_gone(account.run) => {
-                let text = "the trail begins behind it: nothing of it is there any more".to_owned();
+                let text = "the trail begins after it: none of its entries is left".to_owned();
                 (Kind::BeginsAt, text)
             }
             entries => {
                 let text = format!(
-                    "the cursor tells {} of it, none is there",
+                    "the cursor counts {} in it, none is there",
                     counted(entries, "entry")
                 );
                 (Kind::TailMissing, text)
@@ -323,7 +323,7 @@ fn now_s() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
-fn tell_lost(lost: u64, end: u64) -> Option<(Kind, String)> {
+fn loss_at_end(lost: u64, end: u64) -> Option<(Kind, String)> {
     let text = || format!("the last {} of it, up to {end}", counted(lost, "number"));
     (lost > 0).then(|| (Kind::Lost, text()))
 }

@@ -60,7 +60,7 @@ fn account(of: u128, end: u64, lost: u64) -> Account {
     }
 }
 
-/// Lets the first message say what was before.
+/// Makes the first message name the run before.
 fn follows(messages: &mut [Message], of: u128, end: End, after: Account) {
     let opening = messages[0].opening.as_mut().expect("it opens its run");
     opening.previous = Some(Previous { run: run(of), end });
@@ -75,7 +75,7 @@ fn restarted() -> Vec<Message> {
 }
 
 fn judged(trail: &[Message], cursor: Option<Account>, head: Head) -> Judgement {
-    let mut judge = Judge::new(head, Pace::Still);
+    let mut judge = Judge::new(head, Writers::Idle);
     if let Some(account) = cursor {
         judge.cursor(PUBLISHER, account, None);
     }
@@ -120,7 +120,7 @@ fn an_honest_trail_is_complete_and_intact() {
 #[test]
 fn losses_that_are_announced_break_nothing_wherever_they_are() {
     let mut trail = restarted();
-    // In front of the first, in the middle, and at the end of a run, where only the next one and the cursor tell.
+    // Before the first entry, in the middle, and at the end of a run, where only the next run and the cursor announce them.
     trail.remove(0);
     trail[0].lost = 1;
     trail[0].opening = restarted()[0].opening;
@@ -134,7 +134,7 @@ fn losses_that_are_announced_break_nothing_wherever_they_are() {
     assert_eq!(counts.collect::<Vec<_>>(), [(7, 3), (10, 2)]);
 }
 
-/// Wherever it is: there is no entry that could be taken away without a trace.
+/// No entry can be removed without a trace, wherever it is.
 #[test]
 fn a_number_that_nobody_announces_is_missing() {
     let cursor = account(2, 10, 0);
@@ -146,7 +146,7 @@ fn a_number_that_nobody_announces_is_missing() {
         };
         let mut trail = restarted();
         trail.remove(at);
-        // Without the entry that opened it, nobody says what the run followed.
+        // Without its first entry, nothing says which run this one followed.
         assert_breaks(&trail, cursor, &[expected]);
     }
     assert_breaks(&restarted()[..10], cursor, &[Kind::TailMissing]);
@@ -165,7 +165,7 @@ fn an_announced_loss_that_is_none_contradicts_the_cursor() {
 }
 
 #[test]
-fn what_stands_there_twice_or_late_is_not_intact_and_nothing_is_missing() {
+fn an_entry_that_appears_twice_or_late_breaks_intact_and_not_complete() {
     let cursor = account(2, 10, 0);
     for (from, to) in (0..20).flat_map(|from| (from + 1..21).map(move |to| (from, to))) {
         let mut trail = restarted();
@@ -182,7 +182,7 @@ fn what_stands_there_twice_or_late_is_not_intact_and_nothing_is_missing() {
 }
 
 #[test]
-fn the_beginning_may_be_gone_only_where_the_trail_lets_go_of_it() {
+fn the_beginning_may_be_gone_only_if_the_trail_removes_it() {
     let (trail, cursor) = (restarted()[4..].to_vec(), Some(account(2, 10, 0)));
     let kept = judged(&trail, cursor, Head::Kept);
     assert_eq!(breaks(&kept), [Kind::HeadMissing]);
@@ -190,7 +190,7 @@ fn the_beginning_may_be_gone_only_where_the_trail_lets_go_of_it() {
     assert_eq!(breaks(&gone), []);
     assert_eq!(gone.findings[0].name, Kind::BeginsAt);
     assert_eq!(gone.runs[0].first, 5);
-    // That of a later run is still missing.
+    // The beginning of a later run is missing all the same.
     let mut trail = restarted();
     trail.remove(10);
     let headless = judged(&trail, cursor, Head::MayBeGone { kept_from_ms: None });
@@ -231,7 +231,7 @@ fn a_kill_hides_how_far_the_run_came_and_breaks_nothing() {
     let judgement = judged(&trail, Some(account(2, 10, 0)), Head::Kept);
     assert_eq!(breaks(&judgement), []);
     assert_eq!(judgement.runs[0].ended, Ended::Killed);
-    // Starts that stored nothing lie between.
+    // Runs that stored nothing come between.
     follows(&mut second, 7, End::Killed(None), account(1, 10, 0));
     let opening = second[0].opening.as_mut().expect("it opens its run");
     opening.killed_starts = 2;
@@ -257,23 +257,23 @@ fn session() -> (Vec<Message>, Vec<AuditEntry>) {
 }
 
 #[test]
-fn a_chain_goes_on_behind_what_is_lost_and_nowhere_else() {
+fn a_chain_goes_on_after_a_loss_and_nowhere_else() {
     let (mut trail, entries) = session();
     assert_breaks(&trail, account(1, 10, 0), &[]);
     trail.remove(4);
     trail[4].lost = 1;
     let judgement = judged(&trail, Some(account(1, 10, 1)), Head::Kept);
     assert_eq!(breaks(&judgement), []);
-    let told = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapTold;
-    assert!(judgement.findings.iter().any(told));
-    // The same with numbers that show no gap: somebody has numbered them anew.
+    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapTold;
+    assert!(judgement.findings.iter().any(gap));
+    // Renumbered, so that the numbers show no gap.
     trail[4].lost = 0;
     for (n, message) in (1..).zip(&mut trail) {
         message.id.n = n;
     }
     assert_breaks(&trail, account(1, 9, 0), &[Kind::ChainGap]);
 
-    // Sealed anew, it is not the one that the next one was chained to.
+    // Hashed again, it is not the entry that the next one was chained to.
     let (mut trail, _) = session();
     let old = &entries[4];
     let forged = AuditEntry::new(
@@ -290,7 +290,7 @@ fn a_chain_goes_on_behind_what_is_lost_and_nowhere_else() {
 }
 
 #[test]
-fn an_edited_entry_is_found_even_if_it_is_none_any_more() {
+fn an_edited_entry_is_found_even_if_it_no_longer_parses() {
     for (from, to) in [
         ("\"timestamp_ns\":1,", "\"timestamp_ns\":2,"),
         ("[", "[["),

@@ -1,7 +1,7 @@
-//! Whose keys have signed: from the keys that an auditor trusts, each certificate leads to the next.
+//! Whose keys have signed: each certificate leads from one key to the next, beginning with those that the auditor trusts.
 //!
-//! A trail that has lost its beginning may have lost the certificates as well: a seal whose key nothing leads to yet is unproven. What
-//! it covers counts once a later seal with a proven key covers it too, since the tree of that one has the same entries.
+//! A trail that has lost its beginning may have lost certificates as well. A seal is unproven while no certificate leads to its key.
+//! The entries under it count as signed once a later, proven seal covers them: its tree contains the same entries.
 
 use std::collections::HashMap;
 
@@ -19,16 +19,16 @@ pub(super) struct Keys {
 
 #[derive(Debug, Default)]
 struct Chain {
-    /// Keys that somebody vouches for.
+    /// Keys to start from.
     anchors: Vec<Anchor>,
-    /// Those that have signed, one after the other.
+    /// Keys that have signed, in order.
     keys: Vec<String>,
-    /// What was signed before the present key.
+    /// The size of the tree that the current key went on from.
     size_min: u64,
     trusted: Trusted,
 }
 
-/// A key that somebody vouches for, and how large the tree was that it went on from, if that is known.
+/// A key to start from, and the size of the tree that it went on from; 0 if unknown.
 #[derive(Debug, Clone)]
 struct Anchor {
     key: String,
@@ -55,12 +55,12 @@ pub(super) enum Proven {
 pub(super) struct Opened {
     pub(super) checkpoint: Checkpoint,
     pub(super) proven: Proven,
-    /// What the certificates say that lead to its key.
+    /// The sizes and roots in the certificates that lead to its key.
     pub(super) marks: Vec<Mark>,
 }
 
 impl Keys {
-    /// Takes a key that the auditor knows to be this publisher's, or has only seen, and those that certificates lead to from there.
+    /// Takes a key of this publisher, which the auditor trusts or has only seen, and the keys that the certificates lead to.
     pub(super) fn anchor(
         &mut self,
         publisher: PublisherId,
@@ -74,10 +74,10 @@ impl Keys {
         }
         let mut at = Anchor::new(key);
         for certificate in certificates {
-            if let Ok(said) = Checkpoint::open(certificate, &at.key)
-                && let Some(next) = said.next
+            if let Ok(certified) = Checkpoint::open(certificate, &at.key)
+                && let Some(next) = certified.next
             {
-                let size_min = said.size;
+                let size_min = certified.size;
                 let before = std::mem::replace(
                     &mut at,
                     Anchor {
@@ -112,7 +112,7 @@ impl Keys {
         let not_signed = |error| {
             (
                 Kind::NotSigned,
-                format!("a checkpoint does not count: {error}"),
+                format!("a checkpoint is not valid: {error}"),
             )
         };
         let checkpoint = Checkpoint::open(&seal.checkpoint, &seal.key).map_err(not_signed)?;
@@ -130,7 +130,7 @@ impl Keys {
         };
         if proven == Proven::Yes && checkpoint.size < chain.size_min {
             let text = format!(
-                "a key that goes on from {} entries has signed {}",
+                "a key that goes on from {} entries has signed only {}",
                 chain.size_min, checkpoint.size
             );
             return Err((Kind::CheckpointBack, text));
@@ -150,7 +150,7 @@ impl Chain {
             return Ok(Vec::new());
         }
         if self.keys.is_empty() && self.anchors.is_empty() {
-            // Nobody vouches for it: what comes first is believed.
+            // No key is known: trust on first use.
             self.anchors.push(Anchor::new(&seal.key));
         }
         let unused = |anchor: &&Anchor| !self.keys.contains(&anchor.key);
@@ -180,7 +180,7 @@ impl Chain {
         }
         if self.keys.contains(&seal.key) {
             let text = format!(
-                "{} has signed again after the key that took its place",
+                "{} has signed again after the key that replaced it",
                 seal.key
             );
             return Err((Kind::NotSigned, text));
@@ -198,19 +198,19 @@ impl Anchor {
     }
 }
 
-/// How far the certificates of a seal lead from this key, and what they say.
+/// The key that the certificates of a seal lead to from this one, and the sizes and roots in them.
 fn lead(from: &str, seal: &Seal) -> (String, Vec<Mark>) {
     let (mut at, mut marks) = (from.to_owned(), Vec::new());
     for certificate in &seal.certificates {
         if at == seal.key {
             break;
         }
-        if let Ok(said) = Checkpoint::open(certificate, &at)
-            && let Some(next) = said.next
+        if let Ok(certified) = Checkpoint::open(certificate, &at)
+            && let Some(next) = certified.next
         {
             marks.push(Mark {
-                size: said.size,
-                root: said.root,
+                size: certified.size,
+                root: certified.root,
                 by: By::Certificate,
             });
             at = next;

@@ -1,4 +1,4 @@
-//! The tree of one publisher, as its entries make it, held against what it has signed.
+//! The tree of one publisher, built from its entries and compared with what it has signed.
 
 mod compare;
 
@@ -13,47 +13,47 @@ use super::Complaint;
 use super::keys::Proven;
 use super::proof::{Kept, Proof};
 use crate::verify::finding::Kind;
-use crate::verify::judge::Pace;
+use crate::verify::judge::Writers;
 
 /// Which entries a seal covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::verify) enum Covers {
-    /// Those before it.
+    /// Entries before it.
     Before,
-    /// Those of its batch as well, which may come after it.
+    /// The entries of its batch as well, which may come after it.
     Batch,
-    /// Those of an earlier part of the trail, which need not be here.
+    /// Entries of an earlier part of the trail, which need not be here.
     Earlier,
 }
 
-/// Whether what holds the trail may have let go of its beginning.
+/// Whether the beginning of the trail may have been removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Head {
+pub(super) enum Start {
     Kept,
     MayBeGone,
 }
 
-/// More entries than a batch has at the most.
+/// An upper bound on the entries of a batch.
 pub(super) const BATCH_MAX: u64 = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Log {
     tree: Known,
-    /// Trees that were signed, and whose last entries are still to come.
+    /// Signed trees whose last entries are still to come.
     expected: VecDeque<(Tree, Proven)>,
-    /// What the tree must be at these sizes.
+    /// Known roots at certain sizes.
     marks: Vec<Mark>,
     newest: Option<Newest>,
     kept: Kept,
-    /// How many signed entries come before the first that is left. The auditor must accept them.
+    /// How many signed entries precede the first one that is left. The auditor must accept that they are gone.
     late: Option<u64>,
-    /// Entries since the last seal that fitted.
+    /// Entries since the last seal that matched.
     open: u64,
-    /// Entries that are covered by seals of keys that are not proven.
+    /// Entries covered only by seals with unproven keys.
     held: u64,
     /// Entries after the newest checkpoint.
     pub(super) tail: u64,
-    /// Entries that are covered by a signature.
+    /// Entries covered by a signature.
     pub(super) covered: u64,
     /// Entries before the first seal.
     pub(super) head: u64,
@@ -61,7 +61,7 @@ pub(super) struct Log {
     pub(super) unsigned: u64,
 }
 
-/// What the tree must be at some size, as somebody knows who has seen it.
+/// A known root of the tree at some size.
 #[derive(Debug)]
 pub(super) struct Mark {
     pub(super) size: u64,
@@ -72,7 +72,7 @@ pub(super) struct Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
     LastAudit,
-    /// The key before, when it certified the next.
+    /// The previous key, when it certified the next.
     Certificate,
 }
 
@@ -86,17 +86,17 @@ pub(super) struct Newest {
 /// Whether the tree of the entries so far is known.
 #[derive(Debug, Default)]
 enum Known {
-    /// No seal was met yet.
+    /// No seal yet.
     #[default]
     No,
-    /// The first seal was met, and entries of its batch may follow: if they are all that it counts, the tree begins with them.
+    /// After the first seal. Entries of its batch may follow; if they are all that it counts, the tree begins with them.
     Soon {
         sealed: Tree,
         through: Option<Position>,
         entries: Tree,
-        /// Sizes that are marked, with what the tree was there.
+        /// The roots at marked sizes.
         passed: Vec<(u64, Hash)>,
-        head: Head,
+        start: Start,
         proven: Proven,
     },
     Yes(Tree),
@@ -120,13 +120,13 @@ impl Log {
         }
     }
 
-    /// The tree is this one, whatever the entries so far have made.
+    /// Goes on with this tree, whatever the entries so far.
     fn go_on(&mut self, tree: Tree) {
         self.kept.begin(&tree);
         self.tree = Known::Yes(tree);
     }
 
-    /// One that keeps what the proof of this entry takes.
+    /// A log that keeps the hashes for the proof of this entry.
     pub(super) fn keeping(entry: Option<Position>) -> Self {
         Self {
             kept: Kept::of(entry),
@@ -187,7 +187,7 @@ impl Log {
         sealed: &Tree,
         newest: Newest,
         covers: Covers,
-        head: Head,
+        start: Start,
         proven: Proven,
     ) -> Vec<Complaint> {
         let mut complaints = Vec::new();
@@ -206,12 +206,12 @@ impl Log {
                     through,
                     entries: Tree::default(),
                     passed: Vec::new(),
-                    head,
+                    start,
                     proven,
                 };
                 return complaints;
             }
-            complaints.extend(self.begins_late(0, sealed.size(), head));
+            complaints.extend(self.begins_late(0, sealed.size(), start));
             if sealed.size() == 0 {
                 self.unsigned += std::mem::take(&mut self.head);
             }
@@ -238,17 +238,22 @@ impl Log {
     }
 
     /// The trail ends here.
-    pub(super) fn finish(&mut self, pace: Pace, told: bool, retired: bool) -> Vec<Complaint> {
+    pub(super) fn finish(
+        &mut self,
+        writers: Writers,
+        accepted: bool,
+        retired: bool,
+    ) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         complaints.extend(self.begin_with_batch());
-        if pace == Pace::Still {
+        if writers == Writers::Idle {
             complaints.extend(self.unmet());
         }
         let newest = self.newest.as_ref().map(|newest| &newest.checkpoint);
         let (size, is_open) = newest.map_or((0, false), |it| (it.size, it.is_open));
         let recovered = newest.map_or(0, |it| it.recovered);
         let open = std::mem::take(&mut self.open);
-        if pace == Pace::Moving && is_open && open <= BATCH_MAX {
+        if writers == Writers::Active && is_open && open <= BATCH_MAX {
             self.tail = open;
         } else {
             self.unsigned += open;
@@ -256,14 +261,14 @@ impl Log {
         if recovered > 0 {
             let count = HumanCount(recovered);
             let text = format!(
-                "{count} entries were found in the stream after kills, and signed as they were"
+                "{count} entries were found in the stream after kills, and signed as found"
             );
             complaints.push((Kind::Recovered, text));
         }
-        if let Some(late) = self.late.filter(|_| !told) {
+        if let Some(late) = self.late.filter(|_| !accepted) {
             let count = HumanCount(late);
             let text = format!(
-                "{count} entries that are signed come before the first that is left: give `--since` of an audit that has seen them, or `--head-removed`"
+                "{count} signed entries come before the first that is left: give `--since` of an audit that has seen them, or `--head-removed`"
             );
             complaints.push((Kind::SignedMissing, text));
         }
@@ -282,7 +287,7 @@ impl Log {
                 (Kind::RolledBack, text)
             } else {
                 let text =
-                    "its trail begins after what the last audit saw: the two cannot be compared";
+                    "its trail begins after the end of the last audit: the two cannot be compared";
                 (Kind::SinceUnchecked, text.to_owned())
             });
         }

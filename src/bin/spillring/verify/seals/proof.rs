@@ -1,4 +1,4 @@
-//! What the proof of an entry takes: the hashes of a tree, from its first known peaks on.
+//! The proof of an entry, from the hashes of the tree, kept from its first known peaks on.
 
 use std::collections::HashMap;
 
@@ -7,29 +7,29 @@ use spillring::event::Position;
 use spillring::seal::{Hash, Leaf, Tree};
 use tlog_tiles::tlog::{Error, Hash as TlogHash, HashReader, prove_record, stored_hash_index};
 
-/// How a proof begins, see <https://c2sp.org/tlog-proof>.
+/// The first line of a proof, see <https://c2sp.org/tlog-proof>.
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
 
 /// The proof that an entry is in a trail.
 #[derive(Debug, Clone)]
 pub(crate) struct Proof {
-    /// A tlog-proof of C2SP; its extra data are the bytes of the leaf.
+    /// A C2SP tlog-proof. Its extra data is the leaf.
     pub(crate) text: String,
-    /// The key that has signed the checkpoint in it.
+    /// The key that signed its checkpoint.
     pub(crate) key: String,
 }
 
-/// Nothing is kept unless an entry is wanted.
+/// The hashes that were kept. Empty unless an entry is to be proved.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     wanted: Option<Position>,
-    /// Where it is in the tree, and its bytes as a leaf.
+    /// Its index in the tree, and its leaf.
     found: Option<(u64, Vec<u8>)>,
     size: u64,
     hashes: Hashes,
 }
 
-/// The hashes of full subtrees, by the index that tlog gives them.
+/// The hashes of full subtrees, by tlog's stored-hash index.
 #[derive(Debug, Default)]
 struct Hashes(HashMap<u64, TlogHash>);
 
@@ -78,13 +78,13 @@ impl Kept {
     /// The proof that the entry is in the tree of this signed checkpoint.
     pub(super) fn prove(&self, size: u64, note: &str) -> Result<String, &'static str> {
         let Some((index, leaf)) = &self.found else {
-            return Err("it is not there");
+            return Err("it is not in the trail");
         };
         if *index >= size {
             return Err("no checkpoint covers it yet: try again in a moment");
         }
         let proof = prove_record(size, *index, &self.hashes);
-        let proof = proof.map_err(|_| "entries around it are not those that were signed")?;
+        let proof = proof.map_err(|_| "entries around it do not match what was signed")?;
         let mut text = format!("{HEADER}\nextra {}\nindex {index}\n", BASE64.encode(leaf));
         for hash in proof {
             text += &BASE64.encode(&hash.0);

@@ -1,4 +1,4 @@
-//! What came of the signatures of a trail.
+//! The result of checking the signatures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,14 +12,14 @@ use super::keys::Trusted;
 use super::log::{BATCH_MAX, Log};
 use super::proof::Proof;
 use super::trust::{Seen, Trust};
-use crate::telling::Problem;
+use crate::console::Problem;
 use crate::verify::counted;
 use crate::verify::finding::Kind;
 
-/// So many entries may come before the first checkpoint that a trimmed trail of a publisher has left: two batches.
+/// In a trimmed trail, at most this many entries of a publisher may precede its first checkpoint: two batches.
 const HEAD_MAX: u64 = 2 * BATCH_MAX;
 
-/// Whether what is there is what the publishers have signed.
+/// Whether the publishers have signed what is there.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::verify) enum Authentic {
@@ -28,16 +28,16 @@ pub(in crate::verify) enum Authentic {
     /// Some entries are not signed.
     #[default]
     Unsigned,
-    /// Everything is signed, and nobody says whose the keys are.
+    /// Everything is signed, but nothing shows whose the keys are.
     Untrusted,
 }
 
-/// What came of the signatures.
+/// The verdict, and how many entries the signatures cover.
 #[derive(Debug, Default, Clone, Serialize)]
 pub(in crate::verify) struct Signed {
     #[serde(rename = "authentic")]
     pub(in crate::verify) verdict: Authentic,
-    /// Entries that a signature covers.
+    /// Entries covered by a signature.
     #[serde(rename = "signed")]
     covered: u64,
     pub(super) unsigned: u64,
@@ -61,7 +61,7 @@ impl Signed {
         }
     }
 
-    /// What is not covered by a signature.
+    /// Findings about entries that no signature covers.
     pub(super) fn in_words(&self) -> Vec<Complaint> {
         let counts = [
             (Kind::Unsigned, self.unsigned, "that no checkpoint covers"),
@@ -111,7 +111,7 @@ impl Signed {
         self.seen.insert(publisher, seen);
     }
 
-    /// Writes down what was seen, for the next audit. Publishers that were known before and are not there stay.
+    /// Saves the keys and checkpoints for the next audit. Keeps publishers of the last audit that are absent now.
     pub(in crate::verify) fn save(&self, before: &Trust, path: &Path) -> Result<(), Problem> {
         let mut all: BTreeMap<_, _> = before
             .seen

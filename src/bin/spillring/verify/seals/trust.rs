@@ -1,4 +1,4 @@
-//! What an auditor brings along and takes home: the publishers that must be there with their keys, and what the last audit has seen.
+//! The auditor's input: the known publishers with their keys, and the state saved by the last audit.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,9 +11,9 @@ use spillring::seal::Checkpoint;
 
 use super::keys::Trusted;
 use super::{Complaint, Kind};
-use crate::telling::Problem;
+use crate::console::Problem;
 
-/// What an audit has seen of a publisher.
+/// The state of a publisher at an audit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Seen {
@@ -24,11 +24,11 @@ pub(super) struct Seen {
     pub(super) vouched: bool,
 }
 
-/// What the auditor knows beforehand.
+/// The auditor's knowledge before the audit.
 #[derive(Debug, Default, Clone)]
 pub(in crate::verify) struct Trust {
-    /// All that there may be.
-    publishers: Option<BTreeMap<PublisherId, Known>>,
+    /// All known publishers; none if `--publishers` was not given.
+    publishers: Option<BTreeMap<PublisherId, KnownPublisher>>,
     pub(super) seen: BTreeMap<PublisherId, (Seen, Checkpoint)>,
     pub(super) removed: Removed,
 }
@@ -37,37 +37,37 @@ pub(in crate::verify) struct Trust {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::verify) enum Removed {
     #[default]
-    NotTold,
-    Told,
+    Unaccepted,
+    Accepted,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TrustFile {
     #[serde(default)]
-    publisher: Vec<Known>,
+    publisher: Vec<KnownPublisher>,
 }
 
 /// A publisher that must be there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct KnownPublisher {
     /// Its first public key.
     key: String,
-    /// Checkpoints that lead to later ones, where the trail may have lost them.
+    /// Certificates that lead to its later keys: the trail may have lost them.
     #[serde(default)]
     certificates: Vec<String>,
-    /// It need not be there before, such as `2026-11-01T00:00:00Z`.
+    /// It may be absent before this time, such as `2026-11-01T00:00:00Z`.
     since: Option<String>,
-    /// It signs nothing after that, and need not be there any more.
+    /// It signs nothing after this time, and may be absent.
     retired: Option<String>,
-    /// How old its newest checkpoint may be.
+    /// The maximum age of its newest checkpoint.
     #[serde(default, with = "humantime_serde")]
     silence_max: Option<Duration>,
 }
 
 impl Trust {
-    /// Reads what the auditor has brought along.
+    /// Reads the files of `--publishers` and `--since`.
     pub(in crate::verify) fn read(
         publishers: Option<&Path>,
         since: Option<&Path>,
@@ -89,7 +89,7 @@ impl Trust {
         self.publishers.is_some() || !self.seen.is_empty()
     }
 
-    /// Keys to begin with, certificates that lead on, and whether somebody vouches for them.
+    /// Keys to start from, certificates that lead on, and whether the keys are trusted.
     pub(super) fn keys(&self) -> impl Iterator<Item = (PublisherId, &str, &[String], Trusted)> {
         let known = self.publishers.iter().flatten().map(|(publisher, known)| {
             let certificates = &known.certificates[..];
@@ -106,7 +106,7 @@ impl Trust {
         known.chain(seen)
     }
 
-    /// What the last audit has seen.
+    /// The checkpoints of the last audit.
     pub(super) fn seen(&self) -> impl Iterator<Item = (PublisherId, &Checkpoint)> {
         self.seen
             .iter()
@@ -124,7 +124,7 @@ impl Trust {
             return Vec::new();
         };
         let Some(known) = known.get(&publisher) else {
-            let text = "it is not among those that you know: if it should be, such as a copy of another's directory, add its key";
+            let text = "it is not among the known publishers: if it should be, such as a copy of another's directory, add its key";
             return vec![(Kind::PublisherUnknown, text.to_owned())];
         };
         let retired = known.retired();
@@ -132,12 +132,12 @@ impl Trust {
             if retired.is_some_and(|retired| retired <= now) {
                 return Vec::new();
             }
-            let text = "nothing of it is signed".to_owned();
+            let text = "none of its entries is signed".to_owned();
             return vec![(Kind::SealMissing, text)];
         };
         let mut complaints = Vec::new();
         if retired.is_some_and(|retired| newest.time > retired) {
-            let text = "it has signed something after it was retired".to_owned();
+            let text = "it has signed entries after it was retired".to_owned();
             complaints.push((Kind::NotSigned, text));
         }
         let silent = Duration::from_secs(now.saturating_sub(newest.time));
@@ -155,11 +155,11 @@ impl Trust {
     pub(super) fn is_retired(&self, publisher: PublisherId, now: u64) -> bool {
         let known = self.publishers.as_ref().and_then(|all| all.get(&publisher));
         known
-            .and_then(Known::retired)
+            .and_then(KnownPublisher::retired)
             .is_some_and(|retired| retired <= now)
     }
 
-    /// Who must be there and is not.
+    /// Publishers that must be there and are not.
     pub(super) fn absent<'a, T>(
         &'a self,
         logs: &'a BTreeMap<PublisherId, T>,
@@ -169,11 +169,11 @@ impl Trust {
         let must = known.filter(move |(_, known)| known.must_be_there(now));
         let there = move |publisher: &PublisherId| logs.contains_key(publisher);
         must.filter(move |(publisher, _)| !there(publisher))
-            .map(|(publisher, _)| (*publisher, "nothing of it is there"))
+            .map(|(publisher, _)| (*publisher, "the trail has none of its entries"))
     }
 }
 
-impl Known {
+impl KnownPublisher {
     fn must_be_there(&self, now: u64) -> bool {
         let since = self.since.as_deref().and_then(seconds);
         since.is_none_or(|since| since <= now) && self.retired().is_none_or(|retired| retired > now)
@@ -191,14 +191,14 @@ fn parse<T>(path: &Path, read: fn(&str) -> Result<T, String>) -> Result<T, Probl
     read(&text).map_err(unusable)
 }
 
-fn read_publishers(text: &str) -> Result<BTreeMap<PublisherId, Known>, String> {
+fn read_publishers(text: &str) -> Result<BTreeMap<PublisherId, KnownPublisher>, String> {
     let file: TrustFile = toml::from_str(text).map_err(|error| error.to_string())?;
     let mut publishers = BTreeMap::new();
     for known in file.publisher {
         for moment in [&known.since, &known.retired].into_iter().flatten() {
             if seconds(moment).is_none() {
                 return Err(format!(
-                    "{moment:?} is no time: write it as 2026-11-01T00:00:00Z"
+                    "{moment:?} is not a time: write it as 2026-11-01T00:00:00Z"
                 ));
             }
         }
@@ -219,14 +219,14 @@ fn read_seen(text: &str) -> Result<BTreeMap<PublisherId, (Seen, Checkpoint)>, St
     Ok(read)
 }
 
-/// Whose key it is: its name says that.
+/// The publisher in the name of a key.
 fn publisher_of(key: &str) -> Result<PublisherId, String> {
     let name = key.split('+').next().unwrap_or_default();
     let id = name.strip_prefix("spillring/").map(uuid::Uuid::try_parse);
     match id {
         Some(Ok(id)) => Ok(PublisherId(id)),
         _ => Err(format!(
-            "{key:?} is no key of a publisher: `spillring key show` prints it"
+            "{key:?} is not the key of a publisher: `spillring key show` prints it"
         )),
     }
 }

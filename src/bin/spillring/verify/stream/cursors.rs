@@ -1,4 +1,4 @@
-//! The cursors of a stream: the newest of each publisher, and what each of them has signed.
+//! The cursors of a stream: the newest of each publisher, and the seals in all of them.
 
 use std::io;
 
@@ -9,30 +9,30 @@ use serde::Deserialize;
 use spillring::event::{Position, PublisherId, RunId};
 use spillring::seal::Seal;
 
-use super::{MARKER, Reading};
-use crate::verify::judge::Pace;
+use super::{MARKER, StreamReader};
+use crate::verify::judge::Writers;
 use crate::verify::seals::{Covers, Met};
 use crate::verify::trail::Place;
 
-/// How often it is tried to read the cursors while nobody writes.
+/// Attempts to read the cursors while nobody writes.
 const STILL_TRIES: u32 = 5;
 
-/// How many cursors are asked for at once.
+/// Concurrent requests for cursors.
 const READS_MAX: usize = 64;
 
 /// Publisher, sequence and payload of a cursor.
 type Found = (String, u64, bytes::Bytes);
 
-/// The cursors of a stream, and how far it went when they were read.
+/// The newest cursors of a stream, and its end when they were read.
 pub(super) struct Cursors {
     pub(super) found: Vec<Found>,
     /// The last message of the stream.
     pub(super) end: u64,
-    pub(super) pace: Pace,
+    pub(super) writers: Writers,
 }
 
 impl Cursors {
-    /// Reads them in a moment in which nobody writes, if there is one.
+    /// Reads them at a moment when nobody writes, if there is one.
     pub(super) async fn read(stream: &Stream, prefix: &str) -> io::Result<Self> {
         let mut before = last_sequence(stream).await?;
         let mut tries = 0;
@@ -40,13 +40,17 @@ impl Cursors {
             let found = Self::read_once(stream, prefix).await?;
             let end = last_sequence(stream).await?;
             tries += 1;
-            let pace = if before == end {
-                Pace::Still
+            let writers = if before == end {
+                Writers::Idle
             } else {
-                Pace::Moving
+                Writers::Active
             };
-            if pace == Pace::Still || tries == STILL_TRIES {
-                return Ok(Self { found, end, pace });
+            if writers == Writers::Idle || tries == STILL_TRIES {
+                return Ok(Self {
+                    found,
+                    end,
+                    writers,
+                });
             }
             before = end;
         }
@@ -64,7 +68,7 @@ impl Cursors {
     }
 }
 
-/// The newest cursor on a subject. `None` if the stream has let go of it.
+/// The newest cursor on a subject. `None` if the stream has removed it.
 async fn newest(stream: &Stream, prefix: &str, subject: &str) -> io::Result<Option<Found>> {
     let message = match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => message,
@@ -83,8 +87,8 @@ async fn last_sequence(stream: &Stream) -> io::Result<u64> {
     Ok(info.state.last_sequence)
 }
 
-impl Reading {
-    /// Takes what a cursor has signed.
+impl StreamReader {
+    /// Takes the seal of a cursor.
     pub(super) fn cursor(&mut self, message: &Message, publisher: &str, sequence: u64) {
         let spelled = publisher;
         let Ok(publisher) = uuid::Uuid::try_parse(publisher).map(PublisherId) else {
@@ -102,7 +106,7 @@ impl Reading {
         let covers = match cursor.state {
             State::Closed(()) => Covers::Batch,
             State::Open(_) => Covers::Before,
-            // What its batch has stored before it is signed by the next cursor.
+            // The next cursor signs what its batch stored before it.
             State::Fence(..) => return,
         };
         let met = Met {
@@ -120,7 +124,7 @@ impl Reading {
     }
 }
 
-/// A cursor, as its message says it.
+/// The payload of a cursor.
 #[derive(Deserialize)]
 struct Cursor {
     run: RunId,
@@ -137,9 +141,9 @@ enum State {
     /// All entries of its batch are there.
     #[serde(skip)]
     Closed(()),
-    /// Its batch, of these runs, comes after it.
+    /// Its batch, with entries of these runs, comes after it.
     Open(Vec<RunId>),
-    /// The same of an earlier cursor; the batch was cut off.
+    /// It repeats an earlier open cursor, whose batch was cut off.
     Fence(serde::de::IgnoredAny, Vec<RunId>),
 }
 

@@ -1,8 +1,8 @@
-//! Entries that had been dead letters stand in a run of their own, behind others of their session.
+//! Requeued dead letters, in a run of their own, after others of their session.
 
 use super::*;
 
-/// A run of requeued entries behind run 1, which came to `end`: what they were, with their bytes.
+/// A run of requeued entries after run 1, which ended with number `end`. `entries` are the old numbers with their bytes.
 fn requeued(end: u64, lost: u64, entries: &[(u64, Vec<u8>)]) -> Vec<Message> {
     let mut trail = messages(2, entries.len() as u64);
     follows(&mut trail, 1, End::Clean(end), account(1, end, lost));
@@ -16,8 +16,8 @@ fn requeued(end: u64, lost: u64, entries: &[(u64, Vec<u8>)]) -> Vec<Message> {
     trail
 }
 
-/// One session over two runs. Of its entries those are refused whose numbers are given, and come again.
-fn refused(numbers: &[u64]) -> Vec<Message> {
+/// One session over two runs: the entries with these numbers are rejected in the first, and requeued in the second.
+fn rejected(numbers: &[u64]) -> Vec<Message> {
     let (mut trail, _) = session();
     let mut again = Vec::new();
     for &n in numbers {
@@ -35,9 +35,9 @@ fn refused(numbers: &[u64]) -> Vec<Message> {
 }
 
 #[test]
-fn they_break_nothing_wherever_they_were_lost() {
+fn requeued_entries_break_nothing_wherever_they_were_lost() {
     for numbers in [&[1_u64][..], &[5], &[10], &[9, 10], &[3, 4, 7], &[1, 2, 10]] {
-        let trail = refused(numbers);
+        let trail = rejected(numbers);
         let count = numbers.len() as u64;
         let judgement = judged(&trail, Some(account(2, count, 0)), Head::Kept);
         assert_eq!(breaks(&judgement), [], "{numbers:?}: {judgement:#?}");
@@ -46,10 +46,10 @@ fn they_break_nothing_wherever_they_were_lost() {
     }
 }
 
-/// The last one of a session comes again before the session goes on.
+/// A dead letter is requeued before its session goes on.
 #[test]
-fn a_session_goes_on_behind_one_that_came_again() {
-    let mut trail = refused(&[9]);
+fn a_session_goes_on_after_a_requeued_entry() {
+    let mut trail = rejected(&[9]);
     let last = trail.remove(8);
     assert_eq!(last.id.n, 10);
     let mut third = messages(3, 1);
@@ -70,7 +70,7 @@ fn a_session_goes_on_behind_one_that_came_again() {
 }
 
 #[test]
-fn one_that_stands_there_under_its_old_number_or_twice_is_false() {
+fn one_that_is_also_there_under_its_old_number_or_twice_is_false() {
     let bytes = || b"{}".to_vec();
     let first = messages(1, 10);
     let trail = [first, requeued(10, 0, &[(4, bytes())])].concat();
@@ -88,8 +88,8 @@ fn one_that_stands_there_under_its_old_number_or_twice_is_false() {
 }
 
 #[test]
-fn an_edited_one_is_found() {
-    let mut trail = refused(&[5]);
+fn an_edited_requeued_entry_is_found() {
+    let mut trail = rejected(&[5]);
     let text = String::from_utf8(trail[9].bytes.clone()).expect("JSON");
     let edited = text.replacen("\"timestamp_ns\":1,", "\"timestamp_ns\":2,", 1);
     assert_ne!(text, edited);

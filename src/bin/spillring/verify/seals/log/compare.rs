@@ -1,17 +1,17 @@
-//! Holds the tree of the entries against what was signed.
+//! Compares the tree of the entries with the signed one.
 
 use std::cmp::Ordering;
 
 use indicatif::HumanCount;
 use spillring::seal::{Checkpoint, Hash, Tree};
 
-use super::{By, Covers, Head, Known, Log};
+use super::{By, Covers, Known, Log, Start};
 use crate::verify::finding::Kind;
 use crate::verify::seals::keys::Proven;
 use crate::verify::seals::{Complaint, same};
 
 impl Log {
-    /// The tree has come to a size: what was signed or seen of that size must be it.
+    /// Compares the tree with signed trees and marks of its size.
     pub(super) fn reach(&mut self) -> Option<Complaint> {
         let Known::Yes(tree) = &self.tree else {
             return None;
@@ -40,25 +40,25 @@ impl Log {
         wrong
     }
 
-    /// The tree of this size has this root: so it must be wherever that was seen.
+    /// Compares this root with the marks at this size.
     pub(super) fn meet(&mut self, size: u64, root: Hash) -> Option<Complaint> {
         let here = self.marks.extract_if(.., |mark| mark.size == size);
         let here: Vec<_> = here.collect();
         if here.iter().any(|mark| mark.by == By::LastAudit) {
-            // What comes before it was there when somebody looked.
+            // The last audit has seen what came before.
             self.late = None;
         }
         let wrong = here.into_iter().rfind(|mark| mark.root != root)?;
         let by = match wrong.by {
             By::LastAudit => "the last audit has seen",
-            By::Certificate => "the key before has signed",
+            By::Certificate => "the previous key has signed",
         };
         let count = HumanCount(size);
         let text = format!("its first {count} entries are not those that {by}");
         Some((Kind::Forked, text))
     }
 
-    /// The entries up to here are those that were signed.
+    /// The entries up to here match what was signed.
     pub(super) fn fits(&mut self, proven: Proven) {
         let entries = std::mem::take(&mut self.open);
         match proven {
@@ -67,7 +67,7 @@ impl Log {
         }
     }
 
-    /// The batch of the first seal is there. The tree begins with it, if it is all that the seal counts.
+    /// Ends the batch of the first seal. The tree begins with it, if it is all that the seal counts.
     pub(super) fn begin_with_batch(&mut self) -> Option<Complaint> {
         if !matches!(self.tree, Known::Soon { .. }) {
             return None;
@@ -76,7 +76,7 @@ impl Log {
             sealed,
             entries,
             passed,
-            head,
+            start,
             proven,
             ..
         } = std::mem::take(&mut self.tree)
@@ -86,7 +86,7 @@ impl Log {
         let count = entries.size();
         if count != sealed.size() {
             self.head += count;
-            let complaint = self.begins_late(count, sealed.size(), head);
+            let complaint = self.begins_late(count, sealed.size(), start);
             self.go_on(sealed);
             return complaint.or(self.reach());
         }
@@ -109,30 +109,34 @@ impl Log {
         }
     }
 
-    /// The tree had so many entries before the first that is left.
-    pub(super) fn begins_late(&mut self, there: u64, signed: u64, head: Head) -> Option<Complaint> {
+    /// Compares the entries that are there with the size in the first seal.
+    pub(super) fn begins_late(
+        &mut self,
+        there: u64,
+        signed: u64,
+        start: Start,
+    ) -> Option<Complaint> {
         match there.cmp(&signed) {
             Ordering::Equal => None,
-            Ordering::Less if head == Head::MayBeGone => {
+            Ordering::Less if start == Start::MayBeGone => {
                 self.late = Some(signed - there);
                 None
             }
             Ordering::Less => {
                 let count = HumanCount(signed - there);
-                let text = format!(
-                    "{count} entries that are signed are not there, before the first that are"
-                );
+                let text =
+                    format!("{count} signed entries are missing before the first that is there");
                 Some((Kind::SignedMissing, text))
             }
             Ordering::Greater => {
                 let count = HumanCount(there - signed);
-                let text = format!("{count} entries are there that are not signed");
+                let text = format!("{count} entries that are there are not signed");
                 Some((Kind::SignedExtra, text))
             }
         }
     }
 
-    /// A tree that was signed has not been reached.
+    /// Gives up on signed trees whose entries have not come.
     pub(super) fn unmet(&mut self) -> Option<Complaint> {
         let Known::Yes(tree) = &self.tree else {
             return None;
@@ -144,7 +148,7 @@ impl Log {
         let count = HumanCount(missing);
         Some((
             Kind::SignedMissing,
-            format!("{count} entries that are signed are not there"),
+            format!("{count} signed entries are missing"),
         ))
     }
 
@@ -164,11 +168,11 @@ impl Log {
         }
         let complaint = if signed > there {
             let count = HumanCount(signed - there);
-            let text = format!("{count} entries that are signed are not there");
+            let text = format!("{count} signed entries are missing");
             Some((Kind::SignedMissing, text))
         } else if signed < there {
             let count = HumanCount(there - signed);
-            let text = format!("{count} entries are there that are not signed");
+            let text = format!("{count} entries that are there are not signed");
             Some((Kind::SignedExtra, text))
         } else if same(tree, sealed) {
             self.fits(proven);
@@ -184,13 +188,13 @@ impl Log {
 
 fn differ(size: u64) -> Complaint {
     let text = format!(
-        "the entries up to here are not those that were signed: {} of them",
+        "the entries up to here, {} in all, do not match what was signed",
         HumanCount(size)
     );
     (Kind::NotAsSigned, text)
 }
 
-/// A checkpoint must not be of fewer entries than the one before, nor of as many others.
+/// A checkpoint must not cover fewer entries than the one before, nor as many with another root.
 pub(super) fn went_back(before: &Checkpoint, now: &Checkpoint) -> Option<Complaint> {
     let (had, has) = (HumanCount(before.size), HumanCount(now.size));
     if now.size < before.size {

@@ -1,4 +1,4 @@
-//! What the binary says: sentences on stderr, results on stdout, and its exit codes.
+//! The binary's output: messages on stderr, results on stdout, and exit codes.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,36 +8,36 @@ use spillring::error::SpillError;
 
 use crate::owner;
 
-/// Writes one line to stderr. A stderr that takes nothing is no reason to stop.
-macro_rules! tell {
+/// Writes one line to stderr. Errors are ignored: the command goes on without its messages.
+macro_rules! errln {
     ($($message:tt)*) => {
-        $crate::telling::to_stderr(format_args!($($message)*))
+        $crate::console::to_stderr(format_args!($($message)*))
     };
 }
-pub(crate) use tell;
+pub(crate) use errln;
 
-/// How it ended, as the exit code says it.
+/// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All is well, and all is delivered.
+    /// Success: everything is delivered.
     Done = 0,
-    /// The demo found a promise broken, a trail is not complete or not intact, or a spill is damaged.
+    /// A check of the demo failed, a trail is not complete or not intact, or a spill is damaged.
     Broken = 1,
-    /// It was asked for in a way that cannot work: the sentence on stderr says how to fix it.
+    /// Bad usage: the message on stderr says how to fix it.
     Usage = 2,
-    /// Something is lost.
+    /// Entries are lost.
     Lost = 3,
-    /// Nothing is lost, but a backlog or dead letters are left, or lines were no entries.
+    /// Nothing is lost, but a backlog or dead letters are left, or lines were rejected.
     Left = 4,
-    /// A publisher is running, and has the spill to itself.
+    /// A publisher is running: its spill is locked.
     InUse = 5,
-    /// It could not start, or not read on. Another try may succeed.
+    /// It could not start, or could not read on. Another try may succeed.
     Failed = 6,
     /// Ended by the user.
     Interrupted = 130,
 }
 
-/// Why a command cannot be carried out: a sentence that says what and how to mend it.
+/// Why a command failed: a sentence that says what is wrong and how to fix it.
 #[derive(Debug)]
 pub(crate) struct Problem(String);
 
@@ -59,25 +59,25 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Writes to stdout at once. If nobody can take it, stderr says so.
+/// Writes to stdout, and flushes. An error is reported on stderr.
 pub(crate) fn show(text: &str) {
     show_bytes(text.as_bytes());
 }
 
-/// The same for what may be no text.
+/// Like [`show`], for bytes that may not be text.
 pub(crate) fn show_bytes(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        tell!("cannot write to standard output: {error}");
+        errln!("cannot write to standard output: {error}");
     }
 }
 
-/// A publisher that runs is told with an exit code of its own, whatever else went wrong in a sentence.
+/// A running publisher has an exit code of its own. Any other error becomes a [`Problem`].
 pub(crate) fn refused(error: &SpillError) -> Result<Exit, Problem> {
     match error {
         SpillError::InUse { dir, pid } => {
             let by = pid.map_or_else(String::new, |pid| format!(" by process {pid}"));
-            tell!(
+            errln!(
                 "error: the spill directory {} is in use{by}: stop the publisher first",
                 dir.display()
             );

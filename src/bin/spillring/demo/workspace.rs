@@ -1,4 +1,4 @@
-//! Where the demo delivers to and spills: a directory that is removed again, and a stream, if one is asked for.
+//! The demo's temporary directory, and its stream with `--nats`.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -12,29 +12,29 @@ use spillring::{JetStreamSink, JsonLinesSink, NatsConfig, Sink};
 use super::entries::Plan;
 use super::links::Blocks;
 use super::readback::{FileBlocks, Server};
-use crate::telling::{Problem, tell};
+use crate::console::{Problem, errln};
 
-/// What an entry takes on disk, delivered and spilled, at the most.
+/// An upper bound on the disk space of an entry, delivered and spilled.
 const ENTRY_BYTES: u64 = 1_100;
 
-/// Subjects of the demo's own, which no stream for real entries takes.
+/// The demo's own subjects: no stream for real entries has them.
 pub(super) const SUBJECT_PREFIX: &str = "spillring.demo";
 const CURSOR_PREFIX: &str = "spillring.demo-cursor";
 
-/// Everything the demo leaves behind while it runs.
+/// What the demo creates while it runs.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Workspace {
     scratch: Scratch,
     server: Option<Server>,
 }
 
-/// A directory that is removed when it is dropped.
+/// A temporary directory. Dropping it removes the directory.
 #[derive(Debug)]
 pub(super) struct Scratch {
     path: PathBuf,
 }
 
-impl Place {
+impl Workspace {
     pub(super) fn prepare(nats: Option<&str>, stream: &str, plan: &Plan) -> Result<Self, Problem> {
         let server = nats.map(|url| Server::find(url, stream)).transpose()?;
         let scratch = Scratch::make(plan.entries() * ENTRY_BYTES)?;
@@ -63,29 +63,31 @@ impl Place {
         Ok(Box::new(sink))
     }
 
-    /// What was delivered.
+    /// The delivered lines.
     pub(super) fn blocks(&self) -> Result<Blocks, Problem> {
         match &self.server {
             Some(server) => Ok(Box::new(server.blocks()?)),
             None => FileBlocks::open(&self.output())
                 .map(|blocks| Box::new(blocks) as Blocks)
                 .map_err(|error| {
-                    Problem::new(format_args!("what was delivered cannot be read: {error}"))
+                    Problem::new(format_args!(
+                        "the delivered entries cannot be read: {error}"
+                    ))
                 }),
         }
     }
 
-    /// Removes what the demo has made.
-    pub(super) fn tidy(self) {
-        if let Some(problem) = self.server.and_then(|server| server.tidy().err()) {
-            tell!("{problem}");
+    /// Removes what the demo has created.
+    pub(super) fn clean_up(self) {
+        if let Some(problem) = self.server.and_then(|server| server.clean_up().err()) {
+            errln!("{problem}");
         }
     }
 
-    /// Leaves everything as it is, to be looked at, and says where.
+    /// Keeps everything for inspection. Returns a sentence that says where.
     pub(super) fn keep(self) -> String {
         let kept = format!(
-            "Everything is left in {} to be looked at.\n",
+            "Everything is kept in {} for inspection.\n",
             self.scratch.path.display()
         );
         std::mem::forget(self.scratch);
@@ -93,7 +95,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Workspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.server {
             Some(server) => server.fmt(f),
@@ -137,7 +139,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            tell!("{} cannot be removed: {error}", self.path.display());
+            errln!("{} cannot be removed: {error}", self.path.display());
         }
     }
 }
