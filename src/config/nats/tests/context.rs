@@ -1,4 +1,5 @@
-//! Tries to let a context go before what outranks it, to have it ask for what is not done here, and to make it tell.
+//! Tries to let a context override settings of higher priority, to make it ask for unsupported features, and to reveal
+//! its secrets.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +34,7 @@ fn completed(config: NatsConfig, home: &Path) -> Result<NatsConfig, ConfigError>
     })
 }
 
-/// What becomes of these settings with the context.
+/// Completes these settings with the context.
 fn with(context: &str, change: impl FnOnce(&mut NatsConfig)) -> Result<NatsConfig, ConfigError> {
     let home = home(context);
     let mut config = changed(change);
@@ -165,7 +166,7 @@ fn a_context_is_found_by_name_below_the_config_home_or_by_its_path() {
 }
 
 #[test]
-fn what_is_not_done_here_and_what_is_no_context_is_told_and_no_secret_is() {
+fn unsupported_and_broken_contexts_are_refused_without_showing_a_secret() {
     let table = [
         (r#"{"nsc": "nsc://o/a/u"}"#, "`nsc`"),
         (
@@ -173,31 +174,31 @@ fn what_is_not_done_here_and_what_is_no_context_is_told_and_no_secret_is() {
             "`socks_proxy`",
         ),
         (r#"{"windows_cert_store": "user"}"#, "`windows_cert_store`"),
-        (r#"{"creds": "op://hidden"}"#, "`creds` is to be fetched"),
+        (r#"{"creds": "op://hidden"}"#, "`creds` must be fetched"),
         (
             r#"{"password": "env://hidden"}"#,
-            "`password` is to be fetched",
+            "`password` must be fetched",
         ),
         (
             r#"{"token": "hidden", "creds": "hidden"}"#,
-            "`creds` cannot stand beside `token`",
+            "`creds` cannot be combined with `token`",
         ),
         (r#"{"user": "hidden"}"#, "`user` needs `password`"),
         (
             r#"{"tls_first": "hidden"}"#,
-            "no context of the `nats` tool: line 1",
+            "not a context of the `nats` tool: line 1",
         ),
         (
             r#"{"token": "hidden"#,
-            "no context of the `nats` tool: line 1",
+            "not a context of the `nats` tool: line 1",
         ),
-        (r#""hidden""#, "no context of the `nats` tool: line 1"),
+        (r#""hidden""#, "not a context of the `nats` tool: line 1"),
     ];
-    for (context, told) in table {
+    for (context, problem) in table {
         let error = with(context, |_| {}).unwrap_err();
         assert_eq!(error.key, "context");
         assert!(error.problem.contains("it.json"), "{error}");
-        assert!(error.problem.contains(told), "no {told} in: {error}");
+        assert!(error.problem.contains(problem), "no {problem} in: {error}");
         assert!(!format!("{error:?}").contains("hidden"), "{error}");
     }
 }
