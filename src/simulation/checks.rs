@@ -1,4 +1,4 @@
-//! What is checked after each turn of the drainer.
+//! Checks after each turn of the drainer.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One process: a drainer with its two desks, a ring, and the spill that the simulation carries orders out on.
+//! One process: a drainer with its two desks, a ring, and the spill that carries out the simulation's orders.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,24 +25,24 @@ pub(super) struct Life {
     pub(super) sink: Arc<Desk<SinkOrder, SinkOutcome>>,
     pub(super) desk: Arc<Desk<Order, Outcome>>,
     pub(super) spill: Spill,
-    /// The sink's outcome, and when it comes.
+    /// The sink's outcome, and its time.
     pub(super) sink_job: Option<(Duration, SinkOutcome)>,
     pub(super) spill_job: Option<(Duration, Outcome)>,
     /// When the drainer wants its next turn.
     pub(super) wake_at: Duration,
     pub(super) looked_at: Duration,
-    /// When the end was asked for, and must have come.
+    /// When the end was requested, and its deadline.
     pub(super) shutdown: Option<(Ticket<Stats>, Duration)>,
     /// The clean end of the run is on disk.
     pub(super) ended: bool,
-    /// The watermark is open, and can be written.
+    /// The watermark is open and can be written.
     pub(super) watermark: bool,
     /// Turns since the drainer last waited.
     pub(super) busy: u32,
 }
 
 impl Life {
-    /// Starts a process; the run that it begins comes back as well.
+    /// Starts a process. Returns its run as well.
     pub(super) fn start(
         config: &Config,
         ordinal: usize,
@@ -94,7 +94,7 @@ impl Life {
         Ok((life, run))
     }
 
-    /// When something happens next, if nothing else does.
+    /// The time of the next event, unless another happens before.
     pub(super) fn next_event(&self) -> Duration {
         let sink = self.sink_job.as_ref().map(|(at, _)| *at);
         let spill = self.spill_job.as_ref().map(|(at, _)| *at);

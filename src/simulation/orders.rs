@@ -1,4 +1,4 @@
-//! The workers: how the sink and the spill take their orders, and what the judge hears of it.
+//! The workers: how the sink and the spill carry out their orders, and what the judge learns of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::sink_worker::{SinkOrder, SinkOutcome};
 use crate::spill::{Done, Keep, Letter, Order, Outcome};
 
 impl World {
-    /// The sink takes its order.
+    /// The sink carries out its order.
     pub(super) fn take_sink_order(&mut self) -> Found {
         let Some(life) = &mut self.life else {
             return Ok(());
@@ -54,7 +54,7 @@ impl World {
         Ok(())
     }
 
-    /// The spill takes its order.
+    /// The spill carries out its order.
     pub(super) fn take_spill_order(&mut self) -> Found {
         let Some(mut life) = self.life.take() else {
             return Ok(());
@@ -130,18 +130,18 @@ impl World {
         Ok(outcome)
     }
 
-    /// An order has been carried out, or failed: then perhaps all the same.
+    /// An order has been carried out, or has failed, which may still have had an effect.
     fn hear(&mut self, life: &mut Life, seen: Seen, done: bool, clear: bool) -> Found {
         match seen {
             Seen::Append(records) => {
-                // One that fails may have written the first of them.
+                // A failed one may have written the first of them.
                 let newest = life.spill.view().newest.filter(|_| !self.disk.is_dead());
                 let written = |record: &Record| done || Some(record.key()) <= newest;
                 let written = records.partition_point(written);
                 self.judge.appended(&records[..written], true)?;
                 self.judge.appended(&records[written..], false)?;
             }
-            // That the watermark cannot be written keeps nobody from delivering.
+            // A watermark that cannot be written does not stop delivery.
             Seen::Settle(through) if done && clear && life.watermark => self.judge.settled(through),
             Seen::Letters(letters) => {
                 for letter in letters {
@@ -208,7 +208,7 @@ fn unknown(order: &SinkOrder) -> SinkOutcome {
     }
 }
 
-/// An order in short, without what differs between two runs of one schedule.
+/// A short description of an order, without anything that differs between two runs of one schedule.
 fn describe(order: &Order) -> String {
     let place = |key: Key| format!("{}.{}", key.local_run(), key.n());
     match order {

@@ -1,4 +1,4 @@
-//! What a seed decides once for a whole schedule: the settings, the sink's kind, how rough it gets.
+//! What a seed decides once for a schedule: the settings, the kind of sink, the roughness.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,15 +19,15 @@ pub(super) struct Plan {
     pub(super) events: u32,
     pub(super) burst_max: usize,
     pub(super) entry_bytes: usize,
-    /// One entry of so many is larger than is delivered; 0: none is.
+    /// One of this many entries is too large for delivery; 0: none is.
     pub(super) oversize_every: u64,
-    /// One of so many cannot be encoded; 0: all can.
+    /// One of this many entries cannot be encoded; 0: all can.
     pub(super) failing_every: u64,
-    /// How often something goes wrong: of a thousand events.
+    /// How often something goes wrong, per thousand events.
     pub(super) rough: Rough,
 }
 
-/// Of a thousand events.
+/// Frequencies per thousand events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rough {
     pub(super) sink: u32,

@@ -1,4 +1,4 @@
-//! A schedule: events by chance, then an end in peace, and the verdict.
+//! A schedule: random events, then a peaceful end, and the verdict.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use super::weather::{Hiccup, Kind, Weather};
 use super::world::World;
 use crate::dead_letters::DeadLetters;
 
-/// How long a drain in peace may take.
+/// How long a peaceful drain may take.
 const DRAIN_MAX: Duration = Duration::from_secs(10 * 60);
-/// How much longer than its limit a shutdown may take, with a disk that answers.
+/// How much longer than its limit a shutdown may take, if the disk responds.
 const END_MAX: Duration = Duration::from_secs(30);
 
 impl World {
@@ -54,7 +54,7 @@ impl World {
         Ok(())
     }
 
-    /// The workers and the drainer go on; if nobody has anything to do, time does.
+    /// Runs the workers and the drainer; if nobody has anything to do, time passes.
     fn go_on(&mut self) -> Found {
         self.deliver_outcomes();
         match self.random.u8(..6) {
@@ -81,7 +81,7 @@ impl World {
         self.in_time()
     }
 
-    /// Nothing new happens for a while, so that what is done once a second is done.
+    /// Nothing new happens for a while, so that periodic work is done.
     fn time_passes(&mut self) -> Found {
         let until = self.now + Duration::from_millis(self.random.u64(100..2_500));
         while self.now < until && self.life.is_some() {
@@ -164,7 +164,7 @@ impl World {
         }
     }
 
-    /// Everything is well from now on: what there is must be drained.
+    /// Everything is healthy from now on: what is there must drain.
     fn conclude(&mut self) -> Found {
         if self.random.bool() {
             self.kill();
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// Goes on until the end, and starts before that if need be.
+    /// Continues until the end, and starts a process before if necessary.
     fn drain(&mut self) -> Found {
         self.in_peace();
         let began = self.now;

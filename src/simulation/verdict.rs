@@ -1,4 +1,4 @@
-//! What is checked once everything has been drained: each entry, each number.
+//! Checks after everything has been drained: each entry, each number.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use super::entry::{Encoding, id_of};
 use super::judge::{Fate, Found, Judge, RunFact};
 use crate::event::LossReason;
 
-/// What a schedule may have cost.
+/// Losses that a schedule may have caused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Excuses {
     /// The newest entries on disk may be gone: they were not synced.
     pub(super) unsynced: bool,
-    /// Rows of an append that was not carried out may have come and gone.
+    /// Rows of an append that was not carried out may have been there for a while.
     pub(super) torn: bool,
     /// Entries were evicted.
     pub(super) evicted: u64,
@@ -45,7 +45,7 @@ impl Judge {
         (0..self.runs.len()).try_for_each(|run| self.conclude_run(run, &letters, excuses))
     }
 
-    /// Evicted, or not synced: then its loss is announced, or it is after all that was.
+    /// Evicted or not synced: then the loss is announced, or comes after the last announcement.
     fn is_excused(&self, number: Option<(usize, u64)>, excuses: Excuses) -> bool {
         let Some((run, n)) = number else {
             return excuses.unsynced;
@@ -118,7 +118,7 @@ impl Judge {
         }
     }
 
-    /// A clean end says the last number: each up to it is stored, announced, or lost after the last entry.
+    /// A clean end knows the last number: each one up to it is stored, announced, or lost after the last entry.
     fn check_numbers(&self, run: usize, fact: &RunFact, lost: u64, excuses: Excuses) -> Found {
         let Some((ended_at, trailing)) = fact.ended else {
             return Ok(());
@@ -133,7 +133,7 @@ impl Judge {
                 "run {run} has {ended_at} numbers for {accepted} entries, {lost} lost"
             ));
         }
-        // A dead letter after the last entry that was stored takes the losses before it along.
+        // A dead letter after the last stored entry takes the losses before it along.
         let letters = self.facts.iter().filter(|entry| entry.buried);
         let letters = letters
             .filter_map(|entry| entry.number)

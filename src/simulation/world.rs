@@ -1,4 +1,4 @@
-//! Everything there is in a schedule, and what may happen to it.
+//! The state of a schedule, and the events that may happen to it.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ use crate::control::Until;
 use crate::policy::Step;
 use crate::spill::watch_changes;
 
-/// How long an order of a well disk takes at most.
+/// The longest time that a healthy disk takes for an order.
 pub(super) const DISK_MAX: Duration = Duration::from_millis(20);
-/// How often the drainer may go on without a wait. It has no more to do than the ring holds.
+/// How often the drainer may run without a wait: it has no more to do than the ring holds.
 const BUSY_MAX: u32 = 20_000;
 
 pub(super) struct World {
@@ -36,16 +36,16 @@ pub(super) struct World {
     pub(super) life: Option<Life>,
     pub(super) judge: Judge,
     pub(super) trace: String,
-    /// In words that may differ between two runs of one schedule.
+    /// Errors, whose text may differ between two runs of one schedule.
     pub(super) errors: Vec<String>,
     pub(super) lives: usize,
-    /// Since when disk and spill take everything.
+    /// Since when disk and spill accept everything.
     pub(super) well_since: Duration,
-    /// How long orders of the disk take: at most.
+    /// The longest time that orders of the disk take.
     pub(super) latency: Duration,
     pub(super) excuses: Excuses,
     pub(super) broken: Option<Break>,
-    /// Calls of the disk that had failed the last time somebody looked.
+    /// Failed calls of the disk as of the last check.
     pub(super) faults: u64,
     /// An append was under way when the process died: its rows may be there, unsynced.
     pub(super) torn: bool,
@@ -96,7 +96,7 @@ impl World {
         writeln!(self.trace, "{:?} {what}", self.now).expect("a string");
     }
 
-    /// Something keeps the disk from taking what it should, at this moment.
+    /// Something prevents the disk from working at this moment.
     pub(super) fn unwell(&mut self) {
         self.well_since = self.now;
     }
@@ -105,7 +105,7 @@ impl World {
         let faults = self.disk.faults();
         self.disk.set_clock(self.base + self.now);
         let started = Life::start(&self.plan.config, self.lives, || self.disk.clock());
-        // Whoever starts may have waited for the disk.
+        // A start may have waited for the disk.
         self.now = self.disk.clock() - self.base;
         self.lives += 1;
         self.unwell();
@@ -135,7 +135,7 @@ impl World {
         }
     }
 
-    /// The process is killed; perhaps the power fails as well.
+    /// Kills the process; perhaps the power fails as well.
     pub(super) fn kill(&mut self) {
         self.disk.die_after(0);
         self.note(format_args!("killed"));
@@ -231,7 +231,7 @@ impl World {
         let config = &self.plan.config;
         let since = self.now.saturating_sub(life.looked_at);
         if since > config.poll_max + Duration::from_millis(2) {
-            return Err(format!("nobody looked at the ring for {since:?}"));
+            return Err(format!("the ring was not checked for {since:?}"));
         }
         life.looked_at = self.now;
         let step = life.drainer.turn(self.base + self.now);
@@ -262,7 +262,7 @@ impl World {
         }
     }
 
-    /// The drainer has come to its end.
+    /// The drainer has ended.
     fn finish(&mut self) -> Found {
         let Some(mut life) = self.life.take() else {
             return Ok(());
@@ -300,7 +300,7 @@ impl World {
         Ok(())
     }
 
-    /// Outcomes whose time has come.
+    /// Delivers the outcomes that are due.
     pub(super) fn deliver_outcomes(&mut self) {
         let now = self.now;
         let Some(life) = &mut self.life else { return };
