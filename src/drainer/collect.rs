@@ -1,4 +1,4 @@
-//! What comes of the disk's orders.
+//! The outcomes of the disk's orders.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ impl Drainer {
             }
             Sent::Check => self.disk.upkeep_failed(error, now),
             Sent::Tick => {
-                log::debug!(%error, "the spill's upkeep failed");
+                log::debug!(%error, "maintenance of the spill failed");
                 self.ticked();
             }
             Sent::DeadLetter(_) | Sent::Evict(_) | Sent::End | Sent::Other => {
@@ -120,7 +120,7 @@ impl Drainer {
         self.requests.progress();
         let run = self.sequencer.run();
         for record in &mut records {
-            // What is known of the run now may be more than what its rows say.
+            // By now more may be known of the run than its rows say.
             if record.run.id == run.id {
                 record.run = Arc::clone(run);
             }
@@ -141,7 +141,7 @@ impl Drainer {
         }
     }
 
-    /// Losses of earlier runs get numbers of this one, which the spill must know of.
+    /// Losses of earlier runs get numbers of this one, which the spill must record.
     pub(super) fn announce(&mut self, orphans: Vec<Orphan>) {
         let count = orphans.iter().map(|orphan| orphan.count).sum();
         if count == 0 {

@@ -1,4 +1,4 @@
-//! What the decision rests on, gathered at each turn.
+//! Gathers the facts for the decision at each turn.
 
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,7 @@ impl Drainer {
         }
     }
 
-    /// What may be evicted.
+    /// Describes what may be evicted.
     pub(super) fn evictable(&self) -> Evictable {
         let after = self.pipeline.read_after();
         eviction::evictable(&self.disk.view, after, self.sink.may_have())
@@ -111,7 +111,7 @@ impl Drainer {
         }
     }
 
-    /// A disk that rests, or that is none, holds up no batch.
+    /// A disk that rests, or that is missing, holds up no batch.
     fn runs_facts(&mut self, disk: &DiskFacts, now: Instant) -> Runs {
         let newest = self.pipeline.newest_staged_run();
         let unopened = newest.filter(|local| *local > self.disk.opened);
@@ -149,21 +149,21 @@ impl Drainer {
         }
     }
 
-    /// The spill holds, or is reading, entries that are not in memory.
+    /// Whether the spill holds, or is reading, entries that are not in memory.
     pub(super) fn is_unread(&self) -> bool {
         self.disk.is_reading() || self.disk.view.reaches_beyond(self.pipeline.read_after())
     }
 
     /// How many entries of the backlog may be staged now.
     pub(super) fn replay_room(&mut self, now: Instant) -> usize {
-        // What is evicted does not use up the pace.
+        // Evicted entries do not count towards the pace.
         let left = self.disk.spilled() + self.disk.view.evicted;
         let staged = self.pipeline.spilled_in_memory();
         let Some(pace) = &mut self.pace else {
             return usize::MAX;
         };
         let allowed = pace.allows(left, now).saturating_sub(staged);
-        // A backlog without entries may still have losses to be read.
+        // A backlog without entries may still have losses to read.
         if self.disk.spilled() == 0 {
             usize::MAX
         } else {

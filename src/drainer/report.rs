@@ -10,10 +10,10 @@ use crate::policy::{Cap, Facts, Hand};
 use crate::spill::View;
 use crate::stats::{Discarded, Health, State, Stats, Status};
 
-/// How often metrics are brought up to date, and losses summed up in the log.
+/// How often metrics are updated, and losses summed up in the log.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A disk that has not carried out an order for so long counts as away.
+/// A disk that has not carried out an order for this long counts as away.
 const DISK_AWAY: Duration = Duration::from_secs(5);
 
 /// What was reported so far.
@@ -142,7 +142,7 @@ impl Drainer {
         if facts.stopping.is_some() {
             State::Stopping
         } else if facts.disk.cap == Cap::Full && (backlog || trouble) {
-            // At a cap that dead letters alone have reached, entries may still go to the sink.
+            // If dead letters alone have reached the cap, entries may still go to the sink.
             State::SpillFull
         } else if disk_away && trouble {
             State::DiskAway
@@ -155,7 +155,7 @@ impl Drainer {
         }
     }
 
-    /// What `status.json` says.
+    /// The content of `status.json`.
     pub(super) fn status(&self, pid: Option<u32>, stats: Stats) -> Status {
         let totals = self.disk.view.totals;
         let run = self.sequencer.run();

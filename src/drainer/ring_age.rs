@@ -1,15 +1,15 @@
-//! How long the oldest entry of the ring has been there, at the most: estimated from looks at the ring alone, since no entry
+//! The age of the oldest entry of the ring, at the most: estimated from checks of the ring alone, since no entry
 //! carries a time.
 
 use std::time::Instant;
 
-/// Two looks: nothing in the ring is older than the first, and once what the second saw has been popped, nothing is
-/// older than that one.
+/// Two checks: nothing in the ring is older than the first, and once everything that the second saw has been popped,
+/// nothing is older than that one.
 #[derive(Debug, Default)]
 pub(crate) struct RingAge {
     since: Option<Instant>,
     next: Option<Look>,
-    /// The last look, if the ring was empty then.
+    /// The last check, if the ring was empty then.
     empty_at: Option<Instant>,
 }
 
@@ -21,7 +21,7 @@ struct Look {
 }
 
 impl RingAge {
-    /// So many entries have been popped so far, and so many are in the ring.
+    /// `popped` entries have been popped so far, and `entries` are in the ring.
     pub(crate) fn look(&mut self, popped: u64, entries: u64, now: Instant) {
         if entries == 0 {
             *self = Self {
@@ -41,7 +41,7 @@ impl RingAge {
         });
     }
 
-    /// Nothing in the ring is older; none if it is empty.
+    /// Nothing in the ring is older; `None` if it is empty.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.since
     }
@@ -60,13 +60,13 @@ mod tests {
         let mut age = RingAge::default();
         age.look(0, 0, at(0));
         assert_eq!(age.since(), None);
-        // They came since the last look.
+        // They came since the last check.
         age.look(0, 5, at(1));
         assert_eq!(age.since(), Some(at(0)));
-        // Three go and four come: two of the first look are left.
+        // Three go and four come: two of the first check are left.
         age.look(3, 6, at(2));
         assert_eq!(age.since(), Some(at(0)));
-        // All of them are gone; what is left came after the first look.
+        // All of them are gone; the rest came after the first check.
         age.look(5, 4, at(3));
         assert_eq!(age.since(), Some(at(1)));
         age.look(8, 9, at(4));

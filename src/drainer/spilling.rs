@@ -50,8 +50,8 @@ impl Drainer {
         }
     }
 
-    /// How many entries and bytes may be drawn until there is a whole chunk, or the spill is at its cap. At an end that is
-    /// overdue the cap no longer counts.
+    /// How many entries and bytes may be drawn until there is a whole chunk, or the spill is at its cap. At an overdue
+    /// end the cap no longer counts.
     pub(super) fn draw_room(&self, now: Instant) -> (usize, u64) {
         let (entries, bytes) = self.pipeline.chunk_room();
         let view = &self.disk.view;
@@ -122,7 +122,7 @@ impl Drainer {
         Some((self.disk.settlement.order(through), Sent::Settle))
     }
 
-    /// The last one, after the end of the run, says that nobody is running.
+    /// The last one, after the end of the run, reports that nobody is running.
     fn tick_order(&mut self, now: Instant) -> Order {
         self.disk.tick_at = now + TICK_EVERY;
         let mut stats = self.ring.stats();

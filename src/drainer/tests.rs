@@ -1,5 +1,5 @@
-//! The drainer's loop in virtual time, promise by promise: a real ring, and two workers whose desks the test serves. The
-//! spill is a map in memory that the test freezes, fails and fills.
+//! The drainer's loop in virtual time, promise by promise: a real ring, and two workers whose desks the test serves.
+//! The spill is a map in memory that the test freezes, fails and fills.
 
 mod bench;
 mod ending;

@@ -1,4 +1,4 @@
-//! When the drainer looks at the ring, and what it knows of it in between.
+//! When the drainer checks the ring, and what it knows of it in between.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use super::pipeline::APPEND_ROWS_MAX;
 use super::ring_age::RingAge;
 use super::source::Inside;
 
-/// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them: each
-/// look and each pop takes cache lines from the publishers that they are about to write. At the most, and for each slot of
-/// the ring and each KiB that it may hold: a small one must not fill meanwhile.
+/// How long less than a chunk of entries gathers in the ring between two pops, unless somebody waits for them: each
+/// check and each pop takes cache lines from publishers that are about to write them. This is the maximum, and applies
+/// for each slot of the ring and each KiB of its bound: a small ring must not fill meanwhile.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PER_SLOT: Duration = Duration::from_nanos(16);
 
-/// Looks at the ring as seldom as possible.
+/// Checks the ring as rarely as possible.
 #[derive(Debug)]
 pub(super) struct RingWatch {
     gather: Duration,
-    /// How many entries the last look saw, without those popped since.
+    /// How many entries the last check saw, without those popped since.
     seen: u64,
-    /// When so much was popped that what is left is no chunk.
+    /// When so much was popped that the rest is less than a chunk.
     popped_at: Option<Instant>,
-    /// A publisher had not finished pushing what comes next: nothing can be popped for a moment.
+    /// A publisher had not finished pushing the next entry: nothing can be popped for a moment.
     stalled_until: Option<Instant>,
     age: RingAge,
 }
@@ -28,7 +28,7 @@ pub(super) struct RingWatch {
 /// What is known of the ring.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It was not looked at, and need not be until then.
+    /// It was not checked, and need not be until then.
     Gathering(Instant),
     Inside(Inside),
 }
@@ -46,7 +46,7 @@ impl RingWatch {
         }
     }
 
-    /// Looks, unless entries may gather and do. `popped` is how many have been popped so far.
+    /// Checks the ring, unless entries may gather and do. `popped` is how many have been popped so far.
     pub(super) fn look(
         &mut self,
         may_gather: bool,
@@ -66,13 +66,13 @@ impl RingWatch {
         Seen::Inside(inside)
     }
 
-    /// How many entries may be popped, of so many: no more than were seen, since a pop from an empty queue looks at what
-    /// publishers write.
+    /// How many entries may be popped, out of this many: no more than were seen, since a pop from an empty queue reads
+    /// what publishers write.
     pub(super) fn room(&self, entries_max: usize) -> usize {
         usize::try_from(self.seen).map_or(entries_max, |seen| entries_max.min(seen))
     }
 
-    /// So many entries were popped, `all` of them so far.
+    /// `entries` were popped, which makes `all` so far.
     pub(super) fn popped(&mut self, entries: u64, all: u64, now: Instant) {
         self.seen = self.seen.saturating_sub(entries);
         self.age.look(all, self.seen, now);
@@ -84,7 +84,7 @@ impl RingWatch {
         self.stalled_until = Some(until);
     }
 
-    /// Nothing in the ring is older; none if it was empty.
+    /// Nothing in the ring is older; `None` if it was empty.
     pub(super) fn since(&self) -> Option<Instant> {
         self.age.since()
     }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn unasked() -> Inside {
-        panic!("the gate is not asked while entries gather")
+        panic!("the gate is not read while entries gather")
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{
 };
 
 impl Facts {
-    /// What a free disk does now. Drawing comes first if an append would else carry nothing of the ring.
+    /// The next step of a free disk. Drawing comes first if an append would otherwise carry nothing of the ring.
     pub(super) fn order(&self) -> Option<Step> {
         if self.disk.order != OrderUnderWay::None {
             return None;
@@ -17,7 +17,7 @@ impl Facts {
             .or_else(|| self.idle())
     }
 
-    /// What the sink, or the ring, cannot go on without.
+    /// Orders without which the sink or the ring cannot continue.
     fn blocking(&self) -> Option<Step> {
         if !self.can_write() {
             return None;
@@ -40,7 +40,7 @@ impl Facts {
         }
     }
 
-    /// What nobody waits for, and what has been put off for long enough.
+    /// Orders that nobody waits for, once they were put off for long enough.
     fn late(&self) -> Option<Step> {
         let settle_late = self
             .disk
@@ -75,7 +75,7 @@ impl Facts {
         }
     }
 
-    /// What brings the front of the backlog on.
+    /// The step that advances the front of the backlog.
     fn advance(&self) -> Option<Step> {
         if self.can_bury() {
             Some(Step::Disk(DiskStep::DeadLetter))
@@ -86,7 +86,7 @@ impl Facts {
         }
     }
 
-    /// Not while the sink has, or may have, something before it.
+    /// Not while the sink has, or may have, an earlier record.
     fn can_bury(&self) -> bool {
         self.front == Front::DeadLetter
             && self.sink != Hand::Busy
@@ -118,7 +118,7 @@ impl Facts {
         }
     }
 
-    /// How entries that are in memory only get to the disk, if they should and it can take them.
+    /// The step that spills entries that are in memory only, if it is wanted and the disk can take them.
     fn relief(&self) -> Option<Step> {
         match self.disk.cap {
             Cap::Room if self.relief_wanted() && self.can_write() => self.append(),
@@ -156,8 +156,8 @@ impl Facts {
         self.relief_urgent() || self.relief_useful()
     }
 
-    /// Entries are about to be refused, or have been in memory only for too long. For less nothing is evicted: the sink
-    /// may be making room already.
+    /// Entries are about to be refused, or have been in memory only for too long. Nothing is evicted for less: the
+    /// sink may be making room already.
     fn relief_urgent(&self) -> bool {
         let Some(since) = self.waiting_since else {
             return false;
@@ -169,7 +169,7 @@ impl Facts {
         stuck && (self.ring == RingFacts::High || self.now >= since + self.pending_max)
     }
 
-    /// A whole chunk waits after the backlog, or somebody for a flush that the sink does not bring about.
+    /// A whole chunk waits after the backlog, or a flush that the sink does not complete.
     fn relief_useful(&self) -> bool {
         if self.waiting_since.is_none() {
             return false;
@@ -183,7 +183,8 @@ impl Facts {
         (after_backlog && chunk) || (not_taking && self.flush == Flush::Wanted)
     }
 
-    /// The end is overdue: everything goes to the disk. The cap no longer counts: keeping what was accepted comes first.
+    /// The end is overdue: everything goes to the disk. The cap no longer counts: keeping accepted entries comes
+    /// first.
     pub(super) fn rescue(&self) -> Option<Step> {
         if self.disk.cap == Cap::Absent {
             return None;
@@ -200,7 +201,7 @@ impl Facts {
         }
     }
 
-    /// All is delivered or on disk: the books are closed.
+    /// Everything is delivered or on disk: closes the books.
     pub(super) fn last_order(&self) -> Option<Step> {
         if self.disk.order != OrderUnderWay::None {
             return None;

@@ -53,13 +53,13 @@ fn step(change: impl FnOnce(&mut Facts)) -> Step {
     next(&facts)
 }
 
-/// So much in the ring, just arrived.
+/// This much in the ring, just arrived.
 fn fill(facts: &mut Facts, ring: RingFacts) {
     facts.ring = ring;
     facts.waiting_since = Some(facts.now);
 }
 
-/// So much staged, in memory only, just arrived.
+/// This much staged, in memory only, just arrived.
 fn stage(facts: &mut Facts, staged: Staged) {
     facts.staged = staged;
     facts.memory = Memory::Waiting;
@@ -70,7 +70,7 @@ fn disk(step: DiskStep) -> Step {
     Step::Disk(step)
 }
 
-/// What the disk may be busy with.
+/// The orders that may keep the disk busy.
 fn busy_disks(now: Instant) -> [OrderUnderWay; 2] {
     [OrderUnderWay::Other(now), OrderUnderWay::Append(now)]
 }
@@ -113,7 +113,7 @@ fn the_next_batch_is_staged_while_one_is_in_flight() {
 
 /// A frozen disk costs a healthy sink nothing.
 #[test]
-fn what_needs_no_disk_goes_on_while_the_disk_is_busy() {
+fn steps_without_the_disk_go_on_while_it_is_busy() {
     let now = Instant::now();
     for order in busy_disks(now) {
         let busy = |change: fn(&mut Facts)| {
@@ -130,7 +130,7 @@ fn what_needs_no_disk_goes_on_while_the_disk_is_busy() {
             f.waiting_since = Some(f.now);
         };
         assert_eq!(busy(drawn), Step::StageDrawn);
-        // What is read already goes, though the next rows cannot be read now.
+        // What is already read is delivered, though the next rows cannot be read now.
         let backlog = |f: &mut Facts| {
             f.staged = Staged::Some;
             f.unread = Unread::Rows;
@@ -274,7 +274,7 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
     assert_eq!(ending(Hand::Free, Duration::ZERO), disk(DiskStep::End));
 }
 
-/// They have the last numbers: once the sink has those, it takes nothing that comes before them.
+/// They have the last numbers: once the sink has those, it takes nothing before them.
 #[test]
 fn losses_after_the_last_entry_wait_for_all_rows() {
     let ending = |change: fn(&mut Facts)| {

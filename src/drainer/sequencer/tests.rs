@@ -51,7 +51,7 @@ fn the_rings_losses_get_numbers_by_reason_before_the_next_entry() {
     assert!(sequencer.has_untold(7));
 }
 
-/// The counts by reason are read after the count of all.
+/// The counts by reason are read after the total count.
 #[test]
 fn reasons_that_run_ahead_of_the_count_come_out_even() {
     let mut sequencer = sequencer();
@@ -80,11 +80,11 @@ fn losses_that_were_numbered_before_come_first() {
     let mut sequencer = sequencer();
     let first = sequencer.lose(2, LossReason::QueueFull);
     assert_eq!(first, 1);
-    let buried = Loss {
+    let dead_lettered = Loss {
         count: 1,
         reason: LossReason::DeadLettered,
     };
-    sequencer.carry(vec![buried]);
+    sequencer.carry(vec![dead_lettered]);
     let expected = [(1, LossReason::DeadLettered), (2, LossReason::QueueFull)];
     assert_eq!(losses(&number(&mut sequencer)), expected);
 }
@@ -100,7 +100,7 @@ fn losses_after_the_last_entry_are_known_by_their_first_number() {
     }
 }
 
-/// The numbers of a run are bounded; what finds none gets one in the next run.
+/// The numbers of a run are bounded; losses without a number get one in the next run.
 #[test]
 fn losses_beyond_the_last_number_of_a_run_go_to_the_next() {
     let mut sequencer = sequencer();

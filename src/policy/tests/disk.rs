@@ -1,4 +1,4 @@
-//! What the disk gets, and when the ring is drawn for it.
+//! The disk's orders, and when the ring is drawn for it.
 
 use super::*;
 
@@ -149,7 +149,7 @@ fn a_full_or_resting_disk_gets_no_append() {
     assert_eq!(full(rests), Step::Wait(POLL));
 }
 
-/// A chunk more is out of the ring then, where there is room for new entries.
+/// Another chunk is out of the ring then, which makes room for new entries.
 #[test]
 fn a_chunk_is_drawn_for_a_disk_that_is_away_and_none_for_one_that_is_full() {
     let drawing = |change: fn(&mut Facts)| {

@@ -22,7 +22,7 @@ fn an_end_delivers_until_its_deadline() {
     );
 }
 
-/// Keeping what was accepted comes before caps.
+/// Keeping accepted entries comes before caps.
 #[test]
 fn an_overdue_end_draws_and_appends_everything() {
     for cap in [Cap::Room, Cap::Evictable, Cap::Full] {
@@ -43,7 +43,7 @@ fn an_overdue_end_draws_and_appends_everything() {
     }
 }
 
-/// Before the run is noted as ended, the spill knows what is delivered.
+/// Before the run is recorded as ended, the spill knows what is delivered.
 #[test]
 fn the_books_are_closed_in_order() {
     let closing = |change: fn(&mut Facts)| ending(PENDING, change);
@@ -100,7 +100,7 @@ fn an_end_that_can_put_nothing_anywhere_comes_all_the_same() {
     }
 }
 
-/// All is delivered, and only the books are not closed: the deadline may be far away.
+/// Everything is delivered, and only the books are not closed: the deadline may be far away.
 #[test]
 fn a_disk_that_hangs_does_not_hold_up_an_end_with_nothing_to_do() {
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! When the oldest entries go for the newest: not before that is the only way.
+//! When the oldest entries are evicted for the newest: only as the last resort.
 
 use super::*;
 

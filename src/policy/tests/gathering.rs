@@ -1,4 +1,4 @@
-//! A few entries are left to become more.
+//! A few entries gather in the ring.
 
 use super::*;
 

@@ -1,11 +1,11 @@
-//! Nothing can be done now: the wait ends with the first thing that changes this, and is not left to the ring's own turn.
+//! Nothing can be done now: the wait ends with the first change, and not with the ring's own turn.
 
 use super::*;
 
 const LONG: Duration = Duration::from_secs(100);
 const SOON: Duration = Duration::from_millis(200);
 
-/// A moment at which nothing but the change is due for long.
+/// A moment at which only the change is due soon.
 fn wait(change: impl FnOnce(&mut Facts)) -> Step {
     step(|f| {
         f.poll = LONG;
@@ -14,7 +14,7 @@ fn wait(change: impl FnOnce(&mut Facts)) -> Step {
     })
 }
 
-/// The end was asked for just now.
+/// The end was requested just now.
 fn end_at(facts: &mut Facts, deadline: Instant) {
     facts.stopping = Some(Stopping {
         deadline,

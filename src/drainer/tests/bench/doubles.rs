@@ -96,7 +96,7 @@ impl Bench {
                 let left = self.rows.split_off(&Key::from_number(through.number() + 1));
                 let gone = std::mem::replace(&mut self.rows, left).len() as u64;
                 if let Counted::Known { entries, .. } = entries {
-                    assert_eq!(gone, entries, "memory counts right");
+                    assert_eq!(gone, entries, "the count in memory is right");
                 }
                 self.settled = Some(through);
                 Done::Settled(Settled {
