@@ -30,7 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The way of an entry
+//! # The life of an entry
 //!
 //! ```text
 //!  any thread               drainer                           workers
@@ -49,7 +49,7 @@
 //! 1. **publish waits for nobody.** No await, no lock, no allocation, no system call; it retries only because another
 //!    publisher or the drainer succeeded, and a stopped thread cannot hold it up. (Dropping a refused entry frees its
 //!    memory.) A publisher that is stopped inside the call holds back the entries published after it, in the ring, until
-//!    it runs again, but neither flushes of what came before, nor the sink, nor the disk.
+//!    it runs again, but neither flushes of earlier entries, nor the sink, nor the disk.
 //! 2. **One owner.** The ring's read end and the order belong to the drainer, which touches no file and no socket; the sink
 //!    belongs to one worker thread, everything on disk to another. A frozen disk costs a healthy sink nothing, a frozen sink
 //!    costs the disk nothing.
@@ -57,26 +57,26 @@
 //!    never overtakes the backlog.
 //! 4. **The backlog is a suffix.** An entry is written to the spill only when every older undelivered one is. A kill
 //!    then loses only the newest entries, never a middle.
-//! 5. **A stalled sink costs nothing.** The ring is relieved into the spill when it is past
+//! 5. **A stalled sink costs nothing.** The ring is emptied into the spill when it is past
 //!    [`ring_high_water`](Config::ring_high_water), or when an entry has been in memory only for
-//!    [`pending_max`](Config::pending_max); what the disk or a spill at its cap does not take stays in memory, however
-//!    long. Entries are refused only when publishers outrun the disk for longer than the ring is deep in entries or
-//!    bytes, when the disk fails or the spill is at its cap and does not [evict](WhenSpillFull::EvictOldest), or when
-//!    one is as heavy as the whole ring.
-//! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch by
-//!    acknowledgement, into the spill or the dead letters; the spill by acknowledgement, into the dead letters, or by
-//!    eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have; the dead
-//!    letters by an operator, who removes them or puts them back ([`DeadLetters`]). What can be put nowhere at the end is
-//!    told as `in_ring` and `in_memory`.
+//!    [`pending_max`](Config::pending_max); entries that the disk or a spill at its cap does not take stay in memory,
+//!    however long. Entries are refused only when publishers outrun the disk for longer than the ring is deep in
+//!    entries or bytes, when the disk fails or the spill is at its cap and does not
+//!    [evict](WhenSpillFull::EvictOldest), or when one is as heavy as the whole ring.
+//! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch
+//!    by acknowledgement, into the spill or the dead letters; the spill by acknowledgement, into the dead letters, or
+//!    by eviction at the cap, which records a loss in the same transaction and never takes what the sink may have; the
+//!    dead letters by an operator, who removes them or puts them back ([`DeadLetters`]). Entries that nothing takes at
+//!    the end are reported as `in_ring` and `in_memory`.
 //! 7. **Conservation**, per run, whenever [`Stats`] are read:
 //!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
 //!    `attempted = accepted + returned + lost`. [`Stats`] has all the terms; what was evicted is among the
 //!    `discarded`.
-//! 8. **No silent loss.** Each loss has a reason, is counted, and is told in the stream itself: every entry has a number
-//!    in its run, and an entry says how many numbers directly before it are missing. Losses are rows of the spill like
-//!    entries, coalesced, and never evicted; nor is the newest entry of a run, which tells of the others. Those behind the last entry of a
-//!    run are told by the next one, which says the last number of a run that ended clean, and that one was killed. What
-//!    is refused after the end is counted only.
+//! 8. **No silent loss.** Each loss has a reason, is counted, and is announced in the stream itself: every entry has a
+//!    number in its run, and announces how many numbers directly before it are missing. Losses are rows of the spill
+//!    like entries, coalesced, and never evicted; nor is the newest entry of a run, which announces the others. Losses
+//!    after the last entry of a run are announced by the next run: it names the last number of a run that ended clean,
+//!    and reports one that was killed. Entries refused after the end are only counted.
 //!
 //! # What is lost when
 //!
@@ -92,13 +92,14 @@
 //! | the disk fails, or the spill is at its cap, as well | the ring fills, and then as above; a kill loses what is in ring and memory, however old |
 //! | the spill is at its cap, with [`WhenSpillFull::EvictOldest`] | the oldest of the backlog, counted and announced; as in the line above while the sink may have all there is |
 //!
-//! # Around a spill
+//! # Tools for a spill
 //!
-//! A damaged spill stops no start: what can be read is delivered, what is missing is announced. Of a publisher that is not
-//! running, [`status`] says whether its spill is healthy, and [`export`] writes its backlog as JSON lines. Of one that is
-//! running, [`running_status`] reads its last report. None of them changes anything.
+//! A damaged spill stops no start: what can be read is delivered, what is missing is announced. If the publisher is
+//! not running, [`status`] reports whether its spill is healthy, and [`export`] writes its backlog as JSON lines. If
+//! it is running, [`running_status`] reads its last report. None of them changes anything.
 //!
-//! [`import`] takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of what.
+//! [`import`] imports the backlog of Agent Assembly's buffer; the module `moving` maps the rest of its API to
+//! spillring's.
 //!
 //! A publisher cannot be used across a fork: the child has no drainer.
 

@@ -1,14 +1,15 @@
 //! Moving from Agent Assembly's `AuditPublisher` (`aa-runtime` 0.0.1-alpha.8 to 0.0.1-rc.7).
 //!
-//! Nothing here is code: each row of the tables says what takes the place of an item of theirs, and the example below each
-//! table compiles.
+//! This is documentation, not code: each row of the tables maps an item of theirs to its replacement, and the example
+//! after each table compiles.
 //!
 //! # In short
 //!
 //! 1. Read their file: [`AssemblyConfig`] takes an `agent-assembly.toml` as it is.
-//! 2. [`start`](crate::start()) with [`JetStreamSink`], or, where there is no `JetStream`, with [`AtMostOnceNatsSink`]; the old
-//!    buffer is taken over at the start, if [`Config::import`] names it, or by hand ([`import`], `spillring import`). The
-//!    first needs more permissions than to publish on `assembly.audit.>`: the README names them, and so does the error.
+//! 2. [`start`](crate::start()) with [`JetStreamSink`], or, without `JetStream`, with [`AtMostOnceNatsSink`]. The old
+//!    buffer is imported at the start, if [`Config::import`] names it, or by hand ([`import`], `spillring import`).
+//!    `JetStreamSink` needs more permissions than to publish on `assembly.audit.>`: the README lists them, and so does
+//!    the error.
 //! 3. Replace `publisher.publish(entry).await` by `publisher.publish(entry)`.
 //!
 //! ```no_run
@@ -34,7 +35,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`AuditEntry`] reads and writes theirs byte for byte. Whoever keeps `aa_core::AuditEntry` publishes a newtype of it:
+//! [`AuditEntry`] reads and writes theirs byte for byte. To keep `aa_core::AuditEntry`, publish a newtype of it:
 //!
 //! ```
 //! # mod aa_core {
@@ -68,16 +69,16 @@
 //! }
 //! ```
 //!
-//! `aa-runtime` and `aa-storage-sqlite-buffer` themselves cannot stay in the same binary, nor can anything else that links a
-//! SQLite of its own, such as another rusqlite or `sqlx-sqlite`: cargo refuses it. `aa-core` can. In a fork of `aa-runtime`
-//! these places of `runtime.rs` change: `build_audit_publisher`, which becomes the code above; `spawn_audit_drain` and
-//! `spawn_pipeline_audit_publisher` (rc.7), which lose an `await`; and `run`, where the flush loop goes, and `flush_pending`
-//! at its end becomes `shutdown`.
+//! `aa-runtime` and `aa-storage-sqlite-buffer` themselves cannot stay in the same binary, nor can anything else that
+//! links its own SQLite, such as another rusqlite or `sqlx-sqlite`: cargo refuses it. `aa-core` can. In a fork of
+//! `aa-runtime` these places of `runtime.rs` change: `build_audit_publisher` becomes the code above;
+//! `spawn_audit_drain` and `spawn_pipeline_audit_publisher` (rc.7) lose an `await`; in `run` the flush loop goes, and
+//! `flush_pending` at its end becomes `shutdown`.
 //!
-//! Agent Assembly's gateway reads all of the stream `AUDIT`. On a stream that spillring makes or upgrades it would also read
-//! the cursors on `assembly.cursor.>`, and take each for an entry. So let the gateway make the stream, and leave it as it
-//! is ([`StreamCare::Verify`]): entries then arrive at least once, in order. Or give its consumer
-//! (`aa-gateway-audit-consumer`) the filter subject `assembly.audit.>` first; then they arrive once.
+//! Agent Assembly's gateway reads all of the stream `AUDIT`. On a stream that spillring creates or upgrades it would
+//! also read the cursors on `assembly.cursor.>`, and take each for an entry. So let the gateway create the stream, and
+//! leave it as it is ([`StreamCare::Verify`]): entries then arrive at least once, in order. Or first give its consumer
+//! (`aa-gateway-audit-consumer`) the filter subject `assembly.audit.>`; then they arrive once.
 //!
 //! # What you gain
 //!
@@ -86,27 +87,27 @@
 //! | `publish` | awaits the sink, and writes to SQLite in the caller while it is down | a push onto a ring: no await, no lock, no allocation, no system call |
 //! | NATS | core: nobody acknowledges | `JetStream`, acknowledged: at least once and in order on a stream that the gateway made, once on one with transactions |
 //! | NATS down at the start | no audit publisher at all | it starts, and spills until NATS is there |
-//! | a wrong setting, a buffer that cannot be opened | a warning, and no audit publisher | an error of `start`; whoever would rather run without says so: `spillring::start(config, sink).inspect_err(\|why\| tracing::error!(%why, "no audit")).ok()` |
+//! | a wrong setting, a buffer that cannot be opened | a warning, and no audit publisher | an error of `start`; to run without one: `spillring::start(config, sink).inspect_err(\|why\| tracing::error!(%why, "no audit")).ok()` |
 //! | order | a live entry overtakes the backlog | a live entry never overtakes the backlog |
-//! | a row that cannot be read | blocks all behind it, until the cap evicts it | becomes a dead letter |
+//! | a row that cannot be read | blocks all later ones, until the cap evicts it | becomes a dead letter |
 //! | the cap | 100,000 rows; then the oldest vanish, counted | bytes; then new ones are refused or the oldest evicted, counted and announced in the stream |
-//! | a full or failing disk | the entry is lost without a word in the log | it stays in the ring, which refuses once it is full, counted by reason |
-//! | the end of the process | what was in the client's memory is gone | [`shutdown`](crate::Drainer::shutdown) delivers, spills the rest, and accounts |
+//! | a full or failing disk | the entry is lost, and nothing is logged | it stays in the ring, which refuses once it is full, counted by reason |
+//! | the end of the process | entries in the client's memory are gone | [`shutdown`](crate::Drainer::shutdown) delivers, spills the rest, and accounts |
 //!
 //! # `AuditPublisher`
 //!
 //! | theirs | here |
 //! | --- | --- |
 //! | `AuditPublisher::new(sink, buffer)` | [`start(config, sink)`](crate::start()), which opens the buffer itself: [`Config::spill_dir`] |
-//! | `publish(entry).await` | [`publish(entry)`](crate::Publisher::publish), or [`try_publish`](crate::Publisher::try_publish), which hands back what there is no room for |
+//! | `publish(entry).await` | [`publish(entry)`](crate::Publisher::publish), or [`try_publish`](crate::Publisher::try_publish), which hands the entry back if there is no room |
 //! | `buffered_len()` | [`spilled`](crate::Stats::spilled) of [`stats()`](crate::Publisher::stats); with `in_ring` and `in_memory` all that is not delivered yet |
-//! | `flush_pending().await` | nobody has to call it: the drainer replays as soon as the sink is back. That all is safe is told by [`flush`](crate::Publisher::flush), that the sink has the backlog by `stats().spilled == 0`, and how many it got from there by [`replayed`](crate::Stats::replayed) |
-//! | `spawn_reconnect_flush_loop(interval)` | nobody has to call it: the drainer is that loop. A sink that cannot be reached is tried again every 500 ms or sooner (`aa-runtime`: 5 s), one that takes nothing after [`backoff_max`](Config::backoff_max) at the latest; [`replay_rate_max`](Config::replay_rate_max) slows the replay |
-//! | `enriched_to_audit_entry` (rc.7) | none: it reads their pipeline's own types. What it makes is published as any other entry |
-//! | `AA_NATS_CONFIG_PATH`; unset: no audit | the host's to read: [`AssemblyConfig`] takes the text of the file |
+//! | `flush_pending().await` | not needed: the drainer replays as soon as the sink is back. [`flush`](crate::Publisher::flush) waits until everything is safe; the sink has the backlog when `stats().spilled == 0`; [`replayed`](crate::Stats::replayed) counts how many it got from there |
+//! | `spawn_reconnect_flush_loop(interval)` | not needed: the drainer is that loop. A sink that cannot be reached is tried again every 500 ms or sooner (`aa-runtime`: 5 s), one that takes nothing after [`backoff_max`](Config::backoff_max) at the latest; [`replay_rate_max`](Config::replay_rate_max) slows the replay |
+//! | `enriched_to_audit_entry` (rc.7) | none: it reads their pipeline's own types. Publish its result like any other entry |
+//! | `AA_NATS_CONFIG_PATH`; unset: no audit | read by the host: [`AssemblyConfig`] takes the text of the file |
 //! | `AA_AUDIT_BUFFER_PATH`, else `aa-audit-buffer-<agent>.db` in the temporary directory | [`Config::import`] for what is in it, [`Config::spill_dir`] from then on |
 //! | `subject_for(&entry)` | [`subject_for`], and [`subject_of`] for [`Event::subject`], which has no prefix |
-//! | log lines ("audit publisher enabled", "audit buffer flush failed", …) | `tracing` with the target `spillring`: a line when the sink goes or comes back, not one an entry |
+//! | log lines ("audit publisher enabled", "audit buffer flush failed", …) | `tracing` with the target `spillring`: a line when the sink goes or comes back, not one per entry |
 //!
 //! ```
 //! # use std::time::Duration;
@@ -130,19 +131,19 @@
 //!
 //! # `AuditSink` and `StorageError`
 //!
-//! A [`Sink`] takes batches, so that a server is asked once for a thousand entries. [`EmitSink`] makes one of any
-//! asynchronous function that takes one entry, such as `emit` of an implementation of theirs. What it answers decides more
-//! than theirs, where each error meant "later":
+//! A [`Sink`] takes batches, so that a server is asked once for a thousand entries. [`EmitSink`] turns any
+//! asynchronous function that takes one entry into a sink, such as `emit` of an implementation of theirs. Its result
+//! decides more than theirs, where each error meant "later":
 //!
 //! | theirs | here | then |
 //! | --- | --- | --- |
-//! | `AuditSink::emit` | [`EmitSink::new`], [`EmitSink::entries`]; [`Sink::deliver`] for whoever can take more at once | |
+//! | `AuditSink::emit` | [`EmitSink::new`], [`EmitSink::entries`]; [`Sink::deliver`] to take more at once | |
 //! | `StorageError::Backend` | [`SinkError::Unavailable`], or [`SinkError::Disconnected`] where the connection is gone | tried again after a backoff, or every 500 ms |
 //! | `StorageError::Serialization` | [`SinkError::Rejected`] | a dead letter; the next entry goes on |
 //! | `StorageError::Conflict` | `Ok(())` where it means that the entry is there already, else [`SinkError::Rejected`] | |
-//! | `StorageError::NotFound` | [`SinkError::Misconfigured`]: a table or bucket is missing | tried again slowly, told loudly |
+//! | `StorageError::NotFound` | [`SinkError::Misconfigured`]: a table or bucket is missing | tried again slowly, logged as an error |
 //! | `Result<T>` of the storage traits | each call has its own error, such as [`StartError`](crate::StartError) and [`SpillError`](crate::SpillError) | |
-//! | `conformance::assert_audit_sink_conformance` | [`conformance`](crate::conformance), whose rules a sink of one's own is run against | |
+//! | `conformance::assert_audit_sink_conformance` | [`conformance`](crate::conformance), whose rules test your own sink | |
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -170,7 +171,7 @@
 //!
 //! # `EventBuffer` and `SqliteBufferConfig`
 //!
-//! The spill belongs to the publisher, so that there is one order; whoever looks at it does so from outside.
+//! The spill belongs to the publisher, so that there is one order; others inspect it from outside.
 //!
 //! | theirs | here |
 //! | --- | --- |
@@ -182,7 +183,7 @@
 //! | `drain_and_send(&sink)` | the drainer's own work: `start`, and then `shutdown(limit)`, which delivers until the limit; [`export`](crate::export()) only writes the backlog as JSON lines |
 //! | `SqliteBufferConfig`, which `aa-runtime` itself does not read | [`AssemblyConfig::config`] |
 //! | `DEFAULT_CAP`, 10,000 rows (`aa-runtime`: 100,000) | 4 GiB, and never more than half of what the disk has free |
-//! | `default_path()`, `agent-assembly/buffer.db` in the user's data directory | none: each publisher is given a directory of its own; a default would be shared by two |
+//! | `default_path()`, `agent-assembly/buffer.db` in the user's data directory | none: give each publisher its own directory; two would share a default |
 //! | a file with a backlog | [`import`], `spillring import FILE DIR`, or [`Config::import`] |
 //!
 //! ```no_run
@@ -202,9 +203,9 @@
 //! | theirs | here |
 //! | --- | --- |
 //! | `NatsAuditSink::connect(&config).await` | [`JetStreamSink::new(config)`](JetStreamSink::new): it connects on its own thread, when it is first used, and again when it must |
-//! | `NatsAuditSink::new(client)` | for `JetStream` none: a client that reconnects by itself drops what it was writing. As they publish: [`AtMostOnceNatsSink`], or [`EmitSink`] around a client of one's own, as below |
-//! | `is_connected()` | none: a connection that is up may take nothing. What counts is [`oldest_entry_age`](crate::Stats::oldest_entry_age), and the [`state`](crate::Stats::state), which is `Spilling` once something waits for a sink that is away |
-//! | `NatsConfig`, `NatsTlsConfig` | [`NatsConfig`], [`NatsTls`]; a certificate without its key is an error instead of being passed over |
+//! | `NatsAuditSink::new(client)` | for `JetStream` none: a client that reconnects by itself drops what it was writing. As they publish: [`AtMostOnceNatsSink`], or [`EmitSink`] around your own client, as below |
+//! | `is_connected()` | none: a connection that is up may take nothing. What counts is [`oldest_entry_age`](crate::Stats::oldest_entry_age), and the [`state`](crate::Stats::state), which is `Spilling` once entries wait for an unreachable sink |
+//! | `NatsConfig`, `NatsTlsConfig` | [`NatsConfig`], [`NatsTls`]; a certificate without its key is an error instead of being ignored |
 //! | `NatsConfig::from_toml_str` | [`AssemblyConfig::from_toml_str`], then [`nats()`](AssemblyConfig::nats) |
 //! | `DEFAULT_URL` | the same, `nats://127.0.0.1:4222` |
 //! | `ws://`, `wss://` | none: `nats://` and `tls://` |
@@ -226,7 +227,7 @@
 //!     publisher.stats().state == State::Spilling
 //! }
 //!
-//! // With a client that the host has already: at most once, as theirs.
+//! // With a client that the host already has: at most once, as theirs.
 //! let own = |client: async_nats::Client| EmitSink::new(move |record: Record| {
 //!     let client = client.clone();
 //!     async move {
@@ -247,7 +248,7 @@
 //! | `aa_audit_publish_errors_total` | the same, once a failed delivery instead of once an entry |
 //! | `aa_audit_buffered_total`, `aa_events_buffered` | the same, both counters: spilled. How many wait is the gauge `aa_audit_spill_entries` |
 //! | `aa_audit_flushed_total`, `aa_events_flushed_total` | the same: replayed from the spill |
-//! | `aa_events_dropped_total` | the same: evicted at the cap, which happens only with `EvictOldest`. An alert looks at the sum of `aa_audit_dropped_total{reason}`, which has all losses |
+//! | `aa_events_dropped_total` | the same: evicted at the cap, which happens only with `EvictOldest`. Alert on the sum of `aa_audit_dropped_total{reason}`, which has all losses |
 //!
 //! The names are plain text: there are no constants for them such as `METRIC_PUBLISHED`. The README has a table of all.
 

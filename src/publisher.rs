@@ -1,4 +1,4 @@
-//! The handle through which entries enter.
+//! The handle that publishes entries.
 
 mod handles;
 
@@ -27,27 +27,27 @@ pub struct Publisher<E> {
     handles: Arc<Handles>,
 }
 
-/// What publishers and drainer share.
+/// Shared by publishers and drainer.
 #[derive(Debug)]
 pub(crate) struct Shared<E> {
     pub(crate) door: Door<E>,
     pub(crate) control: Arc<Control>,
-    /// Padded: the drainer writes it at every turn, and publishers read what is beside it.
+    /// Padded: the drainer writes it at every turn, and publishers read its neighbours.
     pub(crate) refusals: CachePadded<Refusals>,
 }
 
-/// Counts of entries that were not let in. One that is lost for another reason than a full ring is counted here before
-/// it is counted in the ring, which counts them all.
+/// Counts of refused entries. One that is lost for another reason than a full ring is counted here before it is
+/// counted in the ring, which counts all losses.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    /// The spill is at its cap: a full ring is its doing.
+    /// The spill is at its cap, which is why the ring is full.
     spill_full: AtomicBool,
     lost_spill_full: AtomicU64,
     lost_closed: AtomicU64,
     returned: AtomicU64,
 }
 
-/// How long `publish_timeout` sleeps between its first looks, and at the most.
+/// How long `publish_timeout` sleeps between its first checks, and at the most.
 const ROOM_POLL_MIN: Duration = Duration::from_micros(50);
 const ROOM_POLL_MAX: Duration = Duration::from_millis(1);
 
@@ -93,8 +93,9 @@ impl<E: Event> Publisher<E> {
     ///
     /// # Errors
     ///
-    /// With the entry: [`PublishTimeoutError::Full`] if no room came up, [`PublishTimeoutError::Closed`], or
-    /// [`PublishTimeoutError::WouldDeadlock`] if there is no room at once on one of spillring's own threads.
+    /// With the entry: [`PublishTimeoutError::Full`] if there was no room within the limit,
+    /// [`PublishTimeoutError::Closed`], or [`PublishTimeoutError::WouldDeadlock`] if there is no room at once on one
+    /// of spillring's own threads.
     pub fn publish_timeout(&self, entry: E, limit: Duration) -> Result<(), PublishTimeoutError<E>> {
         let start = Instant::now();
         let mut pause = ROOM_POLL_MIN;
@@ -126,8 +127,8 @@ impl<E: Event> Publisher<E> {
         self.shared.control.flush(Until::Safe)
     }
 
-    /// Returns a ticket that resolves once the sink has acknowledged all entries published before this call. Those that are never
-    /// delivered, such as dead letters, do not hold it up.
+    /// Returns a ticket that resolves once the sink has acknowledged all entries published before this call. Entries
+    /// that are never delivered, such as dead letters, do not hold it up.
     ///
     /// While the sink is away this takes as long as the outage; a [`flush`](Self::flush) waits for the disk only. A shutdown that
     /// leaves a backlog ends the ticket with [`TicketError::DrainerEnded`](crate::TicketError::DrainerEnded).
@@ -157,8 +158,9 @@ impl<E: Event> Publisher<E> {
 }
 
 impl<E: Durable> Publisher<E> {
-    /// Publishes what packs as an `E` does, such as a type that borrows what an `E` owns, or an `E` that its owner keeps. Never
-    /// waits, and with [`ring_dir`](crate::Config::ring_dir) frees nothing either; into a ring in memory it allocates.
+    /// Publishes an entry that packs like an `E`, such as a type that borrows what an `E` owns, or an `E` that its
+    /// owner keeps. Never waits. With [`ring_dir`](crate::Config::ring_dir) it frees nothing either; into a ring in
+    /// memory it allocates.
     ///
     /// If the ring is full or the publisher closed, the entry is dropped, as by [`publish`](Self::publish).
     pub fn publish_packed(&self, entry: &impl Pack) {
@@ -170,7 +172,7 @@ impl<E: Durable> Publisher<E> {
             }
             Door::Memory(_) => match door::repack(entry) {
                 Some(entry) => self.publish(entry),
-                None => debug_assert!(false, "it packs as another type does"),
+                None => debug_assert!(false, "it packs like another type"),
             },
         }
     }
@@ -196,9 +198,9 @@ impl<E> Clone for Publisher<E> {
 impl<E> Shared<E> {
     /// The drainer's last stats, with the ring and the refusals as they are now.
     ///
-    /// The drainer reports as accepted what it had popped by then. Whatever else was let in counts as in the ring, also
-    /// what the drainer has popped since: so the law holds whenever it held in the drainer's report. The report is read
-    /// first: what it had popped was let in before.
+    /// The drainer reports as accepted what it had popped by then. Any other entry that has entered counts as in the
+    /// ring, even if the drainer has popped it since: so the law holds whenever it held in the drainer's report. The
+    /// report is read first: what it had popped had entered before.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.control.stats();
         let accepted = self.door.accepted();
@@ -238,12 +240,12 @@ impl<E: Event> Shared<E> {
 }
 
 impl Refusals {
-    /// Says what a full ring means from now on.
+    /// Sets the reason of a full ring from now on.
     pub(crate) fn blame_spill(&self, full: bool) {
         self.spill_full.store(full, Ordering::Relaxed);
     }
 
-    /// The losses by reason, of which there are `total`.
+    /// The losses by reason; `total` in all.
     pub(crate) fn lost(&self, total: u64) -> Lost {
         let spill_full = self.lost_spill_full.load(Ordering::Relaxed).min(total);
         let already_shutdown = self

@@ -1,4 +1,4 @@
-//! The handle and the ring behind it: who is held up by whom, what is freed, and what the counts say meanwhile.
+//! The handle and the ring: who holds up whom, what is freed, and the counts meanwhile.
 
 use super::*;
 use crate::ring::Ring;
@@ -18,7 +18,7 @@ fn a_ring_frees_what_is_left_in_it_and_what_it_refuses() {
     assert_eq!(Arc::strong_count(&value), 1);
 }
 
-/// It holds back only what was pushed after it, and the drainer not at all.
+/// It holds back only later entries, and the drainer not at all.
 #[test]
 fn a_publisher_stopped_inside_holds_up_nobody() {
     let ring = Ring::new(4, 100);
@@ -36,7 +36,7 @@ fn a_publisher_stopped_inside_holds_up_nobody() {
     assert_eq!((ring.inside().entries, ring.accepted()), (0, 4));
 }
 
-/// What is too heavy for any ring enters an empty one.
+/// An entry too heavy for any ring enters an empty one.
 #[test]
 fn a_ring_takes_bytes_up_to_its_bound_exactly() {
     let ring = Ring::after(5, 4, 100);
@@ -115,7 +115,7 @@ fn what_is_in_the_drainers_hands_is_accepted_once() {
     assert_counts(2, 1);
 }
 
-/// A thread looks at the stats all the time while others publish, are refused, and are popped in batches.
+/// One thread reads the stats all the time while others publish, are refused, and are popped in batches.
 #[test]
 fn accepted_is_never_more_than_was_published_and_never_decreases() {
     const ENOUGH: u64 = 20_000;
@@ -144,7 +144,7 @@ fn accepted_is_never_more_than_was_published_and_never_decreases() {
             let exact = (before..=most).contains(&stats.accepted);
             before = stats.accepted;
             fault = (!exact || stats.entered() != stats.accounted()).then_some(stats);
-            // The drainer gets the lock, too.
+            // Gives the drainer the lock, too.
             std::thread::yield_now();
         }
         // In any case: the scope waits for the others.
@@ -158,5 +158,5 @@ fn accepted_is_never_more_than_was_published_and_never_decreases() {
         look()
     });
     assert_eq!(fault, None);
-    assert!(accepted >= ENOUGH, "hardly anything was going on");
+    assert!(accepted >= ENOUGH, "hardly anything happened");
 }
