@@ -140,7 +140,7 @@ impl Control {
         std::mem::take(&mut inbox.waiting)
     }
 
-    pub(crate) fn tell(&self, stats: Stats) {
+    pub(crate) fn report(&self, stats: Stats) {
         *self.stats.lock() = stats;
     }
 

@@ -173,7 +173,7 @@ impl Drainer {
         drainer.announce(parts.orphans);
         // Callers that read the stats before the first turn see what was inherited.
         let backlog = drainer.counts.inherited > 0;
-        drainer.control.tell(drainer.stats(if backlog {
+        drainer.control.report(drainer.stats(if backlog {
             State::Replaying
         } else {
             State::Live

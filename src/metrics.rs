@@ -110,7 +110,7 @@ impl Metrics {
     }
 
     /// Updates counters and gauges.
-    pub(crate) fn tell(&mut self, stats: &Stats, spill_bytes_max: u64) {
+    pub(crate) fn report(&mut self, stats: &Stats, spill_bytes_max: u64) {
         let sums = self.sums(stats);
         let left = self.seconds_until_full(stats.spill_bytes, spill_bytes_max, Instant::now());
         host::call(|| {
@@ -125,7 +125,7 @@ impl Metrics {
                 .absolute(QUARANTINES.load(Ordering::Relaxed));
             counter!("aa_audit_dead_lettered_total", "reason" => "undecodable")
                 .absolute(UNDECODABLE.load(Ordering::Relaxed));
-            Self::tell_depths(stats);
+            Self::report_depths(stats);
             gauge!("aa_audit_spill_seconds_until_full").set(left);
             for state in State::ALL {
                 gauge!("aa_audit_state", "state" => state.as_str())
@@ -177,7 +177,7 @@ impl Metrics {
         host::call(|| histogram!("aa_audit_spill_append_seconds").record(took));
     }
 
-    fn tell_depths(stats: &Stats) {
+    fn report_depths(stats: &Stats) {
         gauge!("aa_audit_ring_entries").set(as_f64(stats.in_ring));
         gauge!("aa_audit_ring_bytes").set(as_f64(stats.ring_bytes));
         gauge!("aa_audit_spill_entries").set(as_f64(stats.spilled));
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_recorder_that_panics_disturbs_nobody() {
         metrics::with_local_recorder(&Panicking, || {
-            Metrics::new().tell(&Stats::default(), 10);
+            Metrics::new().report(&Stats::default(), 10);
             Metrics::delivered(1, Duration::from_secs(1));
             Metrics::appended(Duration::from_secs(1));
             Metrics::cloned();

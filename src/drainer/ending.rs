@@ -30,7 +30,7 @@ impl Drainer {
     }
 
     fn account(&mut self) -> Stats {
-        self.control.tell(self.stats(State::Stopped));
+        self.control.report(self.stats(State::Stopped));
         let mut stats = self.ring.stats();
         if self.disk.end == End::Done {
             // The ring was closed and empty. What the gate still counts is a publisher that is being refused.

@@ -68,7 +68,7 @@ impl Reports {
             self.evicted = evicted;
         }
         let backlog_max = view.bytes_max.saturating_sub(view.totals.dead_letter_bytes);
-        self.metrics.tell(stats, backlog_max);
+        self.metrics.report(stats, backlog_max);
     }
 }
 
@@ -78,7 +78,7 @@ impl Drainer {
         let stats = self.stats(self.state(facts));
         self.ring.blame_spill(facts.disk.cap == Cap::Full);
         self.reports.log_state(&stats);
-        self.control.tell(stats);
+        self.control.report(stats);
         if facts.now >= self.reports.next {
             self.reports.next = facts.now + EVERY;
             let stats = self.ring.stats();

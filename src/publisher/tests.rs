@@ -87,7 +87,7 @@ fn ring(shared: &Shared<u8>) -> &Ring<u8> {
 /// The drainer reports what it has popped once it has accounted for it.
 #[track_caller]
 fn report(shared: &Shared<u8>, popped: u64) {
-    shared.control.tell(Stats {
+    shared.control.report(Stats {
         accepted: popped,
         delivered: popped,
         ..Stats::default()
