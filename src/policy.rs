@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use facts::{
-    Cap, DiskFacts, Doubt, Drawn, Due, End, Facts, Flush, Front, Hand, Memory, OrderUnderWay,
-    RingFacts, Runs, Staged, Stopping, Unread, Untold,
+    Availability, Cap, DiskFacts, Doubt, Drawn, Due, End, Facts, Flush, Front, Memory,
+    OrderUnderWay, RingFacts, Runs, Staged, Stopping, Unread, Untold,
 };
 
 /// The next step.
@@ -111,7 +111,7 @@ impl Facts {
         };
         let settled = self.memory == Memory::Empty && self.ring == RingFacts::Empty;
         let delivered = self.staged == Staged::Nothing
-            && self.sink != Hand::Busy
+            && self.sink != Availability::Busy
             && self.unread == Unread::None
             && self.untold == Untold::Nothing
             && self.renewal == Due::No;
@@ -204,8 +204,8 @@ impl Facts {
 
     fn wait(&self) -> Step {
         let rest = |hand| match hand {
-            Hand::RestsUntil(at) => Some(at),
-            Hand::Free | Hand::Busy | Hand::Gone => None,
+            Availability::RestsUntil(at) => Some(at),
+            Availability::Free | Availability::Busy | Availability::Gone => None,
         };
         // While entries gather nobody checks the ring; an outcome or a request wakes the drainer.
         let check = match self.ring {

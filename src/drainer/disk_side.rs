@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::error::SpillError;
 use crate::event::Record;
 use crate::host::log;
-use crate::policy::{End, Hand, OrderUnderWay};
+use crate::policy::{Availability, End, OrderUnderWay};
 use crate::spill::{
     Done, Evictable, Letter, Order, Outcome, Retelling, Room, Settled, SpillWorker, View,
 };
@@ -186,8 +186,8 @@ impl DiskSide {
         self.confirmed
     }
 
-    pub(super) fn write_hand(&self, overdue: bool) -> Hand {
-        self.writes.hand(overdue)
+    pub(super) fn write_availability(&self, overdue: bool) -> Availability {
+        self.writes.availability(overdue)
     }
 
     /// Entries of the spill that are not delivered.

@@ -22,7 +22,7 @@ impl Drainer {
         let disk = self.disk_facts(overdue, now);
         let mut facts = Facts {
             now,
-            sink: self.sink.hand(self.pipeline.in_flight()),
+            sink: self.sink.availability(self.pipeline.in_flight()),
             doubt: self.sink.doubt,
             renewal: self.renewal_facts(stopping.as_ref(), now),
             front: self.front_facts(),
@@ -73,9 +73,9 @@ impl Drainer {
         let disk = &mut self.disk;
         DiskFacts {
             order: disk.under_way(),
-            writes: disk.write_hand(overdue),
-            reads: disk.reads.hand(overdue),
-            upkeep: disk.upkeep.hand(overdue),
+            writes: disk.write_availability(overdue),
+            reads: disk.reads.availability(overdue),
+            upkeep: disk.upkeep.availability(overdue),
             cap: disk.eviction.cap(&self.config, &disk.view, &evictable),
             identity: due(self.sink.stranger.is_some()),
             turn_over: due(self.sequencer.lacks(numbers)),
@@ -123,7 +123,7 @@ impl Drainer {
             self.unopened = None;
             return Runs::Open;
         }
-        let ready = self.sink.hand(self.pipeline.in_flight()).ready(now);
+        let ready = self.sink.availability(self.pipeline.in_flight()).ready(now);
         if self.unopened.is_none() && ready {
             self.unopened = Some(Unopened {
                 since: now,

@@ -6,7 +6,7 @@ use super::Drainer;
 use crate::event::{Position, unix_ms};
 use crate::host::log;
 use crate::metrics::Metrics;
-use crate::policy::{Cap, Facts, Hand};
+use crate::policy::{Availability, Cap, Facts};
 use crate::spill::View;
 use crate::stats::{Discarded, Health, State, Stats, Status};
 
@@ -137,7 +137,7 @@ impl Drainer {
         let backlog = self.disk.spilled() > 0;
         let trouble = self.sink.trouble.is_some();
         let disk_away = facts.disk.cap == Cap::Absent
-            || matches!(facts.disk.writes, Hand::RestsUntil(_))
+            || matches!(facts.disk.writes, Availability::RestsUntil(_))
             || self.disk.busy_for(facts.now) >= DISK_AWAY;
         if facts.stopping.is_some() {
             State::Stopping

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::policy::{Backoff, Hand, STOP_RETRY};
+use crate::policy::{Availability, Backoff, STOP_RETRY};
 
 /// When a failed operation may be tried again.
 #[derive(Debug)]
@@ -63,10 +63,10 @@ impl Rests {
     }
 
     /// An overdue end rests only for moments.
-    pub(super) fn hand(&self, overdue: bool) -> Hand {
-        self.failed.map_or(Hand::Free, |failed| {
+    pub(super) fn availability(&self, overdue: bool) -> Availability {
+        self.failed.map_or(Availability::Free, |failed| {
             let retry = failed.at + STOP_RETRY;
-            Hand::RestsUntil(if overdue {
+            Availability::RestsUntil(if overdue {
                 failed.until.min(retry)
             } else {
                 failed.until

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::SinkError;
 use crate::event::{Key, Position, RunId};
 use crate::host::log;
-use crate::policy::{Doubt, Due, Hand};
+use crate::policy::{Availability, Doubt, Due};
 use crate::sink_worker::SinkWorker;
 use crate::spill::SinkMayHave;
 
@@ -68,13 +68,13 @@ impl SinkSide {
         }
     }
 
-    pub(super) fn hand(&self, in_flight: bool) -> Hand {
+    pub(super) fn availability(&self, in_flight: bool) -> Availability {
         if self.thread == Thread::Ended {
-            Hand::Gone
+            Availability::Gone
         } else if in_flight || self.question == Question::UnderWay {
-            Hand::Busy
+            Availability::Busy
         } else {
-            self.rests.hand(false)
+            self.rests.availability(false)
         }
     }
 

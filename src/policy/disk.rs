@@ -1,8 +1,8 @@
 //! Which order the disk gets, and when the ring is drawn for it.
 
 use super::{
-    Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front, Hand, LATE, Memory, OrderUnderWay,
-    RELIEFS_MAX, RingFacts, Runs, Staged, Step, Unread,
+    Availability, Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front, LATE, Memory,
+    OrderUnderWay, RELIEFS_MAX, RingFacts, Runs, Staged, Step, Unread,
 };
 
 impl Facts {
@@ -89,7 +89,7 @@ impl Facts {
     /// Not while the sink has, or may have, an earlier record.
     fn can_bury(&self) -> bool {
         self.front == Front::DeadLetter
-            && self.sink != Hand::Busy
+            && self.sink != Availability::Busy
             && self.doubt == Doubt::None
             && self.disk.identity == Due::No
             && self.can_write()
@@ -178,7 +178,7 @@ impl Facts {
         let not_taking = after_backlog
             || self.doubt == Doubt::Ask
             || self.front == Front::DeadLetter
-            || matches!(self.sink, Hand::RestsUntil(_) | Hand::Gone);
+            || matches!(self.sink, Availability::RestsUntil(_) | Availability::Gone);
         let chunk = self.ring >= RingFacts::Chunk || self.drawn == Drawn::Chunk;
         (after_backlog && chunk) || (not_taking && self.flush == Flush::Wanted)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub(crate) now: Instant,
-    pub(crate) sink: Hand,
+    pub(crate) sink: Availability,
     /// The sink must be asked before it gets anything.
     pub(crate) doubt: Doubt,
     /// The sink's newest signature is so old that it must sign again.
@@ -37,10 +37,10 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone)]
 pub(crate) struct DiskFacts {
     pub(crate) order: OrderUnderWay,
-    pub(crate) writes: Hand,
-    pub(crate) reads: Hand,
+    pub(crate) writes: Availability,
+    pub(crate) reads: Availability,
     /// Settlements and checks: their failures hold up no entry.
-    pub(crate) upkeep: Hand,
+    pub(crate) upkeep: Availability,
     pub(crate) cap: Cap,
     /// The sink has come further with this publisher than we know: another id must be taken before anything is sent.
     pub(crate) identity: Due,
@@ -55,7 +55,7 @@ pub(crate) struct DiskFacts {
 
 /// Whether a worker can take an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hand {
+pub(crate) enum Availability {
     Free,
     Busy,
     /// Failed; not before then.
@@ -201,7 +201,7 @@ pub(crate) struct Stopping {
     pub(crate) progress_at: Instant,
 }
 
-impl Hand {
+impl Availability {
     pub(crate) fn ready(self, now: Instant) -> bool {
         match self {
             Self::Free => true,

@@ -14,7 +14,7 @@ const POLL: Duration = Duration::from_millis(5);
 fn quiet(now: Instant) -> Facts {
     Facts {
         now,
-        sink: Hand::Free,
+        sink: Availability::Free,
         doubt: Doubt::None,
         renewal: Due::No,
         front: Front::Deliverable,
@@ -27,9 +27,9 @@ fn quiet(now: Instant) -> Facts {
         waiting_since: None,
         disk: DiskFacts {
             order: OrderUnderWay::None,
-            writes: Hand::Free,
-            reads: Hand::Free,
-            upkeep: Hand::Free,
+            writes: Availability::Free,
+            reads: Availability::Free,
+            upkeep: Availability::Free,
             cap: Cap::Room,
             identity: Due::No,
             turn_over: Due::No,
@@ -103,7 +103,7 @@ fn the_next_batch_is_staged_while_one_is_in_flight() {
     let busy = |staged| {
         step(move |f| {
             stage(f, staged);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.ring = RingFacts::Some;
         })
     };
@@ -162,9 +162,9 @@ fn nothing_is_delivered_past_a_record_that_must_become_a_dead_letter() {
         refused(|f| f.disk.order = OrderUnderWay::Other(f.now)),
         Step::Wait(POLL)
     );
-    assert_eq!(refused(|f| f.sink = Hand::Busy), Step::Wait(POLL));
+    assert_eq!(refused(|f| f.sink = Availability::Busy), Step::Wait(POLL));
     assert_eq!(refused(|f| f.doubt = Doubt::Ask), Step::Ask);
-    let rests = |f: &mut Facts| f.disk.writes = Hand::RestsUntil(f.now + PENDING);
+    let rests = |f: &mut Facts| f.disk.writes = Availability::RestsUntil(f.now + PENDING);
     assert_eq!(refused(rests), Step::Wait(POLL));
 }
 
@@ -222,7 +222,7 @@ fn the_ring_never_overtakes_the_backlog() {
         RingFacts::High,
     ] {
         for staged in [Staged::Nothing, Staged::Some, Staged::Full] {
-            for sink in [Hand::Free, Hand::Busy, Hand::Gone] {
+            for sink in [Availability::Free, Availability::Busy, Availability::Gone] {
                 for cap in [Cap::Room, Cap::Evictable, Cap::Full, Cap::Absent] {
                     for unread in [Unread::Rows, Unread::Paced] {
                         for drawn in [Drawn::Nothing, Drawn::Chunk] {
@@ -250,7 +250,7 @@ fn a_resting_sink_is_tried_when_its_rest_is_over() {
     let start = Instant::now();
     let mut facts = quiet(start);
     facts.staged = Staged::Full;
-    facts.sink = Hand::RestsUntil(start + Duration::from_millis(2));
+    facts.sink = Availability::RestsUntil(start + Duration::from_millis(2));
     assert_eq!(next(&facts), Step::Wait(Duration::from_millis(2)));
     facts.now = start + Duration::from_millis(2);
     assert_eq!(next(&facts), Step::Deliver);
@@ -269,9 +269,12 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
         })
     };
     assert_eq!(step(|f| f.untold = Untold::Losses), Step::Wait(POLL));
-    assert_eq!(ending(Hand::Free, PENDING), Step::Deliver);
-    assert!(matches!(ending(Hand::Busy, PENDING), Step::Wait(_)));
-    assert_eq!(ending(Hand::Free, Duration::ZERO), disk(DiskStep::End));
+    assert_eq!(ending(Availability::Free, PENDING), Step::Deliver);
+    assert!(matches!(ending(Availability::Busy, PENDING), Step::Wait(_)));
+    assert_eq!(
+        ending(Availability::Free, Duration::ZERO),
+        disk(DiskStep::End)
+    );
 }
 
 /// They have the last numbers: once the sink has those, it takes nothing before them.
@@ -298,17 +301,23 @@ fn losses_after_the_last_entry_wait_for_all_rows() {
 /// Nobody waits for it before the sink is free.
 #[test]
 fn a_run_is_opened_once_a_batch_of_it_could_go() {
-    let unopened = |sink: Hand, staged: Staged| {
+    let unopened = |sink: Availability, staged: Staged| {
         step(move |f| {
             f.sink = sink;
             f.staged = staged;
             f.runs = Runs::Unopened(f.now + PENDING);
         })
     };
-    assert_eq!(unopened(Hand::Free, Staged::Some), disk(DiskStep::OpenRuns));
-    assert!(matches!(unopened(Hand::Busy, Staged::Some), Step::Wait(_)));
+    assert_eq!(
+        unopened(Availability::Free, Staged::Some),
+        disk(DiskStep::OpenRuns)
+    );
     assert!(matches!(
-        unopened(Hand::Free, Staged::Nothing),
+        unopened(Availability::Busy, Staged::Some),
+        Step::Wait(_)
+    ));
+    assert!(matches!(
+        unopened(Availability::Free, Staged::Nothing),
         Step::Wait(_)
     ));
 }

@@ -7,7 +7,7 @@ fn a_busy_sink_is_relieved_past_the_high_water_mark_only() {
     let busy = |ring, drawn| {
         step(move |f| {
             stage(f, Staged::Full);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.ring = ring;
             f.drawn = drawn;
         })
@@ -41,7 +41,7 @@ fn the_next_chunk_is_drawn_while_one_is_at_the_disk() {
     let appending = |drawn| {
         step(move |f| {
             fill(f, RingFacts::High);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.staged = Staged::Full;
             f.memory = Memory::Appending;
             f.disk.order = OrderUnderWay::Append(f.now);
@@ -57,7 +57,7 @@ fn the_next_chunk_is_drawn_while_one_is_at_the_disk() {
 fn nothing_is_drawn_for_an_append_that_nobody_wants() {
     let appending = step(|f| {
         fill(f, RingFacts::Chunk);
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
         f.staged = Staged::Full;
         f.memory = Memory::Appending;
         f.disk.order = OrderUnderWay::Append(f.now);
@@ -67,7 +67,7 @@ fn nothing_is_drawn_for_an_append_that_nobody_wants() {
 
 #[test]
 fn nothing_pends_in_memory_for_longer_than_pending_max() {
-    let pending = |sink: Hand, waited: Duration| {
+    let pending = |sink: Availability, waited: Duration| {
         let start = Instant::now();
         let mut facts = quiet(start + waited);
         facts.sink = sink;
@@ -76,8 +76,8 @@ fn nothing_pends_in_memory_for_longer_than_pending_max() {
         facts.waiting_since = Some(start);
         next(&facts)
     };
-    let rest = Hand::RestsUntil(Instant::now() + PENDING * 100);
-    for sink in [Hand::Busy, Hand::Gone, rest] {
+    let rest = Availability::RestsUntil(Instant::now() + PENDING * 100);
+    for sink in [Availability::Busy, Availability::Gone, rest] {
         assert!(matches!(
             pending(sink, PENDING.saturating_sub(POLL)),
             Step::Wait(_)
@@ -92,7 +92,7 @@ fn after_a_backlog_the_ring_is_relieved_a_chunk_at_a_time() {
         step(move |f| {
             fill(f, ring);
             f.unread = Unread::Rows;
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.staged = Staged::Full;
             f.drawn = drawn;
             f.memory = match drawn {
@@ -136,7 +136,7 @@ fn a_full_or_resting_disk_gets_no_append() {
     let full = |change: fn(&mut Facts)| {
         step(move |f| {
             fill(f, RingFacts::High);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.staged = Staged::Full;
             f.memory = Memory::Waiting;
             f.drawn = Drawn::Chunk;
@@ -145,7 +145,7 @@ fn a_full_or_resting_disk_gets_no_append() {
     };
     assert_eq!(full(|f| f.disk.cap = Cap::Full), Step::Wait(POLL));
     assert_eq!(full(|f| f.disk.cap = Cap::Absent), Step::Wait(POLL));
-    let rests = |f: &mut Facts| f.disk.writes = Hand::RestsUntil(f.now + PENDING);
+    let rests = |f: &mut Facts| f.disk.writes = Availability::RestsUntil(f.now + PENDING);
     assert_eq!(full(rests), Step::Wait(POLL));
 }
 
@@ -155,13 +155,13 @@ fn a_chunk_is_drawn_for_a_disk_that_is_away_and_none_for_one_that_is_full() {
     let drawing = |change: fn(&mut Facts)| {
         step(move |f| {
             fill(f, RingFacts::High);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.staged = Staged::Full;
             change(f);
         })
     };
     assert_eq!(drawing(|f| f.disk.cap = Cap::Absent), Step::Draw);
-    let rests = |f: &mut Facts| f.disk.writes = Hand::RestsUntil(f.now + PENDING);
+    let rests = |f: &mut Facts| f.disk.writes = Availability::RestsUntil(f.now + PENDING);
     assert_eq!(drawing(rests), Step::Draw);
     assert_eq!(drawing(|f| f.disk.cap = Cap::Full), Step::Wait(POLL));
 }
@@ -171,7 +171,7 @@ fn a_flush_goes_to_disk_at_once_if_the_sink_does_not_take() {
     let flushing = |change: fn(&mut Facts)| {
         step(move |f| {
             stage(f, Staged::Full);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.flush = Flush::Wanted;
             change(f);
         })
@@ -181,8 +181,8 @@ fn a_flush_goes_to_disk_at_once_if_the_sink_does_not_take() {
         "it may be acknowledged any moment"
     );
     let stuck: [fn(&mut Facts); 5] = [
-        |f| f.sink = Hand::RestsUntil(f.now + PENDING),
-        |f| f.sink = Hand::Gone,
+        |f| f.sink = Availability::RestsUntil(f.now + PENDING),
+        |f| f.sink = Availability::Gone,
         |f| f.doubt = Doubt::Ask,
         |f| f.front = Front::DeadLetter,
         |f| f.unread = Unread::Rows,
@@ -197,7 +197,7 @@ fn a_flush_of_what_is_on_disk_has_the_files_checked() {
     assert_eq!(step(|f| f.flush = Flush::Check), disk(DiskStep::Check));
     let rests = step(|f| {
         f.flush = Flush::Check;
-        f.disk.upkeep = Hand::RestsUntil(f.now + PENDING);
+        f.disk.upkeep = Availability::RestsUntil(f.now + PENDING);
     });
     assert_eq!(rests, Step::Wait(POLL));
 }
@@ -207,7 +207,7 @@ fn rows_that_cannot_be_read_are_waited_for_and_nothing_overtakes_them() {
     let unreadable = |f: &mut Facts| {
         fill(f, RingFacts::Some);
         f.unread = Unread::Rows;
-        f.disk.reads = Hand::RestsUntil(f.now + PENDING);
+        f.disk.reads = Availability::RestsUntil(f.now + PENDING);
     };
     assert_eq!(step(unreadable), Step::Wait(POLL));
     let old = |f: &mut Facts| {
@@ -232,7 +232,7 @@ fn a_settlement_waits_for_an_idle_disk_but_not_for_long() {
     };
     let flooded = |f: &mut Facts| {
         fill(f, RingFacts::High);
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
         f.staged = Staged::Full;
         f.memory = Memory::Waiting;
         f.drawn = Drawn::Chunk;

@@ -16,7 +16,7 @@ fn ending(left: Duration, change: impl FnOnce(&mut Facts)) -> Step {
 fn an_end_delivers_until_its_deadline() {
     assert_eq!(ending(PENDING, |f| stage(f, Staged::Some)), Step::Deliver);
     assert_eq!(
-        ending(PENDING, |f| f.sink = Hand::Busy),
+        ending(PENDING, |f| f.sink = Availability::Busy),
         Step::Wait(POLL),
         "what is in flight is waited for"
     );
@@ -71,7 +71,7 @@ fn with_its_time_up_an_end_leaves_the_backlog_on_disk() {
     let backlog = |f: &mut Facts| {
         f.unread = Unread::Rows;
         f.staged = Staged::Full;
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
     };
     assert_eq!(ending(Duration::ZERO, backlog), disk(DiskStep::End));
 }

@@ -6,7 +6,7 @@ fn full(change: impl FnOnce(&mut Facts)) -> Step {
     step(|f| {
         fill(f, RingFacts::Chunk);
         f.disk.cap = Cap::Evictable;
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
         f.staged = Staged::Full;
         f.unread = Unread::Rows;
         change(f);

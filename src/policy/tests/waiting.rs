@@ -24,15 +24,15 @@ fn end_at(facts: &mut Facts, deadline: Instant) {
 
 #[test]
 fn the_wait_ends_with_each_rest() {
-    let rests: [fn(&mut Facts) -> &mut Hand; 4] = [
+    let rests: [fn(&mut Facts) -> &mut Availability; 4] = [
         |f| &mut f.sink,
         |f| &mut f.disk.writes,
         |f| &mut f.disk.reads,
         |f| &mut f.disk.upkeep,
     ];
     assert_eq!(wait(|_| {}), Step::Wait(LONG));
-    for (which, hand) in rests.into_iter().enumerate() {
-        let resting = wait(|f| *hand(f) = Hand::RestsUntil(f.now + SOON));
+    for (which, availability) in rests.into_iter().enumerate() {
+        let resting = wait(|f| *availability(f) = Availability::RestsUntil(f.now + SOON));
         assert_eq!(resting, Step::Wait(SOON), "{which}");
     }
 }
@@ -55,7 +55,7 @@ fn the_wait_ends_with_a_tick() {
 #[test]
 fn the_wait_ends_with_the_time_of_an_end() {
     let in_flight = wait(|f| {
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
         end_at(f, f.now + SOON);
     });
     assert_eq!(in_flight, Step::Wait(SOON));
@@ -78,7 +78,7 @@ fn the_wait_ends_when_an_entry_has_been_in_memory_for_too_long() {
         step(move |f| {
             f.poll = PENDING * 10;
             f.disk.tick_at = f.now + PENDING * 10;
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.memory = Memory::Waiting;
             f.waiting_since = Some(f.now);
             f.now += passed;
