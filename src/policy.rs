@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) use backoff::Backoff;
 pub(crate) use facts::{
     Availability, Cap, DiskFacts, Doubt, Drawn, Due, End, Facts, Flush, Front, Memory,
-    OrderUnderWay, RingFacts, Runs, Staged, Stopping, Unread, Untold,
+    OrderUnderWay, RingFacts, Runs, Staged, Stopping, Unannounced, Unread,
 };
 
 /// The next step.
@@ -113,7 +113,7 @@ impl Facts {
         let delivered = self.staged == Staged::Nothing
             && self.sink != Availability::Busy
             && self.unread == Unread::None
-            && self.untold == Untold::Nothing
+            && self.unannounced == Unannounced::Nothing
             && self.renewal == Due::No;
         settled && (delivered || self.now >= stopping.deadline)
     }
@@ -177,7 +177,7 @@ impl Facts {
     /// All entries are delivered, but losses after the last one must still be announced.
     fn last_word_due(&self) -> bool {
         self.stopping.is_some()
-            && self.untold == Untold::Losses
+            && self.unannounced == Unannounced::Losses
             && self.staged == Staged::Nothing
             && self.memory == Memory::Empty
             && self.unread == Unread::None

@@ -9,7 +9,7 @@ use super::requests::Progress;
 use super::{Closing, Drainer, Unopened};
 use crate::policy::{
     DiskFacts, Drawn, Due, Facts, Flush, Front, Memory, OPEN_RUNS_MAX, RingFacts, Runs, Staged,
-    Stopping, Unread, Untold,
+    Stopping, Unannounced, Unread,
 };
 use crate::spill::Evictable;
 
@@ -36,7 +36,7 @@ impl Drainer {
             disk,
             reliefs: self.reliefs,
             flush: self.flush_facts(progress),
-            untold: self.untold_facts(),
+            unannounced: self.unannounced_facts(),
             stopping,
             pending_max: if self.ring.is_held() {
                 Duration::ZERO
@@ -196,11 +196,11 @@ impl Drainer {
         self.requests.flush(progress)
     }
 
-    fn untold_facts(&self) -> Untold {
-        let untold = || self.sequencer.has_untold(self.ring.lost().total());
+    fn unannounced_facts(&self) -> Unannounced {
+        let unannounced = || self.sequencer.has_unannounced(self.ring.lost().total());
         match self.closing {
-            Closing::Due if self.requests.is_stopping() && untold() => Untold::Losses,
-            Closing::Due | Closing::Done => Untold::Nothing,
+            Closing::Due if self.requests.is_stopping() && unannounced() => Unannounced::Losses,
+            Closing::Due | Closing::Done => Unannounced::Nothing,
         }
     }
 }

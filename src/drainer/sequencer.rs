@@ -134,7 +134,7 @@ impl Sequencer {
     }
 
     /// Whether there are losses after the last entry, if the ring has counted this many.
-    pub(crate) fn has_untold(&self, lost: u64) -> bool {
+    pub(crate) fn has_unannounced(&self, lost: u64) -> bool {
         !self.carried.is_empty() || lost > self.numbered.total()
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Facts {
     /// How many appends were ordered since the backlog had its turn.
     pub(crate) reliefs: u32,
     pub(crate) flush: Flush,
-    pub(crate) untold: Untold,
+    pub(crate) unannounced: Unannounced,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) pending_max: Duration,
     /// How long to wait if there is nothing to do.
@@ -174,7 +174,7 @@ pub(crate) enum Flush {
 
 /// Whether losses after the last entry must still be announced to the sink when the end comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Untold {
+pub(crate) enum Unannounced {
     Nothing,
     Losses,
 }

@@ -40,7 +40,7 @@ fn quiet(now: Instant) -> Facts {
         },
         reliefs: 0,
         flush: Flush::None,
-        untold: Untold::Nothing,
+        unannounced: Unannounced::Nothing,
         stopping: None,
         pending_max: PENDING,
         poll: POLL,
@@ -260,7 +260,7 @@ fn a_resting_sink_is_tried_when_its_rest_is_over() {
 fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
     let ending = |sink, left: Duration| {
         step(move |f| {
-            f.untold = Untold::Losses;
+            f.unannounced = Unannounced::Losses;
             f.sink = sink;
             f.stopping = Some(Stopping {
                 deadline: f.now + left,
@@ -268,7 +268,10 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
             });
         })
     };
-    assert_eq!(step(|f| f.untold = Untold::Losses), Step::Wait(POLL));
+    assert_eq!(
+        step(|f| f.unannounced = Unannounced::Losses),
+        Step::Wait(POLL)
+    );
     assert_eq!(ending(Availability::Free, PENDING), Step::Deliver);
     assert!(matches!(ending(Availability::Busy, PENDING), Step::Wait(_)));
     assert_eq!(
@@ -282,7 +285,7 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
 fn losses_after_the_last_entry_wait_for_all_rows() {
     let ending = |change: fn(&mut Facts)| {
         step(move |f| {
-            f.untold = Untold::Losses;
+            f.unannounced = Unannounced::Losses;
             f.stopping = Some(Stopping {
                 deadline: f.now + PENDING,
                 progress_at: f.now,

@@ -47,8 +47,8 @@ fn the_rings_losses_get_numbers_by_reason_before_the_next_entry() {
         (1, LossReason::AlreadyShutdown),
     ];
     assert_eq!(losses(&record), expected);
-    assert!(!sequencer.has_untold(6));
-    assert!(sequencer.has_untold(7));
+    assert!(!sequencer.has_unannounced(6));
+    assert!(sequencer.has_unannounced(7));
 }
 
 /// The counts by reason are read after the total count.
