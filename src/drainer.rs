@@ -105,7 +105,7 @@ pub(crate) struct Drainer {
     /// When a batch of a run that is not open was first ready.
     unopened: Option<Unopened>,
     /// How many appends were ordered since the backlog had its turn.
-    reliefs: u32,
+    appends_in_a_row: u32,
     closing: Closing,
 }
 
@@ -166,7 +166,7 @@ impl Drainer {
             runs: parts.runs,
             inherited_until_ms: parts.view.inherited_until_ms,
             unopened: None,
-            reliefs: 0,
+            appends_in_a_row: 0,
             closing: Closing::Due,
             config,
         };
@@ -232,11 +232,11 @@ impl Drainer {
         }
         match step {
             Step::Disk(DiskStep::Append | DiskStep::Evict) => {
-                self.reliefs = self.reliefs.saturating_add(1);
+                self.appends_in_a_row = self.appends_in_a_row.saturating_add(1);
             }
             Step::Disk(DiskStep::Read | DiskStep::DeadLetter)
             | Step::StageRing
-            | Step::StageDrawn => self.reliefs = 0,
+            | Step::StageDrawn => self.appends_in_a_row = 0,
             _ => {}
         }
     }

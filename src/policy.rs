@@ -72,7 +72,7 @@ pub(crate) const STOP_ORDER_MAX: Duration = Duration::from_secs(5);
 pub(crate) const STOP_RETRY: Duration = Duration::from_millis(20);
 
 /// How many appends may be ordered before the backlog has its turn, when entries are about to be refused.
-pub(crate) const RELIEFS_MAX: u32 = 8;
+pub(crate) const APPENDS_IN_A_ROW_MAX: u32 = 8;
 
 /// How long the first batch of a run waits for the spill to record that the run is open.
 pub(crate) const OPEN_RUNS_MAX: Duration = Duration::from_millis(250);

@@ -34,7 +34,7 @@ impl Drainer {
             memory: self.memory_facts(),
             waiting_since: waiting.into_iter().chain(self.ring.since()).min(),
             disk,
-            reliefs: self.reliefs,
+            appends_in_a_row: self.appends_in_a_row,
             flush: self.flush_facts(progress),
             unannounced: self.unannounced_facts(),
             stopping,

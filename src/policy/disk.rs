@@ -1,8 +1,8 @@
 //! Which order the disk gets, and when the ring is drawn for it.
 
 use super::{
-    Availability, Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front, LATE, Memory,
-    OrderUnderWay, RELIEFS_MAX, RingFacts, Runs, Staged, Step, Unread,
+    APPENDS_IN_A_ROW_MAX, Availability, Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front,
+    LATE, Memory, OrderUnderWay, RingFacts, Runs, Staged, Step, Unread,
 };
 
 impl Facts {
@@ -56,9 +56,9 @@ impl Facts {
     }
 
     fn take_turns(&self) -> Option<Step> {
-        match (self.advance(), self.relief()) {
-            (None, relief) => relief,
-            (_, Some(relief)) if self.reliefs < self.turns() => Some(relief),
+        match (self.advance(), self.spill()) {
+            (None, spill) => spill,
+            (_, Some(spill)) if self.appends_in_a_row < self.turns() => Some(spill),
             (advance, _) => advance,
         }
     }
@@ -112,17 +112,17 @@ impl Facts {
 
     fn turns(&self) -> u32 {
         if self.ring == RingFacts::High {
-            RELIEFS_MAX
+            APPENDS_IN_A_ROW_MAX
         } else {
             1
         }
     }
 
     /// The step that spills entries that are in memory only, if it is wanted and the disk can take them.
-    fn relief(&self) -> Option<Step> {
+    fn spill(&self) -> Option<Step> {
         match self.disk.cap {
-            Cap::Room if self.relief_wanted() && self.can_write() => self.append(),
-            Cap::Evictable if self.relief_urgent() => self.make_room(),
+            Cap::Room if self.spill_wanted() && self.can_write() => self.append(),
+            Cap::Evictable if self.spill_urgent() => self.make_room(),
             Cap::Room | Cap::Evictable | Cap::Full | Cap::Absent => None,
         }
     }
@@ -145,20 +145,20 @@ impl Facts {
     /// Fills the next chunk while the disk is busy or rests.
     pub(super) fn draw_ahead(&self) -> Option<Step> {
         let takes = matches!(self.disk.cap, Cap::Room | Cap::Absent);
-        (takes && self.relief_wanted() && self.can_draw()).then_some(Step::Draw)
+        (takes && self.spill_wanted() && self.can_draw()).then_some(Step::Draw)
     }
 
     fn can_draw(&self) -> bool {
         self.drawn != Drawn::Chunk && self.can_pop()
     }
 
-    fn relief_wanted(&self) -> bool {
-        self.relief_urgent() || self.relief_useful()
+    fn spill_wanted(&self) -> bool {
+        self.spill_urgent() || self.spill_useful()
     }
 
     /// Entries are about to be refused, or have been in memory only for too long. Nothing is evicted for less: the
     /// sink may be making room already.
-    fn relief_urgent(&self) -> bool {
+    fn spill_urgent(&self) -> bool {
         let Some(since) = self.waiting_since else {
             return false;
         };
@@ -170,7 +170,7 @@ impl Facts {
     }
 
     /// A whole chunk waits after the backlog, or a flush that the sink does not complete.
-    fn relief_useful(&self) -> bool {
+    fn spill_useful(&self) -> bool {
         if self.waiting_since.is_none() {
             return false;
         }

@@ -24,7 +24,7 @@ pub(crate) struct Facts {
     pub(crate) waiting_since: Option<Instant>,
     pub(crate) disk: DiskFacts,
     /// How many appends were ordered since the backlog had its turn.
-    pub(crate) reliefs: u32,
+    pub(crate) appends_in_a_row: u32,
     pub(crate) flush: Flush,
     pub(crate) unannounced: Unannounced,
     pub(crate) stopping: Option<Stopping>,

@@ -38,7 +38,7 @@ fn quiet(now: Instant) -> Facts {
             tick_at: now + PENDING,
             end: End::Unnoted,
         },
-        reliefs: 0,
+        appends_in_a_row: 0,
         flush: Flush::None,
         unannounced: Unannounced::Nothing,
         stopping: None,

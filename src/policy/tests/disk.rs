@@ -109,20 +109,23 @@ fn after_a_backlog_the_ring_is_relieved_a_chunk_at_a_time() {
 
 #[test]
 fn appending_and_reading_take_turns() {
-    let flooded = |ring, reliefs, staged| {
+    let flooded = |ring, appends_in_a_row, staged| {
         step(move |f| {
             fill(f, ring);
             f.unread = Unread::Rows;
-            f.reliefs = reliefs;
+            f.appends_in_a_row = appends_in_a_row;
             f.staged = staged;
             f.drawn = Drawn::Chunk;
             f.memory = Memory::Waiting;
         })
     };
-    for (ring, turns) in [(RingFacts::Chunk, 1), (RingFacts::High, RELIEFS_MAX)] {
-        for reliefs in 0..turns {
+    for (ring, turns) in [
+        (RingFacts::Chunk, 1),
+        (RingFacts::High, APPENDS_IN_A_ROW_MAX),
+    ] {
+        for appends_in_a_row in 0..turns {
             assert_eq!(
-                flooded(ring, reliefs, Staged::Nothing),
+                flooded(ring, appends_in_a_row, Staged::Nothing),
                 disk(DiskStep::Append)
             );
         }

@@ -41,7 +41,7 @@ fn evicting_and_reading_take_turns() {
     let turn = full(|f| {
         f.ring = RingFacts::High;
         f.staged = Staged::Nothing;
-        f.reliefs = RELIEFS_MAX;
+        f.appends_in_a_row = APPENDS_IN_A_ROW_MAX;
     });
     assert_eq!(turn, disk(DiskStep::Read));
 }
