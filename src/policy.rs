@@ -54,7 +54,7 @@ pub(crate) enum DiskStep {
     Evict,
     OpenRuns,
     Settle,
-    Retell,
+    Renumber,
     Check,
     RenewIdentity,
     TurnOver,

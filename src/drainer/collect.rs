@@ -10,7 +10,7 @@ use crate::event::{Key, Loss, LossReason, Record, Run};
 use crate::host::log;
 use crate::metrics::Metrics;
 use crate::policy::End;
-use crate::spill::{Done, Orphan, Reading, Retelling};
+use crate::spill::{Done, Orphan, Reading, Renumbering};
 
 impl Drainer {
     pub(super) fn collect_disk(&mut self, now: Instant) {
@@ -60,7 +60,7 @@ impl Drainer {
     fn other_done(&mut self, done: Done) {
         match done {
             Done::RunsOpened(local) => self.disk.opened = self.disk.opened.max(local),
-            Done::Retold => drop(self.disk.retellings.pop_front()),
+            Done::Renumbered => drop(self.disk.renumberings.pop_front()),
             Done::Renewed(publisher) => self.renewed(publisher),
             Done::TurnedOver(run) => self.turned_over(run),
             done => debug_assert!(false, "{done:?} is unexpected"),
@@ -149,7 +149,7 @@ impl Drainer {
         }
         let first = self.sequencer.lose(count, LossReason::Corrupt);
         self.ring.note(&self.sequencer);
-        self.disk.retellings.push_back(Retelling {
+        self.disk.renumberings.push_back(Renumbering {
             orphans,
             first: Key::new(self.sequencer.run().local, first),
         });

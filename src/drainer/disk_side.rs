@@ -13,7 +13,7 @@ use crate::event::Record;
 use crate::host::log;
 use crate::policy::{Availability, End, OrderUnderWay};
 use crate::spill::{
-    Done, Evictable, Letter, Order, Outcome, Retelling, Room, Settled, SpillWorker, View,
+    Done, Evictable, Letter, Order, Outcome, Renumbering, Room, Settled, SpillWorker, View,
 };
 use crate::worker::Collected;
 
@@ -35,7 +35,7 @@ pub(super) struct DiskSide {
     /// Runs up to this local number are open.
     pub(super) opened: u32,
     /// Losses of earlier runs, numbered in this run, not yet written to the spill.
-    pub(super) retellings: VecDeque<Retelling>,
+    pub(super) renumberings: VecDeque<Renumbering>,
     pub(super) tick_at: Instant,
     pub(super) end: End,
     thread: Thread,
@@ -69,8 +69,8 @@ enum Thread {
     Ended,
 }
 
-/// How many retellings may wait before reading does.
-pub(super) const RETELLINGS_MAX: usize = 64;
+/// How many renumberings may wait before reading does.
+pub(super) const RENUMBERINGS_MAX: usize = 64;
 
 impl DiskSide {
     pub(super) fn new(config: &Config, worker: SpillWorker, view: View, now: Instant) -> Self {
@@ -86,7 +86,7 @@ impl DiskSide {
             settlement: Settlement::default(),
             eviction: Eviction::default(),
             opened: 0,
-            retellings: VecDeque::new(),
+            renumberings: VecDeque::new(),
             tick_at: now,
             end: End::Unnoted,
             thread: Thread::Alive,
@@ -244,7 +244,7 @@ fn without_thread(order: &Order) -> Result<Done, SpillError> {
         Order::Append(_)
         | Order::Read { .. }
         | Order::Evict(_)
-        | Order::Retell(_)
+        | Order::Renumber(_)
         | Order::RenewIdentity
         | Order::TurnOver { .. } => Err(SpillError::Absent),
     }

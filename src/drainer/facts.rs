@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::disk_side::RETELLINGS_MAX;
+use super::disk_side::RENUMBERINGS_MAX;
 use super::eviction::{self, batch_bytes_max};
 use super::pipeline::APPEND_ROWS_MAX;
 use super::requests::Progress;
@@ -79,7 +79,7 @@ impl Drainer {
             cap: disk.eviction.cap(&self.config, &disk.view, &evictable),
             identity: due(self.sink.stranger.is_some()),
             turn_over: due(self.sequencer.lacks(numbers)),
-            retell: due(!disk.retellings.is_empty()),
+            renumber: due(!disk.renumberings.is_empty()),
             settle_since: disk.settlement.due(settled, &disk.view, now),
             tick_at: disk.tick_at,
             end: disk.end,
@@ -142,7 +142,10 @@ impl Drainer {
         let room = self.replay_room(now);
         if !self.is_unread() {
             Unread::None
-        } else if room == 0 || self.disk.is_lost() || self.disk.retellings.len() >= RETELLINGS_MAX {
+        } else if room == 0
+            || self.disk.is_lost()
+            || self.disk.renumberings.len() >= RENUMBERINGS_MAX
+        {
             Unread::Paced
         } else {
             Unread::Rows

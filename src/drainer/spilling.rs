@@ -84,9 +84,9 @@ impl Drainer {
             }
             DiskStep::OpenRuns => Some((Order::OpenRuns(self.runs_to_open()), Sent::Other)),
             DiskStep::Settle => self.settle_order(),
-            DiskStep::Retell => {
-                let oldest = self.disk.retellings.front();
-                oldest.map(|retelling| (Order::Retell(retelling.clone()), Sent::Other))
+            DiskStep::Renumber => {
+                let oldest = self.disk.renumberings.front();
+                oldest.map(|renumbering| (Order::Renumber(renumbering.clone()), Sent::Other))
             }
             DiskStep::Check => Some((Order::Check, Sent::Check)),
             DiskStep::RenewIdentity => Some((Order::RenewIdentity, Sent::Other)),

@@ -33,8 +33,8 @@ impl Facts {
             Some(Step::Disk(DiskStep::OpenRuns))
         } else if self.disk.turn_over == Due::Now {
             Some(Step::Disk(DiskStep::TurnOver))
-        } else if self.disk.retell == Due::Now {
-            Some(Step::Disk(DiskStep::Retell))
+        } else if self.disk.renumber == Due::Now {
+            Some(Step::Disk(DiskStep::Renumber))
         } else {
             None
         }
@@ -212,7 +212,7 @@ impl Facts {
             End::Unnoted if self.disk.settle_since.is_some() => {
                 return self.can_keep_up().then_some(Step::Disk(DiskStep::Settle));
             }
-            End::Unnoted if self.disk.retell == Due::Now => DiskStep::Retell,
+            End::Unnoted if self.disk.renumber == Due::Now => DiskStep::Renumber,
             End::Unnoted if self.runs == Runs::Sent => DiskStep::OpenRuns,
             End::Unnoted => DiskStep::End,
         };

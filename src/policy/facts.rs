@@ -46,7 +46,7 @@ pub(crate) struct DiskFacts {
     pub(crate) identity: Due,
     /// The run's numbers are used up: another must begin before anything is popped.
     pub(crate) turn_over: Due,
-    pub(crate) retell: Due,
+    pub(crate) renumber: Due,
     /// Since when the sink has something that the spill still counts.
     pub(crate) settle_since: Option<Instant>,
     pub(crate) tick_at: Instant,

@@ -33,7 +33,7 @@ fn quiet(now: Instant) -> Facts {
             cap: Cap::Room,
             identity: Due::No,
             turn_over: Due::No,
-            retell: Due::No,
+            renumber: Due::No,
             settle_since: None,
             tick_at: now + PENDING,
             end: End::Unnoted,

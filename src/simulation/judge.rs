@@ -53,7 +53,7 @@ pub(super) struct RunFact {
     /// The process died while recording that.
     pub(super) maybe: Option<u64>,
     /// Its numbers that represent losses of earlier runs.
-    pub(super) retold: u64,
+    pub(super) renumbered: u64,
     /// The spill has recorded that the stream may name it.
     pub(super) opened: bool,
 }
@@ -115,7 +115,7 @@ impl Judge {
             announced: BTreeMap::new(),
             ended: None,
             maybe: None,
-            retold: 0,
+            renumbered: 0,
             opened: false,
         });
         Ok(())
@@ -183,9 +183,9 @@ impl Judge {
         }
     }
 
-    pub(super) fn retold(&mut self, count: u64) {
+    pub(super) fn renumbered(&mut self, count: u64) {
         if let Some(run) = self.runs.last_mut() {
-            run.retold += count;
+            run.renumbered += count;
         }
     }
 

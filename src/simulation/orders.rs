@@ -157,7 +157,7 @@ impl World {
             Seen::Evict if !done => self.excuses.evicted += 1 << 40,
             Seen::End(last_n, _) => self.judge.may_have_ended(last_n),
             Seen::Open(local) if done => self.judge.runs_opened(local),
-            Seen::Retell(count) if done => self.judge.retold(count),
+            Seen::Renumber(count) if done => self.judge.renumbered(count),
             Seen::Tick if done && clear => {
                 life.watermark = true;
                 self.judge.synced();
@@ -176,7 +176,7 @@ enum Seen {
     End(u64, Vec<Loss>),
     Tick,
     Open(u32),
-    Retell(u64),
+    Renumber(u64),
     Evict,
     Other,
 }
@@ -191,8 +191,8 @@ impl Seen {
             Order::Tick(_) => Self::Tick,
             Order::Evict(_) => Self::Evict,
             Order::OpenRuns(local) => Self::Open(*local),
-            Order::Retell(retelling) => {
-                Self::Retell(retelling.orphans.iter().map(|orphan| orphan.count).sum())
+            Order::Renumber(renumbering) => {
+                Self::Renumber(renumbering.orphans.iter().map(|orphan| orphan.count).sum())
             }
             _ => Self::Other,
         }
@@ -232,7 +232,7 @@ fn describe(order: &Order) -> String {
         }
         Order::Evict(evictable) => format!("evict after {:?}", evictable.after.map(place)),
         Order::OpenRuns(local) => format!("open runs up to {local}"),
-        Order::Retell(retelling) => format!("retell {retelling:?}"),
+        Order::Renumber(renumbering) => format!("renumber {renumbering:?}"),
         Order::Check => "check".to_owned(),
         Order::RenewIdentity => "renew identity".to_owned(),
         Order::TurnOver { last_n } => format!("turn over at {last_n}"),

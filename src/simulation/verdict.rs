@@ -128,7 +128,7 @@ impl Judge {
             .iter()
             .filter(|entry| entry.life == fact.life && entry.fate == Fate::Accepted);
         let accepted = accepted.count() as u64;
-        if ended_at < accepted || ended_at > accepted + lost + fact.retold {
+        if ended_at < accepted || ended_at > accepted + lost + fact.renumbered {
             return Err(format!(
                 "run {run} has {ended_at} numbers for {accepted} entries, {lost} lost"
             ));

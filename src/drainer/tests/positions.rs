@@ -98,7 +98,7 @@ fn losses_of_earlier_runs_are_announced_first_and_noted() {
     assert_eq!(first.n, 4);
     assert_eq!(losses(first.losses_before()), [(3, LossReason::Corrupt)]);
     assert_eq!(bench.renumbered, [Key::new(1, 1)], "under the same numbers");
-    assert!(bench.count("retell") > 1, "it was tried again");
+    assert!(bench.count("renumber") > 1, "it was tried again");
 }
 
 /// Losses at the end of the spill's rows are announced by the next record, wherever that is.

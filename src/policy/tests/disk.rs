@@ -278,5 +278,8 @@ fn nothing_is_popped_before_a_run_with_numbers_has_begun() {
 
 #[test]
 fn losses_that_were_numbered_again_are_noted() {
-    assert_eq!(step(|f| f.disk.retell = Due::Now), disk(DiskStep::Retell));
+    assert_eq!(
+        step(|f| f.disk.renumber = Due::Now),
+        disk(DiskStep::Renumber)
+    );
 }

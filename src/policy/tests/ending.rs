@@ -49,12 +49,12 @@ fn the_books_are_closed_in_order() {
     let closing = |change: fn(&mut Facts)| ending(PENDING, change);
     let settle = |f: &mut Facts| {
         f.disk.settle_since = Some(f.now);
-        f.disk.retell = Due::Now;
+        f.disk.renumber = Due::Now;
     };
     assert_eq!(closing(settle), disk(DiskStep::Settle));
     assert_eq!(
-        closing(|f| f.disk.retell = Due::Now),
-        disk(DiskStep::Retell)
+        closing(|f| f.disk.renumber = Due::Now),
+        disk(DiskStep::Renumber)
     );
     assert_eq!(closing(|f| f.runs = Runs::Sent), disk(DiskStep::OpenRuns));
     assert_eq!(closing(|_| {}), disk(DiskStep::End));
