@@ -30,7 +30,7 @@ impl Drainer {
                 self.appended(&records, entries, took);
             }
             (Sent::Read, Done::Read(reading)) => self.read(reading),
-            (Sent::DeadLetter(letters), Done::DeadLettered) => self.buried(&letters),
+            (Sent::DeadLetter(letters), Done::DeadLettered) => self.dead_lettered(&letters),
             (Sent::Evict(evictable), Done::Evicted { entries }) => {
                 let disk = &mut self.disk;
                 disk.eviction.evicted(entries, &disk.view, &evictable);

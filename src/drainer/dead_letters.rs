@@ -8,7 +8,7 @@ use crate::host::log;
 use crate::spill::{DeadLetterReason, Keep, Letter, Order, Room};
 
 /// The largest number of dead letters in one order.
-const LETTERS_MAX: usize = 256;
+const DEAD_LETTERS_MAX: usize = 256;
 
 impl Drainer {
     /// Why the next record must not go to the sink, if so.
@@ -27,7 +27,7 @@ impl Drainer {
     }
 
     /// The next record, or all leading oversize ones. They stay in place until the outcome.
-    pub(super) fn letters_order(&self) -> Option<(Order, Sent)> {
+    pub(super) fn dead_letters_order(&self) -> Option<(Order, Sent)> {
         let (reason, detail) = self.verdict()?;
         let letters = match reason {
             DeadLetterReason::Rejected => {
@@ -45,7 +45,7 @@ impl Drainer {
     fn oversize_letters(&self) -> Vec<Letter> {
         let mut bytes = 0;
         let mut letters = Vec::new();
-        for record in self.pipeline.staged_records().take(LETTERS_MAX) {
+        for record in self.pipeline.staged_records().take(DEAD_LETTERS_MAX) {
             let Some(detail) = self.oversize(record) else {
                 break;
             };
@@ -70,7 +70,7 @@ impl Drainer {
     }
 
     /// The records at the front are now dead letters. The next record announces their losses.
-    pub(super) fn buried(&mut self, letters: &[Letter]) {
+    pub(super) fn dead_lettered(&mut self, letters: &[Letter]) {
         self.disk.writing_works();
         self.requests.progress();
         self.sink.rejected = None;

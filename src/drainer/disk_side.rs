@@ -165,7 +165,7 @@ impl DiskSide {
         matches!(what, Some(Sent::Read))
     }
 
-    pub(super) fn is_burying(&self) -> bool {
+    pub(super) fn is_dead_lettering(&self) -> bool {
         let what = self.under_way.as_ref().map(|order| &order.what);
         matches!(what, Some(Sent::DeadLetter(_)))
     }

@@ -93,7 +93,7 @@ impl Drainer {
     }
 
     fn front_facts(&self) -> Front {
-        if self.disk.is_burying() || self.verdict().is_some() {
+        if self.disk.is_dead_lettering() || self.verdict().is_some() {
             Front::DeadLetter
         } else {
             Front::Deliverable

@@ -77,7 +77,7 @@ impl Drainer {
                 Some((Order::Append(records.clone()), Sent::Append(records)))
             }
             DiskStep::Read => Some((self.read_order(now), Sent::Read)),
-            DiskStep::DeadLetter => self.letters_order(),
+            DiskStep::DeadLetter => self.dead_letters_order(),
             DiskStep::Evict => {
                 let evictable = self.evictable();
                 Some((Order::Evict(evictable), Sent::Evict(evictable)))

@@ -2,10 +2,10 @@
 //! The spill is a map in memory that the test freezes, fails and fills.
 
 mod bench;
+mod dead_letters;
 mod ending;
 mod faults;
 mod flow;
-mod letters;
 mod positions;
 
 use std::time::Duration;

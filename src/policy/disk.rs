@@ -77,7 +77,7 @@ impl Facts {
 
     /// The step that advances the front of the backlog.
     fn advance(&self) -> Option<Step> {
-        if self.can_bury() {
+        if self.can_dead_letter() {
             Some(Step::Disk(DiskStep::DeadLetter))
         } else if self.can_read() {
             Some(Step::Disk(DiskStep::Read))
@@ -87,7 +87,7 @@ impl Facts {
     }
 
     /// Not while the sink has, or may have, an earlier record.
-    fn can_bury(&self) -> bool {
+    fn can_dead_letter(&self) -> bool {
         self.front == Front::DeadLetter
             && self.sink != Availability::Busy
             && self.doubt == Doubt::None

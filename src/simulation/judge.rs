@@ -29,7 +29,7 @@ pub(super) struct Fact {
     /// Promised: by a ticket, or a clean end.
     pub(super) promised: bool,
     /// It became a dead letter.
-    pub(super) buried: bool,
+    pub(super) dead_lettered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,9 +196,9 @@ impl Judge {
         }
     }
 
-    pub(super) fn buried(&mut self, record: &Record, done: bool) -> Found {
+    pub(super) fn dead_lettered(&mut self, record: &Record, done: bool) -> Found {
         let id = self.numbered(record)?;
-        self.facts[id].buried |= done;
+        self.facts[id].dead_lettered |= done;
         Ok(())
     }
 
@@ -332,7 +332,7 @@ impl Fact {
         self.fate == Fate::Accepted
             && self.entry.encoding == Encoding::Works
             && self.stored == 0
-            && !self.buried
+            && !self.dead_lettered
     }
 
     pub(super) fn is_safe(&self) -> bool {

@@ -146,7 +146,7 @@ impl World {
             Seen::Letters(letters) => {
                 for letter in letters {
                     self.excuses.letters_dropped |= letter.keep == Keep::NoRoom;
-                    self.judge.buried(&letter.record, done)?;
+                    self.judge.dead_lettered(&letter.record, done)?;
                 }
             }
             Seen::End(last_n, losses) if done => {

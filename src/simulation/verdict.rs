@@ -29,10 +29,10 @@ impl Judge {
                 continue;
             }
             let kept = letters.contains(&(id as u64));
-            if fact.buried && !kept && !excuses.letters_dropped {
+            if fact.dead_lettered && !kept && !excuses.letters_dropped {
                 return Err(format!("dead letter {id} is lost"));
             }
-            if kept || fact.buried {
+            if kept || fact.dead_lettered {
                 continue;
             }
             if (fact.promised || fact.on_disk) && !self.is_excused(fact.number, excuses) {
@@ -53,7 +53,7 @@ impl Judge {
         let fact = &self.runs[run];
         // A dead letter at the end of a killed run takes the losses before it along.
         let later = |entry: &super::judge::Fact| {
-            entry.buried && entry.number.is_some_and(|(of, at)| of == run && at > n)
+            entry.dead_lettered && entry.number.is_some_and(|(of, at)| of == run && at > n)
         };
         let is_known = n < fact.last
             || fact.ended.is_some_and(|(last, _)| n <= last)
@@ -102,8 +102,8 @@ impl Judge {
     fn check_letters(&self, run: usize, announced: u64, letters: &BTreeSet<u64>) -> Found {
         let fact = &self.runs[run];
         let mine = self.facts.iter().filter(|entry| {
-            let buried = entry.buried || letters.contains(&entry.entry.id);
-            buried
+            let dead_lettered = entry.dead_lettered || letters.contains(&entry.entry.id);
+            dead_lettered
                 && entry
                     .number
                     .is_some_and(|(of, n)| of == run && n < fact.last)
@@ -134,7 +134,7 @@ impl Judge {
             ));
         }
         // A dead letter after the last stored entry takes the losses before it along.
-        let letters = self.facts.iter().filter(|entry| entry.buried);
+        let letters = self.facts.iter().filter(|entry| entry.dead_lettered);
         let letters = letters
             .filter_map(|entry| entry.number)
             .filter(|&(of, _)| of == run);

@@ -188,7 +188,7 @@ impl World {
                 stored: 0,
                 on_disk: false,
                 promised: false,
-                buried: false,
+                dead_lettered: false,
             });
         }
         let [accepted, returned, lost] = fates;
