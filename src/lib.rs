@@ -113,7 +113,6 @@ compile_error!(
 mod config;
 mod control;
 mod dead_letters;
-mod door;
 mod drainer;
 mod durable;
 mod entry;
@@ -123,6 +122,7 @@ mod export;
 mod file_ring;
 mod host;
 mod import;
+mod ingress;
 #[cfg(feature = "tracing")]
 mod log_writer;
 mod metrics;

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, Until, on_own_thread};
-use crate::door::{self, Door};
 use crate::durable::{Durable, Pack};
 use crate::error::{PublishTimeoutError, TryPublishError};
 use crate::event::Event;
 use crate::file_ring::Refusal;
+use crate::ingress::{self, Ingress};
 use crate::ring::Refused;
 use crate::stats::{Lost, Stats};
 use crate::sync::CachePadded;
@@ -30,7 +30,7 @@ pub struct Publisher<E> {
 /// Shared by publishers and drainer.
 #[derive(Debug)]
 pub(crate) struct Shared<E> {
-    pub(crate) door: Door<E>,
+    pub(crate) ingress: Ingress<E>,
     pub(crate) control: Arc<Control>,
     /// Padded: the drainer writes it at every turn, and publishers read its neighbours.
     pub(crate) refusals: CachePadded<Refusals>,
@@ -164,13 +164,13 @@ impl<E: Durable> Publisher<E> {
     ///
     /// If the ring is full or the publisher closed, the entry is dropped, as by [`publish`](Self::publish).
     pub fn publish_packed(&self, entry: &impl Pack) {
-        match &self.shared.door {
-            Door::File { ring, .. } => {
-                if let Err(refusal) = door::pack(entry, ring) {
+        match &self.shared.ingress {
+            Ingress::File { ring, .. } => {
+                if let Err(refusal) = ingress::pack(entry, ring) {
                     self.shared.lose_refused(refusal);
                 }
             }
-            Door::Memory(_) => match door::repack(entry) {
+            Ingress::Memory(_) => match ingress::repack(entry) {
                 Some(entry) => self.publish(entry),
                 None => debug_assert!(false, "it packs like another type"),
             },
@@ -181,7 +181,7 @@ impl<E: Durable> Publisher<E> {
 impl<E> fmt::Debug for Publisher<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher")
-            .field("inside", &self.shared.door.inside())
+            .field("inside", &self.shared.ingress.inside())
             .finish_non_exhaustive()
     }
 }
@@ -203,11 +203,11 @@ impl<E> Shared<E> {
     /// report is read first: what it had popped had entered before.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.control.stats();
-        let accepted = self.door.accepted();
+        let accepted = self.ingress.accepted();
         stats.in_ring = accepted - stats.accepted;
         stats.accepted = accepted;
-        stats.ring_bytes = self.door.inside().bytes;
-        stats.lost = self.refusals.lost(self.door.lost());
+        stats.ring_bytes = self.ingress.inside().bytes;
+        stats.lost = self.refusals.lost(self.ingress.lost());
         stats.returned = self.refusals.returned.load(Ordering::Relaxed);
         stats
     }
@@ -220,7 +220,7 @@ impl<E: Event> Shared<E> {
         reason = "called, it would be handed a copy of the entry"
     )]
     fn push(&self, entry: E) -> Result<(), Refused<E>> {
-        self.door.push(entry)
+        self.ingress.push(entry)
     }
 
     #[cold]
@@ -235,7 +235,7 @@ impl<E: Event> Shared<E> {
     #[cold]
     fn lose_refused(&self, refusal: Refusal) {
         self.refusals.count_loss(refusal);
-        self.door.lose();
+        self.ingress.lose();
     }
 }
 

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::door::{self, Door};
 use crate::drainer::{self, FileSource, Parts, RingSource, Source};
 use crate::durable::Durable;
 use crate::error::{ConfigError, StartError};
 use crate::event::{Event, PublisherId, Run};
 use crate::host::log;
+use crate::ingress::{self, Ingress};
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
 use crate::ring_file::{self, MappedRing};
@@ -111,7 +111,7 @@ pub fn start_durable<E: Durable>(
         Some(Packing {
             format: E::FORMAT,
             recover: ring_file::recover::<E>,
-            pack: door::pack::<E>,
+            pack: ingress::pack::<E>,
             source: |shared, ring| Box::new(FileSource::new(shared, ring)),
         }),
     )
@@ -206,11 +206,11 @@ fn wire<E: Event>(
     packing: Option<Packing<E>>,
 ) -> (Arc<Shared<E>>, Box<dyn Source>) {
     if let (Some(ring), Some(packing)) = (ring, packing) {
-        let door = Door::File {
+        let ingress = Ingress::File {
             ring: Arc::clone(&ring),
             pack: packing.pack,
         };
-        let shared = Arc::new(share(door, control));
+        let shared = Arc::new(share(ingress, control));
         return (Arc::clone(&shared), (packing.source)(shared, ring));
     }
     let shared = Arc::new(share(memory(config), control));
@@ -218,17 +218,17 @@ fn wire<E: Event>(
     (shared, Box::new(source))
 }
 
-pub(crate) fn share<E: Event>(door: Door<E>, control: &Arc<Control>) -> Shared<E> {
+pub(crate) fn share<E: Event>(ingress: Ingress<E>, control: &Arc<Control>) -> Shared<E> {
     Shared {
-        door,
+        ingress,
         control: Arc::clone(control),
         refusals: CachePadded::default(),
     }
 }
 
-pub(crate) fn memory<E>(config: &Config) -> Door<E> {
+pub(crate) fn memory<E>(config: &Config) -> Ingress<E> {
     let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
-    Door::Memory(Ring::new(config.ring_capacity, bytes_max))
+    Ingress::Memory(Ring::new(config.ring_capacity, bytes_max))
 }
 
 fn start_drainer<E: Event>(
@@ -292,7 +292,7 @@ struct Closing<E>(Arc<Shared<E>>);
 
 impl<E> Drop for Closing<E> {
     fn drop(&mut self) {
-        self.0.door.close();
+        self.0.ingress.close();
         self.0.control.end();
     }
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::encoder::Encoder;
 use super::sequencer::Sequencer;
-use crate::door::Door;
 use crate::event::{Event, Key, Record, unix_ms};
+use crate::ingress::Ingress;
 use crate::publisher::Shared;
 pub(crate) use crate::ring::Inside;
 use crate::stats::{Lost, Stats};
@@ -101,7 +101,7 @@ impl<E: Event> Source for RingSource<E> {
         let entries_max = bounds.entries_max.min(sequencer.left());
         let popped_ms = unix_ms();
         let shared = Arc::clone(&self.shared);
-        let Door::Memory(ring) = &shared.door else {
+        let Ingress::Memory(ring) = &shared.ingress else {
             return 0;
         };
         let mut drain = ring.drain();
@@ -126,15 +126,15 @@ impl<E: Event> Source for RingSource<E> {
 
 impl<E> Entrance for Shared<E> {
     fn inside(&self) -> Inside {
-        self.door.inside()
+        self.ingress.inside()
     }
 
     fn queued(&self) -> usize {
-        self.door.queued()
+        self.ingress.queued()
     }
 
     fn close(&self) {
-        self.door.close();
+        self.ingress.close();
     }
 
     fn blame_spill(&self, full: bool) {
@@ -142,7 +142,7 @@ impl<E> Entrance for Shared<E> {
     }
 
     fn lost(&self) -> Lost {
-        self.refusals.lost(self.door.lost())
+        self.refusals.lost(self.ingress.lost())
     }
 
     fn stats(&self) -> Stats {

@@ -71,16 +71,16 @@ fn positions_wrap() {
 
 fn shared() -> Shared<u8> {
     Shared {
-        door: Door::Memory(Ring::new(64, 100)),
+        ingress: Ingress::Memory(Ring::new(64, 100)),
         control: Arc::default(),
         refusals: CachePadded::default(),
     }
 }
 
 fn ring(shared: &Shared<u8>) -> &Ring<u8> {
-    match &shared.door {
-        Door::Memory(ring) => ring,
-        Door::File { .. } => panic!("it is in memory"),
+    match &shared.ingress {
+        Ingress::Memory(ring) => ring,
+        Ingress::File { .. } => panic!("it is in memory"),
     }
 }
 

@@ -165,14 +165,14 @@ impl World {
         for _ in 0..burst {
             let id = self.judge.facts.len() as u64;
             let entry = entry(id, &self.plan, &mut self.random);
-            let lost = life.shared.door.lost();
+            let lost = life.shared.ingress.lost();
             let fate = if keeps && life.publisher.try_publish(entry.clone()).is_err() {
                 Fate::Returned
             } else {
                 if !keeps {
                     life.publisher.publish(entry.clone());
                 }
-                if life.shared.door.lost() > lost {
+                if life.shared.ingress.lost() > lost {
                     Fate::Lost
                 } else {
                     Fate::Accepted

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::door::Door;
 use crate::drainer::{Drainer, Parts, RingSource, Source};
 use crate::error::{EncodeError, SinkError};
 use crate::event::{Event, Key, Loss, Position, PublisherId, Record, Run, RunId};
+use crate::ingress::Ingress;
 use crate::policy::Step;
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
@@ -137,7 +137,7 @@ impl Bench {
     ) -> Self {
         let control = Arc::new(Control::default());
         let shared = Arc::new(Shared {
-            door: Door::Memory(Ring::new(config.ring_capacity, RING_BYTES_MAX)),
+            ingress: Ingress::Memory(Ring::new(config.ring_capacity, RING_BYTES_MAX)),
             control: Arc::clone(&control),
             refusals: CachePadded::default(),
         });

@@ -14,7 +14,7 @@ use crate::ring_file::MappedRing;
     clippy::large_enum_variant,
     reason = "there is one of it, and publishing must not follow a pointer"
 )]
-pub(crate) enum Door<E> {
+pub(crate) enum Ingress<E> {
     Memory(Ring<E>),
     File {
         ring: Arc<MappedRing>,
@@ -37,7 +37,7 @@ pub(crate) fn repack<E: Durable>(entry: &impl Pack) -> Option<E> {
     E::unpack(E::FORMAT, &mut Unpacker::new(&packed))
 }
 
-impl<E> Door<E> {
+impl<E> Ingress<E> {
     /// How many entries have entered so far. Counts every publish that happened before the call, and never decreases.
     pub(crate) fn accepted(&self) -> u64 {
         match self {
@@ -94,7 +94,7 @@ impl<E> Door<E> {
     }
 }
 
-impl<E: Event> Door<E> {
+impl<E: Event> Ingress<E> {
     /// Accepts the entry, or hands it back.
     #[inline(always)]
     #[expect(
