@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use facts::{
-    Availability, Cap, DiskFacts, Doubt, Drawn, Due, End, Facts, Flush, Front, Memory,
-    OrderUnderWay, RingFacts, Runs, Staged, Stopping, Unannounced, Unread,
+    Availability, Cap, DiskFacts, Doubt, Drawn, Due, End, Facts, Flush, Front, OrderUnderWay,
+    RingFacts, Runs, Staged, Stopping, Unannounced, Unread, Unspilled,
 };
 
 /// The next step.
@@ -109,7 +109,7 @@ impl Facts {
         let Some(stopping) = self.stopping else {
             return false;
         };
-        let settled = self.memory == Memory::Empty && self.ring == RingFacts::Empty;
+        let settled = self.memory == Unspilled::Empty && self.ring == RingFacts::Empty;
         let delivered = self.staged == Staged::Nothing
             && self.sink != Availability::Busy
             && self.unread == Unread::None
@@ -179,7 +179,7 @@ impl Facts {
         self.stopping.is_some()
             && self.unannounced == Unannounced::Losses
             && self.staged == Staged::Nothing
-            && self.memory == Memory::Empty
+            && self.memory == Unspilled::Empty
             && self.unread == Unread::None
             && self.ring == RingFacts::Empty
     }

@@ -52,10 +52,10 @@ pub fn start<E: Event>() -> (Drainer<E>, MemorySink) {
 
 /// A sink that keeps what it gets. Clones share it, so a test can hold one and hand the other to [`start`](crate::start).
 #[derive(Debug, Clone, Default)]
-pub struct MemorySink(Arc<Mutex<Memory>>);
+pub struct MemorySink(Arc<Mutex<Received>>);
 
 #[derive(Debug, Default)]
-struct Memory {
+struct Received {
     entries: Vec<Entry>,
     cursors: HashMap<PublisherId, Position>,
     away: bool,
@@ -88,7 +88,7 @@ impl MemorySink {
     }
 }
 
-impl Memory {
+impl Received {
     fn reached(&mut self) -> Result<&mut Self, SinkError> {
         if self.away {
             return Err(SinkError::Disconnected("on purpose".to_owned()));

@@ -8,8 +8,8 @@ use super::pipeline::APPEND_ROWS_MAX;
 use super::requests::Progress;
 use super::{Closing, Drainer, Unopened};
 use crate::policy::{
-    DiskFacts, Drawn, Due, Facts, Flush, Front, Memory, OPEN_RUNS_MAX, RingFacts, Runs, Staged,
-    Stopping, Unannounced, Unread,
+    DiskFacts, Drawn, Due, Facts, Flush, Front, OPEN_RUNS_MAX, RingFacts, Runs, Staged, Stopping,
+    Unannounced, Unread, Unspilled,
 };
 use crate::spill::Evictable;
 
@@ -185,13 +185,13 @@ impl Drainer {
         }
     }
 
-    fn memory_facts(&self) -> Memory {
+    fn memory_facts(&self) -> Unspilled {
         if self.pipeline.waits() {
-            Memory::Waiting
+            Unspilled::Waiting
         } else if self.pipeline.first_unspilled().is_some() {
-            Memory::Appending
+            Unspilled::Appending
         } else {
-            Memory::Empty
+            Unspilled::Empty
         }
     }
 

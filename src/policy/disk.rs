@@ -2,7 +2,7 @@
 
 use super::{
     APPENDS_IN_A_ROW_MAX, Availability, Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front,
-    LATE, Memory, OrderUnderWay, RingFacts, Runs, Staged, Step, Unread,
+    LATE, OrderUnderWay, RingFacts, Runs, Staged, Step, Unread, Unspilled,
 };
 
 impl Facts {
@@ -139,7 +139,7 @@ impl Facts {
         if self.drawn == Drawn::Nothing && self.can_pop() {
             return Some(Step::Draw);
         }
-        (self.memory == Memory::Waiting).then_some(Step::Disk(DiskStep::Append))
+        (self.memory == Unspilled::Waiting).then_some(Step::Disk(DiskStep::Append))
     }
 
     /// Fills the next chunk while the disk is busy or rests.
@@ -194,7 +194,7 @@ impl Facts {
             Some(Step::Disk(DiskStep::TurnOver))
         } else if self.can_draw() {
             Some(Step::Draw)
-        } else if idle && self.memory == Memory::Waiting && self.can_write() {
+        } else if idle && self.memory == Unspilled::Waiting && self.can_write() {
             Some(Step::Disk(DiskStep::Append))
         } else {
             None

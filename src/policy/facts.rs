@@ -18,7 +18,7 @@ pub(crate) struct Facts {
     pub(crate) ring: RingFacts,
     pub(crate) drawn: Drawn,
     /// Whether anything outside the ring is in memory only.
-    pub(crate) memory: Memory,
+    pub(crate) memory: Unspilled,
     /// The age of the oldest entry, ring included, that is in memory only and not being appended; `None` if there is
     /// none.
     pub(crate) waiting_since: Option<Instant>,
@@ -156,7 +156,7 @@ pub(crate) enum Drawn {
 
 /// Whether the drainer holds entries that are not on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Memory {
+pub(crate) enum Unspilled {
     Empty,
     /// All of them are being appended.
     Appending,

@@ -23,7 +23,7 @@ fn quiet(now: Instant) -> Facts {
         unread: Unread::None,
         ring: RingFacts::Empty,
         drawn: Drawn::Nothing,
-        memory: Memory::Empty,
+        memory: Unspilled::Empty,
         waiting_since: None,
         disk: DiskFacts {
             order: OrderUnderWay::None,
@@ -62,7 +62,7 @@ fn fill(facts: &mut Facts, ring: RingFacts) {
 /// This much staged, in memory only, just arrived.
 fn stage(facts: &mut Facts, staged: Staged) {
     facts.staged = staged;
-    facts.memory = Memory::Waiting;
+    facts.memory = Unspilled::Waiting;
     facts.waiting_since = Some(facts.now);
 }
 

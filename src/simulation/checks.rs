@@ -11,7 +11,7 @@ use crate::spill::Room;
 const AGE_SLACK: Duration = Duration::from_secs(3);
 
 impl World {
-    /// Memory holds two batches and two chunks.
+    /// PositionKept holds two batches and two chunks.
     pub(super) fn check_memory(&self) -> Found {
         let Some(life) = &self.life else {
             return Ok(());

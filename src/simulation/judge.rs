@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::entry::{Encoding, Entry, id_of};
-use super::sinks::Memory;
+use super::sinks::PositionKept;
 use crate::control::Until;
 use crate::event::{Key, Loss, LossReason, Record, Run, RunId};
 use crate::ticket::Ticket;
@@ -74,7 +74,7 @@ pub(super) struct Judge {
     pub(super) runs: Vec<RunFact>,
     pub(super) by_id: HashMap<RunId, usize>,
     flushes: Vec<Flush>,
-    pub(super) memory: Memory,
+    pub(super) memory: PositionKept,
     /// The newest place that the sink has.
     pub(super) newest: (usize, u64),
     /// Nothing up to these places may come again: after a kill, and after a power cut.
@@ -87,7 +87,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(memory: Memory) -> Self {
+    pub(super) fn new(memory: PositionKept) -> Self {
         Self {
             facts: Vec::new(),
             runs: Vec::new(),

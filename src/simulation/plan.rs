@@ -6,14 +6,14 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::entry::{Encoding, Entry};
-use super::sinks::Memory;
+use super::sinks::PositionKept;
 use crate::config::{Config, SpillDurability, WhenSpillFull};
 
 /// The settings of a schedule.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) config: Config,
-    pub(super) memory: Memory,
+    pub(super) memory: PositionKept,
     pub(super) picky: u64,
     /// How many events there are.
     pub(super) events: u32,
@@ -62,7 +62,11 @@ impl Plan {
         let heavy = random.u8(..4) == 0;
         let scale = [0, 1, 1, 3][random.usize(..4)];
         Self {
-            memory: [Memory::Cursor, Memory::Ledger, Memory::Blind][random.usize(..3)],
+            memory: [
+                PositionKept::Cursor,
+                PositionKept::Ledger,
+                PositionKept::Blind,
+            ][random.usize(..3)],
             picky: [0, 0, 5, 37][random.usize(..4)],
             events: random.u32(100..1_200),
             burst_max: pick(random, &[2, 10, 60]) * if heavy { 4 } else { 1 },

@@ -13,7 +13,7 @@ use crate::sink_worker::{SinkOrder, SinkOutcome};
 
 /// How a sink keeps its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Memory {
+pub(super) enum PositionKept {
     /// It moves with each batch, trailing losses included.
     Cursor,
     /// The last complete record; if the process died while writing one, that may be there in part.
@@ -47,7 +47,7 @@ pub(super) struct Stored {
 
 #[derive(Debug)]
 pub(super) struct SinkModel {
-    pub(super) memory: Memory,
+    pub(super) memory: PositionKept,
     pub(super) mood: Mood,
     /// Entries whose number is divisible by this are never taken; 0: all are.
     pub(super) picky: u64,
@@ -66,7 +66,7 @@ pub(super) enum Answer {
 }
 
 impl SinkModel {
-    pub(super) fn new(memory: Memory, picky: u64, broken: Option<Break>) -> Self {
+    pub(super) fn new(memory: PositionKept, picky: u64, broken: Option<Break>) -> Self {
         Self {
             memory,
             mood: Mood::Well,
@@ -94,8 +94,8 @@ impl SinkModel {
 
     fn ask(&mut self, publisher: PublisherId, random: &mut Rng) -> Answer {
         let position = match self.memory {
-            Memory::Blind => None,
-            Memory::Cursor | Memory::Ledger => self.cursors.get(&publisher).copied(),
+            PositionKept::Blind => None,
+            PositionKept::Cursor | PositionKept::Ledger => self.cursors.get(&publisher).copied(),
         };
         match self.trouble(random) {
             Some(Trouble::Never) => Answer::Never,
@@ -205,7 +205,7 @@ impl SinkModel {
             .map(crate::event::Record::id);
         let whole = count == batch.records().len();
         let position = match self.memory {
-            Memory::Cursor if whole => Some(batch.through()),
+            PositionKept::Cursor if whole => Some(batch.through()),
             _ => last,
         };
         if let Some(position) = position {

@@ -2,7 +2,7 @@
 
 use super::entry::Entry;
 use super::judge::{Found, Judge};
-use super::sinks::{Memory, Stored};
+use super::sinks::{PositionKept, Stored};
 use crate::event::{Run, RunEnd};
 
 impl Judge {
@@ -35,7 +35,7 @@ impl Judge {
                 self.newest
             ));
         }
-        if self.memory != Memory::Blind && !self.may_be_a_copy() {
+        if self.memory != PositionKept::Blind && !self.may_be_a_copy() {
             return Err(format!("entry {id}, {place:?}, is there twice"));
         }
         if place <= self.settled {
@@ -58,7 +58,7 @@ impl Judge {
         let first = stored.n.saturating_sub(lost);
         let exact = first == before + 1;
         // A blind sink does not report what it has.
-        let overlaps = self.memory == Memory::Blind && first <= before + 1;
+        let overlaps = self.memory == PositionKept::Blind && first <= before + 1;
         if !exact && !overlaps {
             return Err(format!(
                 "run {run}: {} with {:?} follows {before}",

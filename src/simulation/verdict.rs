@@ -109,7 +109,7 @@ impl Judge {
                     .is_some_and(|(of, n)| of == run && n < fact.last)
         });
         let mine = mine.count() as u64;
-        if announced == mine || self.memory == super::sinks::Memory::Blind {
+        if announced == mine || self.memory == super::sinks::PositionKept::Blind {
             Ok(())
         } else {
             Err(format!(

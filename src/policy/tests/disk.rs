@@ -43,7 +43,7 @@ fn the_next_chunk_is_drawn_while_one_is_at_the_disk() {
             fill(f, RingFacts::High);
             f.sink = Availability::Busy;
             f.staged = Staged::Full;
-            f.memory = Memory::Appending;
+            f.memory = Unspilled::Appending;
             f.disk.order = OrderUnderWay::Append(f.now);
             f.drawn = drawn;
         })
@@ -59,7 +59,7 @@ fn nothing_is_drawn_for_an_append_that_nobody_wants() {
         fill(f, RingFacts::Chunk);
         f.sink = Availability::Busy;
         f.staged = Staged::Full;
-        f.memory = Memory::Appending;
+        f.memory = Unspilled::Appending;
         f.disk.order = OrderUnderWay::Append(f.now);
     });
     assert_eq!(appending, Step::Wait(POLL));
@@ -72,7 +72,7 @@ fn nothing_pends_in_memory_for_longer_than_pending_max() {
         let mut facts = quiet(start + waited);
         facts.sink = sink;
         facts.staged = Staged::Full;
-        facts.memory = Memory::Waiting;
+        facts.memory = Unspilled::Waiting;
         facts.waiting_since = Some(start);
         next(&facts)
     };
@@ -96,8 +96,8 @@ fn after_a_backlog_the_ring_is_relieved_a_chunk_at_a_time() {
             f.staged = Staged::Full;
             f.drawn = drawn;
             f.memory = match drawn {
-                Drawn::Nothing => Memory::Empty,
-                _ => Memory::Waiting,
+                Drawn::Nothing => Unspilled::Empty,
+                _ => Unspilled::Waiting,
             };
         })
     };
@@ -116,7 +116,7 @@ fn appending_and_reading_take_turns() {
             f.appends_in_a_row = appends_in_a_row;
             f.staged = staged;
             f.drawn = Drawn::Chunk;
-            f.memory = Memory::Waiting;
+            f.memory = Unspilled::Waiting;
         })
     };
     for (ring, turns) in [
@@ -141,7 +141,7 @@ fn a_full_or_resting_disk_gets_no_append() {
             fill(f, RingFacts::High);
             f.sink = Availability::Busy;
             f.staged = Staged::Full;
-            f.memory = Memory::Waiting;
+            f.memory = Unspilled::Waiting;
             f.drawn = Drawn::Chunk;
             change(f);
         })
@@ -237,7 +237,7 @@ fn a_settlement_waits_for_an_idle_disk_but_not_for_long() {
         fill(f, RingFacts::High);
         f.sink = Availability::Busy;
         f.staged = Staged::Full;
-        f.memory = Memory::Waiting;
+        f.memory = Unspilled::Waiting;
         f.drawn = Drawn::Chunk;
     };
     assert_eq!(settling(Duration::ZERO, |_| {}), disk(DiskStep::Settle));

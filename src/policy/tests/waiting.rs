@@ -79,7 +79,7 @@ fn the_wait_ends_when_an_entry_has_been_in_memory_for_too_long() {
             f.poll = PENDING * 10;
             f.disk.tick_at = f.now + PENDING * 10;
             f.sink = Availability::Busy;
-            f.memory = Memory::Waiting;
+            f.memory = Unspilled::Waiting;
             f.waiting_since = Some(f.now);
             f.now += passed;
         })
