@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::sequencer::Sequencer;
 use super::source::{Bounds, Source};
-use super::watch::{RingWatch, Seen};
+use super::watch::{RingView, RingWatch};
 use crate::config::Config;
 use crate::drainer::pipeline::APPEND_ROWS_MAX;
 use crate::event::{Key, Record};
@@ -66,8 +66,8 @@ impl RingConsumer {
     pub(crate) fn look(&mut self, may_gather: bool, now: Instant) -> RingFacts {
         let gate = || self.source.inside();
         let inside = match self.watch.look(may_gather, self.popped, now, look) {
-            Seen::Gathering(until) => return RingFacts::Gathering(until),
-            Seen::Inside(inside) => inside,
+            RingView::Gathering(until) => return RingFacts::Gathering(until),
+            RingView::Inside(inside) => inside,
         };
         let entries = inside.entries as f64 / self.bounds.entries as f64;
         let bytes = inside.bytes as f64 / self.bounds.bytes as f64;

@@ -27,7 +27,7 @@ pub(super) struct RingWatch {
 
 /// What is known of the ring.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum RingView {
     /// It was not checked, and need not be until then.
     Gathering(Instant),
     Inside(Inside),
@@ -53,17 +53,17 @@ impl RingWatch {
         popped: u64,
         now: Instant,
         inside: impl FnOnce() -> Inside,
-    ) -> Seen {
+    ) -> RingView {
         let gathers = self.popped_at.filter(|_| may_gather);
         let until = self.stalled_until.max(gathers.map(|at| at + self.gather));
         if let Some(until) = until.filter(|until| *until > now) {
-            return Seen::Gathering(until);
+            return RingView::Gathering(until);
         }
         self.stalled_until = None;
         let inside = inside();
         self.seen = inside.entries;
         self.age.look(popped, inside.entries, now);
-        Seen::Inside(inside)
+        RingView::Inside(inside)
     }
 
     /// How many entries may be popped, out of this many: no more than were seen, since a pop from an empty queue reads
@@ -114,15 +114,18 @@ mod tests {
         let (mut watch, start) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         assert_eq!(
             watch.look(true, 0, start, || inside(7)),
-            Seen::Inside(inside(7))
+            RingView::Inside(inside(7))
         );
         watch.popped(7, 7, start);
         let until = start + GATHER_MAX;
         let before = until.checked_sub(Duration::from_nanos(1)).unwrap();
-        assert_eq!(watch.look(true, 7, before, unasked), Seen::Gathering(until));
+        assert_eq!(
+            watch.look(true, 7, before, unasked),
+            RingView::Gathering(until)
+        );
         assert_eq!(
             watch.look(true, 7, until, || inside(2)),
-            Seen::Inside(inside(2))
+            RingView::Inside(inside(2))
         );
     }
 
@@ -132,7 +135,7 @@ mod tests {
         watch.popped(1, 1, now);
         assert_eq!(
             watch.look(false, 1, now, || inside(0)),
-            Seen::Inside(inside(0))
+            RingView::Inside(inside(0))
         );
     }
 
@@ -142,10 +145,13 @@ mod tests {
         watch.look(false, 0, now, || inside(1));
         watch.stall(now + GATHER_MAX);
         let later = now + GATHER_MAX;
-        assert_eq!(watch.look(false, 0, now, unasked), Seen::Gathering(later));
+        assert_eq!(
+            watch.look(false, 0, now, unasked),
+            RingView::Gathering(later)
+        );
         assert_eq!(
             watch.look(false, 0, later, || inside(1)),
-            Seen::Inside(inside(1))
+            RingView::Inside(inside(1))
         );
     }
 
@@ -166,12 +172,12 @@ mod tests {
         watch.popped(1, 1, now);
         assert_eq!(
             watch.look(true, 1, now, || inside(CHUNK)),
-            Seen::Inside(inside(CHUNK))
+            RingView::Inside(inside(CHUNK))
         );
         watch.popped(1, 2, now);
         assert_eq!(
             watch.look(true, 2, now, unasked),
-            Seen::Gathering(now + GATHER_MAX)
+            RingView::Gathering(now + GATHER_MAX)
         );
     }
 

@@ -79,7 +79,7 @@ impl World {
     pub(super) fn carry_out(&mut self, life: &mut Life, order: Order) -> Result<Outcome, String> {
         let now = self.base + self.now;
         let said = describe(&order);
-        let mut seen = Seen::of(&order);
+        let mut note = OrderNote::of(&order);
         let faults = self.disk.faults();
         let embellished = self.broken.and_then(|broken| broken.embellishes(&order));
         let changed = match self.broken {
@@ -104,7 +104,7 @@ impl World {
             }
             Ok(Done::Appended { entries, .. }) => format!("{entries} new"),
             Ok(Done::Settled(settled)) => {
-                if let Seen::Settle(through) = &mut seen {
+                if let OrderNote::Settle(through) = &mut note {
                     *through = settled.through.min(*through);
                 }
                 format!("{} entries", settled.entries)
@@ -124,16 +124,16 @@ impl World {
             broken.outcome(&mut outcome);
         }
         let done = outcome.done.is_ok() && !self.disk.is_dead();
-        self.torn |= matches!(seen, Seen::Append(_)) && !done;
+        self.torn |= matches!(note, OrderNote::Append(_)) && !done;
         let clear = self.disk.faults() == faults;
-        self.hear(life, seen, done, clear)?;
+        self.note_done(life, note, done, clear)?;
         Ok(outcome)
     }
 
     /// An order has been carried out, or has failed, which may still have had an effect.
-    fn hear(&mut self, life: &mut Life, seen: Seen, done: bool, clear: bool) -> Found {
-        match seen {
-            Seen::Append(records) => {
+    fn note_done(&mut self, life: &mut Life, note: OrderNote, done: bool, clear: bool) -> Found {
+        match note {
+            OrderNote::Append(records) => {
                 // A failed one may have written the first of them.
                 let newest = life.spill.view().newest.filter(|_| !self.disk.is_dead());
                 let written = |record: &Record| done || Some(record.key()) <= newest;
@@ -142,23 +142,25 @@ impl World {
                 self.judge.appended(&records[written..], false)?;
             }
             // A watermark that cannot be written does not stop delivery.
-            Seen::Settle(through) if done && clear && life.watermark => self.judge.settled(through),
-            Seen::Letters(letters) => {
+            OrderNote::Settle(through) if done && clear && life.watermark => {
+                self.judge.settled(through)
+            }
+            OrderNote::Letters(letters) => {
                 for letter in letters {
                     self.excuses.letters_dropped |= letter.keep == Keep::NoRoom;
                     self.judge.dead_lettered(&letter.record, done)?;
                 }
             }
-            Seen::End(last_n, losses) if done => {
+            OrderNote::End(last_n, losses) if done => {
                 life.ended = true;
                 self.judge.ended(last_n, &losses);
             }
             // Perhaps some.
-            Seen::Evict if !done => self.excuses.evicted += 1 << 40,
-            Seen::End(last_n, _) => self.judge.may_have_ended(last_n),
-            Seen::Open(local) if done => self.judge.runs_opened(local),
-            Seen::Renumber(count) if done => self.judge.renumbered(count),
-            Seen::Tick if done && clear => {
+            OrderNote::Evict if !done => self.excuses.evicted += 1 << 40,
+            OrderNote::End(last_n, _) => self.judge.may_have_ended(last_n),
+            OrderNote::Open(local) if done => self.judge.runs_opened(local),
+            OrderNote::Renumber(count) if done => self.judge.renumbered(count),
+            OrderNote::Tick if done && clear => {
                 life.watermark = true;
                 self.judge.synced();
             }
@@ -169,7 +171,7 @@ impl World {
 }
 
 /// What the judge must know of an order.
-enum Seen {
+enum OrderNote {
     Append(Arc<[Record]>),
     Settle(Key),
     Letters(Vec<Letter>),
@@ -181,7 +183,7 @@ enum Seen {
     Other,
 }
 
-impl Seen {
+impl OrderNote {
     fn of(order: &Order) -> Self {
         match order {
             Order::Append(records) => Self::Append(Arc::clone(records)),
