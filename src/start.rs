@@ -235,7 +235,7 @@ fn start_drainer<E: Event>(
     drainer: drainer::Drainer,
     shared: Arc<Shared<E>>,
 ) -> Result<(), StartError> {
-    let closing = Closing(shared);
+    let closing = CloseOnDrop(shared);
     std::thread::Builder::new()
         .name("spillring-drain".to_owned())
         .spawn(move || {
@@ -288,9 +288,9 @@ impl<E: Event> fmt::Debug for Drainer<E> {
 }
 
 /// Closes the ring when the drainer's thread ends, however it does: `publish` then reports it as closed.
-struct Closing<E>(Arc<Shared<E>>);
+struct CloseOnDrop<E>(Arc<Shared<E>>);
 
-impl<E> Drop for Closing<E> {
+impl<E> Drop for CloseOnDrop<E> {
     fn drop(&mut self) {
         self.0.ingress.close();
         self.0.control.end();
