@@ -84,7 +84,7 @@ pub(crate) struct Parts {
 
 /// The thread that decides. Owns everything that only one thread may touch.
 #[derive(Debug)]
-pub(crate) struct Drainer {
+pub(crate) struct DrainLoop {
     config: Config,
     control: Arc<Control>,
     ring: RingConsumer,
@@ -136,7 +136,7 @@ struct Counts {
     delivery_errors: u64,
 }
 
-impl Drainer {
+impl DrainLoop {
     pub(crate) fn new(parts: Parts) -> Self {
         let config = parts.config;
         let mut pipeline = Pipeline::default();

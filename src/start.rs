@@ -177,7 +177,7 @@ fn run<E: Event>(
         control,
         now: Instant::now(),
     };
-    start_drainer(drainer::Drainer::new(parts), Arc::clone(&shared))?;
+    start_drainer(drainer::DrainLoop::new(parts), Arc::clone(&shared))?;
     log_start(&shared.stats(), run.publisher(), &spill_dir);
     let handles = Handles::new(&shared.control);
     let publisher = Publisher::new(Arc::clone(&shared), handles);
@@ -232,7 +232,7 @@ pub(crate) fn memory<E>(config: &Config) -> Ingress<E> {
 }
 
 fn start_drainer<E: Event>(
-    drainer: drainer::Drainer,
+    drainer: drainer::DrainLoop,
     shared: Arc<Shared<E>>,
 ) -> Result<(), StartError> {
     let closing = CloseOnDrop(shared);

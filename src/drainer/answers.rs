@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Drainer;
+use super::DrainLoop;
 use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
 use crate::host::log;
 use crate::metrics::Metrics;
@@ -76,7 +76,7 @@ fn started_ms(run: RunId) -> u64 {
     })
 }
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn answered(&mut self, position: Option<Position>) {
         self.requests.progress();
         let Some(position) = position else {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Drainer;
+use super::DrainLoop;
 use super::disk_side::Sent;
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, Record, Run};
@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::policy::End;
 use crate::spill::{Done, Orphan, Reading, Renumbering};
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn collect_disk(&mut self, now: Instant) {
         let Some((sent, done)) = self.disk.collect() else {
             return;

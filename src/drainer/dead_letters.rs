@@ -1,6 +1,6 @@
 //! Records that must not go to the sink become dead letters.
 
-use super::Drainer;
+use super::DrainLoop;
 use super::disk_side::Sent;
 use super::pipeline::BATCH_BYTES_MAX;
 use crate::event::{Key, Loss, LossReason, Record};
@@ -10,7 +10,7 @@ use crate::spill::{DeadLetterReason, Keep, Letter, Order, Room};
 /// The largest number of dead letters in one order.
 const DEAD_LETTERS_MAX: usize = 256;
 
-impl Drainer {
+impl DrainLoop {
     /// Why the next record must not go to the sink, if so.
     pub(super) fn verdict(&self) -> Option<(DeadLetterReason, String)> {
         let record = self.pipeline.front()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::sink_side::Question;
-use super::{Closing, Drainer, Unopened};
+use super::{Closing, DrainLoop, Unopened};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 use crate::metrics::Metrics;
@@ -13,7 +13,7 @@ use crate::sink::Delivery;
 use crate::sink_worker::{SinkOrder, SinkOutcome};
 use crate::worker::Collected;
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn ask(&mut self) {
         self.sink.question = Question::UnderWay;
         let limit = self.config.ack_timeout;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Drainer;
+use super::DrainLoop;
 use super::disk_side::Sent;
 use crate::host::{self, log};
 use crate::policy::{End, OrderUnderWay, STOP_GRACE, STOP_ORDER_MAX};
@@ -19,7 +19,7 @@ const SAVE_MAX: Duration = Duration::from_secs(1);
 /// How often it checks.
 const SAVE_POLL: Duration = Duration::from_millis(1);
 
-impl Drainer {
+impl DrainLoop {
     /// Everything is settled or on disk, or nothing took it: closes the books.
     pub(crate) fn finish(mut self) {
         let stats = host::call(|| self.account());

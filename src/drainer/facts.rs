@@ -6,14 +6,14 @@ use super::disk_side::RENUMBERINGS_MAX;
 use super::eviction::{self, batch_bytes_max};
 use super::pipeline::APPEND_ROWS_MAX;
 use super::requests::Progress;
-use super::{Closing, Drainer, Unopened};
+use super::{Closing, DrainLoop, Unopened};
 use crate::policy::{
     DiskFacts, Drawn, Due, Facts, Flush, Front, OPEN_RUNS_MAX, RingFacts, Runs, Staged, Stopping,
     Unannounced, Unread, Unspilled,
 };
 use crate::spill::Evictable;
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn facts(&mut self, progress: &Progress, now: Instant) -> Facts {
         let ring = self.ring_facts(now);
         let stopping = self.requests.stopping(now);

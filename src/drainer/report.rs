@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Drainer;
+use super::DrainLoop;
 use crate::event::{Position, unix_ms};
 use crate::host::log;
 use crate::metrics::Metrics;
@@ -72,7 +72,7 @@ impl Reports {
     }
 }
 
-impl Drainer {
+impl DrainLoop {
     /// Reports to `stats` at every turn, to the others once a second.
     pub(super) fn report(&mut self, facts: &Facts) {
         let stats = self.stats(self.state(facts));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Drainer;
+use super::DrainLoop;
 use super::disk_side::Sent;
 use super::eviction::batch_bytes_max;
 use crate::policy::{DiskStep, End};
@@ -12,7 +12,7 @@ use crate::stats::State;
 /// How often the spill syncs its watermark and writes `status.json`.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn stage_ring(&mut self, now: Instant) {
         let (entries_max, bytes_max) = self.batch_room();
         let pipeline = &mut self.pipeline;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::entry::Entry;
 use crate::config::Config;
 use crate::control::Control;
-use crate::drainer::{Drainer, Parts, RingSource};
+use crate::drainer::{DrainLoop, Parts, RingSource};
 use crate::error::SpillError;
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::sink_worker::{SinkOrder, SinkOutcome};
@@ -21,7 +21,7 @@ pub(super) struct Life {
     pub(super) shared: Arc<Shared<Entry>>,
     pub(super) publisher: Publisher<Entry>,
     pub(super) control: Arc<Control>,
-    pub(super) drainer: Drainer,
+    pub(super) drainer: DrainLoop,
     pub(super) sink: Arc<Desk<SinkOrder, SinkOutcome>>,
     pub(super) desk: Arc<Desk<Order, Outcome>>,
     pub(super) spill: Spill,
@@ -59,7 +59,7 @@ impl Life {
         let (to_sink, sink) = Worker::inline(Arc::clone(&control));
         let (to_spill, desk) = Worker::inline(Arc::clone(&control));
         let run = begun.run;
-        let drainer = Drainer::new(Parts {
+        let drainer = DrainLoop::new(Parts {
             config: config.clone(),
             control: Arc::clone(&control),
             source: Box::new(RingSource::new(Arc::clone(&shared))),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::drainer::{Drainer, Parts, RingSource, Source};
+use crate::drainer::{DrainLoop, Parts, RingSource, Source};
 use crate::error::{EncodeError, SinkError};
 use crate::event::{Event, Key, Loss, Position, PublisherId, Record, Run, RunId};
 use crate::ingress::Ingress;
@@ -66,7 +66,7 @@ pub(super) enum Disk {
 
 /// A drainer between two doubles, and everything that they have received.
 pub(super) struct Bench {
-    pub(super) drainer: Option<Drainer>,
+    pub(super) drainer: Option<DrainLoop>,
     pub(super) publisher: Publisher<Entry>,
     pub(super) control: Arc<Control>,
     pub(super) now: Instant,
@@ -149,7 +149,7 @@ impl Bench {
             ..View::default()
         };
         let source = Box::new(RingSource::new(Arc::clone(&shared)));
-        let drainer = Drainer::new(Parts {
+        let drainer = DrainLoop::new(Parts {
             config,
             control: Arc::clone(&control),
             source: wrap(source),
