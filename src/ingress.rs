@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::durable::{Durable, Pack, Packer, Unpacker};
 use crate::event::Event;
 use crate::file_ring::Refusal;
-use crate::ring::{Inside, Refused, Ring};
+use crate::ring::{Inside, PushError, Ring};
 use crate::ring_file::MappedRing;
 
 /// The ring, as publishers see it.
@@ -101,7 +101,7 @@ impl<E: Event> Ingress<E> {
         clippy::inline_always,
         reason = "called, it would be handed a copy of the entry"
     )]
-    pub(crate) fn push(&self, entry: E) -> Result<(), Refused<E>> {
+    pub(crate) fn push(&self, entry: E) -> Result<(), PushError<E>> {
         match self {
             Self::Memory(ring) => {
                 let weight = entry.weight();
@@ -118,9 +118,9 @@ fn push_packed<E>(
     entry: E,
     ring: &MappedRing,
     pack: fn(&E, &MappedRing) -> Result<(), Refusal>,
-) -> Result<(), Refused<E>> {
+) -> Result<(), PushError<E>> {
     pack(&entry, ring).map_err(|refusal| match refusal {
-        Refusal::Full => Refused::full(entry),
-        Refusal::Closed => Refused::closed(entry),
+        Refusal::Full => PushError::full(entry),
+        Refusal::Closed => PushError::closed(entry),
     })
 }

@@ -13,7 +13,7 @@ use crate::error::{PublishTimeoutError, TryPublishError};
 use crate::event::Event;
 use crate::file_ring::Refusal;
 use crate::ingress::{self, Ingress};
-use crate::ring::Refused;
+use crate::ring::PushError;
 use crate::stats::{Lost, Stats};
 use crate::sync::CachePadded;
 use crate::ticket::Ticket;
@@ -33,13 +33,13 @@ pub(crate) struct Shared<E> {
     pub(crate) ingress: Ingress<E>,
     pub(crate) control: Arc<Control>,
     /// Padded: the drainer writes it at every turn, and publishers read its neighbours.
-    pub(crate) refusals: CachePadded<Refusals>,
+    pub(crate) refusals: CachePadded<RefusalCounts>,
 }
 
 /// Counts of refused entries. One that is lost for another reason than a full ring is counted here before it is
 /// counted in the ring, which counts all losses.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
+pub(crate) struct RefusalCounts {
     /// The spill is at its cap, which is why the ring is full.
     spill_full: AtomicBool,
     lost_spill_full: AtomicU64,
@@ -82,8 +82,8 @@ impl<E: Event> Publisher<E> {
         self.shared.push(entry).map_err(|refused| {
             self.shared.refusals.count_return();
             match refused {
-                Refused::Full(_) => TryPublishError::Full(refused.into_value()),
-                Refused::Closed(_) => TryPublishError::Closed(refused.into_value()),
+                PushError::Full(_) => TryPublishError::Full(refused.into_value()),
+                PushError::Closed(_) => TryPublishError::Closed(refused.into_value()),
             }
         })
     }
@@ -103,10 +103,10 @@ impl<E: Event> Publisher<E> {
         let refusal = loop {
             waiting = match self.shared.push(waiting) {
                 Ok(()) => return Ok(()),
-                Err(refused @ Refused::Closed(_)) => {
+                Err(refused @ PushError::Closed(_)) => {
                     break PublishTimeoutError::Closed(refused.into_value());
                 }
-                Err(refused @ Refused::Full(_)) => refused.into_value(),
+                Err(refused @ PushError::Full(_)) => refused.into_value(),
             };
             let left = limit.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -219,15 +219,15 @@ impl<E: Event> Shared<E> {
         clippy::inline_always,
         reason = "called, it would be handed a copy of the entry"
     )]
-    fn push(&self, entry: E) -> Result<(), Refused<E>> {
+    fn push(&self, entry: E) -> Result<(), PushError<E>> {
         self.ingress.push(entry)
     }
 
     #[cold]
-    fn lose(&self, refused: Refused<E>) {
+    fn lose(&self, refused: PushError<E>) {
         self.lose_refused(match refused {
-            Refused::Full(_) => Refusal::Full,
-            Refused::Closed(_) => Refusal::Closed,
+            PushError::Full(_) => Refusal::Full,
+            PushError::Closed(_) => Refusal::Closed,
         });
         drop(refused.into_value());
     }
@@ -239,7 +239,7 @@ impl<E: Event> Shared<E> {
     }
 }
 
-impl Refusals {
+impl RefusalCounts {
     /// Sets the reason of a full ring from now on.
     pub(crate) fn blame_spill(&self, full: bool) {
         self.spill_full.store(full, Ordering::Relaxed);

@@ -84,7 +84,7 @@ pub(crate) struct Slot<T> {
 /// An entry that was refused.
 #[derive(Debug)]
 #[must_use]
-pub(crate) enum Refused<T> {
+pub(crate) enum PushError<T> {
     /// There is no room.
     Full(Kept<T>),
     /// The ring is closed.
@@ -99,7 +99,7 @@ pub(crate) struct Inside {
     pub(crate) bytes: u64,
 }
 
-enum Refusal {
+enum EnterError {
     Full,
     Closed,
 }
@@ -123,7 +123,7 @@ impl<T> Ring<T> {
         clippy::inline_always,
         reason = "called, it would be handed a copy of the entry"
     )]
-    pub(crate) fn push(&self, value: T, weight: usize) -> Result<(), Refused<T>> {
+    pub(crate) fn push(&self, value: T, weight: usize) -> Result<(), PushError<T>> {
         let weight = (weight as u64).min(self.bytes_max);
         #[expect(
             clippy::cast_possible_truncation,
@@ -136,8 +136,8 @@ impl<T> Ring<T> {
         };
         let position = match self.enter(weight) {
             Ok(position) => position,
-            Err(Refusal::Full) => return Err(Refused::Full(slot)),
-            Err(Refusal::Closed) => return Err(Refused::Closed(slot)),
+            Err(EnterError::Full) => return Err(PushError::Full(slot)),
+            Err(EnterError::Closed) => return Err(PushError::Closed(slot)),
         };
         slot.lost = self.lost.load(order::COUNT);
         self.cells.fill(position, slot);
@@ -213,20 +213,20 @@ impl<T> Ring<T> {
 
     /// Claims a position.
     #[inline]
-    fn enter(&self, weight: u64) -> Result<u64, Refusal> {
+    fn enter(&self, weight: u64) -> Result<u64, EnterError> {
         let mut head = self.head.load(order::ENTER);
         let mut word = self.gate.load(order::LOOK);
         loop {
             if word & CLOSED != 0 {
-                return Err(Refusal::Closed);
+                return Err(EnterError::Closed);
             }
             if (word & BYTES) + weight > self.bytes_max {
-                return Err(Refusal::Full);
+                return Err(EnterError::Full);
             }
             if between(head, word) >= self.capacity {
                 let now = self.head.load(order::ENTER);
                 if now == head {
-                    return Err(Refusal::Full);
+                    return Err(EnterError::Full);
                 }
                 head = now;
                 word = self.gate.load(order::LOOK);
@@ -272,7 +272,7 @@ impl<T> Kept<T> {
     }
 }
 
-impl<T> Refused<T> {
+impl<T> PushError<T> {
     /// An entry that another ring had no room for.
     pub(crate) fn full(value: T) -> Self {
         Self::Full(Slot::light(value))

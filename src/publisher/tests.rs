@@ -12,7 +12,7 @@ fn a_ring_frees_what_is_left_in_it_and_what_it_refuses() {
         assert!(ring.push(Arc::clone(&value), 1).is_ok());
     }
     let refused = ring.push(Arc::clone(&value), 1);
-    drop(refused.map_err(Refused::into_value));
+    drop(refused.map_err(PushError::into_value));
     assert_eq!(Arc::strong_count(&value), 3);
     drop(ring);
     assert_eq!(Arc::strong_count(&value), 1);
@@ -40,7 +40,7 @@ fn a_publisher_stopped_inside_holds_up_nobody() {
 #[test]
 fn a_ring_takes_bytes_up_to_its_bound_exactly() {
     let ring = Ring::after(5, 4, 100);
-    let enters = |weight| ring.push(0, weight).map_err(Refused::into_value).is_ok();
+    let enters = |weight| ring.push(0, weight).map_err(PushError::into_value).is_ok();
     assert!(enters(60) && !enters(41) && enters(40));
     assert_eq!((ring.inside().entries, ring.inside().bytes), (2, 100));
     assert!(!enters(1) && enters(0));
@@ -56,7 +56,7 @@ fn positions_wrap() {
     let mut expected = Vec::new();
     let mut popped = Vec::new();
     for value in 0..30 {
-        if ring.push(value, 1).map_err(Refused::into_value).is_ok() {
+        if ring.push(value, 1).map_err(PushError::into_value).is_ok() {
             expected.push(value);
         } else {
             popped.extend(ring.drain().map(|slot| slot.value));
@@ -125,7 +125,7 @@ fn accepted_is_never_more_than_was_published_and_never_decreases() {
     let publish = || {
         while goes_on() {
             attempts.fetch_add(1, Ordering::SeqCst);
-            ring(&shared).push(1, 1).map_err(Refused::into_value).ok();
+            ring(&shared).push(1, 1).map_err(PushError::into_value).ok();
         }
     };
     let drain = || {
