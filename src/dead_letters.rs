@@ -74,7 +74,7 @@ impl DeadLetters {
         // Without a current directory, the check reports the error.
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let letters = Self { dir };
-        letters.look()?;
+        letters.open_shared()?;
         Ok(letters)
     }
 
@@ -85,7 +85,7 @@ impl DeadLetters {
         let mut end = false;
         std::iter::from_fn(move || {
             if page.len() == 0 && !end {
-                match self.look().and_then(|letters| letters.page(after)) {
+                match self.open_shared().and_then(|letters| letters.page(after)) {
                     Ok(next) => page = next.into_iter(),
                     Err(error) => {
                         end = true;
@@ -107,7 +107,7 @@ impl DeadLetters {
     ///
     /// [`SpillError::DamagedDeadLetters`] if it can no longer be read; else as for [`open`](Self::open).
     pub fn get(&self, id: Position) -> Result<Option<(DeadLetter, Vec<u8>)>, SpillError> {
-        self.look()?.get(id)
+        self.open_shared()?.get(id)
     }
 
     /// Deletes them for good, calls `each` for every one, and returns how many they were. Those passed to `each` stay
@@ -172,7 +172,7 @@ impl DeadLetters {
         }
     }
 
-    fn look(&self) -> Result<Letters, SpillError> {
+    fn open_shared(&self) -> Result<Letters, SpillError> {
         Letters::open(Directory::take_existing(&self.dir)?)
     }
 

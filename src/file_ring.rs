@@ -28,7 +28,7 @@
 //! **Free.** Room is given back when an entry is acknowledged or on disk, not when it is taken: `tail` moves past it
 //! (`LEAVE`). `ENTER` is the acquire to that: whoever sees the room sees the record in it as read. Before a publisher
 //! is refused it reads both words again, and then sees at least what the publishers saw that claimed the places
-//! (`TAKE` and `LOOK`).
+//! (`TAKE` and `READ`).
 //!
 //! **Numbers.** Before an entry leaves the drainer its number is stored in its record, and in a control word. The next
 //! start, which [reads the file](recovery) after a kill, gives the same number to the same entry: an entry that the
@@ -130,7 +130,7 @@ impl<W: Words> FileRing<W> {
         };
         let units = units_of(words);
         let (mut tail, mut popped) = self.room();
-        let mut head = self.word(BEGINNING).load(order::LOOK);
+        let mut head = self.word(BEGINNING).load(order::READ);
         loop {
             if head & CLOSED != 0 {
                 return Err(Refusal::Closed);
@@ -145,14 +145,14 @@ impl<W: Words> FileRing<W> {
                     return Err(Refusal::Full);
                 }
                 (tail, popped) = now;
-                head = self.word(BEGINNING).load(order::LOOK);
+                head = self.word(BEGINNING).load(order::READ);
                 continue;
             }
             let count = (head / ENTRY + 1) & COUNT;
             let taken = count * ENTRY + ((position + pad + units) & POSITION);
             let step =
                 self.word(BEGINNING)
-                    .compare_exchange_weak(head, taken, order::TAKE, order::LOOK);
+                    .compare_exchange_weak(head, taken, order::TAKE, order::READ);
             match step {
                 Ok(_) => {
                     if pad > 0 {

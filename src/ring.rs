@@ -20,7 +20,7 @@
 //! them, once per batch ([`Drain`]). So a publisher with a position finds its cell empty at once. `ENTER` is the
 //! acquire to the release of `LEAVE`: whoever sees the room sees the cells emptied. `head` is read before the gate,
 //! and is therefore never ahead of it. It may be out of date by then: before a publisher is refused for it, it reads
-//! again, and then sees at least what the publishers saw that claimed the positions (`TAKE` and `LOOK`).
+//! again, and then sees at least what the publishers saw that claimed the positions (`TAKE` and `READ`).
 //! **Close** sets the bit. Who takes a position after that fails, and sees it; who took one before will fill it. So once
 //! **Close** sets the bit. A publisher that claims a position after that fails, and sees it; one that claimed before
 //! will fill it. So once the drainer sees *closed* and no entries, it has popped every entry that ever entered, and
@@ -215,7 +215,7 @@ impl<T> Ring<T> {
     #[inline]
     fn enter(&self, weight: u64) -> Result<u64, EnterError> {
         let mut head = self.head.load(order::ENTER);
-        let mut word = self.gate.load(order::LOOK);
+        let mut word = self.gate.load(order::READ);
         loop {
             if word & CLOSED != 0 {
                 return Err(EnterError::Closed);
@@ -229,12 +229,12 @@ impl<T> Ring<T> {
                     return Err(EnterError::Full);
                 }
                 head = now;
-                word = self.gate.load(order::LOOK);
+                word = self.gate.load(order::READ);
                 continue;
             }
             // The last position is followed by the first.
             let taken = (word + ENTRY + weight) & !CLOSED;
-            match (self.gate).compare_exchange_weak(word, taken, order::TAKE, order::LOOK) {
+            match (self.gate).compare_exchange_weak(word, taken, order::TAKE, order::READ) {
                 Ok(_) => return Ok(word / ENTRY),
                 Err(now) => word = now,
             }

@@ -144,7 +144,7 @@ impl RingFile {
     }
 
     /// The state of the file. Logs once if it was removed.
-    pub(crate) fn look(&mut self) -> RingStatus {
+    pub(crate) fn status(&mut self) -> RingStatus {
         let here = self
             .path
             .metadata()

@@ -43,8 +43,8 @@ pub(crate) mod order {
     /// The drainer giving back the room of what it has popped. Partner of [`ENTER`].
     pub(crate) const LEAVE: Ordering = Ordering::Release;
     /// A publisher reading the gate. Partner of [`TAKE`].
-    pub(crate) const LOOK: Ordering = Ordering::Acquire;
-    /// A publisher taking a position. Partner of [`LOOK`], and of itself.
+    pub(crate) const READ: Ordering = Ordering::Acquire;
+    /// A publisher taking a position. Partner of [`READ`], and of itself.
     pub(crate) const TAKE: Ordering = Ordering::AcqRel;
     /// A publisher stamping the cell that it has filled. Partner of [`FILLED`].
     pub(crate) const FILL: Ordering = Ordering::Release;

@@ -63,9 +63,9 @@ impl RingConsumer {
         clippy::cast_precision_loss,
         reason = "a share of a bound needs no 53 bits"
     )]
-    pub(crate) fn look(&mut self, may_gather: bool, now: Instant) -> RingFacts {
+    pub(crate) fn inspect(&mut self, may_gather: bool, now: Instant) -> RingFacts {
         let gate = || self.source.inside();
-        let inside = match self.watch.look(may_gather, self.popped, now, look) {
+        let inside = match self.watch.inspect(may_gather, self.popped, now, look) {
             RingView::Gathering(until) => return RingFacts::Gathering(until),
             RingView::Inside(inside) => inside,
         };

@@ -84,7 +84,7 @@ impl DrainLoop {
     fn draw_all(&mut self, deadline: Instant) {
         while self.ring.queued() > 0 && Instant::now() < deadline {
             let now = Instant::now();
-            self.ring.look(false, now);
+            self.ring.inspect(false, now);
             let pipeline = &mut self.pipeline;
             let popped = self.ring.pop(
                 usize::MAX,

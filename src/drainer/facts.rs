@@ -62,7 +62,7 @@ impl DrainLoop {
 
     fn ring_facts(&mut self, now: Instant) -> RingFacts {
         let may_gather = !self.requests.pending();
-        self.ring.look(may_gather, now)
+        self.ring.inspect(may_gather, now)
     }
 
     fn disk_facts(&mut self, overdue: bool, now: Instant) -> DiskFacts {

@@ -47,7 +47,7 @@ impl RingWatch {
     }
 
     /// Checks the ring, unless entries may gather and do. `popped` is how many have been popped so far.
-    pub(super) fn look(
+    pub(super) fn inspect(
         &mut self,
         may_gather: bool,
         popped: u64,
@@ -62,7 +62,7 @@ impl RingWatch {
         self.stalled_until = None;
         let inside = inside();
         self.seen = inside.entries;
-        self.age.look(popped, inside.entries, now);
+        self.age.observe(popped, inside.entries, now);
         RingView::Inside(inside)
     }
 
@@ -75,7 +75,7 @@ impl RingWatch {
     /// `entries` were popped, which makes `all` so far.
     pub(super) fn popped(&mut self, entries: u64, all: u64, now: Instant) {
         self.seen = self.seen.saturating_sub(entries);
-        self.age.look(all, self.seen, now);
+        self.age.observe(all, self.seen, now);
         self.popped_at = (self.seen < APPEND_ROWS_MAX as u64).then_some(now);
     }
 
@@ -113,18 +113,18 @@ mod tests {
     fn the_gate_is_left_alone_after_a_pop_until_entries_have_gathered() {
         let (mut watch, start) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         assert_eq!(
-            watch.look(true, 0, start, || inside(7)),
+            watch.inspect(true, 0, start, || inside(7)),
             RingView::Inside(inside(7))
         );
         watch.popped(7, 7, start);
         let until = start + GATHER_MAX;
         let before = until.checked_sub(Duration::from_nanos(1)).unwrap();
         assert_eq!(
-            watch.look(true, 7, before, unasked),
+            watch.inspect(true, 7, before, unasked),
             RingView::Gathering(until)
         );
         assert_eq!(
-            watch.look(true, 7, until, || inside(2)),
+            watch.inspect(true, 7, until, || inside(2)),
             RingView::Inside(inside(2))
         );
     }
@@ -134,7 +134,7 @@ mod tests {
         let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         watch.popped(1, 1, now);
         assert_eq!(
-            watch.look(false, 1, now, || inside(0)),
+            watch.inspect(false, 1, now, || inside(0)),
             RingView::Inside(inside(0))
         );
     }
@@ -142,15 +142,15 @@ mod tests {
     #[test]
     fn a_ring_that_gave_nothing_is_left_alone_for_a_moment_whoever_waits() {
         let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
-        watch.look(false, 0, now, || inside(1));
+        watch.inspect(false, 0, now, || inside(1));
         watch.stall(now + GATHER_MAX);
         let later = now + GATHER_MAX;
         assert_eq!(
-            watch.look(false, 0, now, unasked),
+            watch.inspect(false, 0, now, unasked),
             RingView::Gathering(later)
         );
         assert_eq!(
-            watch.look(false, 0, later, || inside(1)),
+            watch.inspect(false, 0, later, || inside(1)),
             RingView::Inside(inside(1))
         );
     }
@@ -159,7 +159,7 @@ mod tests {
     fn no_more_is_popped_than_was_seen_and_not_yet_popped() {
         let (mut watch, now) = (RingWatch::new(64, AMPLE), Instant::now());
         assert_eq!(watch.room(50), 0);
-        watch.look(true, 0, now, || inside(40));
+        watch.inspect(true, 0, now, || inside(40));
         assert_eq!((watch.room(50), watch.room(30)), (40, 30));
         watch.popped(30, 30, now);
         assert_eq!(watch.room(50), 10);
@@ -168,15 +168,15 @@ mod tests {
     #[test]
     fn a_chunk_that_is_left_does_not_gather() {
         let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
-        watch.look(true, 0, now, || inside(CHUNK + 1));
+        watch.inspect(true, 0, now, || inside(CHUNK + 1));
         watch.popped(1, 1, now);
         assert_eq!(
-            watch.look(true, 1, now, || inside(CHUNK)),
+            watch.inspect(true, 1, now, || inside(CHUNK)),
             RingView::Inside(inside(CHUNK))
         );
         watch.popped(1, 2, now);
         assert_eq!(
-            watch.look(true, 2, now, unasked),
+            watch.inspect(true, 2, now, unasked),
             RingView::Gathering(now + GATHER_MAX)
         );
     }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn nothing_is_left_of_what_was_seen_once_it_was_popped() {
         let (mut watch, now) = (RingWatch::new(64, AMPLE), Instant::now());
-        watch.look(true, 0, now, || inside(2));
+        watch.inspect(true, 0, now, || inside(2));
         watch.popped(1, 1, now);
         assert_eq!(watch.since(), Some(now));
         watch.popped(1, 2, now);

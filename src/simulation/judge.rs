@@ -233,7 +233,7 @@ impl Judge {
     }
 
     /// Checks every ticket. One that has succeeded must be true.
-    pub(super) fn look_at_tickets(&mut self, evicted: u64) -> Found {
+    pub(super) fn check_tickets(&mut self, evicted: u64) -> Found {
         for mut flush in std::mem::take(&mut self.flushes) {
             match (&mut flush.ticket).now_or_never() {
                 None => self.flushes.push(flush),

@@ -252,7 +252,7 @@ impl World {
         if !matches!(step, Step::StageRing | Step::Draw) {
             self.check_law("after a turn")?;
         }
-        self.judge.look_at_tickets(self.excuses.evicted)?;
+        self.judge.check_tickets(self.excuses.evicted)?;
         self.check_age()?;
         self.now += Duration::from_micros(self.random.u64(1..50));
         if step == Step::Stop {
@@ -277,7 +277,7 @@ impl World {
         let (ordinal, ended) = (life.ordinal, life.ended);
         life.drainer.finish();
         drop(life.spill);
-        self.judge.look_at_tickets(self.excuses.evicted)?;
+        self.judge.check_tickets(self.excuses.evicted)?;
         let stats = shutdown.and_then(|(ticket, _)| ticket.now_or_never());
         let Some(Ok(stats)) = stats else {
             return Err("a shutdown has ended without its account".to_owned());

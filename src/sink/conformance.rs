@@ -134,7 +134,7 @@ pub fn run<H: Harness>(harness: &mut H) -> Result<(), Failure> {
 
 fn run_within<H: Harness>(harness: &mut H, answer_max: Duration) -> Result<(), Failure> {
     let mut first = Bench::open(harness, answer_max, Cursor::None)?;
-    let cursor = rules::look_for_cursor(&mut first)?;
+    let cursor = rules::find_cursor(&mut first)?;
     drop(first);
     rules::all()
         .iter()

@@ -226,7 +226,7 @@ impl Spill {
         if let Some(signer) = &self.signer {
             signer.keep();
         }
-        status.ring = self.ring.as_mut().map(RingFile::look);
+        status.ring = self.ring.as_mut().map(RingFile::status);
         status.delivered = status.delivered.or(self.delivered_position());
         let checked = self.check();
         if let Err(error) = write_status(self.directory.path(), &status) {

@@ -235,7 +235,7 @@ fn a_ring_with_one_name_gets_the_new_one() -> Outcome {
     made.keep_one_name(id);
     let renamed = path_of(bench.dir.path(), id);
     assert_eq!((bench.path().exists(), renamed.exists()), (false, true));
-    assert!(made.look().in_place);
+    assert!(made.status().in_place);
     Ok(())
 }
 
@@ -249,7 +249,7 @@ fn one_of_two_names_is_kept() -> Outcome {
         made.keep_one_name(if renewed { id } else { bench.run.publisher() });
         let other = path_of(bench.dir.path(), id);
         assert_eq!((bench.path().exists(), other.exists()), (!renewed, renewed));
-        assert!(made.look().in_place);
+        assert!(made.status().in_place);
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ pub(super) const fn all<H: Harness>() -> [Check<H>; 12] {
 }
 
 /// Finds out from the answer after a delivery whether the sink keeps a cursor.
-pub(super) fn look_for_cursor<H: Harness>(bench: &mut Bench<'_, H>) -> Result<Cursor, Failure> {
+pub(super) fn find_cursor<H: Harness>(bench: &mut Bench<'_, H>) -> Result<Cursor, Failure> {
     let batch = filled(&mut Draft::new(), 1);
     bench.deliver(&batch)?;
     Ok(match bench.position(batch.publisher())? {
