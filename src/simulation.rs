@@ -6,7 +6,7 @@
 //! true; and every bound on memory and time. The same seed gives the same schedule, byte for byte.
 //!
 //! ```text
-//! schedule ──▶ world ──▶ life: ring, drainer ──▶ desk ──▶ spill ──▶ disk ──▶ files (what a power cut leaves)
+//! schedule ──▶ world ──▶ process: ring, drainer ──▶ desk ──▶ spill ──▶ disk ──▶ files (what a power cut leaves)
 //!                │                          └──▶ desk ──▶ sink
 //!                └─────▶ judge, verdict
 //! ```
@@ -19,9 +19,9 @@ mod disk;
 mod entry;
 mod files;
 mod judge;
-mod life;
 mod orders;
 mod plan;
+mod process;
 mod schedule;
 mod sinks;
 mod stream;
@@ -46,7 +46,7 @@ struct Ran {
     errors: Vec<String>,
     found: Result<(), String>,
     entries: usize,
-    lives: usize,
+    processes: usize,
     flushes: u64,
 }
 
@@ -68,7 +68,7 @@ fn run(seed: u64, broken: Option<Break>) -> Ran {
     let ran = Ran {
         found,
         entries: world.judge.facts.len(),
-        lives: world.lives,
+        processes: world.processes,
         flushes: world.judge.flushes_kept,
         errors: std::mem::take(&mut world.errors),
         trace: std::mem::take(&mut world.trace),

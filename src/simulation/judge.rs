@@ -17,7 +17,7 @@ pub(super) type Found = Result<(), String>;
 /// An attempt to publish, and its result.
 #[derive(Debug, Clone)]
 pub(super) struct Fact {
-    pub(super) life: usize,
+    pub(super) process: usize,
     pub(super) at: Duration,
     pub(super) entry: Entry,
     pub(super) fate: Fate,
@@ -43,7 +43,7 @@ pub(super) enum Fate {
 #[derive(Debug, Clone)]
 pub(super) struct RunFact {
     pub(super) local: u32,
-    pub(super) life: usize,
+    pub(super) process: usize,
     /// The newest number that the sink has.
     pub(super) last: u64,
     pub(super) stored: u64,
@@ -65,7 +65,7 @@ struct Flush {
     until: Until,
     /// It covers entries before this one.
     before: usize,
-    life: usize,
+    process: usize,
 }
 
 #[derive(Debug)]
@@ -103,13 +103,13 @@ impl Judge {
         }
     }
 
-    pub(super) fn begun(&mut self, run: &Run, life: usize) -> Found {
+    pub(super) fn begun(&mut self, run: &Run, process: usize) -> Found {
         if self.by_id.insert(run.id, self.runs.len()).is_some() {
             return Err("two runs have one id".to_owned());
         }
         self.runs.push(RunFact {
             local: run.local,
-            life,
+            process,
             last: 0,
             stored: 0,
             announced: BTreeMap::new(),
@@ -222,13 +222,13 @@ impl Judge {
         }
     }
 
-    pub(super) fn flush(&mut self, ticket: Ticket<()>, until: Until, life: usize) {
+    pub(super) fn flush(&mut self, ticket: Ticket<()>, until: Until, process: usize) {
         let before = self.facts.len();
         self.flushes.push(Flush {
             ticket,
             until,
             before,
-            life,
+            process,
         });
     }
 
@@ -252,7 +252,7 @@ impl Judge {
 
     fn check_flush(&mut self, flush: &Flush) -> Found {
         for (id, fact) in self.facts[..flush.before].iter_mut().enumerate().rev() {
-            if fact.life != flush.life {
+            if fact.process != flush.process {
                 break;
             }
             if fact.fate == Fate::Accepted && !fact.is_safe() {
@@ -269,7 +269,7 @@ impl Judge {
     fn check_delivered(&self, flush: &Flush, evicted: u64) -> Found {
         let meant = self.facts[..flush.before].iter().rev();
         let waiting = meant
-            .take_while(|fact| fact.life == flush.life)
+            .take_while(|fact| fact.process == flush.process)
             .filter(|fact| fact.is_expected());
         let waiting = waiting.count() as u64;
         if waiting > evicted {
@@ -281,9 +281,9 @@ impl Judge {
     }
 
     /// This process's run has ended with everything in its place.
-    pub(super) fn accounted(&mut self, life: usize) -> Found {
+    pub(super) fn accounted(&mut self, process: usize) -> Found {
         for (id, fact) in self.facts.iter_mut().enumerate().rev() {
-            if fact.life != life {
+            if fact.process != process {
                 break;
             }
             if fact.fate == Fate::Accepted && !fact.is_safe() {

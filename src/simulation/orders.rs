@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::judge::Found;
-use super::life::Life;
+use super::process::Process;
 use super::sinks::Answer;
 use super::world::World;
 use crate::error::SinkError;
@@ -16,10 +16,10 @@ use crate::spill::{Done, Keep, Letter, Order, Outcome};
 impl World {
     /// The sink carries out its order.
     pub(super) fn take_sink_order(&mut self) -> Found {
-        let Some(life) = &mut self.life else {
+        let Some(process) = &mut self.process else {
             return Ok(());
         };
-        let Some(order) = life.sink.try_next() else {
+        let Some(order) = process.sink.try_next() else {
             return Ok(());
         };
         let limit = match &order {
@@ -46,7 +46,7 @@ impl World {
                 )
             }
         };
-        life.sink_job = Some((self.now + after, outcome));
+        process.sink_job = Some((self.now + after, outcome));
         self.note(format_args!("the sink {said}"));
         for stored in std::mem::take(&mut self.sink.fresh) {
             self.judge.stored(&stored)?;
@@ -56,38 +56,42 @@ impl World {
 
     /// The spill carries out its order.
     pub(super) fn take_spill_order(&mut self) -> Found {
-        let Some(mut life) = self.life.take() else {
+        let Some(mut process) = self.process.take() else {
             return Ok(());
         };
-        let Some(order) = life.desk.try_next() else {
-            self.life = Some(life);
+        let Some(order) = process.desk.try_next() else {
+            self.process = Some(process);
             return Ok(());
         };
-        let outcome = self.carry_out(&mut life, order)?;
+        let outcome = self.carry_out(&mut process, order)?;
         if self.disk.is_dead() {
             self.note(format_args!("died in the midst of it"));
-            drop(life);
+            drop(process);
             self.after_death();
             return Ok(());
         }
         let after = self.latency.mul_f64(self.random.f64());
-        life.spill_job = Some((self.now + after, outcome));
-        self.life = Some(life);
+        process.spill_job = Some((self.now + after, outcome));
+        self.process = Some(process);
         Ok(())
     }
 
-    pub(super) fn carry_out(&mut self, life: &mut Life, order: Order) -> Result<Outcome, String> {
+    pub(super) fn carry_out(
+        &mut self,
+        process: &mut Process,
+        order: Order,
+    ) -> Result<Outcome, String> {
         let now = self.base + self.now;
         let said = describe(&order);
         let mut note = OrderNote::of(&order);
         let faults = self.disk.faults();
         let embellished = self.broken.and_then(|broken| broken.embellishes(&order));
         let changed = match self.broken {
-            Some(broken) => broken.order(order, &life.spill),
+            Some(broken) => broken.order(order, &process.spill),
             None => Ok(order),
         };
         let mut outcome = match changed {
-            Ok(order) => life.spill.carry_out(order, now),
+            Ok(order) => process.spill.carry_out(order, now),
             Err(answered) => *answered,
         };
         if let (Err(_), Some(done)) = (&outcome.done, embellished) {
@@ -126,23 +130,29 @@ impl World {
         let done = outcome.done.is_ok() && !self.disk.is_dead();
         self.torn |= matches!(note, OrderNote::Append(_)) && !done;
         let clear = self.disk.faults() == faults;
-        self.note_done(life, note, done, clear)?;
+        self.note_done(process, note, done, clear)?;
         Ok(outcome)
     }
 
     /// An order has been carried out, or has failed, which may still have had an effect.
-    fn note_done(&mut self, life: &mut Life, note: OrderNote, done: bool, clear: bool) -> Found {
+    fn note_done(
+        &mut self,
+        process: &mut Process,
+        note: OrderNote,
+        done: bool,
+        clear: bool,
+    ) -> Found {
         match note {
             OrderNote::Append(records) => {
                 // A failed one may have written the first of them.
-                let newest = life.spill.view().newest.filter(|_| !self.disk.is_dead());
+                let newest = process.spill.view().newest.filter(|_| !self.disk.is_dead());
                 let written = |record: &Record| done || Some(record.key()) <= newest;
                 let written = records.partition_point(written);
                 self.judge.appended(&records[..written], true)?;
                 self.judge.appended(&records[written..], false)?;
             }
             // A watermark that cannot be written does not stop delivery.
-            OrderNote::Settle(through) if done && clear && life.watermark => {
+            OrderNote::Settle(through) if done && clear && process.watermark => {
                 self.judge.settled(through)
             }
             OrderNote::Letters(letters) => {
@@ -152,7 +162,7 @@ impl World {
                 }
             }
             OrderNote::End(last_n, losses) if done => {
-                life.ended = true;
+                process.ended = true;
                 self.judge.ended(last_n, &losses);
             }
             // Perhaps some.
@@ -161,7 +171,7 @@ impl World {
             OrderNote::Open(local) if done => self.judge.runs_opened(local),
             OrderNote::Renumber(count) if done => self.judge.renumbered(count),
             OrderNote::Tick if done && clear => {
-                life.watermark = true;
+                process.watermark = true;
                 self.judge.synced();
             }
             _ => {}

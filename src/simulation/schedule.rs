@@ -22,7 +22,7 @@ impl World {
     }
 
     fn event(&mut self) -> Found {
-        if self.life.is_none() {
+        if self.process.is_none() {
             self.weather_changes();
             return self.start();
         }
@@ -62,13 +62,13 @@ impl World {
             1 => self.take_spill_order()?,
             _ => {}
         }
-        let Some(life) = &self.life else {
+        let Some(process) = &self.process else {
             return Ok(());
         };
-        if life.wake_at <= self.now {
+        if process.wake_at <= self.now {
             return self.turn();
         }
-        let (next, pending) = (life.next_event(), self.random.u8(..4) == 0);
+        let (next, pending) = (process.next_event(), self.random.u8(..4) == 0);
         if pending {
             self.take_sink_order()?;
             return self.take_spill_order();
@@ -84,14 +84,18 @@ impl World {
     /// Nothing new happens for a while, so that periodic work is done.
     fn time_passes(&mut self) -> Found {
         let until = self.now + Duration::from_millis(self.random.u64(100..2_500));
-        while self.now < until && self.life.is_some() {
+        while self.now < until && self.process.is_some() {
             self.go_on()?;
         }
         Ok(())
     }
 
     fn in_time(&self) -> Found {
-        let Some((_, deadline)) = self.life.as_ref().and_then(|life| life.shutdown.as_ref()) else {
+        let Some((_, deadline)) = self
+            .process
+            .as_ref()
+            .and_then(|process| process.shutdown.as_ref())
+        else {
             return Ok(());
         };
         let late = self.now.saturating_sub(*deadline);
@@ -186,7 +190,11 @@ impl World {
         }
         self.latency = Duration::from_millis(5);
         let soon = self.now + self.latency;
-        if let Some((at, _)) = self.life.as_mut().and_then(|life| life.spill_job.as_mut()) {
+        if let Some((at, _)) = self
+            .process
+            .as_mut()
+            .and_then(|process| process.spill_job.as_mut())
+        {
             *at = soon.min(*at);
         }
     }
@@ -195,14 +203,17 @@ impl World {
     fn drain(&mut self) -> Found {
         self.in_peace();
         let began = self.now;
-        if self.life.is_none() {
+        if self.process.is_none() {
             self.start()?;
         }
         self.shutdown(DRAIN_MAX);
-        while self.life.is_some() {
+        while self.process.is_some() {
             self.go_on()?;
             if self.now > began + DRAIN_MAX {
-                let stats = self.life.as_ref().map(|life| life.publisher.stats());
+                let stats = self
+                    .process
+                    .as_ref()
+                    .map(|process| process.publisher.stats());
                 return Err(format!("it does not drain: {stats:?}"));
             }
         }

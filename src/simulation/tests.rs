@@ -55,7 +55,8 @@ fn the_core_survives_schedules() {
         FIRST_SEED
     };
     let (start, next) = (Instant::now(), AtomicU64::new(0));
-    let (entries, lives, flushes) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
+    let (entries, processes, flushes) =
+        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
     let failed = Mutex::new(Vec::new());
     let most = variable("SPILLRING_SIM_FAILURES")
         .and_then(|most| usize::try_from(most).ok())
@@ -69,7 +70,7 @@ fn the_core_survives_schedules() {
                     let seed = first + count;
                     let ran = run(seed, None);
                     entries.fetch_add(ran.entries, Ordering::Relaxed);
-                    lives.fetch_add(ran.lives, Ordering::Relaxed);
+                    processes.fetch_add(ran.processes, Ordering::Relaxed);
                     flushes.fetch_add(ran.flushes, Ordering::Relaxed);
                     if let Err(found) = &ran.found {
                         let mut said = format!("SPILLRING_SIM_SEED={seed}: {found}");
@@ -84,7 +85,7 @@ fn the_core_survives_schedules() {
     });
     let (count, took) = (next.into_inner(), start.elapsed());
     eprintln!(
-        "{count} schedules in {took:.1?} on {threads} threads, {} a second: {entries:?} entries, {lives:?} processes, \
+        "{count} schedules in {took:.1?} on {threads} threads, {} a second: {entries:?} entries, {processes:?} processes, \
          {flushes:?} flushes kept; seeds from {first}",
         count / took.as_secs().max(1),
     );

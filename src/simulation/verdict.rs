@@ -64,8 +64,14 @@ impl Judge {
     fn conclude_run(&self, run: usize, letters: &BTreeSet<u64>, excuses: Excuses) -> Found {
         let fact = &self.runs[run];
         let count = |reason| fact.announced.get(&reason).copied().unwrap_or(0);
-        let of_life = || self.facts.iter().filter(|entry| entry.life == fact.life);
-        let lost = of_life().filter(|entry| entry.fate == Fate::Lost).count() as u64;
+        let of_process = || {
+            self.facts
+                .iter()
+                .filter(|entry| entry.process == fact.process)
+        };
+        let lost = of_process()
+            .filter(|entry| entry.fate == Fate::Lost)
+            .count() as u64;
         let refused = [
             LossReason::QueueFull,
             LossReason::SpillFull,
@@ -77,7 +83,7 @@ impl Judge {
                 "run {run} announces {announced} refused entries of {lost}"
             ));
         }
-        let failing = of_life().filter(|entry| {
+        let failing = of_process().filter(|entry| {
             entry.fate == Fate::Accepted && entry.entry.encoding != Encoding::Works
         });
         let failing = failing.count() as u64;
@@ -126,7 +132,7 @@ impl Judge {
         let accepted = self
             .facts
             .iter()
-            .filter(|entry| entry.life == fact.life && entry.fate == Fate::Accepted);
+            .filter(|entry| entry.process == fact.process && entry.fate == Fate::Accepted);
         let accepted = accepted.count() as u64;
         if ended_at < accepted || ended_at > accepted + lost + fact.renumbered {
             return Err(format!(

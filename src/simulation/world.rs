@@ -12,8 +12,8 @@ use futures_util::FutureExt;
 use super::breaks::Break;
 use super::disk::Disk;
 use super::judge::{Fact, Fate, Found, Judge};
-use super::life::Life;
 use super::plan::{Plan, entry};
+use super::process::Process;
 use super::sinks::SinkModel;
 use super::verdict::Excuses;
 use crate::config::SpillDurability;
@@ -33,12 +33,12 @@ pub(super) struct World {
     pub(super) base: Instant,
     pub(super) disk: Arc<Disk>,
     pub(super) sink: SinkModel,
-    pub(super) life: Option<Life>,
+    pub(super) process: Option<Process>,
     pub(super) judge: Judge,
     pub(super) trace: String,
     /// Errors, whose text may differ between two runs of one schedule.
     pub(super) errors: Vec<String>,
-    pub(super) lives: usize,
+    pub(super) processes: usize,
     /// Since when disk and spill accept everything.
     pub(super) well_since: Duration,
     /// The longest time that orders of the disk take.
@@ -65,11 +65,11 @@ impl World {
             now: Duration::ZERO,
             base: Instant::now() + Duration::from_secs(1 << 20),
             sink: SinkModel::new(plan.memory, plan.picky, broken),
-            life: None,
+            process: None,
             judge: Judge::new(plan.memory),
             trace: String::new(),
             errors: Vec::new(),
-            lives: 0,
+            processes: 0,
             well_since: Duration::ZERO,
             latency: DISK_MAX,
             excuses: Excuses::default(),
@@ -104,10 +104,10 @@ impl World {
     pub(super) fn start(&mut self) -> Found {
         let faults = self.disk.faults();
         self.disk.set_clock(self.base + self.now);
-        let started = Life::start(&self.plan.config, self.lives, || self.disk.clock());
+        let started = Process::start(&self.plan.config, self.processes, || self.disk.clock());
         // A start may have waited for the disk.
         self.now = self.disk.clock() - self.base;
-        self.lives += 1;
+        self.processes += 1;
         self.unwell();
         if self.disk.is_dead() {
             drop(started);
@@ -116,15 +116,15 @@ impl World {
             return Ok(());
         }
         match started {
-            Ok((mut life, run)) => {
-                (life.wake_at, life.looked_at) = (self.now, self.now);
-                life.watermark = self.disk.faults() == faults;
+            Ok((mut process, run)) => {
+                (process.wake_at, process.looked_at) = (self.now, self.now);
+                process.watermark = self.disk.faults() == faults;
                 self.note(format_args!(
                     "start of run {}, killed starts {}",
                     run.local, run.killed_starts
                 ));
-                self.judge.begun(&run, life.ordinal)?;
-                self.life = Some(life);
+                self.judge.begun(&run, process.ordinal)?;
+                self.process = Some(process);
                 self.check_law("at the start")
             }
             Err(error) => {
@@ -143,7 +143,7 @@ impl World {
     }
 
     pub(super) fn after_death(&mut self) {
-        self.life = None;
+        self.process = None;
         self.judge.died();
         if self.random.u8(..5) < 2 {
             let said = self.disk.cut_power();
@@ -158,21 +158,21 @@ impl World {
     }
 
     pub(super) fn publish(&mut self) {
-        let Some(life) = &self.life else { return };
+        let Some(process) = &self.process else { return };
         let burst = self.random.usize(1..=self.plan.burst_max);
         let keeps = self.random.bool();
         let mut fates = [0_u32; 3];
         for _ in 0..burst {
             let id = self.judge.facts.len() as u64;
             let entry = entry(id, &self.plan, &mut self.random);
-            let lost = life.shared.ingress.lost();
-            let fate = if keeps && life.publisher.try_publish(entry.clone()).is_err() {
+            let lost = process.shared.ingress.lost();
+            let fate = if keeps && process.publisher.try_publish(entry.clone()).is_err() {
                 Fate::Returned
             } else {
                 if !keeps {
-                    life.publisher.publish(entry.clone());
+                    process.publisher.publish(entry.clone());
                 }
-                if life.shared.ingress.lost() > lost {
+                if process.shared.ingress.lost() > lost {
                     Fate::Lost
                 } else {
                     Fate::Accepted
@@ -180,7 +180,7 @@ impl World {
             };
             fates[fate as usize] += 1;
             self.judge.facts.push(Fact {
-                life: life.ordinal,
+                process: process.ordinal,
                 at: self.now,
                 entry,
                 fate,
@@ -198,51 +198,56 @@ impl World {
     }
 
     pub(super) fn flush(&mut self) {
-        let Some(life) = &mut self.life else { return };
-        let flush = life.publisher.flush();
-        let delivered = life.publisher.delivered();
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let flush = process.publisher.flush();
+        let delivered = process.publisher.delivered();
         if self.broken == Some(Break::FlushEarly) {
-            for request in life.control.take_requests() {
+            for request in process.control.take_requests() {
                 if let crate::control::Request::Flush(_, promise) = request {
                     promise.keep(());
                 }
             }
         }
-        life.wake_at = self.now;
-        self.judge.flush(flush, Until::Safe, life.ordinal);
-        self.judge.flush(delivered, Until::Delivered, life.ordinal);
+        process.wake_at = self.now;
+        self.judge.flush(flush, Until::Safe, process.ordinal);
+        self.judge
+            .flush(delivered, Until::Delivered, process.ordinal);
         self.note(format_args!("flush"));
     }
 
     pub(super) fn shutdown(&mut self, limit: Duration) {
-        let Some(life) = &mut self.life else { return };
-        let ticket = life.control.shutdown(limit);
-        if life.shutdown.is_none() {
-            life.shutdown = Some((ticket, self.now + limit));
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let ticket = process.control.shutdown(limit);
+        if process.shutdown.is_none() {
+            process.shutdown = Some((ticket, self.now + limit));
         }
-        life.wake_at = self.now;
+        process.wake_at = self.now;
         self.note(format_args!("shutdown within {limit:?}"));
     }
 
     pub(super) fn turn(&mut self) -> Found {
-        let Some(life) = &mut self.life else {
+        let Some(process) = &mut self.process else {
             return Ok(());
         };
         let config = &self.plan.config;
-        let since = self.now.saturating_sub(life.looked_at);
+        let since = self.now.saturating_sub(process.looked_at);
         if since > config.poll_max + Duration::from_millis(2) {
             return Err(format!("the ring was not checked for {since:?}"));
         }
-        life.looked_at = self.now;
-        let step = life.drainer.turn(self.base + self.now);
-        life.busy += 1;
-        life.wake_at = self.now;
+        process.looked_at = self.now;
+        let step = process.drainer.turn(self.base + self.now);
+        process.busy += 1;
+        process.wake_at = self.now;
         if let Step::Wait(limit) = step {
-            life.busy = 0;
+            process.busy = 0;
             let oversleeps = self.broken == Some(Break::OversleepPoll);
-            life.wake_at += if oversleeps { limit * 4 } else { limit };
+            process.wake_at += if oversleeps { limit * 4 } else { limit };
         }
-        if life.busy > BUSY_MAX {
+        if process.busy > BUSY_MAX {
             return Err("the drainer spins".to_owned());
         }
         self.check_memory()?;
@@ -264,19 +269,19 @@ impl World {
 
     /// The drainer has ended.
     fn finish(&mut self) -> Found {
-        let Some(mut life) = self.life.take() else {
+        let Some(mut process) = self.process.take() else {
             return Ok(());
         };
-        if let Some(order) = life.desk.try_next()
+        if let Some(order) = process.desk.try_next()
             && self.random.bool()
         {
-            let outcome = self.carry_out(&mut life, order);
+            let outcome = self.carry_out(&mut process, order);
             drop(outcome?);
         }
-        let shutdown = life.shutdown.take();
-        let (ordinal, ended) = (life.ordinal, life.ended);
-        life.drainer.finish();
-        drop(life.spill);
+        let shutdown = process.shutdown.take();
+        let (ordinal, ended) = (process.ordinal, process.ended);
+        process.drainer.finish();
+        drop(process.spill);
         self.judge.check_tickets(self.excuses.evicted)?;
         let stats = shutdown.and_then(|(ticket, _)| ticket.now_or_never());
         let Some(Ok(stats)) = stats else {
@@ -303,14 +308,16 @@ impl World {
     /// Delivers the outcomes that are due.
     pub(super) fn deliver_outcomes(&mut self) {
         let now = self.now;
-        let Some(life) = &mut self.life else { return };
-        if let Some((_, outcome)) = life.sink_job.take_if(|(at, _)| *at <= now) {
-            life.sink.put(outcome);
-            life.wake_at = now;
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        if let Some((_, outcome)) = process.sink_job.take_if(|(at, _)| *at <= now) {
+            process.sink.put(outcome);
+            process.wake_at = now;
         }
-        if let Some((_, outcome)) = life.spill_job.take_if(|(at, _)| *at <= now) {
-            life.desk.put(outcome);
-            life.wake_at = now;
+        if let Some((_, outcome)) = process.spill_job.take_if(|(at, _)| *at <= now) {
+            process.desk.put(outcome);
+            process.wake_at = now;
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::stats::Stats;
 use crate::ticket::Ticket;
 use crate::worker::{Desk, Worker};
 
-pub(super) struct Life {
+pub(super) struct Process {
     pub(super) ordinal: usize,
     pub(super) shared: Arc<Shared<Entry>>,
     pub(super) publisher: Publisher<Entry>,
@@ -41,7 +41,7 @@ pub(super) struct Life {
     pub(super) busy: u32,
 }
 
-impl Life {
+impl Process {
     /// Starts a process. Returns its run as well.
     pub(super) fn start(
         config: &Config,
@@ -73,7 +73,7 @@ impl Life {
             signer: None,
             now: now(),
         });
-        let life = Self {
+        let process = Self {
             ordinal,
             publisher: Publisher::new(Arc::clone(&shared), Handles::of_a_test(&control)),
             shared,
@@ -91,7 +91,7 @@ impl Life {
             watermark: true,
             busy: 0,
         };
-        Ok((life, run))
+        Ok((process, run))
     }
 
     /// The time of the next event, unless another happens before.
