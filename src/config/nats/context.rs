@@ -16,7 +16,7 @@ const ELSEWHERE: [&str; 4] = ["op://", "nsc://", "env://", "data:"];
 
 /// The directories of contexts and of the files that they name.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct Directories {
     pub(super) home: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME`
     pub(super) config: Option<PathBuf>,
@@ -61,7 +61,7 @@ impl NatsConfig {
     /// A context that is missing or cannot be read, or that needs something unsupported: `nsc`, a SOCKS proxy, the
     /// certificate store of Windows, or secrets that must be fetched (`op://`, `env://`, …).
     pub fn with_context(self) -> Result<Self, ConfigError> {
-        self.with_context_in(&Places {
+        self.with_context_in(&Directories {
             home: env::home_dir(),
             config: env::var_os("XDG_CONFIG_HOME")
                 .filter(|path| !path.is_empty())
@@ -69,11 +69,14 @@ impl NatsConfig {
         })
     }
 
-    pub(super) fn with_context_in(mut self, places: &Places) -> Result<Self, ConfigError> {
+    pub(super) fn with_context_in(
+        mut self,
+        directories: &Directories,
+    ) -> Result<Self, ConfigError> {
         if let Some(name) = self.context.take() {
-            let path = places.file(&name)?;
+            let path = directories.file(&name)?;
             let context = Context::read(&path)
-                .and_then(|context| context.settings(&self, places))
+                .and_then(|context| context.settings(&self, directories))
                 .map_err(|why| wrong("context", &format!("names {}: {why}", path.display())))?;
             self = self.over(context);
             self.check_credentials().map_err(|why| {
@@ -91,7 +94,7 @@ impl NatsConfig {
     }
 }
 
-impl Places {
+impl Directories {
     /// The file of the context.
     fn file(&self, name: &str) -> Result<PathBuf, ConfigError> {
         let path = Path::new(name);
@@ -137,10 +140,14 @@ impl Context {
     }
 
     /// The settings of the context, with all else unchanged.
-    fn settings(self, all_else: &NatsConfig, places: &Places) -> Result<NatsConfig, String> {
+    fn settings(
+        self,
+        all_else: &NatsConfig,
+        directories: &Directories,
+    ) -> Result<NatsConfig, String> {
         self.check()?;
         let path = |text: String| {
-            set(text).map(|text| places.path(text.strip_prefix("file://").unwrap_or(&text)))
+            set(text).map(|text| directories.path(text.strip_prefix("file://").unwrap_or(&text)))
         };
         let secret = |text: String| set(text).map(Secret::from);
         let nkey = path(self.nkey)

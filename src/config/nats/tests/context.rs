@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::nats::context::Places;
+use crate::config::nats::context::Directories;
 
 /// As the tool writes it: every key, most of them empty.
 const WHOLE: &str = r#"{
@@ -28,7 +28,7 @@ fn home(context: &str) -> TempDir {
 }
 
 fn completed(config: NatsConfig, home: &Path) -> Result<NatsConfig, ConfigError> {
-    config.with_context_in(&Places {
+    config.with_context_in(&Directories {
         home: Some(home.to_owned()),
         config: None,
     })
@@ -143,25 +143,30 @@ fn without_a_context_the_server_is_the_default_one() {
 #[test]
 fn a_context_is_found_by_name_below_the_config_home_or_by_its_path() {
     let (home, other) = (home("{}"), home(r#"{"token": "t"}"#));
-    let places = Places {
+    let directories = Directories {
         home: Some(home.path().to_owned()),
         config: Some(other.path().join(".config")),
     };
     let named = changed(|c| c.context = Some("it".to_owned()));
-    let found = named.with_context_in(&places).unwrap();
+    let found = named.with_context_in(&directories).unwrap();
     assert_eq!(found.token, Some("t".into()));
 
     let path = other.path().join(".config/nats/context/it.json");
     let by_path = changed(|c| c.context = Some(path.to_str().unwrap().to_owned()));
-    assert_eq!(by_path.with_context_in(&Places::default()).unwrap(), found);
+    assert_eq!(
+        by_path.with_context_in(&Directories::default()).unwrap(),
+        found
+    );
 
     for name in ["", "../it", "none", "a/b"] {
         let config = changed(|c| c.context = Some(name.to_owned()));
-        let error = config.with_context_in(&places).unwrap_err();
+        let error = config.with_context_in(&directories).unwrap_err();
         assert_eq!(error.key, "context", "{error}");
     }
     let homeless = changed(|c| c.context = Some("it".to_owned()));
-    let error = homeless.with_context_in(&Places::default()).unwrap_err();
+    let error = homeless
+        .with_context_in(&Directories::default())
+        .unwrap_err();
     assert!(error.problem.contains("XDG_CONFIG_HOME"), "{error}");
 }
 
