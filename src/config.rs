@@ -1,4 +1,4 @@
-//! Settings: plain data, validated once, by `start`.
+//! Settings: plain data, validated once by `start`.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf, absolute};
@@ -27,10 +27,10 @@ pub use spill_key::SpillKey;
 #[cfg(not(feature = "encryption"))]
 pub(crate) use spill_key::SpillKey;
 
-/// The settings of a publisher. Only `spill_dir` must be given.
+/// The settings of a publisher. Only `spill_dir` is required.
 ///
-/// Read by serde, a duration is a string such as `"250ms"`, a size a number of bytes or a string such as `"10 GiB"`, and an
-/// unknown key an error.
+/// With serde, a duration is a string such as `"250ms"`, a size is a number of bytes or a string such as `"10 GiB"`,
+/// and an unknown key is an error.
 ///
 /// ```
 /// use spillring::Config;
@@ -43,12 +43,13 @@ pub(crate) use spill_key::SpillKey;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where the spill lives; made if missing. One directory per publisher. If relative, then to the current directory at
-    /// the start.
+    /// The directory of the spill, one per publisher; created if missing. A relative path is resolved against the
+    /// current directory at the start.
     pub spill_dir: PathBuf,
-    /// An event buffer of Agent Assembly whose backlog is taken over at the start, before anything else, as [`import`] does
-    /// it; one that is not there has none. A buffer that cannot be read, or that Agent Assembly has open, is an error;
-    /// what the spill has no room for, or the disk, waits in the buffer for the next start. Default: none.
+    /// An event buffer of Agent Assembly whose backlog is imported at the start, before anything else, as by
+    /// [`import`]. A missing buffer counts as empty. A buffer that cannot be read, or that Agent Assembly has open, is
+    /// an error. Entries for which the spill or the disk has no room wait in the buffer for the next start. Default:
+    /// none.
     ///
     /// [`import`]: crate::operate::import()
     #[serde(default)]
@@ -56,32 +57,33 @@ pub struct Config {
     /// How many entries the ring holds, from 2 to 1,048,576. Default 65,536.
     #[serde(default = "defaults::ring_capacity")]
     pub ring_capacity: usize,
-    /// How many bytes the entries in the ring may hold together, up to 4 GiB - 1. Default 64 MiB. With `ring_dir` from 64 KiB to
-    /// 512 MiB, rounded up to a power of two; an entry may then have a quarter of them.
+    /// How many bytes the entries in the ring may take together, up to 4 GiB - 1. Default 64 MiB. With `ring_dir` from
+    /// 64 KiB to 512 MiB, rounded up to a power of two; one entry may then take a quarter of it.
     #[serde(
         default = "defaults::ring_bytes_max",
         deserialize_with = "size::deserialize"
     )]
     pub ring_bytes_max: u64,
-    /// Where the ring is kept in a file, so that what was published survives SIGKILL; for
-    /// [`start_durable`](crate::start_durable). It is meant for a tmpfs, such as `/dev/shm`: a disk makes `publish` slower and
-    /// adds nothing, as the file is never synced. Default: none, the ring is in memory and dies with the process.
+    /// The directory for a ring in a file, so that published entries survive SIGKILL; for
+    /// [`start_durable`](crate::start_durable). Use a tmpfs, such as `/dev/shm`: a disk makes `publish` slower and
+    /// adds nothing, as the file is never synced. Default: none; the ring is in memory and dies with the process.
     #[serde(default)]
     pub ring_dir: Option<PathBuf>,
     /// What happens if the ring cannot be kept in `ring_dir`. Default [`WhenRingUnusable::FailStart`].
     #[serde(default)]
     pub when_ring_unusable: WhenRingUnusable,
-    /// The share of either bound past which the ring is relieved into the spill, above 0 and up to 1. Default 0.5.
+    /// How full the ring may be, as a share of either bound, before it is emptied into the spill; above 0 and up to 1.
+    /// Default 0.5.
     #[serde(default = "defaults::ring_high_water")]
     pub ring_high_water: f64,
-    /// The longest time an entry stays in memory only while a delivery is pending. Default 1 s.
+    /// How long an entry may stay in memory only while a delivery is pending. Default 1 s.
     #[serde(default = "defaults::pending_max", with = "humantime_serde")]
     pub pending_max: Duration,
-    /// How many entries a batch has at the most, from 1 to 10,000; it is also bounded to 4 MiB, and to an eighth of the spill's
-    /// cap. Default 3,996: with their cursors four atomic batches of NATS, of 1,000 messages each.
+    /// The largest number of entries in a batch, from 1 to 10,000. A batch is also bounded to 4 MiB and to an eighth
+    /// of the spill's cap. Default 3,996: with their cursors, four atomic batches of NATS with 1,000 messages each.
     #[serde(default = "defaults::batch_max")]
     pub batch_max: usize,
-    /// The longest wait between two looks at an empty ring. Default 8 ms.
+    /// The longest wait between two checks of an empty ring. Default 8 ms.
     #[serde(default = "defaults::poll_max", with = "humantime_serde")]
     pub poll_max: Duration,
     /// How long a sink may take over a batch before the outcome counts as unknown. Default 5 s.
@@ -93,8 +95,8 @@ pub struct Config {
     /// The longest wait after a failed delivery. Default 10 s.
     #[serde(default = "defaults::backoff_max", with = "humantime_serde")]
     pub backoff_max: Duration,
-    /// How many entries a second a backlog may shrink by, beyond what arrives meanwhile: it keeps a long one from
-    /// drowning a server that has just come back. Default: no bound.
+    /// By how many entries a second a backlog may shrink, on top of what arrives meanwhile: keeps a long backlog from
+    /// flooding a server that has just come back. Default: no bound.
     #[serde(default)]
     pub replay_rate_max: Option<u32>,
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
@@ -103,9 +105,9 @@ pub struct Config {
         deserialize_with = "size::deserialize"
     )]
     pub entry_bytes_max: u64,
-    /// How many bytes the backlog and the dead letters may take together: of each entry what is stored, its subject, and
-    /// 32 more. Never more than half of what the disk has free without them, or had at any time since the start; but
-    /// what is there already is never too much for the disk. Default 4 GiB.
+    /// How many bytes the backlog and the dead letters may take together. Each entry counts with its stored bytes, its
+    /// subject, and 32 more. The cap is also at most half of what the disk has free without them, or had free at any
+    /// time since the start; what is there already is never too much for the disk. Default 4 GiB.
     #[serde(
         default = "defaults::spill_bytes_max",
         deserialize_with = "size::deserialize"
@@ -119,15 +121,17 @@ pub struct Config {
     #[cfg(feature = "encryption")]
     #[serde(skip)]
     pub spill_key: Option<SpillKey>,
-    /// Whether sinks that keep checkpoints sign them, so that an auditor can tell what this publisher has written. Default
-    /// [`Signing::On`].
+    /// Whether sinks that keep checkpoints sign them, so that an auditor can see what this publisher has written.
+    /// Default [`Signing::On`].
     #[serde(default)]
     pub signing: Signing,
-    /// A private key that becomes the first one of this publisher if the spill directory has none: a line `PRIVATE+KEY+<name>+<id>+<key>`
-    /// as C2SP's `signed-note` has it, or 32 bytes in base64. It is read once. Default: the first key is made.
+    /// A private key that becomes this publisher's first one if the spill directory has none: a line
+    /// `PRIVATE+KEY+<name>+<id>+<key>` as in C2SP's `signed-note`, or 32 bytes in base64. It is read once. Default:
+    /// the first key is generated.
     #[serde(default)]
     pub signing_key: Option<PathBuf>,
-    /// How old the newest checkpoint becomes while nothing is delivered before it is signed again, at least a second. Default 1 min.
+    /// The age at which the newest checkpoint is signed again while nothing is delivered, at least a second. Default 1
+    /// min.
     #[serde(default = "defaults::checkpoint_age_max", with = "humantime_serde")]
     pub checkpoint_age_max: Duration,
     /// What happens at `spill_bytes_max`. Default [`WhenSpillFull::RefuseNew`].
@@ -174,7 +178,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The first one that cannot be used, with what it may be.
+    /// The first setting that cannot be used, and its valid values.
     pub fn validate(&self) -> Result<(), ConfigError> {
         for (key, holds, problem) in self.bounds() {
             if !holds {
@@ -200,8 +204,8 @@ impl Config {
         None
     }
 
-    /// The same settings with absolute paths: a host that changes its current directory later does not move the
-    /// spill.
+    /// The same settings with absolute paths: if the host changes its current directory later, the spill does not
+    /// move.
     ///
     /// # Errors
     ///
@@ -281,7 +285,7 @@ mod defaults {
 mod tests {
     use super::*;
 
-    /// A clock that is asked for a moment beyond its end panics.
+    /// The clock panics on a moment past its end.
     #[test]
     fn a_duration_without_end_is_refused() {
         let settings: [fn(&mut Config) -> &mut Duration; 4] = [

@@ -1,4 +1,5 @@
-//! What other threads share with the drainer beside the ring: requests, its last stats, and how to wake it.
+//! Shared between the drainer and other threads, besides the ring: requests, the last stats, and the means to wake the
+//! drainer.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -24,10 +25,10 @@ pub(crate) fn on_own_thread() -> bool {
     OWN_THREAD.get()
 }
 
-/// Beyond so many requests, flushes that nobody waits for are dropped before one more is taken.
+/// From this many requests on, flushes that nobody waits for are dropped before one more is accepted.
 const WAITING_MAX: usize = 1_024;
 
-/// The drainer's letterbox.
+/// The drainer's mailbox.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     requests: Mutex<Inbox>,
@@ -35,12 +36,12 @@ pub(crate) struct Control {
     drainer: OnceLock<Thread>,
 }
 
-/// What somebody asks of the drainer.
+/// A request to the drainer.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Keep the promise once all that was published before is so far.
+    /// Settle the promise once everything published before has come this far.
     Flush(Until, Promise<()>),
-    /// Close, deliver for so long at the most, spill the rest, account.
+    /// Close, deliver for at most this long, spill the rest, account.
     Shutdown(Duration, Promise<Stats>),
 }
 
@@ -49,14 +50,14 @@ pub(crate) enum Request {
 pub(crate) enum Until {
     /// Acknowledged by the sink, or on disk.
     Safe,
-    /// Acknowledged by the sink, or never to be delivered.
+    /// Acknowledged by the sink, or known never to be delivered.
     Delivered,
 }
 
 #[derive(Debug)]
 struct Inbox {
     waiting: Vec<Request>,
-    /// With so many waiting, those that nobody wants are looked for.
+    /// From this many on, unwanted ones are searched for.
     waiting_max: usize,
     ended: bool,
 }
@@ -72,7 +73,7 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Takes the request. Holds at most [`WAITING_MAX`] unwanted ones, or as many as wanted ones.
+    /// Accepts the request. Keeps at most [`WAITING_MAX`] unwanted ones, or as many as wanted ones.
     fn add(&mut self, request: Request) {
         if self.waiting.len() >= self.waiting_max {
             self.waiting.retain(Request::is_wanted);
@@ -83,7 +84,7 @@ impl Inbox {
 }
 
 impl Request {
-    /// A shutdown is wanted whether or not somebody waits for its account.
+    /// A shutdown is wanted even if nobody waits for its account.
     fn is_wanted(&self) -> bool {
         match self {
             Self::Flush(_, promise) => promise.is_wanted(),
@@ -105,7 +106,7 @@ impl Control {
         ticket
     }
 
-    /// A request that comes after the end is dropped, which tells its ticket so.
+    /// A request after the end is dropped, which its ticket reports.
     fn ask(&self, request: Request) {
         let mut inbox = self.requests.lock();
         if !inbox.ended {
@@ -115,7 +116,7 @@ impl Control {
         }
     }
 
-    /// Interrupts the drainer's wait, or keeps its next one from beginning.
+    /// Interrupts the drainer's wait, or prevents its next one.
     pub(crate) fn wake(&self) {
         if let Some(thread) = self.drainer.get() {
             thread.unpark();
@@ -126,10 +127,10 @@ impl Control {
         self.stats.lock().clone()
     }
 
-    /// Called once, by the drainer, as the first thing on its thread.
+    /// Called once, by the drainer, first thing on its thread.
     pub(crate) fn attach(&self) {
         mark_own_thread();
-        // Only the drainer's thread attaches, once: there is nothing to lose.
+        // Only the drainer's thread attaches, and only once: nothing is overwritten.
         drop(self.drainer.set(std::thread::current()));
     }
 
@@ -139,18 +140,18 @@ impl Control {
         std::mem::take(&mut inbox.waiting)
     }
 
-    pub(crate) fn tell(&self, stats: Stats) {
+    pub(crate) fn report(&self, stats: Stats) {
         *self.stats.lock() = stats;
     }
 
-    /// No request is taken from now on; those that wait learn that the drainer has ended.
+    /// No request is accepted from now on; pending ones learn that the drainer has ended.
     pub(crate) fn end(&self) {
         self.stats.lock().state = State::Stopped;
         let mut inbox = self.requests.lock();
         inbox.ended = true;
         let unkept = std::mem::take(&mut inbox.waiting);
         drop(inbox);
-        // Dropping them wakes tasks of the host, which may ask again at once.
+        // Dropping them wakes tasks of the host, which may send requests at once.
         drop(unkept);
     }
 }
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(kept.count(), wanted.len() + 1);
     }
 
-    /// As many wait as like, and each is asked at most a few times whether it still does.
+    /// Any number may wait, and each is checked at most a few times.
     #[test]
     fn flushes_that_somebody_waits_for_all_stay() {
         let control = Control::default();
@@ -208,7 +209,7 @@ mod tests {
         });
     }
 
-    /// Asks again as soon as it is woken.
+    /// Sends another request as soon as it is woken.
     struct Again(Arc<Control>);
 
     impl Wake for Again {
@@ -224,7 +225,7 @@ mod tests {
         let waker = Waker::from(Arc::new(Again(Arc::clone(&control))));
         let polled = Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());
-        // If asking deadlocked, the promise would be dropped and the thread never end.
+        // If that deadlocked, the promise would be dropped and the thread never end.
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             control.end();

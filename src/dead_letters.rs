@@ -1,4 +1,4 @@
-//! The dead letters of a publisher that is not running: looked at, removed, or requeued.
+//! The dead letters of a publisher that is not running: inspecting, removing and requeueing them.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,10 @@ use crate::event::{Key, Position};
 use crate::spill::{Directory, Letters, Spill};
 use crate::status::refuse_if_ring_is_left;
 
-/// The dead letters of a spill directory: entries that were too large, or that the sink has refused for good.
+/// The dead letters of a spill directory: entries that were too large, or that the sink has rejected.
 ///
-/// Only while no publisher is running: each call answers [`SpillError::InUse`] at once if one is. The directory is
-/// taken for the time of a call, and for looking it is shared with others who look.
+/// For use while no publisher is running: otherwise each call returns [`SpillError::InUse`] at once. Each call locks
+/// the directory; calls that only read share the lock.
 ///
 /// ```no_run
 /// use spillring::operate::{DeadLetters, Selection};
@@ -31,22 +31,22 @@ pub struct DeadLetters {
     key: Option<SpillKey>,
 }
 
-/// A dead letter in short.
+/// The description of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// The number that the entry had: one that the stream tells as lost.
+    /// The number that the entry had, announced as lost in the stream.
     pub id: Position,
-    /// Why it was given up: `oversize` (larger than [`entry_bytes_max`](crate::Config::entry_bytes_max)), `rejected`, or
-    /// `undecodable` (imported, and no entry: it can only be removed).
+    /// Why it became one: `oversize` (larger than [`entry_bytes_max`](crate::Config::entry_bytes_max)), `rejected`, or
+    /// `undecodable` (imported, and not an entry: it can only be removed).
     pub reason: String,
-    /// The same in words, such as the sink's.
+    /// The details in words, for example the sink's.
     pub detail: String,
     /// When it was popped from the ring, in milliseconds since 1970.
     pub popped_ms: u64,
-    /// When it was given up, in milliseconds since 1970.
+    /// When it became a dead letter, in milliseconds since 1970.
     pub given_up_ms: u64,
-    /// The number under which it was a dead letter before, if it has been requeued since.
+    /// Its earlier number as a dead letter, if it was requeued in between.
     pub requeued_from: Option<Position>,
     /// The subject below the sink's prefix.
     pub subject: String,
@@ -54,22 +54,22 @@ pub struct DeadLetter {
     pub bytes: u64,
 }
 
-/// Which dead letters.
+/// A selection of dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// Those with these numbers. If there is none of one of them, nothing is done.
+    /// Those with these numbers. If one of them is missing, nothing is done.
     These(Vec<Position>),
-    /// Each one.
+    /// All of them.
     All,
 }
 
 impl DeadLetters {
-    /// Looks whether there is a spill in the directory, and no publisher. If relative, then to the current directory at
-    /// this call.
+    /// Checks that the directory has a spill, and no running publisher. A relative path is resolved against the
+    /// current directory now.
     ///
     /// # Errors
     ///
-    /// [`SpillError::Missing`], [`SpillError::InUse`], and whatever keeps the spill from being read.
+    /// [`SpillError::Missing`], [`SpillError::InUse`], and any failure to read the spill.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, SpillError> {
         Self::open_in(dir.into(), None)
     }
@@ -89,21 +89,21 @@ impl DeadLetters {
     }
 
     fn open_in(dir: PathBuf, key: Option<SpillKey>) -> Result<Self, SpillError> {
-        // Where there is no current directory, the look will say so.
+        // Without a current directory, the check reports the error.
         let dir = std::path::absolute(&dir).unwrap_or(dir);
         let letters = Self { dir, key };
-        letters.look()?;
+        letters.open_shared()?;
         Ok(letters)
     }
 
-    /// All of them in the order of their numbers, read a page at a time; between two pages a publisher may start.
+    /// Iterates in the order of their numbers, reading page by page; a publisher may start between two pages.
     pub fn iter(&self) -> impl Iterator<Item = Result<DeadLetter, SpillError>> {
         let mut after = None;
         let mut page = Vec::new().into_iter();
         let mut end = false;
         std::iter::from_fn(move || {
             if page.len() == 0 && !end {
-                match self.look().and_then(|letters| letters.page(after)) {
+                match self.open_shared().and_then(|letters| letters.page(after)) {
                     Ok(next) => page = next.into_iter(),
                     Err(error) => {
                         end = true;
@@ -119,52 +119,52 @@ impl DeadLetters {
         })
     }
 
-    /// The one that had this number, with its bytes, if there is one.
+    /// The dead letter with this number, and its bytes, if there is one.
     ///
     /// # Errors
     ///
-    /// [`SpillError::DamagedDeadLetters`] if it can no longer be read, and as [`open`](Self::open).
+    /// [`SpillError::DamagedDeadLetters`] if it can no longer be read; else as for [`open`](Self::open).
     pub fn get(&self, id: Position) -> Result<Option<(DeadLetter, Vec<u8>)>, SpillError> {
-        self.look()?.get(id)
+        self.open_shared()?.get(id)
     }
 
-    /// Deletes them for good, tells each, and says how many they were. What was told stays deleted, whatever happens
-    /// then.
+    /// Deletes them for good, calls `each` for every one, and returns how many they were. Those passed to `each` stay
+    /// deleted, even if an error follows.
     ///
     /// # Errors
     ///
-    /// [`SpillError::NoSuchDeadLetters`], and then nothing is deleted; else as [`open`](Self::open).
+    /// [`SpillError::NoSuchDeadLetters`], and then nothing is deleted; else as for [`open`](Self::open).
     pub fn remove(
         &self,
         which: &Selection,
-        mut told: impl FnMut(Position),
+        mut each: impl FnMut(Position),
     ) -> Result<u64, SpillError> {
         let mut count = 0;
         self.each_page(which, |spill, keys| {
             let removed = spill.remove_dead_letters(keys)?;
             count += removed.len() as u64;
-            removed.into_iter().for_each(&mut told);
+            removed.into_iter().for_each(&mut each);
             Ok(())
         })?;
         Ok(count)
     }
 
-    /// Puts them back into the backlog, oldest first, tells each with its old number and its new one, and says how many
-    /// they were. The next start delivers them behind the rest.
+    /// Puts them back into the backlog, oldest first, calls `each` for every one with its old and its new number, and
+    /// returns how many they were. The next start delivers them after the rest.
     ///
-    /// They get numbers in a run of their own, and say under which number they were lost
-    /// ([`Record::requeued_from`](crate::event::Record::requeued_from)). A page of up to 256 letters is in the backlog, where it
-    /// survives a power cut, before it is removed here: whenever this is cut off, each is in the backlog or still here. The cap of the
-    /// spill does not count here, since it bounds both together.
+    /// They get numbers in their own run, and announce the number under which they were lost
+    /// ([`Record::requeued_from`](crate::event::Record::requeued_from)). A page of up to 256 letters is first written to the
+    /// backlog, where it survives a power cut, and then removed here: after an interruption each letter is in the
+    /// backlog or still here. The cap of the spill does not apply, since it bounds both together.
     ///
     /// # Errors
     ///
     /// [`SpillError::NoSuchDeadLetters`], and then nothing is moved; [`SpillError::DamagedDeadLetters`] if some can no
-    /// longer be read, or are no entries: they stay, and the others are moved. Else as [`open`](Self::open).
+    /// longer be read, or are not entries: they stay, and the others are moved. Else as for [`open`](Self::open).
     pub fn requeue(
         &self,
         which: &Selection,
-        mut told: impl FnMut(Position, Position),
+        mut each: impl FnMut(Position, Position),
     ) -> Result<u64, SpillError> {
         refuse_if_ring_is_left(&self.dir)?;
         let (mut run, mut last_n) = (None, 0);
@@ -179,7 +179,7 @@ impl DeadLetters {
                 keys = &keys[done.taken..];
                 last_n += done.moved.len() as u64;
                 damaged.extend(done.damaged);
-                done.moved.into_iter().for_each(|(old, new)| told(old, new));
+                done.moved.into_iter().for_each(|(old, new)| each(old, new));
             }
             Ok(())
         })?;
@@ -190,11 +190,11 @@ impl DeadLetters {
         }
     }
 
-    fn look(&self) -> Result<Letters, SpillError> {
+    fn open_shared(&self) -> Result<Letters, SpillError> {
         Letters::open(Directory::take_existing(&self.dir)?, self.key.as_ref())
     }
 
-    /// Takes the directory as a publisher does, but makes none. What somebody was killed in the middle of is completed.
+    /// Locks the directory as a publisher does, but does not create one. Completes what a killed process had begun.
     fn take(&self) -> Result<Spill, SpillError> {
         drop(Directory::take_existing(&self.dir)?);
         let mut spill = Spill::open(

@@ -1,4 +1,4 @@
-//! The drainer: moves entries from the ring to the sink, through the spill if need be.
+//! The drainer: moves entries from the ring to the sink, through the spill if necessary.
 //!
 //! It touches neither file nor socket. It pops, numbers and encodes, keeps the order, and hands orders to two workers,
 //! one at a time to each:
@@ -62,10 +62,10 @@ pub(crate) use sequencer::{Encoded, Sequencer};
 use sink_side::SinkSide;
 pub(crate) use source::{RingSource, Source};
 
-/// After so many panics of its own code the drainer saves what it holds, and ends.
+/// After this many panics of its own code the drainer saves its records, and ends.
 const PANICS_MAX: u32 = 3;
 
-/// What a drainer is put together from.
+/// The parts of a drainer.
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) control: Arc<Control>,
@@ -82,9 +82,9 @@ pub(crate) struct Parts {
     pub(crate) now: Instant,
 }
 
-/// The one thread that decides. Owns everything that only one may touch.
+/// The thread that decides. Owns everything that only one thread may touch.
 #[derive(Debug)]
-pub(crate) struct Drainer {
+pub(crate) struct DrainLoop {
     config: Config,
     control: Arc<Control>,
     ring: RingConsumer,
@@ -98,22 +98,22 @@ pub(crate) struct Drainer {
     pace: Option<Pace>,
     publisher: PublisherId,
     signer: Option<Arc<Signer>>,
-    /// Runs before the present one.
+    /// Earlier runs.
     runs: KnownRuns,
-    /// When the newest entry that the spill held at the start was popped, if it held any.
+    /// When the newest entry that the spill held at the start was popped, if any.
     inherited_until_ms: Option<u64>,
     /// When a batch of a run that is not open was first ready.
     unopened: Option<Unopened>,
-    /// How many appends went since the backlog had its turn.
-    reliefs: u32,
+    /// How many appends were ordered since the backlog had its turn.
+    appends_in_a_row: u32,
     closing: Closing,
 }
 
-/// A batch has records of a run that the spill does not know to be open.
+/// A batch has records of a run that the spill has not recorded as open.
 #[derive(Debug, Clone, Copy)]
 struct Unopened {
     since: Instant,
-    /// The newest run of a batch that has gone all the same.
+    /// The newest run of a batch that was sent all the same.
     sent: u32,
 }
 
@@ -124,7 +124,7 @@ enum Closing {
     Done,
 }
 
-/// What has come of the entries of this run so far.
+/// What has become of the entries of this run so far.
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
     inherited: u64,
@@ -136,7 +136,7 @@ struct Counts {
     delivery_errors: u64,
 }
 
-impl Drainer {
+impl DrainLoop {
     pub(crate) fn new(parts: Parts) -> Self {
         let config = parts.config;
         let mut pipeline = Pipeline::default();
@@ -166,14 +166,14 @@ impl Drainer {
             runs: parts.runs,
             inherited_until_ms: parts.view.inherited_until_ms,
             unopened: None,
-            reliefs: 0,
+            appends_in_a_row: 0,
             closing: Closing::Due,
             config,
         };
         drainer.announce(parts.orphans);
-        // Callers that look before the first turn see what was inherited.
+        // Callers that read the stats before the first turn see what was inherited.
         let backlog = drainer.counts.inherited > 0;
-        drainer.control.tell(drainer.stats(if backlog {
+        drainer.control.report(drainer.stats(if backlog {
             State::Replaying
         } else {
             State::Live
@@ -181,7 +181,7 @@ impl Drainer {
         drainer
     }
 
-    /// Runs until a shutdown has been carried out. A turn that panics loses nothing that it held: the next one goes on.
+    /// Runs until a shutdown has been carried out. A turn that panics loses no record: the next turn continues.
     pub(crate) fn run(mut self) {
         self.control.attach();
         let mut panics = 0;
@@ -192,7 +192,7 @@ impl Drainer {
                 Some(_) => {}
                 None if panics < PANICS_MAX => {
                     panics += 1;
-                    log::error!(panics, "the drainer panicked, and goes on");
+                    log::error!(panics, "the drainer panicked; continuing");
                 }
                 None => return self.save(),
             }
@@ -209,7 +209,7 @@ impl Drainer {
         let flushed = self.requests.take_flushed(&progress);
         let facts = self.facts(&progress, now);
         self.report(&facts);
-        // Not before: the waiting threads may look at the stats at once.
+        // Not before: the waiting threads may read the stats at once.
         for promise in flushed {
             promise.keep(());
         }
@@ -232,11 +232,11 @@ impl Drainer {
         }
         match step {
             Step::Disk(DiskStep::Append | DiskStep::Evict) => {
-                self.reliefs = self.reliefs.saturating_add(1);
+                self.appends_in_a_row = self.appends_in_a_row.saturating_add(1);
             }
             Step::Disk(DiskStep::Read | DiskStep::DeadLetter)
             | Step::StageRing
-            | Step::StageDrawn => self.reliefs = 0,
+            | Step::StageDrawn => self.appends_in_a_row = 0,
             _ => {}
         }
     }
@@ -262,7 +262,7 @@ impl Drainer {
 
     /// How far everything has come, for flushes.
     fn progress(&self) -> Progress {
-        // The order is: staged, then what the spill has beside it, then what was drawn.
+        // The order is: staged, then the rows of the spill that are not in memory, then drawn.
         let after_staged = || self.pipeline.read_after().unwrap_or_default().after(1);
         let undelivered_from = match self.pipeline.first_staged() {
             None if self.is_unread() => Some(after_staged()),

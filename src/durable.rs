@@ -22,27 +22,27 @@ use crate::file_ring::Claim;
 /// }
 /// ```
 pub trait Pack {
-    /// How many words [`pack`](Self::pack) puts, exactly.
+    /// The exact number of words that [`pack`](Self::pack) puts.
     fn packed_words(&self) -> usize;
 
-    /// Puts the entry. One that puts another number of words than was said, or panics, is lost, with the reason `encode_error`; a
-    /// panic goes on to the caller.
+    /// Puts the words of the entry. An entry whose `pack` puts a different number of words than announced, or panics,
+    /// is lost, with the reason `encode_error`; the panic continues in the caller.
     fn pack(&self, out: &mut Packer<'_>);
 }
 
-/// An [`Event`] for [`start_durable`](crate::start_durable): what is published survives the death of the process.
+/// An [`Event`] for [`start_durable`](crate::start_durable): published entries survive the death of the process.
 pub trait Durable: Event + Pack {
-    /// Names what [`pack`](Pack::pack) puts: give another number to another layout.
+    /// Identifies the layout of [`pack`](Pack::pack): change the number with the layout.
     const FORMAT: u32;
 
-    /// The entry again, as it was packed under this format, perhaps by an earlier version. `None`: it is no such entry.
-    /// Runs on the drainer, or at the start.
+    /// Restores an entry that was packed under this format, perhaps by an earlier version. `None` if the words are not
+    /// such an entry. Runs on the drainer, or at the start.
     fn unpack(format: u32, from: &mut Unpacker<'_>) -> Option<Self>
     where
         Self: Sized;
 }
 
-/// Takes the words of an entry.
+/// Collects the words of an entry.
 #[derive(Debug)]
 pub struct Packer<'r> {
     to: To<'r>,
@@ -54,7 +54,7 @@ enum To<'r> {
     Bytes(&'r mut Vec<u8>),
 }
 
-/// Gives them back in the same order.
+/// Returns the words in the same order.
 #[derive(Debug)]
 pub struct Unpacker<'b> {
     rest: &'b [u8],
@@ -69,7 +69,7 @@ impl<'r> Packer<'r> {
         }
     }
 
-    /// An entry as it is packed: for tests of a type of one's own, with [`Unpacker::new`].
+    /// The packed bytes of an entry: for tests of your own type, with [`Unpacker::new`].
     #[must_use]
     pub fn pack_to_vec(entry: &impl Pack) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(entry.packed_words() * WORD);
@@ -79,7 +79,7 @@ impl<'r> Packer<'r> {
         bytes
     }
 
-    /// How many words so many bytes take, their length among them.
+    /// How many words this many bytes take, including one for their length.
     #[must_use]
     pub const fn words_of(bytes: usize) -> usize {
         1 + bytes.div_ceil(WORD)
@@ -94,14 +94,14 @@ impl<'r> Packer<'r> {
         }
     }
 
-    /// Bytes, after their length.
+    /// Bytes, preceded by their length.
     #[inline]
     pub fn put_bytes(&mut self, bytes: &[u8]) {
         self.put_u64(bytes.len() as u64);
         self.put_whole(bytes);
     }
 
-    /// Bytes without their length; the last word is filled up with zeros.
+    /// Bytes without their length; the last word is padded with zeros.
     #[inline]
     pub(crate) fn put_whole(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<WORD>();
@@ -123,7 +123,7 @@ impl<'r> Packer<'r> {
 }
 
 impl<'b> Unpacker<'b> {
-    /// Of packed bytes.
+    /// Reads packed bytes.
     #[must_use]
     pub fn new(packed: &'b [u8]) -> Self {
         Self { rest: packed }
@@ -150,7 +150,7 @@ impl<'b> Unpacker<'b> {
         str::from_utf8(self.bytes()?).ok()
     }
 
-    /// Whether everything was taken.
+    /// Whether all words were read.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.rest.is_empty()

@@ -19,16 +19,16 @@ use parts::Rare;
 
 /// One governance event of an agent, sealed by a hash over its fields and the hash of the entry before it.
 ///
-/// Immutable: a constructor computes the hash, and nothing changes an entry afterwards. One that was read (through
-/// `serde`) keeps the hash it came with, until [`verify_integrity`](AuditEntry::verify_integrity) is asked.
+/// Immutable: a constructor computes the hash, and nothing changes an entry afterwards. An entry read through `serde`
+/// keeps the hash it came with, until [`verify_integrity`](AuditEntry::verify_integrity) is called.
 ///
 /// # JSON
 ///
 /// An object of `seq`, `timestamp_ns`, `event_type` (the variant's name), `agent_id`, `session_id` (arrays of 16
 /// numbers), `payload`, `previous_hash` and `entry_hash` (arrays of 32 numbers), then, only when set,
 /// `root_agent_id`, `parent_agent_id`, `team_id`, `org_id`, `delegation_reason`, `spawned_by_tool`, `depth`,
-/// `credential_findings`, `redacted_payload`, `policy_doc_id` and `decision_id`. On reading, unknown fields are passed
-/// over; a missing or repeated field, an unknown event type and an array of another length are errors.
+/// `credential_findings`, `redacted_payload`, `policy_doc_id` and `decision_id`. When reading, unknown fields are
+/// ignored; a missing or repeated field, an unknown event type and an array of another length are errors.
 ///
 /// # Examples
 ///
@@ -62,18 +62,18 @@ pub struct AuditEntry {
     payload: String,
     previous_hash: [u8; 32],
     entry_hash: [u8; 32],
-    /// What [`Event::weight`](crate::Event::weight) answers: an entry is weighed once, not by each attempt to publish it.
+    /// The [`Event::weight`](crate::Event::weight), computed once instead of by each attempt to publish.
     weight: u32,
-    /// `None` if and only if nothing in it is set: then equality is that of the fields, and no memory is held.
+    /// `None` if and only if nothing in it is set: then equality is that of the fields, and it takes no memory.
     rare: Option<Box<Rare>>,
 }
 
 /// Entries are moved through the ring by value: growing them slows every publisher.
 const _: () = assert!(size_of::<AuditEntry>() <= 152);
 
-#[expect(clippy::too_many_arguments, reason = "Agent Assembly has these")]
+#[expect(clippy::too_many_arguments, reason = "as in Agent Assembly")]
 impl AuditEntry {
-    /// Makes an entry of the fields that every entry has, and seals it.
+    /// Makes an entry from the fields that every entry has, and seals it.
     ///
     /// `seq` counts from 0 in each session, `timestamp_ns` is in nanoseconds since 1970, `payload` is usually JSON, and
     /// `previous_hash` is the [`entry_hash`](Self::entry_hash) of the entry before, or zeros for the first.
@@ -157,9 +157,9 @@ impl AuditEntry {
         )
     }
 
-    /// Makes an entry of all fields: `policy_doc_id` names the policy that decided, `decision_id` the decision.
+    /// Makes an entry from all fields: `policy_doc_id` names the policy that decided, `decision_id` the decision.
     ///
-    /// What is not set leaves no trace in the hash: with defaults for the last four the entry equals that of
+    /// Fields that are not set do not affect the hash: with defaults for the last four the entry equals that of
     /// [`new`](Self::new).
     #[must_use]
     pub fn new_with_lineage_redaction_and_attribution(
@@ -294,7 +294,7 @@ impl AuditEntry {
         self.rare()?.lineage.depth
     }
 
-    /// The credentials found in the payload; empty if there were none or nobody looked.
+    /// The credentials found in the payload; empty if there were none, or if the payload was not scanned.
     #[must_use]
     pub fn credential_findings(&self) -> &[CredentialFinding] {
         self.rare()
@@ -323,11 +323,11 @@ impl AuditEntry {
         self.rare.as_deref()
     }
 
-    /// Whether the hash is that of the fields, so that no field was changed after the entry was sealed.
+    /// Whether the hash matches the fields, so no field was changed after the entry was sealed.
     ///
-    /// The format of the hash, which is Agent Assembly's, leaves three things open: the kind of a finding is not
-    /// hashed; optional fields are hashed without their names, so a value may move between two fields of the same
-    /// form, such as `policy_doc_id` and `decision_id`; and the end of the payload is not marked.
+    /// The format of the hash, which is Agent Assembly's, leaves three gaps: the kind of a finding is not hashed;
+    /// optional fields are hashed without their names, so a value may move between two fields of the same form, such
+    /// as `policy_doc_id` and `decision_id`; and the end of the payload is not marked.
     #[must_use]
     pub fn verify_integrity(&self) -> bool {
         hash::of(self) == self.entry_hash

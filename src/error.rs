@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 pub use spill::SpillError;
 
-/// Why a [`Sink`](crate::Sink) stopped, in the terms that the drainer acts on.
+/// Why a [`Sink`](crate::Sink) stopped, in terms that the drainer acts on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
@@ -17,13 +17,13 @@ pub enum SinkError {
     /// It cannot store anything just now: tried again after a backoff.
     #[error("the sink is unavailable: {0}")]
     Unavailable(String),
-    /// It will never take this record: it becomes a dead letter, and the next one is tried.
+    /// It will never take this record, which becomes a dead letter; the next record is tried.
     #[error("the sink refuses the entry: {0}")]
     Rejected(String),
-    /// It will take nothing until somebody mends the settings: tried again slowly, and told loudly.
+    /// It takes nothing until somebody fixes the settings: tried again slowly, and logged as an error.
     #[error("the sink is misconfigured: {0}")]
     Misconfigured(String),
-    /// Whether the records were stored is not known: the sink is asked its position.
+    /// It is unknown whether the records were stored: the sink is asked for its position.
     #[error("the outcome of a delivery is unknown: {0}")]
     Unknown(String),
 }
@@ -53,7 +53,7 @@ pub enum TryPublishError<E> {
 /// `publish_timeout` handed the entry back.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishTimeoutError<E> {
-    /// No room came up within the limit.
+    /// There was no room within the limit.
     #[error("the ring stayed full for the whole time limit")]
     Full(E),
     /// The publisher has been shut down.
@@ -64,11 +64,11 @@ pub enum PublishTimeoutError<E> {
     WouldDeadlock(E),
 }
 
-/// A ticket of `flush` or `shutdown` brought no result.
+/// A ticket of `flush` or `shutdown` failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
-    /// Not done within the limit; the ticket can be waited for again.
+    /// Not done within the limit; you can wait for the ticket again.
     #[error("not done within the time limit")]
     Elapsed,
     /// Called on one of spillring's own threads, which would wait for itself.
@@ -85,7 +85,7 @@ pub enum TicketError {
 pub struct ConfigError {
     /// The setting.
     pub key: &'static str,
-    /// What is wrong with it and how to mend it; reads on after the key.
+    /// What is wrong with it and how to fix it; continues a sentence that begins with the key.
     pub problem: String,
 }
 
@@ -105,12 +105,12 @@ pub enum StartError {
     /// The event buffer of the setting `import` cannot be used.
     #[error("cannot start with `import`: {0}")]
     Import(ImportError),
-    /// The system would not start a thread or a runtime.
+    /// The system failed to start a thread or a runtime.
     #[error("cannot start the {what}: {source}")]
     Thread {
-        /// Which one.
+        /// Which thread or runtime.
         what: &'static str,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -119,7 +119,7 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RingError {
-    /// Another process has it.
+    /// Another process uses it.
     #[error(
         "the ring {file} is in use by another process, whose spill directory was copied: give this one another `ring_dir`"
     )]
@@ -127,22 +127,23 @@ pub enum RingError {
         /// The file.
         file: PathBuf,
     },
-    /// The file system refuses.
+    /// The file system failed.
     #[error(
-        "cannot {action} the ring {file}: {source}; mend that, or set `when_ring_unusable` to \"use_memory\" for a ring that dies with \
+        "cannot {action} the ring {file}: {source}; fix that, or set `when_ring_unusable` to \"use_memory\" for a ring that dies with \
          the process"
     )]
     Io {
-        /// What was being done, as a verb.
+        /// The action, as a verb.
         action: &'static str,
         /// The file.
         file: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// The backlog of an event buffer of Agent Assembly could not be imported. What was taken over until then is in the spill.
+/// The backlog of an event buffer of Agent Assembly could not be imported. Entries imported before the error are in
+/// the spill.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
@@ -156,15 +157,15 @@ pub enum ImportError {
     },
     /// The file is something else.
     #[error(
-        "{file} is no event buffer of Agent Assembly, which has a table `events`, or its first page is damaged: give the path \
+        "{file} is not an event buffer of Agent Assembly, which has a table `events`, or its first page is damaged: give the path \
          of its `buffer.db`"
     )]
     NoBuffer {
         /// The file.
         file: PathBuf,
     },
-    /// The file is damaged. What stands before the damage was taken over; what was copied from behind it can be imported
-    /// from the copy, and what is in both is taken over once.
+    /// The file is damaged. Rows before the damage were imported. Rows copied from after it can be imported from the
+    /// copy; rows in both are imported once.
     #[error(
         "the event buffer {file} is damaged: {source}; copy what can be read (`sqlite3 {file} .dump | \
          sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 copy.db`), import the copy, and move this file away"
@@ -172,17 +173,17 @@ pub enum ImportError {
     Damaged {
         /// The buffer.
         file: PathBuf,
-        /// How that was found out.
+        /// How the damage was found.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The buffer cannot be used.
     #[error("cannot {action} the event buffer {file}: {source}")]
     Buffer {
-        /// What was being done, as a verb.
+        /// The action, as a verb.
         action: &'static str,
         /// The buffer.
         file: PathBuf,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The spill cannot be used.
@@ -197,8 +198,8 @@ pub enum ExportError {
     /// The spill cannot be read now.
     #[error(transparent)]
     Spill(#[from] SpillError),
-    /// What was exported could not be written.
-    #[error("cannot write what is exported: {0}")]
+    /// The output could not be written.
+    #[error("cannot write the export: {0}")]
     Write(#[source] io::Error),
 }
 

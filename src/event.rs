@@ -1,4 +1,4 @@
-//! What is published ([`Event`]), and what it becomes on the drainer: numbered [`Record`]s in ordered [`Batch`]es.
+//! The published [`Event`], and what the drainer makes of it: numbered [`Record`]s in ordered [`Batch`]es.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -16,10 +16,10 @@ pub(crate) use ids::{Key, fresh_uuid};
 pub use ids::{Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
 pub use raw::RawEntry;
 
-/// A type of one's own that can be published.
+/// Your own type of entry.
 ///
 /// [`subject`](Event::subject) and [`encode`](Event::encode) run on the drainer, never on the publishing thread. A
-/// panic in either is counted as an `encode_error`, and the entries behind it go on.
+/// panic in either is counted as an `encode_error`; later entries are not affected.
 ///
 /// ```
 /// use spillring::Event;
@@ -57,8 +57,8 @@ pub trait Event: Send + 'static {
     /// An entry that cannot be encoded is discarded as an announced loss with the reason `encode_error`.
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
 
-    /// About how many bytes of memory the entry holds, its own size included. Asked at each attempt, on the publishing
-    /// thread: it must be cheap, and neither allocate nor block.
+    /// About how many bytes of memory the entry takes, its own size included. Called at each attempt, on the
+    /// publishing thread: it must be cheap, and neither allocate nor block.
     fn weight(&self) -> usize;
 }
 
@@ -83,7 +83,7 @@ pub enum LossReason {
     DeadLettered,
 }
 
-/// A number of losses of one reason, one after the other.
+/// A number of consecutive losses with one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     /// How many.
@@ -103,13 +103,13 @@ pub struct Record {
     /// When it was popped from the ring, in milliseconds since 1970.
     pub(crate) popped_ms: u64,
     pub(crate) requeued: Option<Position>,
-    /// Since when it has been in memory, ring included, at the most.
+    /// Since when, at most, it has been in memory, ring included.
     pub(crate) since: Instant,
     pub(crate) subject: Arc<str>,
     pub(crate) bytes: Bytes,
 }
 
-/// Records in order, never empty of meaning: a batch without records only moves the cursor past trailing losses.
+/// Records in order. A batch without records only moves the cursor past trailing losses.
 #[derive(Debug)]
 pub struct Batch {
     pub(crate) publisher: PublisherId,
@@ -132,21 +132,21 @@ impl Batch {
         &self.records
     }
 
-    /// What the sink's cursor is to say once all records are stored: the last number dealt with, losses after the
-    /// last record included.
+    /// The sink's cursor once all records are stored: the last number covered, including losses after the last record.
     #[must_use]
     pub fn through(&self) -> Position {
         self.through
     }
 
     /// How long the publisher waits for the outcome. A delivery that takes longer is dropped a second later, and its
-    /// outcome is then unknown: a sink that can say how far it came answers before.
+    /// outcome is then unknown: a sink that knows how far it came should answer before.
     #[must_use]
     pub fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// Signs what is stored, for a sink that keeps [seals](crate::seal::Seal). None if [signing](crate::Config::signing) is off.
+    /// The signer, for a sink that keeps [seals](crate::seal::Seal). `None` if [signing](crate::Config::signing) is
+    /// off.
     #[must_use]
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_deref()
@@ -175,14 +175,14 @@ impl Record {
         &self.losses
     }
 
-    /// The number under which the entry became a dead letter before somebody requeued it: the `Audit-Requeued`. One that
-    /// was requeued again tells the last such number.
+    /// The number under which the entry became a dead letter before somebody requeued it: the `Audit-Requeued`. If it
+    /// was requeued several times, the last such number.
     #[must_use]
     pub fn requeued_from(&self) -> Option<Position> {
         self.requeued
     }
 
-    /// The run, if this is the first record of it to reach the stream: what `Audit-Run` tells.
+    /// The run, if this is the first record of it to reach the stream: the value of `Audit-Run`.
     #[must_use]
     pub fn opens_run(&self) -> Option<&Run> {
         (self.n == self.lost_before() + 1).then_some(&*self.run)
@@ -210,22 +210,22 @@ impl Record {
         Key::new(self.run.local, self.n)
     }
 
-    /// What the record counts for in bounds of bytes.
+    /// The size of the record in bounds of bytes.
     pub(crate) fn size(&self) -> u64 {
         (self.subject.len() + self.bytes.len()) as u64 + Self::OVERHEAD
     }
 
-    /// The largest encoded entry: well below what a row of `SQLite` holds, which is a thousand million bytes.
+    /// The largest encoded entry: well below the limit of an `SQLite` row, a thousand million bytes.
     pub(crate) const BYTES_MAX: usize = 512 << 20;
-    /// Bytes that a record costs beside subject and payload, in the spill's accounts.
+    /// The overhead of a record in the spill's accounts, on top of subject and payload.
     pub(crate) const OVERHEAD: u64 = 32;
 }
 
 impl Loss {
-    /// Beyond so many stretches, losses of one reason are told together, at the place of the first.
+    /// Above this many stretches, losses of one reason are announced together, at the place of the first.
     const STRETCHES_MAX: usize = 16;
 
-    /// Adds a loss behind others, as one stretch with those of its reason.
+    /// Adds a loss after the others, merged with the last one if that has the same reason.
     pub(crate) fn join(self, losses: &mut Vec<Self>) {
         let full = losses.len() >= Self::STRETCHES_MAX;
         let last = losses.len().saturating_sub(1);
@@ -253,7 +253,7 @@ impl LossReason {
         Self::DeadLettered,
     ];
 
-    /// The reason as metrics, logs and the spill write it, such as `queue_full`.
+    /// The name of the reason in metrics, logs and the spill, such as `queue_full`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -274,8 +274,8 @@ impl fmt::Display for LossReason {
     }
 }
 
-/// The time in milliseconds since 1970. Never steps back within the process, nor forward: it is the wall clock at the first
-/// call, and the monotonic clock since.
+/// The time in milliseconds since 1970. Never jumps within the process: it is the wall clock at the first call,
+/// continued by the monotonic clock.
 pub(crate) fn unix_ms() -> u64 {
     static CLOCK: OnceLock<Clock> = OnceLock::new();
     CLOCK
@@ -283,7 +283,7 @@ pub(crate) fn unix_ms() -> u64 {
         .unix_ms(Instant::now())
 }
 
-/// A moment on both clocks.
+/// The same moment on both clocks.
 #[derive(Debug)]
 struct Clock {
     wall: Duration,

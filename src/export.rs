@@ -1,4 +1,4 @@
-//! The backlog as JSON lines, for whoever wants it without a publisher.
+//! The backlog as JSON lines, for use without a publisher.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::error::ExportError;
 use crate::event::{Record, RunId};
 use crate::spill::{Directory, Look};
 
-/// What [`export`] has written, and what it has left out.
+/// The result of an [`export`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exported {
@@ -20,21 +20,21 @@ pub struct Exported {
     pub entries: u64,
     /// Entries that are damaged or missing.
     pub missing: u64,
-    /// Dead letters, which are not written.
+    /// Dead letters, which are not exported.
     pub dead_letters: u64,
-    /// Segments that lost rows earlier and are kept beside the others: not looked into.
+    /// Segments that lost rows earlier and are kept next to the others: not exported.
     pub quarantined: Vec<PathBuf>,
 }
 
 impl Exported {
-    /// Whether everything could be read that ought to be there.
+    /// Whether everything was there and readable.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.missing == 0
     }
 }
 
-/// As one line.
+/// An entry as a line.
 #[derive(Serialize)]
 struct Line<'r> {
     run: RunId,
@@ -48,17 +48,17 @@ struct Line<'r> {
     bytes: Option<String>,
 }
 
-/// Writes the backlog of a publisher that is not running as JSON lines, oldest first, and changes nothing.
+/// Writes the backlog of a publisher that is not running as JSON lines, oldest first, without changing anything.
 ///
-/// What comes out is what the next start would deliver, from a damaged spill as far as it can be read. Each line is an
-/// object: `run` and `n`, the `Audit-Id`; `lost`, how many numbers directly before it are not there; `subject`;
-/// `popped_ms`, when it was popped from the ring, in milliseconds since 1970; and `entry`, the bytes of the entry as they
-/// are, if they are JSON in one line, or else `bytes`, the same in Base64.
+/// The output is what the next start would deliver; from a damaged spill, as far as it can be read. Each line is an
+/// object: `run` and `n`, the `Audit-Id`; `lost`, how many numbers directly before it are missing; `subject`;
+/// `popped_ms`, when it was popped from the ring, in milliseconds since 1970; and `entry`, the bytes of the entry
+/// unchanged, if they are JSON in one line, or else `bytes`, the same in Base64.
 ///
 /// # Errors
 ///
-/// [`ExportError::Write`] if `out` takes no more; [`ExportError::Spill`] with [`SpillError::InUse`] if a publisher is
-/// running, or has started meanwhile: what was written until then is not all.
+/// [`ExportError::Write`] if `out` fails; [`ExportError::Spill`] with [`SpillError::InUse`] if a publisher is running,
+/// or has started meanwhile: the output so far is then incomplete.
 ///
 /// [`SpillError::InUse`]: crate::error::SpillError::InUse
 pub fn export(dir: &Path, out: &mut impl Write) -> Result<Exported, ExportError> {
@@ -117,7 +117,7 @@ fn write(record: &Record, out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The bytes, if they are a JSON text as it stands: with nothing around it that would be lost, and no end of a line.
+/// The bytes, if they are a JSON text in one line, with nothing around it that would be lost.
 fn in_one_line(bytes: &[u8]) -> Option<&RawValue> {
     let value: &RawValue = serde_json::from_slice(bytes).ok()?;
     let whole = value.get().len() == bytes.len();

@@ -1,34 +1,38 @@
-//! A ring of words in a file that is shared into memory: what was published outlives the process.
+//! A ring of words in a shared, mapped file: published entries outlive the process.
 //!
-//! The pages of a shared file belong to the kernel, so a store that was made is there whatever becomes of the process: SIGKILL,
-//! an abort, the kernel's OOM killer. A power cut keeps what the file system keeps, which for a tmpfs is nothing.
+//! The pages of a shared file belong to the kernel, so a completed store survives whatever happens to the process:
+//! SIGKILL, an abort, the kernel's OOM killer. A power cut keeps what the file system keeps, which for a tmpfs is
+//! nothing.
 //!
 //! # Protocol
 //!
-//! After [64 control words](layout) come units of 64 bytes. A *position* counts units, modulo 2⁴⁰; it has one unit, and
-//! a unit has one position in each lap. A record begins at a unit and lies in one piece: five words, then the packed entry.
+//! After [64 control words](layout) come units of 64 bytes. A *position* counts units, modulo 2⁴⁰; it has one unit,
+//! and a unit has one position in each lap. A record begins at a unit and is contiguous: five words, then the packed
+//! entry.
 //!
-//! `head` is one word: *closed*, how many records were ever let in (23 bits), and the position after the last of them (40
-//! bits). `tail` is the position of the oldest record that is not safe elsewhere, and `popped` counts the records that the
-//! drainer has taken.
+//! `head` is one word: *closed*, how many records have entered (23 bits), and the position after the last of them (40
+//! bits). `tail` is the position of the oldest record that is not safe elsewhere, and `popped` counts the records that
+//! the drainer has taken.
 //!
-//! **Publish.** A publisher looks at `tail` and `popped`, then at `head`. It is refused, without a write, if the ring is closed,
-//! or if its record would pass the bound on entries or reach round to `tail`. Else one compare-and-exchange takes the record's
-//! place; a record that does not fit before the end of the lap has the next lap's first unit, and a *pad* before it. Whoever
-//! has the place packs the entry into it, word by word, and at last stores the record's first word (`FILL`): the position,
-//! mixed with the key of the file. Only then does `publish` return.
+//! **Publish.** A publisher reads `tail` and `popped`, then `head`. It is refused, without a write, if the ring is
+//! closed, or if its record would exceed the bound on entries or reach round to `tail`. Otherwise one
+//! compare-and-exchange claims the record's place. A record that does not fit before the end of the lap gets the next
+//! lap's first unit, after a *pad*. The publisher packs the entry into its place, word by word, and finally stores the
+//! record's first word (`FILL`): the position, mixed with the key of the file. Only then does `publish` return.
 //!
-//! **Take.** The drainer looks at the first word (`FILLED`, the acquire to `FILL`) of the record that is next. If it is another
-//! one, nobody has taken the place, or its publisher was stopped before the end. A record that its publisher dropped half-way,
-//! because packing panicked or wrote another length than it had said, is *void*: nobody waits for it.
+//! **Take.** The drainer reads the first word (`FILLED`, the acquire to `FILL`) of the next record. If that is a
+//! different word, nobody has claimed the place, or its publisher was stopped before the end. A record that its
+//! publisher dropped half-way, because packing panicked or wrote a different length than announced, is *void*: it
+//! holds up nothing.
 //!
-//! **Free.** Room is given back when an entry is acknowledged or on disk, not when it is taken: `tail` moves past it (`LEAVE`).
-//! `ENTER` is the acquire to that: who sees the room sees the record in it as read. Before a publisher is refused it looks
-//! at both words again, and then sees at least what those saw who took the places (`TAKE` and `LOOK`).
+//! **Free.** Room is given back when an entry is acknowledged or on disk, not when it is taken: `tail` moves past it
+//! (`LEAVE`). `ENTER` is the acquire to that: whoever sees the room sees the record in it as read. Before a publisher
+//! is refused it reads both words again, and then sees at least what the publishers saw that claimed the places
+//! (`TAKE` and `READ`).
 //!
-//! **Numbers.** Before an entry leaves the drainer's hands its number is stored in its record, and in a control word. Whoever
-//! [reads the file](recovery) after a kill gives the same number to the same entry: what the sink or the spill has already is
-//! recognised. What a store finds stored before it is there after a kill as well (`NOTE`).
+//! **Numbers.** Before an entry leaves the drainer its number is stored in its record, and in a control word. The next
+//! start, which [reads the file](recovery) after a kill, gives the same number to the same entry: an entry that the
+//! sink or the spill already has is recognised. If a store survives a kill, so do those before it (`NOTE`).
 //!
 //! The key is random and in no payload, so no payload can be mistaken for a record.
 
@@ -47,16 +51,17 @@ mod record;
 
 const CLOSED: u64 = 1 << 63;
 const ENTRY: u64 = 1 << 40;
-/// Of positions.
+/// The bits of a position.
 const POSITION: u64 = ENTRY - 1;
-/// Of counts of records.
+/// The bits of a count of records.
 const COUNT: u64 = (1 << 23) - 1;
 
-/// Where the words are.
+/// Access to the words of the memory.
 pub(crate) trait Words {
     fn words(&self) -> &[AtomicU64];
 
-    /// A unit belongs to who writes it, or reads it, from now on: for the model, which sees no race between atomic words.
+    /// From now on a unit belongs to the thread that writes or reads it: for the model, which sees no race between
+    /// atomic words.
     #[inline]
     fn enter(&self, _unit: u64) {}
 }
@@ -77,7 +82,7 @@ pub(crate) enum Refusal {
     Closed,
 }
 
-/// What is in the ring.
+/// The content of the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Filling {
     pub(crate) closed: bool,
@@ -95,7 +100,7 @@ impl<W: Words> FileRing<W> {
         Self::over(memory, created.key, units, entries_max as u64)
     }
 
-    /// Over what another process has left.
+    /// Opens what another process has left.
     pub(crate) fn read(memory: W) -> Result<(Self, Created), &'static str> {
         let (created, units) = Created::read(memory.words())?;
         Ok((Self::over(memory, created.key, units, 0), created))
@@ -115,8 +120,8 @@ impl<W: Words> FileRing<W> {
         }
     }
 
-    /// Takes the place of a record with so many words of payload. One larger than a quarter of the ring could keep others
-    /// out for long, and is let in as a void one.
+    /// Claims the place of a record with this many words of payload. A record larger than a quarter of the ring could
+    /// keep others out for long, and enters as a void one.
     pub(crate) fn claim(&self, payload: usize) -> Result<Claim<'_>, Refusal> {
         let words = if payload as u64 > self.units * UNIT / 4 {
             0
@@ -125,7 +130,7 @@ impl<W: Words> FileRing<W> {
         };
         let units = units_of(words);
         let (mut tail, mut popped) = self.room();
-        let mut head = self.word(BEGINNING).load(order::LOOK);
+        let mut head = self.word(BEGINNING).load(order::READ);
         loop {
             if head & CLOSED != 0 {
                 return Err(Refusal::Closed);
@@ -140,14 +145,14 @@ impl<W: Words> FileRing<W> {
                     return Err(Refusal::Full);
                 }
                 (tail, popped) = now;
-                head = self.word(BEGINNING).load(order::LOOK);
+                head = self.word(BEGINNING).load(order::READ);
                 continue;
             }
             let count = (head / ENTRY + 1) & COUNT;
             let taken = count * ENTRY + ((position + pad + units) & POSITION);
             let step =
                 self.word(BEGINNING)
-                    .compare_exchange_weak(head, taken, order::TAKE, order::LOOK);
+                    .compare_exchange_weak(head, taken, order::TAKE, order::READ);
             match step {
                 Ok(_) => {
                     if pad > 0 {
@@ -167,7 +172,7 @@ impl<W: Words> FileRing<W> {
         (tail, self.word(POPPED).load(order::ENTER))
     }
 
-    /// How many units are left over at the end of the lap.
+    /// How many units are left at the end of the lap.
     fn pad(&self, position: u64, units: u64) -> u64 {
         let left = self.units - (position & (self.units - 1));
         if left < units { left } else { 0 }
@@ -205,7 +210,7 @@ impl<W: Words> FileRing<W> {
         self.word(LOSSES).load(order::COUNT)
     }
 
-    /// Refuses whoever comes from now on.
+    /// Refuses entries from now on.
     pub(crate) fn close(&self) {
         self.word(BEGINNING).fetch_or(CLOSED, order::COUNT);
     }
@@ -220,7 +225,7 @@ impl<W: Words> FileRing<W> {
         }
     }
 
-    /// How many records were ever let in. Counts every publish that happened before the call, and never decreases.
+    /// How many records have entered so far. Counts every publish that happened before the call, and never decreases.
     pub(crate) fn accepted(&self) -> u64 {
         let popped = self.word(POPPED).load(order::ENTER);
         let head = self.word(BEGINNING).load(order::COUNT);
@@ -232,7 +237,8 @@ impl<W: Words> FileRing<W> {
         self.word(TAIL).load(order::ENTER)
     }
 
-    /// Takes the record at a position, and its payload as bytes; or the one after it, if that is a pad. For the drainer alone.
+    /// Takes the record at a position, with its payload as bytes; or the next one, if that is a pad. For the drainer
+    /// only.
     pub(crate) fn take(&self, position: u64, payload: &mut Vec<u8>) -> Option<Taken> {
         let mut position = position;
         loop {
@@ -254,22 +260,22 @@ impl<W: Words> FileRing<W> {
         ((position | (self.units - 1)) + 1) & POSITION
     }
 
-    /// Stores the number of an entry, and how many losses are directly before it, before it leaves the drainer's hands. So many
-    /// of the ring's losses have numbers by then.
+    /// Stores the number of an entry, and the number of losses directly before it, before the entry leaves the
+    /// drainer. `numbered` of the ring's losses have numbers by then.
     pub(crate) fn number_entry(&self, taken: &Taken, number: u64, before: u64, numbered: u64) {
         self.stamp(taken, number, before);
         self.word(LAST_ENTRY).store(number, order::NOTE);
         self.number_losses(number, numbered);
     }
 
-    /// Stores the number under which an entry is lost that could not be encoded.
+    /// Stores the number of an entry that is lost because it could not be encoded.
     pub(crate) fn number_loss(&self, taken: &Taken, number: u64, numbered: u64) {
         self.stamp(taken, number, A_LOSS);
         self.number_losses(number, numbered);
     }
 
-    /// Stores the last number that was given, and how many of the ring's losses have numbers. After a kill between the two,
-    /// losses with no record after them count twice: better than not at all.
+    /// Stores the last assigned number, and how many of the ring's losses have numbers. After a kill between the two
+    /// stores, losses with no record after them count twice: better than not at all.
     pub(crate) fn number_losses(&self, last: u64, numbered: u64) {
         self.word(LAST).store(last, order::NOTE);
         self.word(NUMBERED).store(numbered, order::NOTE);
@@ -281,7 +287,7 @@ impl<W: Words> FileRing<W> {
         record[NUMBER].store(number, order::NOTE);
     }
 
-    /// So many records were taken.
+    /// Stores how many records were taken.
     pub(crate) fn set_popped(&self, popped: u64) {
         self.word(POPPED).store(popped, order::LEAVE);
     }
@@ -291,12 +297,12 @@ impl<W: Words> FileRing<W> {
         self.word(TAIL).store(position, order::LEAVE);
     }
 
-    /// The last number that was given.
+    /// The last assigned number.
     pub(crate) fn last(&self) -> u64 {
         self.word(LAST).load(order::COUNT)
     }
 
-    /// The last number that an entry was given.
+    /// The last number that an entry got.
     pub(crate) fn last_entry(&self) -> u64 {
         self.word(LAST_ENTRY).load(order::COUNT)
     }
@@ -306,8 +312,8 @@ impl<W: Words> FileRing<W> {
         self.word(NUMBERED).load(order::COUNT)
     }
 
-    /// The records from `tail` on, as a process that is dead has left them. Where there is none the next unit is looked at: a
-    /// publisher was killed before it had written it.
+    /// The records from `tail` on, as a dead process has left them. Where there is no record the next unit is tried: a
+    /// publisher was killed before it had written there.
     pub(crate) fn left(&self, mut each: impl FnMut(&Taken, &[u8])) {
         let (tail, mut payload) = (self.tail() & POSITION, Vec::new());
         let mut at = tail;
@@ -334,7 +340,7 @@ fn units_of(payload: usize) -> u64 {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "an index into memory that is there"
+    reason = "an index into existing memory"
 )]
 fn word_index(words: u64) -> usize {
     words as usize

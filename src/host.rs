@@ -1,4 +1,4 @@
-//! Code that the host supplies: encoders, `Drop`, wakers, log subscribers, metrics recorders, sinks. A panic in any of it
+//! Code that the host supplies: encoders, `Drop`, wakers, log subscribers, metrics recorders, sinks. A panic in it
 //! must not end one of spillring's threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

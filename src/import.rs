@@ -1,4 +1,4 @@
-//! Taking over the backlog of Agent Assembly's own event buffer.
+//! Imports the backlog of Agent Assembly's own event buffer.
 
 mod buffer;
 
@@ -12,42 +12,42 @@ use crate::spill::Spill;
 use crate::status::refuse_if_ring_is_left;
 use buffer::{Buffer, unusable};
 
-/// What [`import`] has taken over.
+/// The result of an [`import`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Imported {
-    /// Entries that are in the backlog now.
+    /// Entries that are now in the backlog.
     pub entries: u64,
-    /// Rows that are no entries: [dead letters](crate::operate::DeadLetters) now, with the reason `undecodable`.
+    /// Rows that are not entries: now [dead letters](crate::operate::DeadLetters), with the reason `undecodable`.
     pub dead_letters: u64,
-    /// Rows that had been taken over before, and were left in the buffer by a kill, or in a copy of it.
+    /// Rows that an earlier import had taken: a kill had left them in the buffer, or the buffer is a copy.
     pub known: u64,
 }
 
-/// Takes over the backlog of an event buffer of Agent Assembly (`aa-storage-sqlite-buffer`), in its order, behind the
-/// backlog of the spill directory `dir`, which is made if there is anything to import. The next start delivers it.
+/// Imports the backlog of an event buffer of Agent Assembly (`aa-storage-sqlite-buffer`), in order, after the backlog
+/// of the spill directory `dir`. The directory is created if there is anything to import. The next start delivers it.
 ///
-/// The entries keep their bytes and get numbers in a run of their own. A row that is no entry becomes a dead letter and
-/// blocks none behind it. Each page of rows is in the spill, synced, before it is removed from the buffer. The directory
-/// remembers the last 250,000 rows that it took over: whenever this is cut off, the next import goes on from there, and
-/// none of them is taken over twice, not even from a copy of the buffer. The buffer itself stays, empty, and can be used
+/// The entries keep their bytes and get numbers in their own run. A row that is not an entry becomes a dead letter and
+/// does not block later ones. Each page of rows is in the spill, synced, before it is removed from the buffer. The
+/// directory remembers the last 250,000 imported rows: after an interruption the next import continues there, and
+/// imports none of them twice, not even from a copy of the buffer. The buffer itself stays, empty, and can be used
 /// again.
 ///
-/// No cap is known here: what is beyond that of the next start drains, and until then
-/// [`when_spill_full`](crate::Config::when_spill_full) holds, which may evict what was imported. Dead letters do not drain:
-/// they count towards the cap until they are removed.
+/// Imports ignore the cap. Entries above the cap of the next start drain; until then
+/// [`when_spill_full`](crate::Config::when_spill_full) applies, and may evict imported entries. Dead letters do not
+/// drain: they count towards the cap until they are removed.
 ///
 /// ```no_run
 /// let done = spillring::operate::import("/var/lib/agent-assembly/buffer.db", "/var/lib/agent/spill")?;
-/// println!("{} entries, {} that are none", done.entries, done.dead_letters);
+/// println!("{} entries, {} dead letters", done.entries, done.dead_letters);
 /// # Ok::<(), spillring::error::ImportError>(())
 /// ```
 ///
 /// # Errors
 ///
 /// [`ImportError::InUse`] while Agent Assembly runs, [`ImportError::NoBuffer`] if it is another file,
-/// [`ImportError::Damaged`] once what stands before the damage has been taken over, [`ImportError::Spill`] if the spill
-/// cannot be used, for example because a publisher is running in it.
+/// [`ImportError::Damaged`] once everything before the damage has been imported, [`ImportError::Spill`] if the spill
+/// cannot be used, for example because a publisher runs in it.
 pub fn import(buffer: impl AsRef<Path>, dir: impl AsRef<Path>) -> Result<Imported, ImportError> {
     import_into(buffer.as_ref(), dir.as_ref(), None)
 }
@@ -78,34 +78,34 @@ fn import_into(buffer: &Path, dir: &Path, key: Option<&SpillKey>) -> Result<Impo
     take_over(&mut buffer, &mut spill)
 }
 
-/// The same at a start, where a buffer that is gone has no backlog, and a spill that is at its cap, or has no room on the disk,
-/// leaves the rest of it for the next start.
+/// Like [`import`], but a missing buffer counts as empty, and if the spill is at its cap, or the disk is full, the
+/// rest waits for the next start.
 pub(crate) fn import_at_start(file: &Path, spill: &mut Spill) -> Result<(), ImportError> {
     let there = file.try_exists().map_err(unusable("look for", file))?;
     let opened = if there { Buffer::open(file)? } else { None };
     let Some(mut buffer) = opened else {
-        log::warning!(buffer = %file.display(), "there is no event buffer to import: take the setting `import` out if that is so for good");
+        log::warning!(buffer = %file.display(), "there is no event buffer to import: if it is gone for good, remove the setting `import`");
         return Ok(());
     };
     match take_over(&mut buffer, spill) {
         Ok(done) if done == Imported::default() => Ok(()),
         Ok(done) => {
             log::info!(buffer = %file.display(), entries = done.entries,
-                dead_letters = done.dead_letters, known = done.known, "the backlog of an event buffer was imported"
+                dead_letters = done.dead_letters, known = done.known, "imported the backlog of an event buffer"
             );
             if done.dead_letters > 0 {
                 log::warning!(
                     dead_letters = done.dead_letters,
-                    "rows of the event buffer are no entries: they are dead letters now"
+                    "rows of the event buffer are not entries: they are now dead letters"
                 );
             }
             Ok(())
         }
-        // Nor could anything else be written.
+        // Nothing else could be written either.
         Err(ImportError::Spill(error)) if !error.is_full() => Err(ImportError::Spill(error)),
         Err(ImportError::Spill(error)) => {
             log::error!(buffer = %file.display(), %error,
-                "the spill takes no more of an event buffer: what is left waits there for the next start, and newer entries overtake it"
+                "the spill has no room for the rest of an event buffer: it waits there for the next start, and newer entries overtake it"
             );
             Ok(())
         }
@@ -121,7 +121,7 @@ fn take_over(buffer: &mut Buffer, spill: &mut Spill) -> Result<Imported, ImportE
             entries = done.entries,
             dead_letters = done.dead_letters,
             known = done.known,
-            "an import was cut off: these rows were taken over before"
+            "an import was interrupted: these rows had been imported before"
         );
     }
     result.map(|()| done)
@@ -138,7 +138,7 @@ fn take_pages(
         && let Some(page) = buffer.page(first)?
     {
         if spill.view().is_at_cap() {
-            log::warning!("the spill is at its cap: what is left in the event buffer waits there");
+            log::warning!("the spill is at its cap: the rest of the event buffer waits there");
             break;
         }
         let run = match &mut run {

@@ -1,9 +1,9 @@
 //! Log lines as entries, for applications that use `tracing` already.
 //!
-//! Left out are spillring's own lines, whose target is `spillring`, and whatever is logged on spillring's threads: there
-//! run the sink, its client, and the host's encoders. Otherwise a sink that fails would feed itself: its failure is logged,
-//! the line is an entry, the entry fails. The threads mark themselves when they start, those of the sink's blocking pool
-//! included.
+//! Excluded are spillring's own lines, whose target is `spillring`, and everything logged on spillring's threads,
+//! where the sink, its client, and the host's encoders run. Otherwise a failing sink would feed itself: its failure is
+//! logged, the line is an entry, the entry fails. The threads mark themselves when they start, including those of the
+//! sink's blocking pool.
 
 use std::io;
 use std::sync::Arc;
@@ -29,13 +29,14 @@ const DELIVER_MAX: Duration = Duration::from_secs(1);
 /// How long it waits for the end, spilling included.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// Publishes the lines of [`tracing_subscriber::fmt`](mod@fmt), each as one entry. Takes the place of
+/// Publishes the lines of [`tracing_subscriber::fmt`](mod@fmt), each as one entry. Replaces
 /// `tracing_appender::non_blocking`.
 ///
-/// A line never waits, as with [`publish`](Publisher::publish): if the ring is full, it is dropped, counted, and announced
-/// in the stream. It costs one allocation, for its bytes; `fmt` formats in a buffer that it keeps.
+/// Writing a line never waits, as with [`publish`](Publisher::publish): if the ring is full, the line is dropped,
+/// counted, and announced in the stream. It costs one allocation, for its bytes; `fmt` formats in a buffer that it
+/// keeps.
 ///
-/// Two kinds of lines are left out, so that a sink that logs its failures does not feed itself: those of spillring, and
+/// Two kinds of lines are excluded, so that a sink that logs its failures does not feed itself: spillring's own, and
 /// those that the sink and its client log, on the sink's thread or in its `spawn_blocking`. Threads that your own sink
 /// starts are not recognised: filter their lines by target.
 ///
@@ -55,7 +56,7 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Beside other layers, and with a [`Drainer`](crate::Drainer) of your own:
+/// Next to other layers, and with your own [`Drainer`](crate::Drainer):
 ///
 /// ```
 /// use std::time::Duration;
@@ -84,20 +85,20 @@ pub struct LogWriter {
     subject: Arc<str>,
 }
 
-/// One line: what is written until the drop becomes one entry. Nothing written, no entry.
+/// One line: everything written until the drop becomes one entry. An empty line is no entry.
 #[derive(Debug)]
 pub struct LogLine<'a> {
-    /// None: the line is left out.
+    /// `None`: the line is excluded.
     to: Option<&'a LogWriter>,
     bytes: Vec<u8>,
     /// Whether a line break follows the bytes. It becomes part of them only if more is written.
     broken: bool,
 }
 
-/// Ends the publisher of a [`LogWriter`] when dropped: delivers for up to a second, then spills the rest, which the next
-/// start delivers. Waits for that, at most ten seconds.
+/// Ends the publisher of a [`LogWriter`] when dropped: delivers for up to a second, then spills the rest, which the
+/// next start delivers. Waits for that, at most ten seconds.
 ///
-/// Keep it until the end of `main`, under a name: `_` drops it at once. Later lines are lost, and counted.
+/// Keep it until the end of `main`, in a named variable: `_` drops it at once. Later lines are lost, and counted.
 #[derive(Debug)]
 #[must_use = "dropped at once, it ends the publisher"]
 pub struct LogGuard {
@@ -183,7 +184,7 @@ impl io::Write for LogLine<'_> {
         Ok(bytes.len())
     }
 
-    /// Does nothing: for what is published there is [`flush`](Publisher::flush).
+    /// Does nothing: to wait for published lines, use [`flush`](Publisher::flush).
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -200,7 +201,7 @@ impl Drop for LogLine<'_> {
 }
 
 impl LogGuard {
-    /// The counts and depths: [`lost`](Stats::lost) has the lines that were dropped.
+    /// The counts and depths: [`lost`](Stats::lost) counts the dropped lines.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.publisher.stats()
@@ -211,7 +212,7 @@ impl Drop for LogGuard {
     fn drop(&mut self) {
         let ended = self.publisher.handles().shutdown(DELIVER_MAX);
         if let Err(error) = ended.wait(END_MAX) {
-            log::error!(%error, "the publisher of the log lines did not come to an end");
+            log::error!(%error, "the publisher of the log lines did not end");
         }
     }
 }

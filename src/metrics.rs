@@ -1,7 +1,7 @@
 //! Names and values of the metrics, reported through the `metrics` facade.
 //!
-//! The totals are the process's, summed over its publishers, and are reported as absolute values with handles made anew
-//! each time: a recorder that the host installs late still sees every count. The recorder is the host's code: each call
+//! The totals are the process's, summed over its publishers, and reported as absolute values with new handles each
+//! time: a recorder that the host installs late still sees every count. The recorder is the host's code: each call
 //! into it, or one for many, is a [`host::call`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,10 +21,10 @@ type Counter = (
     fn(&Stats) -> u64,
 );
 
-/// Over about how long the growth of the spill is averaged.
+/// The time over which the growth of the spill is averaged.
 const GROWTH_OVER: Duration = Duration::from_secs(30);
 
-/// A spill that grows by less, in bytes a second, does not grow.
+/// A spill that grows by fewer bytes a second does not count as growing.
 const GROWTH_MIN: f64 = 1.0;
 
 const COUNTERS: [Counter; 18] = [
@@ -96,7 +96,7 @@ static UNDECODABLE: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Metrics {
     reported: [u64; COUNTERS.len()],
     last: Option<(Instant, u64)>,
-    /// How many bytes a second the spill has lately grown by.
+    /// By how many bytes a second the spill has grown lately.
     growth: f64,
 }
 
@@ -109,8 +109,8 @@ impl Metrics {
         }
     }
 
-    /// Brings counters and gauges up to date.
-    pub(crate) fn tell(&mut self, stats: &Stats, spill_bytes_max: u64) {
+    /// Updates counters and gauges.
+    pub(crate) fn report(&mut self, stats: &Stats, spill_bytes_max: u64) {
         let sums = self.sums(stats);
         let left = self.seconds_until_full(stats.spill_bytes, spill_bytes_max, Instant::now());
         host::call(|| {
@@ -125,7 +125,7 @@ impl Metrics {
                 .absolute(QUARANTINES.load(Ordering::Relaxed));
             counter!("aa_audit_dead_lettered_total", "reason" => "undecodable")
                 .absolute(UNDECODABLE.load(Ordering::Relaxed));
-            Self::tell_depths(stats);
+            Self::report_depths(stats);
             gauge!("aa_audit_spill_seconds_until_full").set(left);
             for state in State::ALL {
                 gauge!("aa_audit_state", "state" => state.as_str())
@@ -134,7 +134,7 @@ impl Metrics {
         });
     }
 
-    /// The process's totals, with what is new in `stats`.
+    /// The process's totals, including what is new in `stats`.
     fn sums(&mut self, stats: &Stats) -> [u64; COUNTERS.len()] {
         let mut sums = [0; COUNTERS.len()];
         for ((((_, _, read), total), reported), sum) in COUNTERS
@@ -163,7 +163,7 @@ impl Metrics {
         QUARANTINES.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many imported rows are no entries. Not reported at once, as above.
+    /// This many imported rows are not entries. Not reported at once, as above.
     pub(crate) fn undecodable(rows: u64) {
         UNDECODABLE.fetch_add(rows, Ordering::Relaxed);
     }
@@ -177,7 +177,7 @@ impl Metrics {
         host::call(|| histogram!("aa_audit_spill_append_seconds").record(took));
     }
 
-    fn tell_depths(stats: &Stats) {
+    fn report_depths(stats: &Stats) {
         gauge!("aa_audit_ring_entries").set(as_f64(stats.in_ring));
         gauge!("aa_audit_ring_bytes").set(as_f64(stats.ring_bytes));
         gauge!("aa_audit_spill_entries").set(as_f64(stats.spilled));
@@ -188,7 +188,7 @@ impl Metrics {
             .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());
     }
 
-    /// At the average pace of late; infinite if the spill does not grow, and 0 once it is full.
+    /// At the recent average pace; infinite if the spill does not grow, and 0 once it is full.
     fn seconds_until_full(&mut self, bytes: u64, bytes_max: u64, now: Instant) -> f64 {
         if let Some((then, before)) = self.last.replace((now, bytes)) {
             let seconds = now.saturating_duration_since(then).as_secs_f64();
@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
 
-    /// Panics whatever it is asked.
+    /// Panics on every call.
     struct Panicking;
 
     impl Recorder for Panicking {
@@ -230,29 +230,29 @@ mod tests {
         fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
         fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
-            panic!("as the test wants it")
+            panic!("on purpose")
         }
 
         fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-            panic!("as the test wants it")
+            panic!("on purpose")
         }
 
         fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-            panic!("as the test wants it")
+            panic!("on purpose")
         }
     }
 
     #[test]
     fn a_recorder_that_panics_disturbs_nobody() {
         metrics::with_local_recorder(&Panicking, || {
-            Metrics::new().tell(&Stats::default(), 10);
+            Metrics::new().report(&Stats::default(), 10);
             Metrics::delivered(1, Duration::from_secs(1));
             Metrics::appended(Duration::from_secs(1));
             Metrics::cloned();
         });
     }
 
-    /// It no longer grows then, and has not all the time in the world.
+    /// It no longer grows then, but its time is up.
     #[test]
     fn a_spill_at_its_cap_is_full_in_no_time() {
         let mut metrics = Metrics::new();
@@ -262,7 +262,7 @@ mod tests {
         }
     }
 
-    /// A spill that grows by 1,000 bytes a second, in leaps every five seconds.
+    /// A spill that grows by 1,000 bytes a second, in steps every five seconds.
     #[test]
     fn the_time_until_full_does_not_flap() {
         let (mut metrics, start) = (Metrics::new(), Instant::now());
@@ -275,7 +275,7 @@ mod tests {
             let expected = 1_000.0 - as_f64(second as u64);
             assert!((left / expected - 1.0).abs() < 0.25, "{second}: {left}");
         }
-        // Then it shrinks, and in a while that shows.
+        // Then it shrinks, and after a while that shows.
         let now = start + Duration::from_secs(180);
         assert!(metrics.seconds_until_full(0, 1_000_000, now).is_infinite());
     }

@@ -1,14 +1,14 @@
-//! What the drainer does next, as a pure function of plain facts.
+//! Decides what the drainer does next, as a pure function of plain facts.
 //!
-//! Handing an order to a worker costs nothing, so a free worker gets its order first; then memory is staged, then the
-//! ring is drawn for the disk. Four rules give the order of the rest:
+//! An order to a worker costs nothing, so a free worker gets its order first. Then records in memory are staged, then
+//! the ring is drawn for the disk. Four rules order the rest:
 //!
-//! - A sink that is free gets a ready batch at once, whatever the disk is doing.
-//! - Appending and reading take turns at the disk. Past the high water mark, where entries are about to be refused,
-//!   appending has most of the turns.
+//! - A free sink gets a ready batch at once, whatever the disk is doing.
+//! - Appends and replays take turns at the disk. Past the high water mark, where entries are about to be refused,
+//!   appends get most of the turns.
 //! - Nothing is staged from memory while the spill holds entries that are not in memory: that keeps the order.
-//! - An order that nobody waits for, such as a settlement, goes when the disk has nothing else to do, and first once it
-//!   is [late](LATE).
+//! - An order that nobody waits for, such as a settlement, goes when the disk has nothing else to do, and first once
+//!   it is [late](LATE).
 
 mod backoff;
 mod disk;
@@ -18,20 +18,20 @@ use std::time::{Duration, Instant};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use facts::{
-    Cap, DiskFacts, Doubt, Drawn, Due, End, Facts, Flush, Front, Hand, Memory, OrderUnderWay,
-    RingFacts, Runs, Staged, Stopping, Unread, Untold,
+    Availability, Cap, DiskFacts, Doubt, Drawn, Due, End, Facts, Flush, Front, OrderUnderWay,
+    RingFacts, Runs, Staged, Stopping, Unannounced, Unread, Unspilled,
 };
 
-/// The one thing to do now.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Ask the sink how far it has come.
+    /// Ask the sink for its position.
     Ask,
-    /// Hand what is staged to the sink, or the last losses of the run.
+    /// Send the staged batch to the sink, or the last losses of the run.
     Deliver,
-    /// Let the sink sign again how far it has come.
+    /// Let the sink sign its newest checkpoint again.
     Renew,
-    /// Hand the disk an order.
+    /// Send an order to the disk.
     Disk(DiskStep),
     /// Pop from the ring, for the sink.
     StageRing,
@@ -39,13 +39,13 @@ pub(crate) enum Step {
     StageDrawn,
     /// Pop a chunk from the ring, for the disk.
     Draw,
-    /// Nothing, for at most this long.
+    /// Do nothing, for at most this long.
     Wait(Duration),
-    /// The end.
+    /// End.
     Stop,
 }
 
-/// The order that the disk gets.
+/// The next order for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DiskStep {
     Append,
@@ -54,7 +54,7 @@ pub(crate) enum DiskStep {
     Evict,
     OpenRuns,
     Settle,
-    Retell,
+    Renumber,
     Check,
     RenewIdentity,
     TurnOver,
@@ -62,22 +62,22 @@ pub(crate) enum DiskStep {
     End,
 }
 
-/// How long an end that is overdue waits for workers that get nothing done.
+/// How long an overdue end waits for workers that make no progress.
 pub(crate) const STOP_GRACE: Duration = Duration::from_millis(500);
 
-/// How long such an end waits for an order of the disk that is under way: a slow disk is not a dead one.
+/// How long an overdue end waits for an order of the disk that is under way: a slow disk is not a dead one.
 pub(crate) const STOP_ORDER_MAX: Duration = Duration::from_secs(5);
 
-/// How long such an end rests after a failure of the disk.
+/// How long an overdue end rests after a failure of the disk.
 pub(crate) const STOP_RETRY: Duration = Duration::from_millis(20);
 
-/// How many appends may go before the backlog has its turn, when entries are about to be refused.
-pub(crate) const RELIEFS_MAX: u32 = 8;
+/// How many appends may be ordered before the backlog has its turn, when entries are about to be refused.
+pub(crate) const APPENDS_IN_A_ROW_MAX: u32 = 8;
 
-/// How long the first batch of a run waits until the spill has noted that the run is open.
+/// How long the first batch of a run waits for the spill to record that the run is open.
 pub(crate) const OPEN_RUNS_MAX: Duration = Duration::from_millis(250);
 
-/// An order of low priority goes first once it has been due for this long.
+/// For how long an order of low priority must have been due to go first.
 pub(crate) const LATE: Duration = Duration::from_millis(500);
 
 /// Decides.
@@ -104,16 +104,16 @@ impl Facts {
         self.stopping.is_some() && self.disk.end == End::Done
     }
 
-    /// The end was asked for, and all is delivered; or all is on disk, and time is up.
+    /// The end was requested, and everything is delivered; or everything is on disk, and time is up.
     pub(crate) fn finished(&self) -> bool {
         let Some(stopping) = self.stopping else {
             return false;
         };
-        let settled = self.memory == Memory::Empty && self.ring == RingFacts::Empty;
+        let settled = self.memory == Unspilled::Empty && self.ring == RingFacts::Empty;
         let delivered = self.staged == Staged::Nothing
-            && self.sink != Hand::Busy
+            && self.sink != Availability::Busy
             && self.unread == Unread::None
-            && self.untold == Untold::Nothing
+            && self.unannounced == Unannounced::Nothing
             && self.renewal == Due::No;
         settled && (delivered || self.now >= stopping.deadline)
     }
@@ -166,7 +166,7 @@ impl Facts {
         (self.staged == Staged::Full || (some && !more)).then_some(Step::Deliver)
     }
 
-    /// The next start must know which runs the stream may name. The disk has a moment to note it.
+    /// The next start must know which runs the stream may name. The disk has a moment to record that.
     fn may_send_runs(&self) -> bool {
         match self.runs {
             Runs::Open | Runs::Sent => true,
@@ -174,12 +174,12 @@ impl Facts {
         }
     }
 
-    /// All entries have gone, and losses after the last one must still be announced.
+    /// All entries are delivered, but losses after the last one must still be announced.
     fn last_word_due(&self) -> bool {
         self.stopping.is_some()
-            && self.untold == Untold::Losses
+            && self.unannounced == Unannounced::Losses
             && self.staged == Staged::Nothing
-            && self.memory == Memory::Empty
+            && self.memory == Unspilled::Empty
             && self.unread == Unread::None
             && self.ring == RingFacts::Empty
     }
@@ -204,11 +204,11 @@ impl Facts {
 
     fn wait(&self) -> Step {
         let rest = |hand| match hand {
-            Hand::RestsUntil(at) => Some(at),
-            Hand::Free | Hand::Busy | Hand::Gone => None,
+            Availability::RestsUntil(at) => Some(at),
+            Availability::Free | Availability::Busy | Availability::Gone => None,
         };
-        // While entries gather nobody looks at the ring; an outcome or a request wakes the drainer.
-        let look = match self.ring {
+        // While entries gather nobody checks the ring; an outcome or a request wakes the drainer.
+        let check = match self.ring {
             RingFacts::Gathering(until) => until.saturating_duration_since(self.now),
             _ => self.poll,
         };
@@ -227,7 +227,7 @@ impl Facts {
             self.waiting_since.map(|since| since + self.pending_max),
         ];
         let next = events.into_iter().flatten().filter(|at| *at > self.now);
-        Step::Wait(next.min().map_or(look, |at| look.min(at - self.now)))
+        Step::Wait(next.min().map_or(check, |at| check.min(at - self.now)))
     }
 }
 

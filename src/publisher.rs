@@ -1,4 +1,4 @@
-//! The handle through which entries enter.
+//! The handle that publishes entries.
 
 mod handles;
 
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, Until, on_own_thread};
-use crate::door::{self, Door};
 use crate::durable::{Durable, Pack};
 use crate::error::{PublishTimeoutError, TryPublishError};
 use crate::event::Event;
 use crate::file_ring::Refusal;
-use crate::ring::Refused;
+use crate::ingress::{self, Ingress};
+use crate::ring::PushError;
 use crate::stats::{Lost, Stats};
 use crate::sync::CachePadded;
 use crate::ticket::Ticket;
@@ -27,27 +27,27 @@ pub struct Publisher<E> {
     handles: Arc<Handles>,
 }
 
-/// What publishers and drainer share.
+/// Shared by publishers and drainer.
 #[derive(Debug)]
 pub(crate) struct Shared<E> {
-    pub(crate) door: Door<E>,
+    pub(crate) ingress: Ingress<E>,
     pub(crate) control: Arc<Control>,
-    /// Padded: the drainer writes it at every turn, and publishers read what is beside it.
-    pub(crate) refusals: CachePadded<Refusals>,
+    /// Padded: the drainer writes it at every turn, and publishers read its neighbours.
+    pub(crate) refusals: CachePadded<RefusalCounts>,
 }
 
-/// Counts of entries that were not let in. One that is lost for another reason than a full ring is counted here before
-/// it is counted in the ring, which counts them all.
+/// Counts of refused entries. One that is lost for another reason than a full ring is counted here before it is
+/// counted in the ring, which counts all losses.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    /// The spill is at its cap: a full ring is its doing.
+pub(crate) struct RefusalCounts {
+    /// The spill is at its cap, which is why the ring is full.
     spill_full: AtomicBool,
     lost_spill_full: AtomicU64,
     lost_closed: AtomicU64,
     returned: AtomicU64,
 }
 
-/// How long `publish_timeout` sleeps between its first looks, and at the most.
+/// How long `publish_timeout` sleeps between its first checks, and at the most.
 const ROOM_POLL_MIN: Duration = Duration::from_micros(50);
 const ROOM_POLL_MAX: Duration = Duration::from_millis(1);
 
@@ -82,8 +82,8 @@ impl<E: Event> Publisher<E> {
         self.shared.push(entry).map_err(|refused| {
             self.shared.refusals.count_return();
             match refused {
-                Refused::Full(_) => TryPublishError::Full(refused.into_value()),
-                Refused::Closed(_) => TryPublishError::Closed(refused.into_value()),
+                PushError::Full(_) => TryPublishError::Full(refused.into_value()),
+                PushError::Closed(_) => TryPublishError::Closed(refused.into_value()),
             }
         })
     }
@@ -93,8 +93,9 @@ impl<E: Event> Publisher<E> {
     ///
     /// # Errors
     ///
-    /// With the entry: [`PublishTimeoutError::Full`] if no room came up, [`PublishTimeoutError::Closed`], or
-    /// [`PublishTimeoutError::WouldDeadlock`] if there is no room at once on one of spillring's own threads.
+    /// With the entry: [`PublishTimeoutError::Full`] if there was no room within the limit,
+    /// [`PublishTimeoutError::Closed`], or [`PublishTimeoutError::WouldDeadlock`] if there is no room at once on one
+    /// of spillring's own threads.
     pub fn publish_timeout(&self, entry: E, limit: Duration) -> Result<(), PublishTimeoutError<E>> {
         let start = Instant::now();
         let mut pause = ROOM_POLL_MIN;
@@ -102,10 +103,10 @@ impl<E: Event> Publisher<E> {
         let refusal = loop {
             waiting = match self.shared.push(waiting) {
                 Ok(()) => return Ok(()),
-                Err(refused @ Refused::Closed(_)) => {
+                Err(refused @ PushError::Closed(_)) => {
                     break PublishTimeoutError::Closed(refused.into_value());
                 }
-                Err(refused @ Refused::Full(_)) => refused.into_value(),
+                Err(refused @ PushError::Full(_)) => refused.into_value(),
             };
             let left = limit.saturating_sub(start.elapsed());
             if left.is_zero() {
@@ -126,8 +127,8 @@ impl<E: Event> Publisher<E> {
         self.shared.control.flush(Until::Safe)
     }
 
-    /// Returns a ticket that resolves once the sink has acknowledged all entries published before this call. Those that are never
-    /// delivered, such as dead letters, do not hold it up.
+    /// Returns a ticket that resolves once the sink has acknowledged all entries published before this call. Entries
+    /// that are never delivered, such as dead letters, do not hold it up.
     ///
     /// While the sink is away this takes as long as the outage; a [`flush`](Self::flush) waits for the disk only. A shutdown that
     /// leaves a backlog ends the ticket with [`TicketError::DrainerEnded`](crate::error::TicketError::DrainerEnded).
@@ -157,20 +158,21 @@ impl<E: Event> Publisher<E> {
 }
 
 impl<E: Durable> Publisher<E> {
-    /// Publishes what packs as an `E` does, such as a type that borrows what an `E` owns, or an `E` that its owner keeps. Never
-    /// waits, and with [`ring_dir`](crate::Config::ring_dir) frees nothing either; into a ring in memory it allocates.
+    /// Publishes an entry that packs like an `E`, such as a type that borrows what an `E` owns, or an `E` that its
+    /// owner keeps. Never waits. With [`ring_dir`](crate::Config::ring_dir) it frees nothing either; into a ring in
+    /// memory it allocates.
     ///
     /// If the ring is full or the publisher closed, the entry is dropped, as by [`publish`](Self::publish).
     pub fn publish_packed(&self, entry: &impl Pack) {
-        match &self.shared.door {
-            Door::File { ring, .. } => {
-                if let Err(refusal) = door::pack(entry, ring) {
+        match &self.shared.ingress {
+            Ingress::File { ring, .. } => {
+                if let Err(refusal) = ingress::pack(entry, ring) {
                     self.shared.lose_refused(refusal);
                 }
             }
-            Door::Memory(_) => match door::repack(entry) {
+            Ingress::Memory(_) => match ingress::repack(entry) {
                 Some(entry) => self.publish(entry),
-                None => debug_assert!(false, "it packs as another type does"),
+                None => debug_assert!(false, "it packs like another type"),
             },
         }
     }
@@ -179,7 +181,7 @@ impl<E: Durable> Publisher<E> {
 impl<E> fmt::Debug for Publisher<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher")
-            .field("inside", &self.shared.door.inside())
+            .field("inside", &self.shared.ingress.inside())
             .finish_non_exhaustive()
     }
 }
@@ -196,16 +198,16 @@ impl<E> Clone for Publisher<E> {
 impl<E> Shared<E> {
     /// The drainer's last stats, with the ring and the refusals as they are now.
     ///
-    /// The drainer reports as accepted what it had popped by then. Whatever else was let in counts as in the ring, also
-    /// what the drainer has popped since: so the law holds whenever it held in the drainer's report. The report is read
-    /// first: what it had popped was let in before.
+    /// The drainer reports as accepted what it had popped by then. Any other entry that has entered counts as in the
+    /// ring, even if the drainer has popped it since: so the law holds whenever it held in the drainer's report. The
+    /// report is read first: what it had popped had entered before.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.control.stats();
-        let accepted = self.door.accepted();
+        let accepted = self.ingress.accepted();
         stats.in_ring = accepted - stats.accepted;
         stats.accepted = accepted;
-        stats.ring_bytes = self.door.inside().bytes;
-        stats.lost = self.refusals.lost(self.door.lost());
+        stats.ring_bytes = self.ingress.inside().bytes;
+        stats.lost = self.refusals.lost(self.ingress.lost());
         stats.returned = self.refusals.returned.load(Ordering::Relaxed);
         stats
     }
@@ -217,15 +219,15 @@ impl<E: Event> Shared<E> {
         clippy::inline_always,
         reason = "called, it would be handed a copy of the entry"
     )]
-    fn push(&self, entry: E) -> Result<(), Refused<E>> {
-        self.door.push(entry)
+    fn push(&self, entry: E) -> Result<(), PushError<E>> {
+        self.ingress.push(entry)
     }
 
     #[cold]
-    fn lose(&self, refused: Refused<E>) {
+    fn lose(&self, refused: PushError<E>) {
         self.lose_refused(match refused {
-            Refused::Full(_) => Refusal::Full,
-            Refused::Closed(_) => Refusal::Closed,
+            PushError::Full(_) => Refusal::Full,
+            PushError::Closed(_) => Refusal::Closed,
         });
         drop(refused.into_value());
     }
@@ -233,17 +235,17 @@ impl<E: Event> Shared<E> {
     #[cold]
     fn lose_refused(&self, refusal: Refusal) {
         self.refusals.count_loss(refusal);
-        self.door.lose();
+        self.ingress.lose();
     }
 }
 
-impl Refusals {
-    /// Says what a full ring means from now on.
+impl RefusalCounts {
+    /// Sets the reason of a full ring from now on.
     pub(crate) fn blame_spill(&self, full: bool) {
         self.spill_full.store(full, Ordering::Relaxed);
     }
 
-    /// The losses by reason, of which there are `total`.
+    /// The losses by reason; `total` in all.
     pub(crate) fn lost(&self, total: u64) -> Lost {
         let spill_full = self.lost_spill_full.load(Ordering::Relaxed).min(total);
         let already_shutdown = self

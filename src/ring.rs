@@ -1,4 +1,4 @@
-//! The ring: a bounded lock-free queue behind a gate.
+//! The ring: a bounded lock-free queue with a gate.
 //!
 //! # Protocol
 //!
@@ -9,39 +9,39 @@
 //!  closed   position (31 b)   bytes (32 b)
 //! ```
 //!
-//! Beside it is `head`: the position of the oldest entry inside. Positions count entries; each has a [cell](cells).
+//! Next to it is `head`: the position of the oldest entry inside. Positions count entries; each has a [cell](cells).
 //!
-//! **Enter.** A publisher looks at `head`, then at the gate. It is refused, without a write, if the ring is closed, if as
-//! many entries as the capacity are between the two, or if its weight would pass the bound on bytes. Else one
-//! compare-and-exchange takes the position and adds the weight. If the word has changed meanwhile, another publisher or the
-//! drainer has succeeded, and it looks again. Whoever has a position fills its cell.
+//! **Enter.** A publisher reads `head`, then the gate. It is refused, without a write, if the ring is closed, if as
+//! many entries as the capacity are between the two, or if its weight would exceed the bound on bytes. Otherwise one
+//! compare-and-exchange claims the position and adds the weight. If the word has changed meanwhile, another publisher
+//! or the drainer has succeeded, and it tries again. A publisher with a position fills its cell.
 //!
-//! **Leave.** The drainer pops, and only after its pops have returned gives back what they weighed and moves `head` past
-//! them, once per batch ([`Drain`]). So whoever has a position finds its cell empty at once. `ENTER` is the acquire to the
-//! release of `LEAVE`: seeing the room means seeing the cells emptied. `head` is looked at before the gate, and is therefore
-//! never ahead of it. It may be out of date by then: before a publisher is refused for it, it looks again, and then sees at
-//! least what those saw who took the positions (`TAKE` and `LOOK`).
-//!
+//! **Leave.** The drainer pops, and only after its pops have returned gives back their weight and moves `head` past
+//! them, once per batch ([`Drain`]). So a publisher with a position finds its cell empty at once. `ENTER` is the
+//! acquire to the release of `LEAVE`: whoever sees the room sees the cells emptied. `head` is read before the gate,
+//! and is therefore never ahead of it. It may be out of date by then: before a publisher is refused for it, it reads
+//! again, and then sees at least what the publishers saw that claimed the positions (`TAKE` and `READ`).
 //! **Close** sets the bit. Who takes a position after that fails, and sees it; who took one before will fill it. So once
-//! the drainer sees *closed* and no entries, it has popped all that were ever let in, and none will follow.
-//!
+//! **Close** sets the bit. A publisher that claims a position after that fails, and sees it; one that claimed before
+//! will fill it. So once the drainer sees *closed* and no entries, it has popped every entry that ever entered, and
+//! none will follow.
 //! Positions wrap after 2³¹. A publisher would have to be stopped between its look and its step for exactly so many entries
-//! to mistake one lap for another.
-//!
+//! Positions wrap after 2³¹. To mistake one lap for another, a publisher would have to be stopped between its read and
+//! its step for exactly that many entries.
 //! **Losses** are counted in a word of their own, touched only by losing. Each entry takes its value along, so that
+//! **Losses** are counted in a separate word, touched only by losing. Each entry takes the word's value along, so that
 //! the drainer learns of a loss where it happened: not later than the next entry of the thread that lost.
-//!
 //! # A stopped thread
 //!
-//! A publisher retries only because somebody else succeeded: a stopped thread holds up nobody who publishes, nor the drainer
-//! itself. One that is stopped between its step at the gate and the filling of its cell holds back the entries after it, for
-//! as long as the scheduler keeps it away: [`Drain`] ends before them, though entries are inside.
+//! A publisher retries only because another thread succeeded: a stopped thread holds up no publisher, nor the drainer
+//! itself. A publisher that is stopped between its step at the gate and the filling of its cell holds back later
+//! entries, for as long as it is not scheduled: [`Drain`] ends before them, though entries are inside.
 //!
 //! # Moves
 //!
-//! Moving an entry costs more than the gate, and the compiler leaves out no move across an atomic access. So an entry is
-//! put into its slot before the gate, the slot is what is pushed or handed back, and a cell holds what has no
-//! destructor ([`Kept`]), which would ask for a copy of its own. `benches/instructions.rs` counts.
+//! Moving an entry costs more than the gate, and the compiler removes no move across an atomic access. So an entry is
+//! put into its slot before the gate, the slot is what is pushed or handed back, and a cell holds a value without a
+//! destructor ([`Kept`]), which would need its own copy. `benches/instructions.rs` counts.
 
 use std::mem::ManuallyDrop;
 
@@ -54,7 +54,7 @@ mod cells;
 const CLOSED: u64 = 1 << 63;
 const ENTRY: u64 = 1 << 32;
 const BYTES: u64 = ENTRY - 1;
-/// The largest position, and the mask of all.
+/// The largest position, and the mask of positions.
 const POSITION_MAX: u64 = (1 << 31) - 1;
 
 /// A bounded queue of entries with many publishers and one drainer.
@@ -62,36 +62,36 @@ const POSITION_MAX: u64 = (1 << 31) - 1;
 pub(crate) struct Ring<T> {
     cells: Cells<Kept<T>>,
     gate: CachePadded<AtomicU64>,
-    /// How many entries were popped, and have given their room back. Only the drainer writes it.
+    /// How many entries were popped and have given their room back. Only the drainer writes it.
     head: CachePadded<Position>,
     lost: CachePadded<AtomicU64>,
     capacity: u64,
     bytes_max: u64,
 }
 
-/// An entry in the queue, or handed back, which whoever has it must open: dropping it would leak the value.
+/// An entry in the queue, or handed back. Its holder must open it: dropping it would leak the value.
 pub(crate) type Kept<T> = Slot<ManuallyDrop<T>>;
 
 /// An entry on its way through the ring.
 #[derive(Debug)]
 pub(crate) struct Slot<T> {
     pub(crate) value: T,
-    /// How many entries had been lost when this one was let in.
+    /// How many entries had been lost when this one entered.
     pub(crate) lost: u64,
     weight: u32,
 }
 
-/// An entry that was not let in.
+/// An entry that was refused.
 #[derive(Debug)]
 #[must_use]
-pub(crate) enum Refused<T> {
+pub(crate) enum PushError<T> {
     /// There is no room.
     Full(Kept<T>),
     /// The ring is closed.
     Closed(Kept<T>),
 }
 
-/// What the gate says.
+/// The content of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Inside {
     pub(crate) closed: bool,
@@ -99,7 +99,7 @@ pub(crate) struct Inside {
     pub(crate) bytes: u64,
 }
 
-enum Refusal {
+enum EnterError {
     Full,
     Closed,
 }
@@ -116,14 +116,14 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Lets the entry in, or hands it back. An entry heavier than the whole bound weighs as much as the bound: it
+    /// Accepts the entry, or hands it back. An entry heavier than the whole bound weighs as much as the bound: it
     /// enters an empty ring.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "called, it would be handed a copy of the entry"
     )]
-    pub(crate) fn push(&self, value: T, weight: usize) -> Result<(), Refused<T>> {
+    pub(crate) fn push(&self, value: T, weight: usize) -> Result<(), PushError<T>> {
         let weight = (weight as u64).min(self.bytes_max);
         #[expect(
             clippy::cast_possible_truncation,
@@ -136,15 +136,15 @@ impl<T> Ring<T> {
         };
         let position = match self.enter(weight) {
             Ok(position) => position,
-            Err(Refusal::Full) => return Err(Refused::Full(slot)),
-            Err(Refusal::Closed) => return Err(Refused::Closed(slot)),
+            Err(EnterError::Full) => return Err(PushError::Full(slot)),
+            Err(EnterError::Closed) => return Err(PushError::Closed(slot)),
         };
         slot.lost = self.lost.load(order::COUNT);
         self.cells.fill(position, slot);
         Ok(())
     }
 
-    /// As it is after so many entries.
+    /// The state after this many entries.
     #[cfg(test)]
     pub(crate) fn after(entries: u64, capacity: usize, bytes_max: u32) -> Self {
         let mut ring = Self::new(capacity, bytes_max);
@@ -154,7 +154,7 @@ impl<T> Ring<T> {
         ring
     }
 
-    /// Pushes an entry of weight 0 as a publisher does that is stopped half-way; answers how to go on.
+    /// Pushes an entry of weight 0 as a publisher that is stopped half-way. Call the result to continue.
     #[cfg(test)]
     pub(crate) fn push_half(&self, value: T) -> impl FnOnce() + use<'_, T> {
         let slot = Slot::light(value);
@@ -176,7 +176,7 @@ impl<T> Ring<T> {
         self.lost.load(order::COUNT)
     }
 
-    /// Refuses whoever comes from now on.
+    /// Refuses entries from now on.
     pub(crate) fn close(&self) {
         self.gate.fetch_or(CLOSED, order::COUNT);
     }
@@ -191,7 +191,7 @@ impl<T> Ring<T> {
         }
     }
 
-    /// How many entries were ever let in. Counts every push that happened before the call, and never decreases.
+    /// How many entries have entered so far. Counts every push that happened before the call, and never decreases.
     pub(crate) fn accepted(&self) -> u64 {
         let head = self.head.load(order::ENTER);
         head + between(head, self.gate.load(order::COUNT))
@@ -202,7 +202,7 @@ impl<T> Ring<T> {
         usize::try_from(self.inside().entries).unwrap_or(usize::MAX)
     }
 
-    /// Pops entries; their room is given back when the iterator is dropped. For the drainer alone.
+    /// Pops entries; their room is given back when the iterator is dropped. For the drainer only.
     pub(crate) fn drain(&self) -> Drain<'_, T> {
         Drain {
             ring: self,
@@ -211,30 +211,30 @@ impl<T> Ring<T> {
         }
     }
 
-    /// Takes a position.
+    /// Claims a position.
     #[inline]
-    fn enter(&self, weight: u64) -> Result<u64, Refusal> {
+    fn enter(&self, weight: u64) -> Result<u64, EnterError> {
         let mut head = self.head.load(order::ENTER);
-        let mut word = self.gate.load(order::LOOK);
+        let mut word = self.gate.load(order::READ);
         loop {
             if word & CLOSED != 0 {
-                return Err(Refusal::Closed);
+                return Err(EnterError::Closed);
             }
             if (word & BYTES) + weight > self.bytes_max {
-                return Err(Refusal::Full);
+                return Err(EnterError::Full);
             }
             if between(head, word) >= self.capacity {
                 let now = self.head.load(order::ENTER);
                 if now == head {
-                    return Err(Refusal::Full);
+                    return Err(EnterError::Full);
                 }
                 head = now;
-                word = self.gate.load(order::LOOK);
+                word = self.gate.load(order::READ);
                 continue;
             }
             // The last position is followed by the first.
             let taken = (word + ENTRY + weight) & !CLOSED;
-            match (self.gate).compare_exchange_weak(word, taken, order::TAKE, order::LOOK) {
+            match (self.gate).compare_exchange_weak(word, taken, order::TAKE, order::READ) {
                 Ok(_) => return Ok(word / ENTRY),
                 Err(now) => word = now,
             }
@@ -272,7 +272,7 @@ impl<T> Kept<T> {
     }
 }
 
-impl<T> Refused<T> {
+impl<T> PushError<T> {
     /// An entry that another ring had no room for.
     pub(crate) fn full(value: T) -> Self {
         Self::Full(Slot::light(value))

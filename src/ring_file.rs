@@ -1,7 +1,7 @@
-//! The file of a ring that outlives the process: made, watched and removed.
+//! The file of a ring that outlives the process: creating, watching and removing it.
 //!
-//! `<ring_dir>/spillring-<publisher id>`, for its owner alone, locked by the process that has it. It is there from the start of
-//! a run to a clean end that has left nothing in it.
+//! `<ring_dir>/spillring-<publisher id>`, readable only by its owner, locked by the process that uses it. It exists
+//! from the start of a run to a clean end that leaves it empty.
 
 mod orphans;
 mod recovery;
@@ -28,25 +28,25 @@ pub(crate) use recovery::{left_in, recover};
 /// A ring in a file.
 pub(crate) type MappedRing = FileRing<Mapping>;
 
-/// The largest ring: its count of records must not come round.
+/// The largest ring: its count of records must not wrap around.
 pub(crate) const BYTES_MAX: u64 = 512 << 20;
 const WORD: usize = size_of::<u64>();
-/// How much is written at once.
+/// How many bytes are written at once.
 const ZEROS: usize = 1 << 20;
 
-/// The file, as the spill's thread looks after it.
+/// The file, as watched by the spill worker.
 #[derive(Debug)]
 pub(crate) struct RingFile {
     path: PathBuf,
     /// Holds the lock.
     file: File,
     ring: Arc<MappedRing>,
-    /// While its publisher takes another id.
+    /// The second name, while its publisher takes another id.
     second: Option<PathBuf>,
     gone: Gone,
 }
 
-/// Whether the file is no longer where it was.
+/// Whether the file was moved or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gone {
     No,
@@ -60,7 +60,7 @@ impl Words for Mapping {
     }
 }
 
-/// What was read of a file.
+/// The content read from a file.
 impl Words for Box<[AtomicU64]> {
     fn words(&self) -> &[AtomicU64] {
         self
@@ -72,7 +72,7 @@ pub(crate) fn path_of(dir: &Path, publisher: PublisherId) -> PathBuf {
 }
 
 impl RingFile {
-    /// Makes the file with all its blocks: a hole in it would end the process once the file system is full.
+    /// Creates the file with all its blocks: a hole would kill the process once the file system is full.
     pub(crate) fn create(
         dir: &Path,
         run: &Run,
@@ -82,7 +82,7 @@ impl RingFile {
     ) -> Result<Self, RingError> {
         fs::create_dir_all(dir).map_err(because("make the directory of", dir))?;
         let path = path_of(dir, run.publisher());
-        // Whoever is quicker has it.
+        // Whoever is quicker gets it.
         let file = options().create_new(true).mode(0o600).open(&path);
         let file = file.map_err(because("make", &path))?;
         let made = Self::fill(
@@ -122,7 +122,7 @@ impl RingFile {
         let words = usize::try_from((control + bytes) / WORD as u64).unwrap_or(usize::MAX);
         let memory = Mapping::new(&file, words)?;
         let created = Created {
-            // The half that is random.
+            // The random half.
             key: fresh_uuid().as_u64_pair().1,
             run: run.id.0.as_u64_pair(),
             local: run.local,
@@ -143,8 +143,8 @@ impl RingFile {
         &self.ring
     }
 
-    /// How it is. Tells once if the file was removed.
-    pub(crate) fn look(&mut self) -> RingStatus {
+    /// The state of the file. Logs once if it was removed.
+    pub(crate) fn status(&mut self) -> RingStatus {
         let here = self
             .path
             .metadata()
@@ -160,7 +160,7 @@ impl RingFile {
             self.gone = Gone::Yes;
             log::error!(
                 file = %self.path.display(),
-                "the file of the ring was moved or removed: what is published and neither delivered nor spilled dies with the process, until \
+                "the file of the ring was moved or removed: entries neither delivered nor spilled die with the process, until \
                  the next start"
             );
         }
@@ -171,18 +171,18 @@ impl RingFile {
         }
     }
 
-    /// Gives it a second name, of the id that its publisher is about to take.
+    /// Gives it a second name, for the id that its publisher is about to take.
     pub(crate) fn link(&mut self, publisher: PublisherId) {
         let second = self.path_of(publisher);
         match fs::hard_link(&self.path, &second) {
             Ok(()) => self.second = Some(second),
             Err(error) => {
-                log::debug!(%error, file = %self.path.display(), "the ring cannot have two names: it is renamed later");
+                log::debug!(%error, file = %self.path.display(), "the ring cannot have two names here: it is renamed later");
             }
         }
     }
 
-    /// Its publisher has this id: the other name goes.
+    /// Its publisher now has this id: removes the other name.
     pub(crate) fn keep_one_name(&mut self, publisher: PublisherId) {
         let path = self.path_of(publisher);
         let kept = match self.second.take() {
@@ -192,7 +192,7 @@ impl RingFile {
             None => fs::rename(&self.path, &path).map(|()| self.path = path),
         };
         if let Err(error) = kept {
-            log::error!(%error, file = %self.path.display(), "the file of the ring does not have the one name that it should have");
+            log::error!(%error, file = %self.path.display(), "the file of the ring does not have exactly the one name that it should have");
         }
     }
 
@@ -200,7 +200,7 @@ impl RingFile {
         path_of(self.path.parent().unwrap_or(Path::new(".")), publisher)
     }
 
-    /// The end. A ring in which nothing is left goes; else it waits for the next start.
+    /// Ends the ring. An empty one is removed; any other waits for the next start.
     pub(crate) fn end(self) {
         let left = self.ring.filling();
         if left.bytes > 0 || left.entries > 0 {
@@ -212,18 +212,18 @@ impl RingFile {
 }
 
 impl Drop for RingFile {
-    /// A publisher that is still there keeps the mapping, and with it the lock, but enters nothing any more.
+    /// A publisher that still exists keeps the mapping, and with it the lock, but can enter nothing any more.
     fn drop(&mut self) {
         if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
-            log::debug!(%error, "the ring stays locked as long as a publisher is there");
+            log::debug!(%error, "the ring stays locked as long as a publisher exists");
         }
     }
 }
 
-/// Where nobody knows which start of the machine it is.
+/// Used if the boot id is unknown.
 const NO_BOOT_ID: (u64, u64) = (0, 0);
 
-/// Which start of the machine this is.
+/// Identifies this boot of the machine.
 fn boot_id() -> (u64, u64) {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Uuid::try_parse(text.trim())
@@ -231,7 +231,7 @@ fn boot_id() -> (u64, u64) {
         .as_u64_pair()
 }
 
-/// To read and write, but nothing that a name leads to elsewhere.
+/// Opens for reading and writing, without following symbolic links.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;

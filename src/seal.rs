@@ -1,12 +1,13 @@
-//! Signed checkpoints: what a publisher has stored, in a form that nobody without its key can change.
+//! Signed checkpoints: a record of the stored entries that nobody without the publisher's key can change.
 //!
-//! The entries of a publisher, in the order in which a sink stores them, are the leaves of a Merkle tree (RFC 6962). With each batch
-//! a sink that keeps checkpoints stores a [`Seal`]: size and root of the tree, signed, as a C2SP [checkpoint], and the peaks of the
-//! tree. So a reader can go on from any seal, and so can the next process: the sink keeps the state of the tree.
+//! The entries of a publisher, in the order in which a sink stores them, are the leaves of a Merkle tree (RFC 6962).
+//! With each batch a sink that keeps checkpoints stores a [`Seal`]: size and root of the tree, signed, as a C2SP
+//! [checkpoint], and the peaks of the tree. The sink thus keeps the state of the tree, and a reader or the next
+//! process can continue from any seal.
 //!
-//! Each run has a key of its own. The first thing that it signs with the key before is a checkpoint that names the new one, a
-//! *certificate*; then the old private key is erased. An attacker who takes the machine today cannot sign what earlier runs
-//! have signed.
+//! Each run has its own key. With the previous key it first signs a checkpoint that names the new one, a
+//! *certificate*; then the old private key is erased. An attacker who takes the machine today cannot sign as an
+//! earlier run.
 //!
 //! [checkpoint]: https://c2sp.org/tlog-checkpoint
 
@@ -28,18 +29,18 @@ pub use signer::Signer;
 pub(crate) use signer::Statement;
 pub use tree::{Hash, Tree};
 
-/// What a sink stores with a batch, to say which entries there are up to its end.
+/// Stored by a sink with a batch: covers all entries up to the end of the batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Seal {
     /// A [`Checkpoint`] with its signature, as a C2SP signed note.
     pub checkpoint: String,
-    /// The public key of the signature, as C2SP's `signed-note` writes it: `spillring/<publisher id>+<key id>+<key>`.
+    /// The public key of the signature, as in C2SP's `signed-note`: `spillring/<publisher id>+<key id>+<key>`.
     pub key: String,
-    /// The peaks of the tree, largest first, each in base64: as many as the size has ones in binary.
+    /// The peaks of the tree, largest first, each in base64: one for each bit set in the size.
     pub peaks: Vec<String>,
-    /// Once a minute: the newest checkpoints that name the next key, oldest first. Each is signed with the key that the one before
-    /// it names.
+    /// Included once a minute: the newest checkpoints that name the next key, oldest first. Each is signed with the
+    /// key that the previous one names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<String>,
 }
@@ -48,10 +49,10 @@ pub struct Seal {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// It is not in the form that it should be in.
+    /// It is malformed.
     #[error("{0}")]
     Malformed(String),
-    /// No signature of the key, or one that does not fit the text.
+    /// The signature is missing, by another key, or wrong.
     #[error("it is not signed with the key {0}")]
     NotSigned(String),
     /// The key that the operator gave cannot be used.
@@ -63,7 +64,7 @@ pub enum SealError {
 }
 
 impl Seal {
-    /// The tree that the peaks make, if its root is that of the checkpoint. No signature is looked at.
+    /// The tree with these peaks, if its root is that of the checkpoint. Does not check the signature.
     ///
     /// # Errors
     ///

@@ -1,17 +1,17 @@
-//! A simulation that attacks the core: the real ring, drainer, policy, pipeline and spill, on one thread and in virtual
-//! time, while a scheduler with a seed plays publishers, sinks, the disk, and the end of the process.
+//! A simulation that attacks the core: the real ring, drainer, policy, pipeline and spill, on one thread and in
+//! virtual time. A scheduler with a seed plays publishers, sinks, the disk, and the death of the process.
 //!
-//! A judge keeps a journal of its own and checks that nothing is lost that was promised, nothing doubled, nothing
-//! reordered; that every loss is counted and announced; that the law holds after each turn; that a flush is kept only when
-//! it is true; and every bound on memory and time. The same seed gives the same schedule, byte for byte.
+//! A judge keeps its own journal and checks that nothing promised is lost, nothing is duplicated or reordered; that
+//! every loss is counted and announced; that the law holds after each turn; that a flush succeeds only when it is
+//! true; and every bound on memory and time. The same seed gives the same schedule, byte for byte.
 //!
 //! ```text
-//! schedule ──▶ world ──▶ life: ring, drainer ──▶ desk ──▶ spill ──▶ disk ──▶ files (what a power cut leaves)
+//! schedule ──▶ world ──▶ process: ring, drainer ──▶ desk ──▶ spill ──▶ disk ──▶ files (what a power cut leaves)
 //!                │                          └──▶ desk ──▶ sink
 //!                └─────▶ judge, verdict
 //! ```
 //!
-//! `SPILLRING_SIM_SECONDS` says how long the test goes on, `SPILLRING_SIM_SEED` repeats one schedule and prints it.
+//! `SPILLRING_SIM_SECONDS` sets how long the test runs, `SPILLRING_SIM_SEED` repeats one schedule and prints it.
 
 mod breaks;
 mod checks;
@@ -19,9 +19,9 @@ mod disk;
 mod entry;
 mod files;
 mod judge;
-mod life;
 mod orders;
 mod plan;
+mod process;
 mod schedule;
 mod sinks;
 mod stream;
@@ -39,18 +39,18 @@ use crate::spill::watch_changes;
 use breaks::Break;
 use world::World;
 
-/// What came of a schedule.
+/// The result of a schedule.
 #[derive(Debug)]
 struct Ran {
     trace: String,
     errors: Vec<String>,
     found: Result<(), String>,
     entries: usize,
-    lives: usize,
+    processes: usize,
     flushes: u64,
 }
 
-/// Runs the schedule of a seed, with one promise broken on purpose or none.
+/// Runs the schedule of a seed, perhaps with one promise broken on purpose.
 fn run(seed: u64, broken: Option<Break>) -> Ran {
     static ORDINAL: AtomicU64 = AtomicU64::new(0);
     quiet();
@@ -68,7 +68,7 @@ fn run(seed: u64, broken: Option<Break>) -> Ran {
     let ran = Ran {
         found,
         entries: world.judge.facts.len(),
-        lives: world.lives,
+        processes: world.processes,
         flushes: world.judge.flushes_kept,
         errors: std::mem::take(&mut world.errors),
         trace: std::mem::take(&mut world.trace),
@@ -80,12 +80,12 @@ fn run(seed: u64, broken: Option<Break>) -> Ran {
     ran
 }
 
-/// In memory, where there is one: what is tested is not the disk.
+/// In memory, if possible: the disk is not under test.
 fn folder() -> PathBuf {
     crash_tests::memory()
 }
 
-/// Encoders that panic on purpose say nothing.
+/// Silences encoders that panic on purpose.
 fn quiet() {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {

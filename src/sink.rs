@@ -31,13 +31,13 @@ use crate::seal::Signer;
 /// A boxed future that a [`Sink`] returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Stores batches durably, in order, and says how far it came.
+/// Stores batches durably and in order, and knows how far it has come.
 ///
-/// A sink is plain data until its own thread first calls it: it connects there, inside the call, on a current-thread
-/// Tokio runtime with I/O and time enabled that lives as long as the sink. One call is under way at a time. A call may
-/// be dropped half-way (its limit passed), and may panic; the publisher then asks the position and goes on.
+/// A sink is plain data until its own thread first calls it. It connects inside that call, on a current-thread Tokio
+/// runtime with I/O and time enabled that lives as long as the sink. Calls never overlap. A call may be dropped
+/// half-way, when its time limit passes, and may panic; the publisher then asks for the position and continues.
 ///
-/// [`conformance`] has the tests that a sink of one's own should pass.
+/// [`conformance`] has the tests that your own sink should pass.
 ///
 /// ```
 /// use std::io::Write;
@@ -46,7 +46,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// use spillring::event::{Batch, Position, PublisherId};
 /// use spillring::sink::{BoxFuture, Delivery};
 ///
-/// /// Writes entries to a stream, and keeps no cursor: at least once.
+/// /// Writes entries to a stream without a cursor: at least once.
 /// struct Lines<W>(W);
 ///
 /// impl<W: Write + Send + 'static> Sink for Lines<W> {
@@ -72,8 +72,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// ```
 pub trait Sink: Send + 'static {
     /// The last position of this publisher that is durably stored here, or `None` if this sink keeps no cursor or has
-    /// nothing of it. Records up to an answered position are never sent again; without one, all that were not
-    /// acknowledged are.
+    /// stored nothing of this publisher.
+    ///
+    /// The publisher never sends records up to this position again. Without a position, it sends again everything that
+    /// was not acknowledged.
     fn position<'a>(
         &'a mut self,
         of: &'a PublisherId,
@@ -82,9 +84,9 @@ pub trait Sink: Send + 'static {
     /// Stores the records of the batch in order, or a prefix of them.
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery>;
 
-    /// Signs the newest checkpoint again, so that an idle publisher differs from one whose end is missing. Called while nothing is to be
-    /// delivered and the newest [seal](crate::seal::Seal) is [old](crate::Config::checkpoint_age_max), if this sink has made one.
-    /// Does nothing by default.
+    /// Signs the newest checkpoint again, so that an idle publisher can be told from one whose end is missing. Called
+    /// while there is nothing to deliver and the newest [seal](crate::seal::Seal) of this sink is
+    /// [old](crate::Config::checkpoint_age_max). Does nothing by default.
     fn renew<'a>(
         &'a mut self,
         _of: &'a PublisherId,
@@ -121,7 +123,7 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
 pub struct Delivery {
     /// How many records from the front of the batch are durably stored.
     pub stored: usize,
-    /// Why the next one is not; `None` if all are.
+    /// Why the next one is not stored; `None` if all are.
     pub stopped: Option<SinkError>,
 }
 
@@ -148,9 +150,9 @@ const RUNTIME_FILES: usize = 8;
 
 /// The runtime that a sink lives on.
 ///
-/// Tokio panics if it gets no files for its signals, which it looks after wherever the host switches that feature on. So
-/// these are tried first; what another thread opens meanwhile is caught. Each thread of its blocking pool begins with
-/// `on_thread_start`.
+/// Tokio panics if it cannot open files for its signal handling, which it uses wherever the host enables that feature.
+/// So the files are tried first; if another thread takes them meanwhile, the panic is caught. Each thread of the
+/// blocking pool begins with `on_thread_start`.
 pub(crate) fn runtime(on_thread_start: fn()) -> io::Result<Runtime> {
     let spare: Vec<_> = (0..RUNTIME_FILES)
         .map(|_| File::open("/"))

@@ -1,4 +1,4 @@
-//! The sink's thread: carries out one order at a time on a current-thread runtime of its own.
+//! The sink worker: carries out one order at a time on its own current-thread runtime.
 //!
 //! A call of the sink is dropped when its limit has passed, or when the thread must end. A call that panics has an
 //! unknown outcome.
@@ -26,18 +26,18 @@ pub(crate) type SinkWorker = Worker<SinkOrder, SinkOutcome>;
 
 type SinkDesk = Desk<SinkOrder, SinkOutcome>;
 
-/// What the sink must do.
+/// An order to the sink.
 #[derive(Debug)]
 pub(crate) enum SinkOrder {
-    /// Say how far it has come.
+    /// Report how far it has come.
     Ask(PublisherId, Duration),
-    /// Store these records. The drainer keeps a share, to spill them meanwhile if need be.
+    /// Store these records. The drainer shares them, to spill them meanwhile if necessary.
     Deliver(Arc<Batch>),
-    /// Sign again how far it has come.
+    /// Sign the newest checkpoint again.
     Renew(PublisherId, Arc<Signer>, Duration),
 }
 
-/// What came of an order.
+/// The outcome of an order.
 #[derive(Debug)]
 pub(crate) enum SinkOutcome {
     /// How far the sink has come.
@@ -48,7 +48,7 @@ pub(crate) enum SinkOutcome {
     Renewed(Result<(), SinkError>),
 }
 
-/// Starts the thread, and on it the runtime. The sink is not called yet.
+/// Starts the thread and its runtime. Does not call the sink yet.
 pub(crate) fn start(sink: impl Sink, control: Arc<Control>) -> Result<SinkWorker, StartError> {
     let runtime = runtime(mark_own_thread).map_err(|source| StartError::Thread {
         what: "runtime of the sink",
@@ -56,7 +56,7 @@ pub(crate) fn start(sink: impl Sink, control: Arc<Control>) -> Result<SinkWorker
     })?;
     Worker::start("spillring-sink", control, move |desk| {
         runtime.block_on(serve(sink, desk));
-        // What blocks in the runtime's pool, such as the lookup of a name, is left running.
+        // Blocking work in the runtime's pool, such as a name lookup, is left running.
         runtime.shutdown_background();
     })
 }

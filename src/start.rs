@@ -1,4 +1,4 @@
-//! The only file that wires everything.
+//! Wires everything together; the only file that does.
 
 mod opening;
 
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::door::{self, Door};
 use crate::drainer::{self, FileSource, Parts, RingSource, Source};
 use crate::durable::Durable;
 use crate::error::{ConfigError, StartError};
 use crate::event::{Event, PublisherId, Run};
 use crate::host::log;
+use crate::ingress::{self, Ingress};
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
 use crate::ring_file::{self, MappedRing};
@@ -29,9 +29,10 @@ use opening::{Opened, Packing, may_go_without, open, signer, without_spill};
 
 /// The owner of a running publisher: hands out [`Publisher`]s, and ends it.
 ///
-/// Dropped without [`shutdown`](Self::shutdown) it leaves the publishers as they are. When the last handle of all goes, and nobody has
-/// called it, what is left is spilled without being delivered; the drop waits a second for that at the most, and the log complains.
-/// A handle in a `static`, and one that is forgotten, is never dropped: before the process exits, call `shutdown`.
+/// Dropping it without [`shutdown`](Self::shutdown) leaves the publishers as they are. When the last of all handles is
+/// dropped without a `shutdown`, the rest is spilled without being delivered; the drop waits for that at most a
+/// second, and a warning is logged. A handle in a `static`, or a forgotten one, is never dropped: before the process
+/// exits, call `shutdown`.
 #[must_use = "without its drainer a publisher cannot be shut down"]
 pub struct Drainer<E: Event> {
     publisher: Publisher<E>,
@@ -41,15 +42,16 @@ pub struct Drainer<E: Event> {
 
 /// Starts a publisher for entries of type `E` that delivers to `sink`.
 ///
-/// Three threads are started, the drainer's, the sink's and the spill's; a Tokio runtime in the host is neither needed nor used. That
-/// the sink cannot be reached is no error: entries are kept until it can. Not usable across a fork.
+/// It starts three threads: the drainer, the sink worker and the spill worker. A Tokio runtime in the host is neither
+/// needed nor used. An unreachable sink is not an error: entries are kept until it can be reached. Not usable across a
+/// fork.
 ///
 /// # Errors
 ///
-/// [`StartError::Config`] names a setting that cannot be used, [`StartError::Spill`] says why the spill directory cannot
-/// be, [`StartError::Import`] why the event buffer of [`Config::import`] cannot be, whatever
-/// [`when_spill_unusable`](Config::when_spill_unusable) says, and [`StartError::Thread`] that the system would not start a
-/// thread.
+/// [`StartError::Config`] names a setting that cannot be used, [`StartError::Spill`] explains why the spill directory
+/// cannot be used, [`StartError::Import`] the same for the event buffer of [`Config::import`], whatever
+/// [`when_spill_unusable`](Config::when_spill_unusable) says, and [`StartError::Thread`] means that the system failed
+/// to start a thread.
 ///
 /// # Examples
 ///
@@ -76,9 +78,10 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
     launch(config, sink, None)
 }
 
-/// The same for entries that can be packed: with [`Config::ring_dir`] what was published survives the death of the process.
+/// The same for entries that can be packed: with [`Config::ring_dir`] published entries survive the death of the
+/// process.
 ///
-/// What an earlier process has left in its ring is in the spill when this returns.
+/// When this returns, the entries that an earlier process left in its ring are in the spill.
 ///
 /// # Errors
 ///
@@ -108,7 +111,7 @@ pub fn start_durable<E: Durable>(
         Some(Packing {
             format: E::FORMAT,
             recover: ring_file::recover::<E>,
-            pack: door::pack::<E>,
+            pack: ingress::pack::<E>,
             source: |shared, ring| Box::new(FileSource::new(shared, ring)),
         }),
     )
@@ -124,7 +127,7 @@ fn launch<E: Event>(
     let packing = packing.filter(|_| config.ring_dir.is_some());
     let opened = match open(&config, packing.as_ref()) {
         Err(StartError::Spill(error)) if may_go_without(&config, &error) => {
-            log::error!(%error, "starting WITHOUT a spill: what the sink does not take stays in memory, and is lost with it");
+            log::error!(%error, "starting WITHOUT a spill: entries that the sink does not take stay in memory, and are lost with it");
             without_spill(&config)
         }
         opened => opened?,
@@ -132,7 +135,7 @@ fn launch<E: Event>(
     run(config, sink, opened, packing)
 }
 
-/// Starts without a spill: nothing is read from disk or written there.
+/// Starts without a spill: reads and writes nothing on disk.
 pub(crate) fn start_in_memory<E: Event>(
     config: Config,
     sink: impl Sink,
@@ -174,7 +177,7 @@ fn run<E: Event>(
         control,
         now: Instant::now(),
     };
-    start_drainer(drainer::Drainer::new(parts), Arc::clone(&shared))?;
+    start_drainer(drainer::DrainLoop::new(parts), Arc::clone(&shared))?;
     log_start(&shared.stats(), run.publisher(), &spill_dir);
     let handles = Handles::new(&shared.control);
     let publisher = Publisher::new(Arc::clone(&shared), handles);
@@ -195,7 +198,7 @@ fn log_start(stats: &Stats, publisher: PublisherId, spill_dir: &Path) {
     );
 }
 
-/// What publishers and drainer have in common, and the drainer's end.
+/// Shared state of publishers and drainer, and the drainer's end of it.
 fn wire<E: Event>(
     config: &Config,
     control: &Arc<Control>,
@@ -203,11 +206,11 @@ fn wire<E: Event>(
     packing: Option<Packing<E>>,
 ) -> (Arc<Shared<E>>, Box<dyn Source>) {
     if let (Some(ring), Some(packing)) = (ring, packing) {
-        let door = Door::File {
+        let ingress = Ingress::File {
             ring: Arc::clone(&ring),
             pack: packing.pack,
         };
-        let shared = Arc::new(share(door, control));
+        let shared = Arc::new(share(ingress, control));
         return (Arc::clone(&shared), (packing.source)(shared, ring));
     }
     let shared = Arc::new(share(memory(config), control));
@@ -215,24 +218,24 @@ fn wire<E: Event>(
     (shared, Box::new(source))
 }
 
-pub(crate) fn share<E: Event>(door: Door<E>, control: &Arc<Control>) -> Shared<E> {
+pub(crate) fn share<E: Event>(ingress: Ingress<E>, control: &Arc<Control>) -> Shared<E> {
     Shared {
-        door,
+        ingress,
         control: Arc::clone(control),
         refusals: CachePadded::default(),
     }
 }
 
-pub(crate) fn memory<E>(config: &Config) -> Door<E> {
+pub(crate) fn memory<E>(config: &Config) -> Ingress<E> {
     let bytes_max = u32::try_from(config.ring_bytes_max).unwrap_or(u32::MAX);
-    Door::Memory(Ring::new(config.ring_capacity, bytes_max))
+    Ingress::Memory(Ring::new(config.ring_capacity, bytes_max))
 }
 
 fn start_drainer<E: Event>(
-    drainer: drainer::Drainer,
+    drainer: drainer::DrainLoop,
     shared: Arc<Shared<E>>,
 ) -> Result<(), StartError> {
-    let closing = Closing(shared);
+    let closing = CloseOnDrop(shared);
     std::thread::Builder::new()
         .name("spillring-drain".to_owned())
         .spawn(move || {
@@ -259,19 +262,18 @@ impl<E: Event> Drainer<E> {
         self.shared.stats()
     }
 
-    /// The run that the start has begun, with what is known of the one before.
+    /// The run that the start has begun, with what is known of the previous one.
     #[must_use]
     pub fn run(&self) -> &Run {
         &self.run
     }
 
-    /// Closes the publisher, delivers what it holds for at most `limit`, writes the rest to the spill, and hands out a
-    /// ticket for the final account. Entries that could be put nowhere, because sink and disk both failed, stand in it
-    /// as `in_ring` and `in_memory`.
+    /// Closes the publisher, delivers its entries for at most `limit`, writes the rest to the spill, and returns a
+    /// ticket for the final account. Entries that neither sink nor disk took are in it as `in_ring` and `in_memory`.
     ///
-    /// `limit` bounds the delivery, not the end: what is spilled is spilled after it. The ticket is then kept up to about
-    /// a second later, with a slow disk as much later as the writing takes. Whoever waits for no longer than `limit` and
-    /// exits loses what was about to be spilled: wait longer, or `.await` the ticket, which has no limit.
+    /// `limit` bounds the delivery, not the end: the rest is spilled after it. The ticket then resolves up to about a
+    /// second later; with a slow disk, as much later as writing takes. A caller that waits only for `limit` and exits
+    /// loses what was about to be spilled: wait longer, or `.await` the ticket, which has no limit.
     pub fn shutdown(self, limit: Duration) -> Ticket<Stats> {
         self.publisher.handles().shutdown(limit)
     }
@@ -285,12 +287,12 @@ impl<E: Event> fmt::Debug for Drainer<E> {
     }
 }
 
-/// Closes the ring when the drainer's thread ends, however it does: nothing pretends to publish.
-struct Closing<E>(Arc<Shared<E>>);
+/// Closes the ring when the drainer's thread ends, however it does: `publish` then reports it as closed.
+struct CloseOnDrop<E>(Arc<Shared<E>>);
 
-impl<E> Drop for Closing<E> {
+impl<E> Drop for CloseOnDrop<E> {
     fn drop(&mut self) {
-        self.0.door.close();
+        self.0.ingress.close();
         self.0.control.end();
     }
 }

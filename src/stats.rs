@@ -1,4 +1,4 @@
-//! What a publisher has done so far: the terms of the law of conservation, and how deep things stand.
+//! The counts of a publisher: the terms of the law of conservation, and the depths.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use crate::event::{LossReason, Position, PublisherId, RunId};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// What the drainer is about.
+    /// The state of the drainer.
     pub state: State,
     /// Entries that earlier runs had left in the spill.
     pub inherited: u64,
-    /// Entries that the ring has taken. Exact at every moment: never decreases.
+    /// Entries that have entered the ring. Exact at every moment: never decreases.
     pub accepted: u64,
-    /// Attempts that handed the entry back.
+    /// Attempts to publish that handed the entry back.
     pub returned: u64,
     /// Entries that `publish` dropped.
     pub lost: Lost,
     /// Entries that the sink has acknowledged.
     pub delivered: u64,
-    /// Those of them that came out of the spill.
+    /// How many of them came from the spill.
     pub replayed: u64,
     /// Entries ever written to the spill in this run.
     pub appended: u64,
-    /// Entries in the ring now, with those that the drainer has taken out since it last reported.
+    /// Entries in the ring now, and those popped since the drainer last reported.
     pub in_ring: u64,
-    /// Entries out of the ring, on their way, and not on disk.
+    /// Entries out of the ring, under way, and not on disk.
     pub in_memory: u64,
     /// Entries in the spill now.
     pub spilled: u64,
@@ -38,30 +38,30 @@ pub struct Stats {
     pub dead_lettered: u64,
     /// Those larger than `entry_bytes_max`.
     pub oversize: u64,
-    /// Those that the sink refused.
+    /// Those that the sink rejected.
     pub rejected: u64,
-    /// Deliveries, and questions to the sink, that failed.
+    /// Failed deliveries and position queries.
     pub delivery_errors: u64,
-    /// Accepted entries that were given up.
+    /// Accepted entries that were dropped.
     pub discarded: Discarded,
-    /// Bytes that the entries in the ring hold.
+    /// Bytes of the entries in the ring.
     pub ring_bytes: u64,
     /// Bytes of the entries in the spill.
     pub spill_bytes: u64,
-    /// How many bytes entries and dead letters may take together: what was configured, as far as the disk has room. 0 while
-    /// no publisher is running.
+    /// How many bytes entries and dead letters may take together: the configured value, or less if the disk has less
+    /// room. 0 while no publisher is running.
     #[serde(default)]
     pub spill_bytes_max: u64,
     /// How long the oldest entry out of the ring has been waiting for its acknowledgement.
     #[serde(with = "humantime_serde")]
     pub oldest_entry_age: Option<Duration>,
-    /// The newest number given, to the last entry out of the ring or to a loss.
+    /// The newest assigned number, of the last entry out of the ring or of a loss.
     #[serde(default)]
     pub last: Option<Position>,
-    /// Whether the sink worked when it was last used. False until it has first answered.
+    /// Whether the sink worked when it was last used. False until its first answer.
     #[serde(default)]
     pub sink_up: bool,
-    /// What the sink failed with, until it works again.
+    /// The sink's last error, until it works again.
     #[serde(default)]
     pub sink_trouble: Option<String>,
 }
@@ -78,7 +78,7 @@ pub struct Lost {
     pub spill_full: u64,
 }
 
-/// Accepted entries that were given up, by reason.
+/// Accepted entries that were dropped, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Discarded {
@@ -90,7 +90,7 @@ pub struct Discarded {
     pub corrupt: u64,
 }
 
-/// What the drainer is about.
+/// The state of the drainer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -100,19 +100,19 @@ pub enum State {
     Live,
     /// The sink takes nothing: entries go into the spill.
     Spilling,
-    /// The backlog goes to the sink, and what is new joins it.
+    /// The backlog is being replayed to the sink; new entries join it.
     Replaying,
     /// The spill is at its cap, the sink takes nothing, and nothing is evicted: the ring fills.
     SpillFull,
     /// Neither sink nor disk takes anything: the ring fills.
     DiskAway,
-    /// Closed; what is left is delivered or spilled.
+    /// Closed; the rest is being delivered or spilled.
     Stopping,
-    /// At an end.
+    /// Ended.
     Stopped,
 }
 
-/// Whether a spill is as it should be.
+/// Whether a spill is healthy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -121,65 +121,65 @@ pub enum Health {
     Healthy,
     /// Something is missing or cannot be read. A start delivers the rest.
     Damaged,
-    /// A publisher is running, or just starting, and nobody else can look.
+    /// A publisher is running or starting, so nobody else can inspect it.
     #[default]
     InUse,
 }
 
-/// How things stand, as `status.json` says it: for whoever may not open the database.
+/// The state of a publisher, as in `status.json`: readable without access to the database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// The publisher that the directory belongs to; `None` if that cannot be read any more.
+    /// The publisher of the directory; `None` if that can no longer be read.
     pub publisher: Option<PublisherId>,
-    /// Whether the spill is as it should be.
+    /// Whether the spill is healthy.
     #[serde(default)]
     pub health: Health,
-    /// What is wrong with a damaged one: a sentence.
+    /// The damage, as a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
-    /// The run that wrote this, if one ever did.
+    /// The run that wrote this, if any.
     pub run: Option<RunId>,
     /// Its process, while it is running.
     pub pid: Option<u32>,
-    /// The sink has acknowledged everything of the publisher up to here, at the least: a second ago, or when it was last known.
+    /// The sink has acknowledged at least everything up to here, as of a second ago, or as last known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered: Option<Position>,
-    /// When this was so, in milliseconds since 1970.
+    /// When this was written, in milliseconds since 1970.
     pub at_ms: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
     /// How many bytes they count for in [`spill_bytes_max`](crate::Config::spill_bytes_max).
     #[serde(default)]
     pub dead_letter_bytes: u64,
-    /// Segments that lost rows, were delivered as far as they could be read, and are kept beside the others.
+    /// Segments that lost rows, were delivered as far as they could be read, and are kept next to the others.
     #[serde(default)]
     pub quarantined: Vec<PathBuf>,
     /// The ring, if it is kept in a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<RingStatus>,
-    /// Other rings in its directory that have entries, and no process: each waits for the next start of its publisher.
+    /// Other rings in its directory that have entries but no process: each waits for the next start of its publisher.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<RingStatus>,
-    /// The counts of that run; with no publisher running, only the depths of the spill.
+    /// The counts of that run; if no publisher is running, only the depths of the spill.
     pub stats: Stats,
 }
 
-/// A ring that is kept in a file.
+/// A ring in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RingStatus {
     /// The file.
     pub file: PathBuf,
-    /// Whether it is where it was; if not, what is in it dies with the process.
+    /// Whether it is still in place; if not, its entries die with the process.
     pub in_place: bool,
-    /// How many of its bytes have entries that are neither delivered nor spilled. With no publisher running the next start takes
-    /// them over.
+    /// How many of its bytes hold entries that are neither delivered nor spilled. If no publisher is running, the next
+    /// start recovers them.
     pub bytes: u64,
 }
 
 impl Lost {
-    /// All of them.
+    /// The sum.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.queue_full + self.already_shutdown + self.spill_full
@@ -187,7 +187,7 @@ impl Lost {
 }
 
 impl Discarded {
-    /// All of them.
+    /// The sum.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.spill_evicted + self.encode_error + self.corrupt
@@ -195,7 +195,7 @@ impl Discarded {
 }
 
 impl Stats {
-    /// What the law of conservation says the left side is: `inherited + accepted`.
+    /// The left side of the law of conservation: `inherited + accepted`.
     #[must_use]
     pub fn entered(&self) -> u64 {
         self.inherited + self.accepted
@@ -239,7 +239,7 @@ impl State {
         Self::Stopped,
     ];
 
-    /// The state as metrics, logs and `status.json` write it, such as `spill_full`.
+    /// The name of the state in metrics, logs and `status.json`, such as `spill_full`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

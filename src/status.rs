@@ -1,8 +1,8 @@
-//! How a publisher stands, for whoever is not that publisher.
+//! The state of a publisher, for other processes.
 //!
-//! A running publisher keeps its database to itself and says once a second how things stand, in a file that is renamed
-//! into place. Of one that is not running the database itself is looked at, under a share of the publisher's own lock:
-//! lookers do not disturb one another, and leave when a publisher wants to start.
+//! A running publisher keeps its database to itself, and reports its state once a second in a file that is renamed
+//! into place. If it is not running, the database itself is inspected under a shared lock of the publisher's
+//! directory: readers do not disturb one another, and give way when a publisher wants to start.
 
 use std::io;
 use std::path::Path;
@@ -17,16 +17,16 @@ use crate::stats::{Health, RingStatus, State, Stats, Status};
 
 const STATUS: &str = "status.json";
 
-/// How the publisher of this spill directory stands: what it said itself a second ago at most if it is running, else
-/// what is in its spill.
+/// The state of the publisher of this spill directory: its own report, at most a second old, if it is running, else
+/// the content of its spill.
 ///
-/// A spill at rest is read as a whole, checksums included, and left exactly as it is; a publisher that starts meanwhile
-/// goes first.
+/// A spill at rest is read as a whole, checksums included, and left exactly as it is. A publisher that starts
+/// meanwhile goes first.
 ///
 /// # Errors
 ///
-/// [`SpillError::Missing`] if no publisher has ever used the directory, and whatever keeps the spill from being read
-/// but damage, which is a state like others.
+/// [`SpillError::Missing`] if no publisher has ever used the directory, and any failure to read the spill. Damage is
+/// not an error, but a state.
 pub fn status(dir: &Path) -> Result<Status, SpillError> {
     status_of(dir, None)
 }
@@ -54,14 +54,14 @@ fn status_of(dir: &Path, key: Option<&SpillKey>) -> Result<Status, SpillError> {
     Ok(status)
 }
 
-/// What the running publisher of this spill directory said itself a second ago at most; `None` if none is running.
+/// The report of the running publisher of this spill directory, at most a second old; `None` if none is running.
 ///
-/// Reads one small file, however large the spill is: for probes that ask often. [`Status::run`] is `None` while the
+/// Reads one small file, however large the spill is: for frequent probes. [`Status::run`] is `None` while the
 /// publisher is starting.
 ///
 /// # Errors
 ///
-/// [`SpillError::Missing`] if no publisher has ever used the directory, and whatever keeps its files from being read.
+/// [`SpillError::Missing`] if no publisher has ever used the directory, and any failure to read its files.
 pub fn running_status(dir: &Path) -> Result<Option<Status>, SpillError> {
     match Directory::take_existing(dir) {
         Ok(_at_rest) => Ok(None),
@@ -70,7 +70,7 @@ pub fn running_status(dir: &Path) -> Result<Option<Status>, SpillError> {
     }
 }
 
-/// Nothing is added to the backlog of a killed publisher before what it has left in its ring.
+/// The entries in the ring of a killed publisher come before anything that is added to its backlog.
 pub(crate) fn refuse_if_ring_is_left(dir: &Path) -> Result<(), SpillError> {
     let ring = ring_left(read(dir)?, spill::read_identity(dir).unwrap_or_default());
     match ring {
@@ -79,7 +79,7 @@ pub(crate) fn refuse_if_ring_is_left(dir: &Path) -> Result<(), SpillError> {
     }
 }
 
-/// What is in the ring of a publisher that is not running. It may have taken another id since it said where its ring is.
+/// The ring of a publisher that is not running. It may have taken another id since it reported where its ring is.
 fn ring_left(said: Option<Status>, publisher: Option<PublisherId>) -> Option<RingStatus> {
     let file = said?.ring?.file;
     let by_id = file.parent().zip(publisher);
@@ -89,14 +89,14 @@ fn ring_left(said: Option<Status>, publisher: Option<PublisherId>) -> Option<Rin
         .or_else(|| ring_file::left_in(&file))
 }
 
-/// The file is at least so long, so that it can be written over in place.
+/// The file has at least this length, so that it can be overwritten in place.
 const BYTES_MIN: usize = 8 << 10;
 
-/// How often a file that is just being written over is read again.
+/// How often a file that is being overwritten is read again.
 const READS_MAX: u32 = 5;
 
-/// Writes the state of the publisher, which calls this itself. Not synced: after a power cut nobody is running. A full disk
-/// has no room for another file: then the old one is written over.
+/// Writes the state of the publisher, which calls this itself. Not synced: after a power cut nobody is running. If a
+/// full disk has no room for another file, the old one is overwritten.
 pub(crate) fn write_status(dir: &Path, status: &Status) -> io::Result<()> {
     let mut text = serde_json::to_vec(status)?;
     text.resize(text.len().max(BYTES_MIN), b' ');
@@ -104,7 +104,7 @@ pub(crate) fn write_status(dir: &Path, status: &Status) -> io::Result<()> {
         .or_else(|_| spill::overwrite(dir, STATUS, &text))
 }
 
-/// What the publisher says itself. Until it does for the first time, the file, if any, is that of another process.
+/// The publisher's own report. Until the first one, the file, if any, is from another process.
 fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
     let said = (0..READS_MAX).find_map(|_| read(dir).transpose());
     let said = said.transpose()?;
@@ -131,7 +131,7 @@ fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
     })
 }
 
-/// What the file says, if it is there and whole.
+/// The content of the file, if it is there and whole.
 fn read(dir: &Path) -> Result<Option<Status>, SpillError> {
     let file = dir.join(STATUS);
     match std::fs::read(&file) {

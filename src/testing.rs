@@ -1,4 +1,4 @@
-//! A publisher for unit tests: it starts at once, touches no file, and its entries can be looked at.
+//! A publisher for unit tests: it starts at once, touches no file, and makes its entries available.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::start::{Drainer, start_in_memory};
 ///
 /// # Panics
 ///
-/// If the system starts no threads.
+/// If the system fails to start a thread.
 ///
 /// # Examples
 ///
@@ -52,10 +52,10 @@ pub fn start<E: Event>() -> (Drainer<E>, MemorySink) {
 
 /// A sink that keeps what it gets. Clones share it, so a test can hold one and hand the other to [`start`](crate::start).
 #[derive(Debug, Clone, Default)]
-pub struct MemorySink(Arc<Mutex<Memory>>);
+pub struct MemorySink(Arc<Mutex<Received>>);
 
 #[derive(Debug, Default)]
-struct Memory {
+struct Received {
     entries: Vec<Entry>,
     cursors: HashMap<PublisherId, Position>,
     away: bool,
@@ -69,9 +69,9 @@ pub struct Entry {
     pub id: Position,
     /// How many entries are missing before it.
     pub lost_before: u64,
-    /// Its subject, below the prefix that other sinks have.
+    /// Its subject, without the prefix that other sinks add.
     pub subject: String,
-    /// Its bytes, as a subscriber would get them.
+    /// Its bytes, as a subscriber gets them.
     pub bytes: Bytes,
 }
 
@@ -88,10 +88,10 @@ impl MemorySink {
     }
 }
 
-impl Memory {
+impl Received {
     fn reached(&mut self) -> Result<&mut Self, SinkError> {
         if self.away {
-            return Err(SinkError::Disconnected("the test has it so".to_owned()));
+            return Err(SinkError::Disconnected("on purpose".to_owned()));
         }
         Ok(self)
     }

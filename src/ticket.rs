@@ -1,4 +1,4 @@
-//! Tickets: what `flush` and `shutdown` hand out, to be awaited, or waited for without a runtime.
+//! Tickets: returned by `flush` and `shutdown`, to be awaited, or waited for without a runtime.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,16 +12,16 @@ use crate::control::on_own_thread;
 use crate::error::TicketError;
 use crate::host;
 
-/// A promise of the drainer. It is kept whether or not somebody waits.
+/// A promise of the drainer. The work is done whether or not somebody waits.
 ///
 /// `.await` it under any runtime, or [`wait`](Ticket::wait) for it without one.
 #[derive(Debug)]
-#[must_use = "a ticket tells when the work is done; drop it explicitly if that does not matter"]
+#[must_use = "a ticket reports when the work is done; drop it explicitly if that does not matter"]
 pub struct Ticket<T> {
     cell: Arc<Cell<T>>,
 }
 
-/// The drainer's end of a ticket. Dropped unkept, it tells the ticket that the drainer has ended.
+/// The drainer's end of a ticket. If it is dropped, the ticket reports that the drainer has ended.
 #[derive(Debug)]
 pub(crate) struct Promise<T> {
     cell: Arc<Cell<T>>,
@@ -61,7 +61,7 @@ impl<T: Clone> Ticket<T> {
     ///
     /// # Errors
     ///
-    /// [`TicketError::Elapsed`] when the limit has passed: the work goes on, and the ticket can be waited for again;
+    /// [`TicketError::Elapsed`] when the limit has passed: the work goes on, and you can wait for the ticket again;
     /// [`TicketError::WouldDeadlock`] at once on spillring's own threads; [`TicketError::DrainerEnded`] if the drainer
     /// ended before.
     pub fn wait(&self, limit: Duration) -> Result<T, TicketError> {
@@ -109,7 +109,7 @@ impl<T: Clone> Future for Ticket<T> {
 }
 
 impl<T> Drop for Ticket<T> {
-    /// Nobody waits any more: the waker, which may hold a task of the host, is not kept until the promise is.
+    /// Nobody waits any more, so the waker, which may hold a task of the host, is dropped now.
     fn drop(&mut self) {
         let waker = self.cell.state.lock().waker.take();
         host::drop_quietly(waker);
@@ -151,8 +151,8 @@ impl<T> Cell<T> {
 }
 
 impl<T: Clone> Cell<T> {
-    /// Leaves a waker if there is no result yet. It is cloned and dropped without the lock: both are the host's
-    /// code. A clone that panics does so in the host's own poll, and leaves the ticket as it was.
+    /// Leaves a waker if there is no result yet. It is cloned and dropped without the lock: both are the host's code.
+    /// A clone that panics does so in the host's own poll, and leaves the ticket unchanged.
     fn wait_with(&self, waker: &Waker) -> Poll<Result<T, TicketError>> {
         let waker = waker.clone();
         let mut state = self.state.lock();
@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts its calls, and then panics with what panics again when it is dropped.
+    /// Counts its calls, and then panics with a value that panics again when dropped.
     #[derive(Default)]
     struct Alarm(AtomicU64);
 
@@ -184,7 +184,7 @@ mod tests {
 
     impl Drop for Bomb {
         fn drop(&mut self) {
-            std::panic::panic_any("as the test wants it");
+            std::panic::panic_any("on purpose");
         }
     }
 

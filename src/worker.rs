@@ -1,4 +1,4 @@
-//! A worker thread as the drainer sees it: it takes one order at a time, and answers each with one outcome.
+//! A worker thread: it takes one order at a time, and answers each with one outcome.
 //!
 //! ```text
 //! drainer                      desk                       worker
@@ -6,8 +6,8 @@
 //!   collect()    ◀───────────  outcome  ◀───────────  put(outcome)
 //! ```
 //!
-//! Neither side ever waits for the other while it holds the desk: the drainer polls, and is woken by an outcome. Only
-//! [`Worker::stop`] waits, with a limit: a worker that hangs is left behind.
+//! Neither side ever waits for the other while it holds the desk: the drainer polls, and an outcome wakes it. Only
+//! [`Worker::stop`] waits, with a limit: a worker that hangs is left running.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,7 +28,7 @@ pub(crate) struct Worker<O, R> {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Where orders and outcomes are left.
+/// The place for orders and outcomes.
 #[derive(Debug)]
 pub(crate) struct Desk<O, R> {
     state: Mutex<State<O, R>>,
@@ -50,12 +50,12 @@ struct State<O, R> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Working,
-    /// It is to end: no order comes any more.
+    /// It must end: no more orders will come.
     Dismissed,
     Ended,
 }
 
-/// What came back from a worker.
+/// The answer of a worker.
 #[derive(Debug)]
 pub(crate) enum Collected<R> {
     Nothing,
@@ -65,7 +65,7 @@ pub(crate) enum Collected<R> {
 }
 
 impl<O: Send + 'static, R: Send + 'static> Worker<O, R> {
-    /// Starts a thread that does `work` until that returns. `name` is the thread's.
+    /// Starts a thread named `name` that runs `work`.
     pub(crate) fn start(
         name: &'static str,
         control: Arc<Control>,
@@ -101,7 +101,7 @@ impl<O: Send + 'static, R: Send + 'static> Worker<O, R> {
         (worker, desk)
     }
 
-    /// Hands over an order. The one before must have come back.
+    /// Hands over an order. The previous outcome must have been collected.
     pub(crate) fn send(&self, order: O) {
         let mut state = self.desk.state.lock();
         debug_assert!(state.order.is_none(), "one order at a time");
@@ -123,7 +123,7 @@ impl<O: Send + 'static, R: Send + 'static> Worker<O, R> {
 }
 
 impl<O, R> Worker<O, R> {
-    /// Tells the worker to end, and waits at most `limit`. Returns whether it has ended.
+    /// Asks the worker to end, and waits at most `limit`. Returns whether it has ended.
     pub(crate) fn stop(&mut self, limit: Duration) -> bool {
         let Some(thread) = self.thread.take() else {
             return true;
@@ -151,7 +151,7 @@ impl<O, R> Worker<O, R> {
     }
 }
 
-/// A start that fails half way leaves no thread behind.
+/// A start that fails half-way leaves no thread running.
 impl<O, R> Drop for Worker<O, R> {
     fn drop(&mut self) {
         self.stop(DROP_WAIT_MAX);
@@ -172,7 +172,7 @@ impl<O, R> Desk<O, R> {
         }
     }
 
-    /// The next order; `None` once the worker is to end. Blocks.
+    /// The next order; `None` if the worker must end. Blocks.
     pub(crate) fn next(&self) -> Option<O> {
         let mut state = self.state.lock();
         loop {
@@ -186,7 +186,7 @@ impl<O, R> Desk<O, R> {
         }
     }
 
-    /// The same for a worker that runs a runtime.
+    /// The same for an async worker.
     pub(crate) async fn next_async(&self) -> Option<O> {
         loop {
             {
@@ -214,7 +214,7 @@ impl<O, R> Desk<O, R> {
         drop(Ending(self));
     }
 
-    /// Waits until the worker is to end.
+    /// Waits until the worker must end.
     pub(crate) async fn dismissed(&self) {
         while self.state.lock().life == Life::Working {
             self.ordered.notified().await;
@@ -228,7 +228,7 @@ impl<O, R> Desk<O, R> {
     }
 }
 
-/// Says that the thread has ended, however it did.
+/// Marks the thread as ended, however it ends.
 struct Ending<'a, O, R>(&'a Desk<O, R>);
 
 impl<O, R> Drop for Ending<'_, O, R> {

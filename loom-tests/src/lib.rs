@@ -51,7 +51,7 @@ macro_rules! build {
 
                     pub(crate) const ENTER: Ordering = $enter;
                     pub(crate) const LEAVE: Ordering = $leave;
-                    pub(crate) const LOOK: Ordering = order::LOOK;
+                    pub(crate) const READ: Ordering = order::READ;
                     pub(crate) const TAKE: Ordering = $take;
                     pub(crate) const FILL: Ordering = $fill;
                     pub(crate) const FILLED: Ordering = order::FILLED;

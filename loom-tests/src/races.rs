@@ -8,7 +8,7 @@ use loom::sync::atomic::AtomicBool;
 use loom::sync::{Arc, Mutex};
 use loom::thread::{self, JoinHandle, yield_now};
 
-use super::ring::{Refused, Ring, Slot};
+use super::ring::{PushError, Ring, Slot};
 use crate::sync::writes;
 
 /// How often running threads are interrupted at the most, so that a scenario takes no more than seconds: the drainer
@@ -182,7 +182,7 @@ pub fn close_against_push() {
         let ring = ring(2);
         let publisher = publisher(&ring, &[1, 2]);
         ring.close();
-        assert!(matches!(ring.push(9, LIGHT), Err(Refused::Closed(_))));
+        assert!(matches!(ring.push(9, LIGHT), Err(PushError::Closed(_))));
         let popped = values(&drain_to_the_end(&ring));
         assert_eq!(popped, join(publisher));
         assert_empty(&ring);
@@ -214,7 +214,7 @@ pub fn refused_by_a_closed_ring() {
                 let before = writes();
                 let answer = calls.push(value, LIGHT);
                 after += if seen_closed { writes() - before } else { 0 };
-                seen_closed |= matches!(answer, Err(Refused::Closed(_)));
+                seen_closed |= matches!(answer, Err(PushError::Closed(_)));
             }
             after
         });

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use super::{Config, NatsConfig, NatsTls, NatsUrl, Secret, WhenSpillFull};
 use crate::error::ConfigError;
 
-/// What an `agent-assembly.toml` says of the audit publisher, in its tables `[gateway.nats]` (`url`, `token`,
-/// `max_inflight`, and `ca`, `cert` and `key` below `tls`), which `aa-runtime` reads, and `[storage.sqlite_buffer]` (`path`,
-/// `cap`), which hosts of `EventBuffer::from_config` read. Other tables and keys are passed over, as Agent Assembly does;
-/// what is not said is spillring's default.
+/// The settings of an `agent-assembly.toml` for the audit publisher: tables `[gateway.nats]` (`url`, `token`,
+/// `max_inflight`, and `ca`, `cert` and `key` below `tls`), which `aa-runtime` reads, and `[storage.sqlite_buffer]`
+/// (`path`, `cap`), which hosts of `EventBuffer::from_config` read. Other tables and keys are ignored, as in Agent
+/// Assembly; missing settings have spillring's defaults.
 ///
 /// ```
 /// use spillring::JetStreamSink;
@@ -74,11 +74,11 @@ struct SqliteBuffer {
     cap: Option<u64>,
 }
 
-/// What a row of the buffer counts for in the bytes of a spill, amply: entries have 843 bytes at the median.
+/// A generous size for a row of the buffer in the spill: entries have 843 bytes at the median.
 const BYTES_PER_ROW: u64 = 4_096;
-/// The least that a spill holds.
+/// The smallest spill.
 const SPILL_BYTES_MIN: u64 = 1 << 20;
-/// With more entries under way than a transaction holds nothing gets faster.
+/// More entries under way than a transaction holds make nothing faster.
 const BATCH_MAX: usize = 999;
 
 impl AssemblyConfig {
@@ -86,7 +86,8 @@ impl AssemblyConfig {
     ///
     /// # Errors
     ///
-    /// It is no TOML, or a setting is of the wrong type. The line is told, and no value: it may be a secret.
+    /// The text is not TOML, or a setting has the wrong type. The error names the line, but not the value: it may be a
+    /// secret.
     pub fn from_toml_str(text: &str) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
@@ -101,13 +102,13 @@ impl AssemblyConfig {
         })
     }
 
-    /// The settings of NATS. A table `tls`, even an empty one, requires TLS. Where there is a `token`, it counts, and not what
-    /// stands before the `@` of the URL; without one that counts, which Agent Assembly passes over.
+    /// The settings of NATS. A table `tls`, even an empty one, requires TLS. A `token` overrides anything before the
+    /// `@` of the URL; without one, that counts, although Agent Assembly ignores it.
     ///
     /// # Errors
     ///
-    /// The first setting that cannot be used. One of them is a `cert` without its `key`, or a `key` without its `cert`:
-    /// Agent Assembly passes over both without a word.
+    /// The first setting that cannot be used. A `cert` without its `key`, or a `key` without its `cert`, is one: Agent
+    /// Assembly silently ignores both.
     pub fn nats(&self) -> Result<NatsConfig, ConfigError> {
         let Nats {
             url, token, tls, ..
@@ -137,16 +138,17 @@ impl AssemblyConfig {
 
     /// The settings of the publisher, with this spill directory.
     ///
-    /// The buffer at `path` is [imported](Config::import) at the start; without it none is, not even one at the place that
-    /// `EventBuffer::from_config` defaults to, `agent-assembly/buffer.db` in the user's data directory.
+    /// The buffer at `path` is [imported](Config::import) at the start. Without a `path` nothing is imported, not even
+    /// from the default of `EventBuffer::from_config`, `agent-assembly/buffer.db` in the user's data directory.
     ///
-    /// `cap` rows become 4 KiB each of [`spill_bytes_max`](Config::spill_bytes_max), at least 1 MiB in all, at which the
-    /// oldest entries are evicted, as Agent Assembly does, but announced. Without it the spill has its own defaults: 4 GiB,
-    /// and then new entries are refused; see [`when_spill_full`](Config::when_spill_full).
+    /// Each row of `cap` becomes 4 KiB of [`spill_bytes_max`](Config::spill_bytes_max), at least 1 MiB in all. At that
+    /// cap the oldest entries are evicted, as in Agent Assembly, but with an announcement. Without `cap` the spill has
+    /// its own defaults: 4 GiB, and then new entries are refused; see [`when_spill_full`](Config::when_spill_full).
     ///
-    /// `max_inflight` bounds [`batch_max`](Config::batch_max), up to the 999 entries of a transaction; 0 counts as 1. A small
-    /// value costs Agent Assembly nothing, since nobody acknowledges what it sends; here each batch waits for its
-    /// acknowledgement, so that a handful of entries makes some thousand a second. Leave it out, unless you mean that.
+    /// `max_inflight` bounds [`batch_max`](Config::batch_max), up to the 999 entries of a transaction; 0 counts as 1.
+    /// A small value costs Agent Assembly nothing, since nobody acknowledges what it sends. Here each batch waits for
+    /// its acknowledgement, so batches of a few entries reach only some thousand entries a second. Leave it out unless
+    /// you want that.
     #[must_use]
     pub fn config(&self, spill_dir: impl Into<PathBuf>) -> Config {
         let mut config = Config::new(spill_dir);
@@ -163,7 +165,7 @@ impl AssemblyConfig {
     }
 }
 
-/// What is wrong, without the value that is.
+/// The error message without the value.
 fn without_value(message: &str) -> String {
     match (message.find(['`', '"']), message.rfind(", expected")) {
         (Some(from), Some(to)) if from < to => {
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_by_its_line_and_without_a_secret() {
+    fn an_error_names_the_line_and_no_secret() {
         for (text, line, what) in [
             (
                 "[gateway.nats]\ntoken = \"s3cr3t\"\nurl = 7",
@@ -202,10 +204,10 @@ mod tests {
             ("[gateway.nats]\ntoken = \"s3cr3t", 2, "basic string"),
         ] {
             let error = AssemblyConfig::from_toml_str(text).expect_err(text);
-            let told = format!("{error} {error:?}");
-            assert!(told.contains(&format!("line {line}: ")), "{told}");
-            assert!(told.contains(what), "{told}");
-            assert!(!told.contains("s3cr3t") && !told.contains("5309"), "{told}");
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(&format!("line {line}: ")), "{text}");
+            assert!(text.contains(what), "{text}");
+            assert!(!text.contains("s3cr3t") && !text.contains("5309"), "{text}");
         }
     }
 

@@ -1,10 +1,10 @@
-//! What each setting may be.
+//! The valid values of each setting.
 
 use std::time::Duration;
 
 use super::Config;
 
-/// A setting, whether it can be used, and what it may be.
+/// A setting, whether it is valid, and its valid values.
 type Bound = (&'static str, bool, &'static str);
 
 impl Config {
@@ -22,7 +22,7 @@ impl Config {
         (key, holds, "must be from 1 to 4294967295 bytes")
     }
 
-    /// All settings.
+    /// The bounds of all settings.
     pub(super) fn bounds(&self) -> impl Iterator<Item = Bound> {
         self.sizes().into_iter().chain(self.times())
     }
@@ -105,7 +105,7 @@ impl Config {
     }
 }
 
-/// What the clock can add to any moment.
+/// A duration that the clock can add to any moment.
 fn some_time(duration: Duration) -> bool {
     const LONGEST: Duration = Duration::from_secs(365 * 24 * 3_600);
     !duration.is_zero() && duration <= LONGEST

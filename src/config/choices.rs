@@ -1,8 +1,8 @@
-//! What a publisher does when something fails or is full, and what its spill survives.
+//! Choices: what a publisher does when something fails or is full, and what its spill survives.
 
 use serde::{Deserialize, Serialize};
 
-/// What an entry survives once it counts as being on disk.
+/// What an entry survives once it counts as on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -26,46 +26,48 @@ pub enum Signing {
     Off,
 }
 
-/// What happens when the spill is at its cap.
+/// What happens at the spill's cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WhenSpillFull {
-    /// The ring is no longer emptied into the spill, and once it is full, new entries are refused with the reason
-    /// `spill_full`. If it is dead letters that fill the spill, entries still go to the sink, but what it refuses for good
-    /// is no longer kept, until dead letters are removed or requeued ([`DeadLetters`](crate::operate::DeadLetters)).
+    /// The ring is no longer emptied into the spill. Once the ring is full, new entries are refused with the reason
+    /// `spill_full`. If dead letters fill the spill, entries still go to the sink, but those that it rejects are no
+    /// longer kept, until dead letters are removed or requeued ([`DeadLetters`](crate::operate::DeadLetters)).
     #[default]
     RefuseNew,
-    /// The oldest entries of the backlog are evicted, but for what the sink may already have and the newest of each run:
-    /// announced losses with the reason `spill_evicted`. The sink is given [`pending_max`](crate::Config::pending_max) first, or
-    /// until the ring is past [`ring_high_water`](crate::Config::ring_high_water).
+    /// The oldest entries of the backlog are evicted, as announced losses with the reason `spill_evicted`; excepted
+    /// are entries that the sink may already have, and the newest of each run. The sink first gets
+    /// [`pending_max`](crate::Config::pending_max), or until the ring is above
+    /// [`ring_high_water`](crate::Config::ring_high_water).
     EvictOldest,
 }
 
-/// What happens if the spill directory cannot be used at the start: it cannot be made or written, or its disk fails.
-/// Damage is no reason, nor is a disk that fails later on.
+/// What happens if the spill directory cannot be used at the start: it cannot be created or written, or its disk
+/// fails. Damage does not count, nor does a disk that fails later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WhenSpillUnusable {
-    /// [`start`](fn@crate::start) is an error that says what to do about it.
+    /// [`start`](fn@crate::start) returns an error with the remedy.
     #[default]
     FailStart,
-    /// The publisher starts without a spill, and says so loudly. Until it is started again, what the sink does not take
-    /// stays in the ring, a full ring refuses, and an entry that the sink refuses is given up. It has a publisher's id
-    /// for this time only. That another publisher has the directory is still an error.
+    /// The publisher starts without a spill, and logs an error. Until the next start, entries that the sink does not
+    /// take stay in the ring, a full ring refuses new ones, and entries that the sink rejects are dropped. The
+    /// publisher has a temporary id. If another publisher uses the directory, the start still fails.
     StartWithout,
 }
 
-/// What happens if [`ring_dir`](crate::Config::ring_dir) cannot be used at the start: it is full, not writable, or another process
-/// has the ring.
+/// What happens if [`ring_dir`](crate::Config::ring_dir) cannot be used at the start: it is full, not writable, or
+/// another process uses the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WhenRingUnusable {
-    /// The start is an error that says what to do about it.
+    /// The start returns an error with the remedy.
     #[default]
     FailStart,
-    /// The ring is in memory this time, which is logged as an error. What an earlier process has left waits for the next start.
+    /// The ring is in memory this time, which is logged as an error. Entries that an earlier process left wait for the
+    /// next start.
     UseMemory,
 }

@@ -24,7 +24,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer.deserialize_any(Size)
 }
 
-/// For a setting that may be left out.
+/// For an optional setting.
 #[cfg(feature = "nats")]
 pub(super) fn optional<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -35,7 +35,7 @@ pub(super) fn optional<'de, D: Deserializer<'de>>(
     Ok(bytes.map(|Bytes(bytes)| bytes))
 }
 
-/// `None` if it is no size, or too large.
+/// `None` if it is not a size, or too large.
 fn parse(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|it: char| !it.is_ascii_digit());

@@ -1,39 +1,39 @@
-//! The sink has said how far it has come: what that means.
+//! Judges the position that the sink has answered.
 
 use std::sync::Arc;
 
-use super::Drainer;
+use super::DrainLoop;
 use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
 use crate::host::log;
 use crate::metrics::Metrics;
 use crate::policy::Due;
 
-/// What a position means.
+/// The meaning of a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The sink has everything up to here.
     Delivered(Key),
-    /// This directory is an older copy of itself that was put back, or its disk took nothing for a while: the present run
-    /// comes after one that the directory does not know, and that has delivered all that the directory held.
+    /// This directory is an older copy of itself that was restored, or its disk took nothing for a while: the present
+    /// run comes after one that the directory does not know, which has delivered everything that the directory held.
     PutBack,
-    /// Another process goes on with this publisher: this directory, or the machine, is a copy.
+    /// Another process continues this publisher: this directory, or the machine, is a copy.
     Clone,
 }
 
-/// What is known to judge a position by.
+/// The facts for judging a position.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub(super) run: RunId,
     pub(super) local: u32,
-    /// The last number given in the run.
+    /// The last assigned number of the run.
     pub(super) last_n: u64,
-    /// Where the position lies, if it is of an earlier run of this directory.
+    /// The place of the position, if it is of an earlier run of this directory.
     pub(super) earlier: Option<Key>,
     /// The newest run before this one.
     pub(super) newest: Option<RunId>,
     /// Whether anything of this run was sent.
     pub(super) sent: Sent,
-    /// When the newest entry that the spill held at the start was popped, if it held any.
+    /// When the newest entry that the spill held at the start was popped, if any.
     pub(super) inherited_until_ms: Option<u64>,
 }
 
@@ -57,7 +57,7 @@ impl Known {
         }
         // Ids of runs are ordered by the time of their start.
         let between = Some(position.run) > self.newest && position.run < self.run;
-        // What came to the directory after the unknown run had begun, that one cannot have.
+        // Entries that reached the directory after the unknown run had begun cannot have been delivered by it.
         let older = self.inherited_until_ms < Some(started_ms(position.run));
         if between && older && self.sent == Sent::Nothing {
             Meaning::PutBack
@@ -67,7 +67,7 @@ impl Known {
     }
 }
 
-/// When a run began, in milliseconds since 1970: its id says so.
+/// When a run began, in milliseconds since 1970, from its id.
 fn started_ms(run: RunId) -> u64 {
     let started = run.0.get_timestamp();
     started.map_or(0, |started| {
@@ -76,7 +76,7 @@ fn started_ms(run: RunId) -> u64 {
     })
 }
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn answered(&mut self, position: Option<Position>) {
         self.requests.progress();
         let Some(position) = position else {
@@ -111,7 +111,7 @@ impl Drainer {
         }
     }
 
-    /// The sink has everything up to `key`. The spill must count what never was in memory.
+    /// The sink has everything up to `key`. The spill must count the entries that were never in memory.
     fn settle_through(&mut self, key: Key) {
         let (spilled, unspilled) = self.pipeline.settle_through(key);
         if spilled.entries + unspilled > 0 {
@@ -144,7 +144,7 @@ impl Drainer {
         }
     }
 
-    /// Another publisher id was taken: a clone of this directory goes by the old one.
+    /// Another publisher id was taken: a clone of this directory uses the old one.
     pub(super) fn renewed(&mut self, publisher: PublisherId) {
         let old = std::mem::replace(&mut self.publisher, publisher);
         Metrics::cloned();

@@ -1,18 +1,18 @@
-//! What comes of the disk's orders.
+//! The outcomes of the disk's orders.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Drainer;
+use super::DrainLoop;
 use super::disk_side::Sent;
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, Record, Run};
 use crate::host::log;
 use crate::metrics::Metrics;
 use crate::policy::End;
-use crate::spill::{Done, Orphan, Reading, Retelling};
+use crate::spill::{Done, Orphan, Reading, Renumbering};
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn collect_disk(&mut self, now: Instant) {
         let Some((sent, done)) = self.disk.collect() else {
             return;
@@ -60,7 +60,7 @@ impl Drainer {
     fn other_done(&mut self, done: Done) {
         match done {
             Done::RunsOpened(local) => self.disk.opened = self.disk.opened.max(local),
-            Done::Retold => drop(self.disk.retellings.pop_front()),
+            Done::Renumbered => drop(self.disk.renumberings.pop_front()),
             Done::Renewed(publisher) => self.renewed(publisher),
             Done::TurnedOver(run) => self.turned_over(run),
             done => debug_assert!(false, "{done:?} is unexpected"),
@@ -89,7 +89,7 @@ impl Drainer {
             }
             Sent::Check => self.disk.upkeep_failed(error, now),
             Sent::Tick => {
-                log::debug!(%error, "the spill's upkeep failed");
+                log::debug!(%error, "maintenance of the spill failed");
                 self.ticked();
             }
             Sent::DeadLetter(_) | Sent::Evict(_) | Sent::End | Sent::Other => {
@@ -120,7 +120,7 @@ impl Drainer {
         self.requests.progress();
         let run = self.sequencer.run();
         for record in &mut records {
-            // What is known of the run now may be more than what its rows say.
+            // By now more may be known of the run than its rows say.
             if record.run.id == run.id {
                 record.run = Arc::clone(run);
             }
@@ -141,7 +141,7 @@ impl Drainer {
         }
     }
 
-    /// Losses of earlier runs get numbers of this one, which the spill must know of.
+    /// Losses of earlier runs get numbers of this one, which the spill must record.
     pub(super) fn announce(&mut self, orphans: Vec<Orphan>) {
         let count = orphans.iter().map(|orphan| orphan.count).sum();
         if count == 0 {
@@ -149,7 +149,7 @@ impl Drainer {
         }
         let first = self.sequencer.lose(count, LossReason::Corrupt);
         self.ring.note(&self.sequencer);
-        self.disk.retellings.push_back(Retelling {
+        self.disk.renumberings.push_back(Renumbering {
             orphans,
             first: Key::new(self.sequencer.run().local, first),
         });

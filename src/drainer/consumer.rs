@@ -1,17 +1,17 @@
-//! The ring's consumer: when to look, what is inside, and popping.
+//! The ring's consumer: when to check the ring, what is inside, and popping.
 
 use std::time::{Duration, Instant};
 
 use super::sequencer::Sequencer;
 use super::source::{Bounds, Source};
-use super::watch::{RingWatch, Seen};
+use super::watch::{RingView, RingWatch};
 use crate::config::Config;
 use crate::drainer::pipeline::APPEND_ROWS_MAX;
 use crate::event::{Key, Record};
 use crate::policy::RingFacts;
 use crate::stats::{Lost, Stats};
 
-/// The shortest wait between two looks at an empty ring; it doubles up to `poll_max`.
+/// The shortest wait between two checks of an empty ring; it doubles up to `poll_max`.
 const POLL_MIN: Duration = Duration::from_micros(50);
 
 /// The drainer's end of the ring.
@@ -26,14 +26,14 @@ pub(crate) struct RingConsumer {
     room: Room,
 }
 
-/// Whether what was popped still has much of the ring's room, as it has in a file until it is safe elsewhere.
+/// Whether popped entries still take much of the ring's room, as they do in a file until they are safe elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
     Free,
     Held,
 }
 
-/// How much the ring holds, and how much of that is high water.
+/// The size of the ring, and its high water mark.
 #[derive(Debug, Clone, Copy)]
 struct RingBounds {
     entries: u64,
@@ -58,16 +58,16 @@ impl RingConsumer {
         }
     }
 
-    /// How full the ring is. If entries may gather, it is looked at as seldom as can be.
+    /// How full the ring is. If entries may gather, the ring is checked as rarely as possible.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a share of a bound needs no 53 bits"
     )]
-    pub(crate) fn look(&mut self, may_gather: bool, now: Instant) -> RingFacts {
-        let look = || self.source.inside();
-        let inside = match self.watch.look(may_gather, self.popped, now, look) {
-            Seen::Gathering(until) => return RingFacts::Gathering(until),
-            Seen::Inside(inside) => inside,
+    pub(crate) fn inspect(&mut self, may_gather: bool, now: Instant) -> RingFacts {
+        let gate = || self.source.inside();
+        let inside = match self.watch.inspect(may_gather, self.popped, now, gate) {
+            RingView::Gathering(until) => return RingFacts::Gathering(until),
+            RingView::Inside(inside) => inside,
         };
         let entries = inside.entries as f64 / self.bounds.entries as f64;
         let bytes = inside.bytes as f64 / self.bounds.bytes as f64;
@@ -87,7 +87,7 @@ impl RingConsumer {
         }
     }
 
-    /// Pops entries that were seen, and hands over those that are records; answers how many it popped.
+    /// Pops entries that were seen, and hands over those that are records; returns how many it popped.
     pub(crate) fn pop(
         &mut self,
         entries_max: usize,
@@ -114,7 +114,7 @@ impl RingConsumer {
         popped
     }
 
-    /// Whether what is in the ring is there for the next start.
+    /// Whether the ring's entries survive for the next start.
     pub(crate) fn outlives(&self) -> bool {
         self.source.outlives()
     }
@@ -134,12 +134,12 @@ impl RingConsumer {
         self.source.release(memory_only_from);
     }
 
-    /// Nothing that is still in the ring is older; none if it was empty.
+    /// Nothing that is still in the ring is older; `None` if it was empty.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.watch.since()
     }
 
-    /// How long to wait until the next look.
+    /// How long to wait until the next check.
     pub(crate) fn poll(&self) -> Duration {
         self.poll
     }

@@ -1,16 +1,16 @@
 //! Records that must not go to the sink become dead letters.
 
-use super::Drainer;
+use super::DrainLoop;
 use super::disk_side::Sent;
 use super::pipeline::BATCH_BYTES_MAX;
 use crate::event::{Key, Loss, LossReason, Record};
 use crate::host::log;
 use crate::spill::{DeadLetterReason, Keep, Letter, Order, Room};
 
-/// How many dead letters one order carries at most.
-const LETTERS_MAX: usize = 256;
+/// The largest number of dead letters in one order.
+const DEAD_LETTERS_MAX: usize = 256;
 
-impl Drainer {
+impl DrainLoop {
     /// Why the next record must not go to the sink, if so.
     pub(super) fn verdict(&self) -> Option<(DeadLetterReason, String)> {
         let record = self.pipeline.front()?;
@@ -26,8 +26,8 @@ impl Drainer {
         (size > max).then(|| format!("{size} bytes; entry_bytes_max is {max}"))
     }
 
-    /// The next record, or as many as are oversize. They stay where they are until the outcome.
-    pub(super) fn letters_order(&self) -> Option<(Order, Sent)> {
+    /// The next record, or all leading oversize ones. They stay in place until the outcome.
+    pub(super) fn dead_letters_order(&self) -> Option<(Order, Sent)> {
         let (reason, detail) = self.verdict()?;
         let letters = match reason {
             DeadLetterReason::Rejected => {
@@ -45,7 +45,7 @@ impl Drainer {
     fn oversize_letters(&self) -> Vec<Letter> {
         let mut bytes = 0;
         let mut letters = Vec::new();
-        for record in self.pipeline.staged_records().take(LETTERS_MAX) {
+        for record in self.pipeline.staged_records().take(DEAD_LETTERS_MAX) {
             let Some(detail) = self.oversize(record) else {
                 break;
             };
@@ -58,7 +58,7 @@ impl Drainer {
         letters
     }
 
-    /// An entry that is in the spill has its room already.
+    /// An entry in the spill already has its room.
     fn letter(&self, record: &Record, reason: DeadLetterReason, detail: String) -> Letter {
         let room = self.pipeline.is_spilled(record) || !self.disk.view.is_at_cap();
         Letter {
@@ -69,7 +69,7 @@ impl Drainer {
         }
     }
 
-    /// The records at the front are dead letters now. What comes next announces their losses.
+    /// The records at the front are now dead letters. The next record announces their losses.
     pub(super) fn dead_lettered(&mut self, letters: &[Letter]) {
         self.disk.writing_works();
         self.requests.progress();
@@ -94,7 +94,7 @@ impl Drainer {
         }
     }
 
-    /// The losses up to a record that is gone go to the next record of its run.
+    /// The losses up to a removed record go to the next record of its run.
     fn hand_on(&mut self, record: &Record, losses: &mut Vec<Loss>) {
         let key = record.key();
         if self.pipeline.staged() == 0 && self.disk.view.reaches_beyond(Some(key)) {
@@ -122,7 +122,7 @@ impl Drainer {
         let id = letter.record.id();
         let (reason, detail) = (letter.reason.as_str(), &letter.detail);
         if self.disk.view.room == Room::Absent {
-            log::error!(%id, reason, detail, "entry dropped: without a spill it cannot be kept as a dead letter");
+            log::error!(%id, reason, detail, "entry dropped: without a spill there are no dead letters");
         } else if letter.keep == Keep::NoRoom {
             log::error!(%id, reason, detail, "entry dropped: the spill is at its cap and cannot keep it as a dead letter");
         } else {

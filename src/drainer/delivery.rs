@@ -1,10 +1,10 @@
-//! The sink's orders, and what comes of them.
+//! The sink's orders, and their outcomes.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::sink_side::Question;
-use super::{Closing, Drainer, Unopened};
+use super::{Closing, DrainLoop, Unopened};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 use crate::metrics::Metrics;
@@ -13,14 +13,14 @@ use crate::sink::Delivery;
 use crate::sink_worker::{SinkOrder, SinkOutcome};
 use crate::worker::Collected;
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn ask(&mut self) {
         self.sink.question = Question::UnderWay;
         let limit = self.config.ack_timeout;
         self.sink.worker.send(SinkOrder::Ask(self.publisher, limit));
     }
 
-    /// Lets the sink sign again how far it has come.
+    /// Lets the sink sign its newest checkpoint again.
     pub(super) fn renew(&mut self, now: Instant) {
         let Some(signer) = &self.signer else { return };
         signer.asked(now);
@@ -50,7 +50,7 @@ impl Drainer {
         }
     }
 
-    /// A batch of no records: says how far the run has come beyond its last entry.
+    /// An empty batch: reports how far the run has come past its last entry.
     fn closing_batch(&mut self, now: Instant) -> Arc<Batch> {
         self.number_losses();
         let batch = Batch {
@@ -66,13 +66,13 @@ impl Drainer {
         self.pipeline.fly(batch, now)
     }
 
-    /// Gives numbers to losses after the last entry.
+    /// Numbers the losses after the last entry.
     pub(super) fn number_losses(&mut self) {
         let lost = self.ring.lost();
         self.sequencer.number_losses(lost.total(), || lost);
     }
 
-    /// The stream may name these runs from now on. The next start must know of them.
+    /// The stream may name these runs from now on. The next start must know them.
     fn note_sent(&mut self, batch: &Batch, now: Instant) {
         self.sink.sent = Some(batch.through.run);
         let newest = batch.records.last().map_or(0, |record| record.run.local);
@@ -85,7 +85,8 @@ impl Drainer {
         }
     }
 
-    /// What the sink acknowledges once the end is being noted stays in the spill: the next start asks how far it came.
+    /// Entries that the sink acknowledges while the end is being recorded stay in the spill: the next start asks for
+    /// the position.
     pub(super) fn collect_sink(&mut self, now: Instant) {
         let asked = self.sink.question == Question::UnderWay;
         let waits = asked || self.pipeline.in_flight();
@@ -117,7 +118,7 @@ impl Drainer {
     }
 
     fn sink_is_gone(&mut self, now: Instant) {
-        // What has become of the batch is not known.
+        // The outcome of the batch is unknown.
         self.pipeline.land(0, now);
         if self.sink.is_gone() {
             self.counts.delivery_errors += 1;
@@ -132,19 +133,19 @@ impl Drainer {
         if landed.records > 0 {
             Metrics::delivered(landed.records, took);
             self.requests.progress();
-            // Its checkpoint covers what comes before it.
+            // Its checkpoint covers earlier records.
             self.sink.signature = Due::No;
         }
         match delivery.stopped {
-            // Whatever it says of a next record: there is none.
+            // An error about a next record does not matter: there is none.
             _ if landed.left == 0 && landed.records > 0 => self.sink.works(),
-            // Losses from now on are counted only: publishers may never stop calling.
+            // Later losses are only counted: publishers may never stop calling.
             None if landed.left == 0 => {
                 self.closing = Closing::Done;
                 self.sink.works();
             }
             None => {
-                let why = "the sink stored less than it was given, and did not say why";
+                let why = "the sink stored a part of a batch, and gave no reason";
                 self.sink_failed(SinkError::Unknown(why.to_owned()), now);
             }
             Some(SinkError::Rejected(detail)) => {

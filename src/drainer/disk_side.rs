@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::error::SpillError;
 use crate::event::Record;
 use crate::host::log;
-use crate::policy::{End, Hand, OrderUnderWay};
+use crate::policy::{Availability, End, OrderUnderWay};
 use crate::spill::{
-    Done, Evictable, Letter, Order, Outcome, Retelling, Room, Settled, SpillWorker, View,
+    Done, Evictable, Letter, Order, Outcome, Renumbering, Room, Settled, SpillWorker, View,
 };
 use crate::worker::Collected;
 
@@ -25,7 +25,7 @@ pub(super) struct DiskSide {
     under_way: Option<UnderWay>,
     /// Orders sent so far; the last of them is the one under way.
     sent: u64,
-    /// The newest order that came back without an error and has seen that the files are in place.
+    /// The newest order that succeeded and found the files in place.
     confirmed: u64,
     pub(super) writes: Rests,
     pub(super) reads: Rests,
@@ -35,7 +35,7 @@ pub(super) struct DiskSide {
     /// Runs up to this local number are open.
     pub(super) opened: u32,
     /// Losses of earlier runs, numbered in this run, not yet written to the spill.
-    pub(super) retellings: VecDeque<Retelling>,
+    pub(super) renumberings: VecDeque<Renumbering>,
     pub(super) tick_at: Instant,
     pub(super) end: End,
     thread: Thread,
@@ -69,8 +69,8 @@ enum Thread {
     Ended,
 }
 
-/// How many retellings may wait before reading does.
-pub(super) const RETELLINGS_MAX: usize = 64;
+/// How many renumberings may wait before reading does.
+pub(super) const RENUMBERINGS_MAX: usize = 64;
 
 impl DiskSide {
     pub(super) fn new(config: &Config, worker: SpillWorker, view: View, now: Instant) -> Self {
@@ -86,7 +86,7 @@ impl DiskSide {
             settlement: Settlement::default(),
             eviction: Eviction::default(),
             opened: 0,
-            retellings: VecDeque::new(),
+            renumberings: VecDeque::new(),
             tick_at: now,
             end: End::Unnoted,
             thread: Thread::Alive,
@@ -108,7 +108,7 @@ impl DiskSide {
         }
     }
 
-    /// What has come back, with the order that it is about.
+    /// An outcome, with the order that it answers.
     pub(super) fn collect(&mut self) -> Option<(Sent, Result<Done, SpillError>)> {
         self.under_way.as_ref()?;
         let outcome = match self.refused.take() {
@@ -129,7 +129,7 @@ impl DiskSide {
 
     /// The thread has ended without an outcome, and there will be none.
     fn is_gone(&mut self) -> Outcome {
-        log::error!("the spill's thread has ended: going on without a spill");
+        log::error!("the spill's thread has ended: continuing without a spill");
         self.thread = Thread::Ended;
         self.view.room = Room::Absent;
         Outcome {
@@ -138,7 +138,7 @@ impl DiskSide {
         }
     }
 
-    /// What the disk has cannot be read any more.
+    /// The content of the disk can no longer be read.
     pub(super) fn is_lost(&self) -> bool {
         self.thread == Thread::Ended
     }
@@ -165,12 +165,12 @@ impl DiskSide {
         matches!(what, Some(Sent::Read))
     }
 
-    pub(super) fn is_burying(&self) -> bool {
+    pub(super) fn is_dead_lettering(&self) -> bool {
         let what = self.under_way.as_ref().map(|order| &order.what);
         matches!(what, Some(Sent::DeadLetter(_)))
     }
 
-    /// The end of the run is noted, or on its way.
+    /// The end of the run is recorded, or being recorded.
     pub(super) fn is_ending(&self) -> bool {
         let what = self.under_way.as_ref().map(|order| &order.what);
         self.end != End::Unnoted || matches!(what, Some(Sent::End))
@@ -181,13 +181,13 @@ impl DiskSide {
         self.sent
     }
 
-    /// The newest order that has seen the files in place.
+    /// The newest order that has found the files in place.
     pub(super) fn confirmed(&self) -> u64 {
         self.confirmed
     }
 
-    pub(super) fn write_hand(&self, overdue: bool) -> Hand {
-        self.writes.hand(overdue)
+    pub(super) fn write_availability(&self, overdue: bool) -> Availability {
+        self.writes.availability(overdue)
     }
 
     /// Entries of the spill that are not delivered.
@@ -196,7 +196,7 @@ impl DiskSide {
         self.view.totals.entries.saturating_sub(unsettled)
     }
 
-    /// Entries that were delivered out of the spill, which did not know that it had so many.
+    /// Entries that were delivered from the spill, which did not count them.
     pub(super) fn uncounted(&self) -> u64 {
         let unsettled = self.settlement.unsettled().entries;
         unsettled.saturating_sub(self.view.totals.entries)
@@ -227,12 +227,12 @@ impl DiskSide {
 
     pub(super) fn upkeep_failed(&mut self, error: &SpillError, now: Instant) {
         if self.upkeep.failed(Duration::MAX, now) == News::Yes {
-            log::warning!(%error, "what was delivered cannot be noted in the spill; trying again");
+            log::warning!(%error, "the spill cannot record what was delivered; trying again");
         }
     }
 }
 
-/// What comes of an order that no thread carries out: what a publisher without a spill may go on without succeeds.
+/// The outcome of an order that no thread carries out: it succeeds if a publisher may run without it.
 fn without_thread(order: &Order) -> Result<Done, SpillError> {
     match order {
         Order::Settle { through, .. } => Ok(Done::Settled(Settled::nothing(*through))),
@@ -244,7 +244,7 @@ fn without_thread(order: &Order) -> Result<Done, SpillError> {
         Order::Append(_)
         | Order::Read { .. }
         | Order::Evict(_)
-        | Order::Retell(_)
+        | Order::Renumber(_)
         | Order::RenewIdentity
         | Order::TurnOver { .. } => Err(SpillError::Absent),
     }

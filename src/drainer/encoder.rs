@@ -1,4 +1,4 @@
-//! Encodes entries, which is the host's code, and drops them, which is the host's code as well.
+//! Encodes and drops entries; both are the host's code.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::durable::{Durable, Unpacker};
 use crate::event::{Event, Record};
 use crate::host;
 
-/// A buffer that grew beyond this for one entry is given back.
+/// A buffer that grew larger than this for one entry is freed.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Encoder {
     pub(crate) fn unpack_and_encode<E: Durable>(&mut self, format: u32, packed: &[u8]) -> Encoded {
         match host::call(|| E::unpack(format, &mut Unpacker::new(packed))) {
             Some(Some(entry)) => self.encode(entry),
-            Some(None) => Err("what was packed is no such entry".to_owned()),
+            Some(None) => Err("the packed words are not such an entry".to_owned()),
             None => Err("unpacking it panicked".to_owned()),
         }
     }

@@ -1,26 +1,26 @@
-//! The end of the drainer: an orderly one, and one after panics.
+//! The end of the drainer: a regular one, and one after panics.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Drainer;
+use super::DrainLoop;
 use super::disk_side::Sent;
 use crate::host::{self, log};
 use crate::policy::{End, OrderUnderWay, STOP_GRACE, STOP_ORDER_MAX};
 use crate::spill::Order;
 use crate::stats::{State, Stats};
 
-/// How long a sink that does not stop is waited for.
+/// How long to wait for a sink that does not stop.
 const SINK_STOP_MAX: Duration = Duration::from_millis(250);
 
-/// How long a drainer that panicked waits for the disk to take what it held.
+/// How long a drainer that panicked waits for the disk to take its records.
 const SAVE_MAX: Duration = Duration::from_secs(1);
 
-/// How often it looks.
+/// How often it checks.
 const SAVE_POLL: Duration = Duration::from_millis(1);
 
-impl Drainer {
-    /// Everything is settled or on disk, or could be put nowhere: closes the books.
+impl DrainLoop {
+    /// Everything is settled or on disk, or nothing took it: closes the books.
     pub(crate) fn finish(mut self) {
         let stats = host::call(|| self.account());
         self.stop_workers();
@@ -30,7 +30,7 @@ impl Drainer {
     }
 
     fn account(&mut self) -> Stats {
-        self.control.tell(self.stats(State::Stopped));
+        self.control.report(self.stats(State::Stopped));
         let mut stats = self.ring.stats();
         if self.disk.end == End::Done {
             // The ring was closed and empty. What the gate still counts is a publisher that is being refused.
@@ -41,15 +41,15 @@ impl Drainer {
         if abandoned > 0 && self.ring.outlives() {
             log::warning!(
                 entries = abandoned,
-                "neither the sink nor the disk took these entries: they wait in the ring for the next start"
+                "neither sink nor disk took these entries: they wait in the ring for the next start"
             );
         } else if abandoned > 0 {
             log::error!(
                 abandoned,
-                "entries could be put neither into the sink nor on disk"
+                "neither sink nor disk took these entries: they are lost"
             );
         } else if self.disk.end == End::Unnoted {
-            log::error!("the end of the run could not be noted in the spill");
+            log::error!("the end of the run could not be recorded in the spill");
         }
         self.reports.last(&self.disk.view, &stats);
         stats
@@ -58,22 +58,22 @@ impl Drainer {
     /// When this returns, the directory can be opened again, unless the disk hangs.
     fn stop_workers(&mut self) {
         if !self.sink.worker.stop(SINK_STOP_MAX) {
-            log::warning!("the sink does not stop; its thread is left behind");
+            log::warning!("the sink does not stop; its thread is left running");
         }
-        // One that has an order under way by now hangs.
+        // If it still has an order under way, it hangs.
         let limit = match self.disk.under_way() {
             OrderUnderWay::None => STOP_ORDER_MAX,
             OrderUnderWay::Append(_) | OrderUnderWay::Other(_) => STOP_GRACE,
         };
         if !self.disk.worker.stop(limit) {
-            log::warning!("the disk does not answer; the spill's thread is left behind");
+            log::warning!("the disk does not respond; the spill's thread is left running");
         }
     }
 
-    /// After panics: everything in memory, and what is left in the ring, goes to the disk in one append. Tickets learn
+    /// After panics: everything in memory, and the rest of the ring, goes to the disk in one append. Tickets learn
     /// that the drainer has ended.
     pub(super) fn save(mut self) {
-        log::error!("the drainer panicked again: it saves what it holds, and ends");
+        log::error!("the drainer panicked again: saving its entries, and ending");
         let deadline = Instant::now() + SAVE_MAX;
         self.ring.close();
         host::call(|| self.draw_all(deadline));
@@ -84,7 +84,7 @@ impl Drainer {
     fn draw_all(&mut self, deadline: Instant) {
         while self.ring.queued() > 0 && Instant::now() < deadline {
             let now = Instant::now();
-            self.ring.look(false, now);
+            self.ring.inspect(false, now);
             let pipeline = &mut self.pipeline;
             let popped = self.ring.pop(
                 usize::MAX,
@@ -107,7 +107,7 @@ impl Drainer {
         let order = Order::Append(records.clone());
         self.disk.send(order, Sent::Append(records), Instant::now());
         if self.await_disk(deadline) && self.pipeline.first_unspilled().is_none() {
-            log::warning!("all that the drainer held is on disk");
+            log::warning!("all entries of the drainer are on disk");
         }
     }
 

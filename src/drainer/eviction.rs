@@ -1,4 +1,4 @@
-//! Making room in a spill at its cap, at the cost of its oldest entries.
+//! Makes room in a spill at its cap by evicting the oldest entries.
 
 use super::pipeline::BATCH_BYTES_MAX;
 use crate::config::{Config, WhenSpillFull};
@@ -6,13 +6,13 @@ use crate::event::Key;
 use crate::policy::Cap;
 use crate::spill::{Evictable, Room, SinkMayHave, View};
 
-/// The bytes that one eviction makes room for are at most this part of the cap: a small spill is not emptied at once.
+/// One eviction makes room for at most this part of the cap: a small spill is not emptied at once.
 const CAP_PARTS: u64 = 16;
 
-/// A batch has at most this part of the cap: what is staged is not evicted.
+/// A batch has at most this part of the cap: staged records are not evicted.
 const BATCH_PARTS: u64 = 8;
 
-/// How many bytes one eviction makes room for at most.
+/// One eviction makes room for at most this many bytes.
 const EVICT_BYTES_MAX: u64 = 4 * BATCH_BYTES_MAX;
 
 /// What is known about evicting.
@@ -22,7 +22,7 @@ pub(super) struct Eviction {
     stuck: Option<Backlog>,
 }
 
-/// What decides whether something can be evicted.
+/// Determines whether something can be evicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Backlog {
     after: Option<Key>,
@@ -31,7 +31,7 @@ struct Backlog {
 }
 
 impl Eviction {
-    /// Whether the spill takes new entries, or can be made to.
+    /// Whether the spill takes new entries, or can make room for them.
     pub(super) fn cap(&self, config: &Config, view: &View, evictable: &Evictable) -> Cap {
         match view.room {
             Room::Absent => Cap::Absent,
@@ -48,7 +48,7 @@ impl Eviction {
             && self.stuck != Some(Backlog::of(view, evictable))
     }
 
-    /// So many entries were evicted.
+    /// This many entries were evicted.
     pub(super) fn evicted(&mut self, entries: u64, view: &View, evictable: &Evictable) {
         self.stuck = (entries == 0).then(|| Backlog::of(view, evictable));
     }
@@ -64,12 +64,12 @@ impl Backlog {
     }
 }
 
-/// How many bytes a batch may have.
+/// The largest size of a batch, in bytes.
 pub(super) fn batch_bytes_max(view: &View) -> u64 {
     BATCH_BYTES_MAX.min(view.bytes_max / BATCH_PARTS).max(1)
 }
 
-/// What may be evicted: neither what the sink may have, nor what memory holds.
+/// What may be evicted: neither what the sink may have, nor what is in memory.
 pub(super) fn evictable(view: &View, after: Option<Key>, doubt: SinkMayHave) -> Evictable {
     let kept = view.totals.bytes + view.totals.dead_letter_bytes;
     let excess = kept.saturating_sub(view.bytes_max);

@@ -1,19 +1,19 @@
-//! What the decision rests on, gathered at each turn.
+//! Gathers the facts for the decision at each turn.
 
 use std::time::{Duration, Instant};
 
-use super::disk_side::RETELLINGS_MAX;
+use super::disk_side::RENUMBERINGS_MAX;
 use super::eviction::{self, batch_bytes_max};
 use super::pipeline::APPEND_ROWS_MAX;
 use super::requests::Progress;
-use super::{Closing, Drainer, Unopened};
+use super::{Closing, DrainLoop, Unopened};
 use crate::policy::{
-    DiskFacts, Drawn, Due, Facts, Flush, Front, Memory, OPEN_RUNS_MAX, RingFacts, Runs, Staged,
-    Stopping, Unread, Untold,
+    DiskFacts, Drawn, Due, Facts, Flush, Front, OPEN_RUNS_MAX, RingFacts, Runs, Staged, Stopping,
+    Unannounced, Unread, Unspilled,
 };
 use crate::spill::Evictable;
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn facts(&mut self, progress: &Progress, now: Instant) -> Facts {
         let ring = self.ring_facts(now);
         let stopping = self.requests.stopping(now);
@@ -22,7 +22,7 @@ impl Drainer {
         let disk = self.disk_facts(overdue, now);
         let mut facts = Facts {
             now,
-            sink: self.sink.hand(self.pipeline.in_flight()),
+            sink: self.sink.availability(self.pipeline.in_flight()),
             doubt: self.sink.doubt,
             renewal: self.renewal_facts(stopping.as_ref(), now),
             front: self.front_facts(),
@@ -34,9 +34,9 @@ impl Drainer {
             memory: self.memory_facts(),
             waiting_since: waiting.into_iter().chain(self.ring.since()).min(),
             disk,
-            reliefs: self.reliefs,
+            appends_in_a_row: self.appends_in_a_row,
             flush: self.flush_facts(progress),
-            untold: self.untold_facts(),
+            unannounced: self.unannounced_facts(),
             stopping,
             pending_max: if self.ring.is_held() {
                 Duration::ZERO
@@ -62,7 +62,7 @@ impl Drainer {
 
     fn ring_facts(&mut self, now: Instant) -> RingFacts {
         let may_gather = !self.requests.pending();
-        self.ring.look(may_gather, now)
+        self.ring.inspect(may_gather, now)
     }
 
     fn disk_facts(&mut self, overdue: bool, now: Instant) -> DiskFacts {
@@ -73,27 +73,27 @@ impl Drainer {
         let disk = &mut self.disk;
         DiskFacts {
             order: disk.under_way(),
-            writes: disk.write_hand(overdue),
-            reads: disk.reads.hand(overdue),
-            upkeep: disk.upkeep.hand(overdue),
+            writes: disk.write_availability(overdue),
+            reads: disk.reads.availability(overdue),
+            upkeep: disk.upkeep.availability(overdue),
             cap: disk.eviction.cap(&self.config, &disk.view, &evictable),
             identity: due(self.sink.stranger.is_some()),
             turn_over: due(self.sequencer.lacks(numbers)),
-            retell: due(!disk.retellings.is_empty()),
+            renumber: due(!disk.renumberings.is_empty()),
             settle_since: disk.settlement.due(settled, &disk.view, now),
             tick_at: disk.tick_at,
             end: disk.end,
         }
     }
 
-    /// What may be evicted.
+    /// Describes what may be evicted.
     pub(super) fn evictable(&self) -> Evictable {
         let after = self.pipeline.read_after();
         eviction::evictable(&self.disk.view, after, self.sink.may_have())
     }
 
     fn front_facts(&self) -> Front {
-        if self.disk.is_burying() || self.verdict().is_some() {
+        if self.disk.is_dead_lettering() || self.verdict().is_some() {
             Front::DeadLetter
         } else {
             Front::Deliverable
@@ -111,7 +111,7 @@ impl Drainer {
         }
     }
 
-    /// A disk that rests, or that is none, holds up no batch.
+    /// A disk that rests, or that is missing, holds up no batch.
     fn runs_facts(&mut self, disk: &DiskFacts, now: Instant) -> Runs {
         let newest = self.pipeline.newest_staged_run();
         let unopened = newest.filter(|local| *local > self.disk.opened);
@@ -123,7 +123,7 @@ impl Drainer {
             self.unopened = None;
             return Runs::Open;
         }
-        let ready = self.sink.hand(self.pipeline.in_flight()).ready(now);
+        let ready = self.sink.availability(self.pipeline.in_flight()).ready(now);
         if self.unopened.is_none() && ready {
             self.unopened = Some(Unopened {
                 since: now,
@@ -142,28 +142,31 @@ impl Drainer {
         let room = self.replay_room(now);
         if !self.is_unread() {
             Unread::None
-        } else if room == 0 || self.disk.is_lost() || self.disk.retellings.len() >= RETELLINGS_MAX {
+        } else if room == 0
+            || self.disk.is_lost()
+            || self.disk.renumberings.len() >= RENUMBERINGS_MAX
+        {
             Unread::Paced
         } else {
             Unread::Rows
         }
     }
 
-    /// The spill holds, or is reading, entries that are not in memory.
+    /// Whether the spill holds, or is reading, entries that are not in memory.
     pub(super) fn is_unread(&self) -> bool {
         self.disk.is_reading() || self.disk.view.reaches_beyond(self.pipeline.read_after())
     }
 
     /// How many entries of the backlog may be staged now.
     pub(super) fn replay_room(&mut self, now: Instant) -> usize {
-        // What is evicted does not use up the pace.
+        // Evicted entries do not count towards the pace.
         let left = self.disk.spilled() + self.disk.view.evicted;
         let staged = self.pipeline.spilled_in_memory();
         let Some(pace) = &mut self.pace else {
             return usize::MAX;
         };
         let allowed = pace.allows(left, now).saturating_sub(staged);
-        // A backlog without entries may still have losses to be read.
+        // A backlog without entries may still have losses to read.
         if self.disk.spilled() == 0 {
             usize::MAX
         } else {
@@ -182,13 +185,13 @@ impl Drainer {
         }
     }
 
-    fn memory_facts(&self) -> Memory {
+    fn memory_facts(&self) -> Unspilled {
         if self.pipeline.waits() {
-            Memory::Waiting
+            Unspilled::Waiting
         } else if self.pipeline.first_unspilled().is_some() {
-            Memory::Appending
+            Unspilled::Appending
         } else {
-            Memory::Empty
+            Unspilled::Empty
         }
     }
 
@@ -196,11 +199,11 @@ impl Drainer {
         self.requests.flush(progress)
     }
 
-    fn untold_facts(&self) -> Untold {
-        let untold = || self.sequencer.has_untold(self.ring.lost().total());
+    fn unannounced_facts(&self) -> Unannounced {
+        let unannounced = || self.sequencer.has_unannounced(self.ring.lost().total());
         match self.closing {
-            Closing::Due if self.requests.is_stopping() && untold() => Untold::Losses,
-            Closing::Due | Closing::Done => Untold::Nothing,
+            Closing::Due if self.requests.is_stopping() && unannounced() => Unannounced::Losses,
+            Closing::Due | Closing::Done => Unannounced::Nothing,
         }
     }
 }

@@ -41,7 +41,7 @@ impl<E: Durable> FileSource<E> {
         }
     }
 
-    /// Its number is in the ring before anybody else has the record.
+    /// The number is in the ring before anybody else has the record.
     fn number(
         &mut self,
         taken: &Taken,

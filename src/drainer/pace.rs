@@ -1,14 +1,14 @@
-//! How fast a backlog may shrink: a token bucket over its depth.
+//! Limits how fast a backlog may shrink: a token bucket over its depth.
 
 use std::time::{Duration, Instant};
 
-/// The backlog may shrink by `rate` entries a second and no more than a burst at once; what arrives meanwhile may leave
-/// as fast as it came.
+/// The backlog may shrink by `rate` entries a second, and by no more than a burst at once; arriving entries may leave
+/// as fast as they came.
 #[derive(Debug)]
 pub(crate) struct Pace {
     rate: f64,
     burst: f64,
-    /// The least depth that is allowed, and since when.
+    /// The smallest depth that is allowed, and since when.
     floor: Option<(f64, Instant)>,
 }
 

@@ -1,17 +1,17 @@
-//! What is out of the ring and not yet settled, in order.
+//! Records that are out of the ring and not yet settled, in order.
 //!
 //! ```text
 //! settled | in flight | staged | rows of the spill that are not in memory | drawn | the ring
 //! ```
 //!
-//! The spill holds a contiguous part of that order, up to `spilled_through`; what comes after it is in memory only.
-//! Reading goes on after the last staged record. What was drawn, and then the ring, may be staged only when nothing is
-//! left to read.
+//! The spill holds a contiguous part of that order, up to `spilled_through`; records after it are in memory only.
+//! Reading continues after the last staged record. Drawn records, and then those of the ring, may be staged only when
+//! nothing is left to read.
 //!
-//! An append takes the oldest records that are in memory only, up to `appending`. They stay where they are until its
+//! An append takes the oldest records that are in memory only, up to `appending`. They stay in place until its
 //! outcome. Then those that are still drawn are dropped: they are read again later.
 //!
-//! Memory is bounded: a batch in flight and one staged, a chunk on its way to the disk and one that waits.
+//! Memory is bounded: a batch in flight and one staged, a chunk being appended and one waiting.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::event::{Batch, Key, Loss, PublisherId, Record};
 use crate::seal::Signer;
 pub(crate) use crate::spill::APPEND_ROWS_MAX;
 
-/// How many encoded bytes a batch, or a chunk, has at most. A single larger entry makes one alone.
+/// The largest size of a batch or a chunk, in encoded bytes. A larger entry is alone in one.
 pub(crate) const BATCH_BYTES_MAX: u64 = 4 << 20;
 
 /// Records in memory, in order.
@@ -33,7 +33,7 @@ pub(crate) struct Pipeline {
     /// Out of the ring, for the disk: in memory only.
     drawn: VecDeque<Record>,
     drawn_bytes: u64,
-    /// How many of the drawn records are on their way to the disk, and their bytes.
+    /// How many of the drawn records are being appended, and their bytes.
     at_disk: (usize, u64),
     /// The last record that the sink is known to have.
     settled: Option<Key>,
@@ -41,7 +41,7 @@ pub(crate) struct Pipeline {
     spilled_through: Option<Key>,
     /// The last record of the append under way.
     appending: Option<Key>,
-    /// Up to here the spill was read.
+    /// The spill was read up to here.
     read_through: Option<Key>,
 }
 
@@ -51,13 +51,13 @@ struct Flight {
     since: Instant,
 }
 
-/// What the sink has taken of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Landed {
     pub(crate) records: u64,
-    /// Those that it has not taken.
+    /// Those that the sink has not taken.
     pub(crate) left: u64,
-    /// Those that it has taken and the spill counts.
+    /// Those that the sink has taken and the spill counts.
     pub(crate) spilled: Tally,
 }
 
@@ -74,14 +74,14 @@ impl Pipeline {
         self.spilled_through = self.spilled_through.max(key);
     }
 
-    /// Adds a record after what is staged.
+    /// Adds a record after the staged ones.
     pub(crate) fn stage(&mut self, record: Record) {
         self.staged_bytes += record.size();
         self.staged.push_back(record);
     }
 
-    /// Adds records of the spill after what is staged; everything up to `through` is among them, or needs no delivery.
-    /// Leaves out what the sink has been found to have meanwhile.
+    /// Adds records of the spill after the staged ones. Everything up to `through` is among them, or needs no
+    /// delivery. Leaves out records that the sink turned out to have.
     pub(crate) fn read(&mut self, records: Vec<Record>, through: Option<Key>) {
         let after = self.read_after();
         for record in records {
@@ -99,7 +99,7 @@ impl Pipeline {
         self.drawn.push_back(record);
     }
 
-    /// Stages records that were drawn, within these bounds. Nothing is left in the spill to be staged before them.
+    /// Stages drawn records, within these bounds. Nothing is left in the spill to be staged before them.
     pub(crate) fn stage_drawn(&mut self, entries_max: usize, bytes_max: u64) {
         let mut bytes = 0;
         for _ in 0..entries_max {
@@ -114,7 +114,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes the next batch from what is staged, up to an oversize record.
+    /// Takes the next batch from the staged records, up to an oversize one.
     pub(crate) fn launch(
         &mut self,
         publisher: PublisherId,
@@ -147,7 +147,7 @@ impl Pipeline {
         Some(self.fly(batch, now))
     }
 
-    /// Sends a batch of no records, which only says how far the run has come. Nothing else is in flight.
+    /// Sends an empty batch, which only reports how far the run has come. Nothing else is in flight.
     pub(crate) fn fly(&mut self, batch: Batch, now: Instant) -> Arc<Batch> {
         let batch = Arc::new(batch);
         self.flight = Some(Flight {
@@ -157,8 +157,8 @@ impl Pipeline {
         batch
     }
 
-    /// Takes the batch back from the sink, which has stored its first `stored` records. The others are staged again.
-    /// Answers what was settled, and how long it took.
+    /// Takes the batch back from the sink, which has stored its first `stored` records. Stages the others again.
+    /// Returns what was settled, and how long it took.
     pub(crate) fn land(&mut self, stored: usize, now: Instant) -> (Landed, Duration) {
         let Some(flight) = self.flight.take() else {
             return (Landed::default(), Duration::ZERO);
@@ -181,8 +181,8 @@ impl Pipeline {
         (landed, now.saturating_duration_since(flight.since))
     }
 
-    /// Drops the records up to `key`: the sink has them. Answers those that the spill counts, and how many others there
-    /// were. Nothing is in flight.
+    /// Drops the records up to `key`: the sink has them. Returns those that the spill counts, and how many others
+    /// there were. Nothing is in flight.
     pub(crate) fn settle_through(&mut self, key: Key) -> (Tally, u64) {
         let (mut spilled, mut unspilled) = (Tally::default(), 0);
         while let Some(record) = self.pop_through(key) {
@@ -208,7 +208,7 @@ impl Pipeline {
         }
     }
 
-    /// What the sink has is not announced as lost: entries may have been evicted before it said that it has them.
+    /// Records that the sink has are not announced as lost: they may have been evicted before it reported them.
     fn trim_losses(&mut self, key: Key) {
         let front = self.staged.front_mut().or(self.drawn.front_mut());
         let Some(record) = front.filter(|record| record.run.local == key.local_run()) else {
@@ -241,7 +241,7 @@ impl Pipeline {
         Some(record)
     }
 
-    /// The first staged record, or else the first drawn one, announces these losses too, if it is of the run `local`.
+    /// The first staged record, or else the first drawn one, also announces these losses, if it is of the run `local`.
     /// Hands them back if there is none.
     pub(crate) fn carry(&mut self, local: u32, losses: Vec<Loss>) -> Option<Vec<Loss>> {
         let front = self.staged.front_mut().or(self.drawn.front_mut());
@@ -253,17 +253,17 @@ impl Pipeline {
         announce(self.drawn.front_mut(), local, losses)
     }
 
-    /// Everything up to `key` needs no reading any more.
+    /// Everything up to `key` no longer needs reading.
     pub(crate) fn passed(&mut self, key: Key) {
         self.read_through = self.read_through.max(Some(key));
     }
 
-    /// Reading goes on after `key` again: what comes next in the spill announces what became of the records between.
+    /// Reading continues after `key` again: the next rows announce what happened to the records in between.
     pub(crate) fn reread_after(&mut self, key: Key) {
         self.read_through = Some(key);
     }
 
-    /// The records in order, as parts that are.
+    /// The records in order, in three parts.
     fn parts(&self) -> (&[Record], &VecDeque<Record>, &VecDeque<Record>) {
         let flight = self.flight.as_ref();
         let flight = flight.map_or(&[][..], |flight| flight.batch.records());
@@ -285,7 +285,7 @@ impl Pipeline {
         Some(record.key()) > self.spilled_through
     }
 
-    /// How many of these, which are in order, the spill holds.
+    /// How many of these ordered records the spill holds.
     fn spilled_of(&self, records: &[Record]) -> usize {
         records.partition_point(|record| !self.in_memory_only(record))
     }

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::Drainer;
+use super::DrainLoop;
 use crate::event::{Position, unix_ms};
 use crate::host::log;
 use crate::metrics::Metrics;
-use crate::policy::{Cap, Facts, Hand};
+use crate::policy::{Availability, Cap, Facts};
 use crate::spill::View;
 use crate::stats::{Discarded, Health, State, Stats, Status};
 
-/// How often metrics are brought up to date, and losses summed up in the log.
+/// How often metrics are updated, and losses summed up in the log.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A disk that has not carried out an order for so long counts as away.
+/// A disk that has not carried out an order for this long counts as away.
 const DISK_AWAY: Duration = Duration::from_secs(5);
 
 /// What was reported so far.
@@ -68,17 +68,17 @@ impl Reports {
             self.evicted = evicted;
         }
         let backlog_max = view.bytes_max.saturating_sub(view.totals.dead_letter_bytes);
-        self.metrics.tell(stats, backlog_max);
+        self.metrics.report(stats, backlog_max);
     }
 }
 
-impl Drainer {
+impl DrainLoop {
     /// Reports to `stats` at every turn, to the others once a second.
     pub(super) fn report(&mut self, facts: &Facts) {
         let stats = self.stats(self.state(facts));
         self.ring.blame_spill(facts.disk.cap == Cap::Full);
         self.reports.log_state(&stats);
-        self.control.tell(stats);
+        self.control.report(stats);
         if facts.now >= self.reports.next {
             self.reports.next = facts.now + EVERY;
             let stats = self.ring.stats();
@@ -137,12 +137,12 @@ impl Drainer {
         let backlog = self.disk.spilled() > 0;
         let trouble = self.sink.trouble.is_some();
         let disk_away = facts.disk.cap == Cap::Absent
-            || matches!(facts.disk.writes, Hand::RestsUntil(_))
+            || matches!(facts.disk.writes, Availability::RestsUntil(_))
             || self.disk.busy_for(facts.now) >= DISK_AWAY;
         if facts.stopping.is_some() {
             State::Stopping
         } else if facts.disk.cap == Cap::Full && (backlog || trouble) {
-            // At a cap that dead letters alone have reached, entries may still go to the sink.
+            // If dead letters alone have reached the cap, entries may still go to the sink.
             State::SpillFull
         } else if disk_away && trouble {
             State::DiskAway
@@ -155,7 +155,7 @@ impl Drainer {
         }
     }
 
-    /// What `status.json` says.
+    /// The content of `status.json`.
     pub(super) fn status(&self, pid: Option<u32>, stats: Stats) -> Status {
         let totals = self.disk.view.totals;
         let run = self.sequencer.run();

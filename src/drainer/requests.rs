@@ -1,4 +1,4 @@
-//! What was asked of the drainer and is not done yet.
+//! Requests to the drainer that are not done yet.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use crate::policy::{Flush, Stopping};
 use crate::stats::Stats;
 use crate::ticket::Promise;
 
-/// A limit that the clock cannot hold is as good as this.
+/// Replaces a limit that the clock cannot hold.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// Flushes whose tickets were dropped are looked for each time so many were added.
+/// Flushes whose tickets were dropped are searched for each time this many were added.
 const PURGE_EVERY: usize = 1_024;
 
 /// Flushes and shutdowns under way.
@@ -34,7 +34,7 @@ enum Moved {
     Yes,
 }
 
-/// Whether a point of the end has been reached.
+/// Whether a milestone of the end has been reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Milestone {
     #[default]
@@ -42,15 +42,16 @@ enum Milestone {
     Reached,
 }
 
-/// A flush first waits until all that was in the ring when it was seen has been popped. What had numbers by then must be
-/// acknowledged or on disk. It waits for pops, not for an empty ring: publishers may keep that from ever coming.
+/// A flush first waits until everything that was in the ring when it arrived has been popped. Then everything with a
+/// number up to there must be acknowledged or on disk. It waits for pops, not for an empty ring, which publishers
+/// could prevent for ever.
 #[derive(Debug)]
 struct Flushing {
     until: Until,
     promise: Promise<()>,
     pops: u64,
     through: Option<Key>,
-    /// How many orders the disk had got when the flush was seen.
+    /// How many orders the disk had got when the flush arrived.
     orders: u64,
 }
 
@@ -65,12 +66,12 @@ pub(crate) struct Progress {
     pub(crate) unspilled_from: Option<Key>,
     /// No entry before this one waits for an acknowledgement.
     pub(crate) undelivered_from: Option<Key>,
-    /// The newest order of the disk that has seen the files in place.
+    /// The newest order of the disk that has found the files in place.
     pub(crate) confirmed: u64,
 }
 
 impl Requests {
-    /// `popped` entries have left the ring, and `queued` are in it. The disk has got so many orders.
+    /// `popped` entries have left the ring, `queued` are in it, and the disk has got this many `orders`.
     pub(crate) fn add(
         &mut self,
         request: Request,
@@ -107,7 +108,7 @@ impl Requests {
         }
     }
 
-    /// Whether anything is asked for.
+    /// Whether there are any requests.
     pub(crate) fn pending(&self) -> bool {
         !self.flushes.is_empty() || self.stopping.is_some()
     }
@@ -121,7 +122,7 @@ impl Requests {
             .is_some_and(|stopping| now >= stopping.deadline)
     }
 
-    /// What the flushes under way want of the disk.
+    /// What the flushes under way need from the disk.
     pub(crate) fn flush(&self, progress: &Progress) -> Flush {
         let of_disk = |flushing: &&Flushing| flushing.until == Until::Safe;
         let mut flushes = self.flushes.iter().filter(of_disk).peekable();
@@ -139,8 +140,8 @@ impl Requests {
         }
     }
 
-    /// The grace of an end counts from the first turn that can use it: the process may have been suspended, or an order
-    /// taken long, until after the deadline.
+    /// The grace of an end counts from the first turn that can use it: the process may have been suspended, or an
+    /// order may have run, until after the deadline.
     pub(crate) fn stopping(&mut self, now: Instant) -> Option<Stopping> {
         let stopping = self.stopping.as_mut()?;
         let overdue = now >= stopping.deadline && self.overdue == Milestone::Ahead;
@@ -154,7 +155,7 @@ impl Requests {
         self.stopping
     }
 
-    /// All is delivered or on disk. What is left of the end has a grace of its own.
+    /// Everything is delivered or on disk. The rest of the end has its own grace.
     pub(crate) fn finished(&mut self, now: Instant) -> Option<Stopping> {
         let stopping = self.stopping.as_mut()?;
         if self.finished == Milestone::Ahead {
@@ -164,13 +165,13 @@ impl Requests {
         self.stopping
     }
 
-    /// Something has moved: an end that is overdue has not become hopeless. It counts from the next turn, not from when
-    /// it was begun: what takes long does not fail.
+    /// Something has moved: an overdue end is not hopeless. The grace counts from the next turn, not from the start of
+    /// the step: a slow step is not a failure.
     pub(crate) fn progress(&mut self) {
         self.moved = Moved::Yes;
     }
 
-    /// Takes out the promises of the flushes that are done, to be kept.
+    /// Takes out the promises of the flushes that are done.
     pub(crate) fn take_flushed(&mut self, progress: &Progress) -> Vec<Promise<()>> {
         for flushing in &mut self.flushes {
             if flushing.pops <= progress.popped {
@@ -205,8 +206,8 @@ impl Progress {
         self.undelivered_from.is_none_or(|from| from > through)
     }
 
-    /// Everything up to there is acknowledged; or on disk, and an order that was sent after the flush was seen has found
-    /// the files in place.
+    /// Everything up to there is acknowledged; or on disk, and an order that was sent after the flush arrived has
+    /// found the files in place.
     fn is_safe(&self, through: Key, orders: u64) -> bool {
         self.is_delivered(through) || (self.is_spilled(through) && self.confirmed > orders)
     }

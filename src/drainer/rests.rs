@@ -1,11 +1,11 @@
-//! A rest after each failure of one way to use a worker.
+//! Rests after failures of one use of a worker.
 
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::policy::{Backoff, Hand, STOP_RETRY};
+use crate::policy::{Availability, Backoff, STOP_RETRY};
 
-/// When something that failed may be tried again.
+/// When a failed operation may be tried again.
 #[derive(Debug)]
 pub(super) struct Rests {
     failed: Option<Failed>,
@@ -18,7 +18,7 @@ struct Failed {
     until: Instant,
 }
 
-/// Whether this changes what was known.
+/// Whether this is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
     Yes,
@@ -40,19 +40,19 @@ impl Rests {
         known.map_or(News::Yes, |_| News::No)
     }
 
-    /// Rests for exactly so long.
+    /// Rests for exactly this long.
     pub(super) fn pause(&mut self, pause: Duration, now: Instant) {
         let until = now + pause;
         self.failed = Some(Failed { at: now, until });
     }
 
-    /// It works: it does not rest, and the next failure is the first again.
+    /// It works: it no longer rests, and the next failure is the first again.
     pub(super) fn works(&mut self) -> News {
         self.backoff.reset();
         self.failed.take().map_or(News::No, |_| News::Yes)
     }
 
-    /// Rests no longer, but has not shown that it works.
+    /// Ends the rest, without evidence that it works.
     pub(super) fn wake(&mut self) {
         self.failed = None;
     }
@@ -62,11 +62,11 @@ impl Rests {
         self.backoff.reset();
     }
 
-    /// An end that is overdue rests for moments only.
-    pub(super) fn hand(&self, overdue: bool) -> Hand {
-        self.failed.map_or(Hand::Free, |failed| {
+    /// An overdue end rests only for moments.
+    pub(super) fn availability(&self, overdue: bool) -> Availability {
+        self.failed.map_or(Availability::Free, |failed| {
             let retry = failed.at + STOP_RETRY;
-            Hand::RestsUntil(if overdue {
+            Availability::RestsUntil(if overdue {
                 failed.until.min(retry)
             } else {
                 failed.until

@@ -1,28 +1,28 @@
-//! How long the oldest entry of the ring has been there, at the most: estimated from looks at the ring alone, since no entry
+//! The age of the oldest entry of the ring, at the most: estimated from checks of the ring alone, since no entry
 //! carries a time.
 
 use std::time::Instant;
 
-/// Two looks: nothing in the ring is older than the first, and once what the second saw has been popped, nothing is
-/// older than that one.
+/// Two checks: nothing in the ring is older than the first, and once everything that the second saw has been popped,
+/// nothing is older than that one.
 #[derive(Debug, Default)]
 pub(crate) struct RingAge {
     since: Option<Instant>,
-    next: Option<Look>,
-    /// The last look, if the ring was empty then.
+    next: Option<Observation>,
+    /// The last check, if the ring was empty then.
     empty_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Look {
+struct Observation {
     at: Instant,
     /// How many entries will have been popped once all that it saw are.
     pops: u64,
 }
 
 impl RingAge {
-    /// So many entries have been popped so far, and so many are in the ring.
-    pub(crate) fn look(&mut self, popped: u64, entries: u64, now: Instant) {
+    /// `popped` entries have been popped so far, and `entries` are in the ring.
+    pub(crate) fn observe(&mut self, popped: u64, entries: u64, now: Instant) {
         if entries == 0 {
             *self = Self {
                 empty_at: Some(now),
@@ -35,13 +35,13 @@ impl RingAge {
         }
         let passed = self.next.map(|next| next.at);
         self.since = passed.or(self.empty_at.take()).or(Some(now));
-        self.next = Some(Look {
+        self.next = Some(Observation {
             at: now,
             pops: popped + entries,
         });
     }
 
-    /// Nothing in the ring is older; none if it is empty.
+    /// Nothing in the ring is older; `None` if it is empty.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.since
     }
@@ -58,22 +58,22 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut age = RingAge::default();
-        age.look(0, 0, at(0));
+        age.observe(0, 0, at(0));
         assert_eq!(age.since(), None);
-        // They came since the last look.
-        age.look(0, 5, at(1));
+        // They came since the last check.
+        age.observe(0, 5, at(1));
         assert_eq!(age.since(), Some(at(0)));
-        // Three go and four come: two of the first look are left.
-        age.look(3, 6, at(2));
+        // Three go and four come: two of the first check are left.
+        age.observe(3, 6, at(2));
         assert_eq!(age.since(), Some(at(0)));
-        // All of them are gone; what is left came after the first look.
-        age.look(5, 4, at(3));
+        // All of them are gone; the rest came after the first check.
+        age.observe(5, 4, at(3));
         assert_eq!(age.since(), Some(at(1)));
-        age.look(8, 9, at(4));
+        age.observe(8, 9, at(4));
         assert_eq!(age.since(), Some(at(1)));
-        age.look(9, 8, at(5));
+        age.observe(9, 8, at(5));
         assert_eq!(age.since(), Some(at(3)));
-        age.look(17, 0, at(6));
+        age.observe(17, 0, at(6));
         assert_eq!(age.since(), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Gives entries and losses their numbers.
+//! Numbers entries and losses.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,16 +13,16 @@ use crate::stats::Lost;
 #[derive(Debug)]
 pub(crate) struct Sequencer {
     run: Arc<Run>,
-    /// The last number given, to an entry or a loss.
+    /// The last assigned number, of an entry or a loss.
     last_n: u64,
-    /// Losses with numbers, to be announced by the next entry.
+    /// Numbered losses that the next entry announces.
     carried: Vec<Loss>,
-    /// How many of the ring's losses have numbers, and how many of those were blamed on what.
+    /// How many of the ring's losses have numbers, and how many of those have which reason.
     numbered: Lost,
     encode_errors: u64,
 }
 
-/// What an entry is once it was encoded, or why it cannot be.
+/// An encoded entry, or why it cannot be encoded.
 pub(crate) type Encoded = Result<(Arc<str>, Bytes), String>;
 
 impl Sequencer {
@@ -36,8 +36,8 @@ impl Sequencer {
         }
     }
 
-    /// Goes on with a run that has come to this number, the last `losses` of them not announced yet; so many of the ring's losses
-    /// are among its numbers.
+    /// Continues a run that has reached this number. Its last `losses` numbers are losses not announced yet;
+    /// `numbered` of the ring's losses are among its numbers.
     pub(crate) fn resume(&mut self, last_n: u64, losses: u64, numbered: u64) {
         self.last_n = last_n;
         self.numbered.queue_full = numbered;
@@ -58,10 +58,10 @@ impl Sequencer {
         }
     }
 
-    /// Gives numbers to the ring's losses up to its count `lost`; `by_reason` may run ahead of it. The sums are exact in
-    /// the end, only the order of the reasons among one another is not.
+    /// Numbers the ring's losses up to its count `lost`; `by_reason` may be ahead of it. The sums are exact in the
+    /// end, only the order of the reasons may differ.
     ///
-    /// Losses beyond the run's last number get theirs in the next run.
+    /// Losses past the run's last number get theirs in the next run.
     pub(crate) fn number_losses(&mut self, lost: u64, by_reason: impl FnOnce() -> Lost) {
         // The entry itself needs one.
         let numbers = (Key::N_MAX - 1).saturating_sub(self.last_n);
@@ -116,7 +116,7 @@ impl Sequencer {
         }
     }
 
-    /// Gives numbers to losses before the next entry; answers the first of them.
+    /// Numbers losses before the next entry; returns the first of the numbers.
     pub(crate) fn lose(&mut self, count: u64, reason: LossReason) -> u64 {
         let first = self.last_n + 1;
         let count = count.min(Key::N_MAX.saturating_sub(self.last_n));
@@ -125,7 +125,7 @@ impl Sequencer {
         first
     }
 
-    /// These losses, which have numbers, come directly before those that wait already.
+    /// Adds losses that already have numbers, directly before those that are waiting.
     pub(crate) fn carry(&mut self, mut losses: Vec<Loss>) {
         for loss in self.carried.drain(..) {
             loss.join(&mut losses);
@@ -133,18 +133,18 @@ impl Sequencer {
         self.carried = losses;
     }
 
-    /// Whether there are losses after the last entry, if the ring has counted so many.
-    pub(crate) fn has_untold(&self, lost: u64) -> bool {
+    /// Whether there are losses after the last entry, if the ring has counted this many.
+    pub(crate) fn has_unannounced(&self, lost: u64) -> bool {
         !self.carried.is_empty() || lost > self.numbered.total()
     }
 
-    /// Losses after the last entry, and the number of the first.
+    /// The losses after the last entry, and the number of the first.
     pub(crate) fn trailing(&self) -> (u64, Vec<Loss>) {
         let count: u64 = self.carried.iter().map(|loss| loss.count).sum();
         (self.last_n + 1 - count, self.carried.clone())
     }
 
-    /// Whether the run has fewer than so many numbers left.
+    /// Whether the run has fewer than this many numbers left.
     pub(crate) fn lacks(&self, numbers: usize) -> bool {
         self.last_n + numbers as u64 > Key::N_MAX
     }
@@ -154,14 +154,14 @@ impl Sequencer {
         usize::try_from(Key::N_MAX - self.last_n).unwrap_or(usize::MAX)
     }
 
-    /// Numbers what follows in another run. What was carried is covered by the last number of the old one.
+    /// Continues in another run. The last number of the old run covers the carried losses.
     pub(crate) fn begin(&mut self, run: Arc<Run>) {
         self.run = run;
         self.last_n = 0;
         self.carried.clear();
     }
 
-    /// The run goes on under another publisher.
+    /// The run continues under another publisher.
     pub(crate) fn rename(&mut self, publisher: PublisherId) {
         let run = (*self.run).clone();
         self.run = Arc::new(Run { publisher, ..run });
@@ -181,12 +181,12 @@ impl Sequencer {
         &self.run
     }
 
-    /// The last number given, losses included.
+    /// The last assigned number, losses included.
     pub(crate) fn last_n(&self) -> u64 {
         self.last_n
     }
 
-    /// The place of the last number.
+    /// The place of the last assigned number.
     pub(crate) fn last_key(&self) -> Key {
         Key::new(self.run.local, self.last_n)
     }

@@ -1,4 +1,4 @@
-//! What the sink has acknowledged and the spill does not know yet.
+//! Entries that the sink has acknowledged and the spill still counts.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::spill::{Counted, Order, Settled, View};
 /// Entries that the spill still counts and the sink has.
 #[derive(Debug, Default)]
 pub(super) struct Settlement {
-    /// Up to here the spill knows.
+    /// The spill knows up to here.
     known: Option<Key>,
     /// A failed append may have left rows up to here.
     doubtful: Option<Key>,
@@ -20,7 +20,7 @@ pub(super) struct Settlement {
     sent: Option<Sent>,
 }
 
-/// What the order under way is about.
+/// What the order under way covers.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     through: Key,
@@ -28,12 +28,12 @@ struct Sent {
     counting: Counting,
 }
 
-/// Who knows how many entries a settlement is about.
+/// Who knows how many entries a settlement covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Counting {
     #[default]
     Ours,
-    /// The sink was asked: it may have entries that never were in memory.
+    /// The sink was asked: it may have entries that were never in memory.
     TheSpills,
 }
 
@@ -89,7 +89,7 @@ impl Settlement {
         Order::Settle { through, entries }
     }
 
-    /// The spill has settled so much, perhaps a part. Answers how many entries of it never were in memory.
+    /// The spill has settled this much, perhaps only a part. Returns how many of these entries were never in memory.
     pub(super) fn done(&mut self, settled: Settled) -> u64 {
         let Some(sent) = self.sent.take() else {
             return 0;
@@ -98,7 +98,7 @@ impl Settlement {
         self.since = None;
         let mut ours = sent.unsettled;
         if settled.through < sent.through {
-            // Which of them were in memory shows once all are settled: the sums are right meanwhile.
+            // Which of them were in memory shows once all are settled; meanwhile the sums are right.
             ours.entries = ours.entries.min(settled.entries);
             ours.bytes = ours.bytes.min(settled.bytes);
             self.counting = sent.counting;

@@ -1,4 +1,4 @@
-//! The state of the sink: doubt, rests, trouble, and what it refuses.
+//! The state of the sink: doubt, rests, trouble, and the record that it rejects.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::SinkError;
 use crate::event::{Key, Position, RunId};
 use crate::host::log;
-use crate::policy::{Doubt, Due, Hand};
+use crate::policy::{Availability, Doubt, Due};
 use crate::sink_worker::SinkWorker;
 use crate::spill::SinkMayHave;
 
@@ -17,26 +17,26 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct SinkSide {
     pub(super) worker: SinkWorker,
-    /// Deliveries under way are the pipeline's to know.
+    /// The pipeline knows about deliveries under way.
     pub(super) question: Question,
     pub(super) doubt: Doubt,
     pub(super) rests: Rests,
-    /// What it failed with last, until it works again.
+    /// Its last error, until it works again.
     pub(super) trouble: Option<SinkError>,
-    /// A record that the sink will never take, and why.
+    /// A record that the sink will never take, and the reason.
     pub(super) rejected: Option<(Key, String)>,
-    /// The sink's position, if it is none of ours: another publisher id must be taken.
+    /// The sink's position, if it is not ours: another publisher id must be taken.
     pub(super) stranger: Option<Position>,
-    /// The newest run that a batch was sent of.
+    /// The newest run of which a batch was sent.
     pub(super) sent: Option<RunId>,
-    /// It said that it has entries whose acknowledgement was lost: their checkpoint may be lost too.
+    /// It reported entries whose acknowledgement was lost: their checkpoint may be lost too.
     pub(super) signature: Due,
     may_have: SinkMayHave,
     thread: Thread,
     misconfigured_pause: Duration,
 }
 
-/// Whether the sink is being asked how far it has come.
+/// Whether the sink is being asked for its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Question {
     None,
@@ -50,7 +50,7 @@ enum Thread {
 }
 
 impl SinkSide {
-    /// `may_have` is what an earlier run may have sent it of the backlog.
+    /// `may_have` is the part of the backlog that an earlier run may have sent.
     pub(super) fn new(config: &Config, worker: SinkWorker, may_have: SinkMayHave) -> Self {
         Self {
             worker,
@@ -68,18 +68,18 @@ impl SinkSide {
         }
     }
 
-    pub(super) fn hand(&self, in_flight: bool) -> Hand {
+    pub(super) fn availability(&self, in_flight: bool) -> Availability {
         if self.thread == Thread::Ended {
-            Hand::Gone
+            Availability::Gone
         } else if in_flight || self.question == Question::UnderWay {
-            Hand::Busy
+            Availability::Busy
         } else {
-            self.rests.hand(false)
+            self.rests.availability(false)
         }
     }
 
-    /// The sink has said how far it has come. That it could not be reached is over then; other trouble only once something is
-    /// delivered: an answer may be all that this sink is good for.
+    /// The sink has answered its position, so it can be reached. Other trouble ends only with a delivery: the answer
+    /// may be all that this sink can do.
     pub(super) fn is_known(&mut self) {
         self.doubt = Doubt::None;
         if matches!(self.trouble, Some(SinkError::Disconnected(_))) {
@@ -93,7 +93,7 @@ impl SinkSide {
         self.doubt == Doubt::None && self.trouble.is_none()
     }
 
-    /// What the sink may have that nobody has acknowledged.
+    /// What the sink may have without an acknowledgement.
     pub(super) fn may_have(&self) -> SinkMayHave {
         self.may_have
     }
@@ -109,7 +109,7 @@ impl SinkSide {
         if matches!(self.trouble, Some(SinkError::Disconnected(_)))
             && !matches!(error, SinkError::Disconnected(_))
         {
-            // It was reached: what it says now is another matter.
+            // It was reached: its present error is another matter.
             self.rests.reset();
         }
         match error {
@@ -133,7 +133,7 @@ impl SinkSide {
         let new = self.thread == Thread::Alive;
         self.thread = Thread::Ended;
         if new {
-            log::error!("the sink's thread has ended: nothing is delivered until a restart");
+            log::error!("the sink's thread has ended: delivery stops until a restart");
             let why = "the sink's thread has ended";
             self.trouble = Some(SinkError::Unavailable(why.to_owned()));
         }

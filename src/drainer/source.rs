@@ -1,22 +1,22 @@
-//! The ring as the drainer sees it, for any type of entry. The generic ends here.
+//! The ring as the drainer sees it, for any type of entry. The type parameter ends here.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::encoder::Encoder;
 use super::sequencer::Sequencer;
-use crate::door::Door;
 use crate::event::{Event, Key, Record, unix_ms};
+use crate::ingress::Ingress;
 use crate::publisher::Shared;
 pub(crate) use crate::ring::Inside;
 use crate::stats::{Lost, Stats};
 
 /// The drainer's end of the ring.
 pub(crate) trait Source: Send {
-    /// Pops entries within these bounds, has them numbered, and hands over those that are records. Returns how many were
-    /// popped, including those that could not be encoded.
+    /// Pops entries within these bounds, has them numbered, and hands over those that are records. Returns how many
+    /// were popped, including those that could not be encoded.
     ///
-    /// It never waits: an entry that its publisher has not finished pushing ends it.
+    /// Never waits: it ends at an entry that its publisher has not finished pushing.
     fn pop(
         &mut self,
         bounds: Bounds,
@@ -24,29 +24,29 @@ pub(crate) trait Source: Send {
         put: &mut dyn FnMut(Record),
     ) -> usize;
 
-    /// Whether what is in the ring is there for the next start.
+    /// Whether the ring's entries survive for the next start.
     fn outlives(&self) -> bool {
         false
     }
 
-    /// Losses that are in no ring have numbers now.
+    /// Losses outside the ring have numbers now.
     fn note(&mut self, _sequencer: &Sequencer) {}
 
-    /// Everything that was popped and is before this entry is acknowledged or on disk; all of it, if there is none.
+    /// Popped entries before this one are acknowledged or on disk; all of them, if there is none.
     fn release(&mut self, _memory_only_from: Option<Key>) {}
 
-    /// What publishers have of the ring.
+    /// The publishers' end of the ring.
     fn entrance(&self) -> &dyn Entrance;
 
-    /// What the gate says.
+    /// The content of the gate.
     fn inside(&self) -> Inside {
         self.entrance().inside()
     }
 }
 
-/// What publishers have of the ring, and the drainer as well.
+/// The publishers' end of the ring, as the drainer uses it.
 pub(crate) trait Entrance {
-    /// What the gate says.
+    /// The content of the gate.
     fn inside(&self) -> Inside;
 
     /// How many entries are in the ring; every push that happened before the call is among them.
@@ -55,7 +55,7 @@ pub(crate) trait Entrance {
     /// Refuses new entries from now on.
     fn close(&self);
 
-    /// Says whether a full ring is the doing of a spill at its cap.
+    /// Sets whether a full ring is due to a spill at its cap.
     fn blame_spill(&self, full: bool);
 
     /// The ring's losses so far.
@@ -65,17 +65,17 @@ pub(crate) trait Entrance {
     fn stats(&self) -> Stats;
 }
 
-/// How much is popped at once.
+/// Bounds of a pop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) entries_max: usize,
-    /// About so many encoded bytes.
+    /// About this many encoded bytes.
     pub(crate) bytes_max: u64,
     /// No entry has been in the ring for longer.
     pub(crate) since: Instant,
 }
 
-/// The one source, over a shared ring.
+/// The only source, over a shared ring.
 #[derive(Debug)]
 pub(crate) struct RingSource<E> {
     shared: Arc<Shared<E>>,
@@ -101,7 +101,7 @@ impl<E: Event> Source for RingSource<E> {
         let entries_max = bounds.entries_max.min(sequencer.left());
         let popped_ms = unix_ms();
         let shared = Arc::clone(&self.shared);
-        let Door::Memory(ring) = &shared.door else {
+        let Ingress::Memory(ring) = &shared.ingress else {
             return 0;
         };
         let mut drain = ring.drain();
@@ -126,15 +126,15 @@ impl<E: Event> Source for RingSource<E> {
 
 impl<E> Entrance for Shared<E> {
     fn inside(&self) -> Inside {
-        self.door.inside()
+        self.ingress.inside()
     }
 
     fn queued(&self) -> usize {
-        self.door.queued()
+        self.ingress.queued()
     }
 
     fn close(&self) {
-        self.door.close();
+        self.ingress.close();
     }
 
     fn blame_spill(&self, full: bool) {
@@ -142,7 +142,7 @@ impl<E> Entrance for Shared<E> {
     }
 
     fn lost(&self) -> Lost {
-        self.refusals.lost(self.door.lost())
+        self.refusals.lost(self.ingress.lost())
     }
 
     fn stats(&self) -> Stats {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Drainer;
+use super::DrainLoop;
 use super::disk_side::Sent;
 use super::eviction::batch_bytes_max;
 use crate::policy::{DiskStep, End};
@@ -12,7 +12,7 @@ use crate::stats::State;
 /// How often the spill syncs its watermark and writes `status.json`.
 const TICK_EVERY: Duration = Duration::from_secs(1);
 
-impl Drainer {
+impl DrainLoop {
     pub(super) fn stage_ring(&mut self, now: Instant) {
         let (entries_max, bytes_max) = self.batch_room();
         let pipeline = &mut self.pipeline;
@@ -50,8 +50,8 @@ impl Drainer {
         }
     }
 
-    /// How many entries and bytes may be drawn until there is a whole chunk, or the spill is at its cap. At an end that is
-    /// overdue the cap no longer counts.
+    /// How many entries and bytes may be drawn until there is a whole chunk, or the spill is at its cap. At an overdue
+    /// end the cap no longer counts.
     pub(super) fn draw_room(&self, now: Instant) -> (usize, u64) {
         let (entries, bytes) = self.pipeline.chunk_room();
         let view = &self.disk.view;
@@ -77,16 +77,16 @@ impl Drainer {
                 Some((Order::Append(records.clone()), Sent::Append(records)))
             }
             DiskStep::Read => Some((self.read_order(now), Sent::Read)),
-            DiskStep::DeadLetter => self.letters_order(),
+            DiskStep::DeadLetter => self.dead_letters_order(),
             DiskStep::Evict => {
                 let evictable = self.evictable();
                 Some((Order::Evict(evictable), Sent::Evict(evictable)))
             }
             DiskStep::OpenRuns => Some((Order::OpenRuns(self.runs_to_open()), Sent::Other)),
             DiskStep::Settle => self.settle_order(),
-            DiskStep::Retell => {
-                let oldest = self.disk.retellings.front();
-                oldest.map(|retelling| (Order::Retell(retelling.clone()), Sent::Other))
+            DiskStep::Renumber => {
+                let oldest = self.disk.renumberings.front();
+                oldest.map(|renumbering| (Order::Renumber(renumbering.clone()), Sent::Other))
             }
             DiskStep::Check => Some((Order::Check, Sent::Check)),
             DiskStep::RenewIdentity => Some((Order::RenewIdentity, Sent::Other)),
@@ -122,7 +122,7 @@ impl Drainer {
         Some((self.disk.settlement.order(through), Sent::Settle))
     }
 
-    /// The last one, after the end of the run, says that nobody is running.
+    /// The last one, after the end of the run, reports that nobody is running.
     fn tick_order(&mut self, now: Instant) -> Order {
         self.disk.tick_at = now + TICK_EVERY;
         let mut stats = self.ring.stats();

@@ -1,11 +1,11 @@
-//! The drainer's loop in virtual time, promise by promise: a real ring, and two workers whose desks the test serves. The
-//! spill is a map in memory that the test freezes, fails and fills.
+//! The drainer's loop in virtual time, promise by promise: a real ring, and two workers whose desks the test serves.
+//! The spill is a map in memory that the test freezes, fails and fills.
 
 mod bench;
+mod dead_letters;
 mod ending;
 mod faults;
 mod flow;
-mod letters;
 mod positions;
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! When the drainer looks at the ring, and what it knows of it in between.
+//! When the drainer checks the ring, and what it knows of it in between.
 
 use std::time::{Duration, Instant};
 
@@ -6,29 +6,29 @@ use super::pipeline::APPEND_ROWS_MAX;
 use super::ring_age::RingAge;
 use super::source::Inside;
 
-/// How long entries that are not yet a chunk gather in the ring between two pops, unless somebody waits for them: each
-/// look and each pop takes cache lines from the publishers that they are about to write. At the most, and for each slot of
-/// the ring and each KiB that it may hold: a small one must not fill meanwhile.
+/// How long less than a chunk of entries gathers in the ring between two pops, unless somebody waits for them: each
+/// check and each pop takes cache lines from publishers that are about to write them. This is the maximum, and applies
+/// for each slot of the ring and each KiB of its bound: a small ring must not fill meanwhile.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PER_SLOT: Duration = Duration::from_nanos(16);
 
-/// Looks at the ring as seldom as possible.
+/// Checks the ring as rarely as possible.
 #[derive(Debug)]
 pub(super) struct RingWatch {
     gather: Duration,
-    /// How many entries the last look saw, without those popped since.
+    /// How many entries the last check saw, without those popped since.
     seen: u64,
-    /// When so much was popped that what is left is no chunk.
+    /// When so much was popped that the rest is less than a chunk.
     popped_at: Option<Instant>,
-    /// A publisher had not finished pushing what comes next: nothing can be popped for a moment.
+    /// A publisher had not finished pushing the next entry: nothing can be popped for a moment.
     stalled_until: Option<Instant>,
     age: RingAge,
 }
 
 /// What is known of the ring.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// It was not looked at, and need not be until then.
+pub(super) enum RingView {
+    /// It was not checked, and need not be until then.
     Gathering(Instant),
     Inside(Inside),
 }
@@ -46,36 +46,36 @@ impl RingWatch {
         }
     }
 
-    /// Looks, unless entries may gather and do. `popped` is how many have been popped so far.
-    pub(super) fn look(
+    /// Checks the ring, unless entries may gather and do. `popped` is how many have been popped so far.
+    pub(super) fn inspect(
         &mut self,
         may_gather: bool,
         popped: u64,
         now: Instant,
         inside: impl FnOnce() -> Inside,
-    ) -> Seen {
+    ) -> RingView {
         let gathers = self.popped_at.filter(|_| may_gather);
         let until = self.stalled_until.max(gathers.map(|at| at + self.gather));
         if let Some(until) = until.filter(|until| *until > now) {
-            return Seen::Gathering(until);
+            return RingView::Gathering(until);
         }
         self.stalled_until = None;
         let inside = inside();
         self.seen = inside.entries;
-        self.age.look(popped, inside.entries, now);
-        Seen::Inside(inside)
+        self.age.observe(popped, inside.entries, now);
+        RingView::Inside(inside)
     }
 
-    /// How many entries may be popped, of so many: no more than were seen, since a pop from an empty queue looks at what
-    /// publishers write.
+    /// How many entries may be popped, out of this many: no more than were seen, since a pop from an empty queue reads
+    /// what publishers write.
     pub(super) fn room(&self, entries_max: usize) -> usize {
         usize::try_from(self.seen).map_or(entries_max, |seen| entries_max.min(seen))
     }
 
-    /// So many entries were popped, `all` of them so far.
+    /// `entries` were popped, which makes `all` so far.
     pub(super) fn popped(&mut self, entries: u64, all: u64, now: Instant) {
         self.seen = self.seen.saturating_sub(entries);
-        self.age.look(all, self.seen, now);
+        self.age.observe(all, self.seen, now);
         self.popped_at = (self.seen < APPEND_ROWS_MAX as u64).then_some(now);
     }
 
@@ -84,7 +84,7 @@ impl RingWatch {
         self.stalled_until = Some(until);
     }
 
-    /// Nothing in the ring is older; none if it was empty.
+    /// Nothing in the ring is older; `None` if it was empty.
     pub(super) fn since(&self) -> Option<Instant> {
         self.age.since()
     }
@@ -106,23 +106,26 @@ mod tests {
     }
 
     fn unasked() -> Inside {
-        panic!("the gate is not asked while entries gather")
+        panic!("the gate is not read while entries gather")
     }
 
     #[test]
     fn the_gate_is_left_alone_after_a_pop_until_entries_have_gathered() {
         let (mut watch, start) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         assert_eq!(
-            watch.look(true, 0, start, || inside(7)),
-            Seen::Inside(inside(7))
+            watch.inspect(true, 0, start, || inside(7)),
+            RingView::Inside(inside(7))
         );
         watch.popped(7, 7, start);
         let until = start + GATHER_MAX;
         let before = until.checked_sub(Duration::from_nanos(1)).unwrap();
-        assert_eq!(watch.look(true, 7, before, unasked), Seen::Gathering(until));
         assert_eq!(
-            watch.look(true, 7, until, || inside(2)),
-            Seen::Inside(inside(2))
+            watch.inspect(true, 7, before, unasked),
+            RingView::Gathering(until)
+        );
+        assert_eq!(
+            watch.inspect(true, 7, until, || inside(2)),
+            RingView::Inside(inside(2))
         );
     }
 
@@ -131,21 +134,24 @@ mod tests {
         let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         watch.popped(1, 1, now);
         assert_eq!(
-            watch.look(false, 1, now, || inside(0)),
-            Seen::Inside(inside(0))
+            watch.inspect(false, 1, now, || inside(0)),
+            RingView::Inside(inside(0))
         );
     }
 
     #[test]
     fn a_ring_that_gave_nothing_is_left_alone_for_a_moment_whoever_waits() {
         let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
-        watch.look(false, 0, now, || inside(1));
+        watch.inspect(false, 0, now, || inside(1));
         watch.stall(now + GATHER_MAX);
         let later = now + GATHER_MAX;
-        assert_eq!(watch.look(false, 0, now, unasked), Seen::Gathering(later));
         assert_eq!(
-            watch.look(false, 0, later, || inside(1)),
-            Seen::Inside(inside(1))
+            watch.inspect(false, 0, now, unasked),
+            RingView::Gathering(later)
+        );
+        assert_eq!(
+            watch.inspect(false, 0, later, || inside(1)),
+            RingView::Inside(inside(1))
         );
     }
 
@@ -153,7 +159,7 @@ mod tests {
     fn no_more_is_popped_than_was_seen_and_not_yet_popped() {
         let (mut watch, now) = (RingWatch::new(64, AMPLE), Instant::now());
         assert_eq!(watch.room(50), 0);
-        watch.look(true, 0, now, || inside(40));
+        watch.inspect(true, 0, now, || inside(40));
         assert_eq!((watch.room(50), watch.room(30)), (40, 30));
         watch.popped(30, 30, now);
         assert_eq!(watch.room(50), 10);
@@ -162,16 +168,16 @@ mod tests {
     #[test]
     fn a_chunk_that_is_left_does_not_gather() {
         let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
-        watch.look(true, 0, now, || inside(CHUNK + 1));
+        watch.inspect(true, 0, now, || inside(CHUNK + 1));
         watch.popped(1, 1, now);
         assert_eq!(
-            watch.look(true, 1, now, || inside(CHUNK)),
-            Seen::Inside(inside(CHUNK))
+            watch.inspect(true, 1, now, || inside(CHUNK)),
+            RingView::Inside(inside(CHUNK))
         );
         watch.popped(1, 2, now);
         assert_eq!(
-            watch.look(true, 2, now, unasked),
-            Seen::Gathering(now + GATHER_MAX)
+            watch.inspect(true, 2, now, unasked),
+            RingView::Gathering(now + GATHER_MAX)
         );
     }
 
@@ -188,7 +194,7 @@ mod tests {
     #[test]
     fn nothing_is_left_of_what_was_seen_once_it_was_popped() {
         let (mut watch, now) = (RingWatch::new(64, AMPLE), Instant::now());
-        watch.look(true, 0, now, || inside(2));
+        watch.inspect(true, 0, now, || inside(2));
         watch.popped(1, 1, now);
         assert_eq!(watch.since(), Some(now));
         watch.popped(1, 2, now);

@@ -11,7 +11,7 @@ const NO_TENANT: &str = "default";
 /// The whole subject that Agent Assembly publishes an entry to: `assembly.audit.<tenant>.<agent>`.
 ///
 /// The tenant is the organisation, else the team, else `default`, with `_` for every character outside
-/// `[A-Za-z0-9_-]`; an empty one is `default`, and an empty organisation does not give way to the team. The agent is a
+/// `[A-Za-z0-9_-]`. An empty tenant is `default`; an empty organisation does not fall back to the team. The agent is a
 /// hyphenated lower-case UUID.
 ///
 /// ```
@@ -34,8 +34,8 @@ pub fn subject_for(entry: &AuditEntry) -> String {
     format!("assembly.audit.{}", entry.subject())
 }
 
-/// The same without its prefix, for the [`Event::subject`] of an entry type of Agent Assembly's that is kept: its
-/// organisation, else its team, and its agent.
+/// The same without its prefix, for the [`Event::subject`] of your own Agent Assembly entry type: its organisation,
+/// else its team, and its agent.
 #[must_use]
 pub fn subject_of(tenant: Option<&str>, agent: AgentId) -> String {
     let tenant = tenant.filter(|tenant| !tenant.is_empty());
@@ -46,7 +46,7 @@ pub fn subject_of(tenant: Option<&str>, agent: AgentId) -> String {
 }
 
 impl Event for AuditEntry {
-    /// `<tenant>.<agent>`, as [`subject_for`] tells.
+    /// `<tenant>.<agent>`, as in [`subject_for`].
     fn subject(&self) -> String {
         subject_of(self.org_id().or(self.team_id()), self.agent_id)
     }
@@ -69,7 +69,7 @@ fn allowed(character: char) -> char {
     }
 }
 
-/// Of an entry with these parts.
+/// The weight of an entry with these parts.
 pub(super) fn weight_of(payload: &str, rare: Option<&Rare>) -> u32 {
     let weight = size_of::<AuditEntry>() + payload.len() + rare.map_or(0, weight_of_rare);
     u32::try_from(weight).unwrap_or(u32::MAX)

@@ -1,7 +1,7 @@
 //! The hash that seals an entry: SHA-256 over its fields, in the order and form of Agent Assembly.
 //!
-//! Integers are big-endian; a text is preceded by its length in 4 bytes, but for the payload. What is not set adds
-//! nothing, so that entries from before a field was invented keep their hashes. Nothing here allocates.
+//! Integers are big-endian; a text is preceded by its length in 4 bytes, except for the payload. Fields that are not
+//! set add nothing, so entries from before a field was invented keep their hashes. Nothing here allocates.
 
 use sha2::{Digest, Sha256};
 
@@ -68,7 +68,7 @@ fn text(hasher: &mut Sha256, text: Option<&str>) {
     }
 }
 
-/// The low 32 bits, as the original has it, also for what is longer.
+/// The low 32 bits, as in the original, even if it is longer.
 fn length(hasher: &mut Sha256, length: usize) {
     hasher.update(&(length as u64).to_be_bytes()[4..]);
 }

@@ -1,7 +1,7 @@
 //! The JSON of an entry: the fields and their order, once for `serde`, and once more by hand for the drainer.
 //!
-//! Close to half of an entry's bytes are arrays of small numbers, which `serde_json` writes one by one. [`encode`] takes each
-//! from a table instead; that both write the same is a property test.
+//! Close to half of an entry's bytes are arrays of small numbers, which `serde_json` writes one by one. [`encode`]
+//! copies each from a table instead; a property test checks that both write the same.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::event::weight_of;
 use super::parts::{Lineage, Rare, Redaction};
 use super::{AgentId, AuditEntry, AuditEventType, CredentialFinding, SessionId};
 
-/// The flat form of an entry that JSON knows.
+/// The flat form of an entry in JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "AuditEntry")]
 struct Flat<'a> {
@@ -121,9 +121,9 @@ impl From<Flat<'_>> for AuditEntry {
     }
 }
 
-/// Appends what `serde_json` would write. What it needs of `serde_json` cannot fail on a `Vec`.
+/// Appends the same bytes as `serde_json`. The parts of `serde_json` used here cannot fail on a `Vec`.
 pub(super) fn encode(entry: &AuditEntry, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    // What an entry with few rare fields comes to: one growth of a new buffer instead of several.
+    // The typical size of an entry with few rare fields: one growth of a new buffer instead of several.
     out.reserve(640 + entry.payload.len());
     value(out, r#"{"seq":"#, &entry.seq)?;
     value(out, r#","timestamp_ns":"#, &entry.timestamp_ns)?;
@@ -180,8 +180,8 @@ fn value<T: Serialize>(out: &mut Vec<u8>, key: &str, of: &T) -> serde_json::Resu
 }
 
 fn numbers<const N: usize>(out: &mut Vec<u8>, key: &str, bytes: &[u8; N]) {
-    // Four bytes are copied for each number, of which the next one overwrites those not used: a copy of fixed length
-    // needs no branch.
+    // Four bytes are copied for each number, and the next one overwrites the unused rest: a copy of fixed length needs
+    // no branch.
     const LONGEST: usize = 32 * 4;
     const { assert!(N * 4 <= LONGEST) };
     let mut text = [0; LONGEST];
@@ -197,7 +197,7 @@ fn numbers<const N: usize>(out: &mut Vec<u8>, key: &str, bytes: &[u8; N]) {
     out.extend_from_slice(&text[..end]);
 }
 
-/// Every byte in decimal with a comma behind it, and how long that is.
+/// Every byte in decimal with a comma after it, and the length of that.
 static NUMBERS: [([u8; 4], u8); 256] = {
     let mut table = [([0; 4], 0); 256];
     let mut byte = 0u8;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An enum whose variants are written, everywhere, by their names.
+/// An enum whose variants are always written by name.
 macro_rules! names {
     ($(#[$of_type:meta])* $type:ident { $($(#[$of_name:meta])* $name:ident $(= $number:literal)?,)+ }) => {
         $(#[$of_type])*
@@ -22,7 +22,7 @@ macro_rules! names {
                 Self::ALL.get(usize::try_from(number).ok()?).copied()
             }
 
-            /// Its name, as JSON has it.
+            /// Its name in JSON.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{AgentId, AuditEntry, AuditEventType, Lineage, SessionId, hash};
 
-/// The entries of one session, each numbered and chained to the one before.
+/// The entries of one session, each numbered and chained to the previous one.
 ///
 /// # Examples
 ///
@@ -26,9 +26,9 @@ pub struct AuditLog {
     end: ChainVerifier,
 }
 
-/// Checks the entries of one session as they go by, keeping none of them.
+/// Checks the entries of one session one by one, without keeping them.
 ///
-/// What is missing at the end of a chain it cannot see: nothing in an entry says that another one follows.
+/// It cannot see missing entries at the end of a chain: no entry says that another one follows.
 ///
 /// # Examples
 ///
@@ -55,11 +55,11 @@ pub struct ChainVerifier {
     last_hash: [u8; 32],
 }
 
-/// Where a chain breaks: at which entry, counted from 0, and what should have stood there.
+/// Where a chain breaks: at which entry, counted from 0, and what was expected there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditLogError {
-    /// The fields of the entry are not those that it was sealed with.
+    /// The fields of the entry differ from those that it was sealed with.
     #[error(
         "entry {index} (seq {seq}) was changed after it was sealed: its fields hash to {}, it says {}; replace it from \
          another copy",
@@ -69,7 +69,7 @@ pub enum AuditLogError {
     Tampered {
         /// The place of the entry.
         index: u64,
-        /// Its number in the session, if that was not what was changed.
+        /// Its number in the session, unless that was changed.
         seq: u64,
         /// The hash of its fields.
         expected: [u8; 32],
@@ -103,7 +103,7 @@ pub enum AuditLogError {
         /// The number that came.
         got: u64,
     },
-    /// The entry was chained to another one than that which stands before it.
+    /// The entry was chained to another entry than the one before it.
     #[error(
         "entry {index} (seq {at_seq}) follows an entry with the hash {}, the one before it has {}: one of the two was \
          replaced, compare them with another copy",
@@ -117,7 +117,7 @@ pub enum AuditLogError {
         at_seq: u64,
         /// The hash of the entry before it, or zeros if it is the first.
         expected: [u8; 32],
-        /// The hash that the entry says was before it.
+        /// The previous hash that the entry carries.
         got: [u8; 32],
     },
 }
@@ -165,7 +165,7 @@ impl AuditLog {
 
     /// Appends an entry that was made elsewhere.
     ///
-    /// Only its place is checked, not its own hash: that is for [`verify_chain`](Self::verify_chain).
+    /// Checks only its place, not its own hash: that is up to [`verify_chain`](Self::verify_chain).
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Makes the next entry, appends it and shows it.
+    /// Makes the next entry, appends it and returns it.
     pub fn next_entry(
         &mut self,
         event_type: AuditEventType,
@@ -249,7 +249,7 @@ impl ChainVerifier {
     ///
     /// # Errors
     ///
-    /// An entry that breaks the chain is not counted: the next call still expects another in its place.
+    /// An entry that breaks the chain is not counted: the next call still expects the same place.
     pub fn verify(&mut self, entry: &AuditEntry) -> Result<(), AuditLogError> {
         let expected = hash::of(entry);
         if expected != entry.entry_hash {

@@ -8,7 +8,7 @@ use crate::durable::{Durable, Pack, Packer, Unpacker};
 /// Words before the payload: seq, time, shape, agent, session, and two hashes.
 const FIXED: usize = 3 + 2 + 2 + 4 + 4;
 
-/// Which fields are set, in the shape's upper half; the type of the event is the lower.
+/// Which fields are set, in the upper half of the shape; the lower half is the type of the event.
 const ROOT: u64 = 1 << 32;
 const PARENT: u64 = 1 << 33;
 const TEAM: u64 = 1 << 34;

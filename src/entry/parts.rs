@@ -1,4 +1,4 @@
-//! What an entry is made of: ids, lineage and redaction.
+//! The parts of an entry: ids, lineage and redaction.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ pub struct Lineage {
     pub depth: Option<u32>,
 }
 
-/// What a credential scanner made of a payload.
+/// The result of a credential scanner for a payload.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Redaction {
     /// Where it found credentials.
@@ -58,11 +58,11 @@ pub struct CredentialFinding {
     pub kind: CredentialKind,
     /// Where it begins, in bytes.
     pub offset: usize,
-    /// The label that stands for it, such as `[REDACTED:AwsAccessKey]`.
+    /// The label that replaces it, such as `[REDACTED:AwsAccessKey]`.
     pub matched: String,
 }
 
-/// The fields that few entries have, behind one pointer so that the others don't carry them along.
+/// The fields that few entries have, in a box so that the others don't carry them along.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Rare {
     pub(super) lineage: Lineage,

@@ -9,12 +9,12 @@ use crate::event::Position;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpillError {
-    /// Another publisher holds the directory, or others have been looking at it for a second without a pause.
-    #[error("the spill directory {dir} is in use{}: give each publisher a directory of its own", holder(*pid))]
+    /// Another publisher uses the directory, or others have been inspecting it for a second without a pause.
+    #[error("the spill directory {dir} is in use{}: give each publisher its own directory", holder(*pid))]
     InUse {
         /// The directory.
         dir: PathBuf,
-        /// The process of that publisher, if it is known.
+        /// The process of that publisher, if known.
         pid: Option<u32>,
     },
     /// There is no spill in the directory.
@@ -46,44 +46,44 @@ pub enum SpillError {
         /// The directory.
         dir: PathBuf,
     },
-    /// The file system refused.
+    /// The file system failed.
     #[error("cannot {action} {path}: {source}{}", remedy(source.kind()))]
     Io {
-        /// What was being done, as a verb.
+        /// The action, as a verb.
         action: &'static str,
-        /// To what.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The database refused.
+    /// The database failed.
     #[error("cannot {action} the spill database: {source}")]
     Database {
-        /// What was being done, as a verb.
+        /// The action, as a verb.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The database was made by another version of spillring, or by something else.
     #[error("the spill database has schema {found}, this version of spillring knows {known}")]
     Schema {
-        /// The schema's number.
+        /// The number of its schema.
         found: i64,
-        /// The one known here.
+        /// The newest known here.
         known: i64,
     },
-    /// A killed publisher has left entries in its ring, which come before what would be added.
+    /// A killed publisher has left entries in its ring, which come before anything that is added.
     #[error(
-        "the ring {ring} has entries of a publisher that was killed: start that publisher once, which takes them over, then try again"
+        "the ring {ring} has entries of a publisher that was killed: start that publisher once, which recovers them, then try again"
     )]
     RingLeft {
         /// The ring's file.
         ring: PathBuf,
     },
-    /// The index of the spill failed, and is being opened again.
-    #[error("the index of the spill is being opened again")]
+    /// The index of the spill failed, and is being reopened.
+    #[error("the index of the spill is being reopened")]
     GivenUp,
-    /// The spill could not be used at the start, and the publisher goes without.
+    /// The spill could not be used at the start, and the publisher runs without one.
     #[error("there is no spill: it could not be used at the start")]
     Absent,
     /// A file of the spill was moved or deleted while it was in use.
@@ -92,9 +92,9 @@ pub enum SpillError {
         /// The file.
         file: PathBuf,
     },
-    /// The directory vanished, and the one that has taken its place belongs to another publisher.
+    /// The directory vanished, and the one in its place belongs to another publisher.
     #[error(
-        "the spill directory {dir} now belongs to another publisher: give each one a directory of its own"
+        "the spill directory {dir} now belongs to another publisher: give each one its own directory"
     )]
     OtherPublisher {
         /// The directory.
@@ -106,10 +106,10 @@ pub enum SpillError {
         /// The numbers.
         ids: Vec<Position>,
     },
-    /// Dead letters do not fit their checksums, or were imported and are no entries: they stay where they are, and can
-    /// only be removed.
+    /// Dead letters do not match their checksums, or were imported and are not entries: they stay, and can only be
+    /// removed.
     #[error(
-        "dead letters are damaged, or no entries, and stay where they are until they are removed: {}",
+        "dead letters are damaged, or not entries, and stay until they are removed: {}",
         named(ids)
     )]
     DamagedDeadLetters {
@@ -118,7 +118,7 @@ pub enum SpillError {
     },
     /// The directory has seen as many starts as it can number.
     #[error(
-        "the spill directory has seen {runs} starts and can number no more: let it be drained, then give a new one"
+        "the spill directory has seen {runs} starts and can number no more: drain it, then use a new one"
     )]
     RunsExhausted {
         /// How many.
@@ -127,7 +127,7 @@ pub enum SpillError {
 }
 
 impl SpillError {
-    /// Whether the disk has failed, perhaps for a moment only: a failed read can look like damage to `SQLite`.
+    /// Whether the disk has failed, perhaps only for a moment: a failed read can look like damage to `SQLite`.
     pub(crate) fn may_pass(&self) -> bool {
         use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, SystemIoFailure};
         match self {
@@ -147,7 +147,7 @@ impl SpillError {
         }
     }
 
-    /// Whether the disk has no room left, or no more for this user.
+    /// Whether the disk is full, or this user's quota.
     pub(crate) fn is_full(&self) -> bool {
         match self {
             Self::Io { source, .. } => matches!(
@@ -163,14 +163,14 @@ impl SpillError {
     }
 }
 
-/// What can be done about it, where that can be told.
+/// The remedy, if known.
 fn remedy(kind: io::ErrorKind) -> &'static str {
     use io::ErrorKind::{
         AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
     };
     match kind {
         AlreadyExists | NotADirectory => {
-            "; a file stands in the way: give a directory that this user can write"
+            "; a file is in the way: give a directory that this user can write"
         }
         NotFound | PermissionDenied | ReadOnlyFilesystem => {
             "; give a directory that this user can write"

@@ -1,4 +1,4 @@
-//! Who publishes, in which run, and which number in it.
+//! Ids: of the publisher, of its runs, and of the entries in a run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,20 +7,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use uuid::{NoContext, Timestamp, Uuid};
 
-/// Names one publisher for good: made once per spill directory.
+/// Identifies a publisher for good: generated once per spill directory.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PublisherId(pub Uuid);
 
-/// Names one start of a publisher (UUIDv7): random on purpose, so that a restored snapshot or a cloned volume never
-/// gives two different entries the same identity.
+/// Identifies one start of a publisher (UUIDv7). Random, so that a restored snapshot or a cloned volume never gives
+/// two different entries the same identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
-/// Where an entry stands: the run, and its number in it, from 1. Displayed as the `Audit-Id`, `<run id>.<n>`.
+/// The place of an entry: the run, and its number in it, from 1. Displayed as the `Audit-Id`, `<run id>.<n>`.
 ///
-/// As an answer of [`Sink::position`](crate::Sink::position) it is the last number that the sink has dealt with.
+/// As an answer of [`Sink::position`](crate::Sink::position) it is the last number that the sink has covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// The run.
@@ -33,30 +33,32 @@ pub struct Position {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunEnd {
-    /// Shut down with an account: its last number is known.
+    /// A clean shutdown: its last number is known.
     Clean,
-    /// Killed: what stood in memory only is gone, and the last number is not known, unless the run's ring outlived it.
+    /// Killed: entries that were in memory only are gone, and the last number is unknown, unless the run's ring
+    /// survived.
     Killed,
 }
 
-/// The last run of the same publisher before this one that a reader may have heard of: an entry of it can have reached
-/// the stream or stood in the spill, or it ended clean with a last number.
+/// The last earlier run of the same publisher that a reader may have seen: one of its entries may have reached the
+/// stream or the spill, or it ended clean with a last number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PreviousRun {
     /// Its id.
     pub id: RunId,
-    /// Its last number, entries and losses alike, if it ended clean, or its [ring](crate::Config::ring_dir) outlived it.
+    /// Its last number, entries and losses alike, if it ended clean, or if its [ring](crate::Config::ring_dir)
+    /// survived.
     pub last: Option<u64>,
     /// How it ended.
     pub end: RunEnd,
 }
 
-/// One start of a publisher, as its first entry tells it in `Audit-Run`.
+/// One start of a publisher, as its first entry announces it in `Audit-Run`.
 ///
-/// Displayed as the value of that header: `publisher=<id>`; followed, unless there is no run before it, by
-/// `; previous=<run id>; ended=clean` or `; previous=<run id>; ended=killed`, and by `; last=<n>` if its last number is known;
-/// and by `; killed_starts=<count>` if there were such since the previous run.
+/// Displayed as the value of that header: `publisher=<id>`; then, unless it is the first run, `; previous=<run id>;
+/// ended=clean` or `; previous=<run id>; ended=killed`, and `; last=<n>` if its last number is known; and `;
+/// killed_starts=<count>` if there were any since the previous run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub(crate) id: RunId,
@@ -101,7 +103,7 @@ impl Run {
         self.id
     }
 
-    /// The publisher that it is a run of.
+    /// The publisher of the run.
     #[must_use]
     pub fn publisher(&self) -> PublisherId {
         self.publisher
@@ -114,7 +116,7 @@ impl Run {
     }
 
     /// How many starts since the previous run, or ever if there is none, were killed before an entry of theirs could
-    /// reach the stream or the spill. What they had accepted, if anything, is gone.
+    /// reach the stream or the spill. Entries that they accepted are gone.
     #[must_use]
     pub fn killed_starts(&self) -> u64 {
         self.killed_starts
@@ -122,7 +124,7 @@ impl Run {
 }
 
 impl Position {
-    /// As the spill keeps it: the run's id, and the number, big-endian.
+    /// As in the spill: the run's id, and the number, big-endian.
     pub(crate) fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
         bytes[..16].copy_from_slice(self.run.0.as_bytes());
@@ -159,7 +161,7 @@ impl Key {
         Self(word)
     }
 
-    /// From a row id of the spill; negative ones are none of ours.
+    /// From a row id of the spill; negative ones are not ours.
     pub(crate) fn from_row(row: i64) -> Option<Self> {
         u64::try_from(row).ok().map(Self)
     }
@@ -168,12 +170,12 @@ impl Key {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 
-    /// The place before this one: of the same run, or the end of the one before.
+    /// The place before this one: of the same run, or the end of the previous one.
     pub(crate) fn before(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
 
-    /// The place so many after this one, which may be of a later run.
+    /// The place this many after this one, which may be in a later run.
     pub(crate) fn after(self, count: u64) -> Self {
         Self(self.0.saturating_add(count).min(i64::MAX.unsigned_abs()))
     }

@@ -1,4 +1,4 @@
-//! Bytes that are an entry as they are.
+//! Bytes that are already an encoded entry.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::durable::{Durable, Pack, Packer, Unpacker};
 use crate::error::EncodeError;
 use crate::event::Event;
 
-/// A subject and the bytes that are stored on it, unchanged.
+/// A subject and bytes, which are stored unchanged.
 ///
 /// ```
 /// use spillring::{Event, RawEntry};
@@ -21,8 +21,8 @@ pub struct RawEntry {
 }
 
 impl RawEntry {
-    /// The subject is below the sink's prefix: see [`Event::subject`]. An `Arc<str>` is shared among entries, and costs
-    /// none of them an allocation.
+    /// The subject is below the sink's prefix: see [`Event::subject`]. An `Arc<str>` is shared among entries, and
+    /// costs none of them an allocation.
     pub fn new(subject: impl Into<Arc<str>>, bytes: impl Into<Box<[u8]>>) -> Self {
         Self {
             subject: subject.into(),
@@ -62,8 +62,8 @@ impl Pack for RawEntry {
     }
 }
 
-/// A [`RawEntry`] that borrows: for [`publish_packed`](crate::Publisher::publish_packed), which then needs no memory of the
-/// caller's.
+/// A [`RawEntry`] that borrows: for [`publish_packed`](crate::Publisher::publish_packed), which then allocates
+/// nothing.
 impl Pack for (&str, &[u8]) {
     fn packed_words(&self) -> usize {
         Packer::words_of(self.0.len()) + Packer::words_of(self.1.len())

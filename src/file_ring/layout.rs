@@ -1,4 +1,4 @@
-//! What is where in the file. All words are those of the machine: nobody else reads the file.
+//! The layout of the file. Words have the machine's byte order: only this machine reads the file.
 //!
 //! | word | what | written by |
 //! | --- | --- | --- |
@@ -53,10 +53,10 @@ pub(super) const LOST: usize = 2;
 pub(super) const NUMBER: usize = 3;
 pub(super) const BEFORE: usize = 4;
 
-/// In the place of the losses before it: the number is that of a loss, as the entry could not be encoded.
+/// Replaces the losses before it: the number is that of a loss, as the entry could not be encoded.
 pub(super) const A_LOSS: u64 = u64::MAX;
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Data = 1,
@@ -66,7 +66,7 @@ pub(crate) enum Kind {
     Void = 3,
 }
 
-/// What a ring is made with, and does not change.
+/// The properties of a ring that never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Created {
     pub(crate) key: u64,
@@ -74,7 +74,7 @@ pub(crate) struct Created {
     pub(crate) run: (u64, u64),
     pub(crate) local: u32,
     pub(crate) format: u32,
-    /// Which start of the machine it is, in two halves.
+    /// The boot id of the machine, in two halves.
     pub(crate) boot: (u64, u64),
     /// The first position.
     pub(crate) base: u64,
@@ -90,7 +90,7 @@ impl Created {
         ]
     }
 
-    /// Into a file of zeros.
+    /// Writes into a file of zeros.
     pub(super) fn write(&self, to: &[AtomicU64], units: u64) {
         let words = self.words(units);
         for (word, value) in to[UNITS..].iter().zip(words) {
@@ -100,21 +100,21 @@ impl Created {
         for position in [BEGINNING, TAIL] {
             to[position].store(self.base & POSITION, order::COUNT);
         }
-        // Of the run, with no number given.
+        // Of the run, with no number assigned.
         for last in [LAST, LAST_ENTRY] {
             to[last].store(u64::from(self.local) << 40, order::COUNT);
         }
         to[MAGIC_AT].store(MAGIC, order::FILL);
     }
 
-    /// What a file says, and how many units it has.
+    /// Reads the properties from a file, and how many units it has.
     pub(super) fn read(from: &[AtomicU64]) -> Result<(Self, u64), &'static str> {
         let word = |at: usize| from[at].load(order::COUNT);
         if from.len() <= CONTROL {
             return Err("it is too short");
         }
         if word(MAGIC_AT) != MAGIC {
-            return Err("it was never completed, or is no ring");
+            return Err("it was never completed, or is not a ring");
         }
         let units = word(UNITS);
         let short = |word: u64| u32::try_from(word).map_err(|_| "its control words are damaged");
@@ -130,7 +130,7 @@ impl Created {
             return Err("its control words are damaged");
         }
         if !units.is_power_of_two() || (from.len() - CONTROL) as u64 != units * UNIT {
-            return Err("its length is not what its control words say");
+            return Err("its length does not match its control words");
         }
         Ok((created, units))
     }

@@ -4,7 +4,8 @@ use super::super::sync::{AtomicU64, order};
 use super::layout::{A_LOSS, BEFORE, COMMIT, HEADER, Kind, LENGTH, LOST, MIX, NUMBER};
 use super::{POSITION, units_of};
 
-/// The length in words takes so many bits, the kind the four above it, the checksum the rest.
+/// The layout of the shape: the length in words takes this many bits, the kind the four above it, the checksum the
+/// rest.
 const LENGTH_BITS: u32 = 28;
 const CHECK_SHIFT: u32 = 32;
 
@@ -15,7 +16,7 @@ pub(crate) struct Claim<'r> {
     position: u64,
     key: u64,
     lost: u64,
-    /// Words that were put, also beyond its end.
+    /// Words that were put, including those past its end.
     put: usize,
     expected: usize,
     check: Check,
@@ -28,7 +29,7 @@ enum Committed {
     Yes,
 }
 
-/// The checksum of a payload: four lanes, so that the processor works at four words at once.
+/// The checksum of a payload: in four lanes, so that the processor works on four words at once.
 #[derive(Debug, Clone, Copy)]
 struct Check {
     lanes: [u64; 4],
@@ -41,9 +42,9 @@ pub(crate) struct Taken {
     /// The position after it.
     pub(crate) next: u64,
     pub(crate) found: Found,
-    /// How many entries had been lost when it was let in.
+    /// How many entries had been lost when it entered.
     pub(crate) lost: u64,
-    /// The number that it was given, or 0, and the losses directly before it.
+    /// Its number, or 0, and the losses directly before it.
     pub(crate) number: u64,
     pub(crate) before: u64,
 }
@@ -77,7 +78,7 @@ impl<'r> Claim<'r> {
         }
     }
 
-    /// So many words are to be put, or it is void.
+    /// Announces how many words will be put; otherwise the record is void.
     pub(super) fn expect(&mut self, words: usize) {
         self.expected = words;
     }
@@ -92,7 +93,7 @@ impl<'r> Claim<'r> {
         self.put += 1;
     }
 
-    /// The entry is whole, if its payload is as long as was said.
+    /// Completes the entry, if its payload has the announced length.
     #[inline]
     pub(crate) fn commit(self) {
         let whole = self.put == self.expected && self.put == self.record.len() - HEADER;
@@ -125,7 +126,7 @@ impl Drop for Claim<'_> {
 }
 
 impl Taken {
-    /// Of words that begin with a whole record.
+    /// Reads words that begin with a whole record.
     pub(super) fn read(record: &[AtomicU64], position: u64, payload: &mut Vec<u8>) -> Self {
         let word = |at: usize| record[at].load(order::COUNT);
         let shape = word(LENGTH);
@@ -176,7 +177,7 @@ impl Check {
         *lane = (*lane ^ word).wrapping_mul(MIX).rotate_left(29);
     }
 
-    /// Over the payload, where it is, and its length and kind: 32 bits.
+    /// Covers the payload, its position, and its length and kind: 32 bits.
     fn finish(&self, position: u64, shape: u64) -> u64 {
         let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(MIX).rotate_left(29);
         let sum = self.lanes.iter().copied().fold(position, mix);

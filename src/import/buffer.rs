@@ -1,4 +1,4 @@
-//! The event buffer of Agent Assembly: a database of somebody else.
+//! The event buffer of Agent Assembly: a database that belongs to somebody else.
 
 use std::borrow::Cow;
 use std::fs;
@@ -15,14 +15,14 @@ use crate::error::ImportError;
 use crate::event::{Event, Record};
 use crate::spill::Foreign;
 
-/// How many rows are taken over at once, and at how many bytes it stops.
+/// How many rows are taken at once; a page also ends at a number of bytes.
 const PAGE_ROWS: u32 = 1_024;
 const PAGE_BYTES: usize = 4 << 20;
 /// How much is kept of a row that is larger than any entry may be.
 const HEAD_BYTES: u32 = 64 << 10;
 /// How many characters of a problem are kept.
 const PROBLEM_MAX: usize = 200;
-/// How long whoever writes to the buffer just now is waited for.
+/// How long to wait for a current writer of the buffer.
 const BUSY_MAX: Duration = Duration::from_secs(2);
 
 const PAGE: &str = "SELECT id, enqueued_at, octet_length(payload), \
@@ -31,7 +31,7 @@ const PAGE: &str = "SELECT id, enqueued_at, octet_length(payload), \
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// The buffer, taken for this process alone.
+/// The buffer, locked for this process alone.
 pub(super) struct Buffer {
     conn: Connection,
     file: PathBuf,
@@ -45,17 +45,17 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Where the next one begins, if there may be one.
+    /// Where the next page begins, if there may be one.
     pub(super) fn next(&self) -> Option<i64> {
         self.last.checked_add(1)
     }
 }
 
 impl Buffer {
-    /// The least id that a row can have.
+    /// The smallest id of a row.
     pub(super) const FIRST: i64 = i64::MIN;
 
-    /// None if the file has nothing in it yet.
+    /// `None` if the file is still empty.
     pub(super) fn open(file: &Path) -> Result<Option<Self>, ImportError> {
         // Neither "" nor ":memory:" is a file to SQLite.
         let path = std::path::absolute(file).map_err(unusable("open", file))?;
@@ -68,7 +68,8 @@ impl Buffer {
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let conn = Connection::open_with_flags(&path, flags)?;
             conn.busy_timeout(BUSY_MAX)?;
-            // Whoever has used it keeps it from being taken, in WAL mode: what he sends must not be taken over as well.
+            // In WAL mode any other user of it makes the lock fail: entries that it sends must not be imported as
+            // well.
             conn.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
             conn.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
             let sql = "SELECT count(*), count(*) FILTER (WHERE type = 'table' AND name = 'events' COLLATE NOCASE) \
@@ -90,7 +91,7 @@ impl Buffer {
         }
     }
 
-    /// The oldest rows from this id on, if there are any. What stands before damage is answered before the damage is told.
+    /// The oldest rows from this id on, if there are any. Rows before damage are returned first, then the error.
     pub(super) fn page(&self, from: i64) -> Result<Option<Page>, ImportError> {
         let mut page = Page {
             rows: Vec::new(),
@@ -126,7 +127,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// Removes the rows of this page, and none that was not in it.
+    /// Removes the rows of this page, and no others.
     pub(super) fn remove(&self, page: &Page) -> Result<(), ImportError> {
         let failed = || failed("remove rows from", &self.file);
         let work = self.conn.unchecked_transaction().map_err(failed())?;
@@ -173,9 +174,9 @@ fn foreign(id: i64, row: &Row<'_>) -> rusqlite::Result<Foreign> {
         _ => serde_json::from_slice::<AuditEntry>(&payload)
             .map(|entry| entry.subject().into_boxed_str())
             .map_err(|error| {
-                // It may quote what it has found.
+                // The message may quote the content.
                 let why: String = error.to_string().chars().take(PROBLEM_MAX).collect();
-                format!("row {id} of the event buffer is no entry: {why}")
+                format!("row {id} of the event buffer is not an entry: {why}")
             }),
     };
     Ok(Foreign {

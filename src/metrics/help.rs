@@ -1,4 +1,4 @@
-//! What each metric means, for recorders that serve help texts.
+//! Help texts of the metrics, for recorders that serve them.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -14,21 +14,21 @@ const COUNTERS: [(&str, &str); 16] = [
     ),
     (
         "aa_audit_publish_errors_total",
-        "Deliveries, and questions to the sink, that failed",
+        "Failed deliveries and position queries",
     ),
     ("aa_audit_buffered_total", "Entries written to the spill"),
     (
         "aa_events_buffered",
-        "Agent Assembly's name of aa_audit_buffered_total",
+        "Agent Assembly's name for aa_audit_buffered_total",
     ),
     ("aa_audit_flushed_total", "Entries delivered from the spill"),
     (
         "aa_events_flushed_total",
-        "Agent Assembly's name of aa_audit_flushed_total",
+        "Agent Assembly's name for aa_audit_flushed_total",
     ),
     (
         "aa_events_dropped_total",
-        "Agent Assembly's name of aa_audit_dropped_total with the reason spill_evicted",
+        "Agent Assembly's name for aa_audit_dropped_total with the reason spill_evicted",
     ),
     ("aa_audit_dropped_total", "Entries lost, by reason"),
     (
@@ -93,7 +93,7 @@ const HISTOGRAMS: [(&str, Unit, &str); 3] = [
         Unit::Seconds,
         "Time from sending a batch to its acknowledgement",
     ),
-    ("aa_audit_batch_entries", Unit::Count, "Entries a batch"),
+    ("aa_audit_batch_entries", Unit::Count, "Entries per batch"),
     (
         "aa_audit_spill_append_seconds",
         Unit::Seconds,
@@ -101,7 +101,7 @@ const HISTOGRAMS: [(&str, Unit, &str); 3] = [
     ),
 ];
 
-/// Hands the recorder every help text. Cheap enough to do with each report, for the sake of a recorder installed late.
+/// Hands every help text to the recorder. Cheap enough to repeat with each report, for recorders installed late.
 pub(super) fn describe() {
     for (name, help) in COUNTERS {
         describe_counter!(name, help);

@@ -1,4 +1,4 @@
-//! How long to rest after a failure.
+//! Rests after failures.
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
 //! Which order the disk gets, and when the ring is drawn for it.
 
 use super::{
-    Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front, Hand, LATE, Memory, OrderUnderWay,
-    RELIEFS_MAX, RingFacts, Runs, Staged, Step, Unread,
+    APPENDS_IN_A_ROW_MAX, Availability, Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front,
+    LATE, OrderUnderWay, RingFacts, Runs, Staged, Step, Unread, Unspilled,
 };
 
 impl Facts {
-    /// What a free disk does now. Drawing comes first if an append would else carry nothing of the ring.
+    /// The next step of a free disk. Drawing comes first if an append would otherwise carry nothing of the ring.
     pub(super) fn order(&self) -> Option<Step> {
         if self.disk.order != OrderUnderWay::None {
             return None;
@@ -17,7 +17,7 @@ impl Facts {
             .or_else(|| self.idle())
     }
 
-    /// What the sink, or the ring, cannot go on without.
+    /// Orders without which the sink or the ring cannot continue.
     fn blocking(&self) -> Option<Step> {
         if !self.can_write() {
             return None;
@@ -33,14 +33,14 @@ impl Facts {
             Some(Step::Disk(DiskStep::OpenRuns))
         } else if self.disk.turn_over == Due::Now {
             Some(Step::Disk(DiskStep::TurnOver))
-        } else if self.disk.retell == Due::Now {
-            Some(Step::Disk(DiskStep::Retell))
+        } else if self.disk.renumber == Due::Now {
+            Some(Step::Disk(DiskStep::Renumber))
         } else {
             None
         }
     }
 
-    /// What nobody waits for, and what has been put off for long enough.
+    /// Orders that nobody waits for, once they were put off for long enough.
     fn late(&self) -> Option<Step> {
         let settle_late = self
             .disk
@@ -56,9 +56,9 @@ impl Facts {
     }
 
     fn take_turns(&self) -> Option<Step> {
-        match (self.advance(), self.relief()) {
-            (None, relief) => relief,
-            (_, Some(relief)) if self.reliefs < self.turns() => Some(relief),
+        match (self.advance(), self.spill()) {
+            (None, spill) => spill,
+            (_, Some(spill)) if self.appends_in_a_row < self.turns() => Some(spill),
             (advance, _) => advance,
         }
     }
@@ -75,9 +75,9 @@ impl Facts {
         }
     }
 
-    /// What brings the front of the backlog on.
+    /// The step that advances the front of the backlog.
     fn advance(&self) -> Option<Step> {
-        if self.can_bury() {
+        if self.can_dead_letter() {
             Some(Step::Disk(DiskStep::DeadLetter))
         } else if self.can_read() {
             Some(Step::Disk(DiskStep::Read))
@@ -86,10 +86,10 @@ impl Facts {
         }
     }
 
-    /// Not while the sink has, or may have, something before it.
-    fn can_bury(&self) -> bool {
+    /// Not while the sink has, or may have, an earlier record.
+    fn can_dead_letter(&self) -> bool {
         self.front == Front::DeadLetter
-            && self.sink != Hand::Busy
+            && self.sink != Availability::Busy
             && self.doubt == Doubt::None
             && self.disk.identity == Due::No
             && self.can_write()
@@ -112,17 +112,17 @@ impl Facts {
 
     fn turns(&self) -> u32 {
         if self.ring == RingFacts::High {
-            RELIEFS_MAX
+            APPENDS_IN_A_ROW_MAX
         } else {
             1
         }
     }
 
-    /// How entries that are in memory only get to the disk, if they should and it can take them.
-    fn relief(&self) -> Option<Step> {
+    /// The step that spills entries that are in memory only, if it is wanted and the disk can take them.
+    fn spill(&self) -> Option<Step> {
         match self.disk.cap {
-            Cap::Room if self.relief_wanted() && self.can_write() => self.append(),
-            Cap::Evictable if self.relief_urgent() => self.make_room(),
+            Cap::Room if self.spill_wanted() && self.can_write() => self.append(),
+            Cap::Evictable if self.spill_urgent() => self.make_room(),
             Cap::Room | Cap::Evictable | Cap::Full | Cap::Absent => None,
         }
     }
@@ -139,26 +139,26 @@ impl Facts {
         if self.drawn == Drawn::Nothing && self.can_pop() {
             return Some(Step::Draw);
         }
-        (self.memory == Memory::Waiting).then_some(Step::Disk(DiskStep::Append))
+        (self.memory == Unspilled::Waiting).then_some(Step::Disk(DiskStep::Append))
     }
 
     /// Fills the next chunk while the disk is busy or rests.
     pub(super) fn draw_ahead(&self) -> Option<Step> {
         let takes = matches!(self.disk.cap, Cap::Room | Cap::Absent);
-        (takes && self.relief_wanted() && self.can_draw()).then_some(Step::Draw)
+        (takes && self.spill_wanted() && self.can_draw()).then_some(Step::Draw)
     }
 
     fn can_draw(&self) -> bool {
         self.drawn != Drawn::Chunk && self.can_pop()
     }
 
-    fn relief_wanted(&self) -> bool {
-        self.relief_urgent() || self.relief_useful()
+    fn spill_wanted(&self) -> bool {
+        self.spill_urgent() || self.spill_useful()
     }
 
-    /// Entries are about to be refused, or have been in memory only for too long. For less nothing is evicted: the sink
-    /// may be making room already.
-    fn relief_urgent(&self) -> bool {
+    /// Entries are about to be refused, or have been in memory only for too long. Nothing is evicted for less: the
+    /// sink may be making room already.
+    fn spill_urgent(&self) -> bool {
         let Some(since) = self.waiting_since else {
             return false;
         };
@@ -169,8 +169,8 @@ impl Facts {
         stuck && (self.ring == RingFacts::High || self.now >= since + self.pending_max)
     }
 
-    /// A whole chunk waits after the backlog, or somebody for a flush that the sink does not bring about.
-    fn relief_useful(&self) -> bool {
+    /// A whole chunk waits after the backlog, or a flush that the sink does not complete.
+    fn spill_useful(&self) -> bool {
         if self.waiting_since.is_none() {
             return false;
         }
@@ -178,12 +178,13 @@ impl Facts {
         let not_taking = after_backlog
             || self.doubt == Doubt::Ask
             || self.front == Front::DeadLetter
-            || matches!(self.sink, Hand::RestsUntil(_) | Hand::Gone);
+            || matches!(self.sink, Availability::RestsUntil(_) | Availability::Gone);
         let chunk = self.ring >= RingFacts::Chunk || self.drawn == Drawn::Chunk;
         (after_backlog && chunk) || (not_taking && self.flush == Flush::Wanted)
     }
 
-    /// The end is overdue: everything goes to the disk. The cap no longer counts: keeping what was accepted comes first.
+    /// The end is overdue: everything goes to the disk. The cap no longer counts: keeping accepted entries comes
+    /// first.
     pub(super) fn rescue(&self) -> Option<Step> {
         if self.disk.cap == Cap::Absent {
             return None;
@@ -193,14 +194,14 @@ impl Facts {
             Some(Step::Disk(DiskStep::TurnOver))
         } else if self.can_draw() {
             Some(Step::Draw)
-        } else if idle && self.memory == Memory::Waiting && self.can_write() {
+        } else if idle && self.memory == Unspilled::Waiting && self.can_write() {
             Some(Step::Disk(DiskStep::Append))
         } else {
             None
         }
     }
 
-    /// All is delivered or on disk: the books are closed.
+    /// Everything is delivered or on disk: closes the books.
     pub(super) fn last_order(&self) -> Option<Step> {
         if self.disk.order != OrderUnderWay::None {
             return None;
@@ -211,7 +212,7 @@ impl Facts {
             End::Unnoted if self.disk.settle_since.is_some() => {
                 return self.can_keep_up().then_some(Step::Disk(DiskStep::Settle));
             }
-            End::Unnoted if self.disk.retell == Due::Now => DiskStep::Retell,
+            End::Unnoted if self.disk.renumber == Due::Now => DiskStep::Renumber,
             End::Unnoted if self.runs == Runs::Sent => DiskStep::OpenRuns,
             End::Unnoted => DiskStep::End,
         };

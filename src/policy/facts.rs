@@ -1,15 +1,15 @@
-//! What the decision rests on.
+//! The facts for the decision.
 
 use std::time::{Duration, Instant};
 
-/// Everything the decision rests on.
+/// All facts for the decision.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub(crate) now: Instant,
-    pub(crate) sink: Hand,
+    pub(crate) sink: Availability,
     /// The sink must be asked before it gets anything.
     pub(crate) doubt: Doubt,
-    /// What the sink has signed is so old that it must sign it again.
+    /// The sink's newest signature is so old that it must sign again.
     pub(crate) renewal: Due,
     pub(crate) front: Front,
     pub(crate) staged: Staged,
@@ -18,15 +18,15 @@ pub(crate) struct Facts {
     pub(crate) ring: RingFacts,
     pub(crate) drawn: Drawn,
     /// Whether anything outside the ring is in memory only.
-    pub(crate) memory: Memory,
-    /// The age of the oldest entry, ring included, that is in memory only and not on its way to the disk; none if there
-    /// is none.
+    pub(crate) memory: Unspilled,
+    /// The age of the oldest entry, ring included, that is in memory only and not being appended; `None` if there is
+    /// none.
     pub(crate) waiting_since: Option<Instant>,
     pub(crate) disk: DiskFacts,
-    /// How many appends went since the backlog had its turn.
-    pub(crate) reliefs: u32,
+    /// How many appends were ordered since the backlog had its turn.
+    pub(crate) appends_in_a_row: u32,
     pub(crate) flush: Flush,
-    pub(crate) untold: Untold,
+    pub(crate) unannounced: Unannounced,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) pending_max: Duration,
     /// How long to wait if there is nothing to do.
@@ -37,25 +37,25 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone)]
 pub(crate) struct DiskFacts {
     pub(crate) order: OrderUnderWay,
-    pub(crate) writes: Hand,
-    pub(crate) reads: Hand,
+    pub(crate) writes: Availability,
+    pub(crate) reads: Availability,
     /// Settlements and checks: their failures hold up no entry.
-    pub(crate) upkeep: Hand,
+    pub(crate) upkeep: Availability,
     pub(crate) cap: Cap,
-    /// The sink knows more of this publisher than we do: another id must be taken before anything is sent.
+    /// The sink has come further with this publisher than we know: another id must be taken before anything is sent.
     pub(crate) identity: Due,
     /// The run's numbers are used up: another must begin before anything is popped.
     pub(crate) turn_over: Due,
-    pub(crate) retell: Due,
+    pub(crate) renumber: Due,
     /// Since when the sink has something that the spill still counts.
     pub(crate) settle_since: Option<Instant>,
     pub(crate) tick_at: Instant,
     pub(crate) end: End,
 }
 
-/// Whether a worker can be given work.
+/// Whether a worker can take an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hand {
+pub(crate) enum Availability {
     Free,
     Busy,
     /// Failed; not before then.
@@ -86,14 +86,14 @@ pub(crate) enum Cap {
     Absent,
 }
 
-/// Whether something must be done.
+/// Whether something is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     No,
     Now,
 }
 
-/// How far the clean end of the run has come.
+/// The progress of the run's clean end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Unnoted,
@@ -113,11 +113,11 @@ pub(crate) enum Doubt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Front {
     Deliverable,
-    /// It must become a dead letter, or already does.
+    /// It must become a dead letter, or is becoming one.
     DeadLetter,
 }
 
-/// How much is ready to be delivered.
+/// How much is ready for delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Staged {
     Nothing,
@@ -126,13 +126,13 @@ pub(crate) enum Staged {
     Full,
 }
 
-/// Whether the spill knows that the staged records' runs may be in the stream.
+/// Whether the spill has recorded that the staged records' runs may be in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Runs {
     Open,
-    /// Not yet; a batch waits no longer than until then.
+    /// Not yet; a batch waits until then at most.
     Unopened(Instant),
-    /// Not yet, and a batch has gone all the same.
+    /// Not yet, and a batch was sent all the same.
     Sent,
 }
 
@@ -156,9 +156,9 @@ pub(crate) enum Drawn {
 
 /// Whether the drainer holds entries that are not on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Memory {
+pub(crate) enum Unspilled {
     Empty,
-    /// All of them are on their way to the disk.
+    /// All of them are being appended.
     Appending,
     Waiting,
 }
@@ -172,9 +172,9 @@ pub(crate) enum Flush {
     Check,
 }
 
-/// Whether losses after the last entry must still be announced to the sink, when the end comes.
+/// Whether losses after the last entry must still be announced to the sink when the end comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Untold {
+pub(crate) enum Unannounced {
     Nothing,
     Losses,
 }
@@ -192,7 +192,7 @@ pub(crate) enum RingFacts {
     High,
 }
 
-/// The end was asked for.
+/// The end was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopping {
     /// What is not delivered by then is spilled.
@@ -201,7 +201,7 @@ pub(crate) struct Stopping {
     pub(crate) progress_at: Instant,
 }
 
-impl Hand {
+impl Availability {
     pub(crate) fn ready(self, now: Instant) -> bool {
         match self {
             Self::Free => true,

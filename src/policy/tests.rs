@@ -14,7 +14,7 @@ const POLL: Duration = Duration::from_millis(5);
 fn quiet(now: Instant) -> Facts {
     Facts {
         now,
-        sink: Hand::Free,
+        sink: Availability::Free,
         doubt: Doubt::None,
         renewal: Due::No,
         front: Front::Deliverable,
@@ -23,24 +23,24 @@ fn quiet(now: Instant) -> Facts {
         unread: Unread::None,
         ring: RingFacts::Empty,
         drawn: Drawn::Nothing,
-        memory: Memory::Empty,
+        memory: Unspilled::Empty,
         waiting_since: None,
         disk: DiskFacts {
             order: OrderUnderWay::None,
-            writes: Hand::Free,
-            reads: Hand::Free,
-            upkeep: Hand::Free,
+            writes: Availability::Free,
+            reads: Availability::Free,
+            upkeep: Availability::Free,
             cap: Cap::Room,
             identity: Due::No,
             turn_over: Due::No,
-            retell: Due::No,
+            renumber: Due::No,
             settle_since: None,
             tick_at: now + PENDING,
             end: End::Unnoted,
         },
-        reliefs: 0,
+        appends_in_a_row: 0,
         flush: Flush::None,
-        untold: Untold::Nothing,
+        unannounced: Unannounced::Nothing,
         stopping: None,
         pending_max: PENDING,
         poll: POLL,
@@ -53,16 +53,16 @@ fn step(change: impl FnOnce(&mut Facts)) -> Step {
     next(&facts)
 }
 
-/// So much in the ring, just arrived.
+/// This much in the ring, just arrived.
 fn fill(facts: &mut Facts, ring: RingFacts) {
     facts.ring = ring;
     facts.waiting_since = Some(facts.now);
 }
 
-/// So much staged, in memory only, just arrived.
+/// This much staged, in memory only, just arrived.
 fn stage(facts: &mut Facts, staged: Staged) {
     facts.staged = staged;
-    facts.memory = Memory::Waiting;
+    facts.memory = Unspilled::Waiting;
     facts.waiting_since = Some(facts.now);
 }
 
@@ -70,7 +70,7 @@ fn disk(step: DiskStep) -> Step {
     Step::Disk(step)
 }
 
-/// What the disk may be busy with.
+/// The orders that may keep the disk busy.
 fn busy_disks(now: Instant) -> [OrderUnderWay; 2] {
     [OrderUnderWay::Other(now), OrderUnderWay::Append(now)]
 }
@@ -103,7 +103,7 @@ fn the_next_batch_is_staged_while_one_is_in_flight() {
     let busy = |staged| {
         step(move |f| {
             stage(f, staged);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.ring = RingFacts::Some;
         })
     };
@@ -113,7 +113,7 @@ fn the_next_batch_is_staged_while_one_is_in_flight() {
 
 /// A frozen disk costs a healthy sink nothing.
 #[test]
-fn what_needs_no_disk_goes_on_while_the_disk_is_busy() {
+fn steps_without_the_disk_go_on_while_it_is_busy() {
     let now = Instant::now();
     for order in busy_disks(now) {
         let busy = |change: fn(&mut Facts)| {
@@ -130,7 +130,7 @@ fn what_needs_no_disk_goes_on_while_the_disk_is_busy() {
             f.waiting_since = Some(f.now);
         };
         assert_eq!(busy(drawn), Step::StageDrawn);
-        // What is read already goes, though the next rows cannot be read now.
+        // What is already read is delivered, though the next rows cannot be read now.
         let backlog = |f: &mut Facts| {
             f.staged = Staged::Some;
             f.unread = Unread::Rows;
@@ -162,9 +162,9 @@ fn nothing_is_delivered_past_a_record_that_must_become_a_dead_letter() {
         refused(|f| f.disk.order = OrderUnderWay::Other(f.now)),
         Step::Wait(POLL)
     );
-    assert_eq!(refused(|f| f.sink = Hand::Busy), Step::Wait(POLL));
+    assert_eq!(refused(|f| f.sink = Availability::Busy), Step::Wait(POLL));
     assert_eq!(refused(|f| f.doubt = Doubt::Ask), Step::Ask);
-    let rests = |f: &mut Facts| f.disk.writes = Hand::RestsUntil(f.now + PENDING);
+    let rests = |f: &mut Facts| f.disk.writes = Availability::RestsUntil(f.now + PENDING);
     assert_eq!(refused(rests), Step::Wait(POLL));
 }
 
@@ -222,7 +222,7 @@ fn the_ring_never_overtakes_the_backlog() {
         RingFacts::High,
     ] {
         for staged in [Staged::Nothing, Staged::Some, Staged::Full] {
-            for sink in [Hand::Free, Hand::Busy, Hand::Gone] {
+            for sink in [Availability::Free, Availability::Busy, Availability::Gone] {
                 for cap in [Cap::Room, Cap::Evictable, Cap::Full, Cap::Absent] {
                     for unread in [Unread::Rows, Unread::Paced] {
                         for drawn in [Drawn::Nothing, Drawn::Chunk] {
@@ -250,7 +250,7 @@ fn a_resting_sink_is_tried_when_its_rest_is_over() {
     let start = Instant::now();
     let mut facts = quiet(start);
     facts.staged = Staged::Full;
-    facts.sink = Hand::RestsUntil(start + Duration::from_millis(2));
+    facts.sink = Availability::RestsUntil(start + Duration::from_millis(2));
     assert_eq!(next(&facts), Step::Wait(Duration::from_millis(2)));
     facts.now = start + Duration::from_millis(2);
     assert_eq!(next(&facts), Step::Deliver);
@@ -260,7 +260,7 @@ fn a_resting_sink_is_tried_when_its_rest_is_over() {
 fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
     let ending = |sink, left: Duration| {
         step(move |f| {
-            f.untold = Untold::Losses;
+            f.unannounced = Unannounced::Losses;
             f.sink = sink;
             f.stopping = Some(Stopping {
                 deadline: f.now + left,
@@ -268,18 +268,24 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
             });
         })
     };
-    assert_eq!(step(|f| f.untold = Untold::Losses), Step::Wait(POLL));
-    assert_eq!(ending(Hand::Free, PENDING), Step::Deliver);
-    assert!(matches!(ending(Hand::Busy, PENDING), Step::Wait(_)));
-    assert_eq!(ending(Hand::Free, Duration::ZERO), disk(DiskStep::End));
+    assert_eq!(
+        step(|f| f.unannounced = Unannounced::Losses),
+        Step::Wait(POLL)
+    );
+    assert_eq!(ending(Availability::Free, PENDING), Step::Deliver);
+    assert!(matches!(ending(Availability::Busy, PENDING), Step::Wait(_)));
+    assert_eq!(
+        ending(Availability::Free, Duration::ZERO),
+        disk(DiskStep::End)
+    );
 }
 
-/// They have the last numbers: once the sink has those, it takes nothing that comes before them.
+/// They have the last numbers: once the sink has those, it takes nothing before them.
 #[test]
 fn losses_after_the_last_entry_wait_for_all_rows() {
     let ending = |change: fn(&mut Facts)| {
         step(move |f| {
-            f.untold = Untold::Losses;
+            f.unannounced = Unannounced::Losses;
             f.stopping = Some(Stopping {
                 deadline: f.now + PENDING,
                 progress_at: f.now,
@@ -298,17 +304,23 @@ fn losses_after_the_last_entry_wait_for_all_rows() {
 /// Nobody waits for it before the sink is free.
 #[test]
 fn a_run_is_opened_once_a_batch_of_it_could_go() {
-    let unopened = |sink: Hand, staged: Staged| {
+    let unopened = |sink: Availability, staged: Staged| {
         step(move |f| {
             f.sink = sink;
             f.staged = staged;
             f.runs = Runs::Unopened(f.now + PENDING);
         })
     };
-    assert_eq!(unopened(Hand::Free, Staged::Some), disk(DiskStep::OpenRuns));
-    assert!(matches!(unopened(Hand::Busy, Staged::Some), Step::Wait(_)));
+    assert_eq!(
+        unopened(Availability::Free, Staged::Some),
+        disk(DiskStep::OpenRuns)
+    );
     assert!(matches!(
-        unopened(Hand::Free, Staged::Nothing),
+        unopened(Availability::Busy, Staged::Some),
+        Step::Wait(_)
+    ));
+    assert!(matches!(
+        unopened(Availability::Free, Staged::Nothing),
         Step::Wait(_)
     ));
 }

@@ -1,4 +1,4 @@
-//! The handles of a running publisher: its drainer and its publishers. The last one that goes ends it.
+//! The handles of a running publisher: its drainer and its publishers. Dropping the last one ends it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,10 @@ use crate::host::log;
 use crate::stats::Stats;
 use crate::ticket::Ticket;
 
-/// How long the end of a publisher that nobody has shut down is waited for.
+/// How long a drop waits for the end of a publisher that nobody has shut down.
 const DROP_MAX: Duration = Duration::from_secs(1);
 
-/// What all handles share, so that none of them ends the others.
+/// Shared by all handles, so that none of them ends the others.
 #[derive(Debug)]
 pub(crate) struct Handles {
     control: Arc<Control>,
@@ -28,7 +28,7 @@ impl Handles {
         })
     }
 
-    /// Of a drainer that a test turns itself: dropping them ends nothing.
+    /// For a drainer that a test drives itself: dropping them ends nothing.
     #[cfg(test)]
     pub(crate) fn of_a_test(control: &Arc<Control>) -> Arc<Self> {
         let handles = Self::new(control);
@@ -47,13 +47,13 @@ impl Drop for Handles {
         if *self.ending.get_mut() {
             return;
         }
-        log::warning!("the last handle is dropped without a shutdown: spilling what is left");
+        log::warning!("the last handle was dropped without a shutdown: spilling the rest");
         let ticket = self.control.shutdown(Duration::ZERO);
         if on_own_thread() {
             return;
         }
         if let Err(error) = ticket.wait(DROP_MAX) {
-            log::error!(%error, "the publisher did not come to an end");
+            log::error!(%error, "the publisher did not end");
         }
     }
 }

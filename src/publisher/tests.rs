@@ -1,4 +1,4 @@
-//! The handle and the ring behind it: who is held up by whom, what is freed, and what the counts say meanwhile.
+//! The handle and the ring: who holds up whom, what is freed, and the counts meanwhile.
 
 use super::*;
 use crate::ring::Ring;
@@ -12,13 +12,13 @@ fn a_ring_frees_what_is_left_in_it_and_what_it_refuses() {
         assert!(ring.push(Arc::clone(&value), 1).is_ok());
     }
     let refused = ring.push(Arc::clone(&value), 1);
-    drop(refused.map_err(Refused::into_value));
+    drop(refused.map_err(PushError::into_value));
     assert_eq!(Arc::strong_count(&value), 3);
     drop(ring);
     assert_eq!(Arc::strong_count(&value), 1);
 }
 
-/// It holds back only what was pushed after it, and the drainer not at all.
+/// It holds back only later entries, and the drainer not at all.
 #[test]
 fn a_publisher_stopped_inside_holds_up_nobody() {
     let ring = Ring::new(4, 100);
@@ -36,11 +36,11 @@ fn a_publisher_stopped_inside_holds_up_nobody() {
     assert_eq!((ring.inside().entries, ring.accepted()), (0, 4));
 }
 
-/// What is too heavy for any ring enters an empty one.
+/// An entry too heavy for any ring enters an empty one.
 #[test]
 fn a_ring_takes_bytes_up_to_its_bound_exactly() {
     let ring = Ring::after(5, 4, 100);
-    let enters = |weight| ring.push(0, weight).map_err(Refused::into_value).is_ok();
+    let enters = |weight| ring.push(0, weight).map_err(PushError::into_value).is_ok();
     assert!(enters(60) && !enters(41) && enters(40));
     assert_eq!((ring.inside().entries, ring.inside().bytes), (2, 100));
     assert!(!enters(1) && enters(0));
@@ -56,7 +56,7 @@ fn positions_wrap() {
     let mut expected = Vec::new();
     let mut popped = Vec::new();
     for value in 0..30 {
-        if ring.push(value, 1).map_err(Refused::into_value).is_ok() {
+        if ring.push(value, 1).map_err(PushError::into_value).is_ok() {
             expected.push(value);
         } else {
             popped.extend(ring.drain().map(|slot| slot.value));
@@ -71,23 +71,23 @@ fn positions_wrap() {
 
 fn shared() -> Shared<u8> {
     Shared {
-        door: Door::Memory(Ring::new(64, 100)),
+        ingress: Ingress::Memory(Ring::new(64, 100)),
         control: Arc::default(),
         refusals: CachePadded::default(),
     }
 }
 
 fn ring(shared: &Shared<u8>) -> &Ring<u8> {
-    match &shared.door {
-        Door::Memory(ring) => ring,
-        Door::File { .. } => panic!("it is in memory"),
+    match &shared.ingress {
+        Ingress::Memory(ring) => ring,
+        Ingress::File { .. } => panic!("it is in memory"),
     }
 }
 
 /// The drainer reports what it has popped once it has accounted for it.
 #[track_caller]
 fn report(shared: &Shared<u8>, popped: u64) {
-    shared.control.tell(Stats {
+    shared.control.report(Stats {
         accepted: popped,
         delivered: popped,
         ..Stats::default()
@@ -115,7 +115,7 @@ fn what_is_in_the_drainers_hands_is_accepted_once() {
     assert_counts(2, 1);
 }
 
-/// A thread looks at the stats all the time while others publish, are refused, and are popped in batches.
+/// One thread reads the stats all the time while others publish, are refused, and are popped in batches.
 #[test]
 fn accepted_is_never_more_than_was_published_and_never_decreases() {
     const ENOUGH: u64 = 20_000;
@@ -125,7 +125,7 @@ fn accepted_is_never_more_than_was_published_and_never_decreases() {
     let publish = || {
         while goes_on() {
             attempts.fetch_add(1, Ordering::SeqCst);
-            ring(&shared).push(1, 1).map_err(Refused::into_value).ok();
+            ring(&shared).push(1, 1).map_err(PushError::into_value).ok();
         }
     };
     let drain = || {
@@ -144,7 +144,7 @@ fn accepted_is_never_more_than_was_published_and_never_decreases() {
             let exact = (before..=most).contains(&stats.accepted);
             before = stats.accepted;
             fault = (!exact || stats.entered() != stats.accounted()).then_some(stats);
-            // The drainer gets the lock, too.
+            // Gives the drainer the lock, too.
             std::thread::yield_now();
         }
         // In any case: the scope waits for the others.
@@ -158,5 +158,5 @@ fn accepted_is_never_more_than_was_published_and_never_decreases() {
         look()
     });
     assert_eq!(fault, None);
-    assert!(accepted >= ENOUGH, "hardly anything was going on");
+    assert!(accepted >= ENOUGH, "hardly anything happened");
 }

@@ -1,12 +1,12 @@
 //! The cells of the ring. A position, counted from 0, has one cell; a cell has one position in each lap.
 //!
-//! Whoever has claimed a position at the gate puts a value into its cell, and then stamps the cell with the position
-//! (`FILL`). The drainer looks at the stamp first (`FILLED`, the acquire to the release of `FILL`). If it is not that of the
-//! position, there is nothing to take: nobody has claimed the position, or its publisher was stopped before it filled the
-//! cell.
+//! A publisher that has claimed a position at the gate puts a value into its cell, and then stamps the cell with the
+//! position (`FILL`). The drainer reads the stamp first (`FILLED`, the acquire to the release of `FILL`). If it is not
+//! that of the position, there is nothing to take: nobody has claimed the position, or its publisher was stopped
+//! before it filled the cell.
 //!
-//! A cell belongs to its publisher from the claim to the stamp, and to the drainer from the stamp until it gives room back
-//! at the gate. So nobody ever meets it locked ([`Place`]), or full; `loom-tests` asserts both.
+//! A cell belongs to its publisher from the claim to the stamp, and to the drainer from the stamp until it gives room
+//! back at the gate. So no thread ever meets it locked ([`Place`]), or full; `loom-tests` asserts both.
 
 use super::super::sync::{Place, Position, order};
 

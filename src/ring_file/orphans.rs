@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use super::left_in;
 use crate::stats::RingStatus;
 
-/// What a ring's name begins with; what follows is the id of its publisher.
+/// The prefix of a ring's name; the id of its publisher follows.
 pub(super) const PREFIX: &str = "spillring-";
-/// Lists the locked files, one a line. The sixth field ends with the inode, after a colon.
+/// Lists the locked files, one per line. The sixth field ends with the inode, after a colon.
 const LOCKS: &str = "/proc/locks";
 
-/// Rings beside this one with entries in them that no process has open.
+/// Rings next to this one that hold entries and that no process has open.
 pub(crate) fn orphans_beside(ring: &Path) -> Vec<RingStatus> {
     let files = ring.parent().map(fs::read_dir);
     let files = files.into_iter().flatten().flatten().flatten();

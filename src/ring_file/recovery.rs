@@ -1,11 +1,11 @@
-//! What a killed process has left in its ring becomes part of the backlog, under the numbers that it had or would have had.
+//! Moves what a killed process left in its ring into the backlog, under the numbers that it had or would have had.
 //!
-//! The file is read, not mapped. From `tail` on each record has its place; where none is, a publisher was killed before its
-//! `publish` returned, and the next unit is looked at. Numbers that were given are in the records; the others follow, with the
-//! losses between them, as the drainer would have given them.
+//! The file is read, not mapped. From `tail` on each record has its place. A place without a record means that a
+//! publisher was killed before its `publish` returned; the next unit is tried. Numbers that were assigned are in the
+//! records. The other records follow, with the losses between them, as the drainer would have numbered them.
 //!
-//! All of it is committed to the spill before the file is removed, and the run's end with it: killed, with a last number. If
-//! this is cut off, the next start does the same again, and the spill passes over what it has.
+//! Everything is committed to the spill before the file is removed, together with the run's end: killed, with a last
+//! number. If this is interrupted, the next start repeats it, and the spill skips what it has.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
@@ -27,14 +27,14 @@ use crate::host::{self, log};
 use crate::spill::{KilledRun, Spill};
 use crate::stats::{Lost, RingStatus};
 
-/// How much is read at once.
+/// How many bytes are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// What was read of a file.
+/// The content read from a file.
 type Image = FileRing<Box<[AtomicU64]>>;
 
-/// Takes over what is in the ring of the spill's publisher, and removes its file. One that is damaged, or in a format that `E` does
-/// not know, is put aside.
+/// Moves the entries in the ring of the spill's publisher into the spill, and removes the file. A file that is
+/// damaged, or in a format unknown to `E`, is put aside.
 pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), StartError> {
     let path = path_of(dir, spill.publisher());
     // Locked until the file is gone.
@@ -50,7 +50,7 @@ pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), S
                 }
             }
             Ok(_) => {
-                let why = "its entries are in a format that is not known";
+                let why = "its entries are in an unknown format";
                 return Ok(put_aside(&path, why)?);
             }
             Err(why) => return Ok(put_aside(&path, why)?),
@@ -59,7 +59,8 @@ pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), S
     Ok(remove(&file, &path).map_err(because("remove", &path))?)
 }
 
-/// Under a second name nothing is left either. Otherwise its length stays: a publisher of this process may still have it mapped.
+/// Nothing is left under a second name either. Otherwise the file keeps its length: a publisher of this process may
+/// still have it mapped.
 fn remove(file: &File, path: &Path) -> io::Result<()> {
     if file.metadata()?.nlink() > 1 {
         file.set_len(0)?;
@@ -84,7 +85,7 @@ fn open(path: &Path) -> Result<Option<File>, RingError> {
     Ok(Some(file))
 }
 
-/// A process was killed while it made it: it is empty, or begins with zero.
+/// A process was killed while creating the file: it is empty, or begins with zero.
 fn is_unmade(file: &File, words: &[AtomicU64]) -> bool {
     match words.first() {
         Some(word) => word.load(Ordering::Relaxed) == 0,
@@ -92,7 +93,7 @@ fn is_unmade(file: &File, words: &[AtomicU64]) -> bool {
     }
 }
 
-/// What is in the ring of a publisher that is not running, if its file is there and can be read.
+/// What is left in the ring of a publisher that is not running, if its file is there and can be read.
 pub(crate) fn left_in(path: &Path) -> Option<RingStatus> {
     let words = read(&options().open(path).ok()?).ok()?;
     let (image, _) = FileRing::read(words).ok()?;
@@ -103,7 +104,7 @@ pub(crate) fn left_in(path: &Path) -> Option<RingStatus> {
     })
 }
 
-/// A ring of somebody else, or what is no file, is not touched.
+/// Does not touch another user's ring, or anything but a regular file.
 fn check(file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     let own = found.uid() == rustix::process::geteuid().as_raw();
@@ -129,16 +130,16 @@ fn read(file: &File) -> io::Result<Box<[AtomicU64]>> {
     words.collect()
 }
 
-/// No entry can be read from it; it may be looked at by hand.
+/// No entry can be read from it; a person may inspect it.
 fn put_aside(path: &Path, why: &str) -> Result<(), RingError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = path.with_file_name(format!("{name}.damaged-{}", unix_ms()));
     fs::rename(path, &aside).map_err(because("put aside", path))?;
-    log::error!(file = %aside.display(), why, "the ring of the last process cannot be used, and is put aside");
+    log::error!(file = %aside.display(), why, "the ring of the last process cannot be used: put aside");
     Ok(())
 }
 
-/// An entry type knows its own format, and earlier ones of which it can unpack the first entry.
+/// An entry type knows its own format, and earlier ones if it can unpack the first entry.
 fn knows<E: Durable>(image: &Image, created: &Created) -> bool {
     let (mut any, mut known) = (false, created.format == E::FORMAT);
     image.left(|taken, payload| {
@@ -155,12 +156,12 @@ fn take_over(left: &KilledRun, spill: &mut Spill) -> Result<(), SpillError> {
     spill.take_killed_run(left)?;
     let entries = left.records.len();
     if entries > 0 {
-        log::warning!(entries, run = %left.run.id, "the last process was killed: what was in its ring is in the spill now");
+        log::warning!(entries, run = %left.run.id, "the last process was killed: its ring was moved into the spill");
     }
     Ok(())
 }
 
-/// What the spill does not have of the run, or `None` if it was taken over already.
+/// What the spill lacks of the run, or `None` if it was moved before.
 fn left_of_run<E: Durable>(
     image: &Image,
     created: &Created,
@@ -210,12 +211,12 @@ fn left_of_run<E: Durable>(
     Ok(Some(left.finish(image.losses())))
 }
 
-/// Whether entries keep the numbers that they were given.
+/// Whether entries keep the numbers that they were assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Numbers {
     Kept,
-    /// They are new to the spill, which has gone on without this ring, or the machine has stopped meanwhile. What the sink was
-    /// being sent may come twice.
+    /// They get new numbers: the spill has gone on without this ring, or the machine has stopped meanwhile. What was
+    /// being sent to the sink may come twice.
     New,
 }
 
@@ -224,12 +225,12 @@ struct Leftover {
     sequencer: Sequencer,
     encoder: Encoder,
     records: Vec<Record>,
-    /// Entries with numbers that could not be read, and what was lost before them: for the next entry.
+    /// Entries with numbers that could not be read, and the losses before them: announced by the next entry.
     gone: Vec<Loss>,
     numbers: Numbers,
     /// The newest entry of the run that the spill has.
     spilled: Key,
-    /// Losses after the last entry with a number, which nobody may have heard of.
+    /// Losses after the last numbered entry, which no reader may have seen.
     trailing: u64,
     format: u32,
     now_ms: u64,
@@ -241,7 +242,7 @@ impl Leftover {
         let is_numbered = key.local_run() == self.spilled.local_run() && key.n() > 0;
         if is_numbered && key <= self.spilled {
             if self.numbers == Numbers::Kept {
-                // What follows without a number has the same one as when a start before this one took it over.
+                // Later entries without a number get the same ones as when an earlier start moved them.
                 self.sequencer.has_reached(key.n(), taken.lost);
             }
             return;
@@ -260,7 +261,7 @@ impl Leftover {
             return;
         }
         if is_numbered {
-            // Losses that had numbers in the run that was: those before an entry, this one among them if it is lost.
+            // Losses that had numbers in the old run: those before an entry, and the entry itself if it is lost.
             if taken.is_lost() {
                 return;
             }
@@ -309,7 +310,7 @@ impl Leftover {
         self.sequencer.has_reached(n, taken.lost);
     }
 
-    /// Nobody knows any more what they were lost for, but for most of them the ring was full.
+    /// Their reasons are unknown, but for most of them the ring was full.
     fn number_losses(&mut self, lost: u64) {
         let by_reason = || Lost {
             queue_full: lost,

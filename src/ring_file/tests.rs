@@ -1,5 +1,5 @@
-//! Tries to have entries of a ring lost, doubled, or made up: round the lap, by half-done and broken publishers, by images
-//! that are torn, scribbled on or forged.
+//! Tries to lose, duplicate or invent entries of a ring: across laps, by half-done and broken publishers, with images
+//! that are torn, overwritten or forged.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ const CREATED: Created = Created {
     local: 3,
     format: 1,
     boot: (9, 10),
-    // Its positions come round soon.
+    // Its positions wrap around soon.
     base: (1 << 40) - 100,
 };
 
@@ -31,7 +31,7 @@ fn ring() -> Ring {
     FileRing::create(zeros(UNITS), 1_000, &CREATED)
 }
 
-/// An entry of so many words, all of them this one.
+/// An entry of this many words, all the same.
 fn publish(ring: &Ring, word: u64, words: usize) -> Result<(), Refusal> {
     let mut claim = ring.claim(words)?;
     (0..words).for_each(|_| claim.put(word));
@@ -50,7 +50,7 @@ fn words(payload: &[u8]) -> Vec<u64> {
     words.iter().map(|word| u64::from_le_bytes(*word)).collect()
 }
 
-/// As another process finds it.
+/// The image that another process finds.
 fn image(ring: &Ring) -> Vec<u64> {
     let words = ring.memory().words();
     words
@@ -72,7 +72,7 @@ fn words_of(payload: &[u8]) -> Vec<u64> {
     words(payload)
 }
 
-/// What a queue would do, for many laps; what is left in the file is at each moment what was not freed.
+/// Compares with a queue, over many laps; at each moment the file holds what was not freed.
 #[test]
 fn it_is_a_queue_and_its_image_has_what_was_not_freed() {
     let mut random = fastrand::Rng::with_seed(1);
@@ -152,7 +152,7 @@ fn the_bound_on_entries_counts_those_that_were_not_taken() {
     publish(&ring, 3, 0).unwrap();
 }
 
-/// Nobody waits for an entry that its publisher did not finish.
+/// An entry that its publisher did not finish holds up nothing.
 #[test]
 fn what_cannot_be_packed_is_void() {
     let ring = ring();
@@ -165,7 +165,7 @@ fn what_cannot_be_packed_is_void() {
     publish(&ring, 1, UNITS * 8 / 4 + 1).unwrap();
     let panics = || {
         let _claim = ring.claim(5).unwrap();
-        panic!("as the test wants it");
+        panic!("on purpose");
     };
     catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
     publish(&ring, 9, 2).unwrap();
@@ -175,7 +175,7 @@ fn what_cannot_be_packed_is_void() {
     assert_eq!(kinds, [void, void, void, void, Found::Entry]);
 }
 
-/// A publisher that is stopped half-way holds back what comes after it, and after a kill no more than itself is missing.
+/// A publisher that is stopped half-way holds back later entries; after a kill only its own entry is missing.
 #[test]
 fn a_half_done_entry_is_waited_for_and_after_a_kill_passed_over() {
     let ring = ring();
@@ -191,7 +191,7 @@ fn a_half_done_entry_is_waited_for_and_after_a_kill_passed_over() {
     assert!(take(&ring, first.next).is_some());
 }
 
-/// Whatever becomes of the pages, nothing is taken for an entry that is none: words that are old, torn or scribbled on.
+/// Whatever happens to the pages, nothing is mistaken for an entry: neither old, torn nor overwritten words.
 #[test]
 fn no_damaged_image_has_an_entry_that_was_not_published() {
     let mut random = fastrand::Rng::with_seed(2);
@@ -242,7 +242,7 @@ fn no_damaged_image_has_an_entry_that_was_not_published() {
     );
 }
 
-/// Whoever writes a payload does not know the key, though he may know all the rest.
+/// The author of a payload does not know the key, though perhaps everything else.
 #[test]
 fn a_payload_that_imitates_a_record_is_not_taken_for_one() {
     let forged = |key: u64| {
@@ -260,17 +260,17 @@ fn a_payload_that_imitates_a_record_is_not_taken_for_one() {
         }
         claim.commit();
         let mut torn = image(&ring);
-        // The record that they are in is gone.
+        // The record that contains them is gone.
         let unit = usize::try_from(CREATED.base).unwrap() % UNITS;
         torn[CONTROL + unit * 8] = 0;
         left(torn)
     };
     assert_eq!(forged(CREATED.key ^ 1), []);
-    assert_ne!(forged(CREATED.key), [], "with the key they are taken");
+    assert_ne!(forged(CREATED.key), [], "with the key they are accepted");
 }
 
 #[test]
-fn a_file_that_is_no_ring_is_told_from_one() {
+fn a_file_that_is_no_ring_is_recognised() {
     let ring = ring();
     let whole = image(&ring);
     let read = |image: Vec<u64>| {

@@ -8,34 +8,36 @@ use super::tree::{decoded, encoded};
 use super::{Hash, SealError, Tree};
 use crate::event::{Position, PublisherId, RunId};
 
-/// Begins the name of each log.
+/// The prefix of each log's name.
 const ORIGIN: &str = "spillring/";
 
 /// The extension line of a checkpoint at the beginning of a batch.
 const OPEN: &str = "open";
-/// Far above any number of entries.
+/// Far more than any number of entries.
 const SIZE_MAX: u64 = 1 << 62;
 
-/// A C2SP checkpoint. Its text is the origin, the size, and the root in base64, each on a line of its own; then come the extension lines
-/// `through <run id>.<n>`, `time <seconds since 1970>`, and, where it is so, `open`, `recovered <count>`, and `next <key>`.
+/// A C2SP checkpoint. Its text is the origin, the size, and the root in base64, one per line. Extension lines follow:
+/// `through <run id>.<n>`, `time <seconds since 1970>`, and, where they apply, `open`, `recovered <count>`, and `next
+/// <key>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checkpoint {
-    /// The name of the log, which is also that of its keys: `spillring/<publisher id>`.
+    /// The name of the log, and of its keys: `spillring/<publisher id>`.
     pub origin: String,
     /// How many entries the tree has.
     pub size: u64,
     /// The root of the tree.
     pub root: Hash,
-    /// The last number that the publisher had dealt with: those after the last entry are losses.
+    /// The last number that the publisher had covered: those after the last entry are losses.
     pub through: Option<Position>,
     /// When it was signed, in seconds since 1970, by the publisher's clock.
     pub time: u64,
     /// It is at the beginning of a batch, whose entries come after it.
     pub is_open: bool,
-    /// How many of its entries, of all, a publisher has found in the stream after kills, without knowing that it had sent them.
+    /// How many of all its entries a publisher has found in the stream after kills, without a record of having sent
+    /// them.
     pub recovered: u64,
-    /// In a certificate: the key that takes the place of the one it is signed with.
+    /// In a certificate: the key that replaces the one it is signed with.
     pub next: Option<String>,
 }
 
@@ -53,13 +55,13 @@ impl Checkpoint {
         }
     }
 
-    /// Reads a signed checkpoint. No signature is looked at.
+    /// Reads a signed checkpoint without checking the signature.
     ///
     /// # Errors
     ///
-    /// [`SealError::Malformed`] if it is none.
+    /// [`SealError::Malformed`] if it is not a checkpoint.
     pub fn parse(note: &str) -> Result<Self, SealError> {
-        let malformed = || SealError::Malformed("it is no checkpoint".to_owned());
+        let malformed = || SealError::Malformed("it is not a checkpoint".to_owned());
         let (text, _) = note.split_once("\n\n").ok_or_else(malformed)?;
         let mut lines = text.lines();
         let mut next = || lines.next().ok_or_else(malformed);
@@ -84,7 +86,7 @@ impl Checkpoint {
         })
     }
 
-    /// Reads a checkpoint that is signed with this public key, and of the log of that name.
+    /// Reads a checkpoint of the log with this public key's name, signed with that key.
     ///
     /// # Errors
     ///
@@ -92,8 +94,8 @@ impl Checkpoint {
     pub fn open(note: &str, key: &str) -> Result<Self, SealError> {
         let not_signed = || SealError::NotSigned(key.to_owned());
         let verifier = StandardVerifier::new(key)
-            .map_err(|error| SealError::Malformed(format!("{key:?} is no key: {error}")))?;
-        let malformed = |error| SealError::Malformed(format!("it is no signed note: {error}"));
+            .map_err(|error| SealError::Malformed(format!("{key:?} is not a key: {error}")))?;
+        let malformed = |error| SealError::Malformed(format!("it is not a signed note: {error}"));
         let parsed = Note::from_bytes(note.as_bytes()).map_err(malformed)?;
         let known = VerifierList::new(vec![Box::new(verifier)]);
         parsed.verify(&known).map_err(|_| not_signed())?;
@@ -102,7 +104,7 @@ impl Checkpoint {
         same.then_some(checkpoint).ok_or_else(not_signed)
     }
 
-    /// The publisher that the origin names.
+    /// The publisher named by the origin.
     #[must_use]
     pub fn publisher(&self) -> Option<PublisherId> {
         let id = self.origin.strip_prefix(ORIGIN)?;

@@ -16,25 +16,25 @@ use crate::host::log;
 
 /// The name of the file.
 pub(crate) const KEYS: &str = "signing-keys.json";
-/// How many certificates are kept, the newest.
+/// How many certificates are kept: the newest.
 const CERTIFICATES_MAX: usize = 1_000;
 
-/// What everybody may know of a publisher's keys.
+/// The public keys of a publisher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PublicKeys {
-    /// Whose they are.
+    /// The publisher.
     pub publisher: PublisherId,
-    /// The first one, from which the certificates lead to the present one.
+    /// The first public key, from which the certificates lead to the present one.
     pub first: String,
-    /// The present one.
+    /// The present public key.
     pub current: String,
     /// The newest checkpoints that name the next key, oldest first.
     pub certificates: Vec<String>,
 }
 
 impl PublicKeys {
-    /// Reads those in a spill directory, whether its publisher is running or not. `None` if it has none.
+    /// Reads those in a spill directory, whether or not its publisher is running. `None` if it has none.
     ///
     /// # Errors
     ///
@@ -49,17 +49,17 @@ impl PublicKeys {
     }
 }
 
-/// The private key of the present run, and how one gets from the first key to it.
+/// The private key of the present run, and the certificates that lead from the first key to it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Keys {
-    /// Of whom they are. A copy of a directory becomes another publisher.
+    /// The publisher. A copy of a directory becomes another publisher.
     pub(super) publisher: PublisherId,
-    /// The first public key: what an auditor must know.
+    /// The first public key: an auditor must know it.
     pub(super) first: String,
     /// The present public key.
     pub(super) public: String,
-    /// `PRIVATE+KEY+…`, as C2SP's `signed-note` has it.
+    /// `PRIVATE+KEY+…`, as in C2SP's `signed-note`.
     private: String,
     /// Checkpoints that name the next key, oldest first.
     #[serde(default)]
@@ -88,7 +88,7 @@ impl Keys {
         Ok(Some(keys))
     }
 
-    /// The keys in this directory; if there are none, the first one is made, or taken from the operator's file.
+    /// The keys in this directory. If there are none, the first one is generated, or read from the operator's file.
     pub(crate) fn open(
         dir: &Path,
         publisher: PublisherId,
@@ -97,7 +97,7 @@ impl Keys {
         if let Some(keys) = Self::read(dir)? {
             if let Some(path) = given.filter(|path| path.exists()) {
                 log::warning!(
-                    "remove {}: with it anybody can sign again all that this publisher has signed",
+                    "remove {}: anybody who has it can sign again what this publisher has signed",
                     path.display()
                 );
             }
@@ -125,7 +125,7 @@ impl Keys {
             .map_err(|error| SealError::Malformed(format!("the private key: {error}")))
     }
 
-    /// Lets the present key certify a new one, which goes on from this tree, and forgets the old one.
+    /// Certifies a new key with the present one, continuing from this tree, and forgets the old one.
     pub(super) fn rotate(
         &mut self,
         tree: &Tree,
@@ -141,7 +141,8 @@ impl Keys {
         self.succeed(next, tree, through, time)
     }
 
-    /// The same for a publisher that has taken another id: its log begins with a key that the old log's certifies.
+    /// The same for a publisher that has taken another id: its log begins with a key that is certified by that of the
+    /// old log.
     pub(super) fn rename(&mut self, publisher: PublisherId, time: u64) -> Result<(), SealError> {
         let (private, public) = generate_key(&mut OsRng, &origin(publisher));
         let next = Self {
@@ -173,8 +174,8 @@ impl Keys {
         Ok(())
     }
 
-    /// Puts the file into place, synced, and writes over the old one, so that the key in it is gone as far as the file system lets it
-    /// be.
+    /// Replaces the file, synced, and overwrites the old one, so that the old key is gone as far as the file system
+    /// allows.
     fn write(&self) -> Result<(), SealError> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::from)?;
         let old = OpenOptions::new().write(true).open(&self.path).ok();
@@ -189,12 +190,12 @@ impl Keys {
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
         if let Err(error) = self.settle(old) {
-            log::warning!(%error, "the signing key before may still be on disk");
+            log::warning!(%error, "the previous signing key may still be on disk");
         }
         Ok(())
     }
 
-    /// After the new file is in its place.
+    /// Finishes once the new file is in place.
     fn settle(&self, old: Option<fs::File>) -> io::Result<()> {
         if let Some(dir) = self.path.parent() {
             fs::File::open(dir)?.sync_all()?;
@@ -219,7 +220,7 @@ fn given_key(path: &Path, name: &str) -> Result<(String, String), SealError> {
         None => text,
     };
     let bytes = data_encoding::BASE64.decode(encoded.as_bytes()).ok();
-    // A signed note's key has the algorithm before it: 1 is Ed25519.
+    // A signed note's key begins with its algorithm: 1 is Ed25519.
     let seed = bytes.and_then(|bytes| match bytes.strip_prefix(&[1]) {
         Some(seed) if bytes.len() == 33 => seed.try_into().ok(),
         _ => bytes.try_into().ok(),

@@ -1,4 +1,4 @@
-//! What a leaf of the tree covers: all that the trail says of an entry.
+//! A leaf of the tree: everything that the trail contains about an entry.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -8,13 +8,14 @@ use sha2::{Digest, Sha256};
 use super::Hash;
 use crate::event::{Position, Record};
 
-/// An entry as a leaf. Its bytes are a line for each of these that there is, in this order, an empty line, and the entry:
+/// An entry as a leaf. Its bytes are these lines, each only if present, in this order; then an empty line, and the
+/// entry:
 ///
 /// ```text
 /// Audit-Id: <run id>.<n>
 /// Audit-Lost: <how many numbers before it are missing>
 /// Audit-Requeued: <the number under which it was a dead letter>
-/// Audit-Run: <what the first entry of a run says>
+/// Audit-Run: <the header of the first entry of a run>
 /// Subject: <the subject, below the prefix; in a stream only>
 /// ```
 #[derive(Debug, Clone, Copy)]
@@ -25,13 +26,13 @@ use crate::event::{Position, Record};
 pub struct Leaf<'a> {
     /// Run and number.
     pub id: Position,
-    /// How many numbers directly before it are missing; no line if none is.
+    /// How many numbers directly before it are missing; no line if none are.
     pub lost: u64,
     /// The number under which it was a dead letter.
     pub requeued: Option<Position>,
-    /// What the first entry of a run says of the run.
+    /// The header on the first entry of a run.
     pub opening: Option<&'a str>,
-    /// Below the prefix.
+    /// The subject below the prefix.
     pub subject: Option<&'a str>,
     /// The entry.
     pub bytes: &'a [u8],
@@ -46,7 +47,7 @@ impl Leaf<'_> {
         out
     }
 
-    /// Its hash, as RFC 6962 has it: SHA-256 over a zero byte and its bytes.
+    /// Its hash, as in RFC 6962: SHA-256 over a zero byte and its bytes.
     #[must_use]
     pub fn hash(&self) -> Hash {
         let mut hasher = Sha256::new();

@@ -1,11 +1,11 @@
 //! Signs what a sink stores, and remembers what was stored.
 //!
-//! The sink's thread signs and remembers what is stored, without touching the disk. At most once a second, the spill's thread writes
-//! the newest stored seal. Once in a process it writes a new key; until then the old key signs.
+//! The sink's thread signs and remembers what is stored, without touching the disk. At most once a second, the spill
+//! worker writes the newest stored seal. Once per process it writes a new key; until then the old key signs.
 //!
-//! After a kill, `sealed.json` may be a second old. The sink's newest seal then has a larger tree, and counts if one of our keys has
-//! signed it. If it has a smaller tree, or is none of ours, the sink was set back or forged: the tree goes on from what we know, so that an
-//! auditor sees what is missing.
+//! After a kill, `sealed.json` may be a second old. The sink's newest seal then has a larger tree, and counts if one
+//! of our keys has signed it. A smaller tree, or a seal that is not ours, means that the sink was set back or forged:
+//! the tree then continues from the one we know, so that an auditor sees what is missing.
 
 mod recognize;
 
@@ -24,21 +24,22 @@ use super::{Hash, Seal, SealError, Tree, tree};
 use crate::event::{Position, PublisherId, unix_ms};
 use crate::host::log;
 
-/// Holds the newest stored seal.
+/// The file with the newest stored seal.
 const SEALED: &str = "sealed.json";
-/// Bounds of the certificates in a seal that has any: the newest.
+/// The least number of certificates in a seal that has any: the newest.
 const CERTIFICATES_MIN: usize = 16;
 const CERTIFICATES_MAX: usize = 64;
-/// How often a seal has them, while the key stays the same.
+/// How often a seal includes certificates while the key stays the same.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 
-/// Signs checkpoints with the keys of a publisher. A [`Batch`](crate::event::Batch) has it, for sinks that keep [seals](Seal).
+/// Signs checkpoints with the keys of a publisher. [`Batch::signer`](crate::event::Batch::signer) passes it to sinks that
+/// keep [seals](Seal).
 #[derive(Debug)]
 pub struct Signer {
     dir: PathBuf,
-    /// How long a checkpoint may be old while nothing is stored.
+    /// The largest age of a checkpoint while nothing is stored.
     renew_every: Duration,
-    /// When the newest seal was stored, or last asked for.
+    /// When the newest seal was stored, or last requested.
     stored_at: Mutex<Option<Instant>>,
     state: Mutex<State>,
 }
@@ -69,18 +70,18 @@ enum Written {
     Yes,
 }
 
-/// What a seal says of its tree.
+/// The content of a seal about its tree.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Statement {
     pub(crate) through: Option<Position>,
     /// Entries of its batch come after it.
     pub(crate) is_open: bool,
-    /// How many of all its entries were found in the sink, and nobody knew any more that we sent them.
+    /// How many of all its entries were found in the sink, without a record of having sent them.
     pub(crate) recovered: u64,
 }
 
 impl Signer {
-    /// Reads the keys in this directory. Makes the first one if there is none.
+    /// Reads the keys in this directory. Generates the first one if there is none.
     pub(crate) fn open(
         dir: &Path,
         publisher: PublisherId,
@@ -89,7 +90,7 @@ impl Signer {
     ) -> Result<Self, SealError> {
         let mut keys = Keys::open(dir, publisher, given)?;
         if keys.publisher != publisher {
-            // It has taken another id, and was killed before its keys had it.
+            // The publisher has taken another id, and was killed before its keys had it.
             keys.rename(publisher, unix_ms() / 1_000)?;
         }
         let stored = fs::read(dir.join(SEALED)).ok();
@@ -102,7 +103,7 @@ impl Signer {
             written: Written::Yes,
             certificates_at: None,
         };
-        // What a power cut has left of it counts only if it is whole.
+        // The file counts only if a power cut has left it whole.
         state.stored = stored.and_then(|seal| {
             let (tree, _) = state.recognize(publisher, &seal).ok()?;
             Some((seal, tree))
@@ -110,26 +111,27 @@ impl Signer {
         Ok(Self {
             dir: dir.to_owned(),
             renew_every,
-            // An idle publisher that starts again must go on signing.
+            // An idle publisher that starts again must keep signing.
             stored_at: Mutex::new(state.stored.as_ref().map(|_| Instant::now())),
             state: Mutex::new(state),
         })
     }
 
-    /// Whether what was stored last is so old that it must be signed again. Not if this process has stored nothing.
+    /// Whether the newest stored seal is so old that it must be signed again. Not if this process has stored nothing.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         let at = *self.stored_at.lock();
         at.is_some_and(|at| now.saturating_duration_since(at) >= self.renew_every)
     }
 
-    /// The sink has been asked to sign again. Whatever comes of it, it is not asked again at once.
+    /// The sink was asked to sign again. Whatever the result, it is not asked again at once.
     pub(crate) fn asked(&self, now: Instant) {
         *self.stored_at.lock() = Some(now);
     }
 
-    /// The tree of what this publisher has stored: what the sink's newest seal says, and `leaves` after it.
+    /// The tree of what this publisher has stored: that of the sink's newest seal, and `leaves` after it.
     ///
-    /// A seal that is older than what is known to be stored, or is none of ours, does not count: the tree goes on from what is known.
+    /// A seal that is older than the known one, or not ours, does not count: the tree then continues from the known
+    /// one.
     pub fn tree(&self, publisher: PublisherId, newest: Option<&Seal>, leaves: &[Hash]) -> Tree {
         let state = self.state.lock();
         let known = state.stored.as_ref().map(|(_, tree)| tree);
@@ -144,7 +146,7 @@ impl Signer {
                     tree.extend(leaves.iter().copied());
                 } else {
                     log::error!(
-                        "entries come after the newest checkpoint in the sink that this publisher has not sent: they are not signed"
+                        "the newest checkpoint in the sink is followed by entries that this publisher has not sent: they are not signed"
                     );
                 }
                 tree
@@ -152,7 +154,7 @@ impl Signer {
             None if known.is_none() => Tree::default(),
             None | Some(Ok(_)) => {
                 log::error!(
-                    "the sink has lost the newest checkpoints: what it had acknowledged may be missing there"
+                    "the sink has lost the newest checkpoints: acknowledged entries may be missing there"
                 );
                 known.cloned().unwrap_or_default()
             }
@@ -163,11 +165,11 @@ impl Signer {
         }
     }
 
-    /// Signs the tree, which ends at this position.
+    /// Signs the tree, whose last entry has this position.
     ///
     /// # Errors
     ///
-    /// [`SealError::Malformed`] if the key is none.
+    /// [`SealError::Malformed`] if the key is malformed.
     pub fn seal(&self, tree: &Tree, through: Option<Position>) -> Result<Seal, SealError> {
         self.sign(
             tree,
@@ -199,7 +201,7 @@ impl Signer {
         })
     }
 
-    /// The sink has stored this seal.
+    /// Notes that the sink has stored this seal.
     pub fn stored(&self, seal: &Seal) {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -217,7 +219,7 @@ impl Signer {
         *self.stored_at.lock() = Some(now);
     }
 
-    /// Writes down what is new, and takes a new key once something is stored.
+    /// Writes the newest seal, and takes a new key once something is stored.
     pub(crate) fn keep(&self) {
         let (rotating, unwritten) = {
             let state = self.state.lock();
@@ -241,7 +243,7 @@ impl Signer {
         }
     }
 
-    /// The publisher has taken another id, because somebody else publishes under the old one: its log begins again.
+    /// The publisher has taken another id, because somebody else publishes under the old one: its log starts over.
     pub(crate) fn rename(&self, publisher: PublisherId) {
         let mut keys = (*self.state.lock().keys).clone();
         let renamed = keys.rename(publisher, unix_ms() / 1_000);
@@ -273,7 +275,8 @@ impl State {
             .map_or(0, |it| it.recovered)
     }
 
-    /// Certificates that lead from the key of the newest stored seal to the present one, and once a minute the newest.
+    /// Certificates that lead from the key of the newest stored seal to the present one, and once a minute the newest
+    /// ones.
     fn certificates(&self) -> Vec<String> {
         let all = &self.keys.certificates;
         let known = self.stored.as_ref().map(|(seal, _)| &seal.key);
@@ -292,7 +295,7 @@ impl State {
         all[all.len() - count..].to_vec()
     }
 
-    /// Takes the keys as they are now on disk.
+    /// Uses the keys as they are now on disk.
     fn adopt(&mut self, keys: Keys, changed: Result<(), SealError>) {
         match changed.and_then(|()| keys.signer()) {
             Ok(key) => {
@@ -302,7 +305,7 @@ impl State {
                 self.certificates_at = None;
             }
             Err(error) if self.rotation == Rotation::Due => {
-                log::error!(%error, "no new signing key can be taken: signing with the one before");
+                log::error!(%error, "cannot change the signing key: signing with the previous one");
                 self.rotation = Rotation::Failed;
             }
             Err(_) => {}

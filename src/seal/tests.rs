@@ -1,4 +1,5 @@
-//! The tree against the vectors of Certificate Transparency, the keys on disk, and what a signer believes of a sink.
+//! The tree against the vectors of Certificate Transparency, the keys on disk, and which seals of a sink a signer
+//! accepts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -93,7 +94,7 @@ fn signer(dir: &TempDir) -> Signer {
     Signer::open(dir.path(), PUBLISHER, None, AGE).unwrap()
 }
 
-/// Signs a tree, and has it stored.
+/// Signs a tree, and notes it as stored.
 fn stored(signer: &Signer, size: u8) -> Seal {
     let seal = signer
         .seal(&tree(size), Some(position(size.into())))
@@ -169,9 +170,9 @@ fn an_operator_may_give_the_first_key() {
     }
 }
 
-/// What the sink says counts if it is newer than what was written down before a kill, and signed; not if it is older.
+/// A sink's seal counts if it is signed by us and newer than the one noted before a kill; an older one does not count.
 #[test]
-fn a_signer_believes_a_sink_only_what_it_has_signed_and_nothing_older_than_it_knows() {
+fn a_signer_accepts_only_seals_that_it_has_signed_and_that_are_not_older_than_it_knows() {
     let dir = tempfile::tempdir().unwrap();
     let first = signer(&dir);
     let old = stored(&first, 3);
@@ -242,7 +243,7 @@ fn a_seal_has_the_certificates_until_its_key_is_known_to_be_stored() {
     assert!(first.is_due(std::time::Instant::now() + AGE));
 }
 
-/// The key that has signed for the old id certifies the first one of the new.
+/// The key that has signed for the old id certifies the first key of the new one.
 #[test]
 fn a_publisher_that_takes_another_id_begins_another_log() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! A Merkle tree of RFC 6962 that only grows, as its peaks: the roots of the largest full subtrees, from the left.
+//! A Merkle tree of RFC 6962 that only grows, kept as its peaks: the roots of the largest full subtrees, from the
+//! left.
 
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
@@ -6,16 +7,16 @@ use sha2::{Digest, Sha256};
 /// A SHA-256.
 pub type Hash = [u8; 32];
 
-/// A tree, without its leaves: its size and its peaks.
+/// A tree without its leaves: its size and its peaks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     size: u64,
-    /// One for each bit that is set in the size, the highest first.
+    /// One for each bit set in the size, the highest first.
     peaks: Vec<Hash>,
 }
 
 impl Tree {
-    /// The tree of this size with these peaks, if it has so many.
+    /// The tree of this size with these peaks, if their number matches.
     #[must_use]
     pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Option<Self> {
         (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })

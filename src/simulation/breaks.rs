@@ -9,43 +9,43 @@ use crate::spill::{Done, Keep, Order, Outcome, Settled, Spill};
 pub(super) enum Break {
     /// A record is left out of an append.
     DropFromAppend,
-    /// An append is answered and not carried out.
+    /// An append is answered but not carried out.
     SkipAppend,
     /// A byte of an entry changes on its way to the disk.
     ChangeByte,
-    /// Two records of a reading change places.
+    /// Two records of a replay are swapped.
     ReorderRead,
-    /// A record of a reading comes twice.
+    /// A record of a replay is repeated.
     RepeatRead,
-    /// A record of a reading is missing.
+    /// A record of a replay is missing.
     LoseRead,
-    /// A settlement is answered and not carried out.
+    /// A settlement is answered but not carried out.
     SkipSettle,
-    /// A settlement is about one entry too many.
+    /// A settlement covers one entry too many.
     SettleTooFar,
-    /// A dead letter is answered and not kept.
+    /// A dead letter is answered but not kept.
     SkipDeadLetter,
     /// A dead letter is dropped as if there were no room.
     DropDeadLetter,
     /// The stream may name a run that the next start does not know of.
     SkipOpenRuns,
-    /// The clean end of a run is not noted.
+    /// The clean end of a run is not recorded.
     SkipEnd,
-    /// Losses that a reading brings along are forgotten.
+    /// Losses that a replay includes are forgotten.
     ForgetLosses,
     /// The spill counts one entry too many.
     CountTwice,
-    /// A flush is kept at once.
+    /// A flush succeeds at once.
     FlushEarly,
-    /// A check is answered whatever the disk does, and so is an append.
+    /// A check succeeds whatever the disk does, and so does an append.
     IgnoreFailures,
     /// The sink's outcome counts one record too many.
     AcknowledgeTooMuch,
-    /// The sink is said to have no cursor.
+    /// The sink seems to have no cursor.
     IgnoreCursor,
     /// A batch is stored twice.
     StoreTwice,
-    /// A batch is stored without what its records say of losses.
+    /// A batch is stored without the losses of its records.
     StoreWithoutLosses,
     /// `SQLite` syncs nothing.
     IgnoreSyncs,
@@ -53,9 +53,9 @@ pub(super) enum Break {
     LoseWatermarkSyncs,
     /// The next turn is late.
     OversleepPoll,
-    /// More is read than memory has room for.
+    /// A replay reads more than memory has room for.
     ReadTooMuch,
-    /// Appends fail although the disk is well.
+    /// Appends fail although the disk is healthy.
     RefuseAppends,
     /// An eviction counts one entry too many.
     CountEvictedTwice,
@@ -183,7 +183,7 @@ impl Break {
         }
     }
 
-    /// An append or check that has failed is said to have succeeded.
+    /// A failed append or check is reported as successful.
     pub(super) fn embellishes(self, order: &Order) -> Option<Done> {
         match (self, order) {
             (Self::IgnoreFailures, Order::Append(records)) => Some(Done::Appended {
@@ -195,7 +195,7 @@ impl Break {
         }
     }
 
-    /// Changes what a sink says.
+    /// Changes the answer of a sink.
     pub(super) fn said(self, order: &SinkOrder, outcome: &mut SinkOutcome) {
         match (self, order, outcome) {
             (Self::IgnoreCursor, _, SinkOutcome::Answered(Ok(position))) => *position = None,
@@ -208,7 +208,7 @@ impl Break {
         }
     }
 
-    /// Losses as they are stored.
+    /// Changes losses before they are stored.
     pub(super) fn losses(self, losses: &mut Vec<Loss>) {
         if self == Self::StoreWithoutLosses {
             losses.retain(|loss| loss.reason == LossReason::DeadLettered);

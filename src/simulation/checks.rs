@@ -1,4 +1,4 @@
-//! What is checked after each turn of the drainer.
+//! Checks after each turn of the drainer.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::spill::Room;
 const AGE_SLACK: Duration = Duration::from_secs(3);
 
 impl World {
-    /// Memory holds two batches and two chunks.
+    /// PositionKept holds two batches and two chunks.
     pub(super) fn check_memory(&self) -> Found {
-        let Some(life) = &self.life else {
+        let Some(process) = &self.process else {
             return Ok(());
         };
-        let (batches, chunks) = life.drainer.held();
+        let (batches, chunks) = process.drainer.held();
         let batch = self.plan.config.batch_max;
         if batches > 2 * batch || chunks > 2 * crate::spill::APPEND_ROWS_MAX {
             return Err(format!("memory holds {batches} and {chunks} records"));
@@ -25,10 +25,10 @@ impl World {
     }
 
     pub(super) fn check_law(&self, when: &str) -> Found {
-        let Some(life) = &self.life else {
+        let Some(process) = &self.process else {
             return Ok(());
         };
-        let stats = life.publisher.stats();
+        let stats = process.publisher.stats();
         if stats.entered() == stats.accounted() {
             return Ok(());
         }
@@ -40,11 +40,11 @@ impl World {
     }
 
     pub(super) fn check_age(&mut self) -> Found {
-        let Some(life) = &self.life else {
+        let Some(process) = &self.process else {
             return Ok(());
         };
-        let view = life.spill.view();
-        let slow = life
+        let view = process.spill.view();
+        let slow = process
             .spill_job
             .as_ref()
             .is_some_and(|(at, _)| *at > self.now + DISK_MAX);

@@ -1,7 +1,7 @@
-//! The disk below a spill directory: its weather, the end of its process, and what a power cut leaves of it.
+//! The disk of a spill directory: its weather, the death of its process, and what a power cut leaves.
 //!
-//! It stands between `SQLite` and the files (the VFS of `crash-tests`), and between the spill's own writes and the files
-//! ([`Change`]). Once it is dead nothing has any effect any more: so a process that was killed in the middle of an order
+//! It sits between `SQLite` and the files (the VFS of `crash-tests`), and between the spill's own writes and the files
+//! ([`Change`]). Once the process is dead nothing has any effect: a process that was killed in the middle of an order
 //! may run on until the order returns.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use super::files::{Files, Op, SECTOR};
 use super::weather::{Hiccup, Kind, Weather};
 use crate::spill::{Change, WatchChanges};
 
-/// Pages are smaller than those that ship, so that a schedule of a few hundred entries has many.
+/// Pages are smaller than in production, so that a schedule of a few hundred entries has many.
 const PAGE_SIZE: &str = "4096";
 
 const EIO: i32 = 5;
@@ -38,22 +38,22 @@ struct State {
     files: Files,
     weather: Weather,
     hiccup: Option<Hiccup>,
-    /// The process dies at the call after so many changes.
+    /// The process dies at the call after this many changes.
     dying: Option<u32>,
     dead: bool,
     random: Rng,
     broken: Option<Break>,
-    /// What a process sees that starts.
+    /// The files that a starting process sees.
     clock: Instant,
     /// Calls that have failed.
     faults: u64,
 }
 
-/// What becomes of a call.
+/// The fate of a call.
 enum Fate {
     Passes,
     Fails(i32),
-    /// The process dies with it; of a write perhaps half is done.
+    /// The process dies with it; perhaps half of a write is done.
     Dies,
 }
 
@@ -87,7 +87,7 @@ impl Disk {
         self.state.lock().hiccup = hiccup;
     }
 
-    /// The process dies after so many more changes; at once after none.
+    /// The process dies after this many more changes; with none, at once.
     pub(super) fn die_after(&self, changes: u32) {
         let mut state = self.state.lock();
         if changes == 0 {
@@ -114,7 +114,7 @@ impl Disk {
         self.state.lock().faults
     }
 
-    /// Another process begins, on a disk in good order.
+    /// Another process begins, on a healthy disk.
     pub(super) fn revive(&self) {
         let mut state = self.state.lock();
         state.dead = false;
@@ -123,7 +123,7 @@ impl Disk {
         state.weather = Weather::Fair;
     }
 
-    /// The power fails. Nothing has the files open any more. Says what became of the unsynced calls.
+    /// The power fails while no file is open. Reports what happened to the unsynced calls.
     pub(super) fn cut_power(&self) -> String {
         let state = &mut *self.state.lock();
         let (left, said) = state.files.cut(&mut state.random);
@@ -183,7 +183,7 @@ impl Disk {
         fails.map_or(Fate::Passes, Fate::Fails)
     }
 
-    /// Half of a write that the process dies with, perhaps.
+    /// Perhaps writes half of what the dying process writes.
     fn tear(&self, path: &Path, offset: u64, bytes: &[u8]) {
         let mut state = self.state.lock();
         if bytes.len() <= SECTOR || state.random.bool() {

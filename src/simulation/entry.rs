@@ -1,4 +1,4 @@
-//! What is published: each entry has a number of its own, and all else of it follows from that.
+//! The published entries: each has its own number, from which all else follows.
 
 use crate::error::EncodeError;
 use crate::event::Event;
@@ -19,7 +19,7 @@ pub(super) enum Encoding {
 }
 
 impl Entry {
-    /// What is to be stored.
+    /// The stored bytes.
     pub(super) fn content(&self) -> Vec<u8> {
         let mut content = self.id.to_le_bytes().to_vec();
         let filler = (self.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
@@ -32,7 +32,7 @@ impl Entry {
     }
 }
 
-/// Which entry it is, by its content.
+/// The number of the entry with this content.
 pub(super) fn id_of(content: &[u8]) -> Option<u64> {
     content.first_chunk().map(|id| u64::from_le_bytes(*id))
 }

@@ -1,20 +1,20 @@
-//! What of some files a power cut may leave: contents as of the last sync, and any part of what was done since then.
+//! What a power cut may leave of some files: contents as of the last sync, and any part of the changes since then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 
-/// What a disk writes as one.
+/// What a disk writes atomically.
 pub(super) const SECTOR: usize = 512;
 
-/// Files, by name and for sure, and what has been done to them since they were synced.
+/// Durable files by name, and the changes since they were last synced.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     nodes: Vec<Node>,
-    /// What each name is bound to for the running process.
+    /// The content of each name for the running process.
     names: BTreeMap<PathBuf, usize>,
-    /// What each name is bound to for sure.
+    /// The durable content of each name.
     synced: BTreeMap<PathBuf, usize>,
     /// Names bound and unbound since their folder was synced, in order.
     bindings: Vec<(PathBuf, Option<usize>)>,
@@ -34,17 +34,17 @@ pub(super) enum Op {
     Cut(usize),
 }
 
-/// What a power cut may do to a change.
+/// The effect of a power cut on a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// Undo it, until a sync.
+    /// May undo it, until a sync.
     Unsynced,
-    /// Undo it, whatever is synced later: the kernel tells of a failed sync once.
+    /// May undo it, whatever is synced later: the kernel reports a failed sync only once.
     Forgotten,
     Synced,
 }
 
-/// How much of what was not synced is there.
+/// How much of the unsynced changes survives.
 #[derive(Debug, Clone, Copy)]
 enum Luck {
     Nothing,
@@ -76,7 +76,7 @@ impl Op {
         matches!(self, Self::Write(_, bytes) if bytes.len() > SECTOR)
     }
 
-    /// Whether nothing is left of another one after this.
+    /// Whether this change leaves nothing of another one.
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Write(at, bytes), Self::Write(other, others)) => {
@@ -89,7 +89,7 @@ impl Op {
 }
 
 impl Files {
-    /// These, all synced.
+    /// These files, all synced.
     pub(super) fn of(contents: BTreeMap<PathBuf, Vec<u8>>) -> Self {
         let mut files = Self::default();
         for (name, synced) in contents {
@@ -177,7 +177,7 @@ impl Files {
         self.bindings.push((name.to_owned(), node));
     }
 
-    /// What a power cut leaves, and in short what it did.
+    /// The files after a power cut, and a summary of what it did.
     pub(super) fn cut(&mut self, random: &mut Rng) -> (BTreeMap<PathBuf, Vec<u8>>, String) {
         let luck = [Luck::Nothing, Luck::Everything, Luck::Some, Luck::Some][random.usize(0..4)];
         let mut names = self.synced.clone();

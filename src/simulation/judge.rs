@@ -1,4 +1,4 @@
-//! What was promised, and what has become of it: a journal of its own, checked while a schedule runs.
+//! What was promised and what happened: an independent journal, checked while a schedule runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -6,27 +6,27 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::entry::{Encoding, Entry, id_of};
-use super::sinks::Memory;
+use super::sinks::PositionKept;
 use crate::control::Until;
 use crate::event::{Key, Loss, LossReason, Record, Run, RunId};
 use crate::ticket::Ticket;
 
-/// What is wrong, in words; the schedule ends with it.
+/// What is wrong, in words; it ends the schedule.
 pub(super) type Found = Result<(), String>;
 
-/// An attempt to publish, and what has come of it.
+/// An attempt to publish, and its result.
 #[derive(Debug, Clone)]
 pub(super) struct Fact {
-    pub(super) life: usize,
+    pub(super) process: usize,
     pub(super) at: Duration,
     pub(super) entry: Entry,
     pub(super) fate: Fate,
-    /// Which run it was numbered in, and its number.
+    /// The run that it was numbered in, and its number.
     pub(super) number: Option<(usize, u64)>,
     pub(super) stored: u32,
-    /// An append, or a clean end, has put it on disk.
+    /// On disk: by an append, or a clean end.
     pub(super) on_disk: bool,
-    /// A ticket, or a clean end, has promised it.
+    /// Promised: by a ticket, or a clean end.
     pub(super) promised: bool,
     /// It became a dead letter.
     pub(super) dead_lettered: bool,
@@ -39,22 +39,22 @@ pub(super) enum Fate {
     Lost,
 }
 
-/// A run, and what has come of it.
+/// A run, and what happened to it.
 #[derive(Debug, Clone)]
 pub(super) struct RunFact {
     pub(super) local: u32,
-    pub(super) life: usize,
+    pub(super) process: usize,
     /// The newest number that the sink has.
     pub(super) last: u64,
     pub(super) stored: u64,
     pub(super) announced: BTreeMap<LossReason, u64>,
-    /// Its last number, if it has ended clean, and how many losses were after the last entry.
+    /// If it ended clean: its last number, and how many losses were after the last entry.
     pub(super) ended: Option<(u64, u64)>,
-    /// The process died while that was being noted.
+    /// The process died while recording that.
     pub(super) maybe: Option<u64>,
-    /// Numbers of it that stand for losses of earlier runs.
-    pub(super) retold: u64,
-    /// The spill has noted that the stream may name it.
+    /// Its numbers that represent losses of earlier runs.
+    pub(super) renumbered: u64,
+    /// The spill has recorded that the stream may name it.
     pub(super) opened: bool,
 }
 
@@ -63,9 +63,9 @@ pub(super) struct RunFact {
 struct Flush {
     ticket: Ticket<()>,
     until: Until,
-    /// Entries before this one are meant.
+    /// It covers entries before this one.
     before: usize,
-    life: usize,
+    process: usize,
 }
 
 #[derive(Debug)]
@@ -74,10 +74,10 @@ pub(super) struct Judge {
     pub(super) runs: Vec<RunFact>,
     pub(super) by_id: HashMap<RunId, usize>,
     flushes: Vec<Flush>,
-    pub(super) memory: Memory,
+    pub(super) memory: PositionKept,
     /// The newest place that the sink has.
     pub(super) newest: (usize, u64),
-    /// Up to here nothing may come again: after a kill, and after a power cut.
+    /// Nothing up to these places may come again: after a kill, and after a power cut.
     pub(super) settled: (usize, u64),
     synced: (usize, u64),
     /// The first entry that may be in memory only.
@@ -87,7 +87,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    pub(super) fn new(memory: Memory) -> Self {
+    pub(super) fn new(memory: PositionKept) -> Self {
         Self {
             facts: Vec::new(),
             runs: Vec::new(),
@@ -103,19 +103,19 @@ impl Judge {
         }
     }
 
-    pub(super) fn begun(&mut self, run: &Run, life: usize) -> Found {
+    pub(super) fn begun(&mut self, run: &Run, process: usize) -> Found {
         if self.by_id.insert(run.id, self.runs.len()).is_some() {
             return Err("two runs have one id".to_owned());
         }
         self.runs.push(RunFact {
             local: run.local,
-            life,
+            process,
             last: 0,
             stored: 0,
             announced: BTreeMap::new(),
             ended: None,
             maybe: None,
-            retold: 0,
+            renumbered: 0,
             opened: false,
         });
         Ok(())
@@ -127,7 +127,7 @@ impl Judge {
         Some((run, key.n()))
     }
 
-    /// An entry has one number, and a number is one entry's, for good.
+    /// An entry has one number, and a number belongs to one entry, for good.
     fn numbered(&mut self, record: &Record) -> Result<usize, String> {
         let run = self
             .by_id
@@ -157,7 +157,7 @@ impl Judge {
         Ok(id)
     }
 
-    /// These records go to the disk; all are there if it says so.
+    /// These records go to the disk; all are there if `done`.
     pub(super) fn appended(&mut self, records: &[Record], done: bool) -> Found {
         for record in records {
             let id = self.numbered(record)?;
@@ -168,7 +168,7 @@ impl Judge {
 
     /// Runs up to this one may be in the stream.
     pub(super) fn runs_opened(&mut self, local: u32) {
-        // One that was never noted at all may have had the same number.
+        // A run that was never recorded may have had the same number.
         let newest = self.runs.iter().rposition(|run| run.local == local);
         let on_disk = |entry: &&Fact| entry.on_disk;
         let spilled = self
@@ -183,13 +183,13 @@ impl Judge {
         }
     }
 
-    pub(super) fn retold(&mut self, count: u64) {
+    pub(super) fn renumbered(&mut self, count: u64) {
         if let Some(run) = self.runs.last_mut() {
-            run.retold += count;
+            run.renumbered += count;
         }
     }
 
-    /// The end of the run was being noted when the process died.
+    /// The process died while the end of the run was being recorded.
     pub(super) fn may_have_ended(&mut self, last_n: u64) {
         if let Some(run) = self.runs.last_mut() {
             run.maybe = Some(last_n);
@@ -222,18 +222,18 @@ impl Judge {
         }
     }
 
-    pub(super) fn flush(&mut self, ticket: Ticket<()>, until: Until, life: usize) {
+    pub(super) fn flush(&mut self, ticket: Ticket<()>, until: Until, process: usize) {
         let before = self.facts.len();
         self.flushes.push(Flush {
             ticket,
             until,
             before,
-            life,
+            process,
         });
     }
 
-    /// Looks at every ticket. One that is kept must be true.
-    pub(super) fn look_at_tickets(&mut self, evicted: u64) -> Found {
+    /// Checks every ticket. One that has succeeded must be true.
+    pub(super) fn check_tickets(&mut self, evicted: u64) -> Found {
         for mut flush in std::mem::take(&mut self.flushes) {
             match (&mut flush.ticket).now_or_never() {
                 None => self.flushes.push(flush),
@@ -252,7 +252,7 @@ impl Judge {
 
     fn check_flush(&mut self, flush: &Flush) -> Found {
         for (id, fact) in self.facts[..flush.before].iter_mut().enumerate().rev() {
-            if fact.life != flush.life {
+            if fact.process != flush.process {
                 break;
             }
             if fact.fate == Fate::Accepted && !fact.is_safe() {
@@ -265,11 +265,11 @@ impl Judge {
         Ok(())
     }
 
-    /// Which entries were evicted is not known: there may be as many.
+    /// It is unknown which entries were evicted: there may be this many.
     fn check_delivered(&self, flush: &Flush, evicted: u64) -> Found {
         let meant = self.facts[..flush.before].iter().rev();
         let waiting = meant
-            .take_while(|fact| fact.life == flush.life)
+            .take_while(|fact| fact.process == flush.process)
             .filter(|fact| fact.is_expected());
         let waiting = waiting.count() as u64;
         if waiting > evicted {
@@ -280,10 +280,10 @@ impl Judge {
         Ok(())
     }
 
-    /// The run of this life has ended with everything in its place.
-    pub(super) fn accounted(&mut self, life: usize) -> Found {
+    /// This process's run has ended with everything in its place.
+    pub(super) fn accounted(&mut self, process: usize) -> Found {
         for (id, fact) in self.facts.iter_mut().enumerate().rev() {
-            if fact.life != life {
+            if fact.process != process {
                 break;
             }
             if fact.fate == Fate::Accepted && !fact.is_safe() {
@@ -296,7 +296,7 @@ impl Judge {
         Ok(())
     }
 
-    /// No entry has been in memory only for too long, if the disk has been well since then.
+    /// No entry has been in memory only for too long, if the disk has been healthy.
     pub(super) fn check_age(
         &mut self,
         well_since: Duration,
@@ -319,7 +319,7 @@ impl Judge {
         Ok(())
     }
 
-    /// What was in memory only is gone.
+    /// Whatever was in memory only is gone.
     pub(super) fn died(&mut self) {
         self.flushes.clear();
         self.frontier = self.facts.len();
@@ -327,7 +327,7 @@ impl Judge {
 }
 
 impl Fact {
-    /// The sink is to have it, and has not.
+    /// The sink must have it, but does not.
     fn is_expected(&self) -> bool {
         self.fate == Fate::Accepted
             && self.entry.encoding == Encoding::Works

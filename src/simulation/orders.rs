@@ -1,10 +1,10 @@
-//! The workers: how the sink and the spill take their orders, and what the judge hears of it.
+//! The workers: how the sink and the spill carry out their orders, and what the judge learns of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::judge::Found;
-use super::life::Life;
+use super::process::Process;
 use super::sinks::Answer;
 use super::world::World;
 use crate::error::SinkError;
@@ -14,12 +14,12 @@ use crate::sink_worker::{SinkOrder, SinkOutcome};
 use crate::spill::{Done, Keep, Letter, Order, Outcome};
 
 impl World {
-    /// The sink takes its order.
+    /// The sink carries out its order.
     pub(super) fn take_sink_order(&mut self) -> Found {
-        let Some(life) = &mut self.life else {
+        let Some(process) = &mut self.process else {
             return Ok(());
         };
-        let Some(order) = life.sink.try_next() else {
+        let Some(order) = process.sink.try_next() else {
             return Ok(());
         };
         let limit = match &order {
@@ -46,7 +46,7 @@ impl World {
                 )
             }
         };
-        life.sink_job = Some((self.now + after, outcome));
+        process.sink_job = Some((self.now + after, outcome));
         self.note(format_args!("the sink {said}"));
         for stored in std::mem::take(&mut self.sink.fresh) {
             self.judge.stored(&stored)?;
@@ -54,40 +54,44 @@ impl World {
         Ok(())
     }
 
-    /// The spill takes its order.
+    /// The spill carries out its order.
     pub(super) fn take_spill_order(&mut self) -> Found {
-        let Some(mut life) = self.life.take() else {
+        let Some(mut process) = self.process.take() else {
             return Ok(());
         };
-        let Some(order) = life.desk.try_next() else {
-            self.life = Some(life);
+        let Some(order) = process.desk.try_next() else {
+            self.process = Some(process);
             return Ok(());
         };
-        let outcome = self.carry_out(&mut life, order)?;
+        let outcome = self.carry_out(&mut process, order)?;
         if self.disk.is_dead() {
             self.note(format_args!("died in the midst of it"));
-            drop(life);
+            drop(process);
             self.after_death();
             return Ok(());
         }
         let after = self.latency.mul_f64(self.random.f64());
-        life.spill_job = Some((self.now + after, outcome));
-        self.life = Some(life);
+        process.spill_job = Some((self.now + after, outcome));
+        self.process = Some(process);
         Ok(())
     }
 
-    pub(super) fn carry_out(&mut self, life: &mut Life, order: Order) -> Result<Outcome, String> {
+    pub(super) fn carry_out(
+        &mut self,
+        process: &mut Process,
+        order: Order,
+    ) -> Result<Outcome, String> {
         let now = self.base + self.now;
         let said = describe(&order);
-        let mut seen = Seen::of(&order);
+        let mut note = OrderNote::of(&order);
         let faults = self.disk.faults();
         let embellished = self.broken.and_then(|broken| broken.embellishes(&order));
         let changed = match self.broken {
-            Some(broken) => broken.order(order, &life.spill),
+            Some(broken) => broken.order(order, &process.spill),
             None => Ok(order),
         };
         let mut outcome = match changed {
-            Ok(order) => life.spill.carry_out(order, now),
+            Ok(order) => process.spill.carry_out(order, now),
             Err(answered) => *answered,
         };
         if let (Err(_), Some(done)) = (&outcome.done, embellished) {
@@ -104,7 +108,7 @@ impl World {
             }
             Ok(Done::Appended { entries, .. }) => format!("{entries} new"),
             Ok(Done::Settled(settled)) => {
-                if let Seen::Settle(through) = &mut seen {
+                if let OrderNote::Settle(through) = &mut note {
                     *through = settled.through.min(*through);
                 }
                 format!("{} entries", settled.entries)
@@ -124,42 +128,50 @@ impl World {
             broken.outcome(&mut outcome);
         }
         let done = outcome.done.is_ok() && !self.disk.is_dead();
-        self.torn |= matches!(seen, Seen::Append(_)) && !done;
+        self.torn |= matches!(note, OrderNote::Append(_)) && !done;
         let clear = self.disk.faults() == faults;
-        self.hear(life, seen, done, clear)?;
+        self.note_done(process, note, done, clear)?;
         Ok(outcome)
     }
 
-    /// An order has been carried out, or failed: then perhaps all the same.
-    fn hear(&mut self, life: &mut Life, seen: Seen, done: bool, clear: bool) -> Found {
-        match seen {
-            Seen::Append(records) => {
-                // One that fails may have written the first of them.
-                let newest = life.spill.view().newest.filter(|_| !self.disk.is_dead());
+    /// An order has been carried out, or has failed, which may still have had an effect.
+    fn note_done(
+        &mut self,
+        process: &mut Process,
+        note: OrderNote,
+        done: bool,
+        clear: bool,
+    ) -> Found {
+        match note {
+            OrderNote::Append(records) => {
+                // A failed one may have written the first of them.
+                let newest = process.spill.view().newest.filter(|_| !self.disk.is_dead());
                 let written = |record: &Record| done || Some(record.key()) <= newest;
                 let written = records.partition_point(written);
                 self.judge.appended(&records[..written], true)?;
                 self.judge.appended(&records[written..], false)?;
             }
-            // That the watermark cannot be written keeps nobody from delivering.
-            Seen::Settle(through) if done && clear && life.watermark => self.judge.settled(through),
-            Seen::Letters(letters) => {
+            // A watermark that cannot be written does not stop delivery.
+            OrderNote::Settle(through) if done && clear && process.watermark => {
+                self.judge.settled(through)
+            }
+            OrderNote::Letters(letters) => {
                 for letter in letters {
                     self.excuses.letters_dropped |= letter.keep == Keep::NoRoom;
                     self.judge.dead_lettered(&letter.record, done)?;
                 }
             }
-            Seen::End(last_n, losses) if done => {
-                life.ended = true;
+            OrderNote::End(last_n, losses) if done => {
+                process.ended = true;
                 self.judge.ended(last_n, &losses);
             }
             // Perhaps some.
-            Seen::Evict if !done => self.excuses.evicted += 1 << 40,
-            Seen::End(last_n, _) => self.judge.may_have_ended(last_n),
-            Seen::Open(local) if done => self.judge.runs_opened(local),
-            Seen::Retell(count) if done => self.judge.retold(count),
-            Seen::Tick if done && clear => {
-                life.watermark = true;
+            OrderNote::Evict if !done => self.excuses.evicted += 1 << 40,
+            OrderNote::End(last_n, _) => self.judge.may_have_ended(last_n),
+            OrderNote::Open(local) if done => self.judge.runs_opened(local),
+            OrderNote::Renumber(count) if done => self.judge.renumbered(count),
+            OrderNote::Tick if done && clear => {
+                process.watermark = true;
                 self.judge.synced();
             }
             _ => {}
@@ -169,19 +181,19 @@ impl World {
 }
 
 /// What the judge must know of an order.
-enum Seen {
+enum OrderNote {
     Append(Arc<[Record]>),
     Settle(Key),
     Letters(Vec<Letter>),
     End(u64, Vec<Loss>),
     Tick,
     Open(u32),
-    Retell(u64),
+    Renumber(u64),
     Evict,
     Other,
 }
 
-impl Seen {
+impl OrderNote {
     fn of(order: &Order) -> Self {
         match order {
             Order::Append(records) => Self::Append(Arc::clone(records)),
@@ -191,8 +203,8 @@ impl Seen {
             Order::Tick(_) => Self::Tick,
             Order::Evict(_) => Self::Evict,
             Order::OpenRuns(local) => Self::Open(*local),
-            Order::Retell(retelling) => {
-                Self::Retell(retelling.orphans.iter().map(|orphan| orphan.count).sum())
+            Order::Renumber(renumbering) => {
+                Self::Renumber(renumbering.orphans.iter().map(|orphan| orphan.count).sum())
             }
             _ => Self::Other,
         }
@@ -208,7 +220,7 @@ fn unknown(order: &SinkOrder) -> SinkOutcome {
     }
 }
 
-/// An order in short, without what differs between two runs of one schedule.
+/// A short description of an order, without anything that differs between two runs of one schedule.
 fn describe(order: &Order) -> String {
     let place = |key: Key| format!("{}.{}", key.local_run(), key.n());
     match order {
@@ -232,7 +244,7 @@ fn describe(order: &Order) -> String {
         }
         Order::Evict(evictable) => format!("evict after {:?}", evictable.after.map(place)),
         Order::OpenRuns(local) => format!("open runs up to {local}"),
-        Order::Retell(retelling) => format!("retell {retelling:?}"),
+        Order::Renumber(renumbering) => format!("renumber {renumbering:?}"),
         Order::Check => "check".to_owned(),
         Order::RenewIdentity => "renew identity".to_owned(),
         Order::TurnOver { last_n } => format!("turn over at {last_n}"),

@@ -1,4 +1,4 @@
-//! What a seed decides once for a whole schedule: the settings, the sink's kind, how rough it gets.
+//! What a seed decides once for a schedule: the settings, the kind of sink, the roughness.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::entry::{Encoding, Entry};
-use super::sinks::Memory;
+use super::sinks::PositionKept;
 use crate::config::{Config, SpillDurability, WhenSpillFull};
 
 /// The settings of a schedule.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) config: Config,
-    pub(super) memory: Memory,
+    pub(super) memory: PositionKept,
     pub(super) picky: u64,
     /// How many events there are.
     pub(super) events: u32,
     pub(super) burst_max: usize,
     pub(super) entry_bytes: usize,
-    /// One entry of so many is larger than is delivered; 0: none is.
+    /// One of this many entries is too large for delivery; 0: none is.
     pub(super) oversize_every: u64,
-    /// One of so many cannot be encoded; 0: all can.
+    /// One of this many entries cannot be encoded; 0: all can.
     pub(super) failing_every: u64,
-    /// How often something goes wrong: of a thousand events.
+    /// How often something goes wrong, per thousand events.
     pub(super) rough: Rough,
 }
 
-/// Of a thousand events.
+/// Frequencies per thousand events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rough {
     pub(super) sink: u32,
@@ -62,7 +62,11 @@ impl Plan {
         let heavy = random.u8(..4) == 0;
         let scale = [0, 1, 1, 3][random.usize(..4)];
         Self {
-            memory: [Memory::Cursor, Memory::Ledger, Memory::Blind][random.usize(..3)],
+            memory: [
+                PositionKept::Cursor,
+                PositionKept::Ledger,
+                PositionKept::Blind,
+            ][random.usize(..3)],
             picky: [0, 0, 5, 37][random.usize(..4)],
             events: random.u32(100..1_200),
             burst_max: pick(random, &[2, 10, 60]) * if heavy { 4 } else { 1 },

@@ -1,4 +1,4 @@
-//! A schedule: events by chance, then an end in peace, and the verdict.
+//! A schedule: random events, then a peaceful end, and the verdict.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use super::weather::{Hiccup, Kind, Weather};
 use super::world::World;
 use crate::dead_letters::DeadLetters;
 
-/// How long a drain in peace may take.
+/// How long a peaceful drain may take.
 const DRAIN_MAX: Duration = Duration::from_secs(10 * 60);
-/// How much longer than its limit a shutdown may take, with a disk that answers.
+/// How much longer than its limit a shutdown may take, if the disk responds.
 const END_MAX: Duration = Duration::from_secs(30);
 
 impl World {
@@ -22,7 +22,7 @@ impl World {
     }
 
     fn event(&mut self) -> Found {
-        if self.life.is_none() {
+        if self.process.is_none() {
             self.weather_changes();
             return self.start();
         }
@@ -54,7 +54,7 @@ impl World {
         Ok(())
     }
 
-    /// The workers and the drainer go on; if nobody has anything to do, time does.
+    /// Runs the workers and the drainer; if nobody has anything to do, time passes.
     fn go_on(&mut self) -> Found {
         self.deliver_outcomes();
         match self.random.u8(..6) {
@@ -62,13 +62,13 @@ impl World {
             1 => self.take_spill_order()?,
             _ => {}
         }
-        let Some(life) = &self.life else {
+        let Some(process) = &self.process else {
             return Ok(());
         };
-        if life.wake_at <= self.now {
+        if process.wake_at <= self.now {
             return self.turn();
         }
-        let (next, pending) = (life.next_event(), self.random.u8(..4) == 0);
+        let (next, pending) = (process.next_event(), self.random.u8(..4) == 0);
         if pending {
             self.take_sink_order()?;
             return self.take_spill_order();
@@ -81,17 +81,21 @@ impl World {
         self.in_time()
     }
 
-    /// Nothing new happens for a while, so that what is done once a second is done.
+    /// Nothing new happens for a while, so that periodic work is done.
     fn time_passes(&mut self) -> Found {
         let until = self.now + Duration::from_millis(self.random.u64(100..2_500));
-        while self.now < until && self.life.is_some() {
+        while self.now < until && self.process.is_some() {
             self.go_on()?;
         }
         Ok(())
     }
 
     fn in_time(&self) -> Found {
-        let Some((_, deadline)) = self.life.as_ref().and_then(|life| life.shutdown.as_ref()) else {
+        let Some((_, deadline)) = self
+            .process
+            .as_ref()
+            .and_then(|process| process.shutdown.as_ref())
+        else {
             return Ok(());
         };
         let late = self.now.saturating_sub(*deadline);
@@ -164,7 +168,7 @@ impl World {
         }
     }
 
-    /// Everything is well from now on: what there is must be drained.
+    /// Everything is healthy from now on: what is there must drain.
     fn conclude(&mut self) -> Found {
         if self.random.bool() {
             self.kill();
@@ -186,23 +190,30 @@ impl World {
         }
         self.latency = Duration::from_millis(5);
         let soon = self.now + self.latency;
-        if let Some((at, _)) = self.life.as_mut().and_then(|life| life.spill_job.as_mut()) {
+        if let Some((at, _)) = self
+            .process
+            .as_mut()
+            .and_then(|process| process.spill_job.as_mut())
+        {
             *at = soon.min(*at);
         }
     }
 
-    /// Goes on until the end, and starts before that if need be.
+    /// Continues until the end, and starts a process before if necessary.
     fn drain(&mut self) -> Found {
         self.in_peace();
         let began = self.now;
-        if self.life.is_none() {
+        if self.process.is_none() {
             self.start()?;
         }
         self.shutdown(DRAIN_MAX);
-        while self.life.is_some() {
+        while self.process.is_some() {
             self.go_on()?;
             if self.now > began + DRAIN_MAX {
-                let stats = self.life.as_ref().map(|life| life.publisher.stats());
+                let stats = self
+                    .process
+                    .as_ref()
+                    .map(|process| process.publisher.stats());
                 return Err(format!("it does not drain: {stats:?}"));
             }
         }

@@ -1,4 +1,4 @@
-//! Sinks of three kinds, and what they answer. What they store lasts, whatever happens to the publisher.
+//! Sinks of three kinds, and their answers. What they store lasts, whatever happens to the publisher.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::event::{Batch, Loss, Position, PublisherId, Run};
 use crate::sink::Delivery;
 use crate::sink_worker::{SinkOrder, SinkOutcome};
 
-/// What a sink can say of how far it has come.
+/// How a sink keeps its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Memory {
+pub(super) enum PositionKept {
     /// It moves with each batch, trailing losses included.
     Cursor,
-    /// The last record that is whole; what was being written when the process died may be there in part.
+    /// The last complete record; if the process died while writing one, that may be there in part.
     Ledger,
     Blind,
 }
 
-/// How the sink is.
+/// The mood of the sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
     Well,
@@ -30,11 +30,11 @@ pub(super) enum Mood {
     Misconfigured,
     /// Anything may happen to a call.
     Moody,
-    /// Nothing comes back.
+    /// Calls get no answer.
     Hanging,
 }
 
-/// What is stored of a record.
+/// The stored part of a record.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub(super) run: Arc<Run>,
@@ -47,17 +47,17 @@ pub(super) struct Stored {
 
 #[derive(Debug)]
 pub(super) struct SinkModel {
-    pub(super) memory: Memory,
+    pub(super) memory: PositionKept,
     pub(super) mood: Mood,
-    /// Entries whose number, divided by this, leaves nothing are never taken; 0: all are.
+    /// Entries whose number is divisible by this are never taken; 0: all are.
     pub(super) picky: u64,
     cursors: BTreeMap<PublisherId, Position>,
-    /// Stored since the last time somebody looked.
+    /// Stored since the last check.
     pub(super) fresh: Vec<Stored>,
     pub(super) broken: Option<Break>,
 }
 
-/// What came of a call: the outcome, and whether it comes in time.
+/// The outcome of a call, and whether it arrives in time.
 #[derive(Debug)]
 pub(super) enum Answer {
     Now(SinkOutcome),
@@ -66,7 +66,7 @@ pub(super) enum Answer {
 }
 
 impl SinkModel {
-    pub(super) fn new(memory: Memory, picky: u64, broken: Option<Break>) -> Self {
+    pub(super) fn new(memory: PositionKept, picky: u64, broken: Option<Break>) -> Self {
         Self {
             memory,
             mood: Mood::Well,
@@ -94,8 +94,8 @@ impl SinkModel {
 
     fn ask(&mut self, publisher: PublisherId, random: &mut Rng) -> Answer {
         let position = match self.memory {
-            Memory::Blind => None,
-            Memory::Cursor | Memory::Ledger => self.cursors.get(&publisher).copied(),
+            PositionKept::Blind => None,
+            PositionKept::Cursor | PositionKept::Ledger => self.cursors.get(&publisher).copied(),
         };
         match self.trouble(random) {
             Some(Trouble::Never) => Answer::Never,
@@ -119,7 +119,7 @@ impl SinkModel {
             Some(Trouble::Error(error)) => (0, Some(error), Some(0)),
             Some(Trouble::Partly(error)) => {
                 let stored = random.usize(0..=most);
-                // Who does not know what is stored says less than there is.
+                // A sink that does not know what is stored reports less than there is.
                 let said = match error {
                     SinkError::Unknown(_) => random.usize(0..=stored),
                     _ => stored,
@@ -205,7 +205,7 @@ impl SinkModel {
             .map(crate::event::Record::id);
         let whole = count == batch.records().len();
         let position = match self.memory {
-            Memory::Cursor if whole => Some(batch.through()),
+            PositionKept::Cursor if whole => Some(batch.through()),
             _ => last,
         };
         if let Some(position) = position {

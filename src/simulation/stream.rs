@@ -1,8 +1,8 @@
-//! The stream as a reader finds it: order, numbers, what each record and each run says of those before.
+//! The stream as a reader finds it: order, numbers, and what each record and run announces about those before.
 
 use super::entry::Entry;
 use super::judge::{Found, Judge};
-use super::sinks::{Memory, Stored};
+use super::sinks::{PositionKept, Stored};
 use crate::event::{Run, RunEnd};
 
 impl Judge {
@@ -35,7 +35,7 @@ impl Judge {
                 self.newest
             ));
         }
-        if self.memory != Memory::Blind && !self.may_be_a_copy() {
+        if self.memory != PositionKept::Blind && !self.may_be_a_copy() {
             return Err(format!("entry {id}, {place:?}, is there twice"));
         }
         if place <= self.settled {
@@ -46,7 +46,8 @@ impl Judge {
         Ok(())
     }
 
-    /// The sink's cursor may be in a run that the disk never noted: then the directory cannot know it for its own.
+    /// The sink's cursor may be in a run that the disk never recorded: then the directory cannot recognise it as its
+    /// own.
     fn may_be_a_copy(&self) -> bool {
         self.runs.iter().any(|run| run.stored > 0 && !run.opened)
     }
@@ -56,8 +57,8 @@ impl Judge {
         let lost: u64 = stored.losses.iter().map(|loss| loss.count).sum();
         let first = stored.n.saturating_sub(lost);
         let exact = first == before + 1;
-        // Of what a blind sink has, it does not say that it has it.
-        let overlaps = self.memory == Memory::Blind && first <= before + 1;
+        // A blind sink does not report what it has.
+        let overlaps = self.memory == PositionKept::Blind && first <= before + 1;
         if !exact && !overlaps {
             return Err(format!(
                 "run {run}: {} with {:?} follows {before}",
@@ -79,23 +80,21 @@ impl Judge {
         Ok(())
     }
 
-    /// What the first record of a run says of the run before.
+    /// What the first record of a run announces about the run before.
     fn opened(&self, run: usize, said: &Run) -> Found {
-        // A disk that does not note in time that a run is open holds up no batch of it.
+        // A disk that is slow to record that a run is open holds up no batch of it.
         let known = |run: &usize| self.runs[*run].stored > 0 && self.runs[*run].opened;
-        let heard = (0..run).rev().find(known);
+        let seen = (0..run).rev().find(known);
         let Some(previous) = said.previous else {
-            return match heard {
-                Some(heard) => Err(format!("run {run} does not name run {heard} before it")),
+            return match seen {
+                Some(seen) => Err(format!("run {run} does not name run {seen} before it")),
                 None => Ok(()),
             };
         };
         let named = self.by_id.get(&previous.id).copied();
         let named = named.ok_or_else(|| format!("run {run} follows an unknown one"))?;
-        if Some(named) < heard || named >= run {
-            return Err(format!(
-                "run {run} names {named}, and {heard:?} was heard of"
-            ));
+        if Some(named) < seen || named >= run {
+            return Err(format!("run {run} names {named}, and {seen:?} was seen"));
         }
         let ended = self.runs[named].ended.map(|(last, _)| last);
         let said = match previous.end {

@@ -1,5 +1,5 @@
-//! Schedules by the thousand, the same one twice, and promises broken on purpose.
-#![allow(clippy::print_stderr, reason = "said by a test")]
+//! Thousands of schedules, one schedule twice, and promises broken on purpose.
+#![allow(clippy::print_stderr, reason = "a test reports")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use super::{Ran, run};
 
 /// The first seed of each test run.
 const FIRST_SEED: u64 = 1;
-/// How many schedules may pass until a broken promise is found.
+/// Within how many schedules a broken promise must be found.
 const BREAK_SCHEDULES_MAX: u64 = 1_000;
 
 fn variable(name: &str) -> Option<u64> {
@@ -22,7 +22,7 @@ fn tail(ran: &Ran) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// Seeds that have found something beyond those that everybody runs.
+/// Seeds that once found something, besides those that every run includes.
 ///
 /// - 10745439724573: a watermark that was written before a kill counted as synced after it.
 const FOUND: [u64; 1] = [10_745_439_724_573];
@@ -34,7 +34,7 @@ fn what_other_seeds_have_found_is_mended() {
     }
 }
 
-/// `SPILLRING_SIM_SEED=<seed> cargo test --lib the_core_survives` repeats one, and prints all of it.
+/// `SPILLRING_SIM_SEED=<seed> cargo test --lib the_core_survives` repeats one schedule, and prints it.
 #[test]
 fn the_core_survives_schedules() {
     if let Some(seed) = variable("SPILLRING_SIM_SEED") {
@@ -47,7 +47,7 @@ fn the_core_survives_schedules() {
         return;
     }
     let limit = Duration::from_secs(variable("SPILLRING_SIM_SECONDS").unwrap_or(45));
-    // By hand other schedules than those that everybody runs.
+    // Started by hand, it runs other schedules.
     let by_hand = variable("SPILLRING_SIM_SECONDS").is_some();
     let first = if by_hand {
         fastrand::u64(..) >> 20
@@ -55,7 +55,8 @@ fn the_core_survives_schedules() {
         FIRST_SEED
     };
     let (start, next) = (Instant::now(), AtomicU64::new(0));
-    let (entries, lives, flushes) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
+    let (entries, processes, flushes) =
+        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
     let failed = Mutex::new(Vec::new());
     let most = variable("SPILLRING_SIM_FAILURES")
         .and_then(|most| usize::try_from(most).ok())
@@ -69,7 +70,7 @@ fn the_core_survives_schedules() {
                     let seed = first + count;
                     let ran = run(seed, None);
                     entries.fetch_add(ran.entries, Ordering::Relaxed);
-                    lives.fetch_add(ran.lives, Ordering::Relaxed);
+                    processes.fetch_add(ran.processes, Ordering::Relaxed);
                     flushes.fetch_add(ran.flushes, Ordering::Relaxed);
                     if let Err(found) = &ran.found {
                         let mut said = format!("SPILLRING_SIM_SEED={seed}: {found}");
@@ -84,7 +85,7 @@ fn the_core_survives_schedules() {
     });
     let (count, took) = (next.into_inner(), start.elapsed());
     eprintln!(
-        "{count} schedules in {took:.1?} on {threads} threads, {} a second: {entries:?} entries, {lives:?} processes, \
+        "{count} schedules in {took:.1?} on {threads} threads, {} a second: {entries:?} entries, {processes:?} processes, \
          {flushes:?} flushes kept; seeds from {first}",
         count / took.as_secs().max(1),
     );
@@ -108,7 +109,7 @@ fn a_broken_promise_is_found() {
         let found = (0..BREAK_SCHEDULES_MAX).find_map(|count| {
             let seed = FIRST_SEED + count;
             let found = run(seed, Some(broken)).found.err()?;
-            // What is wrong with the core itself does not count.
+            // Faults of the core itself do not count.
             run(seed, None).found.ok().map(|()| (count + 1, found))
         });
         match found {

@@ -1,4 +1,4 @@
-//! What is checked once everything has been drained: each entry, each number.
+//! Checks after everything has been drained: each entry, each number.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +6,12 @@ use super::entry::{Encoding, id_of};
 use super::judge::{Fate, Found, Judge, RunFact};
 use crate::event::LossReason;
 
-/// What a schedule may have cost.
+/// Losses that a schedule may have caused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Excuses {
     /// The newest entries on disk may be gone: they were not synced.
     pub(super) unsynced: bool,
-    /// Rows of an append that was not carried out may have come and gone.
+    /// Rows of an append that was not carried out may have been there for a while.
     pub(super) torn: bool,
     /// Entries were evicted.
     pub(super) evicted: u64,
@@ -45,7 +45,7 @@ impl Judge {
         (0..self.runs.len()).try_for_each(|run| self.conclude_run(run, &letters, excuses))
     }
 
-    /// Evicted, or not synced: then its loss is announced, or it is after all that was.
+    /// Evicted or not synced: then the loss is announced, or comes after the last announcement.
     fn is_excused(&self, number: Option<(usize, u64)>, excuses: Excuses) -> bool {
         let Some((run, n)) = number else {
             return excuses.unsynced;
@@ -64,8 +64,14 @@ impl Judge {
     fn conclude_run(&self, run: usize, letters: &BTreeSet<u64>, excuses: Excuses) -> Found {
         let fact = &self.runs[run];
         let count = |reason| fact.announced.get(&reason).copied().unwrap_or(0);
-        let of_life = || self.facts.iter().filter(|entry| entry.life == fact.life);
-        let lost = of_life().filter(|entry| entry.fate == Fate::Lost).count() as u64;
+        let of_process = || {
+            self.facts
+                .iter()
+                .filter(|entry| entry.process == fact.process)
+        };
+        let lost = of_process()
+            .filter(|entry| entry.fate == Fate::Lost)
+            .count() as u64;
         let refused = [
             LossReason::QueueFull,
             LossReason::SpillFull,
@@ -77,7 +83,7 @@ impl Judge {
                 "run {run} announces {announced} refused entries of {lost}"
             ));
         }
-        let failing = of_life().filter(|entry| {
+        let failing = of_process().filter(|entry| {
             entry.fate == Fate::Accepted && entry.entry.encoding != Encoding::Works
         });
         let failing = failing.count() as u64;
@@ -109,7 +115,7 @@ impl Judge {
                     .is_some_and(|(of, n)| of == run && n < fact.last)
         });
         let mine = mine.count() as u64;
-        if announced == mine || self.memory == super::sinks::Memory::Blind {
+        if announced == mine || self.memory == super::sinks::PositionKept::Blind {
             Ok(())
         } else {
             Err(format!(
@@ -118,7 +124,7 @@ impl Judge {
         }
     }
 
-    /// A clean end says the last number: each up to it is stored, announced, or lost after the last entry.
+    /// A clean end knows the last number: each one up to it is stored, announced, or lost after the last entry.
     fn check_numbers(&self, run: usize, fact: &RunFact, lost: u64, excuses: Excuses) -> Found {
         let Some((ended_at, trailing)) = fact.ended else {
             return Ok(());
@@ -126,14 +132,14 @@ impl Judge {
         let accepted = self
             .facts
             .iter()
-            .filter(|entry| entry.life == fact.life && entry.fate == Fate::Accepted);
+            .filter(|entry| entry.process == fact.process && entry.fate == Fate::Accepted);
         let accepted = accepted.count() as u64;
-        if ended_at < accepted || ended_at > accepted + lost + fact.retold {
+        if ended_at < accepted || ended_at > accepted + lost + fact.renumbered {
             return Err(format!(
                 "run {run} has {ended_at} numbers for {accepted} entries, {lost} lost"
             ));
         }
-        // A dead letter after the last entry that was stored takes the losses before it along.
+        // A dead letter after the last stored entry takes the losses before it along.
         let letters = self.facts.iter().filter(|entry| entry.dead_lettered);
         let letters = letters
             .filter_map(|entry| entry.number)

@@ -1,10 +1,10 @@
-//! What may be wrong with a disk.
+//! Faults of a disk.
 
-/// What the disk does with calls.
+/// How the disk treats calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weather {
     Fair,
-    /// Nothing can be written, made, synced or removed.
+    /// Nothing can be written, created, synced or removed.
     NoWrites,
     /// Nothing can be read or written.
     Away,
@@ -12,10 +12,10 @@ pub(super) enum Weather {
     Full,
 }
 
-/// One call among those to come fails.
+/// One of the coming calls fails.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hiccup {
-    /// After so many others.
+    /// After this many others.
     pub(super) after: u32,
     pub(super) kind: Kind,
 }

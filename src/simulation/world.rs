@@ -1,4 +1,4 @@
-//! Everything there is in a schedule, and what may happen to it.
+//! The state of a schedule, and the events that may happen to it.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use futures_util::FutureExt;
 use super::breaks::Break;
 use super::disk::Disk;
 use super::judge::{Fact, Fate, Found, Judge};
-use super::life::Life;
 use super::plan::{Plan, entry};
+use super::process::Process;
 use super::sinks::SinkModel;
 use super::verdict::Excuses;
 use crate::config::SpillDurability;
@@ -21,9 +21,9 @@ use crate::control::Until;
 use crate::policy::Step;
 use crate::spill::watch_changes;
 
-/// How long an order of a well disk takes at most.
+/// The longest time that a healthy disk takes for an order.
 pub(super) const DISK_MAX: Duration = Duration::from_millis(20);
-/// How often the drainer may go on without a wait. It has no more to do than the ring holds.
+/// How often the drainer may run without a wait: it has no more to do than the ring holds.
 const BUSY_MAX: u32 = 20_000;
 
 pub(super) struct World {
@@ -33,19 +33,19 @@ pub(super) struct World {
     pub(super) base: Instant,
     pub(super) disk: Arc<Disk>,
     pub(super) sink: SinkModel,
-    pub(super) life: Option<Life>,
+    pub(super) process: Option<Process>,
     pub(super) judge: Judge,
     pub(super) trace: String,
-    /// In words that may differ between two runs of one schedule.
+    /// Errors, whose text may differ between two runs of one schedule.
     pub(super) errors: Vec<String>,
-    pub(super) lives: usize,
-    /// Since when disk and spill take everything.
+    pub(super) processes: usize,
+    /// Since when disk and spill accept everything.
     pub(super) well_since: Duration,
-    /// How long orders of the disk take: at most.
+    /// The longest time that orders of the disk take.
     pub(super) latency: Duration,
     pub(super) excuses: Excuses,
     pub(super) broken: Option<Break>,
-    /// Calls of the disk that had failed the last time somebody looked.
+    /// Failed calls of the disk as of the last check.
     pub(super) faults: u64,
     /// An append was under way when the process died: its rows may be there, unsynced.
     pub(super) torn: bool,
@@ -65,11 +65,11 @@ impl World {
             now: Duration::ZERO,
             base: Instant::now() + Duration::from_secs(1 << 20),
             sink: SinkModel::new(plan.memory, plan.picky, broken),
-            life: None,
+            process: None,
             judge: Judge::new(plan.memory),
             trace: String::new(),
             errors: Vec::new(),
-            lives: 0,
+            processes: 0,
             well_since: Duration::ZERO,
             latency: DISK_MAX,
             excuses: Excuses::default(),
@@ -96,7 +96,7 @@ impl World {
         writeln!(self.trace, "{:?} {what}", self.now).expect("a string");
     }
 
-    /// Something keeps the disk from taking what it should, at this moment.
+    /// Something prevents the disk from working at this moment.
     pub(super) fn unwell(&mut self) {
         self.well_since = self.now;
     }
@@ -104,10 +104,10 @@ impl World {
     pub(super) fn start(&mut self) -> Found {
         let faults = self.disk.faults();
         self.disk.set_clock(self.base + self.now);
-        let started = Life::start(&self.plan.config, self.lives, || self.disk.clock());
-        // Whoever starts may have waited for the disk.
+        let started = Process::start(&self.plan.config, self.processes, || self.disk.clock());
+        // A start may have waited for the disk.
         self.now = self.disk.clock() - self.base;
-        self.lives += 1;
+        self.processes += 1;
         self.unwell();
         if self.disk.is_dead() {
             drop(started);
@@ -116,15 +116,15 @@ impl World {
             return Ok(());
         }
         match started {
-            Ok((mut life, run)) => {
-                (life.wake_at, life.looked_at) = (self.now, self.now);
-                life.watermark = self.disk.faults() == faults;
+            Ok((mut process, run)) => {
+                (process.wake_at, process.looked_at) = (self.now, self.now);
+                process.watermark = self.disk.faults() == faults;
                 self.note(format_args!(
                     "start of run {}, killed starts {}",
                     run.local, run.killed_starts
                 ));
-                self.judge.begun(&run, life.ordinal)?;
-                self.life = Some(life);
+                self.judge.begun(&run, process.ordinal)?;
+                self.process = Some(process);
                 self.check_law("at the start")
             }
             Err(error) => {
@@ -135,7 +135,7 @@ impl World {
         }
     }
 
-    /// The process is killed; perhaps the power fails as well.
+    /// Kills the process; perhaps the power fails as well.
     pub(super) fn kill(&mut self) {
         self.disk.die_after(0);
         self.note(format_args!("killed"));
@@ -143,7 +143,7 @@ impl World {
     }
 
     pub(super) fn after_death(&mut self) {
-        self.life = None;
+        self.process = None;
         self.judge.died();
         if self.random.u8(..5) < 2 {
             let said = self.disk.cut_power();
@@ -158,21 +158,21 @@ impl World {
     }
 
     pub(super) fn publish(&mut self) {
-        let Some(life) = &self.life else { return };
+        let Some(process) = &self.process else { return };
         let burst = self.random.usize(1..=self.plan.burst_max);
         let keeps = self.random.bool();
         let mut fates = [0_u32; 3];
         for _ in 0..burst {
             let id = self.judge.facts.len() as u64;
             let entry = entry(id, &self.plan, &mut self.random);
-            let lost = life.shared.door.lost();
-            let fate = if keeps && life.publisher.try_publish(entry.clone()).is_err() {
+            let lost = process.shared.ingress.lost();
+            let fate = if keeps && process.publisher.try_publish(entry.clone()).is_err() {
                 Fate::Returned
             } else {
                 if !keeps {
-                    life.publisher.publish(entry.clone());
+                    process.publisher.publish(entry.clone());
                 }
-                if life.shared.door.lost() > lost {
+                if process.shared.ingress.lost() > lost {
                     Fate::Lost
                 } else {
                     Fate::Accepted
@@ -180,7 +180,7 @@ impl World {
             };
             fates[fate as usize] += 1;
             self.judge.facts.push(Fact {
-                life: life.ordinal,
+                process: process.ordinal,
                 at: self.now,
                 entry,
                 fate,
@@ -198,51 +198,56 @@ impl World {
     }
 
     pub(super) fn flush(&mut self) {
-        let Some(life) = &mut self.life else { return };
-        let flush = life.publisher.flush();
-        let delivered = life.publisher.delivered();
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let flush = process.publisher.flush();
+        let delivered = process.publisher.delivered();
         if self.broken == Some(Break::FlushEarly) {
-            for request in life.control.take_requests() {
+            for request in process.control.take_requests() {
                 if let crate::control::Request::Flush(_, promise) = request {
                     promise.keep(());
                 }
             }
         }
-        life.wake_at = self.now;
-        self.judge.flush(flush, Until::Safe, life.ordinal);
-        self.judge.flush(delivered, Until::Delivered, life.ordinal);
+        process.wake_at = self.now;
+        self.judge.flush(flush, Until::Safe, process.ordinal);
+        self.judge
+            .flush(delivered, Until::Delivered, process.ordinal);
         self.note(format_args!("flush"));
     }
 
     pub(super) fn shutdown(&mut self, limit: Duration) {
-        let Some(life) = &mut self.life else { return };
-        let ticket = life.control.shutdown(limit);
-        if life.shutdown.is_none() {
-            life.shutdown = Some((ticket, self.now + limit));
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let ticket = process.control.shutdown(limit);
+        if process.shutdown.is_none() {
+            process.shutdown = Some((ticket, self.now + limit));
         }
-        life.wake_at = self.now;
+        process.wake_at = self.now;
         self.note(format_args!("shutdown within {limit:?}"));
     }
 
     pub(super) fn turn(&mut self) -> Found {
-        let Some(life) = &mut self.life else {
+        let Some(process) = &mut self.process else {
             return Ok(());
         };
         let config = &self.plan.config;
-        let since = self.now.saturating_sub(life.looked_at);
+        let since = self.now.saturating_sub(process.looked_at);
         if since > config.poll_max + Duration::from_millis(2) {
-            return Err(format!("nobody looked at the ring for {since:?}"));
+            return Err(format!("the ring was not checked for {since:?}"));
         }
-        life.looked_at = self.now;
-        let step = life.drainer.turn(self.base + self.now);
-        life.busy += 1;
-        life.wake_at = self.now;
+        process.looked_at = self.now;
+        let step = process.drainer.turn(self.base + self.now);
+        process.busy += 1;
+        process.wake_at = self.now;
         if let Step::Wait(limit) = step {
-            life.busy = 0;
+            process.busy = 0;
             let oversleeps = self.broken == Some(Break::OversleepPoll);
-            life.wake_at += if oversleeps { limit * 4 } else { limit };
+            process.wake_at += if oversleeps { limit * 4 } else { limit };
         }
-        if life.busy > BUSY_MAX {
+        if process.busy > BUSY_MAX {
             return Err("the drainer spins".to_owned());
         }
         self.check_memory()?;
@@ -252,7 +257,7 @@ impl World {
         if !matches!(step, Step::StageRing | Step::Draw) {
             self.check_law("after a turn")?;
         }
-        self.judge.look_at_tickets(self.excuses.evicted)?;
+        self.judge.check_tickets(self.excuses.evicted)?;
         self.check_age()?;
         self.now += Duration::from_micros(self.random.u64(1..50));
         if step == Step::Stop {
@@ -262,22 +267,22 @@ impl World {
         }
     }
 
-    /// The drainer has come to its end.
+    /// The drainer has ended.
     fn finish(&mut self) -> Found {
-        let Some(mut life) = self.life.take() else {
+        let Some(mut process) = self.process.take() else {
             return Ok(());
         };
-        if let Some(order) = life.desk.try_next()
+        if let Some(order) = process.desk.try_next()
             && self.random.bool()
         {
-            let outcome = self.carry_out(&mut life, order);
+            let outcome = self.carry_out(&mut process, order);
             drop(outcome?);
         }
-        let shutdown = life.shutdown.take();
-        let (ordinal, ended) = (life.ordinal, life.ended);
-        life.drainer.finish();
-        drop(life.spill);
-        self.judge.look_at_tickets(self.excuses.evicted)?;
+        let shutdown = process.shutdown.take();
+        let (ordinal, ended) = (process.ordinal, process.ended);
+        process.drainer.finish();
+        drop(process.spill);
+        self.judge.check_tickets(self.excuses.evicted)?;
         let stats = shutdown.and_then(|(ticket, _)| ticket.now_or_never());
         let Some(Ok(stats)) = stats else {
             return Err("a shutdown has ended without its account".to_owned());
@@ -300,17 +305,19 @@ impl World {
         Ok(())
     }
 
-    /// Outcomes whose time has come.
+    /// Delivers the outcomes that are due.
     pub(super) fn deliver_outcomes(&mut self) {
         let now = self.now;
-        let Some(life) = &mut self.life else { return };
-        if let Some((_, outcome)) = life.sink_job.take_if(|(at, _)| *at <= now) {
-            life.sink.put(outcome);
-            life.wake_at = now;
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        if let Some((_, outcome)) = process.sink_job.take_if(|(at, _)| *at <= now) {
+            process.sink.put(outcome);
+            process.wake_at = now;
         }
-        if let Some((_, outcome)) = life.spill_job.take_if(|(at, _)| *at <= now) {
-            life.desk.put(outcome);
-            life.wake_at = now;
+        if let Some((_, outcome)) = process.spill_job.take_if(|(at, _)| *at <= now) {
+            process.desk.put(outcome);
+            process.wake_at = now;
         }
     }
 }

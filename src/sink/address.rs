@@ -1,4 +1,4 @@
-//! The address of a sink, as it is written on a command line or in a config file.
+//! The address of a sink, as written on a command line or in a config file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ use crate::error::ConfigError;
 pub enum SinkAddress {
     /// A file of JSON lines.
     JsonLines(PathBuf),
-    /// These servers, with commas between them; if empty, those of the settings.
+    /// These servers, separated by commas; if empty, those of the settings.
     Nats(String),
 }
 
@@ -44,11 +44,11 @@ impl SinkAddress {
         }
     }
 
-    /// Makes the sink. `nats` are the settings of one of NATS, whose servers the address [overrules](Self::overrule).
+    /// Makes the sink. For NATS, `nats` has the settings; the address [overrules](Self::overrule) its servers.
     ///
     /// # Errors
     ///
-    /// Settings of NATS that cannot be used.
+    /// NATS settings that cannot be used.
     pub fn sink(&self, mut nats: NatsConfig) -> Result<Box<dyn Sink>, ConfigError> {
         match self {
             Self::JsonLines(path) => Ok(Box::new(JsonLinesSink::new(path))),
@@ -60,7 +60,7 @@ impl SinkAddress {
     }
 }
 
-/// Without passwords.
+/// Leaves out passwords.
 impl fmt::Display for SinkAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,7 +104,7 @@ impl FromStr for SinkAddress {
         let Some(other) = other else {
             return Ok(Self::Nats(text.to_owned()));
         };
-        // A URL may hold a password: only what is before the colon is reported.
+        // A URL may hold a password: report only what precedes the colon.
         let scheme = other.split(':').next().unwrap_or_default();
         Err(error(format!(
             "cannot be `{scheme}`: write jsonl:PATH, nats://HOST:PORT, tls://HOST:PORT, or nats for the servers of \
@@ -117,7 +117,7 @@ fn is_nats(url: &str) -> bool {
     url.starts_with("nats://") || url.starts_with("tls://")
 }
 
-/// After another URL the scheme may be left out.
+/// The scheme may be left out after another URL.
 fn may_follow(url: &str) -> bool {
     is_nats(url) || !url.contains("://")
 }

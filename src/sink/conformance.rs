@@ -1,8 +1,8 @@
-//! Tests for whoever writes a sink.
+//! Tests for authors of sinks.
 //!
-//! Implement [`Harness`] over some storage, and call [`run`]: it opens the sink, delivers what a publisher would, drops
-//! deliveries half-way, opens it again, reads back what is stored, and names the first [`Rule`] that is broken.
-//! [`Draft`] makes batches for tests of one's own.
+//! Implement [`Harness`] over some storage, and call [`run`]. It opens the sink, delivers batches as a publisher does,
+//! drops deliveries half-way, opens the sink again, reads back what is stored, and names the first [`Rule`] that is
+//! broken. [`Draft`] makes batches for your own tests.
 //!
 //! ```
 //! use spillring::sink::conformance::{self, Harness, Stored};
@@ -65,14 +65,14 @@ pub use draft::{Draft, resend};
 /// The longest that a call may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// A sink under test, and the storage behind it.
+/// A sink under test, and its storage.
 ///
-/// Called outside of any Tokio runtime: both may block, and have a runtime of their own.
+/// Both methods are called outside any Tokio runtime, so they may block or use their own.
 pub trait Harness {
     /// The sink under test.
     type Sink: Sink;
 
-    /// A fresh sink over the same storage, as after a restart. The one before has been dropped.
+    /// A fresh sink over the same storage, as after a restart. The previous one has been dropped.
     fn reopen(&mut self) -> Self::Sink;
 
     /// All that is stored, oldest first.
@@ -82,64 +82,65 @@ pub trait Harness {
 /// An entry, read back from the storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The `Audit-Id`, if the sink stores it. A sink that keeps no cursor must, or nobody could tell duplicates.
+    /// The `Audit-Id`, if the sink stores it. A sink without a cursor must store it, or nobody could recognise
+    /// duplicates.
     pub id: Option<String>,
     /// The entry.
     pub bytes: Vec<u8>,
 }
 
-/// What a sink promises. Displayed as a sentence.
+/// A rule for sinks. `Display` writes it as a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
     /// A call answers, within 30 seconds and without a panic.
     Answers,
-    /// What can be stored is stored: no delivery stops without need.
+    /// What can be stored is stored: no delivery stops without reason.
     Stores,
     /// `stored` counts leading records, all of them durably stored.
     CountsThePrefix,
     /// Entries are stored byte for byte.
     KeepsBytes,
-    /// Entries are stored in the order of delivery, none left out.
+    /// Entries are stored in the order of delivery, without gaps.
     KeepsOrder,
-    /// A sink with a cursor stores each entry once, whatever is repeated.
+    /// A sink with a cursor stores each entry once, whatever is sent again.
     StoresOnce,
-    /// A sink without a cursor stores with each entry its `Audit-Id`.
+    /// A sink without a cursor stores the `Audit-Id` of each entry.
     StoresIds,
-    /// After a delivery the position is what the batch says it goes through.
+    /// After a delivery the position is the one that the batch goes through.
     MovesThePosition,
     /// The position is the same after a restart.
     KeepsThePosition,
-    /// Each publisher has a position of its own.
+    /// Each publisher has its own position.
     PartsPublishers,
 }
 
-/// A sink breaks a rule.
+/// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{rule}; but {found}")]
 #[non_exhaustive]
 pub struct Failure {
     /// The rule.
     pub rule: Rule,
-    /// What was seen instead.
+    /// What happened instead.
     pub found: String,
 }
 
 /// Tests a sink against every rule.
 ///
-/// Whether it keeps a cursor is told by what it answers after the first delivery. What the storage holds beforehand
-/// stays out of account; nobody else may write to it meanwhile.
+/// The answer after the first delivery shows whether the sink keeps a cursor. Entries already in the storage are
+/// ignored; nobody else may write to it meanwhile.
 ///
 /// # Errors
 ///
-/// The first rule that is broken, and what was seen instead.
+/// The first broken rule, and what happened instead.
 pub fn run<H: Harness>(harness: &mut H) -> Result<(), Failure> {
     run_within(harness, ANSWER_MAX)
 }
 
 fn run_within<H: Harness>(harness: &mut H, answer_max: Duration) -> Result<(), Failure> {
     let mut first = Bench::open(harness, answer_max, Cursor::None)?;
-    let cursor = rules::look_for_cursor(&mut first)?;
+    let cursor = rules::find_cursor(&mut first)?;
     drop(first);
     rules::all()
         .iter()

@@ -1,4 +1,4 @@
-//! The sink for NATS without its `JetStream`.
+//! The sink for NATS without `JetStream`.
 
 use std::future::{pending, ready};
 use std::time::Duration;
@@ -14,51 +14,53 @@ use crate::event::{Batch, Position, PublisherId, Record};
 use crate::host::log;
 
 /// Publishes entries to a NATS server **at most once**, as Agent Assembly's own sink does, for servers without
-/// `JetStream`. Where there is one, use [`JetStreamSink`](crate::JetStreamSink).
+/// `JetStream`. With `JetStream`, use [`JetStreamSink`](crate::JetStreamSink).
 ///
-/// No server acknowledges such a message, so nobody knows what has become of it: an entry is lost if no one subscribes
-/// to it at that moment, if the connection breaks before the server has read it, or if the server is killed. It counts as
-/// delivered once the client has it. While there is no connection, or the server does not read, entries go into the spill
-/// as with any sink. None is sent twice, unless the process ends, by a kill or at the limit of a shutdown, before it has
-/// noted what it sent. They arrive in order; only what a server still reads of a connection that had been given up, because
-/// it answered no ping (`ping_interval`), permitted something not, or was about to go, may come behind newer ones.
+/// No server acknowledges such a message. An entry is lost if no one subscribes to it at that moment, if the
+/// connection breaks before the server has read it, or if the server is killed. It counts as delivered once the client
+/// has it. While there is no connection, or the server does not read, entries go to the spill as with any sink.
 ///
-/// What a server does not permit it says afterwards, and of no message. So the first message of a connection is sent alone,
-/// and it is waited whether it is denied; if so, nothing is lost. A denial of a later subject is found out with the next
-/// batch, and told; what was sent there is lost.
+/// No entry is sent twice, unless the process ends (by a kill, or at the limit of a shutdown) before it has noted what
+/// it sent. Entries arrive in order, with one exception: a connection is given up if it answers no ping
+/// (`ping_interval`), lacks a permission, or is about to close. What the server still reads from it may arrive after
+/// newer entries.
 ///
-/// Each entry becomes a message on `<subject_prefix>.<subject of the entry>` with the headers that `JetStreamSink` gives
-/// it, so that a subscriber sees from their numbers what he has missed. Of the settings those on servers, credentials, TLS
-/// and `subject_prefix` count.
+/// A server reports missing permissions late, and without naming the message. So the first message of a connection is
+/// sent alone, and the sink waits for a denial; if one comes, nothing is lost. A denial of a later subject is noticed
+/// with the next batch and logged; what was sent on that subject is lost.
+///
+/// Each entry becomes a message on `<subject_prefix>.<subject of the entry>` with the same headers as from
+/// `JetStreamSink`, so a subscriber sees from the numbers what it missed. Only the settings for servers, credentials,
+/// TLS and `subject_prefix` apply.
 #[derive(Debug)]
 pub struct AtMostOnceNatsSink {
     config: NatsConfig,
-    /// Servers that earlier ones have told of.
+    /// Servers that earlier ones have announced.
     discovered: Vec<NatsUrl>,
     link: Option<Link>,
-    told: Told,
+    warning: Warning,
 }
 
 #[derive(Debug)]
 struct Link {
     connection: Connection,
-    /// How long it is waited whether the first message is permitted; none once one was.
+    /// How long to wait for a denial of the first message; `None` once one was permitted.
     trial: Option<Duration>,
 }
 
-/// How long it is waited at least whether the server permits the first message of a connection, which it never says. The
-/// greeting takes two round trips or three, a denial one: as long as the greeting took is long enough.
+/// The shortest wait for a denial of the first message of a connection. A permission is never confirmed. The greeting
+/// takes two or three round trips and a denial one, so a wait as long as the greeting is enough.
 const DENIAL_MIN: Duration = Duration::from_millis(100);
 
-/// Whether the log says what this sink cannot promise.
+/// Whether the log warns that delivery is at most once.
 #[derive(Debug, PartialEq)]
-enum Told {
-    NotYet,
-    Already,
+enum Warning {
+    Due,
+    Given,
 }
 
 impl AtMostOnceNatsSink {
-    /// A sink with these settings, and their context's. Nothing is connected yet.
+    /// A sink with these settings, and those of their context. It does not connect yet.
     ///
     /// # Errors
     ///
@@ -70,11 +72,11 @@ impl AtMostOnceNatsSink {
             config,
             discovered: Vec::new(),
             link: None,
-            told: Told::NotYet,
+            warning: Warning::Due,
         })
     }
 
-    /// Takes the connection out: a call that is dropped half-way takes it along.
+    /// Takes the connection out of `self`: a call that is dropped half-way drops it as well.
     async fn connected(&mut self, until: Instant) -> Result<Link, SinkError> {
         if let Some(link) = self.link.take() {
             if let Some(why) = link.connection.denied() {
@@ -86,13 +88,13 @@ impl AtMostOnceNatsSink {
         }
         let connection = Connection::open(&self.config, &self.discovered, until).await?;
         self.discovered = connection.discovered(self.config.discovered_servers);
-        if self.told == Told::NotYet {
+        if self.warning == Warning::Due {
             log::warning!(
                 server = connection.server(),
                 "NATS takes entries without JetStream: each is sent at most once, no one acknowledges it, and what \
                  nobody subscribes to is lost"
             );
-            self.told = Told::Already;
+            self.warning = Warning::Given;
         }
         Ok(Link {
             trial: Some(connection.greeted_in().max(DENIAL_MIN)),
@@ -100,7 +102,7 @@ impl AtMostOnceNatsSink {
         })
     }
 
-    /// What was handed over counts as stored, also when the connection breaks behind it: nothing is sent twice.
+    /// Whatever the client took counts as stored, even if the connection breaks afterwards: nothing is sent twice.
     async fn send(&mut self, batch: &Batch) -> Delivery {
         let until = Instant::now() + batch.limit();
         let mut link = match self.connected(until).await {
@@ -109,7 +111,8 @@ impl AtMostOnceNatsSink {
         };
         for (sent, record) in batch.records().iter().enumerate() {
             if let Err(why) = self.publish(&link.connection, record, until).await {
-                // If it is still up, what it holds goes out when the server reads again: another one would overtake it.
+                // If it is still up, its queue goes out when the server reads again: a new connection would overtake
+                // it.
                 self.link = Some(link);
                 return Delivery::stopped(sent, why);
             }
@@ -158,7 +161,7 @@ impl AtMostOnceNatsSink {
             return Err(broken("it was ended"));
         }
         match timeout_at(until, publish).await {
-            // Whether or not it has gone out: if it were sent again, it might be there twice.
+            // It may have gone out: sending it again could store it twice.
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(broken(&error.to_string())),
             Err(_elapsed) => Err(SinkError::Unavailable(
@@ -168,9 +171,9 @@ impl AtMostOnceNatsSink {
     }
 }
 
-/// Waits whether the server denies what was sent.
+/// Waits for a denial of the first message.
 async fn permitted(connection: &mut Connection, until: Instant) -> Result<(), SinkError> {
-    // Where it cannot be written, the connection breaks, and that shows with the next message.
+    // If writing fails, the connection breaks, and the next message reports that.
     drop(timeout_at(until, connection.client().flush()).await);
     match connection.answer(until, pending::<()>()).await {
         Err(NoAnswer::Denied(why)) => Err(SinkError::Misconfigured(why)),

@@ -1,4 +1,4 @@
-//! A sink for whoever takes one entry at a time.
+//! A sink that calls a function with one entry at a time.
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -14,17 +14,17 @@ use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId, Record};
 use crate::host;
 
-/// Delivers entries one at a time to an asynchronous function: what stores them elsewhere, in a database or through a
-/// client of one's own, such as an implementation of Agent Assembly's `AuditSink`.
+/// Delivers entries one at a time to an asynchronous function, which stores them elsewhere: in a database, or through
+/// your own client, such as an implementation of Agent Assembly's `AuditSink`.
 ///
-/// Each entry is awaited before the next one is begun, in order. It keeps no cursor, so what it promises is **at least
-/// once**: an entry whose call was cut off (its time was up, the process was killed) is sent again. What the function
-/// answers decides what becomes of the entry: see [`SinkError`]. One that panics is as an [unknown](SinkError::Unknown)
-/// outcome: the entry is tried again, and those behind it wait.
+/// Each entry is awaited before the next one begins, in order. The sink keeps no cursor, so delivery is **at least
+/// once**: an entry whose call was cut off (by its time limit, or a kill) is sent again. The result of the function
+/// decides what happens to the entry: see [`SinkError`]. A panic counts as an [unknown](SinkError::Unknown) outcome:
+/// the entry is tried again, and later ones wait.
 ///
-/// A batch has [`ack_timeout`](crate::Config::ack_timeout) in all. After half of it no more entry is begun, and the rest
-/// counts as a failed delivery, to be tried again after a backoff: where a call takes longer than a few milliseconds, make
-/// [`batch_max`](crate::Config::batch_max) as much smaller than its 999.
+/// [`ack_timeout`](crate::Config::ack_timeout) limits a whole batch. After half of it no further entry begins; the
+/// rest counts as a failed delivery and is tried again after a backoff. If a call takes longer than a few
+/// milliseconds, reduce [`batch_max`](crate::Config::batch_max) from its default of 999 accordingly.
 ///
 /// ```
 /// use spillring::{AuditEntry, Config};
@@ -49,7 +49,7 @@ pub struct EmitSink<F> {
     emit: F,
 }
 
-/// Which part of a batch's time may pass before the last entry of it is begun.
+/// The share of a batch's time after which no further entry begins.
 const BEGIN_SHARE: u32 = 2;
 
 impl<F, R> EmitSink<F>
@@ -57,7 +57,7 @@ where
     F: FnMut(Record) -> R + Send + 'static,
     R: Future<Output = Result<(), SinkError>> + Send + 'static,
 {
-    /// Of a function that takes the [`Record`]: number, subject and encoded bytes of an entry.
+    /// A sink over a function that takes the [`Record`]: number, subject and encoded bytes of an entry.
     #[must_use]
     pub fn new(emit: F) -> Self {
         Self { emit }
@@ -65,8 +65,8 @@ where
 }
 
 impl EmitSink<PhantomData<()>> {
-    /// Of a function that takes the entry itself, read from its JSON as whatever type reads it: an
-    /// [`AuditEntry`](crate::AuditEntry), or Agent Assembly's own. What cannot be read as that becomes a dead letter.
+    /// A sink over a function that takes the entry itself, parsed from its JSON: an [`AuditEntry`](crate::AuditEntry),
+    /// or a type of your own. An entry that cannot be parsed becomes a dead letter.
     #[must_use]
     pub fn entries<E, F, R>(
         mut emit: F,
@@ -81,7 +81,7 @@ impl EmitSink<PhantomData<()>> {
                 match serde_json::from_slice(record.bytes()) {
                     Ok(entry) => Box::pin(emit(entry)),
                     Err(error) => {
-                        let why = format!("its JSON is no entry of the sink's type: {error}");
+                        let why = format!("its JSON does not fit the sink's type: {error}");
                         Box::pin(ready(Err(SinkError::Rejected(why))))
                     }
                 }

@@ -1,35 +1,39 @@
-//! The sink for NATS with its `JetStream`.
+//! The sink for NATS with `JetStream`.
 //!
 //! # Batches with a cursor
 //!
-//! Where the stream allows it, each batch holds its entries and the publisher's [`cursor`]. One is under way at a time, and
-//! each names the cursor that it goes on from. So entries are in the stream **once and in order**, whatever becomes of
-//! connections, servers and processes: after any doubt the cursor is read, and a batch that comes late is refused, because a
-//! newer cursor is there.
+//! Where the stream allows it, each batch holds its entries and the publisher's [`cursor`]. One batch is under way at
+//! a time, and each names the cursor that it continues from. So entries are in the stream **once and in order**,
+//! whatever happens to connections, servers and processes: after any doubt the cursor is read, and a batch that
+//! arrives late is refused, because the stream has a newer cursor.
 //!
-//! An atomic batch is a [`transaction`]: all of it is stored, or nothing. A [`fast`] one is stored message by message, and what
-//! is stored of one that did not come to its end is found by [`recovery`]. Which is faster depends on the servers: [`rates`].
+//! An atomic batch is a [`transaction`]: all of it is stored, or nothing. A [`fast`] batch is stored message by
+//! message; if it was left half-way, [`recovery`] finds out what is stored. Which one is faster depends on the
+//! servers: see [`rates`].
 //!
 //! # Messages
 //!
-//! Elsewhere (servers before 2.12, or a stream that may not be changed), each entry is a message for itself
-//! with a `Nats-Msg-Id`, and what is promised is **at least once**:
+//! Elsewhere (servers before 2.12, or a stream that may not be changed), each entry is a separate message with a
+//! `Nats-Msg-Id`, and delivery is **at least once**:
 //!
-//! - **Doubles.** An entry whose acknowledgement got lost is sent again with the same id. Within the stream's duplicate window
-//!   (two minutes by default) the server stores it once; later it may be there twice, with the same `Audit-Id`. Each such
-//!   doubt of this process is counted and logged. Bytes of a broken connection that the system still sends may also arrive twice.
-//! - **Order.** Entries are sent in order. On a replicated stream one at a time is under way; on one replica many are, and
-//!   where the server refuses one of them, those after it may be stored all the same: one that is sent again then comes
-//!   after them, and one that is given up is not announced by them. A reader restores the order by `Audit-Id`.
-//! - **Kills.** Nothing refuses a message that arrives late. What was under way when the publisher was killed is sent again
-//!   first, and keeps its place, if it was in the spill. If it was in memory only, it may arrive after the next run has begun.
+//! - **Duplicates.** An entry whose acknowledgement was lost is sent again with the same id. Within the stream's
+//!   duplicate window (two minutes by default) the server stores it once; later it may be there twice, with the same
+//!   `Audit-Id`. Each such doubt of this process is counted and logged. Bytes of a broken connection that the system
+//!   still sends may also arrive twice.
+//! - **Order.** Entries are sent in order. On a replicated stream one message at a time is under way, with one replica
+//!   many are. If the server refuses one of many, later ones may be stored all the same: an entry that is sent again
+//!   then comes after them, and an entry that is dropped is not announced by them. A reader restores the order by
+//!   `Audit-Id`.
+//! - **Kills.** Nothing refuses a message that arrives late. What was under way when the publisher was killed is sent
+//!   again first, and keeps its place, if it was in the spill. If it was in memory only, it may arrive after the next
+//!   run has begun.
 //!
-//! # Either way
+//! # In both cases
 //!
-//! A connection is never used again after it broke, or while something may still be under way on it.
-//! What the old one had not yet written is dropped with it.
+//! A connection is never used again after it broke, or while something may still be under way on it. Whatever it had
+//! not yet written is dropped with it.
 //!
-//! An acknowledgement says that the server has the message, not that it has synced it: see its `sync_interval`.
+//! An acknowledgement means that the server has the message, not that it has synced it: see its `sync_interval`.
 
 mod batches;
 pub(in crate::sink) mod connection;
@@ -38,12 +42,12 @@ mod cursor;
 mod detour;
 mod failure;
 mod fast;
-mod look_again;
-mod memory;
+mod last_known;
 pub(in crate::sink) mod message;
 mod permissions;
 mod port;
 mod rates;
+mod recheck;
 mod recovery;
 mod reports;
 mod size;
@@ -70,65 +74,67 @@ use crate::error::{ConfigError, SinkError};
 use crate::event::{Batch, Position, PublisherId};
 use crate::seal::Signer;
 
-/// How long `position` may take, connecting included.
+/// The time limit of `position`, connecting included.
 const POSITION_MAX: Duration = Duration::from_secs(5);
-/// How long a new signature may take to be stored.
+/// The time limit for storing a new signature.
 const RENEWAL_MAX: Duration = Duration::from_secs(5);
 
 /// Stores entries in a stream of NATS: each once and in order where the stream allows transactions, else at least
 /// once.
 ///
 /// Each entry becomes a message on `<subject_prefix>.<subject of the entry>` with the headers `Audit-Id` (run and
-/// number), `Audit-Lost` where entries before it are missing, and `Audit-Run` on the first of a run, with `Audit-After`,
-/// the cursor that the publisher had come to in the stream before, such as `<run id>.1200; first=1; lost=3`. It connects
-/// at its first call, and makes, checks or upgrades the stream then, as [`stream_care`](NatsConfig::stream_care) says.
+/// number), `Audit-Lost` if entries before it are missing, and, on the first of a run, `Audit-Run` and `Audit-After`:
+/// the cursor that the publisher had reached in the stream before, such as `<run id>.1200; first=1; lost=3`. The sink
+/// connects at its first call, and then creates, checks or upgrades the stream, as
+/// [`stream_care`](NatsConfig::stream_care) says.
 ///
-/// **Batches with a cursor** go where the stream has `allow_atomic` (servers from 2.12.1 on) or `allow_batched` and `allow_direct`
-/// (from 2.14.4 on)
-/// and takes the subjects of cursors; a stream made by this sink does. With each goes a message on
-/// `<cursor_prefix>.<publisher id>` that says how far the publisher has come, such as
-/// `{"run":"…","first":1,"last":1200,"lost":3,"batch":"…"}`: of the numbers `first` to `last` of the run, three are not in the
-/// stream. Its `seal` is the [`Seal`](crate::seal::Seal) of the entries up to there. One with a `state` comes before the entries of its batch, or after a batch that did not come to its end. Cursors stay
-/// in the stream; the newest counts.
+/// **Batches with a cursor** need a stream that takes the subjects of cursors and has `allow_atomic` (servers from
+/// 2.12.1 on), or `allow_batched` and `allow_direct` (from 2.14.4 on); a stream made by this sink has all of it. Each
+/// batch includes a message on `<cursor_prefix>.<publisher id>` that says how far the publisher has come, such as
+/// `{"run":"…","first":1,"last":1200,"lost":3,"batch":"…"}`: of the numbers `first` to `last` of the run, three are
+/// not in the stream. Its `seal` is the [`Seal`](crate::seal::Seal) of the entries up to there. A cursor with a
+/// `state` comes before the entries of its batch, or after a batch that was left half-way. Cursors stay in the stream;
+/// the newest counts.
 ///
-/// **Elsewhere** each message has a `Nats-Msg-Id`, by which the server knows one that is sent again, within the stream's
+/// **Elsewhere** each message has a `Nats-Msg-Id`, by which the server recognises repetitions within the stream's
 /// duplicate window (two minutes by default).
 ///
 /// # Permissions
 ///
-/// These suffice for the user, at the defaults of [`NatsConfig`]:
+/// The user needs these permissions, at the defaults of [`NatsConfig`]:
 ///
-/// - publish on `assembly.audit.>` (`<subject_prefix>.>`), or on what is used of it;
+/// - publish on `assembly.audit.>` (`<subject_prefix>.>`), or on the part of it in use;
 /// - publish on `$JS.API.STREAM.INFO.AUDIT` (`….<stream>`);
 /// - subscribe to `_INBOX.>` (`<inbox_prefix>.>`);
 /// - for batches, publish on `assembly.cursor.<publisher id>`, or on `assembly.cursor.>` (`<cursor_prefix>.>`), and on
-///   `$JS.API.DIRECT.GET.AUDIT.assembly.cursor.>`; for fast ones also on `$JS.API.DIRECT.GET.AUDIT`, without which there are none;
-///   on `$JS.API.STREAM.MSG.GET.AUDIT` where the stream lacks `allow_direct`: who has one of these can read all entries;
-/// - publish on `$JS.API.STREAM.CREATE.AUDIT` if the stream is to be made, and on `$JS.API.STREAM.UPDATE.AUDIT` if it is
-///   to be upgraded; neither with [`StreamCare::Verify`](crate::nats::StreamCare::Verify).
+///   `$JS.API.DIRECT.GET.AUDIT.assembly.cursor.>`; fast batches also need `$JS.API.DIRECT.GET.AUDIT`; a stream without
+///   `allow_direct` needs `$JS.API.STREAM.MSG.GET.AUDIT`. Each of the last two lets its user read all entries;
+/// - publish on `$JS.API.STREAM.CREATE.AUDIT` to create the stream, and on `$JS.API.STREAM.UPDATE.AUDIT` to upgrade
+///   it; neither with [`StreamCare::Verify`](crate::nats::StreamCare::Verify).
 ///
-/// `jetstream_domain` and `jetstream_api_prefix` take the place of `$JS.API`, as `$JS.<domain>.API` or as they are. What
-/// lacks makes the sink [misconfigured](SinkError::Misconfigured), and the error names it; no entry is dropped for it.
+/// `jetstream_domain` and `jetstream_api_prefix` replace `$JS.API`, by `$JS.<domain>.API` or as they are. A missing
+/// permission makes the sink [misconfigured](SinkError::Misconfigured), and the error names it; no entry is dropped
+/// for it.
 #[derive(Debug)]
 pub struct JetStreamSink {
     config: NatsConfig,
-    /// Servers that earlier ones have named.
+    /// Servers that earlier ones have announced.
     discovered: Vec<NatsUrl>,
-    /// Taken out for the time of a call: a call that is dropped half-way takes its connection along.
+    /// Taken out during a call: a call that is dropped half-way drops its connection as well.
     connected: Option<Connected>,
     batches: Batches,
     suspect: Option<Suspect>,
-    /// Whether entries may be read, as recovery of fast batches must.
+    /// Whether the user may read entries, which recovery of fast batches needs.
     reading: Reading,
     reports: Reports,
 }
 
-/// A connection, and what it leads to.
+/// A connection, and what is known of its stream.
 #[derive(Debug)]
 struct Connected {
     wire: Wire,
     found: Found,
-    /// Whether the stream may have been changed since it was looked at.
+    /// Whether the stream may have changed since it was inspected.
     settings: Settings,
 }
 
@@ -136,12 +142,12 @@ struct Connected {
 enum Settings {
     Fresh,
     Used,
-    /// Something failed that may be the settings' doing.
+    /// Something failed, perhaps because of settings.
     Doubtful,
 }
 
 impl JetStreamSink {
-    /// A sink with these settings, and their context's. Nothing is connected yet.
+    /// A sink with these settings, and those of their context. It does not connect yet.
     ///
     /// # Errors
     ///
@@ -182,17 +188,17 @@ impl JetStreamSink {
         })
     }
 
-    /// What the stream is like, for this user.
+    /// Inspects the stream, with this user's permissions.
     async fn find(&mut self, wire: &mut Wire, until: Instant) -> Result<Found, SinkError> {
         let found = stream::make_sure(wire, &self.config, &mut self.reading, until).await?;
         if !wire.connection.is_usable() {
-            // The server has denied something that may lack.
+            // The server has denied something that may not be needed.
             *wire = Wire::open(&self.config, &self.discovered, until).await?;
         }
         Ok(found)
     }
 
-    async fn look(&mut self, of: PublisherId) -> Result<Option<Position>, SinkError> {
+    async fn read_cursor(&mut self, of: PublisherId) -> Result<Option<Position>, SinkError> {
         let until = Instant::now() + POSITION_MAX;
         let mut connected = self.connected(until).await?;
         self.reports
@@ -204,7 +210,7 @@ impl JetStreamSink {
         let Connected { wire, found, .. } = &mut connected;
         let position = self
             .batches
-            .look(wire, found, &self.config, of, until)
+            .read_cursor(wire, found, &self.config, of, until)
             .await;
         if position.is_ok() {
             self.connected = Some(connected);
@@ -221,7 +227,7 @@ impl JetStreamSink {
         };
         let delivery = self.store_all(&first).await;
         if suspect.is_alone_in(&first) {
-            // Only now it is certain what is to blame.
+            // Only now the culprit is certain.
             let again = self.suspect.take_if(|again| again.id == suspect.id);
             if again.is_some() {
                 return Delivery::stopped(0, SinkError::Rejected(suspect.why));
@@ -230,7 +236,7 @@ impl JetStreamSink {
             self.suspect = self.suspect.take().or(Some(suspect));
         }
         if delivery.stopped.is_none() && delivery.stored < batch.records().len() {
-            let why = "an entry that was refused goes by itself".to_owned();
+            let why = "a refused entry is sent alone".to_owned();
             return Delivery::stopped(delivery.stored, SinkError::Unavailable(why));
         }
         delivery
@@ -255,7 +261,7 @@ impl JetStreamSink {
                     Some(SinkError::Rejected(_)) if to.settings == Settings::Fresh => {}
                     Some(SinkError::Rejected(why)) => {
                         let refused = batch.records().get(delivery.stored);
-                        let changed = self.look_again(to, refused, why, until).await;
+                        let changed = self.recheck(to, refused, why, until).await;
                         delivery.stopped = changed.or(delivery.stopped);
                     }
                     Some(_) => to.settings = Settings::Doubtful,
@@ -287,7 +293,7 @@ impl JetStreamSink {
     }
 }
 
-/// Adds what the server has said, if the connection broke.
+/// Adds the server's last error, if the connection broke.
 async fn explain(error: &mut SinkError, wire: &mut Wire) {
     if let SinkError::Unknown(why) | SinkError::Unavailable(why) = error
         && !wire.connection.is_usable()
@@ -302,14 +308,14 @@ impl Sink for JetStreamSink {
         &'a mut self,
         of: &'a PublisherId,
     ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
-        Box::pin(self.look(*of))
+        Box::pin(self.read_cursor(*of))
     }
 
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
         Box::pin(self.store(batch))
     }
 
-    /// As a batch of nothing that goes on from the newest cursor.
+    /// Sends an empty batch that continues from the newest cursor.
     fn renew<'a>(
         &'a mut self,
         of: &'a PublisherId,

@@ -28,7 +28,7 @@ pub(crate) enum Order {
     /// Entries of the runs up to this local number may be in the stream from now on.
     OpenRuns(u32),
     /// Losses of earlier runs are announced under numbers of this run from now on.
-    Retell(Retelling),
+    Renumber(Renumbering),
     /// Look whether the files are where they were.
     Check,
     /// Take another publisher id.
@@ -116,7 +116,7 @@ pub(crate) struct Orphan {
 
 /// Orphans, and the first of the numbers that this run gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Retelling {
+pub(crate) struct Renumbering {
     pub(crate) orphans: Vec<Orphan>,
     pub(crate) first: Key,
 }
@@ -144,7 +144,7 @@ pub(crate) enum Done {
         entries: u64,
     },
     RunsOpened(u32),
-    Retold,
+    Renumbered,
     Checked,
     Renewed(PublisherId),
     TurnedOver(Arc<Run>),

@@ -12,7 +12,7 @@ use crate::worker::Desk;
 
 use super::directory::{free_bytes, has_room};
 use super::orders::{
-    Counted, Done, Keep, Letter, Order, Outcome, Reading, Retelling, Room, Settled,
+    Counted, Done, Keep, Letter, Order, Outcome, Reading, Renumbering, Room, Settled,
 };
 use super::row::{ACCOUNTED, kind};
 use super::segments::{Origin, Segment};
@@ -74,9 +74,9 @@ impl Spill {
                 self.open_runs(local)?;
                 Done::RunsOpened(local)
             }
-            Order::Retell(retelling) => {
-                self.retell(&retelling)?;
-                Done::Retold
+            Order::Renumber(renumbering) => {
+                self.renumber(&renumbering)?;
+                Done::Renumbered
             }
             Order::Check => {
                 self.check()?;
@@ -175,15 +175,15 @@ impl Spill {
         self.index.save(self.now)
     }
 
-    fn retell(&mut self, retelling: &Retelling) -> Result<(), SpillError> {
+    fn renumber(&mut self, renumbering: &Renumbering) -> Result<(), SpillError> {
         let absent = &mut self.index.absent;
         let mut count = 0;
-        for orphan in &retelling.orphans {
+        for orphan in &renumbering.orphans {
             absent.cover(orphan.first, orphan.count, ACCOUNTED);
             count += orphan.count;
         }
         let reason = kind(LossReason::Corrupt);
-        absent.cover(retelling.first, count, reason);
+        absent.cover(renumbering.first, count, reason);
         self.index.save(self.now)
     }
 
@@ -231,7 +231,7 @@ impl Spill {
         if let Some(signer) = &self.signer {
             signer.keep();
         }
-        status.ring = self.ring.as_mut().map(RingFile::look);
+        status.ring = self.ring.as_mut().map(RingFile::status);
         status.delivered = status.delivered.or(self.delivered_position());
         let checked = self.check();
         if let Err(error) = write_status(self.directory.path(), &status) {
@@ -336,7 +336,7 @@ fn without_spill(order: &Order) -> Result<Done, SpillError> {
         Order::Settle { through, .. } => Done::Settled(Settled::nothing(*through)),
         Order::DeadLetter(_) => Done::DeadLettered,
         Order::OpenRuns(local) => Done::RunsOpened(*local),
-        Order::Retell(_) => Done::Retold,
+        Order::Renumber(_) => Done::Renumbered,
         Order::Check => Done::Checked,
         Order::RenewIdentity => Done::Renewed(PublisherId(fresh_uuid())),
         Order::Tick(_) => Done::Ticked,

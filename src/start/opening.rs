@@ -1,4 +1,4 @@
-//! What a start takes over from disk, and makes there.
+//! Opens the directories at a start: recovers what is there, and creates the rest.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::spill::{Begun, Spill};
 
 type Drained<E> = fn(Arc<Shared<E>>, Arc<MappedRing>) -> Box<dyn Source>;
 
-/// What is to be known of the type of the entries, to have a ring in a file.
+/// The functions of the entry type for a ring in a file.
 pub(super) struct Packing<E> {
     pub(super) format: u32,
     pub(super) recover: fn(&Path, &mut Spill) -> Result<(), StartError>,
@@ -24,14 +24,14 @@ pub(super) struct Packing<E> {
     pub(super) source: Drained<E>,
 }
 
-/// What a start finds and makes on disk.
+/// What a start finds and creates on disk.
 pub(super) struct Opened {
     pub(super) spill: Spill,
     pub(super) begun: Begun,
     pub(super) ring: Option<RingFile>,
 }
 
-/// Takes over what is there, the ring of a killed process first, and begins a run.
+/// Recovers what is there, the ring of a killed process first, and begins a run.
 pub(super) fn open<E>(config: &Config, packing: Option<&Packing<E>>) -> Result<Opened, StartError> {
     let mut spill = Spill::open(
         &config.spill_dir,
@@ -73,7 +73,7 @@ pub(super) fn open<E>(config: &Config, packing: Option<&Packing<E>>) -> Result<O
     Ok(Opened { spill, begun, ring })
 }
 
-/// What signs checkpoints. A publisher whose keys cannot be used goes on without: its entries matter more.
+/// The signer of checkpoints. If the keys cannot be used, the publisher runs without: its entries matter more.
 pub(super) fn signer(config: &Config, spill: &Spill) -> Result<Option<Arc<Signer>>, StartError> {
     if config.signing == Signing::Off || !spill.is_kept() {
         return Ok(None);
@@ -93,12 +93,12 @@ pub(super) fn signer(config: &Config, spill: &Spill) -> Result<Option<Arc<Signer
     }
 }
 
-/// Goes on with a ring in memory, if that is what was asked for.
+/// Continues with a ring in memory, if configured.
 fn in_memory(config: &Config, error: RingError) -> Result<(), StartError> {
     if config.when_ring_unusable == WhenRingUnusable::FailStart {
         return Err(StartError::Ring(error));
     }
-    log::error!(%error, "the ring is in memory this time: what is in it dies with the process");
+    log::error!(%error, "the ring is in memory this time: its entries die with the process");
     Ok(())
 }
 

@@ -146,7 +146,8 @@ fn a_context_goes_behind_the_file_and_is_named_by_it_or_by_the_environment() {
     let told = format!("entries go to the stream AUDIT of {url}\n");
     let made = said.assert_code(0).err.strip_prefix(&told).unwrap();
     assert!(
-        made.contains("made the stream with these settings") && made.contains("stream_replicas=1"),
+        made.contains("created the stream with these settings")
+            && made.contains("stream_replicas=1"),
         "{made}"
     );
     run("context = \"old\"\n", &[("NATS_CONTEXT", "prod")]).assert_code(0);

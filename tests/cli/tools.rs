@@ -183,7 +183,7 @@ fn an_output_that_takes_nothing_is_told() {
     let output = command.spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let err = String::from_utf8(output.stderr).unwrap();
-    assert_says(&err, &["error: cannot write what is exported"]);
+    assert_says(&err, &["error: cannot write the export"]);
 }
 
 /// The buffer of Agent Assembly that the library's tests import, too.

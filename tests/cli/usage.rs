@@ -125,11 +125,7 @@ fn a_spill_that_cannot_be_made_is_told() {
     fails(
         &bench,
         &["run", "--spill", "file"],
-        &[
-            "cannot make /",
-            "a file stands in the way",
-            "give a directory",
-        ],
+        &["cannot make /", "a file is in the way", "give a directory"],
     );
     fails(
         &bench,
@@ -148,7 +144,7 @@ fn a_spill_in_use_is_told_with_the_process_that_uses_it() {
     fails(
         &bench,
         &["run", "--spill", "spill"],
-        &["spill", &in_use, "a directory of its own"],
+        &["spill", &in_use, "its own directory"],
     );
     child.kill().unwrap();
     child.wait().unwrap();

@@ -275,7 +275,10 @@ fn a_foreign_file_with_the_ledgers_name_is_left_alone() {
     let bench = Bench::new();
     fs::write(bench.ledger(), "2026-01-01 open accounts 3\n").unwrap();
     let why = position(&mut bench.sink(), Draft::new().publisher()).unwrap_err();
-    assert!(why.to_string().contains("no ledger of spillring"), "{why}");
+    assert!(
+        why.to_string().contains("not a ledger of spillring"),
+        "{why}"
+    );
     assert_eq!(
         fs::read_to_string(bench.ledger()).unwrap(),
         "2026-01-01 open accounts 3\n"

@@ -80,7 +80,7 @@ fn a_missing_directory_is_never_created() {
     let first = three(&mut draft);
     unavailable(
         &deliver(&mut sink, &first).stopped.unwrap(),
-        "make its directory",
+        "create its directory",
     );
     assert!(!path.parent().unwrap().exists());
     fs::create_dir(path.parent().unwrap()).unwrap();
@@ -103,7 +103,7 @@ fn a_device_is_no_output() {
         Draft::new().publisher(),
     )
     .unwrap_err();
-    misconfigured(&why, "no regular file");
+    misconfigured(&why, "not a regular file");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn what_the_type_does_not_read_becomes_a_dead_letter() {
     let letters = DeadLetters::open(dir.path()).unwrap();
     let letter = letters.iter().next().unwrap().unwrap();
     assert!(
-        letter.detail.contains("no entry of the sink's type"),
+        letter.detail.contains("does not fit the sink's type"),
         "{}",
         letter.detail
     );

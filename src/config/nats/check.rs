@@ -1,4 +1,4 @@
-//! Settings that could never work, found before anything is connected.
+//! Finds settings that could never work, before anything connects.
 
 use super::{NatsConfig, NatsTls, NatsUrl, wrong};
 use crate::error::ConfigError;
@@ -8,7 +8,7 @@ impl NatsConfig {
     ///
     /// # Errors
     ///
-    /// The first one that cannot be used, with what it may be. A secret is never told.
+    /// The first setting that cannot be used, and its valid values. A secret is never shown.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let urls = NatsUrl::each(&self.urls);
         urls.iter().try_for_each(NatsUrl::check)?;
@@ -43,7 +43,7 @@ impl NatsConfig {
         {
             return Err(wrong(
                 "cursor_prefix",
-                "must not lie below `subject_prefix`, nor above it: cursors are no entries",
+                "must not lie below `subject_prefix`, nor above it: cursors are not entries",
             ));
         }
         Ok(())
@@ -60,7 +60,7 @@ impl NatsConfig {
         if let (Some((one, _)), Some((other, _))) = (given.next(), given.next()) {
             return Err(wrong(
                 other,
-                &format!("cannot stand beside `{one}`: give one of them"),
+                &format!("cannot be combined with `{one}`: give one of them"),
             ));
         }
         match (&self.user, &self.password) {
@@ -84,7 +84,7 @@ impl NatsConfig {
         if self.jetstream_api_prefix.is_some() {
             return Err(wrong(
                 "jetstream_api_prefix",
-                "cannot stand beside `jetstream_domain`: give one of them",
+                "cannot be combined with `jetstream_domain`: give one of them",
             ));
         }
         if domain.is_empty() || domain.contains(|c| bad(c) || c == '.') {
@@ -129,7 +129,7 @@ impl NatsTls {
     }
 }
 
-/// What stands in no name and no subject.
+/// Characters that no name or subject may contain.
 fn bad(c: char) -> bool {
     c.is_whitespace() || c.is_control() || "*>/\\".contains(c)
 }

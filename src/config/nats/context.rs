@@ -11,18 +11,18 @@ use crate::error::ConfigError;
 
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
-/// How a value begins that says where it is to be fetched.
+/// Prefixes of values that must be fetched from elsewhere.
 const ELSEWHERE: [&str; 4] = ["op://", "nsc://", "env://", "data:"];
 
-/// Where contexts and the files that they name are.
+/// The directories of contexts and of the files that they name.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct Directories {
     pub(super) home: Option<PathBuf>,
     /// `$XDG_CONFIG_HOME`
     pub(super) config: Option<PathBuf>,
 }
 
-/// What matters here of a context's file. The tool writes all its keys; what is empty is not set.
+/// The relevant part of a context's file. The tool writes every key; an empty value is not set.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Context {
@@ -47,21 +47,21 @@ struct Context {
 }
 
 impl NatsConfig {
-    /// These settings, with what they leave open from the context of the `nats` tool that they name, and then from the
-    /// defaults. The sink does the same when it is made.
+    /// These settings, completed by the context of the `nats` tool that they name, and then by the defaults. The sink
+    /// does the same when it is made.
     ///
-    /// The context `NAME` stands in `$XDG_CONFIG_HOME/nats/context/NAME.json`, or below `~/.config` if that variable is
-    /// not set. Of it the server, the way to be let in, TLS, the inbox prefix and the domain or API prefix of
-    /// `JetStream` are taken. It is one source among others, and the last: any way to be let in that is set here displaces
-    /// that of the context. The context that the tool has selected is used only if it is named here: what somebody
-    /// selects in a shell must not send an audit trail elsewhere.
+    /// The context `NAME` is in `$XDG_CONFIG_HOME/nats/context/NAME.json`, or below `~/.config` if that variable is
+    /// not set. It provides the server, credentials, TLS, the inbox prefix, and the domain or API prefix of
+    /// `JetStream`. It has the lowest priority: any credentials set here replace those of the context. The context
+    /// selected in the tool is used only if it is named here: a choice made in a shell must not send an audit trail
+    /// elsewhere.
     ///
     /// # Errors
     ///
-    /// A context that is not there or cannot be read, or that asks for what is not done here: `nsc`, a SOCKS proxy, the
-    /// certificate store of Windows, secrets that are to be fetched (`op://`, `env://`, …).
+    /// A context that is missing or cannot be read, or that needs something unsupported: `nsc`, a SOCKS proxy, the
+    /// certificate store of Windows, or secrets that must be fetched (`op://`, `env://`, …).
     pub fn with_context(self) -> Result<Self, ConfigError> {
-        self.with_context_in(&Places {
+        self.with_context_in(&Directories {
             home: env::home_dir(),
             config: env::var_os("XDG_CONFIG_HOME")
                 .filter(|path| !path.is_empty())
@@ -69,11 +69,14 @@ impl NatsConfig {
         })
     }
 
-    pub(super) fn with_context_in(mut self, places: &Places) -> Result<Self, ConfigError> {
+    pub(super) fn with_context_in(
+        mut self,
+        directories: &Directories,
+    ) -> Result<Self, ConfigError> {
         if let Some(name) = self.context.take() {
-            let path = places.file(&name)?;
+            let path = directories.file(&name)?;
             let context = Context::read(&path)
-                .and_then(|context| context.settings(&self, places))
+                .and_then(|context| context.settings(&self, directories))
                 .map_err(|why| wrong("context", &format!("names {}: {why}", path.display())))?;
             self = self.over(context);
             self.check_credentials().map_err(|why| {
@@ -91,7 +94,7 @@ impl NatsConfig {
     }
 }
 
-impl Places {
+impl Directories {
     /// The file of the context.
     fn file(&self, name: &str) -> Result<PathBuf, ConfigError> {
         let path = Path::new(name);
@@ -114,7 +117,7 @@ impl Places {
         Ok(config.join("nats/context").join(format!("{name}.json")))
     }
 
-    /// The path, with `~` for the home directory.
+    /// Expands `~` to the home directory.
     fn path(&self, path: &str) -> PathBuf {
         match (path.strip_prefix("~/"), &self.home) {
             (Some(rest), Some(home)) => home.join(rest),
@@ -124,23 +127,27 @@ impl Places {
 }
 
 impl Context {
-    /// An error tells nothing of the contents: they may be secret.
+    /// An error shows nothing of the contents: they may be secret.
     fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read(path).map_err(|error| error.to_string())?;
         serde_json::from_slice(&text).map_err(|error| {
             format!(
-                "it is no context of the `nats` tool: line {}, column {}",
+                "it is not a context of the `nats` tool: line {}, column {}",
                 error.line(),
                 error.column()
             )
         })
     }
 
-    /// What it says, and all else as it is.
-    fn settings(self, all_else: &NatsConfig, places: &Places) -> Result<NatsConfig, String> {
+    /// The settings of the context, with all else unchanged.
+    fn settings(
+        self,
+        all_else: &NatsConfig,
+        directories: &Directories,
+    ) -> Result<NatsConfig, String> {
         self.check()?;
         let path = |text: String| {
-            set(text).map(|text| places.path(text.strip_prefix("file://").unwrap_or(&text)))
+            set(text).map(|text| directories.path(text.strip_prefix("file://").unwrap_or(&text)))
         };
         let secret = |text: String| set(text).map(Secret::from);
         let nkey = path(self.nkey)
@@ -168,7 +175,7 @@ impl Context {
         Ok(settings)
     }
 
-    /// Looks for what is not done here.
+    /// Refuses unsupported settings.
     fn check(&self) -> Result<(), String> {
         let not_done = [
             (
@@ -201,7 +208,7 @@ impl Context {
         let elsewhere = |value: &&String| ELSEWHERE.iter().any(|it| value.starts_with(it));
         match secrets.iter().find(|(_, value)| elsewhere(value)) {
             Some((key, _)) => Err(format!(
-                "its `{key}` is to be fetched from elsewhere, which is not done here: write it into a file, or set it \
+                "its `{key}` must be fetched from elsewhere, which is not supported: write it into a file, or set it \
                  in the environment"
             )),
             None => Ok(()),

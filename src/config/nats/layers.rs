@@ -1,4 +1,4 @@
-//! What goes before what: the environment, the settings, a context.
+//! Precedence: the environment, then the settings, then a context.
 
 use std::env::{self, VarError};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use super::{NatsConfig, NatsTls, NatsUrl, wrong};
 use crate::error::ConfigError;
 
 impl NatsConfig {
-    /// The defaults, with what the environment says: see [`with_env`](Self::with_env).
+    /// The defaults, overridden by the environment: see [`with_env`](Self::with_env).
     ///
     /// # Errors
     ///
@@ -16,12 +16,12 @@ impl NatsConfig {
         Self::default().with_env()
     }
 
-    /// These settings, overruled by `NATS_URL` (several, separated by commas), `NATS_TOKEN`, `NATS_USER`,
-    /// `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`, `NATS_CA`, `NATS_CERT`, `NATS_KEY` and `NATS_CONTEXT`, where set and
-    /// not empty.
+    /// These settings, overridden by `NATS_URL` (several, separated by commas), `NATS_TOKEN`, `NATS_USER`,
+    /// `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`, `NATS_CA`, `NATS_CERT`, `NATS_KEY` and `NATS_CONTEXT`, where set
+    /// and not empty.
     ///
-    /// There is one way to be let in: that of the environment displaces any other one set here, those in `urls`
-    /// included. `NATS_PASSWORD` alone goes with the `user` set here, and `NATS_NKEY` with the `jwt`.
+    /// Credentials come from the highest-priority source that sets any: those of the environment replace all of these,
+    /// including those in `urls`. `NATS_PASSWORD` alone goes with the `user` set here, and `NATS_NKEY` with the `jwt`.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl NatsConfig {
         Ok(environment.over(self))
     }
 
-    /// What these say about where NATS is and how to be let in, and what they leave open, and all else, from below.
+    /// Overlays these addresses and credentials on `below`; everything else comes from `below`.
     pub(super) fn over(self, below: Self) -> Self {
         let by_name = self.user.is_some() || self.password.is_some();
         let by_key = self.nkey.is_some() || self.jwt.is_some();

@@ -13,17 +13,18 @@ use crate::error::ConfigError;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// The URL of a NATS server, such as `nats://127.0.0.1:4222` or `tls://nats.example.org`, or several with commas between
-/// them, such as `nats://a:4222,b:4222`. `Debug` and `Display` mask what stands before an `@`.
+/// The URL of a NATS server, such as `nats://127.0.0.1:4222` or `tls://nats.example.org`, or several, separated by
+/// commas, such as `nats://a:4222,b:4222`. `Debug` and `Display` mask everything before an `@`.
 ///
-/// Each of several is a URL of its own, as for NATS's own clients: user, password and token are not those of the one before
-/// it. One without a scheme is `tls://` if any other is, else `nats://`. A comma inside a password is written `%2C`.
+/// Each of several is a separate URL, as in NATS's own clients: it does not inherit user, password or token from the
+/// one before. A URL without a scheme is `tls://` if any other is, else `nats://`. Write a comma inside a password as
+/// `%2C`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct NatsUrl(String);
 
 impl Secret {
-    /// The value itself: for whoever shows it to a server, and for no log.
+    /// The value itself: show it to a server only, never to a log.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -37,7 +38,7 @@ impl<T: Into<String>> From<T> for Secret {
 }
 
 impl<'de> Deserialize<'de> for Secret {
-    /// What the format says about a value of another kind is not passed on: it would show it.
+    /// The format's own error for a value of another kind is dropped: it would show the value.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer);
         text.map(Self)
@@ -45,7 +46,7 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// The same for a list of URLs.
+/// The same, for a list of URLs.
 pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NatsUrl>, D::Error> {
     Vec::deserialize(deserializer).map_err(|_| {
         D::Error::custom("`urls` must be a list of strings, such as [\"nats://127.0.0.1:4222\"]")
@@ -59,13 +60,13 @@ impl fmt::Debug for Secret {
 }
 
 impl NatsUrl {
-    /// The URL itself, with what stands before its `@`.
+    /// The URL itself, including everything before its `@`.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The address of the server; an error never tells the URL's secret.
+    /// The address of the server. An error never shows the URL's secret.
     pub(crate) fn address(&self) -> Result<ServerAddr, ConfigError> {
         let wrong = |shown: &str, why: &str| ConfigError {
             key: "urls",
@@ -74,16 +75,16 @@ impl NatsUrl {
             ),
         };
         let address = ServerAddr::from_str(&self.0).map_err(|_| {
-            // A comma in a password cuts a URL in two: what seems to be a port may be half of the password.
+            // A comma in a password cuts a URL in two: the apparent port may be half of the password.
             let (scheme, who, host) = self.parts();
             let host = host.split(':').next().filter(|_| who.is_empty());
             let shown = host.map_or_else(|| self.to_string(), |host| format!("{scheme}{host}"));
-            wrong(&shown, "is no URL")
+            wrong(&shown, "is not a URL")
         })?;
         if !["nats", "tls"].contains(&address.scheme()) {
             return Err(wrong(
                 &self.to_string(),
-                "has another scheme than nats or tls",
+                "has a scheme other than nats or tls",
             ));
         }
         if address.host().is_empty() {
@@ -92,7 +93,8 @@ impl NatsUrl {
         Ok(address)
     }
 
-    /// Several, separated by commas; one at the end is nothing. One without a scheme is encrypted if another one is.
+    /// Several, separated by commas; a trailing comma is ignored. A URL without a scheme is encrypted if another one
+    /// is.
     pub(super) fn list(urls: &str) -> Vec<Self> {
         let urls = urls.split(',').map(str::trim);
         let urls: Vec<_> = urls.filter(|url| !url.is_empty()).collect();
@@ -114,7 +116,8 @@ impl NatsUrl {
         urls.iter().flat_map(each).collect()
     }
 
-    /// Another server, such as `10.0.0.2:4222`, reached in the same way: encrypted if this one is, and as the same user.
+    /// Another server, such as `10.0.0.2:4222`, reached in the same way: encrypted if this one is, and as the same
+    /// user.
     pub(crate) fn at(&self, host: &str) -> Self {
         let (scheme, who, _) = self.parts();
         let other = Self::from(host);
@@ -122,12 +125,12 @@ impl NatsUrl {
         Self(format!("{scheme}{who}{host}"))
     }
 
-    /// Whether something stands before its `@`.
+    /// Whether there is anything before its `@`.
     pub(super) fn lets_in(&self) -> bool {
         !self.parts().1.is_empty()
     }
 
-    /// The same server, without what stands before its `@`.
+    /// The same server, without anything before its `@`.
     pub(in crate::config) fn bare(&self) -> Self {
         let (scheme, _, host) = self.parts();
         Self(format!("{scheme}{host}"))
@@ -139,7 +142,7 @@ impl NatsUrl {
         Self(format!("tls://{who}{host}"))
     }
 
-    /// What stands up to `://`, from there up to `@`, and behind it.
+    /// The parts up to `://`, from there up to `@`, and after it.
     fn parts(&self) -> (&str, &str, &str) {
         let (scheme, rest) = self.0.split_at(self.0.find("://").map_or(0, |at| at + 3));
         let (who, host) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));

@@ -1,4 +1,4 @@
-//! Tries to make secrets show, and to get settings past the check that could never work.
+//! Tries to reveal secrets, and to get settings past the check that could never work.
 #![allow(
     clippy::unwrap_used,
     clippy::unwrap_in_result,
@@ -257,7 +257,7 @@ fn several_servers_in_one_url_are_several_urls_and_each_is_one_of_its_own() {
             vec!["nats://u:p@a", "nats://b", "nats://t@c"],
         ),
         ("nats://u:p%2Cw@a,b", vec!["nats://u:p%2Cw@a", "nats://b"]),
-        // What is encrypted on one way must not go in the clear on another.
+        // What is encrypted in one case must not be sent unencrypted in another.
         ("tls://a,b:2", vec!["tls://a", "tls://b:2"]),
         ("a,tls://b,nats://c", vec!["tls://a", "tls://b", "nats://c"]),
     ] {
@@ -274,15 +274,15 @@ fn several_servers_in_one_url_are_several_urls_and_each_is_one_of_its_own() {
 }
 
 #[test]
-fn half_of_a_password_with_a_comma_is_not_told() {
+fn half_of_a_password_with_a_comma_is_not_shown() {
     for url in ["nats://u:hidden,w@h", "u:7654321,w@h"] {
         let error = changed(|c| c.urls = vec![url.into()])
             .validate()
             .unwrap_err();
-        let told = format!("{error} {error:?}");
+        let text = format!("{error} {error:?}");
         assert!(
-            !told.contains("hidden") && !told.contains("7654321"),
-            "{told}"
+            !text.contains("hidden") && !text.contains("7654321"),
+            "{text}"
         );
     }
 }

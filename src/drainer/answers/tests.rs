@@ -41,7 +41,7 @@ fn a_position_in_an_earlier_run_is_where_it_lies() {
 
 /// The unknown run began between the newest run that the directory knows and this one.
 #[test]
-fn a_run_that_the_directory_has_missed_means_that_an_older_copy_was_put_back() {
+fn a_run_that_the_directory_has_missed_means_that_an_older_copy_was_restored() {
     assert_eq!(
         known(Sent::Nothing).judge(position(30, 5)),
         Meaning::PutBack
@@ -55,9 +55,9 @@ fn a_run_that_the_directory_has_missed_means_that_an_older_copy_was_put_back() {
     }
 }
 
-/// What was popped after the unknown run had begun, that one cannot have.
+/// What was popped after the unknown run had begun cannot have been delivered by that run.
 #[test]
-fn a_directory_that_went_on_by_itself_is_a_clone() {
+fn a_directory_that_was_used_meanwhile_is_a_clone() {
     let began = |ms: u64| {
         let time = uuid::Timestamp::from_unix(uuid::NoContext, ms / 1_000, 0);
         RunId(Uuid::new_v7(time))

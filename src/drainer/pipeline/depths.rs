@@ -1,4 +1,4 @@
-//! How much is in the pipeline, and where.
+//! The depths of the pipeline.
 
 use super::{APPEND_ROWS_MAX, BATCH_BYTES_MAX, Pipeline};
 use crate::event::{Key, Record};
@@ -13,7 +13,7 @@ impl Pipeline {
         self.staged.iter()
     }
 
-    /// Whether the spill holds this record as well.
+    /// Whether the spill has this record as well.
     pub(crate) fn is_spilled(&self, record: &Record) -> bool {
         !self.in_memory_only(record)
     }
@@ -63,7 +63,7 @@ impl Pipeline {
         self.drawn_bytes
     }
 
-    /// How many drawn records there are, those at the disk included.
+    /// How many records are drawn, including those being appended.
     pub(crate) fn drawn(&self) -> usize {
         self.drawn.len()
     }
@@ -73,7 +73,7 @@ impl Pipeline {
         self.settled
     }
 
-    /// Where reading the spill goes on.
+    /// Where reading the spill continues.
     pub(crate) fn read_after(&self) -> Option<Key> {
         self.last_staged().max(self.settled).max(self.read_through)
     }

@@ -1,4 +1,4 @@
-//! The pipeline and the disk: what an append carries, and what comes of it.
+//! The pipeline and the disk: the records of an append, and its outcome.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{APPEND_ROWS_MAX, BATCH_BYTES_MAX, Pipeline, Tally};
 use crate::event::{Key, Record};
 
 impl Pipeline {
-    /// The records of the next append: all that are in memory only, and of the drawn ones up to a chunk.
+    /// The records of the next append: all that are in memory only; of the drawn ones up to a chunk.
     pub(crate) fn append(&mut self) -> Arc<[Record]> {
         let (mut chunk, mut bytes) = (0, 0);
         for record in &self.drawn {
@@ -38,7 +38,7 @@ impl Pipeline {
         records.into()
     }
 
-    /// The append has succeeded. Drops what was drawn for it. Answers those of its records that have been settled since:
+    /// The append has succeeded. Drops the records that were drawn for it. Returns those that have been settled since:
     /// the spill counts them, and the sink has them.
     pub(crate) fn appended(&mut self, records: &[Record]) -> Tally {
         let last = records.last().map(Record::key);
@@ -49,19 +49,19 @@ impl Pipeline {
         Tally::of(&records[..settled])
     }
 
-    /// The append under way has come back, whatever came of it.
+    /// The append under way has ended, whatever its outcome.
     pub(crate) fn end_append(&mut self) {
         self.appending = None;
         self.at_disk = (0, 0);
     }
 
-    /// Whether anything is in memory only and not on its way to the disk.
+    /// Whether any record is in memory only and not being appended.
     pub(crate) fn waits(&self) -> bool {
         let last = self.records_last();
         last > self.spilled_through && last > self.appending
     }
 
-    /// The oldest record that is in memory only and not on its way to the disk.
+    /// The oldest record that is in memory only and not being appended.
     pub(crate) fn first_waiting(&self) -> Option<&Record> {
         self.first_after(self.spilled_through.max(self.appending))
     }
@@ -77,7 +77,7 @@ impl Pipeline {
         flight.len() + staged.len() + drawn.len() - self.spilled_in_memory()
     }
 
-    /// How many records in memory the spill holds as well.
+    /// How many records in memory are also in the spill.
     pub(crate) fn spilled_in_memory(&self) -> usize {
         let (flight, staged, drawn) = self.parts();
         let spilled = |record: &Record| !self.in_memory_only(record);

@@ -68,7 +68,7 @@ fn losses(record: &Record) -> Vec<(u64, LossReason)> {
     record.losses.iter().map(|l| (l.count, l.reason)).collect()
 }
 
-/// Batches bounded in bytes leave something each time: its age is its own, not that of what has gone.
+/// Batches bounded in bytes leave something each time, with its own age.
 #[test]
 fn what_a_batch_leaves_is_as_old_as_it_is() {
     let start = Instant::now();
@@ -104,7 +104,7 @@ fn what_was_drawn_is_staged_within_both_bounds_and_none_of_it_gets_lost() {
     assert_eq!(pipeline.drawn_bytes(), 0);
 }
 
-/// Flight, staged and a chunk: in order, and what is on disk already is left out.
+/// In flight, staged and a chunk: in order, leaving out what is on disk already.
 #[test]
 fn an_append_carries_all_that_is_in_memory_only_up_to_a_chunk() {
     let mut pipeline = Pipeline::default();
@@ -152,7 +152,7 @@ fn a_failed_append_changes_nothing() {
     assert_eq!(numbers(first.iter()), [1, 2, 3, 4]);
 }
 
-/// The sink takes a batch, and what was drawn, while they are on their way to the disk.
+/// The sink takes a batch, and drawn records, while they are being appended.
 #[test]
 fn what_is_delivered_during_an_append_is_settled_with_its_outcome() {
     let mut pipeline = Pipeline::default();
@@ -200,7 +200,7 @@ fn what_the_sink_has_leaves_memory_wherever_it_is() {
     assert_eq!(numbers(pipeline.records()), [6]);
 }
 
-/// What was thought lost, because it had been evicted before the sink said that it has it, is announced no more.
+/// Records that were thought lost, because they were evicted before the sink reported them, are no longer announced.
 #[test]
 fn what_the_sink_has_is_not_announced_as_lost() {
     for (cursor, announced) in [
@@ -237,7 +237,7 @@ fn losses_go_to_the_next_record_of_their_run_and_of_no_other() {
     assert_eq!(losses(drawn), [(1, DeadLettered)]);
 }
 
-/// A record of exactly so many bytes as the pipeline counts them.
+/// A record with exactly this size in the pipeline's accounts.
 fn sized(n: u64, size: u64) -> Record {
     let mut record = records(n..n + 1, 0, Instant::now()).swap_remove(0);
     let payload = usize::try_from(size - record.size()).unwrap();
@@ -265,7 +265,7 @@ fn a_batch_may_be_exactly_as_large_as_its_bounds_and_no_larger() {
     }
 }
 
-/// What comes before it goes first; then it is the first, and no matter of the pipeline any more.
+/// Records before it go first; then it is the first, and no longer the pipeline's business.
 #[test]
 fn a_batch_ends_before_an_entry_that_is_too_large() {
     let limit = 50;
@@ -301,7 +301,7 @@ fn bytes_are_counted_wherever_records_leave() {
         room(&pipeline),
         (APPEND_ROWS_MAX - 2, BATCH_BYTES_MAX - 2 * size)
     );
-    // Two of them go to the sink while they are on their way to the disk.
+    // Two of them go to the sink while they are being appended.
     pipeline.stage_drawn(2, u64::MAX);
     assert_eq!(
         room(&pipeline),

@@ -24,7 +24,7 @@ fn shutdown(requests: &mut Requests, now: Instant) {
     requests.add(Request::Shutdown(LIMIT, promise), 0, 0, 0, now);
 }
 
-/// All is popped and nothing is in memory only.
+/// Everything is popped and nothing is in memory only.
 fn all_spilled() -> Progress {
     Progress {
         popped: 10,
@@ -50,7 +50,7 @@ fn the_grace_of_an_end_counts_from_the_first_turn_after_its_deadline() {
     assert_eq!(progress_at(&mut requests, later), Some(thawed));
 }
 
-/// A step that takes long is progress when it is done, not when it was begun.
+/// A slow step is progress when it is done, not when it was begun.
 #[test]
 fn progress_counts_from_the_turn_after_it() {
     let start = Instant::now();
@@ -90,9 +90,9 @@ fn a_flush_waits_for_what_was_in_the_ring() {
     assert_eq!(requests.flush(&progress), Flush::None);
 }
 
-/// What is on disk counts once an order that was sent after the flush has found the files in place.
+/// Entries on disk count once an order that was sent after the flush has found the files in place.
 #[test]
-fn a_flush_of_what_is_on_disk_waits_for_a_look_at_the_files() {
+fn a_flush_of_what_is_on_disk_waits_for_a_check_of_the_files() {
     let mut requests = Requests::default();
     let _ticket = flush(&mut requests, 10, 0, 3);
     let mut progress = all_spilled();

@@ -47,11 +47,11 @@ fn the_rings_losses_get_numbers_by_reason_before_the_next_entry() {
         (1, LossReason::AlreadyShutdown),
     ];
     assert_eq!(losses(&record), expected);
-    assert!(!sequencer.has_untold(6));
-    assert!(sequencer.has_untold(7));
+    assert!(!sequencer.has_unannounced(6));
+    assert!(sequencer.has_unannounced(7));
 }
 
-/// The counts by reason are read after the count of all.
+/// The counts by reason are read after the total count.
 #[test]
 fn reasons_that_run_ahead_of_the_count_come_out_even() {
     let mut sequencer = sequencer();
@@ -100,7 +100,7 @@ fn losses_after_the_last_entry_are_known_by_their_first_number() {
     }
 }
 
-/// The numbers of a run are bounded; what finds none gets one in the next run.
+/// The numbers of a run are bounded; losses without a number get one in the next run.
 #[test]
 fn losses_beyond_the_last_number_of_a_run_go_to_the_next() {
     let mut sequencer = sequencer();

@@ -12,7 +12,7 @@ fn tally(entries: u64) -> Tally {
     }
 }
 
-/// So many rows, the newest with this number.
+/// This many rows, the newest with this number.
 fn view(entries: u64, newest: u64) -> View {
     let mut view = View {
         newest: Some(key(newest)),
@@ -22,7 +22,7 @@ fn view(entries: u64, newest: u64) -> View {
     view
 }
 
-/// Up to this number, so many entries.
+/// Up to this number, this many entries.
 fn settled(n: u64, entries: u64) -> Settled {
     let Tally { entries, bytes } = tally(entries);
     Settled {
@@ -83,9 +83,9 @@ fn a_settlement_that_failed_is_due_as_before() {
     assert_eq!(settlement.due(Some(key(4)), &view(9, 9), now), Some(now));
 }
 
-/// The sink reports ten; four of them went through memory.
+/// The sink reports ten; four of them passed through memory.
 #[test]
-fn what_never_was_in_memory_is_counted_by_the_spill() {
+fn the_spill_counts_entries_that_were_never_in_memory() {
     let mut settlement = Settlement::default();
     settlement.add(tally(4));
     settlement.add_unknown();
@@ -94,7 +94,7 @@ fn what_never_was_in_memory_is_counted_by_the_spill() {
     assert_eq!(settlement.unsettled(), Tally::default());
 }
 
-/// As above, in parts: what is delivered and what is spilled add up after each. Another answer of the sink comes meanwhile.
+/// As above, in parts: delivered and spilled add up after each. Another answer of the sink comes meanwhile.
 #[test]
 fn what_the_spill_counts_in_parts_is_due_until_the_last() {
     let mut settlement = Settlement::default();

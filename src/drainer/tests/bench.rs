@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::door::Door;
-use crate::drainer::{Drainer, Parts, RingSource, Source};
+use crate::drainer::{DrainLoop, Parts, RingSource, Source};
 use crate::error::{EncodeError, SinkError};
 use crate::event::{Event, Key, Loss, Position, PublisherId, Record, Run, RunId};
+use crate::ingress::Ingress;
 use crate::policy::Step;
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
@@ -45,18 +45,18 @@ impl Event for Entry {
     }
 }
 
-/// How the sink's double answers.
+/// How the double of the sink answers.
 #[derive(Debug, Clone)]
 pub(super) enum Sink {
     Takes,
     /// Does not answer.
     Frozen,
     Fails(SinkError),
-    /// Stores so many of each batch, and nobody hears of it.
+    /// Stores this many of each batch, but its answers are lost.
     AnswerLost(usize),
 }
 
-/// How the disk's double answers.
+/// How the double of the disk answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disk {
     Works,
@@ -64,29 +64,29 @@ pub(super) enum Disk {
     Fails,
 }
 
-/// A drainer between two doubles, and everything that they have seen.
+/// A drainer between two doubles, and everything that they have received.
 pub(super) struct Bench {
-    pub(super) drainer: Option<Drainer>,
+    pub(super) drainer: Option<DrainLoop>,
     pub(super) publisher: Publisher<Entry>,
     pub(super) control: Arc<Control>,
     pub(super) now: Instant,
     pub(super) sink: Sink,
     pub(super) disk: Disk,
-    /// Numbers that the sink refuses for good.
+    /// Numbers that the sink rejects.
     pub(super) refused: Vec<u64>,
     pub(super) stored: Vec<Record>,
-    /// What the last batch said of how far the run has come.
+    /// How far the run has come, by the last batch.
     pub(super) through: Option<Position>,
     pub(super) cursor: Option<Position>,
     pub(super) questions: usize,
     /// How often the sink was asked to sign again.
     pub(super) renewals: usize,
-    /// Names of the orders that the disk has carried out, or failed.
+    /// Names of the orders that the disk has carried out or failed.
     pub(super) orders: Vec<&'static str>,
     pub(super) rows: BTreeMap<Key, Record>,
     pub(super) letters: Vec<(u64, crate::spill::Keep)>,
     pub(super) view: View,
-    /// Comes with the next reading.
+    /// Comes with the next replay.
     pub(super) orphans: Vec<Orphan>,
     pub(super) trailing: Vec<Loss>,
     pub(super) renumbered: Vec<Key>,
@@ -137,7 +137,7 @@ impl Bench {
     ) -> Self {
         let control = Arc::new(Control::default());
         let shared = Arc::new(Shared {
-            door: Door::Memory(Ring::new(config.ring_capacity, RING_BYTES_MAX)),
+            ingress: Ingress::Memory(Ring::new(config.ring_capacity, RING_BYTES_MAX)),
             control: Arc::clone(&control),
             refusals: CachePadded::default(),
         });
@@ -149,7 +149,7 @@ impl Bench {
             ..View::default()
         };
         let source = Box::new(RingSource::new(Arc::clone(&shared)));
-        let drainer = Drainer::new(Parts {
+        let drainer = DrainLoop::new(Parts {
             config,
             control: Arc::clone(&control),
             source: wrap(source),
@@ -202,7 +202,7 @@ impl Bench {
         self.publisher.publish(Entry { number, bytes });
     }
 
-    /// One turn. The law holds after it.
+    /// One turn. Checks the law after it.
     pub(super) fn turn(&mut self) -> Step {
         let step = self.drainer.as_mut().unwrap().turn(self.now);
         self.now += match step {
@@ -217,7 +217,7 @@ impl Bench {
         step
     }
 
-    /// Turns for so long, or until the end.
+    /// Turns for this long, or until the end.
     pub(super) fn run_for(&mut self, time: Duration) {
         let until = self.now + time;
         while self.now < until && self.drainer.is_some() {
@@ -233,7 +233,7 @@ impl Bench {
     pub(super) fn run_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let until = self.now + Duration::from_secs(60);
         while !holds(self) {
-            assert!(self.now < until, "never came to pass: {what}");
+            assert!(self.now < until, "never happened: {what}");
             self.run_for(Duration::from_micros(1));
         }
     }
@@ -257,7 +257,7 @@ impl Bench {
         self.disk_order.as_ref().map(doubles::name)
     }
 
-    /// Answers what was ordered.
+    /// Answers the orders.
     pub(super) fn serve(&mut self) {
         self.serve_sink();
         self.serve_disk();

@@ -1,4 +1,4 @@
-//! The end accounts for everything, waits for what may still come, and hangs for nothing.
+//! The end accounts for everything, waits for what may still come, and never hangs.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ fn an_end_without_time_puts_everything_on_disk() {
     assert!(bench.ended.is_some());
 }
 
-/// The account says what the next start finds, also if the sink answers at the last moment.
+/// The account says what the next start finds, even if the sink answers at the last moment.
 #[test]
 fn an_answer_that_comes_while_the_end_is_noted_changes_nothing() {
     let mut bench = Bench::new();
@@ -76,7 +76,7 @@ fn what_was_delivered_is_settled_before_the_end_is_noted() {
 
 /// The rest after a failure, up to ten seconds, does not count at an end.
 #[test]
-fn a_disk_that_was_away_for_long_and_is_back_takes_everything_at_an_end() {
+fn a_disk_that_is_back_after_long_takes_everything_at_an_end() {
     let mut bench = Bench::new();
     bench.sink = Sink::Frozen;
     bench.disk = Disk::Fails;
@@ -111,7 +111,7 @@ fn a_disk_that_fails_at_the_end_is_tried_until_the_grace_is_over() {
     }
 }
 
-/// A disk that hangs with entries is given more time than one that fails.
+/// A disk that hangs with entries gets more time than one that fails.
 #[test]
 fn an_append_that_takes_long_is_waited_for_and_one_that_hangs_is_not() {
     for (takes, saved) in [(SECOND * 3, 30), (SECOND * 60, 0)] {
@@ -157,9 +157,10 @@ fn losses_after_the_last_entry_are_announced_and_noted() {
     assert_eq!(losses(&trailing), [(6, LossReason::QueueFull)]);
 }
 
-/// A batch is stored, and its acknowledgement is lost. If the checkpoint was lost with it, nothing after the end makes another.
+/// A batch is stored, but its acknowledgement is lost. If the checkpoint was lost with it, nothing after the end makes
+/// another.
 #[test]
-fn what_a_lost_answer_was_about_is_signed_before_the_end() {
+fn a_batch_with_a_lost_answer_is_signed_before_the_end() {
     for (answers, renewals) in [(Sink::Takes, 0), (Sink::AnswerLost(10), 1)] {
         let dir = tempfile::tempdir().unwrap();
         let mut bench = Bench::new();

@@ -1,4 +1,4 @@
-//! Faults of the drainer's own surroundings: panics, threads that have ended, a ring that gives nothing.
+//! Faults around the drainer: panics, threads that have ended, a ring that gives nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use crate::event::Record;
 use crate::policy::Step;
 use crate::stats::State;
 
-/// A source whose looks panic, and whose pops give nothing, so many times.
+/// A source whose reads panic, or whose pops give nothing, this many times.
 struct Faulty {
     source: Box<dyn Source>,
     panics: Arc<AtomicU32>,
@@ -43,7 +43,7 @@ impl Source for Faulty {
     }
 
     fn inside(&self) -> Inside {
-        assert!(!counted_down(&self.panics), "as the test wants it");
+        assert!(!counted_down(&self.panics), "on purpose");
         self.source.inside()
     }
 
@@ -73,7 +73,7 @@ fn run_thread(bench: &mut Bench, mut until: impl FnMut(&mut Bench) -> bool) {
     let thread = std::thread::spawn(move || drainer.run());
     let limit = std::time::Instant::now() + SECOND * 30;
     while !until(bench) {
-        assert!(std::time::Instant::now() < limit, "never came to pass");
+        assert!(std::time::Instant::now() < limit, "never happened");
         bench.serve();
         std::thread::yield_now();
     }
@@ -96,7 +96,7 @@ fn a_panic_in_a_turn_loses_nothing() {
     assert!(bench.ended.is_some());
 }
 
-/// It is given up, with everything on disk; who waits learns that it has ended.
+/// The drainer ends, with everything on disk; waiting callers learn that it has ended.
 #[test]
 fn after_too_many_panics_everything_goes_to_the_disk() {
     let (mut bench, panics, _) = faulty();
@@ -117,7 +117,7 @@ fn after_too_many_panics_everything_goes_to_the_disk() {
     assert!(bench.publisher.try_publish(late).is_err());
 }
 
-/// A publisher was stopped in the middle of its push: the drainer looks again later, and does not spin.
+/// A publisher was stopped in the middle of its push: the drainer tries again later, and does not spin.
 #[test]
 fn a_ring_that_gives_nothing_is_waited_for() {
     let (mut bench, _, stalls) = faulty();
@@ -134,7 +134,7 @@ fn a_ring_that_gives_nothing_is_waited_for() {
     assert_eq!(bench.numbers(), (0..5).collect::<Vec<_>>());
 }
 
-/// What it takes is spilled from then on, and nothing hangs.
+/// Records are spilled from then on, and nothing hangs.
 #[test]
 fn a_sink_whose_thread_has_ended_counts_as_away() {
     let mut bench = Bench::new();
@@ -156,7 +156,7 @@ fn a_sink_whose_thread_has_ended_counts_as_away() {
     assert_eq!(ticket.wait(Duration::ZERO).unwrap().spilled, 29);
 }
 
-/// The sink takes everything still.
+/// The sink still takes everything.
 #[test]
 fn a_spill_whose_thread_has_ended_counts_as_absent() {
     let mut bench = Bench::new();

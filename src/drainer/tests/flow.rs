@@ -1,4 +1,5 @@
-//! Entries arrive once and in order, through memory or through the spill; a frozen disk costs the sink nothing; flushes.
+//! Entries arrive once and in order, through memory or through the spill; a frozen disk costs the sink nothing;
+//! flushes.
 
 use super::bench::{RING_BYTES_MAX, config};
 use super::*;
@@ -67,7 +68,7 @@ fn a_frozen_disk_costs_the_sink_nothing() {
     assert_eq!(bench.numbers(), (0..2_001).collect::<Vec<_>>());
 }
 
-/// It froze with entries on their way to it: they go to the sink from memory, and are counted once.
+/// It froze while entries were being appended: they go to the sink from memory, and are counted once.
 #[test]
 fn entries_at_a_frozen_disk_are_delivered_from_memory() {
     let mut bench = Bench::new();
@@ -110,7 +111,7 @@ fn after_a_failed_append_the_spill_learns_what_was_delivered() {
 
 /// A few entries may be many bytes.
 #[test]
-fn a_ring_with_many_bytes_in_it_is_relieved_though_slots_are_free() {
+fn a_ring_with_many_bytes_in_it_is_spilled_though_slots_are_free() {
     let mut config = config();
     config.pending_max = SECOND * 1_000;
     config.entry_bytes_max = u64::from(RING_BYTES_MAX);
@@ -172,9 +173,9 @@ fn a_flush_is_kept_with_the_acknowledgement() {
     assert_eq!((bench.stored.len(), bench.count("check")), (30, 0));
 }
 
-/// The second one finds everything on disk, and has the files looked at.
+/// The second one finds everything on disk, and has the files checked.
 #[test]
-fn a_flush_is_kept_once_entries_are_on_disk_and_the_files_in_place() {
+fn a_flush_is_done_once_entries_are_on_disk_and_the_files_in_place() {
     let mut bench = Bench::new();
     bench.sink = Sink::Fails(SinkError::Unavailable("down".to_owned()));
     bench.publish(0..30);
@@ -183,11 +184,11 @@ fn a_flush_is_kept_once_entries_are_on_disk_and_the_files_in_place() {
     assert_eq!(ticket.wait(Duration::ZERO), Ok(()));
     assert_eq!(bench.rows.len(), 30);
     bench.run_for(SECOND);
-    let looks = bench.count("check");
+    let checks = bench.count("check");
     let ticket = bench.control.flush(Until::Safe);
     bench.run_for(SECOND / 100);
     assert_eq!(ticket.wait(Duration::ZERO), Ok(()));
-    assert_eq!(bench.count("check"), looks + 1);
+    assert_eq!(bench.count("check"), checks + 1);
 
     bench.disk = Disk::Fails;
     let ticket = bench.control.flush(Until::Safe);
@@ -208,7 +209,7 @@ fn the_rings_losses_are_announced_by_the_next_entry() {
     assert_eq!(losses(last.losses_before()), [(6, LossReason::QueueFull)]);
 }
 
-/// In each second something is acknowledged, and the disk has no idle moment.
+/// Something is acknowledged in each second, and the disk has no idle moment.
 #[test]
 fn the_spill_knows_of_deliveries_within_a_second() {
     let mut bench = Bench::new();

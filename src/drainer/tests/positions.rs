@@ -1,4 +1,4 @@
-//! What the sink says of how far it has come; losses of earlier runs; another run.
+//! The position that the sink answers; losses of earlier runs; a change of runs.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ fn nothing_is_delivered_before_the_sink_was_asked() {
 
 /// The sink has stored a part of each batch, and its answers were lost: it is asked, and nothing comes twice.
 #[test]
-fn what_a_lost_answer_was_about_is_neither_doubled_nor_lost() {
+fn a_batch_with_a_lost_answer_is_neither_doubled_nor_lost() {
     for (stored, disk) in [(0, Disk::Works), (4, Disk::Works), (4, Disk::Frozen)] {
         let mut bench = Bench::new();
         bench.publish(0..1);
@@ -67,9 +67,9 @@ fn a_position_ahead_of_the_run_is_a_clones() {
     assert_eq!(bench.questions, 1);
 }
 
-/// The entries that are numbered already announce the run before as well.
+/// The entries that are numbered already announce the previous run as well.
 #[test]
-fn a_run_that_the_directory_has_missed_becomes_the_one_before() {
+fn a_run_that_the_directory_has_missed_becomes_the_previous_one() {
     let mut bench = Bench::new();
     bench.cursor = Some(unknown_run(99, 7));
     bench.publish(0..5);
@@ -98,10 +98,10 @@ fn losses_of_earlier_runs_are_announced_first_and_noted() {
     assert_eq!(first.n, 4);
     assert_eq!(losses(first.losses_before()), [(3, LossReason::Corrupt)]);
     assert_eq!(bench.renumbered, [Key::new(1, 1)], "under the same numbers");
-    assert!(bench.count("retell") > 1, "it was tried again");
+    assert!(bench.count("renumber") > 1, "it was tried again");
 }
 
-/// Losses at the end of the spill's rows are announced by what comes next, wherever that is.
+/// Losses at the end of the spill's rows are announced by the next record, wherever that is.
 #[test]
 fn losses_after_the_last_row_are_announced_by_the_next_entry() {
     let mut bench = Bench::new();
@@ -131,7 +131,7 @@ fn losses_after_the_last_row_are_announced_by_the_next_entry() {
     assert_eq!(bench.renumbered, [Key::new(1, 31)]);
 }
 
-/// What was numbered in the old run goes under its numbers, what follows under those of the new one.
+/// Entries that were numbered in the old run keep their numbers, later ones get those of the new run.
 #[test]
 fn a_run_whose_numbers_are_used_up_is_followed_by_another() {
     let orphan = Orphan {

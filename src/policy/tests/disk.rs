@@ -1,4 +1,4 @@
-//! What the disk gets, and when the ring is drawn for it.
+//! The disk's orders, and when the ring is drawn for it.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn a_busy_sink_is_relieved_past_the_high_water_mark_only() {
     let busy = |ring, drawn| {
         step(move |f| {
             stage(f, Staged::Full);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.ring = ring;
             f.drawn = drawn;
         })
@@ -41,9 +41,9 @@ fn the_next_chunk_is_drawn_while_one_is_at_the_disk() {
     let appending = |drawn| {
         step(move |f| {
             fill(f, RingFacts::High);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.staged = Staged::Full;
-            f.memory = Memory::Appending;
+            f.memory = Unspilled::Appending;
             f.disk.order = OrderUnderWay::Append(f.now);
             f.drawn = drawn;
         })
@@ -57,9 +57,9 @@ fn the_next_chunk_is_drawn_while_one_is_at_the_disk() {
 fn nothing_is_drawn_for_an_append_that_nobody_wants() {
     let appending = step(|f| {
         fill(f, RingFacts::Chunk);
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
         f.staged = Staged::Full;
-        f.memory = Memory::Appending;
+        f.memory = Unspilled::Appending;
         f.disk.order = OrderUnderWay::Append(f.now);
     });
     assert_eq!(appending, Step::Wait(POLL));
@@ -67,17 +67,17 @@ fn nothing_is_drawn_for_an_append_that_nobody_wants() {
 
 #[test]
 fn nothing_pends_in_memory_for_longer_than_pending_max() {
-    let pending = |sink: Hand, waited: Duration| {
+    let pending = |sink: Availability, waited: Duration| {
         let start = Instant::now();
         let mut facts = quiet(start + waited);
         facts.sink = sink;
         facts.staged = Staged::Full;
-        facts.memory = Memory::Waiting;
+        facts.memory = Unspilled::Waiting;
         facts.waiting_since = Some(start);
         next(&facts)
     };
-    let rest = Hand::RestsUntil(Instant::now() + PENDING * 100);
-    for sink in [Hand::Busy, Hand::Gone, rest] {
+    let rest = Availability::RestsUntil(Instant::now() + PENDING * 100);
+    for sink in [Availability::Busy, Availability::Gone, rest] {
         assert!(matches!(
             pending(sink, PENDING.saturating_sub(POLL)),
             Step::Wait(_)
@@ -92,12 +92,12 @@ fn after_a_backlog_the_ring_is_relieved_a_chunk_at_a_time() {
         step(move |f| {
             fill(f, ring);
             f.unread = Unread::Rows;
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.staged = Staged::Full;
             f.drawn = drawn;
             f.memory = match drawn {
-                Drawn::Nothing => Memory::Empty,
-                _ => Memory::Waiting,
+                Drawn::Nothing => Unspilled::Empty,
+                _ => Unspilled::Waiting,
             };
         })
     };
@@ -109,20 +109,23 @@ fn after_a_backlog_the_ring_is_relieved_a_chunk_at_a_time() {
 
 #[test]
 fn appending_and_reading_take_turns() {
-    let flooded = |ring, reliefs, staged| {
+    let flooded = |ring, appends_in_a_row, staged| {
         step(move |f| {
             fill(f, ring);
             f.unread = Unread::Rows;
-            f.reliefs = reliefs;
+            f.appends_in_a_row = appends_in_a_row;
             f.staged = staged;
             f.drawn = Drawn::Chunk;
-            f.memory = Memory::Waiting;
+            f.memory = Unspilled::Waiting;
         })
     };
-    for (ring, turns) in [(RingFacts::Chunk, 1), (RingFacts::High, RELIEFS_MAX)] {
-        for reliefs in 0..turns {
+    for (ring, turns) in [
+        (RingFacts::Chunk, 1),
+        (RingFacts::High, APPENDS_IN_A_ROW_MAX),
+    ] {
+        for appends_in_a_row in 0..turns {
             assert_eq!(
-                flooded(ring, reliefs, Staged::Nothing),
+                flooded(ring, appends_in_a_row, Staged::Nothing),
                 disk(DiskStep::Append)
             );
         }
@@ -136,32 +139,32 @@ fn a_full_or_resting_disk_gets_no_append() {
     let full = |change: fn(&mut Facts)| {
         step(move |f| {
             fill(f, RingFacts::High);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.staged = Staged::Full;
-            f.memory = Memory::Waiting;
+            f.memory = Unspilled::Waiting;
             f.drawn = Drawn::Chunk;
             change(f);
         })
     };
     assert_eq!(full(|f| f.disk.cap = Cap::Full), Step::Wait(POLL));
     assert_eq!(full(|f| f.disk.cap = Cap::Absent), Step::Wait(POLL));
-    let rests = |f: &mut Facts| f.disk.writes = Hand::RestsUntil(f.now + PENDING);
+    let rests = |f: &mut Facts| f.disk.writes = Availability::RestsUntil(f.now + PENDING);
     assert_eq!(full(rests), Step::Wait(POLL));
 }
 
-/// A chunk more is out of the ring then, where there is room for new entries.
+/// Another chunk is out of the ring then, which makes room for new entries.
 #[test]
 fn a_chunk_is_drawn_for_a_disk_that_is_away_and_none_for_one_that_is_full() {
     let drawing = |change: fn(&mut Facts)| {
         step(move |f| {
             fill(f, RingFacts::High);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.staged = Staged::Full;
             change(f);
         })
     };
     assert_eq!(drawing(|f| f.disk.cap = Cap::Absent), Step::Draw);
-    let rests = |f: &mut Facts| f.disk.writes = Hand::RestsUntil(f.now + PENDING);
+    let rests = |f: &mut Facts| f.disk.writes = Availability::RestsUntil(f.now + PENDING);
     assert_eq!(drawing(rests), Step::Draw);
     assert_eq!(drawing(|f| f.disk.cap = Cap::Full), Step::Wait(POLL));
 }
@@ -171,7 +174,7 @@ fn a_flush_goes_to_disk_at_once_if_the_sink_does_not_take() {
     let flushing = |change: fn(&mut Facts)| {
         step(move |f| {
             stage(f, Staged::Full);
-            f.sink = Hand::Busy;
+            f.sink = Availability::Busy;
             f.flush = Flush::Wanted;
             change(f);
         })
@@ -181,8 +184,8 @@ fn a_flush_goes_to_disk_at_once_if_the_sink_does_not_take() {
         "it may be acknowledged any moment"
     );
     let stuck: [fn(&mut Facts); 5] = [
-        |f| f.sink = Hand::RestsUntil(f.now + PENDING),
-        |f| f.sink = Hand::Gone,
+        |f| f.sink = Availability::RestsUntil(f.now + PENDING),
+        |f| f.sink = Availability::Gone,
         |f| f.doubt = Doubt::Ask,
         |f| f.front = Front::DeadLetter,
         |f| f.unread = Unread::Rows,
@@ -197,7 +200,7 @@ fn a_flush_of_what_is_on_disk_has_the_files_checked() {
     assert_eq!(step(|f| f.flush = Flush::Check), disk(DiskStep::Check));
     let rests = step(|f| {
         f.flush = Flush::Check;
-        f.disk.upkeep = Hand::RestsUntil(f.now + PENDING);
+        f.disk.upkeep = Availability::RestsUntil(f.now + PENDING);
     });
     assert_eq!(rests, Step::Wait(POLL));
 }
@@ -207,7 +210,7 @@ fn rows_that_cannot_be_read_are_waited_for_and_nothing_overtakes_them() {
     let unreadable = |f: &mut Facts| {
         fill(f, RingFacts::Some);
         f.unread = Unread::Rows;
-        f.disk.reads = Hand::RestsUntil(f.now + PENDING);
+        f.disk.reads = Availability::RestsUntil(f.now + PENDING);
     };
     assert_eq!(step(unreadable), Step::Wait(POLL));
     let old = |f: &mut Facts| {
@@ -232,9 +235,9 @@ fn a_settlement_waits_for_an_idle_disk_but_not_for_long() {
     };
     let flooded = |f: &mut Facts| {
         fill(f, RingFacts::High);
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
         f.staged = Staged::Full;
-        f.memory = Memory::Waiting;
+        f.memory = Unspilled::Waiting;
         f.drawn = Drawn::Chunk;
     };
     assert_eq!(settling(Duration::ZERO, |_| {}), disk(DiskStep::Settle));
@@ -275,5 +278,8 @@ fn nothing_is_popped_before_a_run_with_numbers_has_begun() {
 
 #[test]
 fn losses_that_were_numbered_again_are_noted() {
-    assert_eq!(step(|f| f.disk.retell = Due::Now), disk(DiskStep::Retell));
+    assert_eq!(
+        step(|f| f.disk.renumber = Due::Now),
+        disk(DiskStep::Renumber)
+    );
 }

@@ -16,13 +16,13 @@ fn ending(left: Duration, change: impl FnOnce(&mut Facts)) -> Step {
 fn an_end_delivers_until_its_deadline() {
     assert_eq!(ending(PENDING, |f| stage(f, Staged::Some)), Step::Deliver);
     assert_eq!(
-        ending(PENDING, |f| f.sink = Hand::Busy),
+        ending(PENDING, |f| f.sink = Availability::Busy),
         Step::Wait(POLL),
         "what is in flight is waited for"
     );
 }
 
-/// Keeping what was accepted comes before caps.
+/// Keeping accepted entries comes before caps.
 #[test]
 fn an_overdue_end_draws_and_appends_everything() {
     for cap in [Cap::Room, Cap::Evictable, Cap::Full] {
@@ -43,18 +43,18 @@ fn an_overdue_end_draws_and_appends_everything() {
     }
 }
 
-/// Before the run is noted as ended, the spill knows what is delivered.
+/// Before the run is recorded as ended, the spill knows what is delivered.
 #[test]
 fn the_books_are_closed_in_order() {
     let closing = |change: fn(&mut Facts)| ending(PENDING, change);
     let settle = |f: &mut Facts| {
         f.disk.settle_since = Some(f.now);
-        f.disk.retell = Due::Now;
+        f.disk.renumber = Due::Now;
     };
     assert_eq!(closing(settle), disk(DiskStep::Settle));
     assert_eq!(
-        closing(|f| f.disk.retell = Due::Now),
-        disk(DiskStep::Retell)
+        closing(|f| f.disk.renumber = Due::Now),
+        disk(DiskStep::Renumber)
     );
     assert_eq!(closing(|f| f.runs = Runs::Sent), disk(DiskStep::OpenRuns));
     assert_eq!(closing(|_| {}), disk(DiskStep::End));
@@ -71,7 +71,7 @@ fn with_its_time_up_an_end_leaves_the_backlog_on_disk() {
     let backlog = |f: &mut Facts| {
         f.unread = Unread::Rows;
         f.staged = Staged::Full;
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
     };
     assert_eq!(ending(Duration::ZERO, backlog), disk(DiskStep::End));
 }
@@ -100,7 +100,7 @@ fn an_end_that_can_put_nothing_anywhere_comes_all_the_same() {
     }
 }
 
-/// All is delivered, and only the books are not closed: the deadline may be far away.
+/// Everything is delivered, and only the books are not closed: the deadline may be far away.
 #[test]
 fn a_disk_that_hangs_does_not_hold_up_an_end_with_nothing_to_do() {
     let start = Instant::now();

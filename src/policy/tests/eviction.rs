@@ -1,4 +1,4 @@
-//! When the oldest entries go for the newest: not before that is the only way.
+//! When the oldest entries are evicted for the newest: only as the last resort.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn full(change: impl FnOnce(&mut Facts)) -> Step {
     step(|f| {
         fill(f, RingFacts::Chunk);
         f.disk.cap = Cap::Evictable;
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
         f.staged = Staged::Full;
         f.unread = Unread::Rows;
         change(f);
@@ -41,7 +41,7 @@ fn evicting_and_reading_take_turns() {
     let turn = full(|f| {
         f.ring = RingFacts::High;
         f.staged = Staged::Nothing;
-        f.reliefs = RELIEFS_MAX;
+        f.appends_in_a_row = APPENDS_IN_A_ROW_MAX;
     });
     assert_eq!(turn, disk(DiskStep::Read));
 }

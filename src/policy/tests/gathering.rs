@@ -1,4 +1,4 @@
-//! A few entries are left to become more.
+//! A few entries gather in the ring.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn what_gathers_stays_in_the_ring_and_holds_up_nothing() {
 #[test]
 fn what_gathers_is_not_waited_for_longer_than_anything_else() {
     let sooner = GATHER / 2;
-    let resting = gathering(|f| f.sink = Hand::RestsUntil(f.now + sooner));
+    let resting = gathering(|f| f.sink = Availability::RestsUntil(f.now + sooner));
     assert_eq!(resting, Step::Wait(sooner));
     // The ring's own turn is not brought forward.
     assert_eq!(gathering(|f| f.poll = sooner), Step::Wait(GATHER));

@@ -1,11 +1,11 @@
-//! Nothing can be done now: the wait ends with the first thing that changes this, and is not left to the ring's own turn.
+//! Nothing can be done now: the wait ends with the first change, and not with the ring's own turn.
 
 use super::*;
 
 const LONG: Duration = Duration::from_secs(100);
 const SOON: Duration = Duration::from_millis(200);
 
-/// A moment at which nothing but the change is due for long.
+/// A moment at which only the change is due soon.
 fn wait(change: impl FnOnce(&mut Facts)) -> Step {
     step(|f| {
         f.poll = LONG;
@@ -14,7 +14,7 @@ fn wait(change: impl FnOnce(&mut Facts)) -> Step {
     })
 }
 
-/// The end was asked for just now.
+/// The end was requested just now.
 fn end_at(facts: &mut Facts, deadline: Instant) {
     facts.stopping = Some(Stopping {
         deadline,
@@ -24,15 +24,15 @@ fn end_at(facts: &mut Facts, deadline: Instant) {
 
 #[test]
 fn the_wait_ends_with_each_rest() {
-    let rests: [fn(&mut Facts) -> &mut Hand; 4] = [
+    let rests: [fn(&mut Facts) -> &mut Availability; 4] = [
         |f| &mut f.sink,
         |f| &mut f.disk.writes,
         |f| &mut f.disk.reads,
         |f| &mut f.disk.upkeep,
     ];
     assert_eq!(wait(|_| {}), Step::Wait(LONG));
-    for (which, hand) in rests.into_iter().enumerate() {
-        let resting = wait(|f| *hand(f) = Hand::RestsUntil(f.now + SOON));
+    for (which, availability) in rests.into_iter().enumerate() {
+        let resting = wait(|f| *availability(f) = Availability::RestsUntil(f.now + SOON));
         assert_eq!(resting, Step::Wait(SOON), "{which}");
     }
 }
@@ -55,7 +55,7 @@ fn the_wait_ends_with_a_tick() {
 #[test]
 fn the_wait_ends_with_the_time_of_an_end() {
     let in_flight = wait(|f| {
-        f.sink = Hand::Busy;
+        f.sink = Availability::Busy;
         end_at(f, f.now + SOON);
     });
     assert_eq!(in_flight, Step::Wait(SOON));
@@ -78,8 +78,8 @@ fn the_wait_ends_when_an_entry_has_been_in_memory_for_too_long() {
         step(move |f| {
             f.poll = PENDING * 10;
             f.disk.tick_at = f.now + PENDING * 10;
-            f.sink = Hand::Busy;
-            f.memory = Memory::Waiting;
+            f.sink = Availability::Busy;
+            f.memory = Unspilled::Waiting;
             f.waiting_since = Some(f.now);
             f.now += passed;
         })

@@ -1,4 +1,4 @@
-//! A drainer that is killed between any two of its stores, and a start that is killed while it takes over what is left.
+//! A drainer that is killed between any two of its stores, and a start that is killed during recovery.
 
 use std::error::Error;
 use std::os::unix::fs::FileExt;
@@ -17,7 +17,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 const ENTRIES: u64 = 6;
 /// One that cannot be unpacked: its number is a loss.
 const NO_ENTRY: u64 = 3;
-/// So many are refused for want of room before each of these, the last of them after all entries.
+/// This many are refused for lack of room before each of these, the last time after all entries.
 const LOST_BEFORE: [u64; 3] = [2, NO_ENTRY, ENTRIES];
 const LOST: u64 = 3;
 /// Words of the file, in the order in which the drainer stores them once the record has its number.
@@ -63,9 +63,9 @@ impl Durable for Number {
 /// Where a drainer is killed.
 #[derive(Debug, Clone, Copy)]
 struct Kill {
-    /// It has given numbers to so many entries; to one more: to the losses after them as well.
+    /// It has numbered this many entries; at one more, also the losses after them.
     numbered: u64,
-    /// Of the stores after that of the last number so many were made.
+    /// How many of the stores after that of the last number were made.
     stores: usize,
 }
 
@@ -85,7 +85,7 @@ impl Bench {
         path_of(self.dir.path(), self.run.publisher())
     }
 
-    /// Publishes, and takes some as the drainer does, until it is killed.
+    /// Publishes, and takes some entries as the drainer does, until it is killed.
     fn leave_ring(&self, kill: Kill) -> Outcome {
         let made = RingFile::create(self.dir.path(), &self.run, Number::FORMAT, 1 << 16, 100)?;
         let ring = made.ring();
@@ -135,7 +135,7 @@ impl Bench {
             .map(u64::from_ne_bytes))
     }
 
-    /// Killed when so many of what is left are in the spill.
+    /// Killed when this many of the remaining records are in the spill.
     fn begin_take_over(&self, records: usize) -> Outcome {
         let mut spill = open_spill(self.dir.path())?;
         let file = options().open(self.path())?;
@@ -173,11 +173,11 @@ fn each_entry_is_taken_over_once_wherever_the_kills_come() -> Outcome {
             recover::<Number>(bench.dir.path(), &mut spill)?;
             assert!(!bench.path().exists());
             if taken_over < entries.len() {
-                // No run that began before this has them, whatever the sink says.
+                // No earlier run has them, whatever the sink reports.
                 assert!(spill.view().inherited_until_ms >= Some(start_ms));
             }
             let next = spill.begin()?.run;
-            // The one moment of which nobody knows whether they have numbers.
+            // The one moment at which nobody knows whether they have numbers.
             let twice = kill.numbered > ENTRIES && STORES.get(kill.stores) == Some(&NUMBERED);
             let trailing = if twice { 2 * LOST } else { LOST };
             let expected = PreviousRun {
@@ -231,7 +231,7 @@ fn a_ring_with_two_names_is_taken_over_once() -> Outcome {
     Ok(())
 }
 
-/// Where a file cannot have two names it is renamed.
+/// Where a file cannot have two names, it is renamed.
 #[test]
 fn a_ring_with_one_name_gets_the_new_one() -> Outcome {
     let bench = Bench::new()?;
@@ -240,7 +240,7 @@ fn a_ring_with_one_name_gets_the_new_one() -> Outcome {
     made.keep_one_name(id);
     let renamed = path_of(bench.dir.path(), id);
     assert_eq!((bench.path().exists(), renamed.exists()), (false, true));
-    assert!(made.look().in_place);
+    assert!(made.status().in_place);
     Ok(())
 }
 
@@ -254,12 +254,12 @@ fn one_of_two_names_is_kept() -> Outcome {
         made.keep_one_name(if renewed { id } else { bench.run.publisher() });
         let other = path_of(bench.dir.path(), id);
         assert_eq!((bench.path().exists(), other.exists()), (!renewed, renewed));
-        assert!(made.look().in_place);
+        assert!(made.status().in_place);
     }
     Ok(())
 }
 
-/// Entries that an end has left are taken over by a start in the same process; a publisher of before the end is still there.
+/// Entries left at an end are recovered by a start in the same process; a publisher from before the end still exists.
 #[test]
 fn a_publisher_that_is_still_there_is_refused() -> Outcome {
     let bench = Bench::new()?;
@@ -277,9 +277,9 @@ fn a_publisher_that_is_still_there_is_refused() -> Outcome {
     Ok(())
 }
 
-/// The machine has stopped since: entries get other numbers, and so do losses, of which perhaps nobody has heard.
+/// The machine has stopped since: entries get other numbers, and so do losses that perhaps no reader has seen.
 #[test]
-fn losses_with_numbers_that_nobody_has_heard_of_get_others() -> Outcome {
+fn losses_with_numbers_that_no_reader_has_seen_get_others() -> Outcome {
     for numbered in 0..=ENTRIES + 1 {
         let bench = Bench::new()?;
         bench.leave_ring(Kill {
@@ -294,9 +294,9 @@ fn losses_with_numbers_that_nobody_has_heard_of_get_others() -> Outcome {
         };
         let mut spill = open_spill(bench.dir.path())?;
         let left = left_of_run::<Number>(&image, &before, &mut spill)?.ok_or("a run")?;
-        let told = left.records.iter().map(Record::lost_before).sum::<u64>();
+        let announced = left.records.iter().map(Record::lost_before).sum::<u64>();
         let trailing = left.losses.iter().map(|loss| loss.count).sum::<u64>();
-        assert_eq!(told + trailing, 3 * LOST + 1, "{numbered}: {left:#?}");
+        assert_eq!(announced + trailing, 3 * LOST + 1, "{numbered}: {left:#?}");
     }
     Ok(())
 }

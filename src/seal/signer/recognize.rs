@@ -1,11 +1,11 @@
-//! Whether a seal that was found in a sink is one of ours.
+//! Recognises our own seals in a sink.
 
 use super::State;
 use crate::event::PublisherId;
 use crate::seal::{Checkpoint, Seal, SealError, Tree};
 
 impl State {
-    /// The tree of a seal of ours.
+    /// The tree of the seal, if it is ours.
     pub(super) fn recognize(
         &self,
         publisher: PublisherId,
@@ -23,7 +23,8 @@ impl State {
         Ok((seal.tree()?, checkpoint))
     }
 
-    /// Whether its key is one of ours, or one that ours leads to: the keys of an older copy of the directory do not know the newest.
+    /// Whether its key is one of ours, or certified by ours: the keys of an older copy of the directory do not include
+    /// the newest.
     fn is_ours(&self, seal: &Seal) -> bool {
         let certified = self.keys.certificates.iter();
         let certified = certified.filter_map(|it| Checkpoint::parse(it).ok()?.next);

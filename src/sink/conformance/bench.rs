@@ -1,4 +1,4 @@
-//! What the rules work with: a sink on a runtime of its own, and what it ought to have stored.
+//! The bench for the rules: a sink on its own runtime, and what it must have stored.
 
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
@@ -14,7 +14,7 @@ use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId, Record};
 use crate::sink::{Delivery, Sink};
 
-/// Whether the sink answers a position, so that nothing is ever stored twice.
+/// Whether the sink answers a position, and so must store nothing twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cursor {
     Kept,
@@ -28,7 +28,7 @@ pub(super) struct Bench<'h, H: Harness> {
     baseline: usize,
     answer_max: Duration,
     cursor: Cursor,
-    /// What is to be stored, each record once.
+    /// The records that must be stored, each once.
     sent: Vec<Record>,
     ids: HashSet<Position>,
 }
@@ -73,7 +73,7 @@ impl<'h, H: Harness> Bench<'h, H> {
             .map_err(|why| Failure::new(Rule::Stores, format!("`position` fails: {why}")))
     }
 
-    /// Delivers a batch, of which all must be stored.
+    /// Delivers a batch that must be stored as a whole.
     pub(super) fn deliver(&mut self, batch: &Batch) -> Result<(), Failure> {
         match self.attempt(batch)? {
             Delivery { stopped: None, .. } => Ok(()),
@@ -90,7 +90,7 @@ impl<'h, H: Harness> Bench<'h, H> {
         }
     }
 
-    /// Delivers a batch, of which records may be refused. What counts as stored is from then on asked for.
+    /// Delivers a batch whose records may be refused. From then on, what counts as stored must be there.
     pub(super) fn attempt(&mut self, batch: &Batch) -> Result<Delivery, Failure> {
         let answer_max = self.answer_max;
         let Live { sink, runtime } = self.live()?;
@@ -112,7 +112,7 @@ impl<'h, H: Harness> Bench<'h, H> {
         Ok(delivery)
     }
 
-    /// Begins a delivery, and drops it after so many polls if it is not done. What it has stored is not known.
+    /// Begins a delivery, and drops it after this many polls unless it is done. What it has stored is unknown.
     pub(super) fn abandon(&mut self, batch: &Batch, polls: u32) -> Result<(), Failure> {
         let Live { sink, runtime } = self.live()?;
         let mut left = polls;
@@ -130,7 +130,7 @@ impl<'h, H: Harness> Bench<'h, H> {
         Ok(())
     }
 
-    /// From now on these are to be stored. Each counts once, however often it was sent.
+    /// From now on these records must be stored, each once, however often it was sent.
     pub(super) fn expect(&mut self, records: &[Record]) {
         let ids = &mut self.ids;
         let new = records.iter().filter(|record| ids.insert(record.id()));
@@ -141,7 +141,8 @@ impl<'h, H: Harness> Bench<'h, H> {
         self.cursor
     }
 
-    /// What was stored since the bench was opened is what was sent: in order, byte for byte, and, with a cursor, once.
+    /// Checks that what was stored since the bench opened is what was sent: in order, byte for byte, and, with a
+    /// cursor, once.
     pub(super) fn verify(&mut self) -> Result<(), Failure> {
         let mut stored = self.harness.stored();
         if stored.len() < self.baseline {
@@ -169,7 +170,7 @@ impl<'h, H: Harness> Bench<'h, H> {
         if stored.id.as_ref().is_some_and(|stored| *stored != id) {
             return Err(Failure::new(
                 Rule::KeepsOrder,
-                format!("{:?} stands where {id} should", stored.id),
+                format!("{:?} is where {id} should be", stored.id),
             ));
         }
         if stored.bytes == sent.bytes()[..] {
@@ -182,7 +183,7 @@ impl<'h, H: Harness> Bench<'h, H> {
         let (rule, found) = if is_another {
             (
                 Rule::KeepsOrder,
-                format!("another entry stands where {id} should"),
+                format!("another entry is where {id} should be"),
             )
         } else {
             (
@@ -211,10 +212,7 @@ impl<S: Sink> Live<S> {
     fn open(harness: &mut impl Harness<Sink = S>) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
-            Failure::new(
-                Rule::Answers,
-                format!("there is no runtime to be had: {error}"),
-            )
+            Failure::new(Rule::Answers, format!("cannot start a runtime: {error}"))
         })?;
         let sink = harness.reopen();
         Ok(Self { sink, runtime })
@@ -229,7 +227,7 @@ fn answered<T, E, F>(call: Result<Result<T, E>, F>) -> Result<T, Failure> {
     }
 }
 
-/// Drops duplicates, as a reader does who goes by the ids.
+/// Drops duplicates by their ids, as a reader does.
 fn keep_first(stored: &mut Vec<Stored>) -> Result<(), Failure> {
     if let Some(at) = stored.iter().position(|stored| stored.id.is_none()) {
         return Err(Failure::new(

@@ -80,7 +80,8 @@ impl Draft {
         self
     }
 
-    /// Uses up the next `count` numbers as losses. The next entry tells them, even when a batch has gone through them.
+    /// Uses up the next `count` numbers as losses. The next entry announces them, even if a batch has already gone
+    /// through them.
     pub fn lose(&mut self, count: u64, reason: LossReason) -> &mut Self {
         self.n += count;
         self.losses.push(Loss { count, reason });
@@ -106,7 +107,7 @@ impl Draft {
         self
     }
 
-    /// All since the last batch, losses at the end included.
+    /// Everything since the last batch, losses at the end included.
     #[must_use]
     pub fn batch(&mut self) -> Batch {
         Batch {
@@ -122,16 +123,16 @@ impl Draft {
     }
 }
 
-/// The batch as a publisher sends it again once the sink has answered `position`: without the records up to there.
+/// The batch as a publisher resends it once the sink has answered `position`: without the records up to there.
 #[must_use]
 pub fn resend(batch: &Batch, position: Option<Position>) -> Batch {
-    let is_told = |record: &Record| {
-        position.is_some_and(|told| told.run == record.id().run && record.id().n <= told.n)
+    let is_stored = |record: &Record| {
+        position.is_some_and(|at| at.run == record.id().run && record.id().n <= at.n)
     };
-    let told = batch.records.iter().rposition(is_told);
+    let last = batch.records.iter().rposition(is_stored);
     Batch {
         publisher: batch.publisher,
-        records: batch.records[told.map_or(0, |last| last + 1)..].to_vec(),
+        records: batch.records[last.map_or(0, |last| last + 1)..].to_vec(),
         through: batch.through,
         limit: batch.limit,
         signer: batch.signer.clone(),

@@ -8,14 +8,13 @@ use crate::event::{Batch, Loss, LossReason, Position, RunEnd, fresh_uuid};
 
 type Check<H> = fn(&mut Bench<'_, H>) -> Result<(), Failure>;
 
-/// After how many polls a delivery is dropped: before it began, at its first wait, and further in.
+/// After how many polls a delivery is dropped: before it begins, at its first wait, and later.
 const POLLS: [u32; 7] = [0, 1, 2, 3, 5, 8, 13];
-/// A large batch, and a large entry: within what a message of NATS may hold by default.
+/// A large batch and a large entry, within the default limits of NATS.
 const LARGE_BATCH: usize = 2_000;
 const LARGE_ENTRY_BYTES: usize = 256 << 10;
 
-/// Bytes that something on the way might take for more than bytes. A line break is not among them: a sink of lines may
-/// refuse it.
+/// Bytes that something on the way might interpret. Line breaks are left out: a sink of lines may refuse them.
 const ODD: [&[u8]; 9] = [
     "{\"payload\":\"Grüße, 世界 🦀\"}".as_bytes(),
     b"{\"escaped\":\"\\n\\u0000\\\"\"}",
@@ -45,8 +44,8 @@ pub(super) const fn all<H: Harness>() -> [Check<H>; 12] {
     ]
 }
 
-/// Tells from the answer after a delivery whether the sink keeps a cursor.
-pub(super) fn look_for_cursor<H: Harness>(bench: &mut Bench<'_, H>) -> Result<Cursor, Failure> {
+/// Finds out from the answer after a delivery whether the sink keeps a cursor.
+pub(super) fn find_cursor<H: Harness>(bench: &mut Bench<'_, H>) -> Result<Cursor, Failure> {
     let batch = filled(&mut Draft::new(), 1);
     bench.deliver(&batch)?;
     Ok(match bench.position(batch.publisher())? {
@@ -60,7 +59,7 @@ fn is_empty_at_first<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure
         None => Ok(()),
         Some(at) => Err(Failure::new(
             Rule::PartsPublishers,
-            format!("one that never delivered is told to be at {at}"),
+            format!("a publisher that never delivered is at {at}"),
         )),
     }
 }
@@ -86,7 +85,7 @@ fn keeps_the_position<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failur
     bench.verify()
 }
 
-/// What a publisher does that was killed before it noted the outcome.
+/// A publisher was killed before it noted the outcome, and sends again.
 fn stores_once<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
     let mut draft = Draft::new();
     let batch = filled(&mut draft, 5);
@@ -108,7 +107,7 @@ fn goes_on_behind_a_refused_entry<H: Harness>(bench: &mut Bench<'_, H>) -> Resul
             Some(SinkError::Rejected(_)) if stored < batch.records.len() => {}
             Some(why) => return Err(Failure::new(Rule::Stores, format!("it stops: {why}"))),
         }
-        // The refused one becomes a dead letter, which the next one tells as a loss.
+        // The refused one becomes a dead letter, which the next entry announces as a loss.
         let refused = stored + 1;
         if let Some(next) = batch.records.get_mut(refused) {
             next.losses.push(Loss {
@@ -143,7 +142,7 @@ fn moves_through_trailing_losses<H: Harness>(bench: &mut Bench<'_, H>) -> Result
     deliver(bench, &losses)?;
     bench.restart()?;
     deliver(bench, &draft.lose(2, LossReason::SpillFull).batch())?;
-    // The entry tells all five again: they are the numbers directly before it.
+    // The entry announces all five again: they are the numbers directly before it.
     deliver(bench, &draft.entry("behind").batch())?;
     bench.verify()
 }
@@ -226,7 +225,7 @@ fn takes_large_batches<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failu
     bench.verify()
 }
 
-/// A batch of so many entries that are all different.
+/// A batch of this many entries, all different.
 fn filled(draft: &mut Draft, entries: usize) -> Batch {
     for number in 0..entries {
         draft.entry(format!(
@@ -237,16 +236,16 @@ fn filled(draft: &mut Draft, entries: usize) -> Batch {
     draft.batch()
 }
 
-/// Delivers, and looks at the position.
+/// Delivers, and checks the position.
 fn deliver<H: Harness>(bench: &mut Bench<'_, H>, batch: &Batch) -> Result<(), Failure> {
     bench.deliver(batch)?;
     position_is(bench, batch, Rule::MovesThePosition)
 }
 
-/// Sends again what a publisher would that does not know the outcome. The whole batch then is to be found once.
+/// Resends as a publisher does that does not know the outcome. The whole batch must then be stored once.
 fn complete<H: Harness>(bench: &mut Bench<'_, H>, batch: &Batch) -> Result<(), Failure> {
-    let told = bench.position(batch.publisher())?;
-    let rest = resend(batch, told);
+    let position = bench.position(batch.publisher())?;
+    let rest = resend(batch, position);
     let stored = batch.records().len() - rest.records().len();
     bench.expect(&batch.records()[..stored]);
     deliver(bench, &rest)
@@ -262,9 +261,9 @@ fn position_is<H: Harness>(
     if found == wanted {
         return Ok(());
     }
-    let told = |at: Option<Position>| at.map_or_else(|| "none".into(), |at| at.to_string());
+    let text = |at: Option<Position>| at.map_or_else(|| "none".into(), |at| at.to_string());
     Err(Failure::new(
         rule,
-        format!("it is {} instead of {}", told(found), told(wanted)),
+        format!("it is {} instead of {}", text(found), text(wanted)),
     ))
 }

@@ -1,4 +1,4 @@
-//! Tries to pass with a sink that breaks a rule: for each fault there is, the tests must name the right one.
+//! Tries to pass with a sink that breaks a rule: for each fault, the tests must name the right rule.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +9,11 @@ use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId};
 use crate::sink::{BoxFuture, Delivery, Sink};
 
-/// What a sink may do wrong.
+/// The faults of a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
-    /// Without a cursor, and none of the ids either.
+    /// Neither a cursor nor ids.
     Forgetful,
     HangsUp,
     Panics,

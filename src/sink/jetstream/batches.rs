@@ -1,4 +1,4 @@
-//! Batches with a cursor: reads how far it has come, chooses how the next batch goes, and remembers what works.
+//! Batches with a cursor: reads the cursor, chooses how to send the next batch, and remembers what works.
 
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -7,11 +7,11 @@ use super::cursor::{self, From, Tip};
 use super::detour::Detour;
 use super::failure::Link;
 use super::fast::{Fast, KNOWN_MAX, Sent};
-use super::memory::{Memory, Whose};
+use super::last_known::{LastKnown, Whose};
 use super::rates::{Kind, Rates};
 use super::recovery::{Progress, Recovery};
 use super::size::{ATOMIC_MAX, FAST_MAX, Size};
-use super::stream::{Found, Way};
+use super::stream::{Found, Mode};
 use super::suspect::Suspect;
 use super::transaction::Transactions;
 use super::wire::Wire;
@@ -20,25 +20,25 @@ use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId, RunId};
 use crate::sink::Delivery;
 
-/// What a position is of that another process has come to.
+/// The run of a position that another process has written.
 const STRANGER: RunId = RunId(Uuid::nil());
 
 #[derive(Debug)]
 pub(super) struct Batches {
-    /// How far a publisher's cursor has come; none after a doubt.
+    /// The cursor of each publisher; `None` after a doubt.
     tip: Option<(PublisherId, Tip)>,
-    memory: Memory,
+    last_known: LastKnown,
     atomic_size: Size,
     fast_size: Size,
     detour: Detour,
     rates: Rates,
-    /// A fast batch that recovery has ended, and until when a replica may know it.
+    /// A fast batch that recovery has ended, and until when a replica may remember it.
     ended: Option<(Uuid, Instant)>,
     /// How far recovery has read.
     progress: Option<Progress>,
-    /// What was sent last of a fast batch.
+    /// What was sent of the last fast batch.
     sent: Sent,
-    /// Whether nobody knows what is stored of the last batch.
+    /// Whether it is unknown what is stored of the last batch.
     doubt: bool,
 }
 
@@ -46,7 +46,7 @@ impl Batches {
     pub(super) fn new() -> Self {
         Self {
             tip: None,
-            memory: Memory::default(),
+            last_known: LastKnown::default(),
             atomic_size: Size::new(ATOMIC_MAX),
             fast_size: Size::new(FAST_MAX),
             detour: Detour::default(),
@@ -58,12 +58,12 @@ impl Batches {
         }
     }
 
-    /// Whether nobody knows what is stored of the last batch. Then the cursor is read, whatever goes next.
+    /// Whether it is unknown what is stored of the last batch. The cursor must then be read, even if messages go next.
     pub(super) fn in_doubt(&self) -> bool {
         self.doubt
     }
 
-    /// The cursor of a publisher, if it is known.
+    /// The cursor of a publisher, if known.
     pub(super) fn known(&self, of: PublisherId) -> Option<Position> {
         let (_, tip) = self
             .tip
@@ -72,12 +72,12 @@ impl Batches {
         tip.position()
     }
 
-    /// Whether they go now. If they keep being refused, messages go for a while.
+    /// Whether to send batches now. If they keep being refused, messages are sent for a while.
     pub(super) fn go(&self, found: &Found) -> bool {
-        matches!(found.way, Way::Batches { .. }) && !self.detour.is_taken(Instant::now())
+        matches!(found.mode, Mode::Batches { .. }) && !self.detour.is_taken(Instant::now())
     }
 
-    /// The stream was looked at.
+    /// The stream was inspected.
     pub(super) fn meet(&mut self, found: &Found) {
         let Found {
             created,
@@ -85,13 +85,13 @@ impl Batches {
             expires,
             ..
         } = found;
-        if !self.memory.meet(created, *last_sequence, *expires) {
+        if !self.last_known.meet(created, *last_sequence, *expires) {
             self.tip = None;
         }
     }
 
-    /// Reads how far a publisher has come.
-    pub(super) async fn look(
+    /// Reads the cursor of a publisher.
+    pub(super) async fn read_cursor(
         &mut self,
         wire: &mut Wire,
         found: &Found,
@@ -106,7 +106,7 @@ impl Batches {
             From::Leader
         };
         let tip = cursor::read(wire, config, of, from, until).await?;
-        if let Some(newer) = self.memory.newer(of, &tip)
+        if let Some(newer) = self.last_known.newer(of, &tip)
             && found.is_fast()
             && cursor::is_there(wire, config, newer, until).await?
         {
@@ -117,9 +117,9 @@ impl Batches {
             )));
         }
         let mut progress = self.progress.take();
-        match self.memory.read(of, &tip) {
+        match self.last_known.read(of, &tip) {
             Whose::Old => Err(SinkError::Unavailable(
-                "the server that was asked for the cursor is behind the others".to_owned(),
+                "the server that was asked for the cursor lags behind the others".to_owned(),
             )),
             Whose::Ours => {
                 let recovery = Recovery {
@@ -156,12 +156,12 @@ impl Batches {
             tip.recovered = 0;
         } else if ours || tip.leaves.len() > FAST_MAX {
             return Err(SinkError::Misconfigured(format!(
-                "messages before sequence {} go on from a batch of this publisher, and it has not sent them: somebody else writes \
+                "messages before sequence {} continue a batch of this publisher, which has not sent them: somebody else writes \
                  on its subjects; find out who, and delete them",
                 tip.sequence
             )));
         }
-        self.memory.recovered(recovery.publisher, &tip);
+        self.last_known.recovered(recovery.publisher, &tip);
         self.ended = batch.map(|id| (id, Instant::now() + KNOWN_MAX));
         Ok(tip)
     }
@@ -191,7 +191,7 @@ impl Batches {
                     config,
                     batch,
                     size: &mut self.atomic_size,
-                    memory: &mut self.memory,
+                    last_known: &mut self.last_known,
                     detour: &mut self.detour,
                     until,
                 };
@@ -204,7 +204,7 @@ impl Batches {
                     config,
                     batch,
                     size: &mut self.fast_size,
-                    memory: &mut self.memory,
+                    last_known: &mut self.last_known,
                     detour: &mut self.detour,
                     suspect,
                     ended: &mut self.ended,
@@ -227,15 +227,15 @@ impl Batches {
     }
 
     fn kind(&mut self, found: &Found, entries: usize) -> Kind {
-        match found.way {
-            // The cursor alone is a message like any other.
+        match found.mode {
+            // A cursor alone is a message like any other.
             _ if entries == 0 => Kind::Atomic,
-            Way::Batches {
+            Mode::Batches {
                 atomic: true,
                 fast: true,
             } => self.rates.choose(entries),
-            Way::Batches { atomic: false, .. } => Kind::Fast,
-            Way::Batches { fast: false, .. } | Way::Messages => Kind::Atomic,
+            Mode::Batches { atomic: false, .. } => Kind::Fast,
+            Mode::Batches { fast: false, .. } | Mode::Messages => Kind::Atomic,
         }
     }
 }

@@ -1,10 +1,10 @@
-//! One connection to one server, used until it breaks and never made again by the client.
+//! One connection to one server. It is used until it breaks; the client never reconnects.
 //!
-//! The client would reconnect by itself, silently drop what it was writing at that moment, and then send what still
-//! stood in its queue: messages in the middle would be lost while later ones were stored, and acknowledgements would
-//! time out one by one. So its reconnecting is taken from it. The client offers no switch for that (`max_reconnects`
-//! counts the first attempt as well), but it lets us pick the server: the first pick is the real one, each later pick
-//! is [`NOWHERE`], which refuses at once. It then gives up, and all that waits for it fails at the same moment.
+//! By itself the client would reconnect, silently drop what it was writing at that moment, and then send the rest of
+//! its queue: messages in the middle would be lost while later ones were stored, and acknowledgements would time out
+//! one by one. So reconnecting is disabled. The client has no switch for that (`max_reconnects` counts the first
+//! attempt as well), but it lets us pick the server: the first pick is the real one, each later pick is [`NOWHERE`],
+//! which refuses at once. The client then gives up, and everything that waits for it fails at the same moment.
 
 use std::future::{self, Future};
 use std::pin::pin;
@@ -25,57 +25,57 @@ use crate::config::{DiscoveredServers, NatsConfig, NatsUrl};
 use crate::error::SinkError;
 use crate::host::log;
 
-/// Where a client goes that is not to reconnect: nothing can listen on port 0.
+/// The address that keeps a client from reconnecting: nothing can listen on port 0.
 const NOWHERE: &str = "nats://127.0.0.1:0";
-/// The longest attempt at one server.
+/// The time limit for one server.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How many messages wait inside the client. Small, because what waits there when the server stops reading cannot be
-/// taken back; sending waits for room.
+/// How many messages wait inside the client. Few, because they cannot be taken back when the server stops reading;
+/// sending waits for room.
 const CLIENT_QUEUE: usize = 128;
-/// How long to wait for the last words of a connection that has ended.
+/// How long to wait for the last error of a connection that has ended.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(250);
-/// How long acknowledgements may still come in after the server has said that it lets us not publish.
+/// How long acknowledgements may still arrive after the server has denied publishing.
 const DENIED_GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(in crate::sink) struct Connection {
     client: Client,
     context: jetstream::Context,
-    heard: watch::Receiver<Heard>,
+    notices: watch::Receiver<Notices>,
     permissions: Permissions,
     url: NatsUrl,
     /// The same, masked.
     server: String,
     greeted_in: Duration,
     greeted: Instant,
-    /// Until when answers may still come in, once something was not permitted.
+    /// Until when answers may still arrive, once something was denied.
     grace: Option<Instant>,
 }
 
-/// What the server has said beside answers.
+/// Notices from the server that answer no request.
 #[derive(Debug, Default)]
-struct Heard {
-    /// It does not permit something.
+struct Notices {
+    /// It denied something.
     denied: Option<String>,
     /// The last other error.
     error: Option<String>,
-    /// It is about to go.
+    /// It is about to shut down.
     lame_duck: bool,
 }
 
 /// An answer did not come.
 #[derive(Debug)]
 pub(in crate::sink) enum NoAnswer {
-    /// The server does not permit what was asked: what it said, and what to do.
+    /// The server denied the request: its message, and the remedy.
     Denied(String),
-    /// It was silent.
+    /// No answer in time.
     Late,
     /// The connection has ended.
     Ended,
 }
 
 impl Connection {
-    /// Connects to one of the servers, each tried once.
+    /// Connects to one of the servers, trying each once.
     pub(in crate::sink) async fn open(
         config: &NatsConfig,
         discovered: &[NatsUrl],
@@ -107,10 +107,10 @@ impl Connection {
         let nowhere = NatsUrl::from(NOWHERE)
             .address()
             .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
-        let (tell, heard) = watch::channel(Heard::default());
-        // The rest is for a look at a port that is silent.
-        let patience = limit.saturating_sub(port::LOOK_MAX.min(limit / 4));
-        let options = options(config, limit, tell);
+        let (sender, notices) = watch::channel(Notices::default());
+        // The rest is for probing a silent port.
+        let patience = limit.saturating_sub(port::PROBE_MAX.min(limit / 4));
+        let options = options(config, limit, sender);
         let options = credentials::add(options, config, &address).await?;
         let address = credentials::removed(address)?;
         let servers = vec![address.clone(), nowhere];
@@ -132,7 +132,7 @@ impl Connection {
                 .api_prefix(config.api())
                 .build(client.clone()),
             client,
-            heard,
+            notices,
             permissions: Permissions::needed(config),
             url: url.clone(),
             server: url.to_string(),
@@ -151,10 +151,10 @@ impl Connection {
         self.greeted.elapsed()
     }
 
-    /// Still up, and not about to be ended by the server.
+    /// Still up, and the server is not about to close it.
     pub(in crate::sink) fn is_usable(&self) -> bool {
-        let heard = self.heard.borrow();
-        self.is_up() && !heard.lame_duck && heard.denied.is_none()
+        let notices = self.notices.borrow();
+        self.is_up() && !notices.lame_duck && notices.denied.is_none()
     }
 
     pub(in crate::sink) fn is_up(&self) -> bool {
@@ -165,7 +165,7 @@ impl Connection {
         &self.server
     }
 
-    /// The context, with this limit for a single answer.
+    /// A context with this limit for a single answer.
     pub(super) fn context(&self, limit: Duration) -> jetstream::Context {
         let mut context = self.context.clone();
         context.set_timeout(limit);
@@ -181,7 +181,7 @@ impl Connection {
         self.client.server_info().max_payload
     }
 
-    /// The version of the server; zeros if it is none that is understood.
+    /// The version of the server; zeros if it cannot be parsed.
     pub(super) fn server_version(&self) -> (u64, u64, u64) {
         let version = self.client.server_info().version;
         let mut parts = version
@@ -191,7 +191,7 @@ impl Connection {
         (next(), next(), next())
     }
 
-    /// The servers that this one has named. What its own URL demands, and who it says we are, holds for them as well.
+    /// The servers that this one has announced. The TLS and credentials of its own URL hold for them as well.
     pub(in crate::sink) fn discovered(&self, policy: DiscoveredServers) -> Vec<NatsUrl> {
         match policy {
             DiscoveredServers::Ignore => Vec::new(),
@@ -202,8 +202,8 @@ impl Connection {
         }
     }
 
-    /// Waits for an answer, but no longer than `until`, and only shortly once the server has said that something is
-    /// not permitted: such a request is never answered.
+    /// Waits for an answer until `until`, or only shortly once the server has denied something: a denied request is
+    /// never answered.
     pub(in crate::sink) async fn answer<F: Future>(
         &mut self,
         until: Instant,
@@ -211,10 +211,13 @@ impl Connection {
     ) -> Result<F::Output, NoAnswer> {
         let mut answer = pin!(answer);
         let denied = async {
-            let heard = self.heard.wait_for(|heard| heard.denied.is_some()).await;
-            match heard.ok().and_then(|heard| heard.denied.clone()) {
+            let notices = self
+                .notices
+                .wait_for(|notices| notices.denied.is_some())
+                .await;
+            match notices.ok().and_then(|notices| notices.denied.clone()) {
                 Some(said) => said,
-                // The connection has ended, and the answer with it.
+                // The connection has ended, so no answer will come.
                 None => future::pending().await,
             }
         };
@@ -231,43 +234,43 @@ impl Connection {
         }
     }
 
-    /// What the server has said that it does not permit, and what to do.
+    /// What the server has denied, and the remedy.
     pub(in crate::sink) fn denied(&self) -> Option<String> {
-        let heard = self.heard.borrow();
-        heard
+        let notices = self.notices.borrow();
+        notices
             .denied
             .as_ref()
             .map(|said| self.permissions.explain(said))
     }
 
-    /// Why the connection ended, if the server has said it.
+    /// The server's reason for ending the connection, if it gave one.
     pub(super) async fn last_words(&mut self) -> Option<String> {
-        // The sending half goes with the client's last event, so the wait ends there.
-        let end = self.heard.wait_for(|_| false);
+        // The sending half is dropped with the client's last event, which ends the wait.
+        let end = self.notices.wait_for(|_| false);
         timeout(LAST_WORDS_MAX, end).await.ok();
-        self.heard.borrow().error.clone()
+        self.notices.borrow().error.clone()
     }
 }
 
-fn options(config: &NatsConfig, limit: Duration, tell: watch::Sender<Heard>) -> ConnectOptions {
-    let tell = Arc::new(tell);
+fn options(config: &NatsConfig, limit: Duration, sender: watch::Sender<Notices>) -> ConnectOptions {
+    let sender = Arc::new(sender);
     ConnectOptions::new()
         .name(&config.name)
         .custom_inbox_prefix(config.inbox())
         .connection_timeout(limit)
         .ping_interval(config.ping_interval)
         .client_capacity(CLIENT_QUEUE)
-        // Discovered servers are tried by `open`; in the client's own pool they would upset `once`.
+        // Discovered servers are tried by `open`; in the client's own pool they would break `once`.
         .ignore_discovered_servers()
         .max_reconnects(1)
         .reconnect_to_server_callback(once())
         .event_callback(move |event| {
-            hear(&tell, event);
+            note(&sender, event);
             future::ready(())
         })
 }
 
-/// Picks the first server of the pool the first time, and the last one, [`NOWHERE`], ever after.
+/// Picks the first server of the pool the first time, and [`NOWHERE`], the last one, ever after.
 fn once() -> impl Fn(Vec<Server>, async_nats::ServerInfo) -> future::Ready<Option<ReconnectToServer>>
 {
     let fresh = AtomicBool::new(true);
@@ -285,22 +288,24 @@ fn once() -> impl Fn(Vec<Server>, async_nats::ServerInfo) -> future::Ready<Optio
     }
 }
 
-fn hear(tell: &watch::Sender<Heard>, event: Event) {
+fn note(sender: &watch::Sender<Notices>, event: Event) {
     match event {
         Event::ServerError(error) => {
             let text = error.to_string();
             let denied = text.to_lowercase().contains("permissions violation");
-            tell.send_modify(|heard| {
+            sender.send_modify(|notices| {
                 if !denied {
-                    heard.error = Some(text);
-                } else if heard.denied.is_none() {
-                    heard.denied = Some(text);
+                    notices.error = Some(text);
+                } else if notices.denied.is_none() {
+                    notices.denied = Some(text);
                 }
             });
         }
         Event::LameDuckMode => {
-            log::info!("the NATS server is about to go: another one is taken after this batch");
-            tell.send_modify(|heard| heard.lame_duck = true);
+            log::info!(
+                "the NATS server is shutting down: connecting to another one after this batch"
+            );
+            sender.send_modify(|notices| notices.lame_duck = true);
         }
         _ => {}
     }

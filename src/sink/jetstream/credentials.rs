@@ -1,4 +1,4 @@
-//! How the client shows who it is.
+//! The credentials of the client.
 
 use std::io;
 use std::path::Path;
@@ -9,15 +9,15 @@ use tokio::fs;
 use crate::config::{NatsConfig, NatsTls, Secret, TlsHandshake};
 use crate::error::SinkError;
 
-/// Adds what the settings and the URL say about who we are. Files are read anew at each connect, so that renewed ones
-/// are taken without a restart.
+/// Adds the credentials from the settings and the URL. Files are read again at each connect, so renewed ones are used
+/// without a restart.
 pub(super) async fn add(
     options: ConnectOptions,
     config: &NatsConfig,
     address: &ServerAddr,
 ) -> Result<ConnectOptions, SinkError> {
     let options = with_tls(options, &config.tls);
-    // The client reads no credentials out of a URL.
+    // The client ignores credentials in a URL.
     match (address.username(), address.password()) {
         (Some(user), Some(password)) => {
             return Ok(options.user_and_password(decoded(user), decoded(password)));
@@ -48,7 +48,7 @@ pub(super) async fn add(
     })
 }
 
-/// The address without what stands before its `@`: the client writes addresses to its log.
+/// The address without anything before its `@`: the client logs addresses.
 pub(super) fn removed(address: ServerAddr) -> Result<ServerAddr, SinkError> {
     let mut url = address.into_inner();
     let cleared = url.set_username("").and_then(|()| url.set_password(None));
@@ -76,26 +76,26 @@ fn is_seed(text: &str) -> bool {
     text.starts_with('S') && text.len() == SEED_LENGTH
 }
 
-/// Such a token begins with the header `{"`, encoded.
+/// A JWT begins with the header `{"`, encoded.
 fn is_jwt(text: &str) -> bool {
     text.starts_with("eyJ")
 }
 
-/// The setting itself if it is what is looked for, else the line of the file of that name which is.
+/// The setting itself if it is the secret, else the matching line of the file with that name.
 async fn held(key: &str, secret: &Secret, is: fn(&str) -> bool) -> Result<String, SinkError> {
     let secret = secret.expose().trim();
     if is(secret) {
         return Ok(secret.to_owned());
     }
-    // A mistyped secret would be taken for a path: it is not told.
+    // A mistyped secret would be taken for a path: keep it out of the error.
     let unreadable = |error| unreadable(key, Path::new("***"), &error);
     let text = fs::read_to_string(secret).await.map_err(unreadable)?;
     let mut lines = text.lines().map(str::trim);
     let found = lines.find(|line| is(line)).map(str::to_owned);
-    found.ok_or_else(|| unreadable(io::Error::other("it holds none")))
+    found.ok_or_else(|| unreadable(io::Error::other("it contains none")))
 }
 
-/// Shows the JWT, and signs with the seed, as the two in a credentials file.
+/// Shows the JWT and signs with the seed, as with a credentials file.
 fn signed(options: ConnectOptions, jwt: &str, seed: &str) -> Result<ConnectOptions, SinkError> {
     let creds = format!(
         "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
@@ -113,7 +113,7 @@ fn unreadable(key: &str, path: &Path, error: &io::Error) -> SinkError {
     ))
 }
 
-/// A user or password out of a URL, where special characters are written as `%40`.
+/// A user or password from a URL, where special characters are written as `%40`.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

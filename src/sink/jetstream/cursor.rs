@@ -1,8 +1,9 @@
 //! The cursor: a message that says how far a publisher has come in the stream.
 //!
-//! It is on `<cursor_prefix>.<publisher id>`, one for each batch, and stays there: the newest counts. Each names the one before it
-//! (`Nats-Expected-Last-Subject-Sequence`). So a batch that comes late, from wherever, is refused as a whole: its cursor goes
-//! on from one that is no longer the newest. After any doubt, reading the cursor says what is stored.
+//! Each batch writes one to `<cursor_prefix>.<publisher id>`, and all of them stay there: the newest counts. Each
+//! names the one before it (`Nats-Expected-Last-Subject-Sequence`). So a batch that arrives late, from wherever, is
+//! refused as a whole: its cursor continues from one that is no longer the newest. After any doubt, reading the cursor
+//! shows what is stored.
 
 mod read;
 
@@ -19,8 +20,8 @@ use crate::event::{Position, PublisherId, Record, RunId};
 use crate::host::log;
 use crate::seal::{Checkpoint, Hash, Seal, Signer, Statement, Tree};
 
-/// Which numbers of a run are in the stream: of `first` to `last`, `lost` are not, and all others are. `first` is 1, unless
-/// an earlier cursor went missing.
+/// Which numbers of a run are in the stream: all from `first` to `last`, except for `lost` of them. `first` is 1,
+/// unless an earlier cursor went missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Account {
     run: RunId,
@@ -29,18 +30,18 @@ pub(super) struct Account {
     lost: u64,
 }
 
-/// A cursor, as the message's JSON says it.
+/// A cursor, as the JSON of its message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
     #[serde(flatten)]
     pub(super) account: Account,
-    /// The batch that it belongs to. The first versions of spillring named none.
+    /// The batch that it belongs to. The first versions of spillring left it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) batch: Option<Uuid>,
     /// Whether entries of the batch may come after it.
     #[serde(default, skip_serializing_if = "State::is_closed")]
     pub(super) state: State,
-    /// The tree of the entries up to here. Of an open one: before its batch.
+    /// The tree of the entries up to here. For an open cursor: the tree before its batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) seal: Option<Seal>,
 }
@@ -54,7 +55,7 @@ pub(super) enum State {
     Closed,
     /// Entries of these runs may come after it, up to the next cursor.
     Open(Vec<RunId>),
-    /// The same of an open cursor at this sequence. Nothing more comes after this one.
+    /// Closes the open cursor at this sequence: no more entries come after this one.
     Fence(u64, Vec<RunId>),
 }
 
@@ -64,9 +65,9 @@ pub(super) struct Tip {
     pub(super) cursor: Option<Cursor>,
     /// The sequence of the cursor's message, 0 if there is none.
     pub(super) sequence: u64,
-    /// Entries that are stored, and not yet in the tree of its seal.
+    /// Entries that are stored, but not yet in the tree of its seal.
     pub(super) leaves: Vec<Hash>,
-    /// How many of them nobody knows any more to have been sent by us.
+    /// How many of them this process cannot confirm to have sent.
     pub(super) recovered: u64,
 }
 
@@ -91,7 +92,7 @@ impl Account {
         }
     }
 
-    /// After an entry, before which so many are lost.
+    /// After an entry that announces this many losses.
     pub(super) fn past(before: Option<Self>, id: Position, lost: u64) -> Self {
         match before.filter(|account| account.run == id.run) {
             Some(account) => Self {
@@ -141,7 +142,7 @@ impl Account {
     }
 }
 
-/// As `Audit-After` writes it: `<run id>.<last>; first=<n>; lost=<k>`.
+/// As in `Audit-After`: `<run id>.<last>; first=<n>; lost=<k>`.
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { first, lost, .. } = self;
@@ -159,7 +160,7 @@ impl Cursor {
         }
     }
 
-    /// With a seal of this tree, which goes on from `tip`, if there is a signer.
+    /// With a seal of this tree, which continues from `tip`, if there is a signer.
     pub(super) fn sealed(mut self, signer: Option<&Signer>, tree: &Tree, tip: &Tip) -> Self {
         let statement = Statement {
             through: Some(self.account.position()),
@@ -177,14 +178,15 @@ impl Cursor {
         self
     }
 
-    /// Drops what the stream has no room for: certificates, which come again, then the seal. Entries matter more.
+    /// Drops what the stream has no room for: first the certificates, which come again, then the seal. Entries matter
+    /// more.
     pub(super) fn fitting(mut self, fits: impl Fn(&Self) -> bool) -> Self {
         if !fits(&self)
             && let Some(seal) = &mut self.seal
         {
             seal.certificates.clear();
             if !fits(&self) {
-                log::debug!("the stream takes no cursor with a signed checkpoint");
+                log::debug!("the stream has no room for a signed checkpoint in a cursor");
                 self.seal = None;
             }
         }
@@ -195,7 +197,7 @@ impl Cursor {
         self.state != State::Closed
     }
 
-    /// The message of a cursor that goes on from the one at `expected`.
+    /// The message of a cursor that continues from the one at `expected`.
     pub(super) fn message(
         &self,
         config: &NatsConfig,
@@ -209,7 +211,7 @@ impl Cursor {
         message
     }
 
-    /// The same within a batch that goes on from the right one.
+    /// The message of a cursor inside a batch that continues from the right one.
     pub(super) fn plain_message(&self, config: &NatsConfig, publisher: PublisherId) -> Message {
         Message {
             subject: subject(config, publisher),
@@ -228,14 +230,14 @@ impl Tip {
         self.account().map(|account| account.position())
     }
 
-    /// How many entries of the tree nobody knew to be ours.
+    /// How many entries of the tree could not be confirmed to be ours.
     fn recovered_in_all(&self) -> u64 {
         let seal = self.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
         let said = seal.and_then(|seal| Checkpoint::parse(&seal.checkpoint).ok());
         self.recovered + said.map_or(0, |said| said.recovered)
     }
 
-    /// The tree of what is stored; empty without a signer.
+    /// The tree of the stored entries; empty without a signer.
     pub(super) fn tree(&self, signer: Option<&Signer>, publisher: PublisherId) -> Tree {
         let newest = self.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
         signer.map_or_else(Tree::default, |signer| {
@@ -244,7 +246,7 @@ impl Tip {
     }
 }
 
-/// The newest cursor is stored: so is its seal.
+/// The newest cursor is stored, and so is its seal.
 pub(super) fn note_stored(signer: Option<&Signer>, tip: &Tip) {
     let seal = tip.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
     if let (Some(signer), Some(seal)) = (signer, seal) {
@@ -272,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    /// Entries matter more than signatures, and signatures more than what says again whose they are.
+    /// Entries matter more than signatures, and signatures more than repeated certificates.
     #[test]
     fn a_cursor_that_is_too_large_goes_without_certificates_and_then_without_its_seal() {
         let position = Position {

@@ -1,7 +1,7 @@
-//! Batches that the server keeps refusing, although each of them is sound: then messages go for a while.
+//! Sends messages for a while if the server keeps refusing batches although each of them is sound.
 //!
-//! A server whose fences are broken (2.12.0), or that renames the subject of cursors, refuses each batch as stale, also
-//! straight after the cursor was read. One client can use up all the batches that a stream may have open.
+//! A server with broken fences (2.12.0), or a stream that renames the subject of cursors, refuses each batch as stale,
+//! even right after the cursor was read. One client can use up all the batches that a stream may have open.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::error::SinkError;
 use crate::host::log;
 use crate::sink::Delivery;
 
-/// How many refusals in a row are taken for a rule.
+/// How many refusals in a row count as persistent.
 const REFUSALS_MAX: u32 = 5;
-/// How long messages go, before batches are tried again.
+/// How long to send messages before trying batches again.
 const LASTS: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
@@ -28,12 +28,12 @@ impl Detour {
         self.until.is_some_and(|until| now < until)
     }
 
-    /// A batch was refused although it went on from the newest cursor.
-    pub(super) fn refused_absurdly(&mut self) {
+    /// A batch was refused although it continued from the newest cursor.
+    pub(super) fn refused_without_reason(&mut self) {
         self.absurd = true;
     }
 
-    /// What came of a batch.
+    /// Notes the outcome of a batch.
     pub(super) fn note(&mut self, delivery: &Delivery, now: Instant) {
         let absurd = std::mem::take(&mut self.absurd);
         let crowded = match &delivery.stopped {
@@ -79,9 +79,9 @@ mod tests {
     fn what_is_refused_again_and_again_goes_as_messages_for_a_while() {
         let (mut detour, now) = (Detour::default(), Instant::now());
         for _ in 1..REFUSALS_MAX {
-            detour.refused_absurdly();
+            detour.refused_without_reason();
             detour.note(&refused(10_071), now);
-            // Late, as any batch may be: that is no rule.
+            // A late batch, which can happen: not persistent.
             detour.note(&refused(10_071), now);
         }
         assert!(!detour.is_taken(now));

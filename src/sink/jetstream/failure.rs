@@ -1,7 +1,7 @@
-//! What went wrong, in the terms that the drainer acts on.
+//! Failures, in the terms that the drainer acts on.
 //!
-//! The errors of `JetStream` are told apart by their `err_code`: the code beside it, which looks like HTTP's, is 400 for a
-//! stream that is full and 503 for one that is sealed.
+//! The errors of `JetStream` are distinguished by their `err_code`. The `code` next to it looks like HTTP's, but is
+//! 400 for a full stream and 503 for a sealed one.
 
 use std::error::Error;
 use std::io;
@@ -30,12 +30,12 @@ pub(super) struct Failure {
     pub(super) timed_out: bool,
 }
 
-/// What a delivery leaves the connection like.
+/// The state of the connection after a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
-    /// All that was sent has been answered.
+    /// Everything that was sent has been answered.
     Sound,
-    /// Something may still be under way, or the stream has to be looked at again: a new connection is due.
+    /// Something may still be under way, or the stream must be inspected again: a new connection is needed.
     Doubtful,
 }
 
@@ -49,7 +49,7 @@ impl Link {
 }
 
 impl Failure {
-    /// The same, if nothing was stored for certain.
+    /// The same, if it is certain that nothing was stored.
     pub(super) fn unavailable(self) -> Self {
         Self {
             error: SinkError::Unavailable(self.error.to_string()),
@@ -113,21 +113,21 @@ pub(super) fn silent() -> Failure {
     }
 }
 
-/// The stream or the server would not take a cursor.
+/// The stream or the server has no room for a cursor.
 pub(super) fn no_cursor(why: &str) -> Failure {
     sound(SinkError::Misconfigured(format!(
-        "there is no room for a cursor: {why}"
+        "no room for a cursor: {why}"
     )))
 }
 
-/// Nobody takes messages on the subject.
+/// No stream takes messages on the subject.
 pub(super) fn no_stream() -> Failure {
     doubtful(SinkError::Unavailable(
         "no stream took the entry: it is missing, has no leader, or JetStream is off".to_owned(),
     ))
 }
 
-/// A message that the client did not send.
+/// A message that the client could not send.
 pub(super) fn unsent(error: &PublishError) -> Failure {
     match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => {
@@ -138,7 +138,7 @@ pub(super) fn unsent(error: &PublishError) -> Failure {
     }
 }
 
-/// No answer came.
+/// An answer that did not arrive.
 pub(super) fn unanswered(why: NoAnswer) -> Failure {
     match why {
         NoAnswer::Denied(why) => misconfigured(why),
@@ -147,18 +147,18 @@ pub(super) fn unanswered(why: NoAnswer) -> Failure {
     }
 }
 
-/// At which sequence the newest cursor is, as a refusal of a [stale](STALE) one says; 0 is none.
+/// The sequence of the newest cursor, as a [stale](STALE) refusal names it; 0 if there is none.
 pub(super) fn newest(said: &str) -> Option<u64> {
     let (_, rest) = said.split_once("wrong last sequence: ")?;
     rest.split(' ').next()?.parse().ok()
 }
 
-/// An error that the server answered to a message.
+/// The server answered a message with an error.
 pub(super) fn of_answer(error: &jetstream::Error) -> Failure {
     sound(of_server(error))
 }
 
-/// An error that the server answered.
+/// The server answered with an error.
 pub(super) fn of_server(error: &jetstream::Error) -> SinkError {
     classified(error.error_code().0, &error.to_string())
 }
@@ -187,11 +187,11 @@ fn classified(code: u64, said: &str) -> SinkError {
             ": another stream claims the subjects; name that one, or change its subjects",
         )),
         10060 | 10174 | 10185 | 10205 => SinkError::Misconfigured(with("")),
-        // A stream that cannot be made as it is asked for: bad request or configuration, too many replicas.
+        // The stream cannot be made as requested: bad request or configuration, too many replicas.
         10003 | 10025 | 10052 | 10074 => SinkError::Misconfigured(with(
             ": the server cannot make the stream with these settings",
         )),
-        // Those known to pass, and all unknown ones: nothing is lost by trying again.
+        // Those known to be temporary, and all unknown ones: nothing is lost by trying again.
         _ => SinkError::Unavailable(with("")),
     }
 }
@@ -221,7 +221,7 @@ pub(super) fn of_connect(error: &ConnectError) -> SinkError {
     }
 }
 
-/// Whether the server has not said INFO, as servers do first.
+/// Whether the server has not sent INFO, as servers do first.
 pub(super) fn is_silence(error: &ConnectError) -> bool {
     error.kind() == ConnectErrorKind::TimedOut || error.to_string().contains("expected INFO")
 }
@@ -234,7 +234,7 @@ fn refused_by_tls(error: &ConnectError) -> bool {
         .is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
 }
 
-/// Such as `user authentication expired`, and unlike `maximum connections exceeded`.
+/// Matches `user authentication expired`, but not `maximum connections exceeded`.
 fn refused_by_server(error: &ConnectError) -> bool {
     match error.source().and_then(|source| source.downcast_ref()) {
         Some(ServerError::Other(said)) => {
@@ -245,7 +245,7 @@ fn refused_by_server(error: &ConnectError) -> bool {
     }
 }
 
-/// No server could be connected to. It is a matter of settings only if it is one everywhere.
+/// All servers failed. It is a matter of settings only if it is one for all of them.
 pub(super) fn of_all(failures: Vec<(String, SinkError)>) -> SinkError {
     let mut texts = Vec::with_capacity(failures.len());
     let mut settings = !failures.is_empty();

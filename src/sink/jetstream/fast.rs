@@ -1,12 +1,12 @@
-//! Stores a batch fast: entries go one after the other, and the cursor after them says that all are there.
+//! Stores a batch fast: entries go one after the other, and the cursor after them confirms that all are there.
 //!
-//! A fast batch of `JetStream` (ADR-50, `allow_batched`) has an id and numbers its messages; the stream takes them in that order
-//! without a gap, or ends the batch. Ours begins with a cursor that is *open*: it goes on from the newest one, so that a batch
-//! that comes late is refused with its first message, and the rest of it is unknown to the stream. The last message is the
-//! cursor that is *closed*. What the server has acknowledged in between is stored.
+//! A fast batch of `JetStream` (ADR-50, `allow_batched`) has an id and numbers its messages; the stream takes them in
+//! that order without a gap, or ends the batch. Ours begins with an *open* cursor, which continues from the newest
+//! one: if the batch is late, the stream refuses this first message and so the whole batch. The last message is the
+//! *closed* cursor. Whatever the server has acknowledged in between is stored.
 //!
-//! After anything else than the last acknowledgement, [recovery](super::recovery) finds out how much is stored. A consumer may
-//! see half of a batch; it is then either completed or followed by another batch that goes on from there.
+//! Unless the last acknowledgement arrives, [recovery](super::recovery) finds out how much is stored. A consumer may
+//! see half of a batch; it is then completed, or followed by another batch that continues from there.
 
 mod numbering;
 mod under_way;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::cursor::{Account, Cursor, State, Tip, note_stored};
 use super::detour::Detour;
 use super::failure::{self, Failure, Link};
-use super::memory::{Memory, Refused};
+use super::last_known::{LastKnown, Staleness};
 use super::message::{Limits, Message};
 use super::size::Size;
 use super::stream::Found;
@@ -31,11 +31,11 @@ pub(super) use numbering::{BEYOND, KNOWN_MAX, Op, number, ping, token};
 pub(super) use under_way::Sent;
 use under_way::{PORTIONS, UnderWay};
 
-/// How many messages the server is asked to acknowledge at once. It lowers that where others send as well.
+/// How many messages the server should acknowledge at once. It uses fewer if others send as well.
 const FLOW: u64 = 500;
-/// How much longer than an open cursor a fence is, in bytes, at the most.
+/// By how many bytes at most a fence is longer than an open cursor.
 const FENCE: usize = 64;
-/// How many runs the entries of a batch are of, at the most: its open cursor lists them.
+/// From how many runs, at most, the entries of a batch come: its open cursor lists them.
 const RUNS_MAX: usize = 32;
 
 pub(super) struct Fast<'a> {
@@ -44,10 +44,10 @@ pub(super) struct Fast<'a> {
     pub(super) config: &'a NatsConfig,
     pub(super) batch: &'a Batch,
     pub(super) size: &'a mut Size,
-    pub(super) memory: &'a mut Memory,
+    pub(super) last_known: &'a mut LastKnown,
     pub(super) detour: &'a mut Detour,
     pub(super) suspect: &'a mut Option<Suspect>,
-    /// A batch that recovery has ended, and until when a replica may know it.
+    /// A batch that recovery has ended, and until when a replica may remember it.
     pub(super) ended: &'a mut Option<(Uuid, Instant)>,
     pub(super) sent: &'a mut Sent,
     pub(super) until: Instant,
@@ -58,16 +58,16 @@ struct LaidOut {
     messages: Vec<Message>,
     /// After the last of them.
     account: Option<Account>,
-    /// Why the next one is not among them.
+    /// Why the next one is left out.
     refused: Option<Failure>,
 }
 
 impl Fast<'_> {
-    /// Stores a prefix of the records after `tip`, which comes to say what the stream then holds, or, after a doubt,
-    /// nothing.
+    /// Stores a prefix of the records after `tip`. Leaves in `tip` what the stream holds afterwards, or nothing after
+    /// a doubt.
     pub(super) async fn store(mut self, known: &mut Option<Tip>) -> (Delivery, Link) {
         let Some(mut tip) = known.take() else {
-            let why = "how far the cursor has come has to be read first".to_owned();
+            let why = "the cursor must be read first".to_owned();
             return (Delivery::stopped(0, SinkError::Unknown(why)), Link::Sound);
         };
         let all = self.batch.records();
@@ -89,7 +89,7 @@ impl Fast<'_> {
                 account = Account::through(Some(account), self.batch.through());
             }
             let mut under_way = UnderWay::new(&next[..count], tip.sequence);
-            self.memory.sent(under_way.id);
+            self.last_known.sent(under_way.id);
             match self.send(&mut under_way, &tip, account, messages).await {
                 Ok(closed) => tip = closed,
                 Err(failure) => {
@@ -113,7 +113,7 @@ impl Fast<'_> {
         (Delivery::all(self.batch), Link::Sound)
     }
 
-    /// The messages of the records up to one that will not be taken.
+    /// The messages of the records, up to one that will not be taken.
     fn lay_out(&self, mut account: Option<Account>, records: &[Record]) -> LaidOut {
         let limits = Limits::of(self.found, &self.wire.connection);
         let mut messages = Vec::with_capacity(records.len());
@@ -170,7 +170,7 @@ impl Fast<'_> {
         first
             .check(&limits, FENCE)
             .map_err(|why| failure::no_cursor(&why))?;
-        // Without a signer nobody needs to know.
+        // Needed only for signing.
         self.sent.batch = signer.map_or(Uuid::nil(), |_| under_way.id);
         self.sent.leaves.clear();
         self.put(under_way, first, Op::Open).await?;
@@ -192,7 +192,7 @@ impl Fast<'_> {
         let last = closed.plain_message(self.config, publisher);
         self.put(under_way, last, Op::Commit).await?;
         loop {
-            if let Some(ack) = self.hear(under_way).await? {
+            if let Some(ack) = self.receive(under_way).await? {
                 self.check(&ack, under_way)?;
                 let tip = Tip {
                     cursor: Some(closed),
@@ -200,13 +200,13 @@ impl Fast<'_> {
                     ..Tip::default()
                 };
                 note_stored(signer, &tip);
-                self.memory.acknowledged(publisher, &tip, ack.seq);
+                self.last_known.acknowledged(publisher, &tip, ack.seq);
                 return Ok(tip);
             }
         }
     }
 
-    /// A replica that was behind may still know a batch that was ended, and must not take more of it if it becomes the leader.
+    /// A replica that lagged may still know an ended batch, and must not take more of it if it becomes the leader.
     async fn end_again(&mut self) -> Result<(), Failure> {
         let (Some((id, until)), now) = (*self.ended, Instant::now()) else {
             return Ok(());
@@ -229,7 +229,7 @@ impl Fast<'_> {
         under_way.sent += 1;
         let token = token(under_way.id, FLOW, under_way.sent, op);
         let sent = self.wire.send(message, Some(&token), self.until).await;
-        // What the client refuses now fitted before; what went before it is under way.
+        // What the client refuses now fitted before; earlier messages are under way.
         sent.map_err(|failure| Failure {
             error: SinkError::Unknown(failure.error.to_string()),
             ..failure
@@ -238,7 +238,7 @@ impl Fast<'_> {
 
     async fn wait_for_room(&mut self, under_way: &mut UnderWay<'_>) -> Result<(), Failure> {
         while under_way.sent >= under_way.stored + under_way.portion * PORTIONS {
-            if let Some(ack) = self.hear(under_way).await? {
+            if let Some(ack) = self.receive(under_way).await? {
                 self.check(&ack, under_way)?;
             }
         }
@@ -246,7 +246,7 @@ impl Fast<'_> {
     }
 
     /// Takes the next answer. Returns it if it ends the batch.
-    async fn hear(&mut self, under_way: &mut UnderWay<'_>) -> Result<Option<Ack>, Failure> {
+    async fn receive(&mut self, under_way: &mut UnderWay<'_>) -> Result<Option<Ack>, Failure> {
         let answer = self.wire.answer(self.until).await;
         let answer = answer.map_err(failure::unanswered)?;
         let Some(number) = number(&answer, under_way.id) else {
@@ -270,7 +270,7 @@ impl Fast<'_> {
         }
     }
 
-    /// The server has refused a message. What came before it is stored, or will be.
+    /// The server has refused a message. Earlier ones are stored, or will be.
     fn refused(
         &mut self,
         number: u64,
@@ -305,9 +305,9 @@ impl Fast<'_> {
     fn refused_at_once(&mut self, code: u64, failure: Failure, expected: u64) -> Failure {
         let said = failure.error.to_string();
         if matches!(code, failure::STALE | failure::OVERTAKEN) {
-            let refused = self.memory.refused(expected, failure::newest(&said));
-            if refused == Refused::Absurdly {
-                self.detour.refused_absurdly();
+            let refused = self.last_known.refused(expected, failure::newest(&said));
+            if refused == Staleness::Impossible {
+                self.detour.refused_without_reason();
             }
             return Failure {
                 error: SinkError::Unknown(said),
@@ -316,16 +316,16 @@ impl Fast<'_> {
             };
         }
         match failure.error {
-            // It is no entry that is refused.
+            // The refused message is not an entry.
             SinkError::Rejected(_) => failure.unavailable(),
             _ => failure,
         }
     }
 
-    /// The acknowledgement must come from our stream, and tell of all messages.
+    /// The acknowledgement must come from our stream and cover all messages.
     fn check(&self, ack: &Ack, under_way: &mut UnderWay<'_>) -> Result<(), Failure> {
         if ack.stream != self.config.stream || ack.domain != self.found.domain {
-            // So are the acknowledgements before, which do not say where they come from.
+            // Then so do the earlier acknowledgements, which do not name their stream.
             under_way.stored = 0;
             return Err(failure::foreign(ack, self.found, self.config));
         }

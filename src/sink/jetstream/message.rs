@@ -1,4 +1,4 @@
-//! What a record looks like on the wire.
+//! A record as a message.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use super::stream::{Found, covers};
 use crate::config::NatsConfig;
 use crate::event::Record;
 
-/// What a record that begins a run tells of it.
+/// The header on the first record of a run.
 const RUN: &str = "Audit-Run";
 
 /// A message, ready to be published.
@@ -20,7 +20,7 @@ pub(in crate::sink) struct Message {
     pub(in crate::sink) payload: Bytes,
 }
 
-/// What a stream and its server take.
+/// The limits of a stream and its server.
 #[derive(Debug)]
 pub(super) struct Limits<'a> {
     pub(super) found: &'a Found,
@@ -58,7 +58,7 @@ impl Message {
         }
     }
 
-    /// At the beginning of a run it also tells how far the publisher had come in the stream before.
+    /// Adds, at the beginning of a run, the cursor that the publisher had reached in the stream before.
     pub(super) fn after(mut self, account: Option<Account>) -> Self {
         if let Some(account) = account
             && self.headers.get(RUN).is_some()
@@ -68,7 +68,11 @@ impl Message {
         self
     }
 
-    /// Looks whether it will be taken with so many more bytes of headers; if not, says why.
+    /// Checks that the stream will take it with this many more bytes of headers.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
     pub(super) fn check(&self, limits: &Limits<'_>, more: usize) -> Result<(), String> {
         self.check_alone(limits.payload_max, more)?;
         let theirs = &limits.found.subjects;
@@ -88,7 +92,7 @@ impl Message {
         }
     }
 
-    /// The same of a server, whatever its streams.
+    /// The same check for a server, whatever its streams.
     pub(in crate::sink) fn check_alone(
         &self,
         payload_max: usize,
@@ -96,9 +100,7 @@ impl Message {
     ) -> Result<(), String> {
         let subject = &self.subject;
         if !can_be_published(subject) {
-            return Err(format!(
-                "{subject:?} is no subject that can be published on"
-            ));
+            return Err(format!("{subject:?} is not a subject to publish on"));
         }
         let size = self.wire_len() + more;
         if size > payload_max {
@@ -114,7 +116,7 @@ impl Message {
     }
 }
 
-/// The bytes that headers take on the wire, as the server counts them: version line, fields, empty line.
+/// The bytes of the headers on the wire, as the server counts them: version line, fields, empty line.
 fn wire_len(headers: &HeaderMap) -> usize {
     let fields = headers.iter().flat_map(|(name, values)| {
         let name: &str = name.as_ref();
@@ -125,7 +127,7 @@ fn wire_len(headers: &HeaderMap) -> usize {
     "NATS/1.0\r\n\r\n".len() + fields.sum::<usize>()
 }
 
-/// Whether a message can be published on the subject: the server would take a wildcard for a word, and end the
+/// Whether a message can be published on the subject: the server would take a wildcard for a word, and close the
 /// connection over a space.
 fn can_be_published(subject: &str) -> bool {
     subject.split('.').all(|token| {

@@ -1,14 +1,14 @@
-//! What a user needs to be permitted, and what to do where it is not.
+//! The permissions of a user, and the remedy where one is missing.
 
 use super::stream::covers;
 use crate::config::NatsConfig;
 
-/// The patterns of subjects that a user has to be let to, by the settings.
+/// The patterns of subjects that a user must be permitted, by the settings.
 #[derive(Debug)]
 pub(super) struct Permissions {
-    /// Of entries, and of cursors.
+    /// For entries and cursors.
     publish: [String; 2],
-    /// Of answers.
+    /// For answers.
     subscribe: String,
 }
 
@@ -20,7 +20,7 @@ impl Permissions {
         }
     }
 
-    /// What the server said, such as `Permissions Violation for Publish to "a.b"`, and what to do.
+    /// The server's message, such as `Permissions Violation for Publish to "a.b"`, and the remedy.
     pub(super) fn explain(&self, said: &str) -> String {
         let allow = if said.to_lowercase().contains("subscription") {
             format!("subscribe to {}", self.subscribe)

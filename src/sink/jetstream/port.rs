@@ -1,4 +1,4 @@
-//! What a port is that does not say INFO, as a NATS server would: one look from outside, so that the error can name it.
+//! Probes a port that does not send INFO as a NATS server would, so that the error can name what it is.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use tokio::time::timeout;
 
 use crate::error::SinkError;
 
-/// The longest look.
-pub(super) const LOOK_MAX: Duration = Duration::from_millis(500);
+/// The time limit of a probe.
+pub(super) const PROBE_MAX: Duration = Duration::from_millis(500);
 /// How many bytes of an answer are read.
 const ANSWER_MAX: usize = 512;
-/// A port for websockets agrees to it; one for HTTP answers something else.
+/// A websocket port agrees to this request; an HTTP port answers something else.
 const UPGRADE: &[u8] =
     b"GET / HTTP/1.1\r\nHost: nats\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c3BpbGxyaW5nIHByb2JlIQ==\r\n\r\n";
-/// An empty `ClientHello`, which a port for TLS answers with an alert.
+/// An empty `ClientHello`, which a TLS port answers with an alert.
 const HELLO: &[u8] = &[22, 3, 1, 0, 4, 1, 0, 0, 0];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,9 @@ enum Port {
     Tls,
 }
 
-/// The error for a port that does not say INFO.
+/// The error for a port that does not send INFO.
 pub(super) async fn explain(address: &ServerAddr, text: &str) -> SinkError {
-    let found = timeout(LOOK_MAX, look(address)).await;
+    let found = timeout(PROBE_MAX, probe(address)).await;
     let Some(port) = found.ok().flatten() else {
         return SinkError::Disconnected(format!("{text}; is it the port for clients?"));
     };
@@ -53,16 +53,16 @@ pub(super) async fn explain(address: &ServerAddr, text: &str) -> SinkError {
     SinkError::Misconfigured(format!("{text}; it is {is}: {instead}"))
 }
 
-async fn look(address: &ServerAddr) -> Option<Port> {
+async fn probe(address: &ServerAddr) -> Option<Port> {
     let said = ask(address, UPGRADE).await?;
     if said.is_empty() {
-        // A port for TLS may hang up without a word.
+        // A TLS port may hang up without an answer.
         return Port::of(&ask(address, HELLO).await?);
     }
     Port::of(&said)
 }
 
-/// The beginning of what the port answers; nothing if it hangs up.
+/// The beginning of the port's answer; empty if it hangs up.
 async fn ask(address: &ServerAddr, what: &[u8]) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect((address.host(), address.port()))
         .await
@@ -85,7 +85,7 @@ impl Port {
         let status = answer.strip_prefix("HTTP/")?.split(' ').nth(1)?;
         Some(match status {
             "101" => Self::Websocket,
-            // As servers in Go and nginx say it.
+            // The answers of Go servers and nginx.
             _ if answer.contains("HTTPS") => Self::Https,
             _ => Self::Http,
         })

@@ -1,4 +1,4 @@
-//! Which way of storing a batch is faster here: measured, because a client cannot see how often the servers sync.
+//! Measures which way of storing a batch is faster here: a client cannot see how often the servers sync.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ pub(super) enum Kind {
     Fast,
 }
 
-/// Batches of so many entries count as large: what is faster for those may be slower for small ones.
+/// Batches of this many entries count as large: small ones may have another fastest way.
 const LARGE: usize = 100;
 /// How often each way is tried before they are compared.
 const TRIALS: u32 = 3;
-/// After so many batches the slower way is tried again.
+/// After this many batches the slower way is tried again.
 const AGAIN_AFTER: u32 = 500;
-/// How much the newest batch counts.
+/// The weight of the newest batch.
 const WEIGHT: f64 = 0.25;
 
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub(super) struct Rates {
 struct Class {
     atomic: Rate,
     fast: Rate,
-    /// Since the slower way was tried.
+    /// Batches since the slower way was tried.
     batches: u32,
 }
 
@@ -40,7 +40,7 @@ struct Rate {
 }
 
 impl Rates {
-    /// How the next batch of so many entries should go.
+    /// How to send the next batch of this many entries.
     pub(super) fn choose(&mut self, entries: usize) -> Kind {
         let class = self.class(entries);
         if class.atomic.trials < TRIALS {
@@ -111,7 +111,7 @@ impl Class {
 mod tests {
     use super::*;
 
-    /// Runs so many batches of a size; fast ones take `fast` milliseconds, atomic ones `atomic`. Returns how many were fast.
+    /// Runs batches of one size. Fast ones take `fast` milliseconds, atomic ones `atomic`. Returns how many were fast.
     fn run(rates: &mut Rates, batches: u32, entries: usize, fast: u64, atomic: u64) -> u32 {
         let mut count = 0;
         for _ in 0..batches {
@@ -130,7 +130,7 @@ mod tests {
     fn both_ways_are_tried_and_the_faster_one_stays() {
         let mut rates = Rates::default();
         assert_eq!(run(&mut rates, 100, 999, 5, 10), 97);
-        // Small batches are compared by themselves.
+        // Small batches are compared separately.
         assert_eq!(run(&mut rates, 100, 1, 5, 1), TRIALS);
         assert_eq!(run(&mut rates, 100, 999, 5, 10), 100);
     }

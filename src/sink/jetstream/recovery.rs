@@ -1,11 +1,12 @@
-//! Finds out what is stored of a fast batch that did not come to its end.
+//! Finds out what is stored of a fast batch that was left half-way.
 //!
-//! 1. The batch is ended at the leader: nothing more of it is taken there.
-//! 2. A *fence*, a cursor that goes on from the open one, is stored under the id of the batch. Where replicas still know the
-//!    batch, this ends it for them as well. From now on whatever comes of it late is refused, by its number or by the cursor.
-//! 3. What is between the open cursor and the fence is read, and the newest entry of the batch's runs is how far it has come.
+//! 1. The batch is ended at the leader, which then takes nothing more of it.
+//! 2. A *fence*, a cursor that continues from the open one, is stored under the id of the batch. Replicas that still
+//!    know the batch end it too. From now on late messages of the batch are refused, by number or by cursor.
+//! 3. The messages between the open cursor and the fence are read. The newest entry of the batch's runs shows how far
+//!    it came.
 //!
-//! Whatever fails on the way, the next attempt begins again with the newest cursor.
+//! If a step fails, the next attempt begins again with the newest cursor.
 
 use async_nats::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
@@ -23,19 +24,19 @@ use crate::error::SinkError;
 use crate::event::{PublisherId, RunId};
 use crate::seal::{Hash, Leaf};
 
-/// A stream does not know the batch, or takes no fast ones any more.
+/// The stream does not know the batch, or no longer takes fast ones.
 const ENDED: [u64; 2] = [10_208, 10_205];
-/// A stream takes no fast batches, or has as many open as it may.
+/// The stream takes no fast batches, or has as many open as it may.
 const NO_MORE: [u64; 2] = [10_205, 10_211];
-/// The token of a fence that is no part of a batch.
+/// The token of a fence outside a batch.
 const PLAIN: &str = "fence";
-/// How long the end of a batch is waited for.
+/// How long to wait for the end of a batch.
 const END_MAX: Duration = Duration::from_secs(2);
 /// How many messages are read at once, and how many bytes of them.
 const PAGE: u64 = 1_000;
 const PAGE_BYTES: u64 = 4 << 20;
 
-/// A publisher whose cursor is to be made exact.
+/// Makes the cursor of a publisher exact.
 pub(super) struct Recovery<'a> {
     pub(super) wire: &'a mut Wire,
     pub(super) config: &'a NatsConfig,
@@ -44,7 +45,7 @@ pub(super) struct Recovery<'a> {
     pub(super) until: Instant,
 }
 
-/// How far the messages after an open cursor have been read: the next attempt goes on from there.
+/// How far the messages after an open cursor have been read: the next attempt continues from there.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
     open: u64,
@@ -111,7 +112,7 @@ impl Recovery<'_> {
             if !NO_MORE.contains(&error.error_code().0) {
                 return Err(failure::of_server(error));
             }
-            // The stream takes no fast batch, or not one more: it has none of ours. Then any message will do.
+            // The stream takes no fast batches, or no more of them, so ours is gone. Then any message will do.
             ack = self.ask_plainly(message).await?;
             if let Some(error) = &ack.error {
                 return Err(failure::of_server(error));
@@ -121,13 +122,13 @@ impl Recovery<'_> {
         // A new leader that knew the batch has only ended it: the acknowledgement is that of an older message.
         if ack.count != 1 || ack.seq <= expected {
             return Err(SinkError::Unavailable(
-                "a batch was ended by a new leader; it is looked at again".to_owned(),
+                "a batch was ended by a new leader; checking it again".to_owned(),
             ));
         }
         Ok(ack.seq)
     }
 
-    /// Stores a message for itself.
+    /// Stores a message outside a batch.
     async fn ask_plainly(&mut self, message: Message) -> Result<Ack, SinkError> {
         let until = self.until.min(Instant::now() + END_MAX);
         let sent = self.wire.send(message, Some(PLAIN), until).await;
@@ -185,7 +186,7 @@ impl Recovery<'_> {
             let wanted = json!({ "seq": at.next, "batch": PAGE, "max_bytes": PAGE_BYTES });
             let begun = at.next;
             for (headers, payload) in self.page(&request, wanted.to_string()).await? {
-                // A server adds its own after those that the message may have had.
+                // A server appends its own headers to those of the message.
                 let added = headers.get_all("Nats-Sequence").last();
                 let sequence = added.and_then(|it| it.as_str().parse::<u64>().ok());
                 let Some(sequence) = sequence.filter(|sequence| *sequence < end) else {
@@ -200,7 +201,7 @@ impl Recovery<'_> {
             }
             if at.next == begun {
                 return Err(SinkError::Unavailable(
-                    "the replica that was read is behind the others".to_owned(),
+                    "the replica that was read lags behind the others".to_owned(),
                 ));
             }
             *self.progress = Some(at.clone());
@@ -239,7 +240,7 @@ impl Recovery<'_> {
     }
 }
 
-/// The account after a message, if that is an entry which goes on from it.
+/// The account after a message, if that is an entry which continues from it.
 fn extended(account: Account, headers: &HeaderMap, runs: &[RunId]) -> Option<Account> {
     let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
     let place = |run: RunId| runs.iter().position(|of| *of == run);
@@ -256,7 +257,7 @@ fn extended(account: Account, headers: &HeaderMap, runs: &[RunId]) -> Option<Acc
 /// An entry of the stream as a leaf.
 fn leaf(headers: &HeaderMap, payload: &[u8], config: &NatsConfig) -> Option<Hash> {
     let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
-    // A server adds its own after those that the message may have had.
+    // A server appends its own headers to those of the message.
     let subject = headers.get_all("Nats-Subject").last();
     let subject = subject.and_then(|it| {
         it.as_str()

@@ -1,4 +1,4 @@
-//! Logs and counts what changes at the servers, once each.
+//! Logs and counts changes at the servers, once each.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::host::{self, log};
 pub(super) struct Reports {
     /// The server that was last logged.
     server: String,
-    /// What the last warning about the stream said.
+    /// The last warning about the stream.
     weaknesses: String,
-    /// Since when messages for themselves have been in doubt.
+    /// Since when separate messages have been in doubt.
     doubtful_since: Option<Instant>,
 }
 
@@ -24,12 +24,15 @@ impl Reports {
         let warning = found.weaknesses.join("; ");
         if self.weaknesses != warning && !warning.is_empty() {
             host::call(|| counter!("aa_audit_stream_changes_total", "kind" => "weak").increment(1));
-            log::warning!(stream, "the stream weakens what is promised: {warning}");
+            log::warning!(
+                stream,
+                "the stream's settings weaken delivery guarantees: {warning}"
+            );
         }
         self.weaknesses = warning;
     }
 
-    /// This server has the stream. The drainer logs outages and their ends.
+    /// This server has the stream. (Outages and their ends are logged by the drainer.)
     pub(super) fn reached(&mut self, stream: &str, server: &str) {
         if self.server != server {
             log::info!(server, stream, "NATS takes entries");
@@ -37,7 +40,7 @@ impl Reports {
         }
     }
 
-    /// What messages for themselves have left behind.
+    /// Notes whether separate messages are in doubt.
     pub(super) fn doubt(&mut self, link: Link) {
         self.doubtful_since = match link {
             Link::Sound => None,
@@ -45,7 +48,7 @@ impl Reports {
         };
     }
 
-    /// What was in doubt for longer than the stream recognises ids may be stored again.
+    /// Entries in doubt for longer than the stream's duplicate window may be stored twice.
     pub(super) fn late(&mut self, duplicate_window: Duration) {
         let late = |since: &Instant| since.elapsed() > duplicate_window;
         if self.doubtful_since.take_if(|since| late(since)).is_some() {

@@ -1,15 +1,15 @@
-//! How many entries a batch has: fewer where the link is slow or the server takes fewer.
+//! The size of a batch: smaller where the link is slow or the server takes fewer entries.
 
-/// In a transaction: with the cursor as many messages as a server takes by default.
+/// For a transaction: with the cursor, as many messages as a server takes by default.
 pub(super) const ATOMIC_MAX: usize = 999;
-/// In a fast batch there may be any number: as many as a batch has at the most.
+/// For a fast batch, which has no limit: the largest batch.
 pub(super) const FAST_MAX: usize = 10_000;
 
-/// What has proved to work.
+/// The sizes that have proved to work.
 #[derive(Debug)]
 pub(super) struct Size {
     entries: usize,
-    /// The server takes no more.
+    /// The server takes no more than this.
     max: usize,
 }
 
@@ -22,19 +22,19 @@ impl Size {
         self.entries.min(self.max)
     }
 
-    /// A batch of so many entries was stored: the next one may have twice as many.
+    /// A batch of this many entries was stored: the next one may have twice as many.
     pub(super) fn worked(&mut self, count: usize) {
         if count >= self.entries() {
             self.entries = self.entries().saturating_mul(2).min(self.max);
         }
     }
 
-    /// A batch of so many entries was not acknowledged in time: the next one has half as many.
+    /// A batch of this many entries was not acknowledged in time: the next one has half as many.
     pub(super) fn timed_out(&mut self, count: usize) {
         self.entries = count.div_ceil(2).max(1);
     }
 
-    /// The server does not take so many in one batch, and never will.
+    /// The server will never take this many in one batch.
     pub(super) fn too_many(&mut self, count: usize) {
         self.max = count.div_ceil(2).max(1);
     }

@@ -1,6 +1,6 @@
-//! The stream: made if it is missing, looked at, changed only if that is asked for.
+//! The stream: created if it is missing, inspected, changed only if the settings ask for it.
 
-mod look;
+mod inspect;
 mod settings;
 mod subjects;
 
@@ -13,14 +13,14 @@ use super::wire::Wire;
 use crate::config::{NatsConfig, StreamCare, StreamStorage};
 use crate::error::SinkError;
 use crate::host::log;
-pub(super) use look::{Found, Way};
+pub(super) use inspect::{Found, Mode};
 pub(super) use settings::Info;
 pub(super) use subjects::covers;
 
-/// Since when fast batches are numbered by the term of their leader.
+/// Since this version fast batches are numbered by the term of their leader.
 const FAST_SINCE: (u64, u64, u64) = (2, 14, 4);
 
-/// Whether the user may read entries, as recovery of fast batches must.
+/// Whether the user may read entries, which recovery of fast batches needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Reading {
     #[default]
@@ -29,7 +29,7 @@ pub(super) enum Reading {
     Denied,
 }
 
-/// Finds the stream, or makes it, upgrades it if that is asked for, and looks whether it will take our entries.
+/// Finds the stream, or creates it, upgrades it if asked to, and checks that it will take our entries.
 pub(super) async fn make_sure(
     wire: &mut Wire,
     config: &NatsConfig,
@@ -60,14 +60,14 @@ pub(super) async fn make_sure(
     if config.stream_care == StreamCare::Upgrade {
         info = upgrade(wire, config, info, until).await?;
     }
-    let mut found = look::look(&info, config, server)?;
+    let mut found = inspect::inspect(&info, config, server)?;
     if found.is_fast() && !may_read(wire, config, reading, until).await? {
         found.without_fast();
     }
     Ok(found)
 }
 
-/// Whether entries may be read. If not, the server has said that it denies something.
+/// Whether entries may be read. If not, the server has denied something.
 async fn may_read(
     wire: &mut Wire,
     config: &NatsConfig,
@@ -111,7 +111,7 @@ async fn find(
     }
 }
 
-/// Makes the stream. Another publisher may be quicker: then theirs is taken.
+/// Creates the stream. If another publisher is quicker, theirs is used.
 async fn make(wire: &mut Wire, config: &NatsConfig, until: Instant) -> Result<(), SinkError> {
     let request = format!("{}.STREAM.CREATE.{}", config.api(), config.stream);
     let fast = wire.connection.server_version() >= FAST_SINCE;
@@ -125,10 +125,10 @@ async fn make(wire: &mut Wire, config: &NatsConfig, until: Instant) -> Result<()
 }
 
 fn vanished() -> SinkError {
-    SinkError::Unavailable("the stream was made, and is gone again".to_owned())
+    SinkError::Unavailable("the stream was created, and is gone again".to_owned())
 }
 
-/// Says which limits the stream has, and which settings change them: once in its life, and loud enough to be seen.
+/// Logs the limits of the new stream, and which settings change them: once in its life, loud enough to be seen.
 fn log_made(config: &NatsConfig) {
     let age = config.stream_max_age;
     log::warning!(
@@ -136,12 +136,12 @@ fn log_made(config: &NatsConfig) {
         stream_replicas = config.stream_replicas,
         stream_max_age = %age.map_or("for ever".to_owned(), |age| format!("{age:?}")),
         stream_max_bytes = %config.stream_max_bytes.map_or("no bound".to_owned(), |max| max.to_string()),
-        "made the stream with these settings, which count only now: to choose others, change it on the server"
+        "created the stream with these settings, which apply only at creation: to change them, edit the stream on the server"
     );
 }
 
-/// Gives the stream what it lacks, and takes from it what would let others erase entries. All else stays as it is, known
-/// here or not. A server that refuses leaves it as it is.
+/// Adds what the stream lacks, and removes what would let others erase entries. All other settings stay, known here or
+/// not. If a server refuses, the stream stays as it is.
 async fn upgrade(
     wire: &mut Wire,
     config: &NatsConfig,
@@ -214,7 +214,7 @@ fn wanted(config: &NatsConfig, fast: bool) -> Value {
         "max_msgs": -1,
         "max_msgs_per_subject": -1,
         "max_consumers": -1,
-        // An audit trail that is full refuses, so that the publisher keeps what is new; it deletes nothing.
+        // A full audit trail refuses new entries, which the publisher keeps; it deletes nothing.
         "discard": "new",
         "deny_delete": true,
         "deny_purge": true,

@@ -1,13 +1,13 @@
-//! An entry that ends the batch, or the connection, which it is in: what comes before it goes first, then it alone, and if that is
-//! refused as well, it is rejected.
+//! Isolates an entry that makes the server end its batch or its connection. What comes before it is sent first, then
+//! it alone. If it is refused again, it is rejected.
 
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 
-/// What a server says before it ends a connection over a subject that is too long for its `max_control_line`.
+/// The server's message when it closes a connection over a subject that exceeds its `max_control_line`.
 const LONG_LINE: &str = "maximum control line";
 
-/// The entry, and what the server said.
+/// The entry, and the server's message.
 #[derive(Debug)]
 pub(super) struct Suspect {
     pub(super) id: Position,
@@ -15,7 +15,7 @@ pub(super) struct Suspect {
 }
 
 impl Suspect {
-    /// The entry that a connection was ended for, if it was for an entry: the one with the longest subject.
+    /// The entry that a connection was closed for, if any: the one with the longest subject.
     pub(super) fn of_end(batch: &Batch, stored: usize, error: &SinkError) -> Option<Self> {
         let text = error.to_string();
         if !text.to_lowercase().contains(LONG_LINE) {
@@ -32,7 +32,7 @@ impl Suspect {
         })
     }
 
-    /// What goes first of a batch that it is in: the records before it, or it alone.
+    /// What to send first of a batch that contains it: the records before it, or it alone.
     pub(super) fn first_of(&self, batch: &Batch) -> Option<Batch> {
         let records = batch.records();
         let at = records.iter().position(|record| record.id() == self.id)?;

@@ -1,5 +1,5 @@
-//! Tries to break "once and in order" against real servers: a rig drives the sink as its thread would, and a reader of
-//! its own looks at what the stream then holds.
+//! Tries to break "once and in order" against real servers: a rig drives the sink as its thread would, and a separate
+//! reader checks what the stream then holds.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod access;
@@ -38,14 +38,14 @@ use crate::error::SinkError;
 use crate::event::{Batch, Loss, LossReason, Position, PublisherId, Record, Run, RunId};
 use crate::sink::{Delivery, Sink};
 
-/// More than any of the deliveries below needs.
+/// More than any delivery below needs.
 const AMPLE: Duration = Duration::from_secs(30);
 const PUBLISHER: PublisherId = PublisherId(Uuid::from_u128(7));
 /// The size of a common entry.
 const COMMON: usize = 850;
 
-/// The sink, and the runtime that its thread would have. Like the drainer it asks after a doubt, and does not send
-/// again what the sink then says that it has.
+/// The sink, and the runtime that its thread would have. Like the drainer it asks for the position after a doubt, and
+/// does not resend what is stored.
 struct Rig {
     runtime: Runtime,
     sink: JetStreamSink,
@@ -106,7 +106,7 @@ impl Rig {
         Ok(found)
     }
 
-    /// Delivers again what was not stored, as the drainer would, until all is.
+    /// Delivers again what was not stored, as the drainer does, until everything is.
     fn deliver_all(&mut self, records: &[Record]) {
         let until = Instant::now() + AMPLE;
         let (mut stored, mut why) = (0, None);
@@ -170,7 +170,7 @@ fn entries(server: &NatsServer) -> Vec<Message> {
     read
 }
 
-/// The stream holds these records, each once, in order, and nothing else.
+/// The stream holds exactly these records, each once, in order.
 fn assert_stored(server: &NatsServer, records: &[Record]) {
     let read = entries(server);
     let expected: Vec<String> = records.iter().map(|it| it.id().to_string()).collect();
@@ -221,11 +221,11 @@ fn one_connection_serves_many_batches() {
     }
     assert_stored(&server, &records);
     let connections = server.log().matches("Client connection created").count();
-    // Before the sink only the harness and after it the reader came.
+    // Besides the sink, only the harness before it and the reader after it connected.
     assert_eq!(connections, 3, "{}", server.log());
 }
 
-/// A figure for the report, not a promise: `cargo test --release -- --ignored --nocapture rate`.
+/// A figure for the report, not a guarantee: `cargo test --release -- --ignored --nocapture rate`.
 #[test]
 #[ignore = "a measurement"]
 #[allow(

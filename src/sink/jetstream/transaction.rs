@@ -1,15 +1,15 @@
-//! Stores a batch as transactions: the entries, and the cursor that says so, together or not at all.
+//! Stores a batch as transactions: the entries and their cursor, together or not at all.
 //!
-//! A transaction is an atomic batch of `JetStream` (ADR-50): messages with one `Nats-Batch-Id`, numbered from 1, the last
-//! with `Nats-Batch-Commit`. Its first message is the cursor. An id is never used twice, because a transaction that
-//! was left half-way lives on in the server for ten seconds, whatever becomes of the connection.
+//! A transaction is an atomic batch of `JetStream` (ADR-50): messages with one `Nats-Batch-Id`, numbered from 1, the
+//! last with `Nats-Batch-Commit`. Its first message is the cursor. An id is never reused: a transaction that was left
+//! half-way lives on in the server for ten seconds, whatever happens to the connection.
 //!
-//! A refusal of the whole does not say which message is to blame. The same is then tried once more, in case it was
-//! another, half-sent transaction that was in the way; then halves of it, until a single entry is left, whose refusal the
-//! server explains. What comes before that entry is stored by then, and what comes after is not.
+//! A refusal of the whole does not name the message at fault. The same transaction is tried once more, in case
+//! another, half-sent one was in the way. Then halves of it are tried, until a single entry is left, whose refusal the
+//! server explains. By then everything before that entry is stored, and nothing after it.
 //!
-//! Only where the server has said that it does not permit something, nothing more is tried: whom to let in is no matter of
-//! one entry, and what is not stored now is stored when that is mended.
+//! If the server has denied something, nothing more is tried: permissions are not a matter of one entry, and the rest
+//! is stored once they are granted.
 
 use async_nats::jetstream;
 use tokio::time::{Duration, Instant, timeout};
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::cursor::{Account, Cursor, Tip, note_stored};
 use super::detour::Detour;
 use super::failure::{self, Failure, Link};
-use super::memory::{Memory, Refused};
+use super::last_known::{LastKnown, Staleness};
 use super::message::{Limits, Message};
 use super::size::Size;
 use super::stream::Found;
@@ -28,19 +28,19 @@ use crate::error::SinkError;
 use crate::event::{Batch, Record, fresh_uuid};
 use crate::sink::Delivery;
 
-/// How long the answer to a first message is waited for once the commit has failed: it was given before.
+/// How long to wait for the answer to a first message once the commit has failed: it was given before.
 const FIRST_ANSWER_MAX: Duration = Duration::from_millis(250);
 
-/// What a transaction adds to the headers of a message, in bytes: its id, the message's number, and the commit.
+/// How many bytes a transaction adds to the headers of a message: its id, the message's number, and the commit.
 const ENVELOPE: usize =
     "Nats-Batch-Id: \r\nNats-Batch-Sequence: 1000\r\nNats-Batch-Commit: 1\r\n".len() + 32;
 
-/// What the server says when a transaction is not whole, one of its messages being refused.
+/// The error of a transaction that lacks a message, because one was refused.
 const INCOMPLETE: u64 = 10_176;
-/// A transaction has more messages than the server takes.
+/// The error of a transaction with more messages than the server takes.
 const TOO_MANY: u64 = 10_199;
 
-/// Tokens of the two messages that are answered.
+/// The tokens of the two messages that are answered.
 const FIRST: &str = "first";
 const LAST: &str = "last";
 
@@ -50,14 +50,14 @@ pub(super) struct Transactions<'a> {
     pub(super) config: &'a NatsConfig,
     pub(super) batch: &'a Batch,
     pub(super) size: &'a mut Size,
-    pub(super) memory: &'a mut Memory,
+    pub(super) last_known: &'a mut LastKnown,
     pub(super) detour: &'a mut Detour,
     pub(super) until: Instant,
 }
 
 /// Why a transaction was not stored.
-enum Refusal {
-    /// Some message of it is not taken.
+enum NotStored {
+    /// A message of it was refused.
     Content(Failure),
     /// It has more messages than the server takes.
     TooMany(Failure),
@@ -65,7 +65,7 @@ enum Refusal {
     Failed(Failure),
 }
 
-impl Refusal {
+impl NotStored {
     fn into_failure(self) -> Failure {
         match self {
             Self::Content(failure) | Self::TooMany(failure) | Self::Failed(failure) => failure,
@@ -74,11 +74,11 @@ impl Refusal {
 }
 
 impl Transactions<'_> {
-    /// Stores a prefix of the batch after `tip`, which comes to say what the stream then holds, or, after a doubt,
-    /// nothing.
+    /// Stores a prefix of the batch after `tip`. Leaves in `tip` what the stream holds afterwards, or nothing after a
+    /// doubt.
     pub(super) async fn store(mut self, known: &mut Option<Tip>) -> (Delivery, Link) {
         let Some(mut tip) = known.take() else {
-            let why = "how far the cursor has come has to be read first".to_owned();
+            let why = "the cursor must be read first".to_owned();
             return (Delivery::stopped(0, SinkError::Unknown(why)), Link::Sound);
         };
         let mut stored = 0;
@@ -113,15 +113,15 @@ impl Transactions<'_> {
                         return refused;
                     }
                 }
-                Err(Refusal::Failed(failure)) => {
+                Err(NotStored::Failed(failure)) => {
                     if failure.timed_out {
                         self.size.timed_out(count);
                     }
                     return Some(failure);
                 }
-                Err(Refusal::TooMany(failure)) if count == 1 => return Some(failure),
-                Err(Refusal::TooMany(_)) => self.size.too_many(count),
-                Err(Refusal::Content(failure)) => {
+                Err(NotStored::TooMany(failure)) if count == 1 => return Some(failure),
+                Err(NotStored::TooMany(_)) => self.size.too_many(count),
+                Err(NotStored::Content(failure)) => {
                     if let Some(why) = self.wire.connection.denied() {
                         return Some(failure::misconfigured(why));
                     }
@@ -139,17 +139,17 @@ impl Transactions<'_> {
     /// Moves the cursor past losses that no entry announces any more.
     async fn pass_losses(&mut self, tip: &mut Tip) -> Result<(), Failure> {
         let account = Account::through(tip.account(), self.batch.through());
-        // A batch of nothing that changes nothing asks for a new signature.
+        // An empty batch that changes nothing asks for a new signature.
         let renewal = self.batch.records().is_empty() && self.batch.signer().is_some();
         if tip.account() == Some(account) && !renewal {
             return Ok(());
         }
         self.commit(tip, account, &[], Vec::new())
             .await
-            .map_err(Refusal::into_failure)
+            .map_err(NotStored::into_failure)
     }
 
-    /// The messages of the records up to one that will not be taken, why that is, and the account after them.
+    /// The messages of the records up to one that will not be taken, the reason for that, and the account after them.
     fn lay_out(
         &self,
         mut account: Option<Account>,
@@ -178,10 +178,10 @@ impl Transactions<'_> {
         account: Account,
         records: &[Record],
         messages: Vec<Message>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotStored> {
         let count = messages.len() as u64;
         let id = fresh_uuid();
-        self.memory.sent(id);
+        self.last_known.sent(id);
         let (publisher, signer) = (self.batch.publisher(), self.batch.signer());
         let mut tree = tip.tree(signer, publisher);
         if signer.is_some() {
@@ -201,12 +201,12 @@ impl Transactions<'_> {
         let fits = first
             .check(&limits, ENVELOPE)
             .map_err(|why| failure::no_cursor(&why));
-        fits.map_err(Refusal::Failed)?;
+        fits.map_err(NotStored::Failed)?;
         let sent = self.send(id, first, messages).await;
         sent.map_err(|failure| match failure.error {
             // What the client refuses now fitted before; nothing of it is stored.
-            SinkError::Rejected(_) => Refusal::Failed(failure.unavailable()),
-            _ => Refusal::Failed(failure),
+            SinkError::Rejected(_) => NotStored::Failed(failure.unavailable()),
+            _ => NotStored::Failed(failure),
         })?;
         let ack = self.outcome(tip.sequence).await?;
         let whole = if count == 0 {
@@ -221,11 +221,11 @@ impl Transactions<'_> {
             ..Tip::default()
         };
         note_stored(self.batch.signer(), tip);
-        self.memory.acknowledged(publisher, tip, ack.seq);
+        self.last_known.acknowledged(publisher, tip, ack.seq);
         Ok(())
     }
 
-    /// The first message, if it is not also the last, and the last are answered.
+    /// The first message and the last are answered; they may be the same one.
     async fn send(
         &mut self,
         id: Uuid,
@@ -249,8 +249,9 @@ impl Transactions<'_> {
         self.wire.send(last, Some(LAST), self.until).await
     }
 
-    /// What came of it. Why the whole was refused is said to the first message better than to the last.
-    async fn outcome(&mut self, expected: u64) -> Result<Ack, Refusal> {
+    /// The outcome. The answer to the first message explains a refusal of the whole better than the answer to the
+    /// last.
+    async fn outcome(&mut self, expected: u64) -> Result<Ack, NotStored> {
         let mut first = None;
         loop {
             let (token, said) = self.next().await?;
@@ -273,46 +274,46 @@ impl Transactions<'_> {
         }
     }
 
-    async fn next(&mut self) -> Result<(String, Option<Ack>), Refusal> {
+    async fn next(&mut self) -> Result<(String, Option<Ack>), NotStored> {
         let answer = self.wire.answer(self.until).await;
-        let answer = answer.map_err(|why| Refusal::Failed(failure::unanswered(why)))?;
-        let ack = answer.ack().map_err(Refusal::Failed)?;
+        let answer = answer.map_err(|why| NotStored::Failed(failure::unanswered(why)))?;
+        let ack = answer.ack().map_err(NotStored::Failed)?;
         Ok((answer.token, ack))
     }
 
-    fn refused(&mut self, error: &jetstream::Error, expected: u64) -> Refusal {
+    fn refused(&mut self, error: &jetstream::Error, expected: u64) -> NotStored {
         let failure = failure::of_answer(error);
         match error.error_code().0 {
-            TOO_MANY => Refusal::TooMany(failure.unavailable()),
-            INCOMPLETE => Refusal::Content(failure.unavailable()),
-            // Late, or the stream is no longer what it was: it is looked at again.
+            TOO_MANY => NotStored::TooMany(failure.unavailable()),
+            INCOMPLETE => NotStored::Content(failure.unavailable()),
+            // Late, or the stream has changed: it is inspected again.
             failure::STALE | failure::OVERTAKEN => {
                 let newest = failure::newest(&error.to_string());
-                if self.memory.refused(expected, newest) == Refused::Absurdly {
-                    self.detour.refused_absurdly();
+                if self.last_known.refused(expected, newest) == Staleness::Impossible {
+                    self.detour.refused_without_reason();
                 }
-                Refusal::Failed(Failure {
+                NotStored::Failed(Failure {
                     error: SinkError::Unknown(failure.error.to_string()),
                     link: Link::Doubtful,
                     ..failure
                 })
             }
-            _ if matches!(failure.error, SinkError::Rejected(_)) => Refusal::Content(failure),
-            _ => Refusal::Failed(failure),
+            _ if matches!(failure.error, SinkError::Rejected(_)) => NotStored::Content(failure),
+            _ => NotStored::Failed(failure),
         }
     }
 
-    /// The acknowledgement must be of this transaction, and come from our stream: another one, perhaps in another domain,
-    /// may capture the subjects.
-    fn check(&self, ack: &Ack, whole: bool) -> Result<(), Refusal> {
+    /// The acknowledgement must be for this transaction and from our stream: another stream, perhaps in another
+    /// domain, may capture the subjects.
+    fn check(&self, ack: &Ack, whole: bool) -> Result<(), NotStored> {
         if ack.stream != self.config.stream || ack.domain != self.found.domain {
             let taken = failure::foreign(ack, self.found, self.config);
-            return Err(Refusal::Failed(taken));
+            return Err(NotStored::Failed(taken));
         }
         if whole {
             return Ok(());
         }
-        Err(Refusal::Failed(failure::broken(&format!(
+        Err(NotStored::Failed(failure::broken(&format!(
             "of a batch {} messages were acknowledged",
             ack.count
         ))))
@@ -320,7 +321,7 @@ impl Transactions<'_> {
 }
 
 impl Message {
-    /// Its place in a transaction.
+    /// Numbers the message within a transaction.
     fn number(&mut self, transaction: &str, number: usize) {
         self.headers.insert("Nats-Batch-Id", transaction);
         self.headers

@@ -1,5 +1,5 @@
-//! Stores a batch message by message, ahead of their acknowledgements, and takes these in order: for streams that know
-//! no batches with a cursor.
+//! Stores a batch message by message, ahead of their acknowledgements, and takes these in order: for streams without
+//! batches that carry a cursor.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use crate::config::NatsConfig;
 use crate::event::{Batch, Record};
 use crate::sink::Delivery;
 
-/// Stores a prefix of the batch, and says whether the connection is good for the next one.
+/// Stores a prefix of the batch, and returns whether the connection is good for the next one.
 pub(super) async fn deliver(
     Connected { wire, found, .. }: &mut Connected,
     config: &NatsConfig,
@@ -40,7 +40,7 @@ pub(super) async fn deliver(
             Some(Err(failure)) => break Some(failure),
             None => break refused,
         }
-        // What could not be sent ends the batch once all before it is settled: nothing is sent after it.
+        // A message that could not be sent ends the batch, once all before it are settled: nothing is sent after it.
         if let Some(refused) = refused {
             break Some(window.drain(&mut stored).await.unwrap_or(refused));
         }
@@ -60,9 +60,9 @@ struct Window<'a> {
     config: &'a NatsConfig,
     in_flight_max: usize,
     until: Instant,
-    /// How many messages are settled. They are numbered, and the numbers are their tokens.
+    /// How many messages are settled. Their numbers are their tokens.
     settled: usize,
-    /// Those after them, with their answers: on several servers answers overtake one another.
+    /// Later messages, with their answers: with several servers answers overtake one another.
     under_way: VecDeque<Option<Answer>>,
 }
 
@@ -138,7 +138,7 @@ impl Window<'_> {
         None
     }
 
-    /// Waits until nothing is under way any more, or says that something may be.
+    /// Waits until nothing is under way, or returns that something may be.
     async fn settle(&mut self) -> Link {
         let mut link = Link::Sound;
         while let Some(outcome) = self.oldest().await {

@@ -1,7 +1,7 @@
-//! A connection as `JetStream` uses it: messages go out, and all that is answered comes in on one inbox of our own.
+//! A connection as `JetStream` uses it: messages go out, and all answers come in on one inbox.
 //!
-//! Each message that wants an answer has a token, which comes after the inbox in the reply subject: the subject of an answer
-//! names what it answers. Nobody else waits for anything here, so answers are taken in the order in which they come.
+//! Each message that wants an answer has a token, which follows the inbox in the reply subject: the subject of an
+//! answer names what it answers. Nothing else waits for answers, so they are taken in the order of arrival.
 
 use async_nats::jetstream;
 use async_nats::{HeaderMap, StatusCode, Subscriber};
@@ -18,46 +18,46 @@ use crate::config::NatsConfig;
 use crate::config::NatsUrl;
 use crate::error::SinkError;
 
-/// At least so old is a connection that is renewed.
+/// A connection is renewed only from this age on.
 pub(super) const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// What begins the tokens of requests.
+/// The prefix of the tokens of requests.
 const REQUEST: &str = "request.";
 
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) connection: Connection,
-    /// Goes before each token.
+    /// The prefix of each token.
     inbox: String,
     answers: Subscriber,
-    /// How many requests there were.
+    /// How many requests were sent.
     requests: u64,
 }
 
-/// Something that came in.
+/// A message on the inbox.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// What it answers.
+    /// The token of what it answers.
     pub(super) token: String,
     pub(super) payload: Bytes,
     pub(super) headers: Option<HeaderMap>,
     pub(super) status: Option<StatusCode>,
 }
 
-/// What a stream answers to a message.
+/// A stream's answer to a message.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Ack {
-    /// Of fast batches only: `ack`, `gap` or `err`; an acknowledgement that something is stored has none.
+    /// In fast batches only: `ack`, `gap` or `err`; an acknowledgement of something stored has none.
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     pub(super) stream: String,
     pub(super) domain: String,
-    /// Of the stored message, or, while a fast batch goes on, within that.
+    /// The sequence of the stored message, or, while a fast batch goes on, its number in the batch.
     pub(super) seq: u64,
     /// The batch that ends with the message, and how many of its messages are stored.
     pub(super) batch: Option<String>,
     pub(super) count: u64,
-    /// How many messages a fast batch may have until it is acknowledged again.
+    /// How many messages a fast batch may send until it is acknowledged again.
     pub(super) msgs: u64,
     pub(super) error: Option<jetstream::Error>,
 }
@@ -79,8 +79,8 @@ impl Wire {
         })
     }
 
-    /// Connects again, unless it just did, if the server takes no message of this size: of a larger `max_payload` it tells new
-    /// connections only. Nothing is under way.
+    /// Connects again, unless it just did, if the server takes no message of this size: the server announces a larger
+    /// `max_payload` only to new connections. Nothing is under way.
     pub(super) async fn renew_for(
         &mut self,
         message: Option<&Message>,
@@ -96,7 +96,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Publishes a message. Its answer, if it has a token, comes in later.
+    /// Publishes a message. Its answer, if it has a token, arrives later.
     pub(super) async fn send(
         &self,
         message: Message,
@@ -142,7 +142,7 @@ impl Wire {
         })
     }
 
-    /// Asks the API of `JetStream`, such as `STREAM.INFO.AUDIT`. Nothing else is under way.
+    /// Sends a request to the API of `JetStream`, such as `STREAM.INFO.AUDIT`. Nothing else is under way.
     pub(super) async fn request<T: DeserializeOwned>(
         &mut self,
         subject: &str,
@@ -164,7 +164,7 @@ impl Wire {
             })
     }
 
-    /// The same, for an answer that is no JSON.
+    /// The same, for an answer that is not JSON.
     pub(super) async fn ask(
         &mut self,
         subject: &str,
@@ -187,21 +187,21 @@ impl Wire {
             }
             if answer.status == Some(StatusCode::NO_RESPONDERS) {
                 return Err(SinkError::Unavailable(
-                    "nobody answers for JetStream: switch it on at the servers, or wait for their leader".to_owned(),
+                    "no JetStream server responds: enable JetStream on the servers, or wait for their leader".to_owned(),
                 ));
             }
             return Ok(answer);
         }
     }
 
-    /// Takes what came in and nobody waits for any more.
+    /// Skips answers that nobody waits for any more.
     pub(super) fn skip_answers(&mut self) {
         while self.answers.next().now_or_never().flatten().is_some() {}
     }
 }
 
 impl Answer {
-    /// As a stream answers a message: `None` if it has only noted it, as one of a batch.
+    /// The stream's answer to a message: `None` if it has only noted the message as one of a batch.
     pub(super) fn ack(&self) -> Result<Option<Ack>, Failure> {
         if self.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(failure::no_stream());
@@ -217,7 +217,7 @@ impl Answer {
     }
 }
 
-/// No answer came to a request, which has changed nothing that counts.
+/// No answer came to a request, which has changed nothing that matters.
 pub(super) fn unanswered(why: NoAnswer) -> SinkError {
     match why {
         NoAnswer::Denied(why) => SinkError::Misconfigured(why),

@@ -1,4 +1,4 @@
-//! The ledger as a file: opened, locked, cut back, replaced, kept; and what each refusal of a file means.
+//! The ledger as a file: opening, locking, cutting, replacing, keeping; and the meaning of each I/O error.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,9 +11,9 @@ use crate::config::SpillDurability;
 use crate::error::SinkError;
 use crate::host::log;
 
-/// How much a ledger may grow, in bytes, before it is worth writing anew; a larger one may double.
+/// By how many bytes a ledger must grow before it is rewritten; a larger one may double.
 const GROWN_BYTES_MIN: u64 = 256 << 10;
-/// How often a ledger may be replaced under our hands before we give up for now.
+/// How often another process may replace the ledger while it is being opened before opening fails.
 const LOCK_ATTEMPTS_MAX: u32 = 8;
 
 /// The ledger's file, locked for this process.
@@ -21,20 +21,20 @@ const LOCK_ATTEMPTS_MAX: u32 = 8;
 pub(super) struct LedgerFile {
     path: PathBuf,
     file: File,
-    /// How far it is known to be good.
+    /// Up to here it is known to be good.
     length: u64,
-    /// Its length when it was last written anew.
+    /// Its length when it was last rewritten.
     compact_length: u64,
     line: Vec<u8>,
 }
 
-/// Says in the sink's terms why a step on a file failed.
+/// Translates a failed step on a file into the sink's terms.
 pub(super) trait Step<T> {
     /// `action` is a verb, such as `sync`.
     fn step(self, action: &str, path: &Path) -> Result<T, SinkError>;
 }
 
-/// Whether `file` is what stands at `path`.
+/// Whether `file` is the file at `path`.
 pub(super) fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     match (file.metadata(), fs::metadata(path)) {
@@ -57,14 +57,14 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), SinkError> {
 impl LedgerFile {
     /// Opens the ledger of `output`, takes its lock, and reads it.
     ///
-    /// Links to the output are followed, so that whichever way leads there, one ledger tells of it.
+    /// Links to the output are followed, so every path to it leads to one ledger.
     pub(super) fn open(output: &Path) -> Result<(Self, Vec<u8>), SinkError> {
         let path = with_suffix(&fs::canonicalize(output).step("follow", output)?, ".ledger");
         for _ in 0..LOCK_ATTEMPTS_MAX {
             let mut file = open(&path).step("open", &path)?;
             lock(&file, &path)?;
             if !is_at(&file, &path) {
-                // Its owner replaced it between our opening and our locking.
+                // Its owner replaced it after we opened it and before we locked it.
                 continue;
             }
             let mut text = Vec::new();
@@ -85,16 +85,16 @@ impl LedgerFile {
         &self.path
     }
 
-    /// The error of what is no ledger that could be read.
+    /// The error for a ledger that cannot be read.
     pub(super) fn unusable(&self, problem: &str) -> SinkError {
         SinkError::Misconfigured(format!(
             "cannot use {}: {problem}; restore it, or move it away: the output's content then stays as it is, and what \
-             had not been acknowledged may stand there twice",
+             had not been acknowledged may be there twice",
             self.path.display()
         ))
     }
 
-    /// Cuts a torn end off.
+    /// Cuts off a torn end.
     pub(super) fn cut(&mut self, good: u64) -> Result<(), SinkError> {
         if good < self.length {
             log::warning!("the last line of {} was torn: cut off", self.path.display());
@@ -109,7 +109,7 @@ impl LedgerFile {
         self.file.sync_data().step("sync", &self.path)
     }
 
-    /// Appends lines: all, or none once they are taken back.
+    /// Appends lines: all, or none.
     ///
     /// Each is synced before the next is written: a power cut may lose the last one, but never leaves a hole.
     pub(super) fn append(
@@ -149,7 +149,7 @@ impl LedgerFile {
         is_at(&self.file, &self.path)
     }
 
-    /// Writes the account anew.
+    /// Rewrites the account.
     pub(super) fn rewrite(&mut self, account: &Account) -> Result<(), SinkError> {
         let mut text = Vec::new();
         account.write(&mut text).step("write to", &self.path)?;
@@ -159,7 +159,7 @@ impl LedgerFile {
         Ok(())
     }
 
-    /// Keeps what the ledger said of an output that is no longer there, under a name that is free.
+    /// Keeps the ledger of an output that is gone, under a free name.
     pub(super) fn keep(&self, text: &[u8]) -> Result<(), SinkError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let mut seconds = now.map_or(0, |since| since.as_secs());
@@ -169,14 +169,14 @@ impl LedgerFile {
             kept = with_suffix(&self.path, &format!(".{seconds:010}"));
         }
         self.write_whole(text, &kept)?;
-        log::warning!("what the ledger told so far is kept as {}", kept.display());
+        log::warning!("the ledger so far is kept as {}", kept.display());
         Ok(())
     }
 
-    /// Writes `text` into a file of its own, and renames it to `to`.
+    /// Writes `text` into a new file, and renames it to `to`.
     ///
-    /// It is synced whatever the durability asked for: a ledger must never be found without its first line. The new
-    /// file is locked before it has the name, so that there is no moment at which another process could take it.
+    /// The file is synced whatever the durability: a ledger must never be found without its first line. It is locked
+    /// before it gets the name, so no other process can take it in between.
     fn write_whole(&self, text: &[u8], to: &Path) -> Result<File, SinkError> {
         let path = with_suffix(&self.path, ".new");
         let mut file = open(&path).step("open", &path)?;
@@ -187,7 +187,7 @@ impl LedgerFile {
             .step("look at", &self.path)?
             .permissions();
         file.set_permissions(mode).step("set the mode of", &path)?;
-        // May hold what a crash left there.
+        // A crash may have left something there.
         file.set_len(0).step("cut back", &path)?;
         file.write_all(text).step("write to", &path)?;
         file.sync_all().step("sync", &path)?;
@@ -200,21 +200,21 @@ impl LedgerFile {
 impl<T> Step<T> for io::Result<T> {
     fn step(self, action: &str, path: &Path) -> Result<T, SinkError> {
         self.map_err(|error| {
-            let told = format!("cannot {action} {}: {error}", path.display());
+            let text = format!("cannot {action} {}: {error}", path.display());
             match error.kind() {
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                    SinkError::Misconfigured(format!("{told}; let this process write there"))
+                    SinkError::Misconfigured(format!("{text}; let this process write there"))
                 }
                 ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => {
-                    SinkError::Misconfigured(format!("{told}; give the path of a file"))
+                    SinkError::Misconfigured(format!("{text}; give the path of a file"))
                 }
                 ErrorKind::NotFound => SinkError::Unavailable(format!(
-                    "{told}; make its directory, the sink never does"
+                    "{text}; create its directory, the sink never does"
                 )),
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                    SinkError::Unavailable(format!("{told}; make room on its disk"))
+                    SinkError::Unavailable(format!("{text}; make room on its disk"))
                 }
-                _ => SinkError::Unavailable(told),
+                _ => SinkError::Unavailable(text),
             }
         })
     }
@@ -229,7 +229,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Takes the lock of a file, which dies with its last handle.
+/// Locks a file. The lock dies with its last handle.
 pub(super) fn lock(file: &File, path: &Path) -> Result<(), SinkError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
@@ -240,7 +240,7 @@ pub(super) fn lock(file: &File, path: &Path) -> Result<(), SinkError> {
 
 fn in_use(path: &Path) -> SinkError {
     SinkError::Unavailable(format!(
-        "{} is held by another process or sink: give each an output of its own, or end the other",
+        "{} is held by another process or sink: give each its own output, or end the other",
         path.display()
     ))
 }

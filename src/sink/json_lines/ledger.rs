@@ -1,4 +1,4 @@
-//! The lines of the ledger, and the account that they add up to. No files here.
+//! The lines of the ledger, and the account that they add up to. No I/O here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -9,12 +9,12 @@ use super::range::Range;
 use crate::event::{Position, PublisherId, RunId};
 use crate::seal::Seal;
 
-/// The version of the format that is written, and the newest that is read.
+/// The version that is written, and the newest that is read.
 const VERSION: u32 = 1;
-/// The checksum in front of a line, and the space behind it.
+/// The checksum before a line, and the space after it.
 const PREFIX: usize = 9;
 
-/// A line of the ledger, as docs/wire-format.md describes it.
+/// A line of the ledger: see [`JsonLinesSink`](crate::JsonLinesSink).
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum Line {
@@ -39,44 +39,47 @@ pub(super) enum Line {
     },
 }
 
-/// What no two files have in common: the number of one that is removed is soon given to another, but not its time.
+/// Identifies a file. The number of a removed file is soon reused, its time of birth is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Birth {
     pub(super) inode: u64,
     pub(super) born_ns: u64,
 }
 
-/// What the ledger says.
+/// The content of the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     before: BTreeMap<PublisherId, (Position, Option<Seal>)>,
     unaccounted: u64,
-    /// The file into which the first bytes are written, from before they are; `None` again once it is opened anew.
+    /// The file that the first bytes go to, known before they are written; `None` once it is opened again.
     pub(super) begun: Option<Birth>,
     ranges: Vec<Range>,
     cursors: HashMap<PublisherId, Position>,
-    /// The newest of each publisher.
+    /// The newest line of each publisher.
     seals: HashMap<PublisherId, Seal>,
-    /// Those of them that are newer than the ranges.
+    /// Those that are newer than the ranges.
     renewed: BTreeMap<PublisherId, Seal>,
 }
 
-/// A ledger that was read.
+/// A ledger after reading.
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) account: Account,
     /// Where its last good line ends; 0 if there is none.
     pub(super) good: u64,
     pub(super) lines: usize,
-    /// Why no more than its positions can be believed.
+    /// Why only its positions can be trusted.
     pub(super) damage: Option<String>,
 }
 
 /// Reads a ledger up to a torn end.
 ///
-/// A bad line with a good one behind it is no torn write but damage: to believe only what stands before it would cut
-/// acknowledged entries off the output. The positions that the good lines tell are believed all the same. The error
-/// says why this is no ledger that could be read.
+/// A bad line before a good one is damage, not a torn write. Trusting only what precedes it would cut acknowledged
+/// entries off the output. The positions of the good lines are still trusted.
+///
+/// # Errors
+///
+/// Why the text is not a readable ledger.
 pub(super) fn read(text: &[u8]) -> Result<Read, String> {
     let mut read = Read::default();
     let (mut end, mut bad) = (0, None);
@@ -97,13 +100,13 @@ pub(super) fn read(text: &[u8]) -> Result<Read, String> {
         read.lines += 1;
     }
     if read.lines == 0 && !text.is_empty() {
-        return Err("it is no ledger of spillring".into());
+        return Err("it is not a ledger of spillring".into());
     }
     Ok(read)
 }
 
 impl Account {
-    /// The bytes of the output that the ledger knows of.
+    /// The bytes of the output that the ledger covers.
     pub(super) fn end(&self) -> u64 {
         self.ranges.last().map_or(self.unaccounted, |last| last.end)
     }
@@ -117,13 +120,13 @@ impl Account {
         self.seals.get(of)
     }
 
-    /// Takes a seal of the same entries as the one before.
+    /// Replaces the seal by another one of the same entries.
     pub(super) fn renew(&mut self, of: PublisherId, seal: Seal) {
         self.note_seal(of, Some(&seal));
         self.renewed.insert(of, seal);
     }
 
-    /// The newest seal has the certificates that lead to its key: they are not in each.
+    /// The newest seal carries the certificates for its key; not every seal repeats them.
     fn note_seal(&mut self, of: PublisherId, seal: Option<&Seal>) {
         let before = self.seals.remove(&of);
         let Some(mut seal) = seal.cloned() else {
@@ -143,18 +146,18 @@ impl Account {
             .find(|range| range.start < range.end)
     }
 
-    /// Whether it tells what became of any number.
+    /// Whether it covers any number.
     pub(super) fn has_ranges(&self) -> bool {
         !self.ranges.is_empty()
     }
 
-    /// How many lines it takes, once `begun` is forgotten.
+    /// How many lines it takes without `begun`.
     pub(super) fn lines(&self) -> usize {
         let others = usize::from(self.unaccounted > 0) + self.renewed.len();
         1 + self.before.len() + others + self.ranges.len()
     }
 
-    /// The account of an output of which nothing is known but its length: every cursor stays.
+    /// The account of an output with this length and unknown content: every cursor stays.
     pub(super) fn start_over(self, unaccounted: u64) -> Self {
         let seal = |of| self.seals.get(of).cloned();
         let before = self.cursors.iter().map(|(of, at)| (*of, (*at, seal(of))));
@@ -169,13 +172,13 @@ impl Account {
         }
     }
 
-    /// Adds a range behind the others, as one with the last where they are contiguous.
+    /// Adds a range after the others, merged with the last one if contiguous.
     pub(super) fn push(&mut self, range: Range) {
         if let Some(known) = self.cursors.insert(range.publisher, range.cursor())
             && known.run == range.run
             && range.first <= known.n
         {
-            self.retell(&range);
+            self.replace_trailing_losses(&range);
         }
         self.renewed.remove(&range.publisher);
         self.note_seal(range.publisher, range.seal.as_ref());
@@ -185,8 +188,8 @@ impl Account {
         }
     }
 
-    /// The losses at the end of the run so far are told again by `by`, with their reasons.
-    fn retell(&mut self, by: &Range) {
+    /// `by` repeats the losses at the end of the run so far, with their reasons.
+    fn replace_trailing_losses(&mut self, by: &Range) {
         let same_run = |range: &Range| range.publisher == by.publisher && range.run == by.run;
         let Some(at) = self.ranges.iter().rposition(same_run) else {
             return;
@@ -227,7 +230,7 @@ impl Account {
         })
     }
 
-    /// Takes a line in. The error says why it does not fit behind the others; its position counts all the same.
+    /// Adds a line. The error says why it does not follow the others; its position counts all the same.
     fn take(&mut self, line: Line) -> Result<(), String> {
         match line {
             Line::Ledger { .. } => {}
@@ -273,7 +276,7 @@ impl Line {
     }
 }
 
-/// The JSON of a line that is whole.
+/// The JSON of a line with a valid checksum.
 fn checked(line: &[u8]) -> Option<&[u8]> {
     let (prefix_read, body) = line.strip_suffix(b"\n")?.split_at_checked(PREFIX)?;
     (prefix_read == prefix(body).as_bytes()).then_some(body)

@@ -14,7 +14,7 @@ use crate::event::PublisherId;
 use crate::host::log;
 use crate::seal::Signer;
 
-/// Both files, and what the ledger says. Dropped at the first error: opening them again is the recovery.
+/// Both files, and the account. Dropped at the first error: opening them again is the recovery.
 #[derive(Debug)]
 pub(super) struct Open {
     output: File,
@@ -44,7 +44,7 @@ impl Open {
             account = account.start_over(output::finish_line(&output, path)?);
         }
         if durability == SpillDurability::PowerLoss {
-            // A position must not be answered that a power cut could still take back.
+            // A position that a power cut could still undo must not be answered.
             output.sync_data().step("sync", path)?;
             ledger.sync()?;
             files::sync_directory(path)?;
@@ -59,7 +59,7 @@ impl Open {
         })
     }
 
-    /// Whether both files are still those at the path, and the output as long as the ledger says.
+    /// Whether both files are still those at the path, and the output is as long as the account says.
     pub(super) fn is_undisturbed(&mut self, path: &Path) -> Result<bool, SinkError> {
         if self.ledger.is_missing() {
             log::warning!(
@@ -74,7 +74,7 @@ impl Open {
             && self.ledger.is_in_place())
     }
 
-    /// Output, sync, ledger, sync; on an error takes both back, so that a full disk does not stay full for a torn end.
+    /// Output, sync, ledger, sync. An error undoes both, so that a full disk does not stay full because of a torn end.
     pub(super) fn append(
         &mut self,
         page: &Page,
@@ -100,7 +100,7 @@ impl Open {
         Ok(())
     }
 
-    /// Adds a seal of the same entries as the newest.
+    /// Adds another seal of the same entries.
     pub(super) fn renew(
         &mut self,
         of: PublisherId,
@@ -147,7 +147,7 @@ impl Open {
         }
     }
 
-    /// Tells which file is written to while nothing in it could tell: a torn first write is known by that.
+    /// Records which file is written to before it has a range: this identifies a torn first write.
     fn begin(&mut self, path: &Path, durability: SpillDurability) -> Result<(), SinkError> {
         let birth = output::birth(&self.output, path)?;
         self.ledger.append(birth.map(Line::Begun), durability)?;
@@ -155,8 +155,8 @@ impl Open {
         Ok(())
     }
 
-    /// Best effort: what cannot be cut back now is when the files are opened again. The ledger goes first, since it
-    /// must never tell more than the output holds.
+    /// Best effort: what cannot be cut back now is cut when the files are opened again. The ledger goes first: it must
+    /// never cover more than the output holds.
     fn take_back(&mut self, path: &Path) {
         let cut = self
             .ledger
@@ -170,8 +170,8 @@ impl Open {
 
 fn complain(ledger: &Path, damage: &str, path: &Path) {
     log::error!(
-        "{} is damaged: {damage}; the positions in its good lines hold, {} stays as it is, entries go on behind it, and \
-         what had not been acknowledged may stand there twice",
+        "{} is damaged: {damage}; the positions in its good lines hold, {} stays as it is, new entries follow it, and \
+         what had not been acknowledged may be there twice",
         ledger.display(),
         path.display()
     );

@@ -1,4 +1,4 @@
-//! The output: opened, locked, and cut back to what is told of it, if it is what is told of.
+//! The output: opening it, locking it, and cutting it back to what its ledger covers.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,12 +22,12 @@ pub(super) fn open(path: &Path) -> Result<File, SinkError> {
         return Ok(file);
     }
     Err(SinkError::Misconfigured(format!(
-        "{} is no regular file: give the path of one",
+        "{} is not a regular file: give the path of one",
         path.display()
     )))
 }
 
-/// Locks the output, so that nobody comes to it in another way: a ledger's lock is not met on a path that has another.
+/// Locks the output, in case another path leads to it: each path has its own ledger, whose lock does not help.
 pub(super) fn lock(output: &File, path: &Path) -> Result<(), SinkError> {
     files::lock(output, path)?;
     if files::is_at(output, path) {
@@ -39,7 +39,7 @@ pub(super) fn lock(output: &File, path: &Path) -> Result<(), SinkError> {
     )))
 }
 
-/// What tells the output from any other file; `None` where the file system keeps no time of birth.
+/// Identifies the output; `None` where the file system keeps no time of birth.
 pub(super) fn birth(output: &File, path: &Path) -> Result<Option<Birth>, SinkError> {
     let metadata = output.metadata().step("look at", path)?;
     let born = metadata.created().ok();
@@ -51,36 +51,36 @@ pub(super) fn birth(output: &File, path: &Path) -> Result<Option<Birth>, SinkErr
     }))
 }
 
-/// Cuts the output back to what the account tells, if it is the output that the account tells of.
+/// Cuts the output back to what the account covers, if it is the right file.
 ///
-/// It is if the last range is in it; where there is none yet, if the first one was being written into this very file.
-/// What cannot be checked is never cut.
+/// It is the right file if the last range matches; before the first range, if that was being written into this very
+/// file. A file that cannot be checked is never cut. Returns whether it is the right file.
 pub(super) fn settle(output: &File, path: &Path, account: &Account) -> Result<bool, SinkError> {
     let length = output.metadata().step("look at", path)?.len();
-    let told = account.end();
-    let is_told = match account.last_bytes() {
-        _ if length < told => false,
+    let covered = account.end();
+    let is_ours = match account.last_bytes() {
+        _ if length < covered => false,
         Some(range) => checksum(output, range).step("read", path)? == range.crc32,
-        None if length == told => true,
+        None if length == covered => true,
         None => account.begun.is_some() && account.begun == birth(output, path)?,
     };
-    if !is_told {
+    if !is_ours {
         log::warning!(
-            "{} is not as its ledger tells it ({length} bytes, {told} told): its content stays, entries go on behind it",
+            "{} does not match its ledger ({length} bytes, {covered} in the ledger): its content stays, new entries follow it",
             path.display()
         );
-    } else if length > told {
+    } else if length > covered {
         log::warning!(
             "{} bytes at the end of {} were not acknowledged: cut off",
-            length - told,
+            length - covered,
             path.display()
         );
-        output.set_len(told).step("cut back", path)?;
+        output.set_len(covered).step("cut back", path)?;
     }
-    Ok(is_told)
+    Ok(is_ours)
 }
 
-/// Ends the last line of the output, if it isn't, and tells the output's length.
+/// Ends the last line of the output, if needed, and returns the output's length.
 pub(super) fn finish_line(mut output: &File, path: &Path) -> Result<u64, SinkError> {
     let length = output.metadata().step("look at", path)?.len();
     let Some(last) = length.checked_sub(1) else {

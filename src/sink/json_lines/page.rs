@@ -19,7 +19,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Lays out the records of `batch` that the account does not tell, up to one that is refused.
+    /// Lays out the records of `batch` that the account does not cover, up to the first that is refused.
     pub(super) fn lay_out(&mut self, batch: &Batch, account: &Account) {
         self.bytes.clear();
         self.ranges.clear();
@@ -28,10 +28,10 @@ impl Page {
         let base = account.end();
         let cursor = account.cursor(&batch.publisher());
         for record in batch.records() {
-            if !is_told(cursor, record.id()) {
+            if !is_stored(cursor, record.id()) {
                 if record.bytes().contains(&b'\n') {
                     self.refused = Some(SinkError::Rejected(format!(
-                        "{} has a line break in its bytes, and each is to be one line: encode it as `\\n`",
+                        "{} has a line break in its bytes, and an entry must be one line: encode it as `\\n`",
                         record.id()
                     )));
                     break;
@@ -78,7 +78,7 @@ impl Page {
         &self.ranges
     }
 
-    /// What became of the batch, once the page is stored.
+    /// The outcome of the batch, once the page is stored.
     pub(super) fn outcome(&mut self) -> Delivery {
         Delivery {
             stored: self.dealt_with,
@@ -123,11 +123,11 @@ impl Page {
         self.ranges.push(range);
     }
 
-    /// Tells the losses behind the last record, whose reasons come with the next one.
+    /// Records the losses after the last record. Their reasons come with the next one.
     fn move_cursor(&mut self, batch: &Batch, cursor: Option<Position>, base: u64) {
         let through = batch.through();
         let reached = self.ranges.last().map(Range::cursor).or(cursor);
-        if is_told(reached, through) {
+        if is_stored(reached, through) {
             return;
         }
         let first = reached.map_or(1, |at| if at.run == through.run { at.n + 1 } else { 1 });
@@ -140,6 +140,6 @@ impl Page {
     }
 }
 
-fn is_told(cursor: Option<Position>, at: Position) -> bool {
+fn is_stored(cursor: Option<Position>, at: Position) -> bool {
     cursor.is_some_and(|cursor| cursor.run == at.run && at.n <= cursor.n)
 }

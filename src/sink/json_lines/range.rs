@@ -1,4 +1,4 @@
-//! A range of the output: its bytes, and the numbers that they deal with.
+//! A range of the output: its bytes, and the numbers that they cover.
 
 use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::event::{LossReason, Position, PublisherId, RunId};
 use crate::seal::Seal;
 
-/// Contiguous ranges are coalesced up to this size: the last one is read to see whether the output is the right one,
-/// which must stay a matter of milliseconds.
+/// Contiguous ranges are merged up to this size. The last one is read to check that the output is the right file,
+/// which must take milliseconds only.
 pub(super) const RANGE_BYTES_MAX: u64 = 64 << 20;
 
-/// Bytes of the output, and the numbers that they deal with.
+/// Bytes of the output, and the numbers that they cover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Range {
     pub(super) publisher: PublisherId,
@@ -51,7 +51,7 @@ pub(super) struct Requeued {
 }
 
 impl Range {
-    /// A range of nothing yet that begins at byte `start` and number `first`.
+    /// An empty range that begins at byte `start` and number `first`.
     pub(super) fn begin(publisher: PublisherId, run: RunId, start: u64, first: u64) -> Self {
         Self {
             publisher,
@@ -69,7 +69,7 @@ impl Range {
         }
     }
 
-    /// Tells `count` numbers after `last` as missing.
+    /// Records `count` numbers after `last` as missing.
     pub(super) fn lose(&mut self, count: u64, reason: Option<LossReason>) {
         let first = self.last + 1;
         self.last += count;
@@ -85,7 +85,7 @@ impl Range {
         }
     }
 
-    /// Tells what entries behind those told so far had been.
+    /// Records the old numbers of the next requeued entries.
     pub(super) fn requeue(&mut self, next: Requeued) {
         match self.requeued.last_mut() {
             Some(before)
@@ -132,7 +132,7 @@ impl Range {
         ));
         self.crc32 = crc.finalize();
         for missing in next.losses {
-            // `lose` counts on from `last`: bring it to the loss, over the entries before it.
+            // `lose` continues from `last`: move it to the loss, past the entries before it.
             self.last = missing.first - 1;
             self.lose(missing.count, missing.reason);
         }
@@ -154,7 +154,7 @@ impl Range {
         self.last = next.last;
     }
 
-    /// Takes back the losses from number `n` on.
+    /// Undoes the losses from number `n` on.
     pub(super) fn end_before(&mut self, n: u64) {
         self.losses.retain(|missing| missing.first < n);
         if let Some(last) = self.losses.last_mut() {

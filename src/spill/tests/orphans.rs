@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::*;
-use crate::spill::{Orphan, Retelling};
+use crate::spill::{Orphan, Renumbering};
 
 use LossReason::Corrupt;
 
@@ -23,11 +23,11 @@ const ORPHAN: fn() -> Orphan = || Orphan {
     count: 1,
 };
 
-fn retell(spill: &mut Spill, orphans: Vec<Orphan>, first: Key) -> Outcome {
-    let order = Order::Retell(Retelling { orphans, first });
+fn renumber(spill: &mut Spill, orphans: Vec<Orphan>, first: Key) -> Outcome {
+    let order = Order::Renumber(Renumbering { orphans, first });
     assert!(matches!(
         spill.carry_out(order, spill.now).done?,
-        Done::Retold
+        Done::Renumbered
     ));
     Ok(())
 }
@@ -53,7 +53,7 @@ fn the_lost_end_of_an_earlier_run_is_an_orphan_until_it_is_retold() -> Outcome {
     assert_eq!(read_after(&mut other, None)?.orphans, [ORPHAN()]);
     assert_eq!((other.view().corrupt, spill.view().corrupt), (0, 1));
 
-    retell(&mut spill, vec![ORPHAN()], Key::new(2, 1))?;
+    renumber(&mut spill, vec![ORPHAN()], Key::new(2, 1))?;
     let image = killed(dir.path())?;
     for mut spill in [spill, begun(image.path())?.0] {
         let reading = read_after(&mut spill, None)?;
@@ -73,7 +73,7 @@ fn what_was_retold_and_not_delivered_is_an_orphan_of_the_next_run() -> Outcome {
     let mut spill = begun(dir.path())?.0;
     all(&mut spill)?;
     settle(&mut spill, Key::new(1, 1))?;
-    retell(&mut spill, vec![ORPHAN()], Key::new(2, 1))?;
+    renumber(&mut spill, vec![ORPHAN()], Key::new(2, 1))?;
     for local in 3..5 {
         drop(spill);
         spill = open(dir.path())?;
@@ -84,7 +84,7 @@ fn what_was_retold_and_not_delivered_is_an_orphan_of_the_next_run() -> Outcome {
         };
         assert_eq!((begun.run.local, begun.orphans), (local, vec![orphan]));
         assert_eq!(read_after(&mut spill, None)?.orphans, []);
-        retell(&mut spill, vec![orphan], Key::new(local, 1))?;
+        renumber(&mut spill, vec![orphan], Key::new(local, 1))?;
     }
     // Once delivered, it is not announced again.
     settle(&mut spill, Key::new(4, 1))?;

@@ -1,4 +1,5 @@
-//! Tries to let a context go before what outranks it, to have it ask for what is not done here, and to make it tell.
+//! Tries to let a context override settings of higher priority, to make it ask for unsupported features, and to reveal
+//! its secrets.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::nats::context::Places;
+use crate::config::nats::context::Directories;
 
 /// As the tool writes it: every key, most of them empty.
 const WHOLE: &str = r#"{
@@ -27,13 +28,13 @@ fn home(context: &str) -> TempDir {
 }
 
 fn completed(config: NatsConfig, home: &Path) -> Result<NatsConfig, ConfigError> {
-    config.with_context_in(&Places {
+    config.with_context_in(&Directories {
         home: Some(home.to_owned()),
         config: None,
     })
 }
 
-/// What becomes of these settings with the context.
+/// Completes these settings with the context.
 fn with(context: &str, change: impl FnOnce(&mut NatsConfig)) -> Result<NatsConfig, ConfigError> {
     let home = home(context);
     let mut config = changed(change);
@@ -142,30 +143,35 @@ fn without_a_context_the_server_is_the_default_one() {
 #[test]
 fn a_context_is_found_by_name_below_the_config_home_or_by_its_path() {
     let (home, other) = (home("{}"), home(r#"{"token": "t"}"#));
-    let places = Places {
+    let directories = Directories {
         home: Some(home.path().to_owned()),
         config: Some(other.path().join(".config")),
     };
     let named = changed(|c| c.context = Some("it".to_owned()));
-    let found = named.with_context_in(&places).unwrap();
+    let found = named.with_context_in(&directories).unwrap();
     assert_eq!(found.token, Some("t".into()));
 
     let path = other.path().join(".config/nats/context/it.json");
     let by_path = changed(|c| c.context = Some(path.to_str().unwrap().to_owned()));
-    assert_eq!(by_path.with_context_in(&Places::default()).unwrap(), found);
+    assert_eq!(
+        by_path.with_context_in(&Directories::default()).unwrap(),
+        found
+    );
 
     for name in ["", "../it", "none", "a/b"] {
         let config = changed(|c| c.context = Some(name.to_owned()));
-        let error = config.with_context_in(&places).unwrap_err();
+        let error = config.with_context_in(&directories).unwrap_err();
         assert_eq!(error.key, "context", "{error}");
     }
     let homeless = changed(|c| c.context = Some("it".to_owned()));
-    let error = homeless.with_context_in(&Places::default()).unwrap_err();
+    let error = homeless
+        .with_context_in(&Directories::default())
+        .unwrap_err();
     assert!(error.problem.contains("XDG_CONFIG_HOME"), "{error}");
 }
 
 #[test]
-fn what_is_not_done_here_and_what_is_no_context_is_told_and_no_secret_is() {
+fn unsupported_and_broken_contexts_are_refused_without_showing_a_secret() {
     let table = [
         (r#"{"nsc": "nsc://o/a/u"}"#, "`nsc`"),
         (
@@ -173,31 +179,31 @@ fn what_is_not_done_here_and_what_is_no_context_is_told_and_no_secret_is() {
             "`socks_proxy`",
         ),
         (r#"{"windows_cert_store": "user"}"#, "`windows_cert_store`"),
-        (r#"{"creds": "op://hidden"}"#, "`creds` is to be fetched"),
+        (r#"{"creds": "op://hidden"}"#, "`creds` must be fetched"),
         (
             r#"{"password": "env://hidden"}"#,
-            "`password` is to be fetched",
+            "`password` must be fetched",
         ),
         (
             r#"{"token": "hidden", "creds": "hidden"}"#,
-            "`creds` cannot stand beside `token`",
+            "`creds` cannot be combined with `token`",
         ),
         (r#"{"user": "hidden"}"#, "`user` needs `password`"),
         (
             r#"{"tls_first": "hidden"}"#,
-            "no context of the `nats` tool: line 1",
+            "not a context of the `nats` tool: line 1",
         ),
         (
             r#"{"token": "hidden"#,
-            "no context of the `nats` tool: line 1",
+            "not a context of the `nats` tool: line 1",
         ),
-        (r#""hidden""#, "no context of the `nats` tool: line 1"),
+        (r#""hidden""#, "not a context of the `nats` tool: line 1"),
     ];
-    for (context, told) in table {
+    for (context, problem) in table {
         let error = with(context, |_| {}).unwrap_err();
         assert_eq!(error.key, "context");
         assert!(error.problem.contains("it.json"), "{error}");
-        assert!(error.problem.contains(told), "no {told} in: {error}");
+        assert!(error.problem.contains(problem), "no {problem} in: {error}");
         assert!(!format!("{error:?}").contains("hidden"), "{error}");
     }
 }

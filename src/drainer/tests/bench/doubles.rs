@@ -96,7 +96,7 @@ impl Bench {
                 let left = self.rows.split_off(&Key::from_number(through.number() + 1));
                 let gone = std::mem::replace(&mut self.rows, left).len() as u64;
                 if let Counted::Known { entries, .. } = entries {
-                    assert_eq!(gone, entries, "memory counts right");
+                    assert_eq!(gone, entries, "the count in memory is right");
                 }
                 self.settled = Some(through);
                 Done::Settled(Settled {
@@ -114,9 +114,9 @@ impl Bench {
             }
             Order::Evict(_) => Done::Evicted { entries: 0 },
             Order::OpenRuns(local) => Done::RunsOpened(local),
-            Order::Retell(retelling) => {
-                self.renumbered.push(retelling.first);
-                Done::Retold
+            Order::Renumber(renumbering) => {
+                self.renumbered.push(renumbering.first);
+                Done::Renumbered
             }
             Order::Check => Done::Checked,
             Order::RenewIdentity => Done::Renewed(PublisherId(Uuid::from_u128(2))),
@@ -184,7 +184,7 @@ pub(super) fn name(order: &Order) -> &'static str {
         Order::DeadLetter(_) => "dead letter",
         Order::Evict(_) => "evict",
         Order::OpenRuns(_) => "open runs",
-        Order::Retell(_) => "retell",
+        Order::Renumber(_) => "renumber",
         Order::Check => "check",
         Order::RenewIdentity => "renew identity",
         Order::TurnOver { .. } => "turn over",

@@ -12,26 +12,26 @@ use crate::event::PublisherId;
 use crate::sink::jetstream::wire::{Wire, unanswered};
 use crate::sink::jetstream::{failure, stream};
 
-/// The sequence of a message that was read.
+/// The header for the sequence of a message that was read.
 const SEQUENCE: &str = "Nats-Sequence";
-/// On what a server leaves in the place of messages that have expired.
+/// The header of the marker that replaces expired messages.
 const MARKER: &str = "Nats-Marker-Reason";
 
 /// Who answers a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::sink::jetstream) enum From {
-    /// Any replica: what it says may be old. Needs the least permission.
+    /// Any replica: the answer may be old. Needs the least permission.
     AnyReplica,
     Leader,
 }
 
-/// What was read: its sequence, headers and payload.
+/// The sequence, headers and payload of a message.
 type Read = (u64, HeaderMap, Bytes);
 
-/// Reads the newest cursor. What a replica says may be old: then the next batch is refused.
+/// Reads the newest cursor. A replica's answer may be old: then the next batch is refused.
 ///
-/// Of a message that it cannot read, a server says that there is none, and so it takes a batch that expects none. What it lists
-/// comes from its index.
+/// A server reports a message that it cannot read as missing, and so accepts a batch that expects none. The list of
+/// messages comes from its index.
 pub(in crate::sink::jetstream) async fn read(
     wire: &mut Wire,
     config: &NatsConfig,
@@ -54,7 +54,7 @@ pub(in crate::sink::jetstream) async fn read(
         return Ok(Tip::default());
     };
     if headers.get(MARKER).is_some() {
-        // The cursor has expired; what is left of it is its place.
+        // The cursor has expired; its place is left.
         return Ok(Tip {
             cursor: None,
             sequence,
@@ -68,13 +68,14 @@ pub(in crate::sink::jetstream) async fn read(
             ..Tip::default()
         }),
         Err(error) => Err(SinkError::Misconfigured(format!(
-            "message {sequence} on {subject} is no cursor ({error}): nobody else may write there; delete it, and what was in \
+            "message {sequence} on {subject} is not a cursor ({error}): nobody else may write there; delete it, and what was in \
              doubt may be stored twice"
         ))),
     }
 }
 
-/// Whether a cursor is in the stream at its place, though it was not found by its subject: then the server's index is wrong.
+/// Whether the stream has a cursor at this sequence that was not found by its subject: then the server's index is
+/// wrong.
 pub(in crate::sink::jetstream) async fn is_there(
     wire: &mut Wire,
     config: &NatsConfig,
@@ -115,7 +116,7 @@ async fn direct(
         }
     }
     let headers = answer.headers.unwrap_or_default();
-    // A server adds its own after those that the message may have had.
+    // A server appends its own headers to those of the message.
     let sequence = headers
         .get_all(SEQUENCE)
         .last()

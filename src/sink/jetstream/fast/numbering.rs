@@ -1,4 +1,4 @@
-//! How the messages of a fast batch are numbered: in the subject on which each wants its answer.
+//! The numbering of a fast batch: each message has its number in the subject for its answer.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use crate::sink::jetstream::cursor::subject;
 use crate::sink::jetstream::message::Message;
 use crate::sink::jetstream::wire::Answer;
 
-/// What a message of a fast batch does.
+/// The operation of a message in a fast batch.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sink::jetstream) enum Op {
     Open,
@@ -22,9 +22,9 @@ pub(in crate::sink::jetstream) enum Op {
     Ping,
 }
 
-/// A number that no batch comes to.
+/// A number that no batch reaches.
 pub(in crate::sink::jetstream) const BEYOND: u64 = 1 << 62;
-/// How long a stream knows a batch that does not go on, and a little more.
+/// How long a stream remembers an idle batch, plus a margin.
 pub(in crate::sink::jetstream) const KNOWN_MAX: Duration = Duration::from_secs(11);
 
 /// A message that asks how far a batch has come.
@@ -36,7 +36,7 @@ pub(in crate::sink::jetstream) fn ping(config: &NatsConfig, publisher: Publisher
     }
 }
 
-/// What the answers to a message of a batch go to.
+/// The token in the subject for the answers to a message of a batch.
 pub(in crate::sink::jetstream) fn token(batch: Uuid, flow: u64, number: u64, op: Op) -> String {
     let op = match op {
         Op::Open => 0,
@@ -47,7 +47,7 @@ pub(in crate::sink::jetstream) fn token(batch: Uuid, flow: u64, number: u64, op:
     format!("{}.{flow}.fail.{number}.{op}.$FI", batch.simple())
 }
 
-/// The number of the message that is answered, if it is one of this batch.
+/// The number of the answered message, if it is one of this batch.
 pub(in crate::sink::jetstream) fn number(answer: &Answer, batch: Uuid) -> Option<u64> {
     let rest = answer.token.strip_prefix(&batch.simple().to_string())?;
     rest.split('.').nth(3)?.parse().ok()

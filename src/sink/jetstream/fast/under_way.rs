@@ -5,11 +5,11 @@ use uuid::Uuid;
 use crate::event::{Record, fresh_uuid};
 use crate::seal::Hash;
 
-/// How many such portions are under way.
+/// How many portions are under way.
 pub(super) const PORTIONS: u64 = 4;
-/// How many messages go before the server has said how many it acknowledges at once.
+/// How many messages are sent before the server has announced how many it acknowledges at once.
 const FIRST: u64 = 64;
-/// The entries of the last batch, as leaves, so that recovery can tell them from others.
+/// The entries of the last batch, as leaves, so that recovery can recognise them.
 #[derive(Debug, Default)]
 pub(in crate::sink::jetstream) struct Sent {
     pub(in crate::sink::jetstream) batch: Uuid,
@@ -20,9 +20,9 @@ pub(in crate::sink::jetstream) struct Sent {
 pub(super) struct UnderWay<'a> {
     pub(super) id: Uuid,
     pub(super) records: &'a [Record],
-    /// Where the cursor is that it goes on from.
+    /// The sequence of the cursor that it continues from.
     pub(super) expected: u64,
-    /// Up to this number all are stored.
+    /// All messages up to this number are stored.
     pub(super) stored: u64,
     /// How many messages the server acknowledges at once.
     pub(super) portion: u64,

@@ -1,4 +1,4 @@
-//! What a server says of a stream.
+//! What a server reports about a stream.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use crate::error::SinkError;
 /// A stream, as `STREAM.INFO` answers.
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::sink::jetstream) struct Info {
-    /// All settings, known here or not: an update must lose none.
+    /// All settings, known here or not: an update must not lose any.
     pub(super) config: Value,
     pub(super) created: String,
-    /// Of the `JetStream` that it is in, if that has a name.
+    /// The domain of its `JetStream`, if it has one.
     #[serde(default)]
     pub(super) domain: String,
     #[serde(default)]
     pub(super) state: Contents,
 }
 
-/// What is in a stream.
+/// The contents of a stream.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Contents {
     pub(super) last_seq: u64,
     pub(super) consumer_count: u64,
-    /// How many messages there are on a subject, if that was asked for.
+    /// How many messages there are on each subject, if requested.
     pub(super) subjects: Option<BTreeMap<String, u64>>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Settings {
     pub(super) subject_transform: Option<Transform>,
 }
 
-/// Subjects of one pattern become subjects of another.
+/// Renames subjects of one pattern to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Transform {

@@ -1,4 +1,4 @@
-//! Patterns of subjects, as streams and permissions have them.
+//! Patterns of subjects, as in streams and permissions.
 
 /// Whether all subjects of the pattern `inner` are subjects of the pattern `outer`.
 pub(in crate::sink::jetstream) fn covers(outer: &str, inner: &str) -> bool {
@@ -13,7 +13,7 @@ pub(in crate::sink::jetstream) fn covers(outer: &str, inner: &str) -> bool {
     }
 }
 
-/// Whether there is a subject that fits both patterns.
+/// Whether some subject fits both patterns.
 pub(super) fn overlap(one: &str, other: &str) -> bool {
     let (mut one, mut other) = (one.split('.'), other.split('.'));
     loop {

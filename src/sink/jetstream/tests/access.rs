@@ -1,4 +1,4 @@
-//! Tries to get in without being let in, to be kept out in silence, and to find a secret in what is then said.
+//! Tries to get in without permission, to be kept out without an error, and to find a secret in the logs.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::*;
 
 pub(super) const TOKEN: &str = "authorization { token: sesame }";
 pub(super) const USER: &str = "authorization { user: anna, password: \"pa@ss\" }";
-/// A pair that the documentation of NATS uses.
+/// A pair from the documentation of NATS.
 pub(super) const NKEY: &str =
     "authorization { users: [{ nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 }] }";
 pub(super) const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
@@ -96,7 +96,7 @@ fn a_jwt_and_its_seed_are_given_by_creds_file_by_setting_or_in_files_and_a_stran
         |c: &mut NatsConfig| (c.jwt, c.nkey) = (Some(jwt), Some(seed))
     };
     position(&server.url(), pair(&user.jwt, &user.seed)).unwrap();
-    // Either may stand in a file, alone or among other lines.
+    // Either may be in a file, alone or among other lines.
     let jwt = file("jwt", &format!("{}\n", user.jwt));
     let (jwt, seed) = (jwt.to_str().unwrap(), creds.to_str().unwrap());
     position(&server.url(), pair(jwt, seed)).unwrap();
@@ -155,6 +155,6 @@ fn credentials_that_are_revoked_in_the_middle_are_misconfigured_at_the_next_call
         rig.deliver(&batch(&records, AMPLE)).stopped,
         Some(SinkError::Misconfigured(_))
     ) {
-        assert!(Instant::now() < until, "it never said so");
+        assert!(Instant::now() < until, "it was never logged");
     }
 }

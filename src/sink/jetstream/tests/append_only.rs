@@ -1,5 +1,5 @@
-//! Tries to erase entries of a stream that was made here, as one who may publish on a single subject of it, and as one who may
-//! do anything but delete it.
+//! Tries to erase entries of a stream that was created by the sink: as a user who may publish on one of its subjects,
+//! and as a user who may do anything except deleting it.
 
 use async_nats::HeaderMap;
 use serde_json::json;
@@ -8,7 +8,7 @@ use super::fast::api;
 use super::streams::{audit, beside, config_of, create, with_cursors};
 use super::*;
 
-/// Publishes with a header on the subject of an entry. Returns whether the stream has taken it.
+/// Publishes with a header on the subject of an entry. Returns whether the stream has stored it.
 fn publish(server: &NatsServer, header: (&str, &str)) -> bool {
     let mut headers = HeaderMap::new();
     headers.insert(header.0, header.1);
@@ -59,7 +59,7 @@ fn a_stream_that_can_be_rolled_up_is_used_and_named_and_hardened_if_that_is_aske
     assert_stored(&server, &records);
 }
 
-/// The settings that this client does not know are the neighbours' business.
+/// Settings that this client does not know belong to others.
 #[test]
 fn an_upgrade_changes_only_what_is_ours() {
     let server = NatsServer::start();

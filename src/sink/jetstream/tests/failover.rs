@@ -1,5 +1,5 @@
-//! Takes away the only server that is named. The others, which the cluster names, must be reached as that one was: as the same
-//! user, and over TLS with a certificate for their name, whatever they say themselves.
+//! Takes away the only server that is named. The others, which the cluster announces, must be reached in the same way:
+//! as the same user, and over TLS with a certificate for their name, whatever they announce.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const NODES: usize = 3;
 /// An election alone takes up to nine seconds.
 const ELECTION_MAX: Duration = Duration::from_secs(60);
 
-/// The sink that knows the first node only.
+/// A sink that knows only the first node.
 fn rig(scheme: &str, cluster: &Cluster, ca: Option<&Path>) -> Rig {
     let port = cluster.ports()[0];
     let url = format!("{scheme}://anna:pa%40ss@localhost:{port}");
@@ -40,7 +40,7 @@ fn options(ca: Option<&Path>) -> ConnectOptions {
     }
 }
 
-/// Waits until the stream has a leader, which answers to clients of this port.
+/// Waits until the stream has a leader that answers clients of this port.
 fn until_led(port: u16, ca: Option<&Path>) {
     let url = format!("nats://127.0.0.1:{port}");
     eventually_within(ELECTION_MAX, "the stream answers", || {
@@ -91,7 +91,7 @@ fn servers_that_the_cluster_names_are_reached_over_tls_as_the_same_user() {
     assert_stored_in(&cluster, Some(&ca), &records);
 }
 
-/// One has the certificate of another host, and the other one no TLS.
+/// One has the certificate of another host, the other has no TLS.
 #[test]
 fn a_server_that_the_cluster_names_lowers_nothing() {
     let authority = Authority::new();
@@ -109,9 +109,9 @@ fn a_server_that_the_cluster_names_lowers_nothing() {
     rig.deliver_all(&records[..10]);
     cluster.kill(0);
     let ports = cluster.ports();
-    // Others can go on without the first node.
+    // The others can continue without the first node.
     until_led(ports[2], None);
-    // The first call may still find the connection as it was.
+    // The first call may still use the old connection.
     rig.position().ok();
     let said = rig.position().unwrap_err().to_string();
     let of = |port: &u16| {

@@ -1,5 +1,5 @@
-//! Tries to have entries of a fast batch stored twice, out of order, or taken for stored: batches that were left half-way, that
-//! come late, that are refused in the middle, whose connection or server goes.
+//! Tries to have entries of a fast batch stored twice, out of order, or counted as stored when they are not: with
+//! batches that are left half-way, arrive late, are refused in the middle, or lose their connection or server.
 
 use async_nats::HeaderMap;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::*;
 
 pub(super) const CURSOR: &str = "assembly.cursor.00000000-0000-0000-0000-000000000007";
 
-/// Asks the API of `JetStream`.
+/// Sends a request to the API of `JetStream`.
 pub(super) fn api(server: &NatsServer, request: &str, wanted: Value) -> Value {
     let request = request.to_owned();
     beside(server, |context| async move {
@@ -87,7 +87,7 @@ impl ByHand {
         });
     }
 
-    /// The open cursor, which goes on from the one at `expected`.
+    /// The open cursor, which continues from the one at `expected`.
     pub(super) fn open(&self, server: &NatsServer, record: &Record, expected: u64) {
         let run = record.run.id.to_string();
         let cursor = json!({
@@ -157,7 +157,7 @@ fn a_batch_that_was_left_half_way_is_found_and_nothing_of_it_is_taken_later() {
     }
 }
 
-/// Nobody can go on with it, and nobody can fence it by a fast message.
+/// Nobody can continue it, and nobody can fence it by a fast message.
 #[test]
 fn a_batch_that_was_left_half_way_is_found_although_fast_batches_were_switched_off() {
     let server = server();
@@ -179,7 +179,7 @@ fn a_batch_that_was_left_half_way_is_found_although_fast_batches_were_switched_o
 }
 
 #[test]
-fn a_batch_whose_end_was_not_heard_is_whole() {
+fn a_batch_whose_last_acknowledgement_is_lost_is_whole() {
     let server = server();
     let records = records(1..=3, COMMON);
     let left = ByHand::new();
@@ -196,7 +196,7 @@ fn a_batch_whose_end_was_not_heard_is_whole() {
     assert_stored(&server, &records);
 }
 
-/// The whole of it comes late, after somebody else has gone on from the same cursor.
+/// All of it arrives late, after somebody else has continued from the same cursor.
 #[test]
 fn a_batch_that_comes_late_is_refused_as_a_whole() {
     let server = server();

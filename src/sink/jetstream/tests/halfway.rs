@@ -1,5 +1,5 @@
-//! Tries to lose or double entries of a fast batch that is left half-way: by a server that lowers its limits in the middle, and
-//! by what comes in the way of the recovery.
+//! Tries to lose or duplicate entries of a fast batch that is left half-way: by lowering the server's limits in the
+//! middle, and by disturbing the recovery.
 
 use std::thread;
 
@@ -61,7 +61,7 @@ fn a_max_payload_that_is_lowered_by_a_restart_in_the_middle_loses_and_doubles_no
     lower_max_payload(NatsServer::restart_with);
 }
 
-/// Somebody else has the only batch that the stream lets be open.
+/// Somebody else has the only batch that the stream allows to be open.
 #[test]
 fn a_batch_that_was_left_half_way_is_fenced_although_no_other_may_be_opened() {
     let server = NatsServer::start_with_jetstream(
@@ -97,7 +97,8 @@ fn a_batch_that_was_left_half_way_is_fenced_although_no_other_may_be_opened() {
     assert_stored(&server, &records);
 }
 
-/// Between the entries of the batch are several pages of somebody else's, and the connection breaks after the first one.
+/// Between the entries of the batch are several pages of other messages, and the connection breaks after the first
+/// page.
 #[test]
 fn recovery_that_is_interrupted_goes_on_where_it_was() {
     const OTHERS: u64 = 2_500;
@@ -135,7 +136,7 @@ fn recovery_that_is_interrupted_goes_on_where_it_was() {
     assert_eq!(ids(&read), expected);
 }
 
-/// A server does not announce it to the connections that it has.
+/// A server does not announce it on existing connections.
 #[test]
 fn a_max_payload_that_is_raised_by_a_reload_is_noticed_before_an_entry_is_dropped() {
     let mut server = NatsServer::start_with("max_payload: 10000");

@@ -29,7 +29,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// What is logged on this thread, where the client runs as well.
+/// The log of this thread, on which the client runs as well.
 pub(super) fn logged(act: impl FnOnce()) -> String {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
@@ -72,13 +72,13 @@ fn an_outage_is_left_to_the_drainer_to_log_and_no_secret_is_logged() {
     assert!(ours(&log, "the sink is misconfigured").is_empty(), "{log}");
     assert!(
         log.contains("async_nats"),
-        "the client's own log is looked at, too"
+        "the client's own log is searched, too"
     );
     assert!(!log.contains("hidden"), "{log}");
 }
 
 #[test]
-fn a_stream_that_may_lose_entries_is_told_once() {
+fn a_stream_that_may_lose_entries_is_logged_once() {
     let server = NatsServer::start();
     block_on(async {
         let config = jetstream::stream::Config {

@@ -1,5 +1,5 @@
-//! Streams that know no transactions: tries to lose entries, or to have them stored twice inside the stream's duplicate
-//! window, or behind it in silence.
+//! Streams without transactions: tries to lose entries, or to have them stored twice within the stream's duplicate
+//! window, or later without a log line.
 
 use async_nats::jetstream::stream::Config;
 
@@ -16,7 +16,7 @@ fn plain_stream() -> NatsServer {
 }
 
 #[test]
-fn a_stream_without_transactions_gets_messages_with_ids_and_that_is_told_once() {
+fn a_stream_without_transactions_gets_messages_with_ids_and_logs_that_once() {
     let server = plain_stream();
     let mut rig = Rig::new(&server.url());
     let records = records(1..=3_000, COMMON);
@@ -44,9 +44,9 @@ fn what_was_stored_already_is_not_stored_again_inside_the_duplicate_window() {
     assert_stored(&server, &records);
 }
 
-/// The server takes a batch, and nobody hears of it for longer than it recognises ids.
+/// The server takes a batch, and its acknowledgements are lost for longer than it recognises ids.
 #[test]
-fn a_doubtful_batch_behind_the_duplicate_window_is_told() {
+fn a_doubtful_batch_after_the_duplicate_window_is_logged() {
     let server = NatsServer::start();
     let window = Duration::from_millis(500);
     create(
@@ -66,7 +66,7 @@ fn a_doubtful_batch_behind_the_duplicate_window_is_told() {
         "{lost:?}"
     );
     server.cont_signal();
-    // As long as an outage that lasts longer than the window: nothing to wait for but the clock.
+    // As long as an outage that outlasts the window: there is nothing to wait for except the clock.
     std::thread::sleep(window * 3);
     let log = logs::logged(|| rig.deliver_all(&records));
     assert_eq!(log.matches("stored twice").count(), 1, "{log}");
@@ -78,7 +78,7 @@ fn a_doubtful_batch_behind_the_duplicate_window_is_told() {
     }
 }
 
-/// Servers without transactions: the older one takes every setting in silence.
+/// Servers without transactions: the older one silently accepts every setting.
 #[test]
 fn a_server_that_knows_no_transactions_gets_messages() {
     for release in [Release::Before2_12, Release::Debian] {

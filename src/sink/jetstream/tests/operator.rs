@@ -1,4 +1,4 @@
-//! An operator of NATS, an account with `JetStream`, and its users, as `nsc` would make them: JWTs, each signed by the one
+//! An operator of NATS, an account with `JetStream`, and its users, as `nsc` makes them: JWTs, each signed by the one
 //! above.
 
 use data_encoding::BASE64URL_NOPAD;
@@ -25,7 +25,7 @@ impl Operator {
         }
     }
 
-    /// What makes a server his.
+    /// The config of a server of this operator.
     pub(super) fn config(&self) -> String {
         let limits = json!({
             "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
@@ -59,7 +59,7 @@ impl Operator {
 }
 
 impl User {
-    /// What stands in the credentials file.
+    /// The content of the credentials file.
     pub(super) fn creds(&self) -> String {
         format!(
             "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\

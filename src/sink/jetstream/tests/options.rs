@@ -1,4 +1,5 @@
-//! Tries to reach the stream where it is not, to stay nameless, and to be stopped by a server that is down.
+//! Tries to reach the stream at a wrong address, to hide the client's name, and to be stopped by a server that is
+//! down.
 
 use tempfile::TempDir;
 

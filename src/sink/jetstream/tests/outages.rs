@@ -1,11 +1,11 @@
-//! Tries to lose, double or reorder entries by taking the server away: not there, killed, or stopped in the middle.
+//! Tries to lose, duplicate or reorder entries by taking the server away: missing, killed, or stopped in the middle.
 
 use std::thread;
 
 use super::support::proxy::Proxy;
 use super::*;
 
-/// Waits, from outside, until the stream holds as many messages.
+/// Waits, from outside, until the stream holds this many messages.
 pub(super) fn wait_for_messages(url: &str, count: u64) {
     block_on(async {
         let context = jetstream::new(client(url).await);
@@ -145,10 +145,10 @@ fn a_stopped_server_costs_no_more_than_the_limit_and_nothing_is_lost_or_doubled(
         "{delivery:?}"
     );
     assert_eq!(delivery.stored, 0);
-    // Not for ever: long before anything else would give up.
+    // Not for ever: long before anything else gives up.
     assert!(took < limit + Duration::from_secs(10), "{took:?}");
 
-    // The connection in doubt is gone, and a new one cannot be made, either.
+    // The connection in doubt is gone, and a new one fails, too.
     let again = rig.deliver(&batch(&records[10..], limit));
     assert!(
         matches!(again.stopped, Some(SinkError::Disconnected(_))),
@@ -222,7 +222,7 @@ fn a_server_in_lame_duck_mode_is_left_after_the_batch() {
     let records = records(1..=10, COMMON);
     assert_all(&rig.deliver(&batch(&records[..5], AMPLE)), 5);
     server.signal(rustix::process::Signal::USR2);
-    // By itself the server ends the connection after ten seconds.
+    // By itself the server closes the connection after ten seconds.
     let until = Instant::now() + Duration::from_secs(5);
     while rig
         .sink
@@ -233,7 +233,7 @@ fn a_server_in_lame_duck_mode_is_left_after_the_batch() {
         .connection
         .is_usable()
     {
-        assert!(Instant::now() < until, "the farewell was not heard");
+        assert!(Instant::now() < until, "the farewell did not arrive");
         let pause = async { tokio::time::sleep(Duration::from_millis(10)).await };
         rig.runtime.block_on(pause);
     }

@@ -1,4 +1,4 @@
-//! Tries to do with less than the least permissions that are documented, and looks whether the one that lacks is named.
+//! Tries to get by with less than the documented permissions: the error must name the missing one.
 
 use super::*;
 
@@ -10,7 +10,7 @@ const CURSOR: &str =
 const ENTRIES: &str = "assembly.audit.>";
 const CURSORS: &str = "assembly.cursor.00000000-0000-0000-0000-000000000007";
 const INBOX: &str = "_INBOX.>";
-/// For a stream that is there.
+/// For an existing stream.
 const LEAST: [&str; 4] = [INFO, CURSOR, ENTRIES, CURSORS];
 
 /// A user who may do everything, and one who may publish and subscribe to this.
@@ -23,18 +23,18 @@ fn limited(publish: &[&str], subscribe: &str) -> String {
     )
 }
 
-/// What becomes of a few entries, by a sink with this care, of the user.
+/// Delivers a few entries as the user, by a sink with this care.
 fn attempt(server: &NatsServer, care: StreamCare) -> Delivery {
     let mut rig = Rig::with(&server.url_as("limited:p"), |c| c.stream_care = care);
     rig.deliver(&batch(&records(1..=10, COMMON), AMPLE))
 }
 
-/// Has the stream made by the one who may.
+/// Has the stream created by the user who may.
 fn make_stream(server: &NatsServer) {
     Rig::new(&server.url_as("all:p")).position().unwrap();
 }
 
-/// A stream as others make it.
+/// A stream as others create it.
 fn make_plain_stream(server: &NatsServer) {
     block_on(async {
         let config = jetstream::stream::Config {
@@ -47,7 +47,7 @@ fn make_plain_stream(server: &NatsServer) {
     });
 }
 
-/// It is told at once, and what to allow is.
+/// The denial and its remedy are reported at once.
 fn assert_denied(delivery: &Delivery, remedy: &str, started: Instant) {
     assert_eq!(delivery.stored, 0);
     assert!(
@@ -90,14 +90,14 @@ fn to_make_a_stream_or_to_upgrade_one_takes_one_more() {
 }
 
 #[test]
-fn without_transactions_entries_the_look_at_the_stream_and_answers_suffice() {
+fn without_transactions_entries_the_info_of_the_stream_and_answers_suffice() {
     let server = NatsServer::start_with(&limited(&[INFO, ENTRIES], INBOX));
     make_plain_stream(&server);
     assert_all(&attempt(&server, StreamCare::Verify), 10);
 }
 
 #[test]
-fn each_permission_that_lacks_is_told_at_once_and_named() {
+fn each_missing_permission_is_named_at_once() {
     let table = [
         (INFO, format!("publish on {INFO}")),
         (CURSOR, format!("publish on {CURSOR}")),
@@ -118,7 +118,7 @@ fn each_permission_that_lacks_is_told_at_once_and_named() {
 }
 
 #[test]
-fn a_single_entry_without_its_cursor_is_told_as_well() {
+fn a_single_entry_without_its_cursor_is_denied_as_well() {
     let server = NatsServer::start_with(&limited(&without(&LEAST, CURSORS), INBOX));
     make_stream(&server);
     let mut rig = Rig::new(&server.url_as("limited:p"));
@@ -151,7 +151,7 @@ fn of_a_transaction_with_an_entry_that_is_not_permitted_nothing_is_stored_and_on
     let delivery = rig.deliver(&batch(&records, AMPLE));
     assert_denied(&delivery, "publish on assembly.audit.>", started);
 
-    // Once it is mended, the same sink goes on.
+    // Once it is permitted, the same sink continues.
     server.restart_with(&limited(&LEAST, INBOX));
     rig.deliver_all(&records);
     let read = read_stream(&server.url_as("all:p"), "AUDIT");

@@ -1,4 +1,4 @@
-//! Takes ports that are not for clients for ones that are: the error must name what they are.
+//! Connects to ports that are not for clients: the error must name what they are.
 
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -65,9 +65,9 @@ fn a_port_for_tls_only_is_named() {
     );
 }
 
-/// One that is silent, and one that hangs up.
+/// A silent port, and one that hangs up.
 #[test]
-fn a_port_that_does_not_answer_may_come_to_speak() {
+fn a_port_that_does_not_answer_is_tried_again() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let server = NatsServer::start();
     let closing = Proxy::new(&[server.port()]);

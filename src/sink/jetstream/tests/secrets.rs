@@ -1,5 +1,5 @@
-//! Looks for secrets: each way in is taken with one that can be recognised, through success, outage, return and refusal,
-//! and what is then in the logs (all of them, at their finest level), in `Debug` and in errors is searched.
+//! Searches for secrets: every kind of credentials is used with a recognisable secret, through success, outage, return
+//! and refusal. Then all logs (at their finest level), `Debug` output and errors are searched.
 
 use std::fs;
 
@@ -11,10 +11,10 @@ use super::operator::Operator;
 use super::tls::{Authority, tls};
 use super::*;
 
-/// Lets nobody of the below in.
+/// Lets in none of the users below.
 const SHUT: &str = "authorization { token: other }";
 
-/// Everything that is said on the way in with these settings, and on the way out.
+/// Everything that is logged with these settings, from connecting to the end.
 fn said(server: &mut NatsServer, change: impl FnOnce(&mut NatsConfig)) -> String {
     let url = server.url_by_name();
     let mut said = Vec::new();
@@ -48,14 +48,14 @@ fn said(server: &mut NatsServer, change: impl FnOnce(&mut NatsConfig)) -> String
 #[track_caller]
 fn assert_hidden(said: &str, secrets: &[&str]) {
     for secret in secrets {
-        assert!(secret.len() >= 8, "that could stand there by chance");
+        assert!(secret.len() >= 8, "that could be there by chance");
         let line = said.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");
     }
 }
 
 #[test]
-fn no_token_and_no_password_is_told() {
+fn no_token_and_no_password_is_logged() {
     let mut server = NatsServer::start_with("authorization { token: sesame-1 }");
     assert_hidden(
         &said(&mut server, |c| c.token = Some("sesame-1".into())),
@@ -85,7 +85,7 @@ fn no_token_and_no_password_is_told() {
 }
 
 #[test]
-fn no_secret_of_a_context_is_told() {
+fn no_secret_of_a_context_is_logged() {
     let user = "authorization { user: anna, password: sesame-5 }";
     let mut server = NatsServer::start_with(user);
     let dir = TempDir::new().unwrap();
@@ -99,7 +99,7 @@ fn no_secret_of_a_context_is_told() {
 }
 
 #[test]
-fn no_seed_and_no_jwt_is_told() {
+fn no_seed_and_no_jwt_is_logged() {
     let mut server = NatsServer::start_with(access::NKEY);
     let found = said(&mut server, |c| c.nkey = Some(access::SEED.into()));
     assert_hidden(&found, &[access::SEED]);
@@ -124,7 +124,7 @@ fn no_seed_and_no_jwt_is_told() {
 }
 
 #[test]
-fn nothing_of_a_private_key_is_told() {
+fn nothing_of_a_private_key_is_logged() {
     let authority = Authority::new();
     let pair = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
     let (cert, key) = authority.sign("client", ExtendedKeyUsagePurpose::ClientAuth);
@@ -139,7 +139,7 @@ fn nothing_of_a_private_key_is_told() {
 }
 
 #[test]
-fn what_was_mistaken_for_a_path_or_written_into_the_wrong_place_is_not_told() {
+fn what_was_mistaken_for_a_path_or_written_into_the_wrong_place_is_not_logged() {
     let server = NatsServer::start_with(SHUT);
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
@@ -153,11 +153,11 @@ fn what_was_mistaken_for_a_path_or_written_into_the_wrong_place_is_not_told() {
         &|c| (c.jwt, c.nkey) = (Some(path.into()), Some(access::SEED.into())),
     ];
     for change in changes {
-        let mut told = String::new();
+        let mut errors = String::new();
         let log = logged(|| {
             let error = access::position(&server.url(), |c| change(c)).unwrap_err();
-            told = format!("{error} {error:?}");
+            errors = format!("{error} {error:?}");
         });
-        assert_hidden(&(told + &log), &["sesame-6", access::SEED]);
+        assert_hidden(&(errors + &log), &["sesame-6", access::SEED]);
     }
 }

@@ -1,5 +1,5 @@
-//! Tries to stop delivery for good, to have an entry given up that the stream takes by now, or to have everything vanish, by
-//! settings of the stream.
+//! Uses the settings of the stream to try to stop delivery for good, to have an entry dropped that the stream would
+//! take by now, or to make everything vanish.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn make(server: &NatsServer, settings: &Value) {
     api(server, "STREAM.CREATE.AUDIT", wanted);
 }
 
-/// Changes settings of the stream while it is used.
+/// Changes settings of the stream while it is in use.
 fn change(server: &NatsServer, settings: &Value) {
     let mut wanted = api(server, "STREAM.INFO.AUDIT", json!({}))["config"].clone();
     merge(&mut wanted, settings);
@@ -32,7 +32,8 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-/// Delivers until all is stored or rejected. Returns which were rejected, by place, and how many calls it took.
+/// Delivers until everything is stored or rejected. Returns which records were rejected, by place, and how many calls
+/// it took.
 fn deliver(rig: &mut Rig, records: &[Record]) -> (Vec<usize>, usize) {
     let (mut next, mut rejected, mut calls) = (0, Vec::new(), 0);
     let until = Instant::now() + AMPLE;
@@ -91,7 +92,7 @@ fn batches_that_are_switched_off_while_they_are_used_become_messages() {
     }
 }
 
-/// The others go on where one agent has used up its share.
+/// The others continue when one agent has used up its share.
 #[test]
 fn one_full_subject_does_not_hold_up_the_others() {
     let server = NatsServer::start();
@@ -174,7 +175,7 @@ fn streams_that_take_no_entries_are_refused_with_what_to_do() {
     }
 }
 
-/// An idle publisher of a stream with `max_age` finds its cursor gone, or a marker in its place.
+/// An idle publisher of a stream with `max_age` finds its cursor gone, or replaced by a marker.
 #[test]
 fn a_cursor_that_has_expired_is_no_obstacle() {
     for markers in [

@@ -1,4 +1,4 @@
-//! Tries to have entries acknowledged by, or stuck in front of, a stream that cannot take them.
+//! Tries to have entries acknowledged by a stream that cannot take them, or stuck in front of it.
 
 use std::future::Future;
 
@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use super::*;
 use crate::config::StreamStorage;
 
-/// Does something to the server beside the sink.
+/// Acts on the server without the sink.
 pub(super) fn beside<F: Future>(server: &NatsServer, act: impl FnOnce(Context) -> F) -> F::Output {
     block_on(async { act(jetstream::new(client(&server.url()).await)).await })
 }
@@ -153,7 +153,7 @@ fn an_acknowledgement_of_another_stream_does_not_count() {
     );
 }
 
-/// Delivers ten records, of which the fourth is refused, and then those behind it: nothing of these was sent ahead.
+/// Delivers ten records, the fourth of which is refused, and then the later ones: none of them was sent ahead.
 fn assert_one_is_rejected(server: &NatsServer, rig: &mut Rig, records: &[Record]) {
     let delivery = rig.deliver(&batch(records, AMPLE));
     assert!(
@@ -177,7 +177,7 @@ fn with_large_fourth() -> Vec<Record> {
 #[test]
 fn an_entry_above_the_servers_max_payload_is_rejected_and_its_neighbours_go_on() {
     let server = NatsServer::start_with("max_payload: 4096");
-    // It is the headers that make it too large.
+    // The headers make it too large.
     assert_one_is_rejected(&server, &mut Rig::new(&server.url()), &with_large_fourth());
 }
 

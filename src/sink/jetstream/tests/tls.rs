@@ -1,4 +1,4 @@
-//! Tries to get in with certificates that are missing, foreign or not shown at the right moment.
+//! Tries to get in with certificates that are missing, foreign or shown at the wrong moment.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::access::{assert_kept_out, position};
 use super::*;
 
-/// An authority, and what it has signed, in files.
+/// An authority, and the certificates that it has signed, in files.
 pub(super) struct Authority {
     dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -31,7 +31,7 @@ impl Authority {
         self.dir.path().join(name)
     }
 
-    /// Certificate and key of this name, for this machine.
+    /// Certificate and key for this name, and for this machine.
     pub(super) fn sign(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> (PathBuf, PathBuf) {
         self.sign_for(&["localhost", "127.0.0.1"], name, purpose)
     }
@@ -80,7 +80,7 @@ fn tls_takes_the_authority_and_the_client_certificate_and_no_other_way_in() {
     let records = records(1..=10, COMMON);
     assert_all(&rig.deliver(&batch(&records, AMPLE)), 10);
 
-    // No certificate to show; an authority that has signed nothing here; a file that is not there.
+    // No certificate to show; an authority that has signed nothing here; a missing file.
     assert_kept_out(&url, |c| c.tls.ca = Some(ca.clone()));
     assert_kept_out(&url, |c| {
         c.tls.ca = Some(stranger.path("ca.pem"));
@@ -110,15 +110,15 @@ fn tls_starts_when_the_server_starts_it() {
     position(&after_info.url_by_name(), by(None)).unwrap();
     position(&after_info.url_by_name(), by(Some(TlsHandshake::AfterInfo))).unwrap();
 
-    // The scheme requires TLS, and a server without it has none.
+    // The scheme requires TLS, and the server has none.
     let scheme = |server: &NatsServer| server.url_by_name().replace("nats:", "tls:");
     position(&scheme(&after_info), by(None)).unwrap();
     position(&scheme(&NatsServer::start()), by(None)).unwrap_err();
 
-    let told = assert_kept_out(&after_info.url_by_name(), by(Some(TlsHandshake::First)));
-    assert!(told.contains("`tls.handshake`"), "{told}");
-    let told = assert_kept_out(&first.url_by_name(), by(None));
-    assert!(told.contains("`tls.handshake`"), "{told}");
+    let error = assert_kept_out(&after_info.url_by_name(), by(Some(TlsHandshake::First)));
+    assert!(error.contains("`tls.handshake`"), "{error}");
+    let error = assert_kept_out(&first.url_by_name(), by(None));
+    assert!(error.contains("`tls.handshake`"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Tries to have entries stored twice, out of order, or without their cursor: by sinks that do not know of one another,
-//! by late transactions, by entries in the middle that the server refuses, by streams that change behind our back.
+//! Tries to have entries stored twice, out of order, or without their cursor: by sinks unaware of one another, by late
+//! transactions, by entries in the middle that the server refuses, by streams that others change.
 
 use async_nats::jetstream::stream::Config;
 use serde_json::{Value, json};
@@ -40,10 +40,10 @@ fn the_newest_cursor_says_how_far_the_publisher_has_come_and_each_batch_keeps_it
     assert_all(&rig.deliver(&batch(&records[..10], AMPLE)), 10);
     assert_all(&rig.deliver(&batch(&records[10..], AMPLE)), 2_990);
     let run = records[0].run.id.to_string();
-    let told = json!({ "run": run, "first": 1, "last": 3_004, "lost": 4 });
+    let expected = json!({ "run": run, "first": 1, "last": 3_004, "lost": 4 });
     let all = cursors(&server);
-    assert_eq!(all.last(), Some(&told));
-    // Ten, 999 three times less ten: one for each batch.
+    assert_eq!(all.last(), Some(&expected));
+    // Ten, 999 three times, ten less: one for each batch.
     assert_eq!(all.len(), 4);
     assert_eq!(all[0]["last"], 10);
     let mut restarted = Rig::new(&server.url());
@@ -62,13 +62,13 @@ fn the_beginning_of_a_run_tells_how_far_the_one_before_had_come() {
     assert_all(&rig.deliver(&batch(&second, AMPLE)), 5);
     let read = entries(&server);
     let after: Vec<_> = read.iter().map(|it| it.header("Audit-After")).collect();
-    let told = format!("{}.9; first=1; lost=4", first[0].run.id);
+    let cursor = format!("{}.9; first=1; lost=4", first[0].run.id);
     let mut expected = vec![None; 10];
-    expected[5] = Some(told.as_str());
+    expected[5] = Some(cursor.as_str());
     assert_eq!(after, expected);
 }
 
-/// The same publisher twice, as after a clone, or a process that was taken for dead.
+/// The same publisher twice, as after a clone, or a process that was thought dead.
 #[test]
 fn a_transaction_that_goes_on_from_an_old_cursor_is_refused() {
     let server = NatsServer::start();
@@ -86,7 +86,7 @@ fn a_transaction_that_goes_on_from_an_old_cursor_is_refused() {
     assert_stored(&server, &records[..10]);
 }
 
-/// A process whose memory was copied goes on twice, under the same run: what one has stored, the other has not.
+/// A process whose memory was copied runs twice, under the same run: one has stored what the other has not.
 #[test]
 fn the_cursor_of_a_batch_that_was_never_sent_is_another_process() {
     let server = NatsServer::start();
@@ -99,13 +99,13 @@ fn the_cursor_of_a_batch_that_was_never_sent_is_another_process() {
     assert_eq!(late.stored, 0);
     let position = other.position().unwrap().unwrap();
     assert_ne!(position.run, records[0].run.id);
-    // The one whose batch it is goes on.
+    // The process that sent the batch continues.
     one.doubt = true;
     assert_all(&one.deliver(&batch(&records[20..], AMPLE)), 10);
     assert_stored(&server, &records);
 }
 
-/// Only the server knows that it will not take the entry: its neighbours are found without storing any too early.
+/// Only the server knows that it will not take the entry. It must be found without storing any later entry too early.
 #[test]
 fn an_entry_in_the_middle_of_many_that_the_server_refuses_is_found() {
     for culprit in [0, 1, 497, 998] {
@@ -185,7 +185,7 @@ fn a_stream_as_it_was_made_before_is_upgraded_if_that_is_asked_for() {
     assert_stored(&server, &records);
 }
 
-/// A stream whose subjects are taken elsewhere cannot be upgraded; entries go on as messages.
+/// A stream whose subjects are taken elsewhere cannot be upgraded; entries are sent as messages.
 #[test]
 fn a_stream_that_cannot_be_upgraded_is_used_as_it_is() {
     let server = NatsServer::start();
@@ -207,7 +207,7 @@ fn a_stream_that_cannot_be_upgraded_is_used_as_it_is() {
     assert_eq!(config_of(&server).subjects, ["assembly.audit.>"]);
 }
 
-/// What was acknowledged is not sent again, and the cursor begins anew where it was lost.
+/// What was acknowledged is not sent again, and a new cursor begins where it was lost.
 #[test]
 fn a_purged_cursor_is_noticed_and_the_publisher_goes_on() {
     let server = NatsServer::start();
@@ -223,8 +223,8 @@ fn a_purged_cursor_is_noticed_and_the_publisher_goes_on() {
     assert_eq!(log.matches("the cursor is gone").count(), 1, "{log}");
     assert_stored(&server, &records[10..]);
     let run = records[0].run.id.to_string();
-    let told = json!({ "run": run, "first": 11, "last": 20, "lost": 0 });
-    assert_eq!(newest_cursor(&server), told);
+    let expected = json!({ "run": run, "first": 11, "last": 20, "lost": 0 });
+    assert_eq!(newest_cursor(&server), expected);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn a_stream_that_is_made_anew_is_noticed() {
         context.delete_stream("AUDIT").await.unwrap();
     });
     let log = logs::logged(|| rig.deliver_all(&records[10..]));
-    assert_eq!(log.matches("deleted and made anew").count(), 1, "{log}");
+    assert_eq!(log.matches("deleted and created again").count(), 1, "{log}");
     assert_stored(&server, &records[10..]);
 }
 
@@ -279,7 +279,7 @@ fn something_else_on_the_subject_of_the_cursor_is_misconfigured() {
     });
     let error = rig.position().unwrap_err();
     assert!(
-        matches!(&error, SinkError::Misconfigured(why) if why.contains("no cursor")),
+        matches!(&error, SinkError::Misconfigured(why) if why.contains("not a cursor")),
         "{error}"
     );
 }

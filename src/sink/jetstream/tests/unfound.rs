@@ -1,17 +1,17 @@
-//! Tries to have entries stored twice by a server that does not find the cursor which it has.
+//! Tries to have entries stored twice by a server that cannot find a cursor which it has.
 
 use std::fs;
 
 use super::fast::{CURSOR, server};
 use super::*;
 
-/// Of a message that it cannot read, a server says that there is none, and takes a batch that expects none.
+/// A server reports a message that it cannot read as missing, and accepts a batch that expects none.
 #[test]
 fn a_cursor_that_the_server_cannot_read_is_not_taken_for_none() {
     let mut server = server();
     let records = records(1..=10, COMMON);
     Rig::new(&server.url()).deliver_all(&records[..5]);
-    // After a start nothing of the file is in memory.
+    // A server caches nothing of the file after a start.
     server.end();
     server.restart();
     let block = server.path("store/jetstream/$G/streams/AUDIT/msgs/1.blk");
@@ -31,7 +31,7 @@ fn a_cursor_that_the_server_cannot_read_is_not_taken_for_none() {
     assert_stored(&server, &records);
 }
 
-/// The index of a server is wrong: by its subject, an older cursor is found.
+/// The index of a server is wrong: it finds an older cursor by subject.
 #[test]
 fn a_cursor_that_is_in_the_stream_is_not_forgotten_for_an_older_one() {
     let mut server = server();
@@ -52,7 +52,7 @@ fn a_cursor_that_is_in_the_stream_is_not_forgotten_for_an_older_one() {
         "mappings: {{ \"{read}.{CURSOR}\": \"{read}.{older}\" }}"
     ));
     rig.position().expect_err("the connection is gone");
-    // More often than a replica may be behind.
+    // More often than a replica may lag behind.
     for _ in 0..50 {
         let said = rig.position().unwrap_err().to_string();
         assert!(said.contains("does not find it"), "{said}");

@@ -1,7 +1,7 @@
-//! What was last known of the stream, to notice when it was changed behind our back.
+//! The last known state of the stream, to notice changes made by others.
 //!
-//! Whatever is found, the publisher goes on after what was acknowledged: entries that the stream had once
-//! acknowledged and then lost are not sent again, since nobody keeps them, and the reader's rule shows the jump.
+//! Whatever is found, the publisher continues after what was acknowledged. If the stream lost entries that it had
+//! acknowledged, they are not sent again, since nobody keeps them; the reader's rule shows the gap.
 
 use metrics::counter;
 use uuid::Uuid;
@@ -10,52 +10,52 @@ use super::cursor::Tip;
 use crate::event::PublisherId;
 use crate::host::{self, log};
 
-/// How many batches may be in doubt at once. Each is either stored before the next one, or refused.
+/// How many batches may be in doubt at once. Each is stored before the next one, or refused.
 const SENT_MAX: usize = 64;
 
-/// How often a cursor that is older than a known one is taken for that of a replica which is behind. Then it is what there is.
+/// How often a cursor older than the known one is attributed to a lagging replica. After that it is accepted.
 const OLD_READS_MAX: u32 = 20;
 
-/// How often in a row a stream must be found to end before what it had acknowledged. A server that was stopped for a while
-/// answers for the stream until it learns that another one leads it.
-const OLD_LOOKS_MAX: u32 = 3;
+/// How often in a row a stream must end before what it had acknowledged until this is accepted. A server that was
+/// stopped for a while answers for the stream until it learns that another one leads it.
+const EARLY_ENDS_MAX: u32 = 3;
 
-/// What the sink remembers for as long as it lives.
+/// Kept for as long as the sink lives.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct LastKnown {
     created: Option<String>,
     /// The newest message that the stream was known to have.
     last_sequence: u64,
     cursor: Option<(PublisherId, Tip)>,
-    /// Batches that were sent since the cursor was known.
+    /// Batches sent since the cursor was last known.
     sent: Vec<Uuid>,
-    /// A replica that knows less is behind.
+    /// A replica that answers with less lags behind.
     sequence_min: u64,
     old_reads: u32,
-    old_looks: u32,
+    early_ends: u32,
     /// Whether messages of the stream expire.
     expires: bool,
 }
 
-/// Whose cursor was read.
+/// Who wrote the cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
     Ours,
-    /// A batch that this process has not sent: somebody else is publishing under this id.
+    /// A batch that this process has not sent: somebody else publishes under this id.
     Anothers,
-    /// It is known that there is a newer one.
+    /// A newer cursor is known to exist.
     Old,
 }
 
-/// Whether a batch was refused for what it says.
+/// Whether a batch that was refused as stale can be stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
-    Rightly,
-    /// It went on from the newest cursor that there can be.
-    Absurdly,
+pub(super) enum Staleness {
+    Possible,
+    /// The batch continued from the newest cursor that there can be.
+    Impossible,
 }
 
-/// Something that happened to the stream.
+/// A change of the stream by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     Recreated,
@@ -64,21 +64,21 @@ enum Change {
     CursorWentBack,
 }
 
-impl Memory {
-    /// The stream as it was looked at. Returns whether it is as it was.
+impl LastKnown {
+    /// Notes the stream as inspected. Returns whether it is unchanged.
     pub(super) fn meet(&mut self, created: &str, last_sequence: u64, expires: bool) -> bool {
         let before = self.created.replace(created.to_owned());
         let is_older = last_sequence < self.last_sequence;
-        self.old_looks = if is_older { self.old_looks + 1 } else { 0 };
+        self.early_ends = if is_older { self.early_ends + 1 } else { 0 };
         let change = if before.is_some_and(|before| before != created) {
             Some(Change::Recreated)
-        } else if is_older && self.old_looks < OLD_LOOKS_MAX {
+        } else if is_older && self.early_ends < EARLY_ENDS_MAX {
             return true;
         } else {
             is_older.then_some(Change::WentBack)
         };
         if let Some(change) = change {
-            self.tell(
+            self.report(
                 change,
                 self.last_sequence - last_sequence.min(self.last_sequence),
             );
@@ -90,14 +90,14 @@ impl Memory {
         change.is_none()
     }
 
-    /// The cursor that is known, if an older one or none was read.
+    /// The known cursor, if an older one or none was read.
     pub(super) fn newer(&self, publisher: PublisherId, read: &Tip) -> Option<&Tip> {
         let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);
         let (_, known) = known?;
         (known.cursor.is_some() && known.sequence > read.sequence).then_some(known)
     }
 
-    /// The cursor as it was read, perhaps from a replica that is behind.
+    /// Notes a cursor that was read, perhaps from a lagging replica.
     pub(super) fn read(&mut self, publisher: PublisherId, tip: &Tip) -> Whose {
         let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);
         let known = known.map(|(_, tip)| tip.clone());
@@ -119,8 +119,8 @@ impl Memory {
                         "the cursor has expired with its stream's messages: going on after what was acknowledged"
                     );
                 }
-                None if known.cursor.is_some() => self.tell(Change::CursorGone, 0),
-                Some(_) if tip.sequence < known.sequence => self.tell(Change::CursorWentBack, 0),
+                None if known.cursor.is_some() => self.report(Change::CursorGone, 0),
+                Some(_) if tip.sequence < known.sequence => self.report(Change::CursorWentBack, 0),
                 _ => {}
             }
         }
@@ -132,7 +132,7 @@ impl Memory {
         whose
     }
 
-    /// Whose the cursor is that was read, if another one was known.
+    /// Who wrote the cursor that was read, if another one was known.
     fn whose(&self, known: &Tip, tip: &Tip) -> Whose {
         let batch = |tip: &Tip| tip.cursor.as_ref().and_then(|cursor| cursor.batch);
         match batch(tip) {
@@ -155,27 +155,27 @@ impl Memory {
         self.sent.push(batch);
     }
 
-    /// The cursor as it was written, and the newest message of its batch.
+    /// Notes the cursor of an acknowledged batch, and the batch's newest message.
     pub(super) fn acknowledged(&mut self, publisher: PublisherId, tip: &Tip, last: u64) {
         self.remember(publisher, tip);
         self.sent.clear();
         self.last_sequence = self.last_sequence.max(last);
     }
 
-    /// A batch that went on from the cursor at `expected` was refused, because the newest is at another place. Returns whether
-    /// that can be: what was read is never newer than what there is.
-    pub(super) fn refused(&mut self, expected: u64, newest: Option<u64>) -> Refused {
+    /// A batch that continued from the cursor at `expected` was refused as stale. Returns whether that is possible: a
+    /// cursor that was read is never newer than the newest.
+    pub(super) fn refused(&mut self, expected: u64, newest: Option<u64>) -> Staleness {
         match newest {
-            Some(newest) if newest <= expected => Refused::Absurdly,
+            Some(newest) if newest <= expected => Staleness::Impossible,
             newest => {
                 self.sequence_min = newest.unwrap_or(0);
-                Refused::Rightly
+                Staleness::Possible
             }
         }
     }
 
-    /// The cursor as recovery has left it. Of batches that were sent before a new fence nothing comes any more; after one that was
-    /// only read again, from a replica that is behind, a batch of ours may come.
+    /// Notes the cursor after recovery. After a new fence, no earlier batch can arrive any more; after one that was
+    /// only read again, from a lagging replica, a batch of ours may.
     pub(super) fn recovered(&mut self, publisher: PublisherId, tip: &Tip) {
         if tip.sequence > self.last_cursor() {
             self.sent.clear();
@@ -194,9 +194,9 @@ impl Memory {
         self.last_sequence = self.last_sequence.max(tip.sequence);
     }
 
-    /// `gone` messages at the least are no longer there.
-    fn tell(&self, change: Change, gone: u64) {
-        let (kind, text) = change.told();
+    /// At least `gone` messages are missing.
+    fn report(&self, change: Change, gone: u64) {
+        let (kind, text) = change.describe();
         host::call(|| counter!("aa_audit_stream_changes_total", "kind" => kind).increment(1));
         log::error!(
             last_sequence = self.last_sequence,
@@ -207,11 +207,11 @@ impl Memory {
 }
 
 impl Change {
-    fn told(self) -> (&'static str, &'static str) {
+    fn describe(self) -> (&'static str, &'static str) {
         match self {
             Self::Recreated => (
                 "recreated",
-                "the stream was deleted and made anew: what it had acknowledged is gone; going on after that",
+                "the stream was deleted and created again: what it had acknowledged is gone; going on after that",
             ),
             Self::WentBack => (
                 "went_back",
@@ -253,42 +253,42 @@ mod tests {
         }
     }
 
-    /// A server that was stopped and goes on has an old state; a stream that was set back keeps it.
+    /// A stopped server that continues has an old state; a stream that was set back keeps it.
     #[test]
     fn a_stream_that_ends_early_has_gone_back_if_it_is_found_so_again_and_again() {
-        let mut memory = Memory::default();
-        assert!(memory.meet("then", 100, false));
+        let mut last_known = LastKnown::default();
+        assert!(last_known.meet("then", 100, false));
         for _ in 0..3 {
-            for _ in 1..OLD_LOOKS_MAX {
-                assert!(memory.meet("then", 40, false));
+            for _ in 1..EARLY_ENDS_MAX {
+                assert!(last_known.meet("then", 40, false));
             }
-            assert!(memory.meet("then", 100, false));
+            assert!(last_known.meet("then", 100, false));
         }
-        for _ in 1..OLD_LOOKS_MAX {
-            assert!(memory.meet("then", 40, false));
+        for _ in 1..EARLY_ENDS_MAX {
+            assert!(last_known.meet("then", 40, false));
         }
-        assert!(!memory.meet("then", 40, false));
-        assert!(memory.meet("then", 50, false));
-        assert!(!memory.meet("later", 60, false), "it is another stream");
+        assert!(!last_known.meet("then", 40, false));
+        assert!(last_known.meet("then", 50, false));
+        assert!(!last_known.meet("later", 60, false), "it is another stream");
     }
 
-    /// A replica is asked that has the fence of the batch before, and not the batch that is in doubt: that one is ours all the same.
+    /// The replica has the fence of the batch before, but not the batch in doubt: that one is still ours.
     #[test]
     fn a_fence_that_was_read_again_makes_no_batch_in_doubt_anothers() {
-        let mut memory = Memory::default();
+        let mut last_known = LastKnown::default();
         let [before, in_doubt] = [fresh_uuid(), fresh_uuid()];
         let closed = tip(before, 5, 10, State::Closed);
-        memory.recovered(PUBLISHER, &closed);
-        memory.sent(in_doubt);
+        last_known.recovered(PUBLISHER, &closed);
+        last_known.sent(in_doubt);
         let fence = tip(before, 5, 10, State::Fence(4, Vec::new()));
-        assert_eq!(memory.read(PUBLISHER, &fence), Whose::Ours);
-        memory.recovered(PUBLISHER, &closed);
-        assert_eq!(memory.refused(10, Some(20)), Refused::Rightly);
+        assert_eq!(last_known.read(PUBLISHER, &fence), Whose::Ours);
+        last_known.recovered(PUBLISHER, &closed);
+        assert_eq!(last_known.refused(10, Some(20)), Staleness::Possible);
         let newest = tip(in_doubt, 9, 20, State::Closed);
-        assert_eq!(memory.read(PUBLISHER, &newest), Whose::Ours);
-        // A new fence is after whatever was sent: what comes then is somebody else's.
-        memory.recovered(PUBLISHER, &tip(in_doubt, 9, 21, State::Closed));
+        assert_eq!(last_known.read(PUBLISHER, &newest), Whose::Ours);
+        // A new fence comes after everything that was sent: a later batch is somebody else's.
+        last_known.recovered(PUBLISHER, &tip(in_doubt, 9, 21, State::Closed));
         let another = tip(before, 12, 30, State::Closed);
-        assert_eq!(memory.read(PUBLISHER, &another), Whose::Anothers);
+        assert_eq!(last_known.read(PUBLISHER, &another), Whose::Anothers);
     }
 }

@@ -1,24 +1,24 @@
-//! Where entries enter: the ring in memory, or the one in a file.
+//! The publishers' end of the ring, in memory or in a file.
 
 use std::sync::Arc;
 
 use crate::durable::{Durable, Pack, Packer, Unpacker};
 use crate::event::Event;
 use crate::file_ring::Refusal;
-use crate::ring::{Inside, Refused, Ring};
+use crate::ring::{Inside, PushError, Ring};
 use crate::ring_file::MappedRing;
 
 /// The ring, as publishers see it.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one of it, and no pointer is followed on the way in"
+    reason = "there is one of it, and publishing must not follow a pointer"
 )]
-pub(crate) enum Door<E> {
+pub(crate) enum Ingress<E> {
     Memory(Ring<E>),
     File {
         ring: Arc<MappedRing>,
-        /// Known where the type of the entries was known to be durable.
+        /// Set where the type of the entries is known to be durable.
         pack: fn(&E, &MappedRing) -> Result<(), Refusal>,
     },
 }
@@ -31,14 +31,14 @@ pub(crate) fn pack<P: Pack>(entry: &P, ring: &MappedRing) -> Result<(), Refusal>
     Ok(())
 }
 
-/// An entry of what another type packs as it would itself.
+/// An `E` made from the packed words of another type.
 pub(crate) fn repack<E: Durable>(entry: &impl Pack) -> Option<E> {
     let packed = Packer::pack_to_vec(entry);
     E::unpack(E::FORMAT, &mut Unpacker::new(&packed))
 }
 
-impl<E> Door<E> {
-    /// How many entries were ever let in. Counts every publish that happened before the call, and never decreases.
+impl<E> Ingress<E> {
+    /// How many entries have entered so far. Counts every publish that happened before the call, and never decreases.
     pub(crate) fn accepted(&self) -> u64 {
         match self {
             Self::Memory(ring) => ring.accepted(),
@@ -70,7 +70,7 @@ impl<E> Door<E> {
         }
     }
 
-    /// Refuses whoever comes from now on.
+    /// Refuses entries from now on.
     pub(crate) fn close(&self) {
         match self {
             Self::Memory(ring) => ring.close(),
@@ -94,14 +94,14 @@ impl<E> Door<E> {
     }
 }
 
-impl<E: Event> Door<E> {
-    /// Lets the entry in, or hands it back.
+impl<E: Event> Ingress<E> {
+    /// Accepts the entry, or hands it back.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "called, it would be handed a copy of the entry"
     )]
-    pub(crate) fn push(&self, entry: E) -> Result<(), Refused<E>> {
+    pub(crate) fn push(&self, entry: E) -> Result<(), PushError<E>> {
         match self {
             Self::Memory(ring) => {
                 let weight = entry.weight();
@@ -112,15 +112,15 @@ impl<E: Event> Door<E> {
     }
 }
 
-/// Apart from [`Door::push`], which is to stay as short as it is for a ring in memory.
+/// Separate from `push`, which must stay as short as it is for a ring in memory.
 #[inline(never)]
 fn push_packed<E>(
     entry: E,
     ring: &MappedRing,
     pack: fn(&E, &MappedRing) -> Result<(), Refusal>,
-) -> Result<(), Refused<E>> {
+) -> Result<(), PushError<E>> {
     pack(&entry, ring).map_err(|refusal| match refusal {
-        Refusal::Full => Refused::full(entry),
-        Refusal::Closed => Refused::closed(entry),
+        Refusal::Full => PushError::full(entry),
+        Refusal::Closed => PushError::closed(entry),
     })
 }

@@ -1,4 +1,4 @@
-//! What a stream is like: whether it takes our entries, how, and what could go wrong with it.
+//! Inspects a stream: whether it takes our entries, how, and what could go wrong with it.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use super::{FAST_SINCE, cursors, entries};
 use crate::config::{NatsConfig, StreamStorage};
 use crate::error::SinkError;
 
-/// What there is to know about the stream.
+/// The findings on the stream.
 #[derive(Debug, Clone)]
 pub(in crate::sink::jetstream) struct Found {
-    pub(in crate::sink::jetstream) way: Way,
-    /// Of its `JetStream`; empty if that has no name.
+    pub(in crate::sink::jetstream) mode: Mode,
+    /// The domain of its `JetStream`; empty without one.
     pub(in crate::sink::jetstream) domain: String,
     /// Whether any replica may be asked for the cursor.
     pub(in crate::sink::jetstream) direct: bool,
@@ -25,32 +25,32 @@ pub(in crate::sink::jetstream) struct Found {
     pub(in crate::sink::jetstream) message_max: Option<usize>,
     /// The patterns of subjects that it takes.
     pub(in crate::sink::jetstream) subjects: Vec<String>,
-    /// When it was made.
+    /// When it was created.
     pub(in crate::sink::jetstream) created: String,
     pub(in crate::sink::jetstream) last_sequence: u64,
-    /// What weakens the promise that each entry stands in it once, in order, for good.
+    /// What weakens the guarantee that each entry is in it once, in order, for good.
     pub(in crate::sink::jetstream) weaknesses: Vec<String>,
 }
 
 impl Found {
     pub(in crate::sink::jetstream) fn is_fast(&self) -> bool {
-        matches!(self.way, Way::Batches { fast: true, .. })
+        matches!(self.mode, Mode::Batches { fast: true, .. })
     }
 
-    /// Whoever may not read entries cannot recover a fast batch.
+    /// A user who may not read entries cannot recover a fast batch.
     pub(in crate::sink::jetstream) fn without_fast(&mut self) {
-        self.way = match self.way {
-            Way::Batches { atomic: true, .. } => Way::Batches {
+        self.mode = match self.mode {
+            Mode::Batches { atomic: true, .. } => Mode::Batches {
                 atomic: true,
                 fast: false,
             },
-            Way::Batches { .. } | Way::Messages => {
+            Mode::Batches { .. } | Mode::Messages => {
                 self.weaknesses.push(
                     "fast batches need the permission to publish on `$JS.API.DIRECT.GET.<stream>`, so that entries are stored at least \
                      once"
                     .to_owned(),
                 );
-                Way::Messages
+                Mode::Messages
             }
         };
     }
@@ -67,25 +67,25 @@ impl Found {
     pub(in crate::sink::jetstream) fn takes_as(&self, other: &Self) -> bool {
         self.message_max == other.message_max
             && self.subjects == other.subjects
-            && self.way == other.way
+            && self.mode == other.mode
     }
 }
 
 /// How entries are stored in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sink::jetstream) enum Way {
+pub(in crate::sink::jetstream) enum Mode {
     /// Each batch with its cursor: atomically, or fast, or as measured.
     Batches { atomic: bool, fast: bool },
-    /// Each message for itself.
+    /// Each message separately.
     Messages,
 }
 
-/// How many messages are under way without an acknowledgement, where there is but one replica: on a replicated stream
-/// a change of leader may refuse one in the middle and take those behind it.
+/// How many messages are under way without an acknowledgement. With a single replica only: on a replicated stream a
+/// change of leader may refuse one in the middle and take later ones.
 const IN_FLIGHT_MAX: usize = 1_024;
 
-/// Looks whether the stream will take our entries.
-pub(super) fn look(
+/// Checks whether the stream will take our entries.
+pub(super) fn inspect(
     info: &Info,
     config: &NatsConfig,
     server: (u64, u64, u64),
@@ -98,9 +98,9 @@ pub(super) fn look(
             config.stream
         )));
     }
-    let way = way(&settings, config, server);
+    let mode = mode(&settings, config, server);
     Ok(Found {
-        way,
+        mode,
         domain: info.domain.clone(),
         direct: settings.allow_direct,
         expires: settings.max_age > 0,
@@ -116,7 +116,7 @@ pub(super) fn look(
     })
 }
 
-/// Why the stream would take nothing, or keep nothing, and what to do.
+/// Why the stream would take or keep nothing, and the remedy.
 fn refusal(found: &Settings, ours: &str, consumers: u64) -> Option<String> {
     let why = if found.mirror.is_some() {
         "is a mirror, and takes only what its origin has: name the origin"
@@ -140,16 +140,16 @@ fn refusal(found: &Settings, ours: &str, consumers: u64) -> Option<String> {
     Some(why.to_owned())
 }
 
-/// Goes by what the server says that the stream can do: an old one takes any setting in silence, and then stores the
+/// Relies on what the server reports about the stream: an old one silently accepts any setting, and then stores the
 /// messages of a transaction one by one.
-fn way(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Way {
+fn mode(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Mode {
     if lacks(found, config, server).is_empty() {
-        return Way::Batches {
+        return Mode::Batches {
             atomic: found.allow_atomic,
             fast: is_fast(found, server),
         };
     }
-    Way::Messages
+    Mode::Messages
 }
 
 /// Fast batches are read back after a doubt.
@@ -190,7 +190,7 @@ fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<
     .collect()
 }
 
-/// A cursor with a signed checkpoint, and some certificates, fits into so many bytes.
+/// A cursor with a signed checkpoint and some certificates fits into this many bytes.
 const SEALED: i64 = 4_096;
 
 fn weaknesses(
@@ -209,7 +209,7 @@ fn weaknesses(
     let renames = |transform: &super::settings::Transform| {
         transform.src.is_empty() || overlap(&transform.src, ours)
     };
-    let told = [
+    let warnings = [
         (
             found.allow_rollup_hdrs,
             "whoever may publish on one of its subjects can erase all of it (`allow_rollup_hdrs`; set `stream_care` to \"upgrade\")",
@@ -255,7 +255,8 @@ fn weaknesses(
             "it recognises no entry that is sent again (`duplicate_window`)",
         ),
     ];
-    told.into_iter()
+    warnings
+        .into_iter()
         .filter(|(weak, _)| *weak)
         .map(|(_, text)| text.to_owned())
         .chain((!lacks.is_empty()).then_some(no_batches))

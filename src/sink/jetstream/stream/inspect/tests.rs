@@ -9,10 +9,10 @@ fn each_weakness_is_named_and_what_was_asked_for_is_none() {
     let of = |found: &Settings| weaknesses(found, &config, &entries(&config), version);
     assert!(of(&new).is_empty());
     let (atomic, fast) = (true, true);
-    assert_eq!(way(&new, &config, version), Way::Batches { atomic, fast });
+    assert_eq!(mode(&new, &config, version), Mode::Batches { atomic, fast });
     assert_eq!(
-        way(&new, &config, (2, 14, 3)),
-        Way::Batches {
+        mode(&new, &config, (2, 14, 3)),
+        Mode::Batches {
             atomic,
             fast: false
         }
@@ -49,7 +49,7 @@ fn each_weakness_is_named_and_what_was_asked_for_is_none() {
         },
     ] {
         assert_eq!(of(&found).len(), 1);
-        assert_eq!(way(&found, &config, version), Way::Messages);
+        assert_eq!(mode(&found, &config, version), Mode::Messages);
     }
 }
 

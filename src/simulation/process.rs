@@ -1,4 +1,4 @@
-//! One process: a drainer with its two desks, a ring, and the spill that the simulation carries orders out on.
+//! One process: a drainer with its two desks, a ring, and the spill that carries out the simulation's orders.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::entry::Entry;
 use crate::config::Config;
 use crate::control::Control;
-use crate::drainer::{Drainer, Parts, RingSource};
+use crate::drainer::{DrainLoop, Parts, RingSource};
 use crate::error::SpillError;
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::sink_worker::{SinkOrder, SinkOutcome};
@@ -16,33 +16,33 @@ use crate::stats::Stats;
 use crate::ticket::Ticket;
 use crate::worker::{Desk, Worker};
 
-pub(super) struct Life {
+pub(super) struct Process {
     pub(super) ordinal: usize,
     pub(super) shared: Arc<Shared<Entry>>,
     pub(super) publisher: Publisher<Entry>,
     pub(super) control: Arc<Control>,
-    pub(super) drainer: Drainer,
+    pub(super) drainer: DrainLoop,
     pub(super) sink: Arc<Desk<SinkOrder, SinkOutcome>>,
     pub(super) desk: Arc<Desk<Order, Outcome>>,
     pub(super) spill: Spill,
-    /// The sink's outcome, and when it comes.
+    /// The sink's outcome, and its time.
     pub(super) sink_job: Option<(Duration, SinkOutcome)>,
     pub(super) spill_job: Option<(Duration, Outcome)>,
     /// When the drainer wants its next turn.
     pub(super) wake_at: Duration,
     pub(super) looked_at: Duration,
-    /// When the end was asked for, and must have come.
+    /// When the end was requested, and its deadline.
     pub(super) shutdown: Option<(Ticket<Stats>, Duration)>,
     /// The clean end of the run is on disk.
     pub(super) ended: bool,
-    /// The watermark is open, and can be written.
+    /// The watermark is open and can be written.
     pub(super) watermark: bool,
     /// Turns since the drainer last waited.
     pub(super) busy: u32,
 }
 
-impl Life {
-    /// Starts a process; the run that it begins comes back as well.
+impl Process {
+    /// Starts a process. Returns its run as well.
     pub(super) fn start(
         config: &Config,
         ordinal: usize,
@@ -60,7 +60,7 @@ impl Life {
         let (to_sink, sink) = Worker::inline(Arc::clone(&control));
         let (to_spill, desk) = Worker::inline(Arc::clone(&control));
         let run = begun.run;
-        let drainer = Drainer::new(Parts {
+        let drainer = DrainLoop::new(Parts {
             config: config.clone(),
             control: Arc::clone(&control),
             source: Box::new(RingSource::new(Arc::clone(&shared))),
@@ -74,7 +74,7 @@ impl Life {
             signer: None,
             now: now(),
         });
-        let life = Self {
+        let process = Self {
             ordinal,
             publisher: Publisher::new(Arc::clone(&shared), Handles::of_a_test(&control)),
             shared,
@@ -92,10 +92,10 @@ impl Life {
             watermark: true,
             busy: 0,
         };
-        Ok((life, run))
+        Ok((process, run))
     }
 
-    /// When something happens next, if nothing else does.
+    /// The time of the next event, unless another happens before.
     pub(super) fn next_event(&self) -> Duration {
         let sink = self.sink_job.as_ref().map(|(at, _)| *at);
         let spill = self.spill_job.as_ref().map(|(at, _)| *at);

@@ -1,4 +1,4 @@
-//! A stream that refuses an entry is looked at again.
+//! Inspects a stream again after it refused an entry.
 
 use tokio::time::Instant;
 
@@ -8,8 +8,9 @@ use crate::error::SinkError;
 use crate::event::Record;
 
 impl JetStreamSink {
-    /// Before an entry becomes a dead letter: perhaps the stream takes it by now. Returns what to say instead, if so.
-    pub(super) async fn look_again(
+    /// Checks, before an entry becomes a dead letter, whether the stream would take it by now. If so, returns the
+    /// error to report instead.
+    pub(super) async fn recheck(
         &mut self,
         to: &mut Connected,
         refused: Option<&Record>,

@@ -69,7 +69,7 @@ fn the_loss_of_the_last_record_waits_for_the_next_one() {
     assert_eq!(announced, [(1, DeadLettered)]);
 }
 
-/// The next record is in the spill, and brings the losses along from there: reading goes on before the dead letters.
+/// The next record is in the spill, and includes the losses from there: reading continues before the dead letters.
 #[test]
 fn losses_of_spilled_records_are_announced_from_the_spill() {
     let mut bench = Bench::new();
