@@ -222,7 +222,7 @@ fn what_cannot_be_done_is_told_and_changes_nothing() {
     assert!(
         said.assert_code(2)
             .err
-            .contains("give an ID as `list` tells it"),
+            .contains("give an ID as `list` prints it"),
         "{said:?}"
     );
     let said = bench.run(&["dead-letters", "nowhere", "list"]);

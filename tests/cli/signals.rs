@@ -216,7 +216,7 @@ fn a_kill_loses_nothing_that_was_read_with_a_ring_that_is_kept() {
     let one = one.lines().next().unwrap().to_owned() + "\n";
     bench.run_with(&arguments("-"), &one).assert_code(0);
     let said = bench.run(&["verify", "later/out"]);
-    let outlived = "killed: its ring outlived it, nothing is gone";
-    assert!(said.out.contains(outlived), "{}{}", said.out, said.err);
+    let survived = "killed: its ring survived, nothing is gone";
+    assert!(said.out.contains(survived), "{}{}", said.out, said.err);
     assert_eq!(fs::read_dir(bench.path("ring")).unwrap().count(), 0);
 }

@@ -28,7 +28,7 @@ fn what_is_no_trail_is_told() {
     );
     complains(&bench, &["plain"], &["error: the ledger", "`--ledger`"]);
     bench.write("plain.ledger", "no ledger\n");
-    complains(&bench, &["plain"], &["it is no ledger of spillring"]);
+    complains(&bench, &["plain"], &["it is not a ledger of spillring"]);
     complains(
         &bench,
         &["plain", "--stream", "AUDIT"],

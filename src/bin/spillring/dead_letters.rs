@@ -23,7 +23,8 @@ const PAGE: usize = 256;
 /// List, show, requeue or remove the dead letters of a spill directory
 ///
 /// A dead letter is an entry that was too large, or that the sink refused for good: it is kept in the spill, and the
-/// stream announces its number as lost. An ID is that number, `<run>.<n>`. No publisher may be running in the directory.
+/// stream announces its number as lost. An ID is that number, `<run>.<n>`. No publisher may be running in the
+/// directory.
 ///
 /// Exit code: 0 done; 2 bad usage, or it cannot be done.
 #[derive(Debug, clap::Args)]
@@ -55,8 +56,8 @@ enum Action {
     },
     /// Put them back into the backlog, from which the next run delivers them
     ///
-    /// They get new numbers, and the stream also records the old ones. First fix the cause, such as `entry_bytes_max` or the
-    /// limits of the stream: an entry that is refused again becomes a dead letter again.
+    /// They get new numbers, and the stream also records the old ones. First fix the cause, such as `entry_bytes_max`
+    /// or the limits of the stream: an entry that is refused again becomes a dead letter again.
     Requeue(Which),
     /// Delete them for good
     Remove(Which),
@@ -92,16 +93,20 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         Action::List { json } => list(&letters, *json)?,
         Action::Show { id, raw } => one(&letters, *id, *raw)?,
         Action::Requeue(which) => {
-            let told = |old, new| show(&format!("requeued {old} as {new}\n"));
-            let count = letters.requeue(&which.selection(), told).map_err(problem)?;
+            let report = |old, new| show(&format!("requeued {old} as {new}\n"));
+            let count = letters
+                .requeue(&which.selection(), report)
+                .map_err(problem)?;
             let letters = counted(count, "dead letter");
             show(&format!(
                 "{letters} requeued: the next run delivers what was requeued\n"
             ));
         }
         Action::Remove(which) => {
-            let told = |id| show(&format!("removed {id}\n"));
-            let count = letters.remove(&which.selection(), told).map_err(problem)?;
+            let report = |id| show(&format!("removed {id}\n"));
+            let count = letters
+                .remove(&which.selection(), report)
+                .map_err(problem)?;
             show(&format!("{} removed\n", counted(count, "dead letter")));
         }
     }
@@ -202,7 +207,7 @@ impl<'a> Listed<'a> {
 }
 
 fn position(text: &str) -> Result<Position, String> {
-    position_of(text).ok_or_else(|| "give an ID as `list` tells it, `<run>.<n>`".to_owned())
+    position_of(text).ok_or_else(|| "give an ID as `list` prints it, `<run>.<n>`".to_owned())
 }
 
 fn problem(error: SpillError) -> Problem {

@@ -36,17 +36,18 @@ const POLL: Duration = Duration::from_millis(50);
 /// The demo gives up if nothing is delivered for this long although the sink is there.
 const STUCK_MAX: Duration = Duration::from_secs(20);
 
-/// The longest wait between two tries during the outage: shorter than the library's default, so that the sink's return is seen soon.
+/// The longest wait between two tries during the outage: shorter than the library's default, so that the sink's return
+/// is seen soon.
 const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// Publish a million entries through an outage, and check that all arrive
 ///
-/// Several threads publish chained audit entries into a ring. The sink fails for a while, and comes back: meanwhile entries are
-/// spilled to disk, then replayed. At the end everything that was delivered is read back and checked. Needs about 1 GB in the
-/// temporary directory (`TMPDIR`), and removes it again.
+/// Several threads publish chained audit entries into a ring. The sink fails for a while, and comes back: meanwhile
+/// entries are spilled to disk, then replayed. At the end everything that was delivered is read back and checked. Needs
+/// about 1 GB in the temporary directory (`TMPDIR`), and removes it again.
 ///
-/// Exit code: 0 every check holds; 1 one does not, or the delivered entries cannot be read back; 2 bad usage, or it could not
-/// start; 130 ended by SIGINT or SIGTERM.
+/// Exit code: 0 every check holds; 1 one does not, or the delivered entries cannot be read back; 2 bad usage, or it
+/// could not start; 130 ended by SIGINT or SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("killed").args(["kill", "publish_in"]))]
 pub(crate) struct Args {

@@ -16,13 +16,13 @@ use crate::verify::counted;
 
 /// Write the backlog of a publisher that is not running as JSON lines
 ///
-/// Writes the entries that the next start would deliver, oldest first; of a damaged spill, those that can be read. Nothing in the
-/// directory changes. Each line has `run` and `n`, the Audit-Id in the stream; `lost`, the count of lost numbers directly before it;
-/// `subject`; `popped_ms`, in milliseconds since 1970; and `entry`, the bytes of the entry as they are, or, if they are not JSON on
-/// one line, `bytes`, the same in Base64.
+/// Writes the entries that the next start would deliver, oldest first; of a damaged spill, those that can be read.
+/// Nothing in the directory changes. Each line has `run` and `n`, the Audit-Id in the stream; `lost`, the count of lost
+/// numbers directly before it; `subject`; `popped_ms`, in milliseconds since 1970; and `entry`, the bytes of the entry
+/// as they are, or, if they are not JSON on one line, `bytes`, the same in Base64.
 ///
-/// Exit code: 0 everything was exported; 2 bad usage, or it cannot be read or written now; 3 something could not be read, as
-/// reported on stderr; 5 a publisher is running.
+/// Exit code: 0 everything was exported; 2 bad usage, or it cannot be read or written now; 3 something could not be
+/// read, as reported on stderr; 5 a publisher is running.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory that was given as `--spill`

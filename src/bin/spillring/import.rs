@@ -14,10 +14,10 @@ use crate::verify::counted;
 
 /// Import the backlog of an event buffer of Agent Assembly, in order, into a spill directory
 ///
-/// The next run with the directory delivers it, after the existing backlog. The entries keep their bytes and get new numbers. A row
-/// that is not an entry becomes a dead letter and does not block later rows. A row is removed from the buffer once it is safe in the
-/// spill. An interrupted import can be repeated: it goes on from there, and imports none of the last 250,000 rows twice, not even
-/// from a copy of the file. Stop Agent Assembly first.
+/// The next run with the directory delivers it, after the existing backlog. The entries keep their bytes and get new
+/// numbers. A row that is not an entry becomes a dead letter and does not block later rows. A row is removed from the
+/// buffer once it is safe in the spill. An interrupted import can be repeated: it goes on from there, and imports none
+/// of the last 250,000 rows twice, not even from a copy of the file. Stop Agent Assembly first.
 ///
 /// Exit code: 0 everything was imported; 2 bad usage, or a file cannot be read or written: nothing is lost, and the
 /// error says what to do; 4 some rows are dead letters; 5 Agent Assembly, or a publisher, is running.

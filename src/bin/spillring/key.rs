@@ -9,8 +9,8 @@ use crate::console::{Exit, Problem, show};
 
 /// Show the public keys of a publisher, for auditors
 ///
-/// A publisher makes a new key at each start: the previous key certifies it, and is erased. An auditor needs only the first one; it
-/// goes into the file of `spillring verify --publishers`.
+/// A publisher makes a new key at each start: the previous key certifies it, and is erased. An auditor needs only the
+/// first one; it goes into the file of `spillring verify --publishers`.
 ///
 /// Exit code: 0 shown; 2 bad usage, or the keys cannot be read.
 #[derive(Debug, clap::Args)]
@@ -29,8 +29,8 @@ enum Action {
 struct Show {
     /// The directory that was given as `--spill`
     dir: PathBuf,
-    /// Print a table for that file, with the certificates that lead to the later keys: a trail that has lost its beginning may have
-    /// lost them
+    /// Print a table for that file, with the certificates that lead to the later keys: a trail that has lost its
+    /// beginning may have lost them
     #[arg(long)]
     certificates: bool,
 }

@@ -7,9 +7,10 @@ use crate::verify::{Trail, position_of};
 
 /// Print a proof that an entry is in a trail, which anyone can check without the trail
 ///
-/// It is a C2SP tlog-proof, see c2sp.org/tlog-proof: the index of the entry in the tree of its publisher, the hashes that lead from
-/// it to the root, and a signed checkpoint of that root. Its extra data is the hashed leaf: the headers and the entry. Stderr names
-/// the signing key; `spillring key show --certificates` prints the certificates that lead to it from the publisher's first key.
+/// It is a C2SP tlog-proof, see c2sp.org/tlog-proof: the index of the entry in the tree of its publisher, the hashes
+/// that lead from it to the root, and a signed checkpoint of that root. Its extra data is the hashed leaf: the headers
+/// and the entry. Stderr names the signing key; `spillring key show --certificates` prints the certificates that lead
+/// to it from the publisher's first key.
 ///
 /// Reads the whole trail, and needs about 130 bytes of memory per entry.
 ///

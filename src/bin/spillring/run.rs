@@ -32,30 +32,31 @@ use watch::Watch;
 
 /// Publish entries from a file or standard input, one JSON object per line
 ///
-/// Reading pauses while the ring is full. At the end of the input, delivery goes on as long as it makes progress. Undelivered entries
-/// stay in the spill, and the next run with the same directory delivers them. A line that is not an entry is reported on stderr and
-/// skipped. A line with unknown fields is published byte for byte.
+/// Reading pauses while the ring is full. At the end of the input, delivery goes on as long as it makes progress.
+/// Undelivered entries stay in the spill, and the next run with the same directory delivers them. A line that is not an
+/// entry is reported on stderr and skipped. A line with unknown fields is published byte for byte.
 ///
-/// On SIGINT, SIGTERM or SIGHUP it stops publishing, reports the first unpublished line, delivers for at most `shutdown_max` (10 s
-/// unless the config file says otherwise), and spills the rest. A second signal ends it at once.
+/// On SIGINT, SIGTERM or SIGHUP it stops publishing, reports the first unpublished line, delivers for at most
+/// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second signal ends it at once.
 ///
-/// Exit code: 0 everything is delivered; 4 nothing is lost, but a backlog or dead letters are left, or lines were rejected;
-/// 3 entries are lost; 2 bad usage; 6 it could not start, or could not read on: another try may succeed.
+/// Exit code: 0 everything is delivered; 4 nothing is lost, but a backlog or dead letters are left, or lines were
+/// rejected; 3 entries are lost; 2 bad usage; 6 it could not start, or could not read on: another try may succeed.
 ///
-/// With `--listen`, `/metrics` serves Prometheus metrics; `/healthz` answers 200 while the drainer makes progress; `/readyz` answers
-/// 200 while entries are accepted and none is about to be lost. Otherwise both answer 503 and the reason. With `NOTIFY_SOCKET`, it
-/// reports readiness, status and watchdog keep-alives to the service manager.
+/// With `--listen`, `/metrics` serves Prometheus metrics; `/healthz` answers 200 while the drainer makes progress;
+/// `/readyz` answers 200 while entries are accepted and none is about to be lost. Otherwise both answer 503 and the
+/// reason. With `NOTIFY_SOCKET`, it reports readiness, status and watchdog keep-alives to the service manager.
 ///
-/// Environment: `NATS_URL`, `NATS_CONTEXT`; credentials `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`, `NATS_NKEY`; TLS
-/// `NATS_CA`, `NATS_CERT`, `NATS_KEY`. They override the config file, and flags override them. `RUST_LOG` filters the log on stderr.
+/// Environment: `NATS_URL`, `NATS_CONTEXT`; credentials `NATS_TOKEN`, `NATS_USER` and `NATS_PASSWORD`, `NATS_CREDS`,
+/// `NATS_NKEY`; TLS `NATS_CA`, `NATS_CERT`, `NATS_KEY`. They override the config file, and flags override them.
+/// `RUST_LOG` filters the log on stderr.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     flags: Flags,
     #[command(flatten)]
     reading: Reading,
-    /// Follow a growing file until a signal comes. The file may be rotated or truncated, or be a pipe whose writers come and go.
-    /// After a kill the same command resumes where it was: needs `--ring-dir`
+    /// Follow a growing file until a signal comes. The file may be rotated or truncated, or be a pipe whose writers
+    /// come and go. After a kill the same command resumes where it was: needs `--ring-dir`
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
     follow: Option<PathBuf>,
     /// Maximum entries per second

@@ -37,7 +37,8 @@ pub(crate) struct Flags {
     /// Capacity of the ring in entries [default: 65536]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1_048_576))]
     ring: Option<u32>,
-    /// Directory for the ring, on a tmpfs such as /dev/shm: entries in it survive SIGKILL [default: none, the ring is in memory]
+    /// Directory for the ring, on a tmpfs such as /dev/shm: entries in it survive SIGKILL [default: none, the ring is
+    /// in memory]
     #[arg(long, value_name = "DIR")]
     ring_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -179,8 +180,8 @@ impl Settings {
 }
 
 impl Target {
-    /// The flag overrides the environment, which overrides the file, which overrides a context. The environment names servers but no
-    /// sink, and counts only if the sink is NATS.
+    /// The flag overrides the environment, which overrides the file, which overrides a context. The environment names
+    /// servers but no sink, and counts only if the sink is NATS.
     fn settle(file: &File, flag: Option<&str>, in_file: Option<&str>) -> Result<Self, Problem> {
         let in_file = in_file
             .map(|sink| address(sink, &format!("`sink` in {}", file.name)))

@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP: the first one requests a shutdown, the second one ends the process. A SIGHUP that the parent
-//! process ignores, as `nohup` does, stays ignored.
+//! SIGINT, SIGTERM and SIGHUP: the first one requests a shutdown, the second one ends the process. A SIGHUP that the
+//! parent process ignores, as `nohup` does, stays ignored.
 
 use std::fs;
 use std::io;

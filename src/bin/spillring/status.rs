@@ -20,13 +20,14 @@ pub(crate) use probe::trouble;
 
 /// Show the state of a spill directory
 ///
-/// While a publisher is running, this is its own report, at most a second old. Otherwise the whole spill is read, and nothing
-/// is changed.
+/// While a publisher is running, this is its own report, at most a second old. Otherwise the whole spill is read, and
+/// nothing is changed.
 ///
 /// Exit code: 0 it is healthy; 1 it is damaged; 2 bad usage, or it cannot be read now; 5 it is in use by a publisher.
 ///
-/// With `--probe`: exit code 0, and no output, if a publisher is running, has reported within `--max-age`, and is live, spilling
-/// or replaying: it accepts entries, and none is about to be lost. Otherwise 1, and a message on stderr. Never reads the spill.
+/// With `--probe`: exit code 0, and no output, if a publisher is running, has reported within `--max-age`, and is live,
+/// spilling or replaying: it accepts entries, and none is about to be lost. Otherwise 1, and a message on stderr. Never
+/// reads the spill.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory that was given as `--spill`

@@ -31,19 +31,21 @@ pub(crate) use trail::position_of;
 
 /// Check that a trail is complete, intact and authentic
 ///
-/// Complete: every number of every run, up to the last known one, is an entry or an announced loss. Intact: each entry is there
-/// once, in order, unchanged, and chained to the previous entry of its session. An announced loss is reported and breaks neither;
-/// nor does the unknown end of a run that was killed or is still running. A requeued entry may come after later entries of its
-/// session, but only once, and not under its old number as well. Authentic: the publishers have signed what is there; `untrusted`
-/// without `--publishers`, because nothing shows whose the keys are; `unsigned` if some of it is not signed.
+/// Complete: every number of every run, up to the last known one, is an entry or an announced loss. Intact: each entry
+/// is there once, in order, unchanged, and chained to the previous entry of its session. An announced loss is reported
+/// and breaks neither; nor does the unknown end of a run that was killed or is still running. A requeued entry may come
+/// after later entries of its session, but only once, and not under its old number as well. Authentic: the publishers
+/// have signed what is there; `untrusted` without `--publishers`, because nothing shows whose the keys are; `unsigned`
+/// if some of it is not signed.
 ///
-/// If a limit of the stream may have removed the beginning of a run, the run counts from its first entry. Otherwise, and in a
-/// file, it does so only with `--head-removed`. Messages removed from the middle or the end of a stream make it incomplete. A
-/// stream without batches has no cursors: a missing end goes undetected, and the report says so; an honest entry may appear twice
-/// or late; and losses at the end of a clean run look like a missing end. A trail without entries is never complete.
+/// If a limit of the stream may have removed the beginning of a run, the run counts from its first entry. Otherwise,
+/// and in a file, it does so only with `--head-removed`. Messages removed from the middle or the end of a stream make
+/// it incomplete. A stream without batches has no cursors: a missing end goes undetected, and the report says so; an
+/// honest entry may appear twice or late; and losses at the end of a clean run look like a missing end. A trail without
+/// entries is never complete.
 ///
-/// Exit code: 0 complete, intact, and no signature contradicts it, and with `--publishers` or `--since` authentic; 1 otherwise;
-/// 2 bad usage, or it cannot be read.
+/// Exit code: 0 complete, intact, and no signature contradicts it, and with `--publishers` or `--since` authentic; 1
+/// otherwise; 2 bad usage, or it cannot be read.
 ///
 /// Credentials for NATS come from the environment and the config file, as for `spillring run`.
 #[derive(Debug, clap::Args)]
@@ -77,9 +79,9 @@ pub(crate) struct Trail {
     /// Ledger of the file, such as that of a rotated one [default: the file's name with .ledger appended]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// TOML file that lists all known publishers, one table [[publisher]] each: `key`, as `spillring key show` prints it; optional are
-    /// `certificates`, `since`, `retired` (such as 2026-11-01T00:00:00Z) and `silence_max` (such as "10m"). The trail must then be
-    /// authentic
+    /// TOML file that lists all known publishers, one table [[publisher]] each: `key`, as `spillring key show` prints
+    /// it; optional are `certificates`, `since`, `retired` (such as 2026-11-01T00:00:00Z) and `silence_max` (such as
+    /// "10m"). The trail must then be authentic
     #[arg(long, value_name = "FILE")]
     pub(crate) publishers: Option<PathBuf>,
     /// The beginning of the trail was removed on purpose: accept that it begins later

@@ -1,4 +1,5 @@
-//! `demo --kill`: kills a process with SIGKILL while it publishes at full rate, starts again, and shows that nothing is missing.
+//! `demo --kill`: kills a process with SIGKILL while it publishes at full rate, starts again, and shows that nothing is
+//! missing.
 //!
 //! After each `publish` the process stores the count of returned calls in shared memory.
 

@@ -32,8 +32,8 @@ pub(super) struct Parsed {
     pub(super) problem: Option<String>,
 }
 
-/// Parses blocks on `workers` threads. Results come in order, round robin: the first from the first receiver, the second from the
-/// second, and so on.
+/// Parses blocks on `workers` threads. Results come in order, round robin: the first from the first receiver, the
+/// second from the second, and so on.
 pub(super) fn parse_all<'scope>(
     blocks: Blocks,
     workers: usize,

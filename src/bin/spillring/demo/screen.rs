@@ -125,8 +125,8 @@ impl Screen {
         }
     }
 
-    /// Keeps the rows, and draws no more: the echo of Ctrl-C may have moved the cursor, and any further drawing would be a line too
-    /// low.
+    /// Keeps the rows, and draws no more: the echo of Ctrl-C may have moved the cursor, and any further drawing would
+    /// be a line too low.
     pub(super) fn break_off(&mut self) {
         if let Self::Rows(rows) = self {
             rows.all.set_draw_target(ProgressDrawTarget::hidden());

@@ -1,7 +1,7 @@
 //! Remembers in the spill directory how far a followed file was read, so that the same command resumes there.
 //!
-//! A bookmark is written once all entries before it are safe. After SIGKILL, entries after it may be published as well: the ring
-//! file has all of them, so the last number of the killed run gives their count. The next run skips as many.
+//! A bookmark is written once all entries before it are safe. After SIGKILL, entries after it may be published as well:
+//! the ring file has all of them, so the last number of the killed run gives their count. The next run skips as many.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -102,7 +102,8 @@ impl Resume {
 }
 
 impl Bookmark {
-    /// Writes the first bookmark of a run, before anything is published. `already` entries after the position are published.
+    /// Writes the first bookmark of a run, before anything is published. `already` entries after the position are
+    /// published.
     pub(super) fn begin(
         spill_dir: &Path,
         input: &Path,

@@ -38,7 +38,8 @@ enum Ended {
     Died,
 }
 
-/// Delivers the backlog and shuts down. It stops after `shutdown_max` without progress, or `shutdown_max` after a signal.
+/// Delivers the backlog and shuts down. It stops after `shutdown_max` without progress, or `shutdown_max` after a
+/// signal.
 pub(super) fn deliver(
     drainer: Drainer<RawEntry>,
     spill_dir: &Path,

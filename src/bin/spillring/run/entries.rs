@@ -50,8 +50,8 @@ impl Reading {
     }
 }
 
-/// Parses an audit entry, and encodes it in its canonical form. A line with unknown fields stays as it is, although the hash does
-/// not cover them.
+/// Parses an audit entry, and encodes it in its canonical form. A line with unknown fields stays as it is, although the
+/// hash does not cover them.
 fn audit_entry(line: &[u8]) -> Result<Read, String> {
     let mut known = true;
     let mut json = serde_json::Deserializer::from_slice(line);

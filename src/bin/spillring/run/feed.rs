@@ -122,7 +122,8 @@ impl Feed {
         self.through + 1
     }
 
-    /// Feeds until the input ends, or a signal or an error ends it. A line that could not be published counts as unread.
+    /// Feeds until the input ends, or a signal or an error ends it. A line that could not be published counts as
+    /// unread.
     pub(super) fn all_of(&mut self, lines: &mut Lines) -> FeedEnd {
         loop {
             let line = match lines.next(&self.signals) {

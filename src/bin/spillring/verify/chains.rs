@@ -103,8 +103,8 @@ impl Chains {
         self.sessions.len()
     }
 
-    /// Whether the entry continues its session or fills a gap of it. A requeued entry may do neither: later entries of its session
-    /// may have come before it.
+    /// Whether the entry continues its session or fills a gap of it. A requeued entry may do neither: later entries of
+    /// its session may have come before it.
     pub(super) fn has_place_for(&self, payload: &Payload) -> bool {
         let Payload::Entry(entry) = payload else {
             return false;
@@ -119,8 +119,8 @@ impl Chains {
         }
     }
 
-    /// Takes the next entry of the trail, and returns what is wrong with its place in the session, and the gaps that are no longer
-    /// watched.
+    /// Takes the next entry of the trail, and returns what is wrong with its place in the session, and the gaps that
+    /// are no longer watched.
     pub(super) fn take(
         &mut self,
         at: Placed<'_>,

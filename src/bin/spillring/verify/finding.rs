@@ -8,7 +8,8 @@ use super::trail::Place;
 /// Findings listed per class, breaks and notes; further ones are only counted.
 const LISTED_MAX: usize = 1_000;
 
-/// The name of a finding. Those up to `ExtraFields` are notes; the groups after it break complete, intact and authentic.
+/// The name of a finding. Those up to `ExtraFields` are notes; the groups after it break complete, intact and
+/// authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kind {
@@ -40,7 +41,8 @@ pub(super) enum Kind {
     HeadUnsigned,
     /// Entries follow the newest checkpoint.
     TailUnsigned,
-    /// After a kill a publisher found entries of its own in the stream, and signed them without knowing that it had sent them.
+    /// After a kill a publisher found entries of its own in the stream, and signed them without knowing that it had
+    /// sent them.
     Recovered,
     /// Two threads published entries of a session in another order than its chain.
     SessionRaced,

@@ -1,5 +1,5 @@
-//! Judges whether a trail is complete and intact. It takes one entry at a time, in the order of the trail, and keeps none:
-//! its memory grows with publishers, runs, sessions, breaks and requeued entries.
+//! Judges whether a trail is complete and intact. It takes one entry at a time, in the order of the trail, and keeps
+//! none: its memory grows with publishers, runs, sessions, breaks and requeued entries.
 //!
 //! *Complete*: every number of every run, up to the last known one, is an entry or an announced loss.
 //! *Intact*: each entry is there once, in order, unchanged, and under its own number.

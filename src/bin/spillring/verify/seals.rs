@@ -1,7 +1,7 @@
 //! Whether a trail is authentic: the publishers have signed what is there, with keys that are theirs.
 //!
-//! The entries of each publisher are hashed into its tree. Each seal states the tree's size and root, and the tree must match. A
-//! trail that has lost its beginning goes on from the peaks of the first seal.
+//! The entries of each publisher are hashed into its tree. Each seal states the tree's size and root, and the tree must
+//! match. A trail that has lost its beginning goes on from the peaks of the first seal.
 
 mod keys;
 mod log;
@@ -56,7 +56,8 @@ pub(super) struct Met<'a> {
 }
 
 impl Met<'_> {
-    /// Whether the cursor is at the signed position. In a file, the next range may repeat the losses at the end of this one.
+    /// Whether the cursor is at the signed position. In a file, the next range may repeat the losses at the end of this
+    /// one.
     fn is_at(&self, signed: Position) -> bool {
         let in_file = matches!(self.place, Place::Ledger { .. });
         let again = in_file && signed.run == self.through.run && signed.n > self.through.n;

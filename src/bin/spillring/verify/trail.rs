@@ -49,7 +49,7 @@ pub(super) enum Way {
 pub(super) struct Observed<'a> {
     pub(super) place: Place,
     pub(super) id: Position,
-    /// How many numbers directly before it it announces as lost.
+    /// How many numbers directly before it are announced as lost.
     pub(super) lost: u64,
     pub(super) opening: Option<Opening>,
     /// Its number as a dead letter.
@@ -123,8 +123,8 @@ fn is_open<'de, D: Deserializer<'de>>(state: D) -> Result<bool, D::Error> {
 }
 
 impl Opening {
-    /// Parses `publisher=<id>; previous=<run id>; ended=clean; last=<n>; killed_starts=<count>`. Only the first field is required;
-    /// unknown fields are ignored.
+    /// Parses `publisher=<id>; previous=<run id>; ended=clean; last=<n>; killed_starts=<count>`. Only the first field
+    /// is required; unknown fields are ignored.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let publisher = uuid(value_of(text, "publisher")?).map(PublisherId)?;
         let last = match value_of(text, "last") {

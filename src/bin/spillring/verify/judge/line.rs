@@ -212,14 +212,15 @@ impl Judge {
     }
 }
 
-/// The publisher's previous run in this trail. The account stored with the entries takes precedence over the publisher's word,
-/// which may name a run that left nothing here.
+/// The publisher's previous run in this trail. The account stored with the entries takes precedence over the
+/// publisher's word, which may name a run that left nothing here.
 fn named(seen: &Observed<'_>, opening: &Opening) -> Option<RunId> {
     let after = seen.after.map(|after| after.run);
     after.or(opening.previous.map(|previous| previous.run))
 }
 
-/// Whether the run before must have left entries in this trail. If entries are stored alone, a run that had numbers is assumed to.
+/// Whether the run before must have left entries in this trail. If entries are stored alone, a run that had numbers is
+/// assumed to.
 fn left_entries(seen: &Observed<'_>, opening: &Opening) -> bool {
     match (seen.after, opening.previous, seen.way) {
         (Some(after), ..) => after.lost.is_none() || after.entries() > 0,

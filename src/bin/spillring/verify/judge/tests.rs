@@ -120,7 +120,8 @@ fn an_honest_trail_is_complete_and_intact() {
 #[test]
 fn losses_that_are_announced_break_nothing_wherever_they_are() {
     let mut trail = restarted();
-    // Before the first entry, in the middle, and at the end of a run, where only the next run and the cursor announce them.
+    // Before the first entry, in the middle, and at the end of a run, where only the next run and the cursor announce
+    // them.
     trail.remove(0);
     trail[0].lost = 1;
     trail[0].opening = restarted()[0].opening;

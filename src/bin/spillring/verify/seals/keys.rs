@@ -1,7 +1,9 @@
-//! Whose keys have signed: each certificate leads from one key to the next, beginning with those that the auditor trusts.
+//! Whose keys have signed: each certificate leads from one key to the next, beginning with those that the auditor
+//! trusts.
 //!
-//! A trail that has lost its beginning may have lost certificates as well. A seal is unproven while no certificate leads to its key.
-//! The entries under it count as signed once a later, proven seal covers them: its tree contains the same entries.
+//! A trail that has lost its beginning may have lost certificates as well. A seal is unproven while no certificate
+//! leads to its key. The entries under it count as signed once a later, proven seal covers them: its tree contains the
+//! same entries.
 
 use std::collections::HashMap;
 
@@ -35,7 +37,7 @@ struct Anchor {
     size_min: u64,
 }
 
-/// Whether somebody vouches for the keys.
+/// Whether the auditor trusts the keys.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trusted {
     #[default]
@@ -60,7 +62,8 @@ pub(super) struct Opened {
 }
 
 impl Keys {
-    /// Takes a key of this publisher, which the auditor trusts or has only seen, and the keys that the certificates lead to.
+    /// Takes a key of this publisher, which the auditor trusts or has only seen, and the keys that the certificates
+    /// lead to.
     pub(super) fn anchor(
         &mut self,
         publisher: PublisherId,

@@ -89,7 +89,8 @@ enum Known {
     /// No seal yet.
     #[default]
     No,
-    /// After the first seal. Entries of its batch may follow; if they are all that it counts, the tree begins with them.
+    /// After the first seal. Entries of its batch may follow; if they are all that it counts, the tree begins with
+    /// them.
     Soon {
         sealed: Tree,
         through: Option<Position>,

@@ -19,7 +19,7 @@ use crate::console::Problem;
 pub(super) struct Seen {
     pub(super) key: String,
     pub(super) checkpoint: String,
-    /// Whether somebody vouched for the key.
+    /// Whether the auditor trusted the key.
     #[serde(default)]
     pub(super) vouched: bool,
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A run of requeued entries after run 1, which ended with number `end`. `entries` are the old numbers with their bytes.
+/// A run of requeued entries after run 1, which ended with number `end`. `entries` are the old numbers with their
+/// bytes.
 fn requeued(end: u64, lost: u64, entries: &[(u64, Vec<u8>)]) -> Vec<Message> {
     let mut trail = messages(2, entries.len() as u64);
     follows(&mut trail, 1, End::Clean(end), account(1, end, lost));

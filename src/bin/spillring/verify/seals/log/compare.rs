@@ -136,7 +136,7 @@ impl Log {
         }
     }
 
-    /// Gives up on signed trees whose entries have not come.
+    /// Reports signed trees whose entries have not come.
     pub(super) fn unmet(&mut self) -> Option<Complaint> {
         let Known::Yes(tree) = &self.tree else {
             return None;
