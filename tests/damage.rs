@@ -31,7 +31,7 @@ use support::sinks::{Cursor, Mode};
 
 /// What is damaged is tried again for ten seconds: all cases at once.
 #[test]
-fn whatever_is_damaged_the_publisher_goes_on_and_tells_what_is_missing() {
+fn whatever_is_damaged_the_publisher_goes_on_and_reports_what_is_missing() {
     let in_a_thread = |case: &'static Case| {
         thread::Builder::new()
             .name(case.name.to_owned())
@@ -108,7 +108,7 @@ fn assert_goes_on_with(bench: &Bench, drainer: Drainer<Note>, case: &Case) {
 
 /// What cannot be announced by an entry of its own run is announced by the next one that is published.
 #[test]
-fn entries_whose_run_is_lost_are_told_afterwards() {
+fn entries_whose_run_is_lost_are_reported_afterwards() {
     for case in &LOST_RUNS {
         let bench = spilled(case.ended);
         (case.damage)(&segment(&bench));
@@ -139,17 +139,17 @@ fn a_row_that_rots_costs_itself_only() {
 
 /// The last entry of a run has none behind it that could tell of it.
 #[test]
-fn the_last_row_of_a_run_that_rots_is_told_by_the_next_run() {
+fn the_last_row_of_a_run_that_rots_is_reported_by_the_next_run() {
     let bench = spilled(Ended::Killed);
     sql(
         &segment(&bench),
         "UPDATE rows SET bytes = zeroblob(9) WHERE key = (SELECT max(key) FROM rows)",
     );
-    assert_eq!(told_afterwards(&bench, "the last row"), 1);
+    assert_eq!(reported_afterwards(&bench, "the last row"), 1);
 }
 
 /// Whatever is missing is announced by the first entry that is published once the backlog has gone. Answers how many are.
-fn told_afterwards(bench: &Bench, context: &str) -> u64 {
+fn reported_afterwards(bench: &Bench, context: &str) -> u64 {
     bench.remote.set(Mode::Up);
     let drainer = bench.start();
     until_delivered(&drainer);
@@ -171,7 +171,7 @@ fn runs_that_are_damaged_in_the_index_are_read_from_the_segments() {
         let bench = spilled(Ended::Clean);
         let index = index(&segment(&bench));
         overwrite(&index, damages::root(&index, name), damages::PAGE);
-        assert_eq!(told_afterwards(&bench, name), 0);
+        assert_eq!(reported_afterwards(&bench, name), 0);
     }
 }
 

@@ -63,9 +63,9 @@ fn give_disk_back() {
 }
 
 #[test]
-fn without_disk_and_sink_the_ring_fills_and_tells_what_it_refused() {
+fn without_disk_and_sink_the_ring_fills_and_reports_what_it_refused() {
     if !is_child() {
-        return run_in_a_child("without_disk_and_sink_the_ring_fills_and_tells_what_it_refused");
+        return run_in_a_child("without_disk_and_sink_the_ring_fills_and_reports_what_it_refused");
     }
     let mut bench = Bench::down();
     bench.config.ring_capacity = 512;
@@ -368,9 +368,9 @@ fn end_of_damage(bench: &Bench, drainer: Drainer<Note>, damaged: usize) {
 
 /// What is told as damaged while nothing can be written is counted once the disk is back.
 #[test]
-fn damage_that_is_told_without_the_disk_is_counted() {
+fn damage_that_is_reported_without_the_disk_is_counted() {
     if !is_child() {
-        return run_in_a_child("damage_that_is_told_without_the_disk_is_counted");
+        return run_in_a_child("damage_that_is_reported_without_the_disk_is_counted");
     }
     let (bench, drainer) = with_damage_and_without_disk(5);
     eventually("all others are delivered", || {

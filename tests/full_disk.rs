@@ -560,8 +560,8 @@ impl Greedy {
 
 /// However often it is tried: a disk without room is not one that is away, and what is lost is lost for want of room.
 #[test]
-fn a_disk_that_stays_full_is_told_as_full() {
-    let Some(disk) = small_disk("a_disk_that_stays_full_is_told_as_full") else {
+fn a_disk_that_stays_full_is_reported_as_full() {
+    let Some(disk) = small_disk("a_disk_that_stays_full_is_reported_as_full") else {
         return;
     };
     let bench = bench(&disk);

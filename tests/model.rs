@@ -346,7 +346,7 @@ proptest! {
     })]
 
     #[test]
-    fn whatever_happens_the_stream_holds_it_or_tells_its_loss(
+    fn whatever_happens_the_stream_holds_it_or_reports_its_loss(
         sizes in sizes(),
         ops in proptest::collection::vec(ops(), 1..40),
     ) {

@@ -346,7 +346,7 @@ fn a_file_that_vanishes_is_noticed_and_publishing_goes_on() {
 
 /// Of a publisher that was killed.
 #[test]
-fn status_tells_what_is_left_in_a_ring() {
+fn status_reports_what_is_left_in_a_ring() {
     let bench = bench();
     let drainer = start(&bench);
     publish_until_still(&drainer, 0..300);

@@ -211,7 +211,7 @@ fn rows_that_rot_or_vanish_are_counted() {
 }
 
 #[test]
-fn an_identity_or_a_watermark_that_is_gone_is_told() {
+fn an_identity_or_a_watermark_that_is_gone_is_reported() {
     for file in ["identity", "watermark"] {
         let remove = |bench: &Bench| fs::remove_file(bench.spill().join(file)).unwrap();
         let (status, exported) = assert_reported(Ended::Clean, remove, "is missing");
@@ -228,7 +228,7 @@ fn an_identity_or_a_watermark_that_is_gone_is_told() {
 }
 
 #[test]
-fn dead_letters_are_counted_and_their_damage_is_told() {
+fn dead_letters_are_counted_and_their_damage_is_reported() {
     let bench = Bench::new();
     let refused = (0..4).map(|n| 3 * n);
     for number in refused.clone() {

@@ -136,7 +136,7 @@ fn logs(dir: &Path) -> Vec<PathBuf> {
 
 /// With the sink away: what the spill held may be lost, what is flushed afterwards is not.
 #[test]
-fn a_spill_that_vanishes_is_made_again_and_tells_what_went_with_it() {
+fn a_spill_that_vanishes_is_made_again_and_reports_what_went_with_it() {
     let in_a_thread = |case: &'static Case| {
         thread::Builder::new()
             .name(case.name.to_owned())
@@ -269,7 +269,7 @@ fn damage_under_a_publisher_costs_what_cannot_be_read() {
 
 /// The newest entries go with the log, and what comes next never sees the disk.
 #[test]
-fn losses_at_the_end_of_the_present_run_are_told_by_its_next_entry() {
+fn losses_at_the_end_of_the_present_run_are_reported_by_its_next_entry() {
     let bench = Bench::down();
     let drainer = bench.start();
     publish_large(&drainer);

@@ -207,7 +207,7 @@ pub fn close_against_publish() {
 }
 
 /// A thread that loses an entry and then publishes one announces the loss with it.
-pub fn loss_told_by_its_thread() {
+pub fn loss_reported_by_its_thread() {
     model(PAIR, || {
         let ring = ring(1, 9);
         let loses = Arc::clone(&ring);

@@ -271,7 +271,7 @@ fn is_set(flag: &Mutex<bool>) -> bool {
 }
 
 /// Who loses an entry and then publishes one tells the loss with it.
-pub fn loss_told_by_its_thread() {
+pub fn loss_reported_by_its_thread() {
     model(PAIR, || {
         let ring = ring(1);
         let loses = Arc::clone(&ring);
@@ -300,7 +300,7 @@ pub fn loss_told_by_its_thread() {
 }
 
 /// Who has learned of another's loss, by whatever orders the two, tells it with its next entry.
-pub fn loss_told_by_who_learned_of_it() {
+pub fn loss_reported_by_who_learned_of_it() {
     model(PAIR, || {
         let ring = ring(1);
         let (unlucky, learned) = (Arc::clone(&ring), Arc::new(AtomicBool::new(false)));

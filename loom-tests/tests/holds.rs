@@ -54,13 +54,13 @@ fn flush_against_push() {
 }
 
 #[test]
-fn loss_told_by_its_thread() {
-    races::loss_told_by_its_thread();
+fn loss_reported_by_its_thread() {
+    races::loss_reported_by_its_thread();
 }
 
 #[test]
-fn loss_told_by_who_learned_of_it() {
-    races::loss_told_by_who_learned_of_it();
+fn loss_reported_by_who_learned_of_it() {
+    races::loss_reported_by_who_learned_of_it();
 }
 
 #[test]
@@ -104,6 +104,6 @@ fn in_a_file_close_against_publish() {
 }
 
 #[test]
-fn in_a_file_loss_told_by_its_thread() {
-    file_races::loss_told_by_its_thread();
+fn in_a_file_loss_reported_by_its_thread() {
+    file_races::loss_reported_by_its_thread();
 }

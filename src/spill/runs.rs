@@ -83,7 +83,7 @@ impl Known {
     }
 
     /// Whether a reader of the stream may know of it, now or later.
-    fn is_told(&self) -> bool {
+    fn is_reported(&self) -> bool {
         self.opened || self.last_n.is_some_and(|last| last > 0) || self.spilled_n > 0
     }
 }
@@ -193,7 +193,7 @@ impl Runs {
         let mut killed = 0;
         let mut next: Option<&Known> = None;
         for known in self.by_local.values().rev() {
-            if known.is_told() {
+            if known.is_reported() {
                 let previous = as_previous(known.run.id, known.last_n, known.end);
                 let forgotten =
                     next.filter(|next| next.run.previous.map(|run| run.id) == Some(previous.id));

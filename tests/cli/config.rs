@@ -14,7 +14,7 @@ fn complains(config: &str, pieces: &[&str]) {
 }
 
 #[test]
-fn an_unknown_key_is_told() {
+fn an_unknown_key_is_reported() {
     complains(
         "[spillring]\nring_capcity = 64\n",
         &[
@@ -41,7 +41,7 @@ fn keys_that_have_no_default_are_known() {
 }
 
 #[test]
-fn a_file_without_our_table_is_told() {
+fn a_file_without_our_table_is_reported() {
     for config in [
         "",
         "[spilring]\nring_capacity = 64\n",
@@ -58,7 +58,7 @@ fn a_file_without_our_table_is_told() {
 }
 
 #[test]
-fn settings_outside_of_our_table_are_told() {
+fn settings_outside_of_our_table_are_reported() {
     let bench = Bench::new();
     let config = "ring_capacity = 64\nport = 1\n[sink]\n[spillring]\n";
     bench.write("audit.toml", config);
@@ -129,7 +129,7 @@ fn a_check_starts_nothing_and_finds_what_a_run_would() {
 }
 
 #[test]
-fn a_value_that_cannot_be_is_told() {
+fn a_value_that_cannot_be_is_reported() {
     complains(
         "[spillring]\nring_high_water = 2.0\n",
         &["`ring_high_water`"],
@@ -158,7 +158,7 @@ fn a_value_that_cannot_be_is_told() {
 }
 
 #[test]
-fn a_secret_in_a_line_that_cannot_be_read_is_not_told() {
+fn a_secret_in_a_line_that_cannot_be_read_is_not_reported() {
     for line in [
         "token = hidden",
         "token = \"hidden",
@@ -181,7 +181,7 @@ fn a_secret_in_a_line_that_cannot_be_read_is_not_told() {
 }
 
 #[test]
-fn a_missing_file_is_told() {
+fn a_missing_file_is_reported() {
     let bench = Bench::new();
     let said = bench.run(&["run", "--spill", "spill", "--config", "none.toml"]);
     said.assert_code(2);

@@ -185,7 +185,7 @@ fn what_is_too_large_again_is_a_dead_letter_again() {
 }
 
 #[test]
-fn they_are_removed_and_each_is_told() {
+fn they_are_removed_and_each_is_reported() {
     let (bench, refused) = bench();
     let listed = listed(&bench);
     let one = letters(&bench, &["remove", id(&listed[0])]);
@@ -205,7 +205,7 @@ fn they_are_removed_and_each_is_told() {
 }
 
 #[test]
-fn what_cannot_be_done_is_told_and_changes_nothing() {
+fn what_cannot_be_done_is_reported_and_changes_nothing() {
     let (bench, refused) = bench();
     let listed = listed(&bench);
     let unknown = format!("{}9", id(&listed[0]));

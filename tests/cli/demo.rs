@@ -56,7 +56,7 @@ fn nothing_is_missing_after_a_kill() {
 }
 
 #[test]
-fn an_outage_that_is_no_time_is_told() {
+fn an_outage_that_is_no_time_is_reported() {
     for time in ["soon", "-1", "NaN"] {
         let said = Bench::new().run(&["demo", &format!("--outage={time}")]);
         assert!(
@@ -70,7 +70,7 @@ fn an_outage_that_is_no_time_is_told() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told() {
+fn a_server_that_is_not_there_is_reported() {
     let said = Bench::new().run(&["demo", "--nats", "nats://127.0.0.1:1"]);
     assert!(
         said.assert_code(2).err.contains("give `--nats` the URL"),

@@ -44,7 +44,7 @@ fn the_sink_defaults_to_a_file_and_the_input_to_standard_input() {
 }
 
 #[test]
-fn settings_of_nats_that_are_not_used_are_told() {
+fn settings_of_nats_that_are_not_used_are_reported() {
     let bench = Bench::new();
     bench.write("audit.toml", "[spillring.nats]\nstream = \"OTHER\"\n");
     let with_file = bench.command(&["run", "--spill", "spill", "--config", "audit.toml"]);
@@ -110,7 +110,7 @@ fn nothing_is_lost_or_changed_while_the_output_cannot_be_written() {
 }
 
 #[test]
-fn lines_that_are_no_entries_are_told_with_their_numbers_and_passed_over() {
+fn lines_that_are_no_entries_are_reported_with_their_numbers_and_passed_over() {
     let bench = Bench::new();
     let entries = fs::read_to_string(SESSIONS).unwrap();
     let entries: Vec<_> = entries.lines().take(3).collect();

@@ -73,7 +73,7 @@ fn a_backlog_is_exported_as_it_is() {
 }
 
 #[test]
-fn what_is_missing_is_told_and_the_next_run_delivers_the_rest() {
+fn what_is_missing_is_reported_and_the_next_run_delivers_the_rest() {
     let bench = with_backlog();
     vanish(&bench, 3);
 
@@ -112,7 +112,7 @@ fn what_is_missing_is_told_and_the_next_run_delivers_the_rest() {
 }
 
 #[test]
-fn dead_letters_are_told_and_not_exported() {
+fn dead_letters_are_reported_and_not_exported() {
     let bench = Bench::new();
     bench.write(
         "config.toml",
@@ -151,7 +151,7 @@ fn a_running_publisher_is_in_use() {
 }
 
 #[test]
-fn no_spill_at_all_is_told() {
+fn no_spill_at_all_is_reported() {
     let bench = Bench::new();
     let said = bench.run(&["export", "spill"]);
     assert_says(
@@ -176,7 +176,7 @@ fn help_names_the_exit_codes() {
 
 /// What was printed goes nowhere: that is no success.
 #[test]
-fn an_output_that_takes_nothing_is_told() {
+fn an_output_that_takes_nothing_is_reported() {
     let bench = with_backlog();
     let mut command = bench.command(&["export", "spill"]);
     command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());

@@ -42,7 +42,7 @@ fn a_spill_directory_is_needed() {
 }
 
 #[test]
-fn an_unknown_sink_is_told_without_its_password() {
+fn an_unknown_sink_is_reported_without_its_password() {
     let arguments = [
         "run",
         "--spill",
@@ -56,7 +56,7 @@ fn an_unknown_sink_is_told_without_its_password() {
 }
 
 #[test]
-fn a_sink_without_a_file_is_told() {
+fn a_sink_without_a_file_is_reported() {
     complains(
         &Bench::new(),
         &["run", "--spill", "spill", "--sink", "jsonl:"],
@@ -65,7 +65,7 @@ fn a_sink_without_a_file_is_told() {
 }
 
 #[test]
-fn a_bad_url_is_told() {
+fn a_bad_url_is_reported() {
     complains(
         &Bench::new(),
         &["run", "--spill", "spill", "--sink", "nats://"],
@@ -83,7 +83,7 @@ fn a_stream_needs_a_sink_that_has_one() {
 }
 
 #[test]
-fn unreadable_input_is_told_before_anything_is_made() {
+fn unreadable_input_is_reported_before_anything_is_made() {
     let bench = Bench::new();
     let arguments = ["run", "--spill", "spill", "--input", "missing"];
     complains(
@@ -100,7 +100,7 @@ fn unreadable_input_is_told_before_anything_is_made() {
 }
 
 #[test]
-fn a_ring_out_of_bounds_is_told() {
+fn a_ring_out_of_bounds_is_reported() {
     complains(
         &Bench::new(),
         &["run", "--spill", "spill", "--ring", "1"],
@@ -114,7 +114,7 @@ fn a_ring_out_of_bounds_is_told() {
 }
 
 #[test]
-fn a_spill_that_cannot_be_made_is_told() {
+fn a_spill_that_cannot_be_made_is_reported() {
     let bench = Bench::new();
     bench.write("file", "");
     fails(
@@ -135,7 +135,7 @@ fn a_spill_that_cannot_be_made_is_told() {
 }
 
 #[test]
-fn a_spill_in_use_is_told_with_the_process_that_uses_it() {
+fn a_spill_in_use_is_reported_with_the_process_that_uses_it() {
     let bench = Bench::new();
     let (mut child, _stdin) = bench.piped(&["run", "--spill", "spill"]);
     let pid = child.id();
@@ -151,7 +151,7 @@ fn a_spill_in_use_is_told_with_the_process_that_uses_it() {
 }
 
 #[test]
-fn a_log_filter_that_is_none_is_told() {
+fn a_log_filter_that_is_none_is_reported() {
     let bench = Bench::new();
     let mut command = bench.command(&["run", "--spill", "spill"]);
     let said = Said::of(command.env("RUST_LOG", "spillring=loud").spawn().unwrap());
@@ -165,7 +165,7 @@ fn a_log_filter_that_is_none_is_told() {
 }
 
 #[test]
-fn input_that_ends_in_an_error_is_told_and_what_was_read_is_delivered() {
+fn input_that_ends_in_an_error_is_reported_and_what_was_read_is_delivered() {
     let bench = Bench::new();
     // Reading the memory of a process from its start fails.
     let said = bench.run(&["run", "--spill", "spill", "--input", "/proc/self/mem"]);

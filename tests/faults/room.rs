@@ -132,11 +132,11 @@ fn come_and_go(shim: &Shim, error: Errno, cursor: Cursor) {
         0,
         "{error}, {cursor:?}: {stats:#?}"
     );
-    assert_told_once(&bench, cursor);
+    assert_reported_once(&bench, cursor);
 }
 
 /// A sink that cannot say how far it has come may get again what could not be noted as delivered.
-fn assert_told_once(bench: &Bench, cursor: Cursor) {
+fn assert_reported_once(bench: &Bench, cursor: Cursor) {
     let mut found = bench.remote.texts();
     if cursor == Cursor::None {
         found.sort_by_key(|text| (text.len(), text.clone()));

@@ -40,7 +40,7 @@ impl Bench {
 
     /// The ledger's lines, without their checksums.
     pub(crate) fn told(&self) -> Vec<serde_json::Value> {
-        told_in(&self.ledger())
+        reported_in(&self.ledger())
     }
 
     /// The ledgers of outputs that are gone, oldest first.
@@ -56,7 +56,7 @@ impl Bench {
 }
 
 /// The lines of a ledger, without their checksums.
-pub(crate) fn told_in(ledger: &Path) -> Vec<serde_json::Value> {
+pub(crate) fn reported_in(ledger: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(ledger).unwrap();
     text.lines()
         .map(|line| {

@@ -16,7 +16,7 @@ use super::bench::{Bench, lines, position, store, three};
 const LEDGER_BYTES_MAX: u64 = 300 << 10;
 
 #[test]
-fn runs_losses_and_bytes_are_told_where_they_stand() {
+fn runs_losses_and_bytes_are_reported_where_they_stand() {
     let bench = Bench::new();
     let mut draft = Draft::new();
     let mut sink = bench.sink();
@@ -64,7 +64,7 @@ fn runs_losses_and_bytes_are_told_where_they_stand() {
 
 /// Losses behind the last entry have no reason yet; a reader of the ledger sees them all the same.
 #[test]
-fn trailing_losses_are_told_at_once() {
+fn trailing_losses_are_reported_at_once() {
     let bench = Bench::new();
     let mut draft = Draft::new();
     let mut sink = bench.sink();
@@ -82,7 +82,7 @@ fn trailing_losses_are_told_at_once() {
 /// Entries that had been dead letters are told with their old numbers, neighbours as one stretch, also once the ledger
 /// is written anew with two deliveries as one range.
 #[test]
-fn requeued_entries_are_told_with_their_old_numbers() {
+fn requeued_entries_are_reported_with_their_old_numbers() {
     let bench = Bench::new();
     let mut draft = Draft::new();
     let mut sink = bench.sink();

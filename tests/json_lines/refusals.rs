@@ -107,7 +107,7 @@ fn a_device_is_no_output() {
 }
 
 #[test]
-fn a_refused_permission_is_told_as_a_matter_of_settings() {
+fn a_refused_permission_is_reported_as_a_matter_of_settings() {
     let bench = Bench::new();
     let mut draft = Draft::new();
     let first = three(&mut draft);

@@ -9,7 +9,7 @@ use spillring::JsonLinesSink;
 use spillring::event::{Batch, LossReason};
 use spillring::sink::conformance::Draft;
 
-use super::bench::{Bench, append, lines, position, store, three, told_in};
+use super::bench::{Bench, append, lines, position, reported_in, store, three};
 
 #[test]
 fn foreign_lines_stay_and_entries_go_behind_them() {
@@ -78,7 +78,7 @@ fn the_ledger_of_a_rotated_output_is_kept() {
     let kept = bench.kept();
     let texts: Vec<Vec<u8>> = kept.iter().map(|path| fs::read(path).unwrap()).collect();
     assert_eq!(texts, told);
-    let opened = told_in(&kept[0]);
+    let opened = reported_in(&kept[0]);
     let range = opened.last().unwrap();
     assert!(range["audit_run"].is_string(), "{range}");
     assert_eq!(range["losses"][0]["reason"], "queue_full");
@@ -86,7 +86,7 @@ fn the_ledger_of_a_rotated_output_is_kept() {
 
 /// A ledger that told of no numbers is of no use to anybody.
 #[test]
-fn a_ledger_that_told_nothing_is_not_kept() {
+fn a_ledger_that_reported_nothing_is_not_kept() {
     let bench = Bench::new();
     let mut sink = bench.sink();
     position(&mut sink, Draft::new().publisher()).unwrap();
@@ -246,7 +246,7 @@ fn another_file_in_the_place_of_the_output_is_not_cut() {
 }
 
 #[test]
-fn a_removed_output_is_created_anew() {
+fn a_removed_output_is_created_again() {
     let bench = Bench::new();
     let mut draft = Draft::new();
     let mut sink = bench.sink();

@@ -387,7 +387,7 @@ fn a_buffer_with_nothing_in_it_yet_is_empty() {
 }
 
 #[test]
-fn what_is_no_buffer_is_told() {
+fn what_is_no_buffer_is_reported() {
     let place = Place::new();
     fs::write(
         place.path("text"),

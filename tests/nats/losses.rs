@@ -77,7 +77,7 @@ fn an_entry_too_large_for_the_server_is_buried_out_of_the_backlog_too() {
 /// One thread publishes into a tiny ring, and the disk has no room either. Each call uses up a number, so the number
 /// of an entry is the call that it came from: that shows whether losses are told where they happened.
 #[test]
-fn what_ring_and_spill_could_not_hold_is_told_in_the_stream_where_it_was_lost() {
+fn what_ring_and_spill_could_not_hold_is_reported_in_the_stream_where_it_was_lost() {
     let server = NatsServer::start();
     let mut bench = Bench::new(&server.url());
     bench.config.ring_capacity = 64;

@@ -191,7 +191,7 @@ fn refused_records_become_dead_letters_and_their_neighbours_go_on() {
 
 /// A batch is at the sink, what follows is spilled, and then one in its middle is refused.
 #[test]
-fn a_refusal_in_a_batch_whose_followers_are_spilled_is_told_once() {
+fn a_refusal_in_a_batch_whose_followers_are_spilled_is_reported_once() {
     let bench = Bench::new();
     bench.remote.set(Mode::Stalled);
     for number in [10, 49] {
@@ -221,7 +221,7 @@ fn a_refusal_in_a_batch_whose_followers_are_spilled_is_told_once() {
 
 /// One record a batch, all on disk: nothing is staged behind what is refused, and its loss is told by the next row.
 #[test]
-fn a_refused_record_that_stands_alone_in_memory_is_told_once() {
+fn a_refused_record_that_stands_alone_in_memory_is_reported_once() {
     let mut bench = Bench::down();
     bench.config.batch_max = 1;
     for number in [0, 7, 8, 19] {

@@ -386,7 +386,7 @@ fn a_large_batch_leaves_a_small_spill_something_to_evict() {
 }
 
 #[test]
-fn dead_letters_and_evictions_are_told_together() {
+fn dead_letters_and_evictions_are_reported_together() {
     let bench = evicting(Mode::Down);
     for number in [0, 50, 99, 2_999] {
         bench.remote.refuse(text(number));

@@ -22,7 +22,7 @@ const FLAWS: [Flaw; 5] = [
 
 /// Panics included: the user's code may do what it likes, its neighbours go on.
 #[test]
-fn an_entry_that_cannot_be_encoded_is_told_by_the_next() {
+fn an_entry_that_cannot_be_encoded_is_reported_by_the_next() {
     for flaw in FLAWS {
         for from in [Mode::Up, Mode::Down] {
             let bench = Bench::new();
@@ -189,7 +189,7 @@ fn until_spilled_or_delivered(drainer: &spillring::Drainer<Note>) {
 
 /// No entry follows that could tell: the sink is told at the end, and does not have to be up at once.
 #[test]
-fn losses_behind_the_last_entry_are_told_at_the_end() {
+fn losses_behind_the_last_entry_are_reported_at_the_end() {
     for from in [Mode::Up, Mode::Down] {
         let bench = Bench::new();
         let drainer = bench.start();

@@ -140,7 +140,7 @@ fn the_copy_itself_holds() {
 }
 
 #[test]
-fn one_deleted_in_the_middle_is_a_line_that_the_ledger_tells_of() {
+fn one_deleted_in_the_middle_is_a_line_that_the_ledger_reports() {
     for line in [0, neighbours().0, 35] {
         let verdict = mutated(|copy| drop(copy.lines.remove(line)));
         verdict
@@ -233,7 +233,7 @@ fn an_edit_that_moves_all_that_is_behind_it_is_found_where_it_is() {
 }
 
 #[test]
-fn a_cut_tail_is_missing_behind_what_the_ledger_tells() {
+fn a_cut_tail_is_missing_after_what_the_ledger_reports() {
     for cut in [1, 5, 30] {
         let verdict = mutated(|copy| copy.lines.truncate(60 - cut));
         assert_eq!(verdict.json["complete"], false);

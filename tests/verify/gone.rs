@@ -278,7 +278,7 @@ fn a_session_whose_older_part_the_stream_has_let_go_of_goes_on_elsewhere() {
 }
 
 #[test]
-fn a_session_of_two_publishers_is_told() {
+fn a_session_of_two_publishers_is_reported() {
     let (server, entries) = (NatsServer::start(), session(20));
     for part in [&entries[..10], &entries[10..]] {
         let publisher = Publisher::new();
@@ -337,7 +337,7 @@ fn threads_may_race_at_the_beginning_of_a_session_where_old_messages_go() {
 }
 
 #[test]
-fn threads_that_race_one_session_are_told() {
+fn threads_that_race_one_session_are_reported() {
     let (server, publisher) = (NatsServer::start(), Publisher::new());
     let mut entries = session(12);
     entries.swap(0, 1);

@@ -21,7 +21,7 @@ fn deliver(sink: &mut JsonLinesSink, draft: &mut Draft) {
 
 /// Losses before the first entry, between two, at the end, and told again with their reasons.
 #[test]
-fn losses_are_told_as_losses_and_nothing_else_is_said() {
+fn losses_are_reported_as_losses_and_nothing_else_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("audit.jsonl");
     let (mut sink, mut draft) = (JsonLinesSink::new(&output), Draft::new());
@@ -76,7 +76,7 @@ fn two_publishers_after_one_another_are_told_apart() {
 
 /// The real binary, killed by a real signal; what it left behind the ledger's end is not acknowledged.
 #[test]
-fn a_killed_run_is_told_to_be_one_and_its_torn_end_to_be_unacknowledged() {
+fn a_killed_run_is_reported_as_one_and_its_torn_end_to_be_unacknowledged() {
     let bench = Bench::new();
     let arguments = ["run", "--sink", "jsonl:out", "--spill", "spill"];
     let lines = |range| -> String {
@@ -128,7 +128,7 @@ fn a_rotated_file_and_the_one_behind_it_hold_each_with_its_ledger() {
 }
 
 #[test]
-fn what_stood_there_before_the_ledger_is_told_and_not_judged() {
+fn what_stood_there_before_the_ledger_is_reported_and_not_judged() {
     let publisher = Publisher::new();
     let output = publisher.dir.path().join("audit.jsonl");
     fs::write(&output, "by hand\n").unwrap();

@@ -29,7 +29,7 @@ fn oversize() -> Vec<AuditEntry> {
 
 /// Dead letters in the middle, in front, and at the end, where no entry tells of them, but the next run.
 #[test]
-fn losses_are_told_as_losses_and_where_they_are() {
+fn losses_are_reported_as_losses_and_where_they_are() {
     let server = NatsServer::start_with("max_payload: 8192");
     let publisher = Publisher::new();
     let mut first = publisher.start_on(&server);
@@ -62,7 +62,7 @@ fn losses_are_told_as_losses_and_where_they_are() {
 
 /// The real binary, killed by a real signal while its input is still open.
 #[test]
-fn a_killed_run_is_told_to_be_one() {
+fn a_killed_run_is_reported_as_one() {
     let (server, bench) = (NatsServer::start(), Bench::new());
     let url = server.url();
     let arguments = ["run", "--sink", &url, "--spill", "spill"];

@@ -126,7 +126,7 @@ fn a_field_that_no_entry_has_is_called_edited() {
 }
 
 #[test]
-fn a_payload_sealed_anew_breaks_the_chain_of_its_session() {
+fn a_payload_sealed_again_breaks_the_chain_of_its_session() {
     let verdict = mutated(|trail, at| {
         let old = &entries(0..1)[0];
         let forged = spillring::AuditEntry::new(
@@ -200,7 +200,7 @@ fn a_cut_tail_is_missing_behind_the_cursor() {
 }
 
 #[test]
-fn the_cut_tail_of_an_earlier_run_is_missing_because_the_next_one_tells_how_it_stood() {
+fn the_cut_tail_of_an_earlier_run_is_missing_because_the_next_one_reports_how_it_stood() {
     let trail = stream_trail();
     let at = places(&trail);
     let server = stream_of(&trail);

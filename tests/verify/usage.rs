@@ -18,7 +18,7 @@ fn complains(bench: &Bench, arguments: &[&str], pieces: &[&str]) {
 }
 
 #[test]
-fn what_is_no_trail_is_told() {
+fn what_is_no_trail_is_reported() {
     let bench = Bench::new();
     bench.write("plain", "{}\n");
     complains(
@@ -43,7 +43,7 @@ fn what_is_no_trail_is_told() {
 }
 
 #[test]
-fn a_stream_that_cannot_be_read_is_told_without_its_password() {
+fn a_stream_that_cannot_be_read_is_reported_without_its_password() {
     let (bench, server) = (Bench::new(), NatsServer::start());
     complains(
         &bench,

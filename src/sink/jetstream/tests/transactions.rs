@@ -52,7 +52,7 @@ fn the_newest_cursor_says_how_far_the_publisher_has_come_and_each_batch_keeps_it
 }
 
 #[test]
-fn the_beginning_of_a_run_tells_how_far_the_one_before_had_come() {
+fn the_beginning_of_a_run_reports_how_far_the_one_before_had_come() {
     let server = NatsServer::start();
     let mut rig = Rig::new(&server.url());
     let (first, second) = (records(1..=5, COMMON), records(1..=5, COMMON));
@@ -228,7 +228,7 @@ fn a_purged_cursor_is_noticed_and_the_publisher_goes_on() {
 }
 
 #[test]
-fn a_stream_that_is_made_anew_is_noticed() {
+fn a_stream_that_is_made_again_is_noticed() {
     let server = NatsServer::start();
     let mut rig = Rig::new(&server.url());
     let records = records(1..=20, COMMON);
