@@ -65,8 +65,8 @@
 //! | NATS JetStream | `JetStreamSink`: once and in order |
 //! | NATS without JetStream | `AtMostOnceNatsSink` |
 //! | a file | [`JsonLinesSink`] |
-//! | an asynchronous function | [`EmitSink`](sink::EmitSink)(sink::EmitSink)(sink::EmitSink)(sink::EmitSink) |
-//! | something else | [`Sink`], checked by [`conformance`](sink::conformance)(sink::conformance)(sink::conformance)(sink::conformance) |
+//! | an asynchronous function | [`EmitSink`](sink::EmitSink) |
+//! | something else | [`Sink`], checked by [`conformance`](sink::conformance) |
 //!
 //! # Features
 //!
@@ -149,7 +149,7 @@
 //! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch
 //!    by acknowledgement, into the spill or the dead letters; the spill by acknowledgement, into the dead letters, or
 //!    by eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have; the
-//!    dead letters by an operator, who removes them or puts them back ([`DeadLetters`](operate::DeadLetters)(operate::DeadLetters)(operate::DeadLetters)(operate::DeadLetters)). What can be put nowhere at the
+//!    dead letters by an operator, who removes them or puts them back ([`DeadLetters`](operate::DeadLetters)). What can be put nowhere at the
 //!    end is reported as `in_ring` and `in_memory`.
 //! 7. **Conservation**, per run, whenever [`Stats`] are read:
 //!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
@@ -164,10 +164,10 @@
 //! # Tools for a spill
 //!
 //! A damaged spill stops no start: what can be read is delivered, what is missing is announced. Of a publisher that is
-//! not running, [`status`](operate::status())(operate::status())(operate::status())(operate::status()) says whether its spill is healthy, and [`export`](operate::export())(operate::export())(operate::export())(operate::export()) writes its backlog as JSON lines. Of one
-//! that is running, [`running_status`](operate::running_status())(operate::running_status())(operate::running_status())(operate::running_status()) reads its last report. None of them changes anything.
+//! not running, [`status`](operate::status()) says whether its spill is healthy, and [`export`](operate::export()) writes its backlog as JSON lines. Of one
+//! that is running, [`running_status`](operate::running_status()) reads its last report. None of them changes anything.
 //!
-//! [`import`](operate::import())(operate::import())(operate::import())(operate::import()) takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of
+//! [`import`](operate::import()) takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of
 //! what.
 //!
 //! [architecture.md]: https://docs.rs/crate/spillring/latest/source/docs/architecture.md
