@@ -65,7 +65,7 @@ impl RingConsumer {
     )]
     pub(crate) fn inspect(&mut self, may_gather: bool, now: Instant) -> RingFacts {
         let gate = || self.source.inside();
-        let inside = match self.watch.inspect(may_gather, self.popped, now, look) {
+        let inside = match self.watch.inspect(may_gather, self.popped, now, gate) {
             RingView::Gathering(until) => return RingFacts::Gathering(until),
             RingView::Inside(inside) => inside,
         };
