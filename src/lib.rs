@@ -128,6 +128,7 @@ mod log_writer;
 mod metrics;
 #[cfg(feature = "nats")]
 pub mod moving;
+mod own_thread;
 mod policy;
 mod publisher;
 mod ring;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::control::{Control, Until, on_own_thread};
+use crate::control::{Control, Until};
 use crate::durable::{Durable, Pack};
 use crate::error::{PublishTimeoutError, TryPublishError};
 use crate::event::Event;
 use crate::file_ring::Refusal;
 use crate::ingress::{self, Ingress};
+use crate::own_thread::on_own_thread;
 use crate::ring::PushError;
 use crate::stats::{Lost, Stats};
 use crate::sync::CachePadded;

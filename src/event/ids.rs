@@ -12,7 +12,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 #[serde(transparent)]
 pub struct PublisherId(pub Uuid);
 
-/// Identifies one start of a publisher (UUIDv7). Random, so that a restored snapshot or a cloned volume never gives
+/// Identifies one start of a publisher (`UUIDv7`). Random, so that a restored snapshot or a cloned volume never gives
 /// two different entries the same identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
