@@ -1,8 +1,8 @@
 //! Publish audit entries from any thread in tens of nanoseconds; lose none.
 //!
-//! [`Publisher::publish`] pushes onto a bounded lock-free ring and returns, whatever the network and the disk are doing.
-//! One drainer moves the entries, in order, to a [`Sink`], such as NATS JetStream, and to a local SQLite spill whenever
-//! the sink does not take them fast enough; the backlog is replayed, in order, when it does.
+//! [`Publisher::publish`] pushes onto a bounded lock-free ring and returns, whatever the network and the disk are
+//! doing. One drainer moves the entries, in order, to a [`Sink`], such as NATS JetStream, and to a local SQLite spill
+//! whenever the sink does not take them fast enough; the backlog is replayed, in order, when it does.
 //!
 //! ```
 //! use std::time::Duration;
@@ -48,11 +48,11 @@
 //!
 //! 1. **publish waits for nobody.** No await, no lock, no allocation, no system call; it retries only because another
 //!    publisher or the drainer succeeded, and a stopped thread cannot hold it up. (Dropping a refused entry frees its
-//!    memory.) A publisher that is stopped inside the call holds back the entries published after it, in the ring, until
-//!    it runs again, but neither flushes of earlier entries, nor the sink, nor the disk.
-//! 2. **One owner.** The ring's read end and the order belong to the drainer, which touches no file and no socket; the sink
-//!    belongs to one worker thread, everything on disk to another. A frozen disk costs a healthy sink nothing, a frozen sink
-//!    costs the disk nothing.
+//!    memory.) A publisher that is stopped inside the call holds back the entries published after it, in the ring,
+//!    until it runs again, but neither flushes of earlier entries, nor the sink, nor the disk.
+//! 2. **One owner.** The ring's read end and the order belong to the drainer, which touches no file and no socket; the
+//!    sink belongs to one worker thread, everything on disk to another. A frozen disk costs a healthy sink nothing, a
+//!    frozen sink costs the disk nothing.
 //! 3. **One order.** The order of popping is the order of delivery, across outages, replays and restarts. A live entry
 //!    never overtakes the backlog.
 //! 4. **The backlog is a suffix.** An entry is written to the spill only when every older undelivered one is. A kill
