@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use spillring::durable::{Pack, Packer, Unpacker};
-use spillring::error::EncodeError;
+use spillring::event::EncodeError;
 use spillring::{Config, Durable, Event, JsonLinesSink};
 
 /// A decision of a policy, as the agent's threads make it many times a second.

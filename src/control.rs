@@ -1,29 +1,15 @@
 //! Shared between the drainer and other threads, besides the ring: requests, the last stats, and the means to wake the
 //! drainer.
 
-use std::cell::Cell;
 use std::sync::OnceLock;
 use std::thread::Thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::own_thread::mark_own_thread;
 use crate::stats::{State, Stats};
 use crate::ticket::{Promise, Ticket, promise};
-
-thread_local! {
-    static OWN_THREAD: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Marks the calling thread as one of spillring's own, which must not wait for the drainer.
-pub(crate) fn mark_own_thread() {
-    OWN_THREAD.set(true);
-}
-
-/// Whether the calling thread is one of spillring's own.
-pub(crate) fn on_own_thread() -> bool {
-    OWN_THREAD.get()
-}
 
 /// From this many requests on, flushes that nobody waits for are dropped before one more is accepted.
 const WAITING_MAX: usize = 1_024;

@@ -28,17 +28,6 @@ pub enum SinkError {
     Unknown(String),
 }
 
-/// An entry could not be encoded.
-#[derive(Debug, thiserror::Error)]
-#[error("the entry cannot be encoded: {0}")]
-pub struct EncodeError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
-
-impl From<serde_json::Error> for EncodeError {
-    fn from(error: serde_json::Error) -> Self {
-        Self(Box::new(error))
-    }
-}
-
 /// `try_publish` handed the entry back.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TryPublishError<E> {

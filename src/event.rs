@@ -7,11 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::EncodeError;
 use crate::seal::Signer;
 
+mod encode_error;
 mod ids;
 mod raw;
+pub use encode_error::EncodeError;
 pub(crate) use ids::{Key, fresh_uuid};
 pub use ids::{Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
 pub use raw::RawEntry;
@@ -23,7 +24,7 @@ pub use raw::RawEntry;
 ///
 /// ```
 /// use spillring::Event;
-/// use spillring::error::EncodeError;
+/// use spillring::event::EncodeError;
 ///
 /// #[derive(serde::Serialize)]
 /// struct Decision {

@@ -132,7 +132,7 @@
 //! 1. **publish waits for nobody.** No await, no lock, no allocation, no system call; it retries only because another
 //!    publisher or the drainer succeeded, and a stopped thread cannot hold it up. (Dropping a refused entry frees its
 //!    memory.) A publisher that is stopped inside the call holds back the entries published after it, in the ring,
-//!    until it runs again, but neither flushes of what came before, nor the sink, nor the disk.
+//!    until it runs again, but neither flushes of earlier entries, nor the sink, nor the disk.
 //! 2. **One owner.** The ring's read end and the order belong to the drainer, which touches no file and no socket; the
 //!    sink belongs to one worker thread, everything on disk to another. A frozen disk costs a healthy sink nothing, a
 //!    frozen sink costs the disk nothing.
@@ -199,6 +199,7 @@ pub mod log_writer;
 mod metrics;
 #[cfg(feature = "nats")]
 pub mod moving;
+mod own_thread;
 mod policy;
 mod publisher;
 mod ring;

@@ -15,10 +15,10 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::Config;
-use crate::control::on_own_thread;
 use crate::error::StartError;
 use crate::event::RawEntry;
 use crate::host::log;
+use crate::own_thread::on_own_thread;
 use crate::publisher::Publisher;
 use crate::sink::Sink;
 use crate::start::start_durable;
@@ -40,8 +40,8 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// those that the sink and its client log, on the sink's thread or in its `spawn_blocking`. Threads that your own sink
 /// starts are not recognised: filter their lines by target.
 ///
-/// The line break at the end of a line is not part of the entry. [`JsonLinesSink`](crate::JsonLinesSink) refuses entries
-/// with line breaks in them, which become dead letters: use `json()`, which writes none.
+/// The line break at the end of a line is not part of the entry. [`JsonLinesSink`](crate::JsonLinesSink) refuses
+/// entries with line breaks in them, which become dead letters: use `json()`, which writes none.
 ///
 /// # Examples
 ///
@@ -106,8 +106,8 @@ pub struct LogGuard {
 }
 
 impl LogWriter {
-    /// Starts a publisher for log lines alone, with or without [`Config::ring_dir`]. The subject of all lines is below the
-    /// sink's prefix: see [`Event::subject`](crate::Event::subject).
+    /// Starts a publisher for log lines alone, with or without [`Config::ring_dir`]. The subject of all lines is below
+    /// the sink's prefix: see [`Event::subject`](crate::Event::subject).
     ///
     /// # Errors
     ///

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::control::{Control, Until, on_own_thread};
+use crate::control::{Control, Until};
 use crate::durable::{Durable, Pack};
 use crate::error::{PublishTimeoutError, TryPublishError};
 use crate::event::Event;
 use crate::file_ring::Refusal;
 use crate::ingress::{self, Ingress};
+use crate::own_thread::on_own_thread;
 use crate::ring::PushError;
 use crate::stats::{Lost, Stats};
 use crate::sync::CachePadded;
@@ -62,8 +63,8 @@ impl<E: Event> Publisher<E> {
 
     /// Publishes the entry, and never waits: no await, no lock, no allocation, no system call.
     ///
-    /// If the ring is full or the publisher closed, the entry is dropped: counted by reason, and announced in the stream at
-    /// that place. To keep the entry, call [`try_publish`](Self::try_publish); to wait for room,
+    /// If the ring is full or the publisher closed, the entry is dropped: counted by reason, and announced in the
+    /// stream at that place. To keep the entry, call [`try_publish`](Self::try_publish); to wait for room,
     /// [`publish_timeout`](Self::publish_timeout).
     #[inline]
     pub fn publish(&self, entry: E) {
@@ -122,7 +123,8 @@ impl<E: Event> Publisher<E> {
         Err(refusal)
     }
 
-    /// Returns a ticket that resolves once all entries published before this call are acknowledged by the sink or on disk.
+    /// Returns a ticket that resolves once all entries published before this call are acknowledged by the sink or on
+    /// disk.
     pub fn flush(&self) -> Ticket<()> {
         self.shared.control.flush(Until::Safe)
     }
@@ -130,8 +132,9 @@ impl<E: Event> Publisher<E> {
     /// Returns a ticket that resolves once the sink has acknowledged all entries published before this call. Entries
     /// that are never delivered, such as dead letters, do not hold it up.
     ///
-    /// While the sink is away this takes as long as the outage; a [`flush`](Self::flush) waits for the disk only. A shutdown that
-    /// leaves a backlog ends the ticket with [`TicketError::DrainerEnded`](crate::error::TicketError::DrainerEnded).
+    /// While the sink is away this takes as long as the outage; a [`flush`](Self::flush) waits for the disk only. A
+    /// shutdown that leaves a backlog ends the ticket with
+    /// [`TicketError::DrainerEnded`](crate::error::TicketError::DrainerEnded).
     ///
     /// ```
     /// # use std::time::Duration;

@@ -21,16 +21,17 @@
 //! acquire to the release of `LEAVE`: whoever sees the room sees the cells emptied. `head` is read before the gate,
 //! and is therefore never ahead of it. It may be out of date by then: before a publisher is refused for it, it reads
 //! again, and then sees at least what the publishers saw that claimed the positions (`TAKE` and `READ`).
-//! **Close** sets the bit. Who takes a position after that fails, and sees it; who took one before will fill it. So once
+//!
 //! **Close** sets the bit. A publisher that claims a position after that fails, and sees it; one that claimed before
 //! will fill it. So once the drainer sees *closed* and no entries, it has popped every entry that ever entered, and
 //! none will follow.
-//! Positions wrap after 2³¹. A publisher would have to be stopped between its look and its step for exactly so many entries
+//!
 //! Positions wrap after 2³¹. To mistake one lap for another, a publisher would have to be stopped between its read and
 //! its step for exactly that many entries.
-//! **Losses** are counted in a word of their own, touched only by losing. Each entry takes its value along, so that
+//!
 //! **Losses** are counted in a separate word, touched only by losing. Each entry takes the word's value along, so that
 //! the drainer learns of a loss where it happened: not later than the next entry of the thread that lost.
+//!
 //! # A stopped thread
 //!
 //! A publisher retries only because another thread succeeded: a stopped thread holds up no publisher, nor the drainer

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! schedule ──▶ world ──▶ process: ring, drainer ──▶ desk ──▶ spill ──▶ disk ──▶ files (what a power cut leaves)
-//!                │                          └──▶ desk ──▶ sink
+//!                │                             └──▶ desk ──▶ sink
 //!                └─────▶ judge, verdict
 //! ```
 //!

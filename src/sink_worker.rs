@@ -10,10 +10,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 
-use crate::control::{Control, mark_own_thread};
+use crate::control::Control;
 use crate::error::{SinkError, StartError};
 use crate::event::{Batch, Position, PublisherId};
 use crate::host;
+use crate::own_thread::mark_own_thread;
 use crate::seal::Signer;
 use crate::sink::{Delivery, Sink, runtime};
 use crate::worker::{Desk, Worker};

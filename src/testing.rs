@@ -50,7 +50,8 @@ pub fn start<E: Event>() -> (Drainer<E>, MemorySink) {
     }
 }
 
-/// A sink that keeps what it gets. Clones share it, so a test can hold one and hand the other to [`start`](crate::start).
+/// A sink that keeps what it gets. Clones share it, so a test can hold one and hand the other to
+/// [`start`](crate::start).
 #[derive(Debug, Clone, Default)]
 pub struct MemorySink(Arc<Mutex<Received>>);
 

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::control::on_own_thread;
 use crate::error::TicketError;
 use crate::host;
+use crate::own_thread::on_own_thread;
 
 /// A promise of the drainer. The work is done whether or not somebody waits.
 ///

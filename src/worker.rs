@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use crate::control::{Control, mark_own_thread};
+use crate::control::Control;
 use crate::error::StartError;
 use crate::host;
 use crate::host::log;
+use crate::own_thread::mark_own_thread;
 
 /// The drainer's end.
 #[derive(Debug)]

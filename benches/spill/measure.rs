@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use spillring::durable::{Pack, Packer, Unpacker};
-use spillring::error::EncodeError;
+use spillring::event::EncodeError;
 use spillring::{Durable, Event, Publisher};
 
 use crate::support::bench::LIMIT;

@@ -2,8 +2,7 @@
 
 use super::parts::{CredentialFinding, Rare};
 use super::{AgentId, AuditEntry, json};
-use crate::error::EncodeError;
-use crate::event::Event;
+use crate::event::{EncodeError, Event};
 
 /// The tenant of an entry that names neither an organisation nor a team.
 const NO_TENANT: &str = "default";

@@ -12,7 +12,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 #[serde(transparent)]
 pub struct PublisherId(pub Uuid);
 
-/// Identifies one start of a publisher (UUIDv7). Random, so that a restored snapshot or a cloned volume never gives
+/// Identifies one start of a publisher (`UUIDv7`). Random, so that a restored snapshot or a cloned volume never gives
 /// two different entries the same identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -72,7 +72,8 @@ pub struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Key(u64);
 
-/// A new `UUIDv7`, ordered within the process. If the wall clock is before 1970 its time is 0 (`Uuid::now_v7` would panic).
+/// A new `UUIDv7`, ordered within the process. If the wall clock is before 1970 its time is 0 (`Uuid::now_v7` would
+/// panic).
 pub(crate) fn fresh_uuid() -> Uuid {
     fresh_uuid_at(SystemTime::now())
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::durable::{Durable, Pack, Packer, Unpacker};
-use crate::error::EncodeError;
-use crate::event::Event;
+use crate::event::{EncodeError, Event};
 
 /// A subject and bytes, which are stored unchanged.
 ///

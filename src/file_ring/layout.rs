@@ -15,8 +15,9 @@
 //! | 42 | how many of the losses have numbers | the same |
 //! | 48 | losses | publishers |
 //!
-//! A record: its first word ([`commit`](super::record::commit)); checksum (32 bits), kind (4) and length in words (28); the
-//! losses when it was let in; its number, or 0; how many losses are directly before it, or [`A_LOSS`]; the packed entry.
+//! A record: its first word ([`commit`](super::record::commit)); checksum (32 bits), kind (4) and length in words
+//! (28); the losses when it was let in; its number, or 0; how many losses are directly before it, or [`A_LOSS`]; the
+//! packed entry.
 
 use super::super::sync::{AtomicU64, order};
 use super::POSITION;

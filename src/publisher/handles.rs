@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::control::{Control, on_own_thread};
+use crate::control::Control;
 use crate::host::log;
+use crate::own_thread::on_own_thread;
 use crate::stats::Stats;
 use crate::ticket::Ticket;
 

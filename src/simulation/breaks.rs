@@ -1,4 +1,5 @@
-//! Promises broken on purpose, at the seams between the drainer, its workers and the disk: the simulation must find each.
+//! Promises broken on purpose, at the seams between the drainer, its workers and the disk: the simulation must find
+//! each.
 
 use crate::event::{Loss, LossReason};
 use crate::sink_worker::{SinkOrder, SinkOutcome};

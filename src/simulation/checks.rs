@@ -11,7 +11,7 @@ use crate::spill::Room;
 const AGE_SLACK: Duration = Duration::from_secs(3);
 
 impl World {
-    /// PositionKept holds two batches and two chunks.
+    /// Memory holds two batches and two chunks.
     pub(super) fn check_memory(&self) -> Found {
         let Some(process) = &self.process else {
             return Ok(());

@@ -1,7 +1,6 @@
 //! The published entries: each has its own number, from which all else follows.
 
-use crate::error::EncodeError;
-use crate::event::Event;
+use crate::event::{EncodeError, Event};
 
 /// An entry.
 #[derive(Debug, Clone)]

@@ -153,7 +153,7 @@ impl World {
             }
             // A watermark that cannot be written does not stop delivery.
             OrderNote::Settle(through) if done && clear && process.watermark => {
-                self.judge.settled(through)
+                self.judge.settled(through);
             }
             OrderNote::Letters(letters) => {
                 for letter in letters {

@@ -10,8 +10,8 @@ use super::json_lines::JsonLinesSink;
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::ConfigError;
 
-/// The address of a sink: `jsonl:PATH`, `nats://HOST:PORT` or `tls://HOST:PORT` (more servers after commas), or `nats` for
-/// the servers of a [`NatsConfig`].
+/// The address of a sink: `jsonl:PATH`, `nats://HOST:PORT` or `tls://HOST:PORT` (more servers after commas), or `nats`
+/// for the servers of a [`NatsConfig`].
 ///
 /// ```
 /// use spillring::NatsConfig;

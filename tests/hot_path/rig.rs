@@ -4,7 +4,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use spillring::durable::{Pack, Packer, Unpacker};
-use spillring::error::{EncodeError, SinkError, TryPublishError};
+use spillring::error::{SinkError, TryPublishError};
+use spillring::event::EncodeError;
 use spillring::event::{Batch, Position, PublisherId};
 use spillring::sink::{BoxFuture, Delivery};
 use spillring::{Config, Drainer, Durable, Event, Publisher, Sink};

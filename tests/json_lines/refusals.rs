@@ -36,7 +36,7 @@ fn a_second_sink_waits_until_the_first_is_gone() {
     store(&mut one, &first);
     unavailable(
         &deliver(&mut other, &second).stopped.unwrap(),
-        "give each an output of its own",
+        "give each its own output",
     );
     // The first one takes over the output that it finds, and with it must not lose its own lock.
     fs::remove_file(bench.output()).unwrap();

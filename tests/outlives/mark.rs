@@ -1,7 +1,7 @@
 //! The entries.
 
 use spillring::durable::{Pack, Packer, Unpacker};
-use spillring::error::EncodeError;
+use spillring::event::EncodeError;
 use spillring::{Durable, Event};
 
 /// An entry that says who made it.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use spillring::config::SpillDurability;
 use spillring::durable::{Pack, Packer, Unpacker};
-use spillring::error::EncodeError;
+use spillring::event::EncodeError;
 use spillring::event::{LossReason, RunEnd};
 use spillring::{Config, Drainer, Durable, Event, Publisher, Stats};
 use tempfile::TempDir;

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::config::SpillDurability;
 use crate::durable::{Pack, Packer};
-use crate::error::EncodeError;
-use crate::event::{Event, PreviousRun, PublisherId, Run, RunEnd, fresh_uuid};
+use crate::event::{EncodeError, Event, PreviousRun, PublisherId, Run, RunEnd, fresh_uuid};
 use crate::file_ring::Refusal;
 use crate::ring_file::RingFile;
 

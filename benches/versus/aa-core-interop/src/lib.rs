@@ -14,7 +14,7 @@ use std::time::Duration;
 use aa_core::{AuditEntry, AuditLog};
 use spillring::{Config, Event, JsonLinesSink};
 use spillring::assembly::{AgentId, subject_of};
-use spillring::error::EncodeError;
+use spillring::event::EncodeError;
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(30);

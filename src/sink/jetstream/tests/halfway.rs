@@ -11,7 +11,8 @@ use super::support::proxy::{Direction, Fault, Proxy};
 use super::*;
 use crate::sink::jetstream::wire::RENEW_EVERY;
 
-/// A batch of several portions waits for acknowledgements when `max_payload` becomes too small for an entry in the middle.
+/// A batch of several portions waits for acknowledgements when `max_payload` becomes too small for an entry in the
+/// middle.
 fn lower_max_payload(lower: impl Fn(&mut NatsServer, &str)) {
     const CULPRIT: usize = 250;
     let mut server = server();
