@@ -131,6 +131,7 @@ pub mod moving;
 mod own_thread;
 mod policy;
 mod publisher;
+mod raw_entry;
 mod ring;
 mod ring_file;
 pub mod seal;
@@ -158,6 +159,7 @@ pub use import::{Imported, import};
 #[cfg(feature = "tracing")]
 pub use log_writer::{LogGuard, LogLine, LogWriter};
 pub use publisher::Publisher;
+pub use raw_entry::RawEntry;
 #[cfg(feature = "nats")]
 pub use sink::address::SinkAddress;
 #[cfg(feature = "nats")]

@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::conformance::{self, Harness, Stored};
     use crate::error::TicketError;
-    use crate::event::RawEntry;
+    use crate::raw_entry::RawEntry;
 
     const LIMIT: Duration = Duration::from_secs(20);
 
