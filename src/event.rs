@@ -11,11 +11,9 @@ use crate::seal::Signer;
 
 mod encode_error;
 mod ids;
-mod raw;
 pub use encode_error::EncodeError;
 pub(crate) use ids::{Key, fresh_uuid};
 pub use ids::{Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
-pub use raw::RawEntry;
 
 /// Your own type of entry.
 ///

@@ -202,6 +202,7 @@ pub mod moving;
 mod own_thread;
 mod policy;
 mod publisher;
+mod raw_entry;
 mod ring;
 mod ring_file;
 pub mod seal;
@@ -262,10 +263,11 @@ pub mod operate {
 pub use config::Config;
 pub use durable::Durable;
 pub use entry::AuditEntry;
-pub use event::{Event, RawEntry};
+pub use event::Event;
 #[cfg(feature = "nats")]
 pub use nats::{JetStreamSink, NatsConfig};
 pub use publisher::Publisher;
+pub use raw_entry::RawEntry;
 pub use sink::{JsonLinesSink, Sink};
 pub use start::{Drainer, start, start_durable};
 pub use stats::{State, Stats};

@@ -16,10 +16,10 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::Config;
 use crate::error::StartError;
-use crate::event::RawEntry;
 use crate::host::log;
 use crate::own_thread::on_own_thread;
 use crate::publisher::Publisher;
+use crate::raw_entry::RawEntry;
 use crate::sink::Sink;
 use crate::start::start_durable;
 use crate::stats::Stats;

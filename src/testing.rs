@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
     use crate::error::TicketError;
-    use crate::event::RawEntry;
+    use crate::raw_entry::RawEntry;
     use crate::sink::conformance::{self, Harness, Stored};
 
     const LIMIT: Duration = Duration::from_secs(20);
