@@ -69,7 +69,7 @@ pub(super) fn copy_one(index: &mut Index, file: &Path, now: Instant) -> Result<(
     if known?.is_some() {
         return Ok(());
     }
-    for known in runs::read_all(&old, index.publisher()) {
+    for known in runs::read_all(&old, index.publisher()).0 {
         let local = known.run.local;
         index.runs.load(known);
         index.runs.unsaved.insert(local);
@@ -92,7 +92,8 @@ pub(super) fn copy_one(index: &mut Index, file: &Path, now: Instant) -> Result<(
 
 /// The runs of databases that are not adopted yet, for a disk that takes nothing.
 pub(super) fn runs_of(file: &Path, publisher: PublisherId) -> Vec<runs::Known> {
-    schema::open_to_read(file).map_or_else(|_| Vec::new(), |conn| runs::read_all(&conn, publisher))
+    schema::open_to_read(file)
+        .map_or_else(|_| Vec::new(), |conn| runs::read_all(&conn, publisher).0)
 }
 
 /// What the watermark would say of an earlier version's spill.

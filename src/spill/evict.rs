@@ -145,7 +145,7 @@ impl Spill {
         let local = key.local_run();
         let known = self.index.runs.get(local).map(|known| known.run.clone());
         let run = known.or_else(|| {
-            let mut runs = runs::read_all(conn, self.publisher).into_iter();
+            let mut runs = runs::read_all(conn, self.publisher).0.into_iter();
             Some(runs.find(|known| known.run.local == local)?.run)
         });
         Ok(run.and_then(|run| {

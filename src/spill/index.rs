@@ -306,9 +306,10 @@ impl Index {
         Ok(())
     }
 
-    /// Runs that are damaged are missing, and so are all absent numbers if some are.
+    /// After an error, runs that cannot be read are missing, and so are all absent numbers if some cannot.
     fn load_rest(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        for known in runs::read_all(conn, self.publisher) {
+        let (known, all) = runs::read_all(conn, self.publisher);
+        for known in known {
             self.runs.load(known);
         }
         // A database of an earlier version has no such table.
@@ -318,7 +319,7 @@ impl Index {
             }
             self.load_level(conn)?;
         }
-        Ok(())
+        all
     }
 
     fn load_level(&mut self, conn: &Connection) -> rusqlite::Result<()> {

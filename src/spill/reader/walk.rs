@@ -99,7 +99,7 @@ impl Reader {
         {
             self.open = None;
             let conn = schema::open_to_read(&segment.path)?;
-            for known in runs::read_all(&conn, sources.publisher) {
+            for known in runs::read_all(&conn, sources.publisher).0 {
                 self.runs.entry(known.run.local).or_insert(known.run);
             }
             self.open = Some(Open {

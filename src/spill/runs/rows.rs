@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, ErrorCode, Row};
 use uuid::Uuid;
 
 use super::super::row::{int, uint};
@@ -25,9 +25,21 @@ fn to_database(last: Option<u64>, end: RunEnd) -> Option<i64> {
     })
 }
 
-/// Reads the runs of a segment, of an index, or of a database of the first versions. Those after damage are missing.
-pub(in crate::spill) fn read_all(conn: &Connection, publisher: PublisherId) -> Vec<Known> {
+/// Reads the runs of a segment, of an index, or of a database of the first versions. Those after an error are missing.
+pub(in crate::spill) fn read_all(
+    conn: &Connection,
+    publisher: PublisherId,
+) -> (Vec<Known>, rusqlite::Result<()>) {
     let mut found = Vec::new();
+    let outcome = read_into(&mut found, conn, publisher);
+    (found, outcome)
+}
+
+fn read_into(
+    found: &mut Vec<Known>,
+    conn: &Connection,
+    publisher: PublisherId,
+) -> rusqlite::Result<()> {
     for columns in [
         "opened, heard, last_n, spilled_n",
         "opened, heard, last_n, 0",
@@ -36,17 +48,26 @@ pub(in crate::spill) fn read_all(conn: &Connection, publisher: PublisherId) -> V
         let sql = format!(
             "SELECT local, id, previous_id, previous_last, killed_starts, {columns} FROM runs ORDER BY local"
         );
-        let Ok(mut statement) = conn.prepare(&sql) else {
-            continue;
+        let mut statement = match conn.prepare(&sql) {
+            Err(error) if !is_unreadable(&error) => continue,
+            prepared => prepared?,
         };
-        if let Ok(mut rows) = statement.query(()) {
-            while let Ok(Some(row)) = rows.next() {
-                found.extend(read(row, publisher));
-            }
+        let mut rows = statement.query(())?;
+        while let Some(row) = rows.next()? {
+            found.extend(read(row, publisher));
         }
         break;
     }
-    found
+    Ok(())
+}
+
+/// The file cannot be read, for the moment or for good: it does not just lack a column or the table.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, SystemIoFailure};
+    matches!(
+        error.sqlite_error_code(),
+        Some(CannotOpen | DatabaseCorrupt | NotADatabase | SystemIoFailure)
+    )
 }
 
 fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Known> {
