@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use spillring::{Drainer, RawEntry, Sink, Stats, Ticket};
 use spillring::error::TicketError;
+use spillring::{Drainer, RawEntry, Sink, Stats, Ticket};
 
 use crate::errors::{self, ForkedError};
 

@@ -7,8 +7,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use serde::de::DeserializeOwned;
-use spillring::{Config, NatsConfig, Sink};
 use spillring::sink::SinkAddress;
+use spillring::{Config, NatsConfig, Sink};
 
 use crate::errors;
 

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aa_core::{AuditEntry, AuditLog};
-use spillring::{Config, Event, JsonLinesSink};
 use spillring::assembly::{AgentId, subject_of};
 use spillring::event::EncodeError;
+use spillring::{Config, Event, JsonLinesSink};
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(30);

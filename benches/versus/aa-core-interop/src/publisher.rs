@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use aa_core::audit::{AuditEntry, AuditEventType};
 use aa_core::{AgentId, SessionId};
 use parking_lot::{Mutex, MutexGuard};
-use spillring::{Config, Drainer};
 use spillring::error::SinkError;
 use spillring::sink::EmitSink;
+use spillring::{Config, Drainer};
 use tempfile::TempDir;
 
 use crate::ear::Ear;

@@ -25,9 +25,9 @@ mod measure {
 
 use std::time::{Duration, Instant};
 
-use spillring::{AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Publisher, Sink};
 use spillring::config::SpillDurability;
 use spillring::nats::StreamCare;
+use spillring::{AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Publisher, Sink};
 use tempfile::TempDir;
 
 use common::args::Args;
