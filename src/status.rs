@@ -12,7 +12,7 @@ use crate::config::SpillKey;
 use crate::error::SpillError;
 use crate::event::{PublisherId, unix_ms};
 use crate::ring_file;
-use crate::spill::{self, Directory, Look, Persist};
+use crate::spill::{self, Directory, Inspection, Persist};
 use crate::stats::{Health, RingStatus, State, Stats, Status};
 
 const STATUS: &str = "status.json";
@@ -146,9 +146,9 @@ fn at_rest(directory: Directory, key: Option<&SpillKey>) -> Result<Status, Spill
     let said = read(directory.path())?;
     let delivered = said.as_ref().and_then(|said| said.delivered);
     let ring = ring_left(said, publisher);
-    let mut look = Look::at(directory, key)?;
-    while look.next()?.is_some() {}
-    let found = look.findings()?;
+    let mut inspection = Inspection::of(directory, key)?;
+    while inspection.next()?.is_some() {}
+    let found = inspection.findings()?;
     let at_ms = unix_ms();
     let age = |popped_ms| Duration::from_millis(at_ms.saturating_sub(popped_ms));
     let damage = (!found.damage.is_empty()).then(|| found.damage.join("; "));

@@ -18,7 +18,7 @@ pub(crate) enum Change<'c> {
     Remove(&'c Path),
     Rename(&'c Path, &'c Path),
     /// Nothing: something is read.
-    Look(&'c Path),
+    Stat(&'c Path),
 }
 
 impl Change<'_> {

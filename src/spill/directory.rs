@@ -39,7 +39,7 @@ const OTHERS: u32 = 0o007;
 const INDEX: &str = "index.sqlite3";
 const SEGMENTS: &str = "segments";
 
-/// A spill directory that no other publisher is in: taken by the one publisher, or by one or more lookers.
+/// A spill directory that no other publisher is in: taken by the one publisher, or by one or more inspectors.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,

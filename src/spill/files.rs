@@ -62,7 +62,7 @@ impl Place {
 /// damaged, and waiting brings nothing back.
 pub(super) fn answers(path: &Path) -> bool {
     let read = |from| {
-        Change::Look(path).make(|| {
+        Change::Stat(path).make(|| {
             let mut file = File::open(path)?;
             file.seek(from)?;
             file.read(&mut [0; 512])

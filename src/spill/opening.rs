@@ -64,7 +64,7 @@ impl Spill {
     }
 
     /// Reads the spill of a publisher that is not running, and will change nothing. Also says what is wrong.
-    pub(super) fn look(
+    pub(super) fn inspect(
         directory: Directory,
         key: Option<&SpillKey>,
         patience: Duration,
@@ -77,10 +77,10 @@ impl Spill {
             damage.push("the publisher's id is missing or damaged".to_owned());
             PublisherId(uuid::Uuid::nil())
         });
-        let (index, wrong) = Index::look(directory.letters(), publisher);
+        let (index, wrong) = Index::inspect(directory.letters(), publisher);
         damage.extend(wrong);
         let watermark = directory.watermark();
-        let level = Watermark::look(&watermark);
+        let level = Watermark::inspect(&watermark);
         if level.is_none() && !segments.is_empty() && adopted.is_empty() {
             damage.push(
                 "the watermark is missing or damaged: delivered entries may come again".to_owned(),

@@ -111,7 +111,7 @@ impl Watermark {
     }
 
     /// What a file says, if it can be read.
-    pub(super) fn look(path: &Path) -> Option<Level> {
+    pub(super) fn inspect(path: &Path) -> Option<Level> {
         let found = File::open(path).ok().as_ref().and_then(read);
         found.map(|(_, level)| level)
     }
