@@ -38,7 +38,6 @@ mod active;
 mod adopt;
 mod append;
 mod assembler;
-mod change;
 mod chunk;
 mod cipher;
 mod directory;
@@ -82,11 +81,9 @@ use crate::seal::Signer;
 
 use active::Active;
 use append::first_key;
-#[cfg(test)]
-pub(crate) use change::{Change, WatchChanges, watch_changes};
 use cipher::Cipher;
 use directory::has_room;
-pub(crate) use directory::{Directory, Persist, io_error, overwrite, replace};
+pub(crate) use directory::{Directory, io_error};
 pub(crate) use identity::read_identity;
 pub(crate) use imports::Foreign;
 use index::Index;

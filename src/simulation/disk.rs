@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::breaks::Break;
 use super::files::{Files, Op, SECTOR};
 use super::weather::{Hiccup, Kind, Weather};
-use crate::spill::{Change, WatchChanges};
+use crate::change::{Change, WatchChanges};
 
 /// Pages are smaller than in production, so that a schedule of a few hundred entries has many.
 const PAGE_SIZE: &str = "4096";

@@ -5,8 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::change::Change;
 use super::schema::log_of;
+use crate::change::Change;
 
 /// Device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

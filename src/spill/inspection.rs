@@ -8,10 +8,10 @@ use crate::config::SpillKey;
 use crate::error::SpillError;
 use crate::event::{Position, Record, RunId};
 
-use super::change::{now, pause};
 use super::index::Letters;
 use super::watermark::Watermark;
 use super::{Directory, Spill, damaged, letters, schema};
+use crate::change::{now, pause};
 
 /// How long a segment that cannot be read is tried again, and how often. Longer than that only a disk that answers nothing
 /// is waited for, up to the second limit.

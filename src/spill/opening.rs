@@ -10,7 +10,6 @@ use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, PublisherId, Run, RunEnd, fresh_uuid};
 use crate::host::log;
 
-use super::change::now;
 use super::index::{Index, PATIENCE};
 use super::orders::{Orphan, Room};
 use super::patience::patiently;
@@ -21,6 +20,7 @@ use super::segments::Segments;
 use super::unlock::{unlock, unlock_to_write};
 use super::watermark::Watermark;
 use super::{Begun, Directory, Spill, adopt};
+use crate::change::now;
 
 /// A segment is sealed at this size, or at a larger one if the cap is so large that there would be too many.
 const SEGMENT_BYTES: u64 = 32 << 20;

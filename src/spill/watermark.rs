@@ -26,10 +26,10 @@ use crate::error::SpillError;
 use crate::event::Key;
 use crate::host::log;
 
-use super::change::Change;
 use super::directory::{io_error, sync_folder};
 use super::files::FileId;
 use super::patience::patiently;
+use crate::change::Change;
 
 /// The name of the file.
 pub(super) const WATERMARK: &str = "watermark";

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::spill::{WatchChanges, watch_changes};
+use crate::change::{WatchChanges, watch_changes};
 
 fn level(n: u64) -> Level {
     Level {

@@ -52,7 +52,7 @@ pub(crate) trait WatchChanges {
 }
 
 /// The time, for those who wait without an order's own.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     #[cfg(test)]
     if let Some(watch) = WATCH.with_borrow(Clone::clone) {
         return watch.now();
@@ -61,7 +61,7 @@ pub(super) fn now() -> Instant {
 }
 
 /// Waits for the disk.
-pub(super) fn pause(pause: Duration) {
+pub(crate) fn pause(pause: Duration) {
     #[cfg(test)]
     if let Some(watch) = WATCH.with_borrow(Clone::clone) {
         return watch.pause(pause);
