@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::config::SpillKey;
 use crate::error::ExportError;
 use crate::event::{Record, RunId};
-use crate::spill::{Directory, Look};
+use crate::spill::{Directory, Inspection};
 
 /// The result of an [`export`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,12 +88,12 @@ fn export_from(
     out: &mut impl Write,
 ) -> Result<Exported, ExportError> {
     let directory = Directory::take_existing(dir)?;
-    let mut look = Look::at(directory, key)?;
-    while let Some(record) = look.next()? {
+    let mut inspection = Inspection::of(directory, key)?;
+    while let Some(record) = inspection.next()? {
         write(&record, out).map_err(ExportError::Write)?;
     }
     out.flush().map_err(ExportError::Write)?;
-    let found = look.findings()?;
+    let found = inspection.findings()?;
     Ok(Exported {
         entries: found.entries,
         missing: found.missing,

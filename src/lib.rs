@@ -181,6 +181,7 @@ compile_error!(
     "spillring needs a Unix system: it relies on Unix file locks, permissions and fsync"
 );
 
+mod change;
 pub mod config;
 mod control;
 mod dead_letters;
@@ -203,6 +204,7 @@ mod own_thread;
 mod policy;
 mod publisher;
 mod raw_entry;
+mod replace;
 mod ring;
 mod ring_file;
 pub mod seal;

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::spill::watch_changes;
+use crate::change::watch_changes;
 use breaks::Break;
 use world::World;
 

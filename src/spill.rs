@@ -31,27 +31,26 @@
 //!   `absent` and `letters`;
 //! - `reader`, with `chunk`, `fold` (numbers become losses) and `salvage` (reading past damage);
 //! - `evict`, `imports`, `requeue`: what else moves entries; `adopt`: directories of the first versions;
-//! - `orders`, `service`: what the drainer asks for, and how it is carried out; `look`: what others may see.
+//! - `orders`, `service`: what the drainer asks for, and how it is carried out; `inspection`: what others may see.
 
 mod absent;
 mod active;
 mod adopt;
 mod append;
-mod change;
+mod assembler;
 mod chunk;
 mod cipher;
 mod directory;
 mod evict;
 mod files;
-mod fold;
 mod identity;
 mod imports;
 mod index;
+mod inspection;
 mod killed;
 mod letters;
 mod level;
 mod lock;
-mod look;
 mod opening;
 mod orders;
 mod patience;
@@ -82,17 +81,15 @@ use crate::seal::Signer;
 
 use active::Active;
 use append::first_key;
-#[cfg(test)]
-pub(crate) use change::{Change, WatchChanges, watch_changes};
 use cipher::Cipher;
 use directory::has_room;
-pub(crate) use directory::{Directory, Persist, io_error, overwrite, replace};
+pub(crate) use directory::{Directory, io_error};
 pub(crate) use identity::read_identity;
 pub(crate) use imports::Foreign;
 use index::Index;
+pub(crate) use inspection::Inspection;
 pub(crate) use killed::KilledRun;
 pub(crate) use letters::Letters;
-pub(crate) use look::Look;
 pub(crate) use orders::*;
 use reader::{Reader, Sources};
 pub(crate) use runs::KnownRuns;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use crate::config::SpillKey;
 use crate::error::SpillError;
 use crate::event::{PublisherId, unix_ms};
+use crate::replace::{Persist, overwrite, replace};
 use crate::ring_file;
-use crate::spill::{self, Directory, Look, Persist};
+use crate::spill::{self, Directory, Inspection};
 use crate::stats::{Health, RingStatus, State, Stats, Status};
 
 const STATUS: &str = "status.json";
@@ -100,8 +101,7 @@ const READS_MAX: u32 = 5;
 pub(crate) fn write_status(dir: &Path, status: &Status) -> io::Result<()> {
     let mut text = serde_json::to_vec(status)?;
     text.resize(text.len().max(BYTES_MIN), b' ');
-    spill::replace(dir, STATUS, &text, Persist::Unsynced)
-        .or_else(|_| spill::overwrite(dir, STATUS, &text))
+    replace(dir, STATUS, &text, Persist::Unsynced).or_else(|_| overwrite(dir, STATUS, &text))
 }
 
 /// The publisher's own report. Until the first one, the file, if any, is from another process.
@@ -146,9 +146,9 @@ fn at_rest(directory: Directory, key: Option<&SpillKey>) -> Result<Status, Spill
     let said = read(directory.path())?;
     let delivered = said.as_ref().and_then(|said| said.delivered);
     let ring = ring_left(said, publisher);
-    let mut look = Look::at(directory, key)?;
-    while look.next()?.is_some() {}
-    let found = look.findings()?;
+    let mut inspection = Inspection::of(directory, key)?;
+    while inspection.next()?.is_some() {}
+    let found = inspection.findings()?;
     let at_ms = unix_ms();
     let age = |popped_ms| Duration::from_millis(at_ms.saturating_sub(popped_ms));
     let damage = (!found.damage.is_empty()).then(|| found.damage.join("; "));

@@ -1,8 +1,7 @@
 //! The keys of a publisher, in a file of its spill directory that only its owner may read.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rand_core::OsRng;
@@ -13,6 +12,7 @@ use super::checkpoint::{Checkpoint, origin};
 use super::{SealError, Tree};
 use crate::event::{Position, PublisherId};
 use crate::host::log;
+use crate::replace::{Persist, replace};
 
 /// The name of the file.
 pub(crate) const KEYS: &str = "signing-keys.json";
@@ -65,7 +65,7 @@ pub(crate) struct Keys {
     #[serde(default)]
     pub(super) certificates: Vec<String>,
     #[serde(skip)]
-    path: PathBuf,
+    dir: PathBuf,
 }
 
 impl Keys {
@@ -83,7 +83,7 @@ impl Keys {
             ))
         };
         let mut keys: Self = serde_json::from_slice(&text).map_err(|error| unusable(&error))?;
-        keys.path.clone_from(&path);
+        dir.clone_into(&mut keys.dir);
         keys.signer().map_err(|error| unusable(&error))?;
         Ok(Some(keys))
     }
@@ -114,7 +114,7 @@ impl Keys {
             public,
             private,
             certificates: Vec::new(),
-            path: dir.join(KEYS),
+            dir: dir.to_owned(),
         };
         keys.write()?;
         Ok(keys)
@@ -178,38 +178,28 @@ impl Keys {
     /// allows.
     fn write(&self) -> Result<(), SealError> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::from)?;
-        let old = OpenOptions::new().write(true).open(&self.path).ok();
-        let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
+        let old = OpenOptions::new()
             .write(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        if let Err(error) = self.settle(old) {
+            .open(self.dir.join(KEYS))
+            .ok();
+        replace(&self.dir, KEYS, &text, Persist::Synced)?;
+        if let Some(old) = old
+            && let Err(error) = erase(old)
+        {
             log::warning!(%error, "the previous signing key may still be on disk");
-        }
-        Ok(())
-    }
-
-    /// Finishes once the new file is in place.
-    fn settle(&self, old: Option<fs::File>) -> io::Result<()> {
-        if let Some(dir) = self.path.parent() {
-            fs::File::open(dir)?.sync_all()?;
-        }
-        if let Some(mut old) = old {
-            let length = old.metadata()?.len();
-            io::copy(&mut io::Read::take(io::repeat(0), length), &mut old)?;
-            old.sync_all()?;
         }
         Ok(())
     }
 }
 
 /// Reads an operator's private key: a line that begins with `PRIVATE+KEY+<name>+`, or 32 bytes in base64.
+/// Writes zeros over the file, where it is.
+fn erase(mut file: fs::File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    io::copy(&mut io::Read::take(io::repeat(0), length), &mut file)?;
+    file.sync_all()
+}
+
 fn given_key(path: &Path, name: &str) -> Result<(String, String), SealError> {
     let given = |why: String| SealError::Given(format!("{}: {why}", path.display()));
     let text =

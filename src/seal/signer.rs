@@ -23,6 +23,7 @@ use super::keys::Keys;
 use super::{Hash, Seal, SealError, Tree, tree};
 use crate::event::{Position, PublisherId, unix_ms};
 use crate::host::log;
+use crate::replace::{Persist, replace};
 
 /// The file with the newest stored seal.
 const SEALED: &str = "sealed.json";
@@ -261,9 +262,12 @@ impl Signer {
     }
 
     fn write(&self, seal: &Seal) -> io::Result<()> {
-        let new = self.dir.join("sealed.new");
-        fs::write(&new, serde_json::to_vec(seal)?)?;
-        fs::rename(new, self.dir.join(SEALED))
+        replace(
+            &self.dir,
+            SEALED,
+            &serde_json::to_vec(seal)?,
+            Persist::Unsynced,
+        )
     }
 }
 

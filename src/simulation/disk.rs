@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::breaks::Break;
 use super::files::{Files, Op, SECTOR};
 use super::weather::{Hiccup, Kind, Weather};
-use crate::spill::{Change, WatchChanges};
+use crate::change::{Change, WatchChanges};
 
 /// Pages are smaller than in production, so that a schedule of a few hundred entries has many.
 const PAGE_SIZE: &str = "4096";
@@ -280,7 +280,7 @@ impl WatchChanges for Disk {
             }
             Change::Sync(_) | Change::SyncFolder(_) => (Kind::Sync, true, false),
             Change::Remove(_) | Change::Rename(..) => (Kind::Other, true, false),
-            Change::Look(_) => (Kind::Read, false, false),
+            Change::Stat(_) => (Kind::Read, false, false),
         };
         match self.fate(kind, changes, grows) {
             Fate::Passes => Ok(()),
@@ -310,7 +310,7 @@ impl WatchChanges for Disk {
     fn after(&self, change: Change<'_>) {
         let state = &mut *self.state.lock();
         match change {
-            Change::Look(_) => {}
+            Change::Stat(_) => {}
             Change::Make(path) => state.files.make(&self.below(path)),
             Change::Write(path, offset, bytes) => {
                 state.files.add(&self.below(path), Op::write(offset, bytes));

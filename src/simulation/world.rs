@@ -16,10 +16,10 @@ use super::plan::{Plan, entry};
 use super::process::Process;
 use super::sinks::SinkModel;
 use super::verdict::Excuses;
+use crate::change::watch_changes;
 use crate::config::SpillDurability;
 use crate::control::Until;
 use crate::policy::Step;
-use crate::spill::watch_changes;
 
 /// The longest time that a healthy disk takes for an order.
 pub(super) const DISK_MAX: Duration = Duration::from_millis(20);

@@ -10,7 +10,6 @@ use crate::error::SpillError;
 use crate::event::{Key, Position, Record, Run};
 use crate::host::log;
 
-use super::change::Change;
 use super::cipher::Cipher;
 use super::directory::{io_error, make_folder, sync_folder};
 use super::files::Place;
@@ -18,6 +17,7 @@ use super::row::{ACCOUNTED, INSERT, INSERT_ENCRYPTED, Row, kind};
 use super::schema::{self, database_error};
 use super::segments::Segment;
 use super::{files, runs};
+use crate::change::Change;
 
 /// An open segment. After any error it is to be [abandoned](Self::abandon).
 #[derive(Debug)]

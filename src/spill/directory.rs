@@ -17,9 +17,9 @@
 //!   db/             the database of the first versions, until it is delivered
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::SpillError;
@@ -27,11 +27,11 @@ use crate::event::PublisherId;
 use crate::host::log;
 
 use super::adopt;
-use super::change::Change;
 use super::files::is_missing;
 use super::identity::read_identity;
 use super::lock::Lock;
 use super::watermark::WATERMARK;
+use crate::change::Change;
 
 /// What anybody but the owner and the group may do.
 const OTHERS: u32 = 0o007;
@@ -39,21 +39,12 @@ const OTHERS: u32 = 0o007;
 const INDEX: &str = "index.sqlite3";
 const SEGMENTS: &str = "segments";
 
-/// A spill directory that no other publisher is in: taken by the one publisher, or by one or more lookers.
+/// A spill directory that no other publisher is in: taken by the one publisher, or by one or more inspectors.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
     /// None if the directory could not be used at the start, and is left alone since.
     lock: Option<Lock>,
-}
-
-/// What a replaced file survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Persist {
-    /// A power cut.
-    Synced,
-    /// The death of the process; after a power cut it may be empty.
-    Unsynced,
 }
 
 impl Directory {
@@ -175,33 +166,6 @@ pub(super) fn has_room(dir: &Path) -> bool {
     })
 }
 
-/// Puts a file of mode 0600 into a folder: whoever reads it sees the old content or the new one, nothing between.
-pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], persist: Persist) -> io::Result<()> {
-    let new = dir.join(format!("{name}.new"));
-    let make = || private_file(OpenOptions::new().create(true).truncate(true), &new);
-    let mut file = Change::Make(&new).make(make)?;
-    Change::Write(&new, 0, content).make(|| file.write_all(content))?;
-    if persist == Persist::Synced {
-        Change::Sync(&new).make(|| file.sync_all())?;
-    }
-    let to = dir.join(name);
-    Change::Rename(&new, &to).make(|| std::fs::rename(&new, &to))?;
-    if persist == Persist::Synced {
-        Change::SyncFolder(dir).make(|| File::open(dir)?.sync_all())?;
-    }
-    Ok(())
-}
-
-/// Writes over a file where it is, which needs no room. A reader may meet the old content and the new one mixed.
-pub(crate) fn overwrite(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let path = dir.join(name);
-    let file = OpenOptions::new().write(true).open(&path)?;
-    Change::Write(&path, 0, content).make(|| {
-        file.write_all_at(content, 0)?;
-        file.set_len(content.len() as u64)
-    })
-}
-
 pub(crate) fn io_error(
     action: &'static str,
     path: PathBuf,
@@ -250,8 +214,4 @@ pub(super) fn sync_folder(path: &Path) -> Result<(), SpillError> {
     Change::SyncFolder(path)
         .make(folder)
         .map_err(io_error("sync", path.to_owned()))
-}
-
-fn private_file(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    options.write(true).mode(0o600).open(path)
 }

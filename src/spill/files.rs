@@ -5,8 +5,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::change::Change;
 use super::schema::log_of;
+use crate::change::Change;
 
 /// Device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Place {
 /// damaged, and waiting brings nothing back.
 pub(super) fn answers(path: &Path) -> bool {
     let read = |from| {
-        Change::Look(path).make(|| {
+        Change::Stat(path).make(|| {
             let mut file = File::open(path)?;
             file.seek(from)?;
             file.read(&mut [0; 512])

@@ -10,7 +10,8 @@ use crate::event::{PublisherId, fresh_uuid};
 use crate::host::log;
 
 use super::Spill;
-use super::directory::{Directory, Persist, io_error, replace};
+use super::directory::{Directory, io_error};
+use crate::replace::{Persist, replace};
 
 const IDENTITY: &str = "identity";
 

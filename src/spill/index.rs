@@ -76,7 +76,7 @@ impl Index {
 
     /// Reads the index of a publisher that is not running, or of an earlier version, and will write nothing. Also says what
     /// is wrong with it.
-    pub(super) fn look(file: Option<PathBuf>, publisher: PublisherId) -> (Self, Option<String>) {
+    pub(super) fn inspect(file: Option<PathBuf>, publisher: PublisherId) -> (Self, Option<String>) {
         let mut index = Self::new(PathBuf::new(), publisher);
         let looked = file.map(|file| {
             let conn = schema::open_to_read(&file).map_err(database_error("read the index of"))?;

@@ -20,10 +20,10 @@ const LOCK: &str = "lock";
 
 /// Lookers leave within milliseconds: how long a publisher that starts waits for that, at the most.
 const LOOKERS_MAX: Duration = Duration::from_secs(1);
-/// The longest wait between two tries of it: short, because between two lookers there may be no more than a moment.
+/// The longest wait between two tries of it: short, because between two inspectors there may be no more than a moment.
 const LOOKERS_POLL: Duration = Duration::from_millis(1);
 
-/// The lock of a directory, held by a publisher alone or by lookers together.
+/// The lock of a directory, held by a publisher alone or by inspectors together.
 #[derive(Debug)]
 pub(super) struct Lock {
     dir: PathBuf,
@@ -50,7 +50,7 @@ impl Lock {
             opened.or_else(|error| Self::open(dir, &mut OpenOptions::new()).map_err(|_| error))?;
         if !lock.try_lock(FlockOperation::NonBlockingLockExclusive)? {
             let folder = File::open(dir).map_err(io_error("open", dir.to_owned()))?;
-            let claimed = lock.claim_from_lookers(&folder);
+            let claimed = lock.claim_from_inspectors(&folder);
             rustix::fs::flock(&folder, FlockOperation::Unlock).unwrap_or_default();
             claimed?;
         }
@@ -61,9 +61,9 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Whoever can share the lock meets no other publisher, only lookers, and they leave: soon, or when they see that the
+    /// Whoever can share the lock meets no other publisher, only inspectors, and they leave: soon, or when they see that the
     /// folder itself is locked.
-    fn claim_from_lookers(&mut self, folder: &File) -> Result<(), SpillError> {
+    fn claim_from_inspectors(&mut self, folder: &File) -> Result<(), SpillError> {
         let deadline = Instant::now() + LOOKERS_MAX;
         while !self.try_lock(FlockOperation::NonBlockingLockExclusive)? {
             if !self.try_lock(FlockOperation::NonBlockingLockShared)? {

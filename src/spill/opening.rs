@@ -10,7 +10,6 @@ use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, PublisherId, Run, RunEnd, fresh_uuid};
 use crate::host::log;
 
-use super::change::now;
 use super::index::{Index, PATIENCE};
 use super::orders::{Orphan, Room};
 use super::patience::patiently;
@@ -21,6 +20,7 @@ use super::segments::Segments;
 use super::unlock::{unlock, unlock_to_write};
 use super::watermark::Watermark;
 use super::{Begun, Directory, Spill, adopt};
+use crate::change::now;
 
 /// A segment is sealed at this size, or at a larger one if the cap is so large that there would be too many.
 const SEGMENT_BYTES: u64 = 32 << 20;
@@ -64,7 +64,7 @@ impl Spill {
     }
 
     /// Reads the spill of a publisher that is not running, and will change nothing. Also says what is wrong.
-    pub(super) fn look(
+    pub(super) fn inspect(
         directory: Directory,
         key: Option<&SpillKey>,
         patience: Duration,
@@ -77,10 +77,10 @@ impl Spill {
             damage.push("the publisher's id is missing or damaged".to_owned());
             PublisherId(uuid::Uuid::nil())
         });
-        let (index, wrong) = Index::look(directory.letters(), publisher);
+        let (index, wrong) = Index::inspect(directory.letters(), publisher);
         damage.extend(wrong);
         let watermark = directory.watermark();
-        let level = Watermark::look(&watermark);
+        let level = Watermark::inspect(&watermark);
         if level.is_none() && !segments.is_empty() && adopted.is_empty() {
             damage.push(
                 "the watermark is missing or damaged: delivered entries may come again".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::change::{now, pause};
+use crate::change::{now, pause};
 use crate::error::SpillError;
 
 /// How long a start tries again what the disk fails to do, and how often.

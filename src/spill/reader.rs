@@ -19,9 +19,9 @@ use crate::event::{Key, PublisherId, Record, Run};
 
 use super::absent::Absent;
 use super::active::Active;
+use super::assembler::{Assembler, Damage, What};
 use super::chunk::Begun;
 use super::cipher::Cipher;
-use super::fold::{Damage, Fold, What};
 use super::orders::Reading;
 use super::row::{ACCOUNTED, Content, Found, reason};
 use super::runs::Runs;
@@ -30,7 +30,7 @@ use super::segments::{Segment, Segments};
 /// Where the reader is.
 #[derive(Debug)]
 pub(super) struct Reader {
-    fold: Fold,
+    assembler: Assembler,
     /// How long a failing segment is tried again.
     patience: Duration,
     /// The segment being read; `None` before the first.
@@ -92,7 +92,7 @@ impl Reader {
     /// Reads what comes after this key; after `None` from the first row on.
     pub(super) fn new(after: Option<Key>, patience: Duration) -> Self {
         Self {
-            fold: Fold::new(after),
+            assembler: Assembler::new(after),
             patience,
             segment: None,
             from: after.map_or(Key::default(), |key| key.after(1)),
@@ -107,7 +107,7 @@ impl Reader {
 
     /// Everything up to here has been read.
     pub(super) fn through(&self) -> Option<Key> {
-        self.fold.next().map(Key::before)
+        self.assembler.next().map(Key::before)
     }
 
     pub(super) fn segment(&self) -> Option<&Segment> {
@@ -123,7 +123,7 @@ impl Reader {
         if after == self.through() {
             return;
         }
-        self.fold = Fold::new(after);
+        self.assembler = Assembler::new(after);
         self.from = after.map_or(Key::default(), |key| key.after(1));
         self.begun = Begun::No;
         self.segment = None;
@@ -135,7 +135,7 @@ impl Reader {
         self.open = None;
         self.runs.clear();
         self.rows.clear();
-        self.from = self.fold.next().unwrap_or_default();
+        self.from = self.assembler.next().unwrap_or_default();
         self.begun = Begun::No;
     }
 
@@ -178,11 +178,11 @@ impl Reader {
             let tail = |run| sources.runs.tail(run);
             let present = sources.runs.iter().next_back();
             let present = present.map_or(0, |known| known.run.local);
-            found.reading.trailing = self.fold.finish(sources.newest, present, tail);
+            found.reading.trailing = self.assembler.finish(sources.newest, present, tail);
         }
         found.reading.through = self.through();
-        found.reading.orphans = std::mem::take(&mut self.fold.orphans);
-        found.damage = std::mem::take(&mut self.fold.damage);
+        found.reading.orphans = std::mem::take(&mut self.assembler.orphans);
+        found.damage = std::mem::take(&mut self.assembler.damage);
         // A hole is noticed at the next row, perhaps of another segment.
         for damage in &found.damage {
             let owner = sources.segments.start(damage.first);
@@ -218,7 +218,7 @@ impl Reader {
             }
         };
         let tail = |run| sources.runs.tail(run);
-        let losses = self.fold.take(row.first, row.end, what, tail)?;
+        let losses = self.assembler.take(row.first, row.end, what, tail)?;
         let Content::Entry(entry) = row.content else {
             return None;
         };
@@ -228,27 +228,27 @@ impl Reader {
     /// Numbers that were delivered without being written. Absent numbers of the run that goes on after them are no such.
     fn account(&mut self, sources: &Sources<'_>, first: Key, end: Key) {
         let tail = |run| sources.runs.tail(run);
-        let next = self.fold.next().unwrap_or(first);
+        let next = self.assembler.next().unwrap_or(first);
         let own = next.max(Key::new(end.local_run(), 1));
         if let Some((absent, _)) = sources.absent.from(own)
             && absent < end
         {
-            self.fold.take(first, absent, What::Accounted, tail);
+            self.assembler.take(first, absent, What::Accounted, tail);
             self.take_absent(sources, end.before());
         }
-        self.fold.take(first, end, What::Accounted, tail);
+        self.assembler.take(first, end, What::Accounted, tail);
     }
 
     /// Absent numbers up to this key come first: what covers a number first decides.
     fn take_absent(&mut self, sources: &Sources<'_>, through: Key) {
-        let next = |fold: &Fold| fold.next().unwrap_or_default();
-        while let Some((first, stretch)) = sources.absent.from(next(&self.fold))
+        let next = |assembler: &Assembler| assembler.next().unwrap_or_default();
+        while let Some((first, stretch)) = sources.absent.from(next(&self.assembler))
             && first <= through
         {
             let what = reason(stretch.kind).map_or(What::Accounted, What::Loss);
             debug_assert!(what != What::Accounted || stretch.kind == ACCOUNTED);
             let tail = |run| sources.runs.tail(run);
-            self.fold
+            self.assembler
                 .take(first, first.after(stretch.count), what, tail);
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Known {
     /// An entry of it may be in the stream.
     pub(super) opened: bool,
     /// The sink's cursor was seen in it.
-    pub(super) heard: bool,
+    pub(super) cursor_seen: bool,
     /// Its last number, if that is known: it ended clean, or was killed and has left its ring.
     pub(super) last_n: Option<u64>,
     pub(super) end: RunEnd,
@@ -70,7 +70,7 @@ impl Known {
         Self {
             run,
             opened: false,
-            heard: false,
+            cursor_seen: false,
             last_n: None,
             end: RunEnd::Killed,
             spilled_n: 0,
@@ -101,7 +101,7 @@ impl Runs {
         match self.by_local.get_mut(&known.run.local) {
             Some(old) if old.run.id == known.run.id => {
                 old.opened |= known.opened;
-                old.heard |= known.heard;
+                old.cursor_seen |= known.cursor_seen;
                 if old.last_n.is_none() {
                     (old.last_n, old.end) = (known.last_n, known.end);
                 }
@@ -214,9 +214,9 @@ impl Runs {
         let earlier = || self.by_local.range(..present.min(oldest_used));
         let opened = earlier().filter(|(_, known)| known.opened).rev();
         let kept_from = opened.map(|(&local, _)| local).nth(RUNS_KEPT - 1);
-        let heard = self.by_local.values().filter(|known| known.heard);
-        let heard = heard.map(|known| known.run.local).max();
-        let limit = kept_from.unwrap_or(0).min(heard.unwrap_or(u32::MAX));
+        let cursor_seen = self.by_local.values().filter(|known| known.cursor_seen);
+        let cursor_seen = cursor_seen.map(|known| known.run.local).max();
+        let limit = kept_from.unwrap_or(0).min(cursor_seen.unwrap_or(u32::MAX));
         let recent = present.saturating_sub(u32::try_from(RUNS_KEPT).unwrap_or(u32::MAX));
         let goes = |(local, known): &(&u32, &Known)| {
             let local = **local;

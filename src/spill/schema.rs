@@ -13,8 +13,8 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 
-use super::change::Change;
 use super::directory::io_error;
+use crate::change::Change;
 
 /// The number of the schema of segments and index, kept in `user_version`. Up to 3 there was one database.
 pub(super) const VERSION: i64 = 4;

@@ -13,9 +13,9 @@ use crate::event::Key;
 use crate::host::log;
 use crate::metrics::Metrics;
 
-use super::change::Change;
 use super::directory::io_error;
 use super::schema::{journal_of, log_of};
+use crate::change::Change;
 
 /// How many damaged segments are kept; the oldest goes.
 const DAMAGED_MAX: usize = 3;

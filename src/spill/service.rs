@@ -60,7 +60,7 @@ impl Spill {
                 bytes_max,
             } => Done::Read(self.read(after, entries_max, bytes_max)?),
             Order::Settle { through, entries } => {
-                self.note_heard(through, entries);
+                self.note_cursor_seen(through, entries);
                 Done::Settled(self.settle(through, entries)?)
             }
             Order::DeadLetter(letters) => {
@@ -100,12 +100,16 @@ impl Spill {
     }
 
     /// The sink's cursor was seen there: its run is not forgotten before the cursor has moved on.
-    fn note_heard(&mut self, through: Key, counted: Counted) {
+    fn note_cursor_seen(&mut self, through: Key, counted: Counted) {
         let local = through.local_run();
-        let heard = self.index.runs.get(local).is_some_and(|known| known.heard);
-        if counted == Counted::Unknown && !heard {
+        let cursor_seen = self
+            .index
+            .runs
+            .get(local)
+            .is_some_and(|known| known.cursor_seen);
+        if counted == Counted::Unknown && !cursor_seen {
             self.index.runs.change(local, |known| {
-                known.heard = true;
+                known.cursor_seen = true;
                 known.opened = true;
             });
         }

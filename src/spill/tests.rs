@@ -10,8 +10,8 @@ mod evict;
 mod files;
 mod flips;
 mod imports;
+mod inspections;
 mod letters;
-mod lookers;
 mod model;
 #[cfg(not(feature = "encryption"))]
 mod no_encryption;

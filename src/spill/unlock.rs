@@ -17,10 +17,11 @@ use crate::error::SpillError;
 use crate::event::RunId;
 
 use super::cipher::{Cipher, NonceTag};
-use super::directory::{Directory, Persist, io_error, replace};
+use super::directory::{Directory, io_error};
 use super::row::{Content, Found, NONCE_TAG};
 use super::schema::{self, database_error};
 use super::segments::Segments;
+use crate::replace::{Persist, replace};
 
 const CHECK: &str = "encryption";
 /// What the line of the file begins with.

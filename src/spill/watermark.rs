@@ -26,10 +26,10 @@ use crate::error::SpillError;
 use crate::event::Key;
 use crate::host::log;
 
-use super::change::Change;
 use super::directory::{io_error, sync_folder};
 use super::files::FileId;
 use super::patience::patiently;
+use crate::change::Change;
 
 /// The name of the file.
 pub(super) const WATERMARK: &str = "watermark";
@@ -111,7 +111,7 @@ impl Watermark {
     }
 
     /// What a file says, if it can be read.
-    pub(super) fn look(path: &Path) -> Option<Level> {
+    pub(super) fn inspect(path: &Path) -> Option<Level> {
         let found = File::open(path).ok().as_ref().and_then(read);
         found.map(|(_, level)| level)
     }

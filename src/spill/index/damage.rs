@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 
+use crate::change::{self, Change};
 use crate::error::SpillError;
 use crate::event::unix_ms;
 use crate::host::log;
 use crate::metrics::Metrics;
-use crate::spill::change::{self, Change};
 use crate::spill::files::answers;
 use crate::spill::{io_error, letters, salvage, schema};
 

@@ -84,7 +84,7 @@ fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Known> {
     Ok(Known {
         run: Arc::new(run),
         opened: row.get(5)?,
-        heard: row.get(6)?,
+        cursor_seen: row.get(6)?,
         last_n,
         end,
         spilled_n: uint(row.get(8)?),
@@ -121,7 +121,7 @@ pub(in crate::spill) fn save(
     let Some(Known {
         run,
         opened,
-        heard,
+        cursor_seen,
         last_n,
         end,
         spilled_n,
@@ -144,7 +144,7 @@ pub(in crate::spill) fn save(
         previous_last(run),
         int(run.killed_starts),
         opened,
-        heard,
+        cursor_seen,
         int(unix_ms()),
         last_n.map(|_| int(unix_ms())),
         to_database(*last_n, *end),

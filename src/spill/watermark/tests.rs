@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::spill::{WatchChanges, watch_changes};
+use crate::change::{WatchChanges, watch_changes};
 
 fn level(n: u64) -> Level {
     Level {
@@ -26,17 +26,17 @@ fn a_torn_write_leaves_the_level_before_it() -> io::Result<()> {
         watermark.set(level(n));
     }
     assert!(watermark.sync());
-    assert_eq!(Watermark::look(&path), Some(level(7)));
+    assert_eq!(Watermark::inspect(&path), Some(level(7)));
     for byte in 0..68 {
         let whole = std::fs::read(&path)?;
         let mut torn = whole.clone();
         torn[512 + byte] ^= 1;
         std::fs::write(&path, &torn)?;
-        assert_eq!(Watermark::look(&path), Some(level(6)), "byte {byte}");
+        assert_eq!(Watermark::inspect(&path), Some(level(6)), "byte {byte}");
         std::fs::write(&path, &whole)?;
     }
     std::fs::write(&path, b"spillwm1")?;
-    assert_eq!(Watermark::look(&path), None);
+    assert_eq!(Watermark::inspect(&path), None);
     Ok(())
 }
 
@@ -122,6 +122,6 @@ fn nothing_is_synced_without_a_file() -> io::Result<()> {
     std::fs::create_dir(dir.path().join("folder"))?;
     watermark.reopen(&path)?;
     assert!(watermark.sync());
-    assert_eq!(Watermark::look(&path), Some(level(1)));
+    assert_eq!(Watermark::inspect(&path), Some(level(1)));
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(crate) enum Change<'c> {
     Remove(&'c Path),
     Rename(&'c Path, &'c Path),
     /// Nothing: something is read.
-    Look(&'c Path),
+    Stat(&'c Path),
 }
 
 impl Change<'_> {
@@ -52,7 +52,7 @@ pub(crate) trait WatchChanges {
 }
 
 /// The time, for those who wait without an order's own.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     #[cfg(test)]
     if let Some(watch) = WATCH.with_borrow(Clone::clone) {
         return watch.now();
@@ -61,7 +61,7 @@ pub(super) fn now() -> Instant {
 }
 
 /// Waits for the disk.
-pub(super) fn pause(pause: Duration) {
+pub(crate) fn pause(pause: Duration) {
     #[cfg(test)]
     if let Some(watch) = WATCH.with_borrow(Clone::clone) {
         return watch.pause(pause);

@@ -26,7 +26,7 @@ pub(super) struct Damage {
 
 /// Takes rows in order.
 #[derive(Debug, Clone)]
-pub(super) struct Fold {
+pub(super) struct Assembler {
     /// The first number that nothing has covered yet; `None` until the first row says where the backlog begins.
     next: Option<Key>,
     /// Losses that the next entry of their run announces.
@@ -42,7 +42,7 @@ struct PendingLoss {
     reason: LossReason,
 }
 
-impl Fold {
+impl Assembler {
     /// What comes after this key; after `None` what comes at all.
     pub(super) fn new(after: Option<Key>) -> Self {
         Self {
@@ -181,21 +181,30 @@ mod tests {
     }
 
     /// Takes a row of `count` numbers.
-    fn take(fold: &mut Fold, first: Key, count: u64, what: What) -> Option<Vec<Loss>> {
-        fold.take(first, first.after(count), what, |run| {
+    fn take(assembler: &mut Assembler, first: Key, count: u64, what: What) -> Option<Vec<Loss>> {
+        assembler.take(first, first.after(count), what, |run| {
             [0, 9, 0, 4][run as usize]
         })
     }
 
     #[test]
     fn an_entry_announces_what_is_missing_before_it() {
-        let mut fold = Fold::new(Some(key(1, 2)));
-        assert_eq!(take(&mut fold, key(1, 3), 1, What::Entry), Some(vec![]));
-        assert_eq!(take(&mut fold, key(1, 4), 2, What::Loss(QueueFull)), None);
-        let losses = vec![loss(2, QueueFull), loss(1, Corrupt)];
-        assert_eq!(take(&mut fold, key(1, 7), 1, What::Entry), Some(losses));
+        let mut assembler = Assembler::new(Some(key(1, 2)));
         assert_eq!(
-            fold.damage,
+            take(&mut assembler, key(1, 3), 1, What::Entry),
+            Some(vec![])
+        );
+        assert_eq!(
+            take(&mut assembler, key(1, 4), 2, What::Loss(QueueFull)),
+            None
+        );
+        let losses = vec![loss(2, QueueFull), loss(1, Corrupt)];
+        assert_eq!(
+            take(&mut assembler, key(1, 7), 1, What::Entry),
+            Some(losses)
+        );
+        assert_eq!(
+            assembler.damage,
             [Damage {
                 first: key(1, 6),
                 count: 1
@@ -205,34 +214,49 @@ mod tests {
 
     #[test]
     fn what_covers_a_number_first_decides() {
-        let mut fold = Fold::new(None);
-        assert_eq!(take(&mut fold, key(1, 5), 3, What::Loss(QueueFull)), None);
-        assert_eq!(take(&mut fold, key(1, 6), 1, What::Entry), None);
+        let mut assembler = Assembler::new(None);
         assert_eq!(
-            take(&mut fold, key(1, 8), 1, What::Entry),
+            take(&mut assembler, key(1, 5), 3, What::Loss(QueueFull)),
+            None
+        );
+        assert_eq!(take(&mut assembler, key(1, 6), 1, What::Entry), None);
+        assert_eq!(
+            take(&mut assembler, key(1, 8), 1, What::Entry),
             Some(vec![loss(3, QueueFull)])
         );
-        assert_eq!(take(&mut fold, key(1, 8), 1, What::Entry), None);
-        assert!(fold.damage.is_empty());
+        assert_eq!(take(&mut assembler, key(1, 8), 1, What::Entry), None);
+        assert!(assembler.damage.is_empty());
     }
 
     #[test]
     fn what_is_accounted_for_is_no_loss_and_may_span_runs() {
-        let mut fold = Fold::new(Some(key(1, 2)));
+        let mut assembler = Assembler::new(Some(key(1, 2)));
         let count = key(1, 3).distance(key(3, 4));
-        assert_eq!(take(&mut fold, key(1, 3), count, What::Accounted), None);
-        assert_eq!(take(&mut fold, key(3, 4), 1, What::Entry), Some(vec![]));
-        assert!(fold.damage.is_empty() && fold.orphans.is_empty());
+        assert_eq!(
+            take(&mut assembler, key(1, 3), count, What::Accounted),
+            None
+        );
+        assert_eq!(
+            take(&mut assembler, key(3, 4), 1, What::Entry),
+            Some(vec![])
+        );
+        assert!(assembler.damage.is_empty() && assembler.orphans.is_empty());
     }
 
     #[test]
     fn the_end_of_a_run_that_is_missing_is_an_orphan_before_numbers_that_span_runs() {
-        let mut fold = Fold::new(Some(key(1, 2)));
+        let mut assembler = Assembler::new(Some(key(1, 2)));
         let count = key(1, 4).distance(key(2, 1));
-        assert_eq!(take(&mut fold, key(1, 4), count, What::Accounted), None);
-        assert_eq!(take(&mut fold, key(2, 1), 1, What::Entry), Some(vec![]));
         assert_eq!(
-            fold.orphans,
+            take(&mut assembler, key(1, 4), count, What::Accounted),
+            None
+        );
+        assert_eq!(
+            take(&mut assembler, key(2, 1), 1, What::Entry),
+            Some(vec![])
+        );
+        assert_eq!(
+            assembler.orphans,
             [Orphan {
                 first: key(1, 3),
                 count: 1
@@ -242,28 +266,34 @@ mod tests {
 
     #[test]
     fn the_end_of_an_earlier_run_that_is_missing_is_an_orphan() {
-        let mut fold = Fold::new(Some(key(1, 4)));
-        assert_eq!(take(&mut fold, key(1, 5), 1, What::Loss(QueueFull)), None);
+        let mut assembler = Assembler::new(Some(key(1, 4)));
+        assert_eq!(
+            take(&mut assembler, key(1, 5), 1, What::Loss(QueueFull)),
+            None
+        );
         // Run 1 had 9 numbers, run 2 none that is known.
         assert_eq!(
-            take(&mut fold, key(3, 3), 1, What::Entry),
+            take(&mut assembler, key(3, 3), 1, What::Entry),
             Some(vec![loss(2, Corrupt)])
         );
         let orphan = Orphan {
             first: key(1, 6),
             count: 4,
         };
-        assert_eq!(fold.orphans, [orphan]);
+        assert_eq!(assembler.orphans, [orphan]);
     }
 
     #[test]
     fn the_end_of_the_backlog_that_is_missing_is_lost() {
-        let mut fold = Fold::new(Some(key(3, 1)));
-        assert_eq!(take(&mut fold, key(3, 2), 1, What::Entry), Some(vec![]));
+        let mut assembler = Assembler::new(Some(key(3, 1)));
+        assert_eq!(
+            take(&mut assembler, key(3, 2), 1, What::Entry),
+            Some(vec![])
+        );
         let tail = |_| 4;
-        let mut later = fold.clone();
-        assert_eq!(fold.finish(key(3, 4), 3, tail), [loss(2, Corrupt)]);
-        assert_eq!(fold.finish(key(3, 4), 3, tail), []);
+        let mut later = assembler.clone();
+        assert_eq!(assembler.finish(key(3, 4), 3, tail), [loss(2, Corrupt)]);
+        assert_eq!(assembler.finish(key(3, 4), 3, tail), []);
         assert_eq!(later.finish(key(3, 4), 4, tail), []);
         assert_eq!(
             later.orphans,
@@ -272,13 +302,16 @@ mod tests {
                 count: 2
             }]
         );
-        assert_eq!(fold.next(), Some(key(3, 5)));
+        assert_eq!(assembler.next(), Some(key(3, 5)));
     }
 
     #[test]
     fn damage_at_the_start_of_an_unknown_backlog_is_not_made_up() {
-        let mut fold = Fold::new(None);
-        assert_eq!(take(&mut fold, key(3, 2), 1, What::Entry), Some(vec![]));
-        assert!(fold.damage.is_empty());
+        let mut assembler = Assembler::new(None);
+        assert_eq!(
+            take(&mut assembler, key(3, 2), 1, What::Entry),
+            Some(vec![])
+        );
+        assert!(assembler.damage.is_empty());
     }
 }

@@ -8,10 +8,10 @@ use crate::config::SpillKey;
 use crate::error::SpillError;
 use crate::event::{Position, Record, RunId};
 
-use super::change::{now, pause};
 use super::index::Letters;
 use super::watermark::Watermark;
 use super::{Directory, Spill, damaged, letters, schema};
+use crate::change::{now, pause};
 
 /// How long a segment that cannot be read is tried again, and how often. Longer than that only a disk that answers nothing
 /// is waited for, up to the second limit.
@@ -25,7 +25,7 @@ const PAGE_BYTES: u64 = 4 << 20;
 
 /// What is in the spill, entry by entry, and what is wrong with it.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct Inspection {
     spill: Spill,
     page: VecDeque<Record>,
     end: bool,
@@ -57,10 +57,10 @@ pub(crate) struct Findings {
     pub(crate) damage: Vec<String>,
 }
 
-impl Look {
+impl Inspection {
     /// Opens whatever a start would read. Errors are those that pass, or that somebody can mend.
-    pub(crate) fn at(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
-        let (spill, damage) = Spill::look(directory, key, PATIENCE)?;
+    pub(crate) fn of(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
+        let (spill, damage) = Spill::inspect(directory, key, PATIENCE)?;
         Ok(Self {
             expected: spill.entries,
             level_delivered: spill.delivered_position(),
@@ -144,7 +144,7 @@ impl Look {
             return Letters::default();
         };
         let sound = letters::count_sound(&conn, self.spill.cipher.as_ref());
-        let kept = Watermark::look(&self.spill.directory.watermark());
+        let kept = Watermark::inspect(&self.spill.directory.watermark());
         let kept = kept.map_or(0, |level| level.dead_letters);
         let known = self.spill.index.letters.count.max(kept);
         let lost = known.saturating_sub(sound.count);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 use super::*;
-use crate::spill::{Directory, Look};
+use crate::spill::{Directory, Inspection};
 use crate::stats::State;
 use crate::status::{status as status_of, write_status};
 
@@ -62,13 +62,13 @@ fn looking_changes_no_byte() -> Outcome {
         assert_eq!((status.pid, status.stats.state), (None, State::Stopped));
         assert_eq!(status.damage.is_some(), damaged, "{:?}", status.damage);
         assert_eq!(status.stats.spilled == 105, !damaged);
-        let mut look = Look::at(Directory::take_existing(dir.path())?, None)?;
+        let mut inspection = Inspection::of(Directory::take_existing(dir.path())?, None)?;
         let mut found = 0;
-        while look.next()?.is_some() {
+        while inspection.next()?.is_some() {
             found += 1;
         }
         assert_eq!(found, status.stats.spilled);
-        let findings = look.findings()?;
+        let findings = inspection.findings()?;
         assert_eq!((findings.entries, findings.missing), (found, 105 - found));
         assert!(bytes_of(dir.path())? == before, "looking changed something");
     }
@@ -95,7 +95,7 @@ fn a_killed_publisher_is_never_taken_for_live_however_many_look() -> Outcome {
     let dir = killed_spill()?;
     let together = Barrier::new(3);
     thread::scope(|scope| {
-        let look_on = || {
+        let inspect_all = || {
             let mut done = Ok(());
             for _ in 0..LOOKS {
                 together.wait();
@@ -109,8 +109,8 @@ fn a_killed_publisher_is_never_taken_for_live_however_many_look() -> Outcome {
             }
             done
         };
-        let lookers: Vec<_> = (0..3).map(|_| scope.spawn(look_on)).collect();
-        lookers.into_iter().try_for_each(joined)
+        let inspectors: Vec<_> = (0..3).map(|_| scope.spawn(inspect_all)).collect();
+        inspectors.into_iter().try_for_each(joined)
     })?;
     Ok(())
 }
@@ -127,9 +127,10 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
                     continue;
                 };
                 inside.store(true, Ordering::Relaxed);
-                let look = Look::at(directory, None).map_err(|error| error.to_string())?;
+                let inspection =
+                    Inspection::of(directory, None).map_err(|error| error.to_string())?;
                 inside.store(false, Ordering::Relaxed);
-                drop(look);
+                drop(inspection);
                 thread::yield_now();
             }
             Ok(())
@@ -154,7 +155,7 @@ fn whoever_reads_for_long_gives_way_to_a_publisher() -> Outcome {
     let (mut spill, run) = begun(dir.path())?;
     spill.append(&records(&run, 1..=2_000))?;
     drop(spill);
-    let mut look = Look::at(Directory::take_existing(dir.path())?, None)?;
+    let mut inspection = Inspection::of(Directory::take_existing(dir.path())?, None)?;
     thread::scope(|scope| {
         let publisher = scope.spawn(|| {
             let opened = open(dir.path()).map(drop);
@@ -165,13 +166,13 @@ fn whoever_reads_for_long_gives_way_to_a_publisher() -> Outcome {
         while waits().is_ok() && start.elapsed() < Duration::from_secs(5) {
             thread::yield_now();
         }
-        let read = std::iter::from_fn(|| look.next().transpose()).find_map(Result::err);
+        let read = std::iter::from_fn(|| inspection.next().transpose()).find_map(Result::err);
         let gone = read.ok_or("it read on")?;
         assert!(
             matches!(gone, SpillError::InUse { pid: None, .. }),
             "{gone}"
         );
-        drop(look);
+        drop(inspection);
         joined(publisher)
     })?;
     Ok(())
