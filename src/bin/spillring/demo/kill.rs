@@ -6,7 +6,7 @@
 use std::env;
 use std::fmt::Write;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
@@ -186,7 +186,11 @@ fn lines(path: &Path) -> Result<u64, Problem> {
 
 fn for_each(path: &Path, mut line: impl FnMut(&str)) -> Result<(), Problem> {
     let read = || {
-        let file = OpenOptions::new().read(true).open(path)?;
+        let file = match OpenOptions::new().read(true).open(path) {
+            // The process was killed before it delivered anything.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            file => file?,
+        };
         BufReader::new(file).lines().try_for_each(|next| {
             line(&next?);
             Ok::<_, std::io::Error>(())
