@@ -26,7 +26,7 @@
 //! holds up nothing.
 //!
 //! **Free.** Room is given back when an entry is acknowledged or on disk, not when it is taken: `tail` moves past it
-//! (`LEAVE`). `ENTER` is the acquire to that: whoever sees the room sees the record in it as read. Before a publisher
+//! (`LEAVE`). `ENTER` is the matching acquire: a publisher that sees the room sees that its record was read. Before a publisher
 //! is refused it reads both words again, and then sees at least what the publishers saw that claimed the places
 //! (`TAKE` and `READ`).
 //!

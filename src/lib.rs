@@ -252,7 +252,7 @@ pub mod nats {
     pub use crate::sink::jetstream::JetStreamSink;
 }
 
-/// For whoever looks after a spill directory: its state, its dead letters, its backlog as a file.
+/// Tools for operators of a spill directory: its state, its dead letters, its backlog as a file.
 pub mod operate {
     pub use crate::dead_letters::{DeadLetter, DeadLetters, Selection};
     pub use crate::export::{Exported, export};

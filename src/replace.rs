@@ -16,7 +16,7 @@ pub(crate) enum Persist {
     Unsynced,
 }
 
-/// Puts a file of mode 0600 into a folder: whoever reads it sees the old content or the new one, nothing between.
+/// Puts a file of mode 0600 into a folder: a reader sees the old content or the new one, nothing between.
 pub(crate) fn replace(dir: &Path, name: &str, content: &[u8], persist: Persist) -> io::Result<()> {
     let new = dir.join(format!("{name}.new"));
     let make = || private_file(OpenOptions::new().create(true).truncate(true), &new);

@@ -27,7 +27,7 @@ pub(super) struct SinkSide {
     pub(super) rejected: Option<(Key, String)>,
     /// The sink's position, if it is not ours: another publisher id must be taken.
     pub(super) stranger: Option<Position>,
-    /// The newest run of which a batch was sent.
+    /// The run of the newest batch that was sent.
     pub(super) sent: Option<RunId>,
     /// It reported entries whose acknowledgement was lost: their checkpoint may be lost too.
     pub(super) signature: Due,

@@ -38,7 +38,7 @@ enum Fit {
     Fails,
 }
 
-/// Lets whoever only looks in. Writes nothing.
+/// Checks the key for a reader. Writes nothing.
 pub(super) fn unlock(
     directory: &Directory,
     key: Option<&SpillKey>,
@@ -59,7 +59,7 @@ pub(super) fn unlock(
     }
 }
 
-/// Lets a publisher in, and notes its key.
+/// Checks the key of a publisher, and writes its check value.
 pub(super) fn unlock_to_write(
     directory: &Directory,
     key: Option<&SpillKey>,

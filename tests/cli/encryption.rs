@@ -62,6 +62,19 @@ fn with_key(bench: &Bench, arguments: &[&str]) -> Said {
     bench.run(&[arguments, &["--spill-key-file", "key"]].concat())
 }
 
+fn deliver(bench: &Bench) {
+    let arguments = [
+        "run",
+        "--input",
+        "/dev/null",
+        "--sink",
+        "jsonl:out",
+        "--spill",
+        "spill",
+    ];
+    with_key(bench, &arguments).assert_code(0);
+}
+
 #[test]
 fn no_file_shows_an_entry_and_all_of_them_are_delivered_after_a_kill() {
     // A member of every entry, and a number that only the first one has.
@@ -76,19 +89,7 @@ fn no_file_shows_an_entry_and_all_of_them_are_delivered_after_a_kill() {
         };
         assert_eq!(shows(&first[..40]), key.is_none());
         assert_eq!(shows(r#""event_type""#), key.is_none());
-        let said = with_key(
-            &bench,
-            &[
-                "run",
-                "--input",
-                "/dev/null",
-                "--sink",
-                "jsonl:out",
-                "--spill",
-                "spill",
-            ],
-        );
-        said.assert_code(0);
+        deliver(&bench);
         assert_eq!(bench.read("out"), sessions);
     }
 }
@@ -215,19 +216,7 @@ fn dead_letters_are_encrypted_shown_and_requeued() {
     let said = with_key(&bench, &["dead-letters", "spill", "show", &id, "--raw"]);
     assert_eq!(said.assert_code(0).out, line);
     with_key(&bench, &["dead-letters", "spill", "requeue", "--all"]).assert_code(0);
-    let said = with_key(
-        &bench,
-        &[
-            "run",
-            "--input",
-            "/dev/null",
-            "--sink",
-            "jsonl:out",
-            "--spill",
-            "spill",
-        ],
-    );
-    said.assert_code(0);
+    deliver(&bench);
     assert_eq!(bench.read("out"), format!("{line}\n"));
 }
 

@@ -10,6 +10,7 @@
 #[path = "../support/core.rs"]
 mod support;
 
+mod announced;
 mod answers;
 mod cap;
 mod dead_letters;
@@ -19,5 +20,4 @@ mod hosts;
 mod losses;
 mod outage;
 mod restart;
-mod told;
 mod without_spill;

@@ -19,7 +19,7 @@ pub(crate) struct Proof {
     pub(crate) key: String,
 }
 
-/// The hashes that were kept. Empty unless an entry is to be proved.
+/// The hashes that were kept. Empty unless a proof was asked for.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     wanted: Option<Position>,
