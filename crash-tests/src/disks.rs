@@ -16,6 +16,9 @@ const ALL_SUBSETS_MAX: usize = 5;
 const SUBSETS: usize = 12;
 const MANY: usize = 24;
 const SUBSETS_OF_MANY: usize = 5;
+/// One disk in so many is checked, drawn by chance, unless all are asked for.
+const SAMPLE: u8 = 4;
+
 /// All the disks that a recorded run may leave behind, however long it lasts.
 #[derive(Debug)]
 pub struct Disks {
@@ -34,6 +37,7 @@ pub struct Disks {
     /// As it was after this event, or later, the watermark is on the disk.
     watermark_since: usize,
     random: fastrand::Rng,
+    all: bool,
     seen: HashSet<Key>,
 }
 
@@ -65,9 +69,9 @@ type NodeKey = (PathBuf, usize, usize, Vec<(usize, Portion)>);
 type Key = (Vec<NodeKey>, u64, usize, usize);
 
 impl Disks {
-    /// Of this run.
+    /// Of this run: all of them, or a sample.
     #[must_use]
-    pub fn of(events: Vec<Event>, seed: u64) -> Self {
+    pub fn of(events: Vec<Event>, seed: u64, all: bool) -> Self {
         Self {
             events,
             at: 0,
@@ -79,6 +83,7 @@ impl Disks {
             stored: 0,
             watermark_since: 0,
             random: fastrand::Rng::with_seed(seed),
+            all,
             seen: HashSet::new(),
         }
     }
@@ -91,6 +96,9 @@ impl Disks {
             let pending = self.pending();
             for there in self.subsets(&pending) {
                 for beside in self.besides(there.is_empty() || there.len() == pending.len()) {
+                    if !self.all && self.random.u8(0..SAMPLE) > 0 {
+                        continue;
+                    }
                     if let Some(disk) = self.rebuild(&there, beside)
                         && check(disk).is_break()
                     {

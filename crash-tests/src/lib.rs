@@ -6,7 +6,8 @@
 //!
 //! # A power cut
 //!
-//! A recorded run is cut after each of its calls, and what the disk may hold then is rebuilt ([`Disk`]):
+//! A recorded run is cut after each of its calls, and what the disk may hold then is rebuilt ([`Disk`]); a sample of these
+//! disks is checked, or all of them (`SPILLRING_ALL_CUTS=1`):
 //!
 //! - What was written to a file before its last sync is there. Of what was written, or cut off, since then, any subset
 //!   may be there, in the order of the calls; the last one that is, perhaps half of it.

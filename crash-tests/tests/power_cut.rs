@@ -2,9 +2,9 @@
 //! yet: whatever counted as safe comes out after the restart, once and in order, and nothing that the sink has comes
 //! again. See the crate's docs for what a power cut is here.
 //!
-//! Covered is every prefix of every recorded run: the making of index and segments, checkpoints with restarts of their
-//! logs, sealing, unlinking, a clean end, and a second life. Of the calls not synced at that point all subsets are tried if
-//! they are few, else some; disks that are the same, with the same true of them, once.
+//! Covered is a sample of the disks after every call, with `SPILLRING_ALL_CUTS=1` each: the making of index and segments,
+//! checkpoints with restarts of their logs, sealing, unlinking, a clean end, and a second life. Of the calls not synced at
+//! that point all subsets are tried if they are few, else some; disks that are the same, with the same true of them, once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

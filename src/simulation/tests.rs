@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::breaks::Break;
 use super::{Ran, run};
 
-/// The first seed of each test run.
+/// The first seed of each test run, and how many schedules it has.
 const FIRST_SEED: u64 = 1;
+const SCHEDULES: u64 = 500;
 /// Within how many schedules a broken promise must be found.
 const BREAK_SCHEDULES_MAX: u64 = 1_000;
 
@@ -35,7 +36,8 @@ fn what_other_seeds_have_found_is_mended() {
     }
 }
 
-/// `SPILLRING_SIM_SEED=<seed> cargo test --lib the_core_survives` repeats one schedule, and prints it.
+/// `SPILLRING_SIM_SEED=<seed> cargo test --lib the_core_survives` repeats one schedule, and prints it. With
+/// `SPILLRING_SIM_SECONDS=<seconds>` it runs others, drawn by chance, for that long.
 #[test]
 fn the_core_survives_schedules() {
     if let Some(seed) = variable("SPILLRING_SIM_SEED") {
@@ -47,15 +49,10 @@ fn the_core_survives_schedules() {
         assert_eq!(ran.found, Ok(()), "seed {seed}");
         return;
     }
-    let limit = Duration::from_secs(variable("SPILLRING_SIM_SECONDS").unwrap_or(45));
-    // Started by hand, it runs other schedules.
-    let by_hand = variable("SPILLRING_SIM_SECONDS").is_some();
-    let first = if by_hand {
-        fastrand::u64(..) >> 20
-    } else {
-        FIRST_SEED
-    };
+    let limit = variable("SPILLRING_SIM_SECONDS").map(Duration::from_secs);
+    let first = limit.map_or(FIRST_SEED, |_| fastrand::u64(..) >> 20);
     let (start, next) = (Instant::now(), AtomicU64::new(0));
+    let goes_on = |count| limit.map_or(count < SCHEDULES, |limit| start.elapsed() < limit);
     let (entries, processes, flushes) =
         (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
     let failed = Mutex::new(Vec::new());
@@ -66,9 +63,10 @@ fn the_core_survives_schedules() {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while start.elapsed() < limit && failed.lock().expect("no panic").len() < most {
-                    let count = next.fetch_add(1, Ordering::Relaxed);
-                    let seed = first + count;
+                while goes_on(next.load(Ordering::Relaxed))
+                    && failed.lock().expect("no panic").len() < most
+                {
+                    let seed = first + next.fetch_add(1, Ordering::Relaxed);
                     let ran = run(seed, None);
                     entries.fetch_add(ran.entries, Ordering::Relaxed);
                     processes.fetch_add(ran.processes, Ordering::Relaxed);
