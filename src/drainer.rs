@@ -106,7 +106,8 @@ pub(crate) struct DrainLoop {
     unopened: Option<Unopened>,
     /// How many appends were ordered since the backlog had its turn.
     appends_in_a_row: u32,
-    closing: Closing,
+    /// Losses after the last entry have been announced to the sink.
+    announced_last_losses: bool,
 }
 
 /// A batch has records of a run that the spill has not recorded as open.
@@ -115,13 +116,6 @@ struct Unopened {
     since: Instant,
     /// The newest run of a batch that was sent all the same.
     sent: u32,
-}
-
-/// Whether losses after the last entry have been announced to the sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Closing {
-    Due,
-    Done,
 }
 
 /// What has become of the entries of this run so far.
@@ -141,7 +135,7 @@ impl DrainLoop {
         let config = parts.config;
         let mut pipeline = Pipeline::default();
         pipeline.inherit(parts.view.newest);
-        let may_have = match parts.view.totals.entries {
+        let may_have = match parts.view.totals.backlog.entries {
             0 => SinkMayHave::Nothing,
             _ => SinkMayHave::OldestBatch,
         };
@@ -155,7 +149,7 @@ impl DrainLoop {
             requests: Requests::default(),
             reports: Reports::new(parts.now),
             counts: Counts {
-                inherited: parts.view.totals.entries,
+                inherited: parts.view.totals.backlog.entries,
                 ..Counts::default()
             },
             pace: config
@@ -167,7 +161,7 @@ impl DrainLoop {
             inherited_until_ms: parts.view.inherited_until_ms,
             unopened: None,
             appends_in_a_row: 0,
-            closing: Closing::Due,
+            announced_last_losses: false,
             config,
         };
         drainer.announce(parts.orphans);
@@ -244,11 +238,10 @@ impl DrainLoop {
     fn collect_requests(&mut self, now: Instant) {
         for request in self.control.take_requests() {
             if matches!(request, Request::Shutdown(..)) {
-                self.ring.close();
+                self.ring.entrance().close();
             }
-            let (popped, queued) = (self.ring.popped(), self.ring.queued());
-            self.requests
-                .add(request, popped, queued, self.disk.sent(), now);
+            let pops = self.ring.popped() + self.ring.entrance().inside().entries;
+            self.requests.add(request, pops, self.disk.sent(), now);
             self.ring.stir();
         }
     }
@@ -266,7 +259,7 @@ impl DrainLoop {
         let after_staged = || self.pipeline.read_after().unwrap_or_default().after(1);
         let undelivered_from = match self.pipeline.first_staged() {
             None if self.is_unread() => Some(after_staged()),
-            None => self.pipeline.first().map(Record::key),
+            None => self.pipeline.records().next().map(Record::key),
             staged => staged.map(Record::key),
         };
         Progress {

@@ -95,9 +95,9 @@ fn export_from(
     out.flush().map_err(ExportError::Write)?;
     let found = inspection.findings()?;
     Ok(Exported {
-        entries: found.entries,
+        entries: found.backlog.entries,
         missing: found.missing,
-        dead_letters: found.dead_letters,
+        dead_letters: found.dead_letters.entries,
         quarantined: found.quarantined,
     })
 }

@@ -28,7 +28,7 @@
 //!
 //! - `directory`, `lock`, `identity`, `files`: who may be there, and what lies where;
 //! - `schema`, `row`: the formats; `cipher`, `unlock`: encryption at rest; `segments`, `active`, `append`: the files of the backlog; `watermark`; `index`, with `runs`,
-//!   `absent` and `letters`;
+//!   `absent` and `dead_letters`;
 //! - `reader`, with `chunk`, `fold` (numbers become losses) and `salvage` (reading past damage);
 //! - `evict`, `imports`, `requeue`: what else moves entries; `adopt`: directories of the first versions;
 //! - `orders`, `service`: what the drainer asks for, and how it is carried out; `inspection`: what others may see.
@@ -40,15 +40,15 @@ mod append;
 mod assembler;
 mod chunk;
 mod cipher;
+mod dead_letters;
 mod directory;
 mod evict;
 mod files;
-mod identity;
+pub(crate) mod identity;
 mod imports;
 mod index;
 mod inspection;
 mod killed;
-mod letters;
 mod level;
 mod lock;
 mod opening;
@@ -62,6 +62,8 @@ mod salvage;
 mod schema;
 mod segments;
 mod service;
+mod status_file;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod unlock;
@@ -80,22 +82,23 @@ use crate::ring_file::{MappedRing, RingFile};
 use crate::seal::Signer;
 
 use active::Active;
-use append::first_key;
 use cipher::Cipher;
-use directory::has_room;
-pub(crate) use directory::{Directory, io_error};
-pub(crate) use identity::read_identity;
+pub use dead_letters::DeadLetter;
+pub(crate) use dead_letters::{DeadLetterReader, PAGE_ROWS as DEAD_LETTERS_PAGE};
+pub(crate) use directory::Directory;
+use files::has_room;
 pub(crate) use imports::Foreign;
 use index::Index;
 pub(crate) use inspection::Inspection;
 pub(crate) use killed::KilledRun;
-pub(crate) use letters::Letters;
 pub(crate) use orders::*;
 use reader::{Reader, Sources};
 pub(crate) use runs::KnownRuns;
 use segments::Segments;
 pub(crate) use segments::damaged;
 pub(crate) use service::serve;
+pub(crate) use status_file::read_status;
+pub(crate) use tally::Tally;
 use watermark::{Level, Watermark};
 
 /// How many records a transaction should take: with more the rate hardly grows, and the wait for one commit does.
@@ -123,9 +126,8 @@ pub(crate) struct Spill {
     newest: Key,
     /// The newest one when the spill was opened.
     inherited: Key,
-    /// Of the entries after what is delivered.
-    entries: u64,
-    bytes: u64,
+    /// The entries after what is delivered.
+    backlog: Tally,
     /// When the newest of them was popped, as of the start, or came to the spill since.
     inherited_until_ms: Option<u64>,
     /// The oldest of them, and when it was popped.
@@ -192,10 +194,8 @@ impl Spill {
     pub(crate) fn view(&self) -> View {
         View {
             totals: Totals {
-                entries: self.entries,
-                bytes: self.bytes,
-                dead_letters: self.index.letters.count,
-                dead_letter_bytes: self.index.letters.bytes,
+                backlog: self.backlog,
+                dead_letters: self.index.dead_letters,
                 absent: self.index.absent.len(),
             },
             newest: Some(self.newest).filter(|&newest| newest > Key::default()),
@@ -268,39 +268,35 @@ impl Spill {
     /// So many entries are gone that nobody will deliver. How large they were is not known: as large as the others.
     fn lose(&mut self, count: u64) {
         self.corrupt += count;
-        let known = count.min(self.entries);
-        let left = u128::from(self.entries - known) * u128::from(self.bytes);
-        let left = left.checked_div(u128::from(self.entries)).unwrap_or(0);
-        let bytes = self.bytes - u64::try_from(left).unwrap_or(self.bytes);
-        self.bytes -= bytes;
-        self.entries -= known;
-        self.surplus += count - known;
+        let Tally { entries, bytes } = self.backlog;
+        let known = count.min(entries);
+        let left = u128::from(entries - known) * u128::from(bytes);
+        let left = left.checked_div(u128::from(entries)).unwrap_or(0);
         self.index.taken += known;
+        self.take_out(Tally {
+            entries: count,
+            bytes: bytes - u64::try_from(left).unwrap_or(bytes),
+        });
+    }
+
+    /// These entries leave the backlog. Those that it did not count are a surplus.
+    fn take_out(&mut self, gone: Tally) {
+        self.surplus += gone.entries.saturating_sub(self.backlog.entries);
+        self.backlog = self.backlog.without(gone);
+        if self.backlog.entries == 0 {
+            self.backlog.bytes = 0;
+        }
     }
 
     /// The sink has everything up to this key. What must be counted is settled in parts: a part is one segment at the most, so
     /// that nobody waits for long.
     pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<Settled, SpillError> {
         let settled = match counted {
-            Counted::Known { entries, bytes } => Settled {
-                through,
-                entries,
-                bytes,
-            },
+            Counted::Known(tally) => Settled { through, tally },
             Counted::Unknown => self.count_through(through)?,
         };
-        let Settled {
-            through,
-            entries,
-            bytes,
-        } = settled;
-        let known = entries.min(self.entries);
-        self.surplus += entries - known;
-        self.entries -= known;
-        self.bytes = self.bytes.saturating_sub(bytes);
-        if self.entries == 0 {
-            self.bytes = 0;
-        }
+        let Settled { through, tally } = settled;
+        self.take_out(tally);
         self.delivered = self.delivered.max(Some(through));
         self.index.prune(through);
         if self.oldest.is_some_and(|(key, _)| key <= through) {
@@ -308,8 +304,7 @@ impl Spill {
         }
         if through >= self.newest {
             // Rows of losses may have been among what was damaged.
-            self.corrupt += std::mem::take(&mut self.entries);
-            self.bytes = 0;
+            self.corrupt += std::mem::take(&mut self.backlog).entries;
         }
         self.write_watermark();
         Ok(settled)
@@ -328,9 +323,8 @@ impl Spill {
         self.watermark.set(Level {
             delivered: self.delivered.unwrap_or_default(),
             newest: self.newest,
-            entries: self.entries,
-            bytes: self.bytes,
-            dead_letters: self.index.letters.count,
+            backlog: self.backlog,
+            dead_letters: self.index.dead_letters.entries,
             taken: self.index.taken,
         });
     }

@@ -1,6 +1,7 @@
 //! Wires everything together; the only file that does.
 
 mod opening;
+mod recovery;
 
 use std::fmt;
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::host::log;
 use crate::ingress::{self, Ingress};
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
-use crate::ring_file::{self, MappedRing};
+use crate::ring_file::MappedRing;
 use crate::sink::Sink;
 use crate::sink_worker;
 use crate::spill;
@@ -110,7 +111,7 @@ pub fn start_durable<E: Durable>(
         sink,
         Some(Packing {
             format: E::FORMAT,
-            recover: ring_file::recover::<E>,
+            recover: recovery::recover::<E>,
             pack: ingress::pack::<E>,
             source: |shared, ring| Box::new(FileSource::new(shared, ring)),
         }),

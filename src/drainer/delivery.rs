@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::sink_side::Question;
-use super::{Closing, DrainLoop, Unopened};
+use super::{DrainLoop, Unopened};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 use crate::metrics::Metrics;
@@ -15,7 +14,7 @@ use crate::worker::Collected;
 
 impl DrainLoop {
     pub(super) fn ask(&mut self) {
-        self.sink.question = Question::UnderWay;
+        self.sink.asked = true;
         let limit = self.config.ack_timeout;
         self.sink.worker.send(SinkOrder::Ask(self.publisher, limit));
     }
@@ -25,7 +24,7 @@ impl DrainLoop {
         let Some(signer) = &self.signer else { return };
         signer.asked(now);
         self.sink.signature = Due::No;
-        self.sink.question = Question::UnderWay;
+        self.sink.asked = true;
         let order = SinkOrder::Renew(self.publisher, Arc::clone(signer), self.config.ack_timeout);
         self.sink.worker.send(order);
     }
@@ -68,7 +67,7 @@ impl DrainLoop {
 
     /// Numbers the losses after the last entry.
     pub(super) fn number_losses(&mut self) {
-        let lost = self.ring.lost();
+        let lost = self.ring.entrance().lost();
         self.sequencer.number_losses(lost.total(), || lost);
     }
 
@@ -88,8 +87,7 @@ impl DrainLoop {
     /// Entries that the sink acknowledges while the end is being recorded stay in the spill: the next start asks for
     /// the position.
     pub(super) fn collect_sink(&mut self, now: Instant) {
-        let asked = self.sink.question == Question::UnderWay;
-        let waits = asked || self.pipeline.in_flight();
+        let waits = self.sink.asked || self.pipeline.in_flight();
         if !waits || self.disk.is_ending() {
             return;
         }
@@ -101,7 +99,7 @@ impl DrainLoop {
         self.ring.stir();
         match outcome {
             SinkOutcome::Answered(answer) => {
-                self.sink.question = Question::None;
+                self.sink.asked = false;
                 match answer {
                     Ok(position) => self.answered(position),
                     Err(error) => self.sink_failed(error, now),
@@ -109,7 +107,7 @@ impl DrainLoop {
             }
             SinkOutcome::Delivered(delivery) => self.landed(delivery, now),
             SinkOutcome::Renewed(renewed) => {
-                self.sink.question = Question::None;
+                self.sink.asked = false;
                 if let Err(error) = renewed {
                     self.sink_failed(error, now);
                 }
@@ -141,7 +139,7 @@ impl DrainLoop {
             _ if landed.left == 0 && landed.records > 0 => self.sink.works(),
             // Later losses are only counted: publishers may never stop calling.
             None if landed.left == 0 => {
-                self.closing = Closing::Done;
+                self.announced_last_losses = true;
                 self.sink.works();
             }
             None => {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Batch, Key, Loss, PublisherId, Record};
 use crate::seal::Signer;
-pub(crate) use crate::spill::APPEND_ROWS_MAX;
+pub(crate) use crate::spill::{APPEND_ROWS_MAX, Tally};
 
 /// The largest size of a batch or a chunk, in encoded bytes. A larger entry is alone in one.
 pub(crate) const BATCH_BYTES_MAX: u64 = 4 << 20;
@@ -59,13 +59,6 @@ pub(crate) struct Landed {
     pub(crate) left: u64,
     /// Those that the sink has taken and the spill counts.
     pub(crate) spilled: Tally,
-}
-
-/// Some records, and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
 }
 
 impl Pipeline {
@@ -189,7 +182,7 @@ impl Pipeline {
             if self.in_memory_only(&record) {
                 unspilled += 1;
             } else {
-                spilled.add(&record);
+                spilled.add(record.size());
             }
         }
         self.trim_losses(key);
@@ -281,7 +274,8 @@ impl Pipeline {
         self.staged.iter_mut().chain(&mut self.drawn)
     }
 
-    fn in_memory_only(&self, record: &Record) -> bool {
+    /// Whether the spill does not have this record.
+    pub(crate) fn in_memory_only(&self, record: &Record) -> bool {
         Some(record.key()) > self.spilled_through
     }
 
@@ -302,21 +296,6 @@ fn announce(record: Option<&mut Record>, local: u32, mut losses: Vec<Loss>) -> O
         record.losses = losses;
     }
     None
-}
-
-impl Tally {
-    pub(crate) fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Self {
-        let mut tally = Self::default();
-        for record in records {
-            tally.add(record);
-        }
-        tally
-    }
-
-    fn add(&mut self, record: &Record) {
-        self.entries += 1;
-        self.bytes += record.size();
-    }
 }
 
 mod depths;

@@ -21,25 +21,11 @@ pub(crate) struct Requests {
     added: usize,
     shutdowns: Vec<Promise<Stats>>,
     stopping: Option<Stopping>,
-    moved: Moved,
-    overdue: Milestone,
-    finished: Milestone,
-}
-
-/// Whether anything has moved since the last turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Moved {
-    #[default]
-    No,
-    Yes,
-}
-
-/// Whether a milestone of the end has been reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Milestone {
-    #[default]
-    Ahead,
-    Reached,
+    /// Something has moved since the last turn.
+    moved: bool,
+    /// Milestones of the end that have been reached.
+    overdue: bool,
+    finished: bool,
 }
 
 /// A flush first waits until everything that was in the ring when it arrived has been popped. Then everything with a
@@ -71,15 +57,8 @@ pub(crate) struct Progress {
 }
 
 impl Requests {
-    /// `popped` entries have left the ring, `queued` are in it, and the disk has got this many `orders`.
-    pub(crate) fn add(
-        &mut self,
-        request: Request,
-        popped: u64,
-        queued: usize,
-        orders: u64,
-        now: Instant,
-    ) {
+    /// After so many `pops` everything that is in the ring now has left it; the disk has got this many `orders`.
+    pub(crate) fn add(&mut self, request: Request, pops: u64, orders: u64, now: Instant) {
         match request {
             Request::Flush(until, promise) => {
                 self.added += 1;
@@ -89,7 +68,7 @@ impl Requests {
                 self.flushes.push(Flushing {
                     until,
                     promise,
-                    pops: popped + queued as u64,
+                    pops,
                     through: None,
                     orders,
                 });
@@ -144,11 +123,9 @@ impl Requests {
     /// order may have run, until after the deadline.
     pub(crate) fn stopping(&mut self, now: Instant) -> Option<Stopping> {
         let stopping = self.stopping.as_mut()?;
-        let overdue = now >= stopping.deadline && self.overdue == Milestone::Ahead;
-        if overdue {
-            self.overdue = Milestone::Reached;
-        }
-        let moved = std::mem::take(&mut self.moved) == Moved::Yes;
+        let overdue = now >= stopping.deadline && !self.overdue;
+        self.overdue |= overdue;
+        let moved = std::mem::take(&mut self.moved);
         if overdue || moved {
             stopping.progress_at = now;
         }
@@ -158,8 +135,8 @@ impl Requests {
     /// Everything is delivered or on disk. The rest of the end has its own grace.
     pub(crate) fn finished(&mut self, now: Instant) -> Option<Stopping> {
         let stopping = self.stopping.as_mut()?;
-        if self.finished == Milestone::Ahead {
-            self.finished = Milestone::Reached;
+        if !self.finished {
+            self.finished = true;
             stopping.progress_at = now;
         }
         self.stopping
@@ -168,7 +145,7 @@ impl Requests {
     /// Something has moved: an overdue end is not hopeless. The grace counts from the next turn, not from the start of
     /// the step: a slow step is not a failure.
     pub(crate) fn progress(&mut self) {
-        self.moved = Moved::Yes;
+        self.moved = true;
     }
 
     /// Takes out the promises of the flushes that are done.

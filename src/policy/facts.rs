@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Facts {
     pub(crate) now: Instant,
     pub(crate) sink: Availability,
-    /// The sink must be asked before it gets anything.
-    pub(crate) doubt: Doubt,
+    /// The sink must be asked what it has stored before it gets anything.
+    pub(crate) question: Due,
     /// The sink's newest signature is so old that it must sign again.
     pub(crate) renewal: Due,
     pub(crate) front: Front,
@@ -26,7 +26,8 @@ pub(crate) struct Facts {
     /// How many appends were ordered since the backlog had its turn.
     pub(crate) appends_in_a_row: u32,
     pub(crate) flush: Flush,
-    pub(crate) unannounced: Unannounced,
+    /// At the end: losses after the last entry must still be announced to the sink.
+    pub(crate) last_losses: Due,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) pending_max: Duration,
     /// How long to wait if there is nothing to do.
@@ -36,7 +37,8 @@ pub(crate) struct Facts {
 /// The disk's part of the facts.
 #[derive(Debug, Clone)]
 pub(crate) struct DiskFacts {
-    pub(crate) order: OrderUnderWay,
+    /// Since when an order has been under way.
+    pub(crate) order_since: Option<Instant>,
     pub(crate) writes: Availability,
     pub(crate) reads: Availability,
     /// Settlements and checks: their failures hold up no entry.
@@ -62,16 +64,6 @@ pub(crate) enum Availability {
     RestsUntil(Instant),
     /// Its thread has ended.
     Gone,
-}
-
-/// What the disk is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OrderUnderWay {
-    None,
-    /// An append, since then.
-    Append(Instant),
-    /// Something else, since then.
-    Other(Instant),
 }
 
 /// Whether the spill takes new entries.
@@ -100,13 +92,6 @@ pub(crate) enum End {
     /// It is on disk; the last status is not.
     Noted,
     Done,
-}
-
-/// Whether it is known what the sink has stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    None,
-    Ask,
 }
 
 /// Whether the next record may go to the sink.
@@ -170,13 +155,6 @@ pub(crate) enum Flush {
     Wanted,
     /// The entries are on disk; whether the files are in place must be checked.
     Check,
-}
-
-/// Whether losses after the last entry must still be announced to the sink when the end comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unannounced {
-    Nothing,
-    Losses,
 }
 
 /// How full the ring is.

@@ -3,7 +3,8 @@
 //!
 //! A row is known by a digest. That of an entry is written with it, in one transaction of its segment, and moves to the
 //! index before the segment is removed; that of a row that is no entry is written to the index with the dead letter.
-//! Whoever then removes the row from the buffer may fail to, or be killed before: it is passed over the next time.
+//! The row is removed from the buffer after that. If that fails, or the process is killed before, the next import passes
+//! over the row.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,11 +16,10 @@ use rusqlite::Connection;
 use crate::error::SpillError;
 use crate::event::{LossReason, Record, Run, RunEnd};
 
-use super::active::{Added, Write};
-use super::letters::UNDECODABLE;
+use super::dead_letters::UNDECODABLE;
 use super::row::{int, kind};
 use super::schema::{self, database_error};
-use super::{Spill, first_key, letters};
+use super::{Spill, dead_letters};
 
 /// How many rows of earlier imports an import remembers: a buffer holds 100,000 where Agent Assembly makes it. Older ones
 /// are forgotten before the first row of an import, so that those it finds to be known are not forgotten meanwhile.
@@ -95,15 +95,15 @@ impl Spill {
             .runs
             .change(run.local, |known| known.end_at(last_n, RunEnd::Clean));
         let cipher = self.cipher.as_ref();
-        self.index.letters = self.index.transact("import into", self.now, |conn| {
-            for (record, row) in &records {
-                remember(conn, &row.digest)?;
-                let detail = row.subject.as_ref().err().map_or("", String::as_str);
-                letters::keep(conn, record, UNDECODABLE, detail, cipher)?;
-            }
-            letters::count(conn)
-        })?;
-        Ok(())
+        self.index
+            .change_dead_letters("import into", self.now, |conn| {
+                for (record, row) in &records {
+                    remember(conn, &row.digest)?;
+                    let detail = row.subject.as_ref().err().map_or("", String::as_str);
+                    dead_letters::keep(conn, record, UNDECODABLE, detail, cipher)?;
+                }
+                Ok(())
+            })
     }
 
     fn append_foreign(
@@ -116,18 +116,8 @@ impl Spill {
             .zip(entries)
             .map(|(n, row)| row.record(run, n))
             .collect();
-        let (Some(first), Some(last)) = (records.first(), records.last()) else {
-            return Ok(());
-        };
         let digests: Vec<_> = entries.iter().map(|row| row.digest).collect();
-        let write = Write {
-            accounted: self.accounted_before(first),
-            records: &records,
-            digests: &digests,
-        };
-        let added: Added = self.write(&write, first_key(first))?;
-        self.note_appended(added, first, last.key());
-        Ok(())
+        self.append_together(&records, &digests).map(drop)
     }
 
     /// Which of the rows were taken over before.

@@ -22,11 +22,12 @@ use crate::event::{Key, PublisherId};
 use crate::host::log;
 
 use super::absent::{self, Absent};
-use super::files::Place;
-use super::letters;
+use super::dead_letters;
+use super::files::DatabaseFiles;
 use super::row::{int, uint};
 use super::runs::{self, Runs};
 use super::schema::{self, database_error};
+use super::tally::Tally;
 
 /// How long something is tried again, from fresh handles, before it counts as damaged.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,25 +37,19 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Index {
     path: PathBuf,
     publisher: PublisherId,
-    open: Option<(Connection, Place)>,
+    open: Option<(Connection, DatabaseFiles)>,
     content: Content,
     /// Since when it cannot be opened.
     trouble: Option<Instant>,
     pub(super) runs: Runs,
     pub(super) absent: Absent,
-    pub(super) letters: Letters,
+    /// The dead letters.
+    pub(super) dead_letters: Tally,
     /// Everything up to here is delivered, as of the last time that anything was removed because of that: the watermark may be
     /// an older copy.
     pub(super) settled: Key,
     /// How many entries were ever taken out of the backlog. Written with the numbers that are absent.
     pub(super) taken: u64,
-}
-
-/// How many dead letters there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Letters {
-    pub(super) count: u64,
-    pub(super) bytes: u64,
 }
 
 /// Whether it is known what the file holds.
@@ -109,7 +104,7 @@ impl Index {
             trouble: None,
             runs: Runs::default(),
             absent: Absent::default(),
-            letters: Letters::default(),
+            dead_letters: Tally::default(),
             settled: Key::default(),
             taken: 0,
         }
@@ -185,6 +180,20 @@ impl Index {
         }
     }
 
+    /// The same for work that may change the dead letters, which are counted again.
+    pub(super) fn change_dead_letters<T>(
+        &mut self,
+        action: &'static str,
+        now: Instant,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, SpillError> {
+        let (value, count) = self.transact(action, now, |conn| {
+            Ok((work(conn)?, dead_letters::count(conn)?))
+        })?;
+        self.dead_letters = count;
+        Ok(value)
+    }
+
     /// All of a segment is delivered, and the segment is about to be removed.
     pub(super) fn note_settled(&mut self, through: Key, now: Instant) {
         self.settled = self.settled.max(through);
@@ -225,7 +234,7 @@ impl Index {
         if self
             .open
             .as_ref()
-            .is_some_and(|(_, place)| place.has_left(&self.path))
+            .is_some_and(|(_, files)| files.have_left(&self.path))
         {
             log::error!(file = %self.path.display(), "the index of the spill was moved or deleted: it is written again from memory");
             self.open = None;
@@ -266,11 +275,10 @@ impl Index {
                 return Err(SpillError::Absent);
             }
             let conn = schema::open(&self.path, schema::INDEX, SpillDurability::PowerLoss)?;
-            let place =
-                Place::of(&self.path).map_err(super::io_error("look at", self.path.clone()))?;
+            let files = DatabaseFiles::of(&self.path)?;
             self.load(&conn)
                 .map_err(database_error("read the index of"))?;
-            self.open = Some((conn, place));
+            self.open = Some((conn, files));
         }
         self.open
             .as_ref()
@@ -297,7 +305,7 @@ impl Index {
     }
 
     fn load(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        self.letters = letters::count(conn)?;
+        self.dead_letters = dead_letters::count(conn)?;
         if self.content == Content::Known {
             return Ok(());
         }
@@ -338,7 +346,7 @@ impl Index {
 
     /// Free pages in the file and in its log let dead letters be kept on a full disk.
     pub(super) fn reserve(&mut self) {
-        if let Err(error) = self.read(letters::reserve) {
+        if let Err(error) = self.read(dead_letters::reserve) {
             log::debug!(%error, "no room can be kept for dead letters");
         }
     }

@@ -15,20 +15,14 @@ use super::reader::Reader;
 use super::row::{Content, Found, columns, int, uint};
 use super::schema::{self, database_error};
 use super::segments::{Origin, Segment};
+use super::tally::Tally;
 use super::watermark::Level;
-
-/// Entries, and their bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Count {
-    entries: u64,
-    pub(super) bytes: u64,
-}
 
 impl Spill {
     /// Finds out how far delivery and writing have come. Neither a watermark that is lost nor an older copy of it repeats what
     /// was in segments that are removed.
     pub(super) fn find_level(&mut self, level: Option<Level>) {
-        self.note_letters(level);
+        self.note_dead_letters(level);
         let settled = self.index.settled;
         let current = level.filter(|level| level.delivered >= settled);
         self.delivered = match current {
@@ -46,8 +40,7 @@ impl Spill {
         });
         self.index.taken = self.index.taken.max(taken);
         self.newest = level.unwrap_or_default().newest;
-        self.entries = counted.entries;
-        self.bytes = counted.bytes;
+        self.backlog = counted.backlog;
         self.count_newer(counted.newest.max(self.delivered.unwrap_or_default()));
         if self.segments.is_empty() && self.delivered.is_none() {
             self.delivered = Some(Key::default());
@@ -62,15 +55,15 @@ impl Spill {
         self.index.prune(self.delivered.unwrap_or_default());
         self.write_watermark();
         self.find_oldest();
-        self.inherited_until_ms = self.newest_popped_ms().filter(|_| self.entries > 0);
+        self.inherited_until_ms = self.newest_popped_ms().filter(|_| self.backlog.entries > 0);
     }
 
     /// The watermark knows how many dead letters there were.
-    fn note_letters(&mut self, level: Option<Level>) {
+    fn note_dead_letters(&mut self, level: Option<Level>) {
         let known = level.map_or(0, |level| level.dead_letters);
-        let found = self.index.letters.count;
+        let found = self.index.dead_letters.entries;
         if !self.index.is_known() {
-            self.index.letters.count = known;
+            self.index.dead_letters.entries = known;
         } else if found < known {
             log::error!(found, known, "dead letters are missing");
         }
@@ -111,8 +104,7 @@ impl Spill {
             });
             match counted {
                 Ok((last, count)) => {
-                    self.entries += count.entries;
-                    self.bytes += count.bytes;
+                    self.backlog += count;
                     self.newest = self.newest.max(last.unwrap_or_default());
                 }
                 Err(error) => {
@@ -129,8 +121,7 @@ impl Spill {
         if through >= self.newest {
             return Ok(Settled {
                 through,
-                entries: self.entries,
-                bytes: self.bytes,
+                tally: self.backlog,
             });
         }
         let since = *self.uncounted_since.get_or_insert(self.now);
@@ -147,10 +138,7 @@ impl Spill {
             |segment: &&Segment| segment.first <= through && self.segments.end_of(segment) == end;
         for segment in self.segments.iter().filter(those) {
             match self.count_in(segment, from, part.through.after(1)) {
-                Ok(count) => {
-                    part.entries += count.entries;
-                    part.bytes += count.bytes;
-                }
+                Ok(count) => part.tally += count,
                 Err(error) if self.now < since + PATIENCE => {
                     return Err(database_error("read")(error));
                 }
@@ -164,9 +152,9 @@ impl Spill {
             self.uncounted_since = None;
         }
         // What the sink has and a power cut has taken from the files is found by no reading.
-        let left = self.entries.saturating_sub(part.entries);
+        let left = self.backlog.entries.saturating_sub(part.tally.entries);
         let possible = self.numbers_after(part.through).unwrap_or(left);
-        part.entries += left.saturating_sub(possible);
+        part.tally.entries += left.saturating_sub(possible);
         Ok(part)
     }
 
@@ -190,7 +178,7 @@ impl Spill {
         segment: &Segment,
         after: Key,
         below: Key,
-    ) -> rusqlite::Result<Count> {
+    ) -> rusqlite::Result<Tally> {
         let absent = &self.index.absent;
         let active = self
             .active
@@ -223,7 +211,7 @@ impl Spill {
 
     /// When the oldest entry was popped, if that is easily known.
     pub(super) fn find_oldest(&mut self) {
-        if self.entries == 0 || self.oldest.is_some() {
+        if self.backlog.entries == 0 || self.oldest.is_some() {
             return;
         }
         let from = self.delivered.map_or(Key::default(), |key| key.after(1));
@@ -286,26 +274,25 @@ fn count_present(
     absent: &Absent,
     after: Key,
     below: Key,
-) -> rusqlite::Result<Count> {
+) -> rusqlite::Result<Tally> {
     if was_never_made(conn) {
-        return Ok(Count::default());
+        return Ok(Tally::default());
     }
     let mut count = count_between(conn, after, below)?;
     for (first, stretch) in absent.within(after.after(1), below) {
         let end = first.after(stretch.count).min(below);
         let gone = count_between(conn, first.before().max(after), end)?;
-        count.entries -= gone.entries.min(count.entries);
-        count.bytes -= gone.bytes.min(count.bytes);
+        count = count.without(gone);
     }
     Ok(count)
 }
 
-fn count_between(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Count> {
+fn count_between(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Tally> {
     let sql = "SELECT count(*), coalesce(sum(octet_length(subject) + length(bytes) + ?3), 0) \
          FROM rows WHERE kind = 0 AND key > ?1 AND key < ?2";
     let params = (after.row(), below.row(), int(Record::OVERHEAD));
     conn.query_row(sql, params, |row| {
-        Ok(Count {
+        Ok(Tally {
             entries: uint(row.get(0)?),
             bytes: uint(row.get(1)?),
         })

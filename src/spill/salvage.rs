@@ -4,7 +4,7 @@ use rusqlite::{Connection, Params};
 
 use crate::event::Key;
 
-use super::letters;
+use super::dead_letters as letters;
 
 /// The first key after `failed` from which on rows can be read again, and below `end`; `None` if nothing more can.
 ///

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 
-use super::directory::io_error;
+use super::files::{if_there, io_error, journal_of, log_of};
 use crate::change::Change;
 
 /// The number of the schema of segments and index, kept in `user_version`. Up to 3 there was one database.
@@ -203,27 +203,12 @@ pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
 }
 
-/// Where the log of a database lies.
-pub(super) fn log_of(database: &Path) -> PathBuf {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
-}
-
-/// Where the rollback journal of a database lies while it is being made.
-pub(super) fn journal_of(database: &Path) -> PathBuf {
-    let mut journal = database.as_os_str().to_owned();
-    journal.push("-journal");
-    journal.into()
-}
-
 /// A log beside an empty file counts for nothing, and `SQLite` would delete it. Nor does one beside a journal: the database
 /// was not made yet, and `SQLite` would want to roll it back.
 fn has_log(file: &Path) -> io::Result<bool> {
-    let filled = |file: &Path| match fs::metadata(file) {
-        Ok(file) => Ok(file.len() > 0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+    let filled = |file: &Path| {
+        let found = if_there(fs::metadata(file))?;
+        Ok::<_, io::Error>(found.is_some_and(|file| file.len() > 0))
     };
     Ok(filled(file)? && filled(&log_of(file))? && !filled(&journal_of(file))?)
 }
@@ -256,7 +241,7 @@ fn make_file(file: &Path) -> Result<(), SpillError> {
     let made = Change::Make(file).make(|| options.open(file));
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop).map_err(io_error("make", file.to_owned())),
+        made => made.map(drop).map_err(io_error("make", file)),
     }
 }
 

@@ -26,13 +26,12 @@ use crate::error::SpillError;
 use crate::event::Key;
 use crate::host::log;
 
-use super::directory::{io_error, sync_folder};
-use super::files::FileId;
+use super::directory::WATERMARK;
+use super::files::{FileId, io_error, sync_folder};
 use super::patience::patiently;
+use super::tally::Tally;
 use crate::change::Change;
 
-/// The name of the file.
-pub(super) const WATERMARK: &str = "watermark";
 const MAGIC: [u8; 8] = *b"spillwm1";
 const SLOT_BYTES: usize = 72;
 /// Between two slots: a sector, which a disk writes as one.
@@ -45,8 +44,7 @@ pub(super) struct Level {
     pub(super) delivered: Key,
     /// The newest entry that was ever written.
     pub(super) newest: Key,
-    pub(super) entries: u64,
-    pub(super) bytes: u64,
+    pub(super) backlog: Tally,
     pub(super) dead_letters: u64,
     /// Entries that were ever taken out: dead letters, evicted and damaged ones.
     pub(super) taken: u64,
@@ -216,7 +214,7 @@ fn read_slot(file: &File, offset: u64) -> Result<Option<(u64, Level)>, SpillErro
     match file.read_exact_at(&mut slot, offset) {
         Ok(()) => Ok(decode(&slot)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(io_error("read", WATERMARK.into())(error)),
+        Err(error) => Err(io_error("read", Path::new(WATERMARK))(error)),
     }
 }
 
@@ -227,8 +225,8 @@ fn encode(turn: u64, level: Level) -> [u8; SLOT_BYTES] {
         turn,
         level.delivered.number(),
         level.newest.number(),
-        level.entries,
-        level.bytes,
+        level.backlog.entries,
+        level.backlog.bytes,
         level.dead_letters,
         level.taken,
     ];
@@ -249,8 +247,10 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Level)> {
     let level = Level {
         delivered: Key::from_number(number(1)?),
         newest: Key::from_number(number(2)?),
-        entries: number(3)?,
-        bytes: number(4)?,
+        backlog: Tally {
+            entries: number(3)?,
+            bytes: number(4)?,
+        },
         dead_letters: number(5)?,
         taken: number(6)?,
     };

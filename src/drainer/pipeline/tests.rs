@@ -233,7 +233,7 @@ fn losses_go_to_the_next_record_of_their_run_and_of_no_other() {
     draw(&mut pipeline, 2..3, 1);
     assert_eq!(pipeline.carry(1, vec![loss]), None);
     assert_eq!(pipeline.carry(7, vec![loss]), None);
-    let drawn = pipeline.first().unwrap();
+    let drawn = pipeline.records().next().unwrap();
     assert_eq!(losses(drawn), [(1, DeadLettered)]);
 }
 

@@ -8,11 +8,10 @@ use rusqlite::Connection;
 use crate::error::SpillError;
 use crate::event::Key;
 use crate::host::log;
-use crate::spill::active::answers;
 use crate::spill::chunk::{
     Begun, CHUNK_ROWS, Chunk, ChunkEnd, last_read, read_rows, was_never_made,
 };
-use crate::spill::files::is_missing;
+use crate::spill::files::{answers, is_missing};
 use crate::spill::row::Found;
 use crate::spill::runs;
 use crate::spill::salvage::seek;
@@ -168,7 +167,7 @@ impl Reader {
         }
         trouble.tries += 1;
         let lasts = trouble.tries >= TRIES_MIN && now >= trouble.since + self.patience;
-        let lost = (trouble.damaged || lasts) && answers(segment);
+        let lost = (trouble.damaged || lasts) && answers(&segment.path);
         trouble.damaged |= lost;
         lost
     }

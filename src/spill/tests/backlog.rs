@@ -1,8 +1,8 @@
 //! What goes in comes out, in order, once, with its losses: across repeats, settlements, runs and starts.
 
 use super::*;
-use crate::spill::Totals;
 use crate::spill::chunk::{Begun, ChunkEnd, read_rows};
+use crate::spill::{Tally, Totals};
 
 use LossReason::{EncodeError, QueueFull};
 
@@ -287,14 +287,17 @@ fn a_settlement_may_count_or_have_counted() -> Outcome {
         spill.append(chunk)?;
     }
     let bytes = records(&run, 1..=7).iter().map(Record::size).sum();
-    spill.settle(Key::new(1, 7), Counted::Known { entries: 7, bytes })?;
+    spill.settle(Key::new(1, 7), Counted::Known(Tally { entries: 7, bytes }))?;
     audit(&mut spill)?;
     // A part is one segment at the most.
     let part = spill.settle(Key::new(1, 29), Counted::Unknown)?;
-    assert_eq!(part.through.n(), 7 + part.entries);
-    assert!((1..22).contains(&part.entries), "{part:?}");
+    assert_eq!(part.through.n(), 7 + part.tally.entries);
+    assert!((1..22).contains(&part.tally.entries), "{part:?}");
     audit(&mut spill)?;
-    assert_eq!(settle(&mut spill, Key::new(1, 29))?, 22 - part.entries);
+    assert_eq!(
+        settle(&mut spill, Key::new(1, 29))?,
+        22 - part.tally.entries
+    );
     assert_eq!(settle(&mut spill, Key::new(1, 29))?, 0);
     audit(&mut spill)?;
     assert_eq!(numbers(&all(&mut spill)?), (30..=40).collect::<Vec<_>>());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::letters::{dead_letter, letter};
+use super::dead_letters::{dead_letter, letter};
 use super::*;
 use crate::config::SpillKey;
 use crate::dead_letters::{DeadLetters, Selection};
@@ -13,7 +13,7 @@ use crate::event::Position;
 use crate::export::export_with_key;
 use crate::spill::DeadLetterReason::Rejected;
 use crate::spill::row::{Found, Row, columns};
-use crate::spill::{letters, salvage, schema};
+use crate::spill::{dead_letters, salvage, schema};
 use crate::status::status_with_key;
 
 use LossReason::Corrupt;
@@ -312,10 +312,10 @@ fn encrypted_dead_letters_outlive_their_index() -> Outcome {
     let new = schema::open(&new, schema::INDEX, SpillDurability::PowerLoss)?;
     salvage::dead_letters(&old, &new)?;
     let cipher = crate::spill::cipher::Cipher::new(&key());
-    assert_eq!(letters::count_sound(&new, Some(&cipher)).count, 1);
-    assert_eq!(letters::count(&new)?.count, 1);
+    assert_eq!(dead_letters::count_sound(&new, Some(&cipher)).entries, 1);
+    assert_eq!(dead_letters::count(&new)?.entries, 1);
     let other = crate::spill::cipher::Cipher::new(&wrong());
-    assert_eq!(letters::count_sound(&new, Some(&other)).count, 0);
+    assert_eq!(dead_letters::count_sound(&new, Some(&other)).entries, 0);
     let found = new.query_row(
         "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes, nonce_tag FROM dead_letters",
         (),

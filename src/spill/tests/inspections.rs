@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 use super::*;
+use crate::spill::status_file::write_status;
 use crate::spill::{Directory, Inspection};
 use crate::stats::State;
-use crate::status::{status as status_of, write_status};
+use crate::status::status as status_of;
 
 /// Looks that each looker takes.
 const LOOKS: usize = 30;
@@ -69,7 +70,10 @@ fn looking_changes_no_byte() -> Outcome {
         }
         assert_eq!(found, status.stats.spilled);
         let findings = inspection.findings()?;
-        assert_eq!((findings.entries, findings.missing), (found, 105 - found));
+        assert_eq!(
+            (findings.backlog.entries, findings.missing),
+            (found, 105 - found)
+        );
         assert!(bytes_of(dir.path())? == before, "looking changed something");
     }
     Ok(())

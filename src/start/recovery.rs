@@ -7,143 +7,47 @@
 //! Everything is committed to the spill before the file is removed, together with the run's end: killed, with a last
 //! number. If this is interrupted, the next start repeats it, and the spill skips what it has.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::{BYTES_MAX, NO_BOOT_ID, WORD, because, boot_id, lock, options, path_of};
 use crate::drainer::{Encoded, Encoder, Sequencer};
 use crate::durable::{Durable, Unpacker};
-use crate::error::{RingError, SpillError, StartError};
+use crate::error::{SpillError, StartError};
 use crate::event::{Key, Loss, LossReason, Record, RunId, unix_ms};
-use crate::file_ring::{CONTROL, Created, FileRing, Found, Taken};
+use crate::file_ring::{Created, RecordKind, Taken};
 use crate::host::{self, log};
+use crate::ring_file::{self, Image, LeftFile, NO_BOOT_ID, boot_id};
 use crate::spill::{KilledRun, Spill};
-use crate::stats::{Lost, RingStatus};
-
-/// How many bytes are read at once.
-const READ_BYTES: usize = 1 << 20;
-
-/// The content read from a file.
-type Image = FileRing<Box<[AtomicU64]>>;
+use crate::stats::Lost;
 
 /// Moves the entries in the ring of the spill's publisher into the spill, and removes the file. A file that is
 /// damaged, or in a format unknown to `E`, is put aside.
-pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), StartError> {
-    let path = path_of(dir, spill.publisher());
-    // Locked until the file is gone.
-    let Some(file) = open(&path)? else {
+pub(super) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), StartError> {
+    let path = ring_file::path_of(dir, spill.publisher());
+    let Some(file) = LeftFile::open(&path)? else {
         return Ok(());
     };
-    let words = read(&file).map_err(because("read", &path))?;
-    if !is_unmade(&file, &words) {
-        match FileRing::read(words) {
-            Ok((image, created)) if knows::<E>(&image, &created) => {
-                if let Some(left) = left_of_run::<E>(&image, &created, spill)? {
-                    take_over(&left, spill)?;
-                }
+    match file.image()? {
+        None => {}
+        Some(Ok((image, created))) if knows::<E>(&image, &created) => {
+            if let Some(left) = left_of_run::<E>(&image, &created, spill)? {
+                take_over(&left, spill)?;
             }
-            Ok(_) => {
-                let why = "its entries are in an unknown format";
-                return Ok(put_aside(&path, why)?);
-            }
-            Err(why) => return Ok(put_aside(&path, why)?),
         }
+        Some(Ok(_)) => return Ok(file.put_aside("its entries are in an unknown format")?),
+        Some(Err(why)) => return Ok(file.put_aside(why)?),
     }
-    Ok(remove(&file, &path).map_err(because("remove", &path))?)
-}
-
-/// Nothing is left under a second name either. Otherwise the file keeps its length: a publisher of this process may
-/// still have it mapped.
-fn remove(file: &File, path: &Path) -> io::Result<()> {
-    if file.metadata()?.nlink() > 1 {
-        file.set_len(0)?;
-    }
-    fs::remove_file(path)
-}
-
-/// The file, locked, if there is one.
-fn open(path: &Path) -> Result<Option<File>, RingError> {
-    let file = match options().open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(because("open", path)(error)),
-    };
-    lock(&file).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => RingError::InUse {
-            file: path.to_owned(),
-        },
-        _ => because("lock", path)(error),
-    })?;
-    check(&file).map_err(because("use", path))?;
-    Ok(Some(file))
-}
-
-/// A process was killed while creating the file: it is empty, or begins with zero.
-fn is_unmade(file: &File, words: &[AtomicU64]) -> bool {
-    match words.first() {
-        Some(word) => word.load(Ordering::Relaxed) == 0,
-        None => file.metadata().is_ok_and(|file| file.len() == 0),
-    }
-}
-
-/// What is left in the ring of a publisher that is not running, if its file is there and can be read.
-pub(crate) fn left_in(path: &Path) -> Option<RingStatus> {
-    let words = read(&options().open(path).ok()?).ok()?;
-    let (image, _) = FileRing::read(words).ok()?;
-    Some(RingStatus {
-        file: path.to_owned(),
-        in_place: true,
-        bytes: image.filling().bytes,
-    })
-}
-
-/// Does not touch another user's ring, or anything but a regular file.
-fn check(file: &File) -> io::Result<()> {
-    let found = file.metadata()?;
-    let own = found.uid() == rustix::process::geteuid().as_raw();
-    if found.is_file() && own {
-        return Ok(());
-    }
-    let why = "it is not a file of this user";
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
-}
-
-fn read(file: &File) -> io::Result<Box<[AtomicU64]>> {
-    let length = file
-        .metadata()?
-        .len()
-        .min(BYTES_MAX + (CONTROL * WORD) as u64);
-    let count = usize::try_from(length).unwrap_or(0) / WORD;
-    let mut from = BufReader::with_capacity(READ_BYTES, file);
-    let mut word = [0; WORD];
-    let words = (0..count).map(|_| {
-        from.read_exact(&mut word)?;
-        Ok(AtomicU64::new(u64::from_ne_bytes(word)))
-    });
-    words.collect()
-}
-
-/// No entry can be read from it; a person may inspect it.
-fn put_aside(path: &Path, why: &str) -> Result<(), RingError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!("{name}.damaged-{}", unix_ms()));
-    fs::rename(path, &aside).map_err(because("put aside", path))?;
-    log::error!(file = %aside.display(), why, "the ring of the last process cannot be used: put aside");
-    Ok(())
+    Ok(file.remove()?)
 }
 
 /// An entry type knows its own format, and earlier ones if it can unpack the first entry.
 fn knows<E: Durable>(image: &Image, created: &Created) -> bool {
     let (mut any, mut known) = (false, created.format == E::FORMAT);
     image.left(|taken, payload| {
-        if taken.found == Found::Entry && !any {
+        if taken.kind == RecordKind::Entry && !any {
             any = true;
             let unpack = || E::unpack(created.format, &mut Unpacker::new(payload)).is_some();
             known |= host::call(unpack) == Some(true);
@@ -208,7 +112,7 @@ fn left_of_run<E: Durable>(
         Numbers::Kept => left.sequencer.resume(last.n(), losses, image.numbered()),
     }
     image.left(|taken, payload| left.take::<E>(taken, payload));
-    Ok(Some(left.finish(image.losses())))
+    Ok(Some(left.finish(image.lost())))
 }
 
 /// Whether entries keep the numbers that they were assigned.
@@ -256,7 +160,7 @@ impl Leftover {
         if !gone.is_empty() {
             self.sequencer.carry(gone);
         }
-        if taken.found == Found::Damaged {
+        if taken.kind == RecordKind::Damaged {
             self.sequencer.lose(1, LossReason::Corrupt);
             return;
         }
@@ -273,10 +177,10 @@ impl Leftover {
     }
 
     fn encode<E: Durable>(&mut self, taken: &Taken, payload: &[u8]) -> Encoded {
-        match taken.found {
-            Found::Void => Err("it could not be packed".to_owned()),
-            Found::Damaged | Found::Pad => Err("it is damaged".to_owned()),
-            Found::Entry => self.encoder.unpack_and_encode::<E>(self.format, payload),
+        match taken.kind {
+            RecordKind::Void => Err("it could not be packed".to_owned()),
+            RecordKind::Damaged | RecordKind::Pad => Err("it is damaged".to_owned()),
+            RecordKind::Entry => self.encoder.unpack_and_encode::<E>(self.format, payload),
         }
     }
 

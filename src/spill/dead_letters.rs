@@ -8,20 +8,22 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use uuid::Uuid;
 
 use crate::config::SpillKey;
-use crate::dead_letters::DeadLetter;
 use crate::error::SpillError;
 use crate::event::{Key, Position, Record, RunId, unix_ms};
 
 use super::cipher::Cipher;
 use super::directory::Directory;
-use super::index::Letters as Count;
-use super::orders::Letter;
+use super::orders::NewDeadLetter;
 use super::row::{Content, Entry, Found, Row, int, uint};
 use super::schema::{self, database_error};
+use super::tally::Tally;
 use super::unlock::unlock;
 
 /// The reason of a dead letter that is no entry.
 pub(super) const UNDECODABLE: &str = "undecodable";
+
+/// How many are looked at, or moved, at once.
+pub(crate) const PAGE_ROWS: usize = 256;
 
 /// Room that is kept for dead letters on a full disk: free pages in the file and in its log.
 const RESERVE_BYTES: u32 = 1 << 20;
@@ -40,9 +42,32 @@ const ONE: &str = "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, byt
 const RUN: usize = 9;
 const REASON: usize = 10;
 
-/// The dead letters of a publisher that is not running, for whoever only looks. The directory stays taken meanwhile.
+/// The description of a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The number that the entry had, announced as lost in the stream.
+    pub id: Position,
+    /// Why it became one: `oversize` (larger than [`entry_bytes_max`](crate::Config::entry_bytes_max)), `rejected`, or
+    /// `undecodable` (imported, and not an entry: it can only be removed).
+    pub reason: String,
+    /// The details in words, for example the sink's.
+    pub detail: String,
+    /// When it was popped from the ring, in milliseconds since 1970.
+    pub popped_ms: u64,
+    /// When it became a dead letter, in milliseconds since 1970.
+    pub given_up_ms: u64,
+    /// Its earlier number as a dead letter, if it was requeued in between.
+    pub requeued_from: Option<Position>,
+    /// The subject below the sink's prefix.
+    pub subject: String,
+    /// How many bytes the encoded entry has.
+    pub bytes: u64,
+}
+
+/// The dead letters of a publisher that is not running, for inspectors. The directory stays taken meanwhile.
 #[derive(Debug)]
-pub(crate) struct Letters {
+pub(crate) struct DeadLetterReader {
     /// Closed before the directory is given up. None if nothing was ever kept.
     conn: Option<Connection>,
     cipher: Option<Cipher>,
@@ -51,19 +76,16 @@ pub(crate) struct Letters {
 
 /// A dead letter with what is stored of the entry.
 #[derive(Debug)]
-pub(super) enum Stored {
+pub(super) enum StoredDeadLetter {
     Entry(Position, Entry),
     /// Damaged, or no entry: it can only be removed.
     Unfit(Position),
 }
 
-impl Letters {
-    /// How many letters are looked at, or moved, at once.
-    pub(crate) const PAGE_ROWS: usize = 256;
-
+impl DeadLetterReader {
     pub(crate) fn open(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
         let cipher = unlock(&directory, key)?;
-        let place = directory.letters();
+        let place = directory.dead_letters();
         let conn = place.map(|file| schema::open_to_read(&file)).transpose();
         Ok(Self {
             conn: conn.map_err(database_error("open"))?,
@@ -77,7 +99,7 @@ impl Letters {
         let Some(conn) = &self.conn else {
             return Ok(Vec::new());
         };
-        list(conn, after, Self::PAGE_ROWS).map_err(database_error("read"))
+        list(conn, after, PAGE_ROWS).map_err(database_error("read"))
     }
 
     /// The letter of this number with its bytes, if there is one.
@@ -124,7 +146,7 @@ pub(super) fn keys(
 /// Keeps a letter; answers whether it was not kept yet.
 pub(super) fn insert(
     conn: &Connection,
-    letter: &Letter,
+    letter: &NewDeadLetter,
     cipher: Option<&Cipher>,
 ) -> rusqlite::Result<bool> {
     let (record, reason) = (&letter.record, letter.reason.as_str());
@@ -188,7 +210,7 @@ pub(super) fn load(
     conn: &Connection,
     key: Key,
     cipher: Option<&Cipher>,
-) -> rusqlite::Result<Option<Stored>> {
+) -> rusqlite::Result<Option<StoredDeadLetter>> {
     let mut statement = conn.prepare_cached(&known_columns(conn, ONE))?;
     let mut rows = statement.query([key.row()])?;
     let Some(row) = rows.next()? else {
@@ -197,8 +219,8 @@ pub(super) fn load(
     let id = position(row, RUN, key)?;
     let is_entry = row.get_ref(REASON)? != ValueRef::Text(UNDECODABLE.as_bytes());
     Ok(Some(match found(row, cipher)? {
-        Some(entry) if is_entry => Stored::Entry(id, entry),
-        _ => Stored::Unfit(id),
+        Some(entry) if is_entry => StoredDeadLetter::Entry(id, entry),
+        _ => StoredDeadLetter::Unfit(id),
     }))
 }
 
@@ -214,12 +236,6 @@ pub(super) fn remove(conn: &Connection, keys: &[Key]) -> rusqlite::Result<Vec<Po
     Ok(gone)
 }
 
-/// Deletes the letters with these numbers.
-pub(super) fn remove_ids(conn: &Connection, ids: &[Position]) -> rusqlite::Result<()> {
-    let (keys, _) = keys(conn, ids)?;
-    remove(conn, &keys.into_iter().collect::<Vec<_>>()).map(drop)
-}
-
 /// Makes sure that the file and its log have free pages.
 pub(super) fn reserve(conn: &Connection) -> rusqlite::Result<()> {
     let free: i64 = conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
@@ -233,12 +249,12 @@ pub(super) fn reserve(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Counts them; only the heads of rows are read.
-pub(super) fn count(conn: &Connection) -> rusqlite::Result<Count> {
+pub(super) fn count(conn: &Connection) -> rusqlite::Result<Tally> {
     let sql = "SELECT count(*), coalesce(sum(octet_length(subject) + length(bytes) + ?1), 0) \
          FROM dead_letters";
     conn.query_row(sql, [int(Record::OVERHEAD)], |row| {
-        Ok(Count {
-            count: uint(row.get(0)?),
+        Ok(Tally {
+            entries: uint(row.get(0)?),
             bytes: uint(row.get(1)?),
         })
     })
@@ -331,8 +347,8 @@ fn position(row: &SqlRow<'_>, run: usize, key: Key) -> rusqlite::Result<Position
 }
 
 /// Counts those that fit their checksums, as far as they can be read.
-pub(super) fn count_sound(conn: &Connection, cipher: Option<&Cipher>) -> Count {
-    let mut sound = Count::default();
+pub(super) fn count_sound(conn: &Connection, cipher: Option<&Cipher>) -> Tally {
+    let mut sound = Tally::default();
     let sql = ONE.replace(" WHERE key = ?1", "");
     let Ok(mut statement) = conn.prepare(&known_columns(conn, &sql)) else {
         return sound;
@@ -340,8 +356,7 @@ pub(super) fn count_sound(conn: &Connection, cipher: Option<&Cipher>) -> Count {
     if let Ok(mut rows) = statement.query(()) {
         while let Ok(Some(row)) = rows.next() {
             if let Ok(Some(letter)) = found(row, cipher) {
-                sound.count += 1;
-                sound.bytes += letter.size();
+                sound.add(letter.size());
             }
         }
     }
