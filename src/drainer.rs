@@ -56,8 +56,8 @@ pub(crate) use encoder::Encoder;
 pub(crate) use file_source::FileSource;
 use pace::Pace;
 use pipeline::Pipeline;
-use report::Reports;
-use requests::{Progress, Requests};
+use report::Reporter;
+use requests::{FlushProgress, Requests};
 pub(crate) use sequencer::{Encoded, Sequencer};
 use sink_side::SinkSide;
 pub(crate) use source::{RingSource, Source};
@@ -93,7 +93,7 @@ pub(crate) struct DrainLoop {
     sink: SinkSide,
     disk: DiskSide,
     requests: Requests,
-    reports: Reports,
+    reports: Reporter,
     counts: Counts,
     pace: Option<Pace>,
     publisher: PublisherId,
@@ -147,7 +147,7 @@ impl DrainLoop {
             sink: SinkSide::new(&config, parts.sink, may_have),
             disk: DiskSide::new(&config, parts.spill, parts.view, parts.now),
             requests: Requests::default(),
-            reports: Reports::new(parts.now),
+            reports: Reporter::new(parts.now),
             counts: Counts {
                 inherited: parts.view.totals.backlog.entries,
                 ..Counts::default()
@@ -241,7 +241,7 @@ impl DrainLoop {
                 self.ring.entrance().close();
             }
             let pops = self.ring.popped() + self.ring.entrance().inside().entries;
-            self.requests.add(request, pops, self.disk.sent(), now);
+            self.requests.add(request, pops, self.disk.sent, now);
             self.ring.stir();
         }
     }
@@ -254,7 +254,7 @@ impl DrainLoop {
     }
 
     /// How far everything has come, for flushes.
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> FlushProgress {
         // The order is: staged, then the rows of the spill that are not in memory, then drawn.
         let after_staged = || self.pipeline.read_after().unwrap_or_default().after(1);
         let undelivered_from = match self.pipeline.first_staged() {
@@ -262,12 +262,12 @@ impl DrainLoop {
             None => self.pipeline.records().next().map(Record::key),
             staged => staged.map(Record::key),
         };
-        Progress {
+        FlushProgress {
             popped: self.ring.popped(),
             last: self.sequencer.last_key(),
             unspilled_from: self.pipeline.first_unspilled().map(Record::key),
             undelivered_from,
-            confirmed: self.disk.confirmed(),
+            confirmed: self.disk.confirmed,
         }
     }
 }

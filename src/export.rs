@@ -36,7 +36,7 @@ impl Exported {
 
 /// An entry as a line.
 #[derive(Serialize)]
-struct Line<'r> {
+struct ExportedLine<'r> {
     run: RunId,
     n: u64,
     lost: u64,
@@ -104,7 +104,7 @@ fn export_from(
 
 fn write(record: &Record, out: &mut impl Write) -> io::Result<()> {
     let entry = in_one_line(record.bytes());
-    let line = Line {
+    let line = ExportedLine {
         run: record.run().id,
         n: record.n,
         lost: record.lost_before(),

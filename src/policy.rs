@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use facts::{
-    Availability, Cap, DiskFacts, Drawn, Due, End, Facts, Flush, Front, RingFacts, Runs, Staged,
-    Stopping, Unread, Unspilled,
+    Availability, Cap, DiskFacts, Drawn, Due, End, Facts, Flush, Front, RingFacts, RunsOpen,
+    Staged, Stopping, Unread, Unspilled,
 };
 
 /// The next step.
@@ -165,8 +165,8 @@ impl Facts {
     /// The next start must know which runs the stream may name. The disk has a moment to record that.
     fn may_send_runs(&self) -> bool {
         match self.runs {
-            Runs::Open | Runs::Sent => true,
-            Runs::Unopened(until) => self.now >= until,
+            RunsOpen::Yes | RunsOpen::SentAnyway => true,
+            RunsOpen::NotYet(until) => self.now >= until,
         }
     }
 
@@ -214,8 +214,8 @@ impl Facts {
             rest(self.disk.reads),
             rest(self.disk.upkeep),
             match self.runs {
-                Runs::Open | Runs::Sent => None,
-                Runs::Unopened(until) => Some(until),
+                RunsOpen::Yes | RunsOpen::SentAnyway => None,
+                RunsOpen::NotYet(until) => Some(until),
             },
             Some(self.disk.tick_at),
             self.stopping.map(|stopping| stopping.deadline),

@@ -74,6 +74,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rusqlite::Connection;
+
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::{Key, LossReason, PublisherId, Run};
@@ -88,14 +90,15 @@ pub(crate) use dead_letters::{DeadLetterReader, PAGE_ROWS as DEAD_LETTERS_PAGE};
 pub(crate) use directory::Directory;
 use files::has_room;
 pub(crate) use imports::Foreign;
+pub use imports::Imported;
 use index::Index;
 pub(crate) use inspection::Inspection;
 pub(crate) use killed::KilledRun;
 pub(crate) use orders::*;
 use reader::{Reader, Sources};
 pub(crate) use runs::KnownRuns;
-use segments::Segments;
 pub(crate) use segments::damaged;
+use segments::{Segment, Segments};
 pub(crate) use service::serve;
 pub(crate) use status_file::read_status;
 pub(crate) use tally::Tally;
@@ -265,49 +268,17 @@ impl Spill {
         }
     }
 
-    /// So many entries are gone that nobody will deliver. How large they were is not known: as large as the others.
-    fn lose(&mut self, count: u64) {
-        self.corrupt += count;
-        let Tally { entries, bytes } = self.backlog;
-        let known = count.min(entries);
-        let left = u128::from(entries - known) * u128::from(bytes);
-        let left = left.checked_div(u128::from(entries)).unwrap_or(0);
-        self.index.taken += known;
-        self.take_out(Tally {
-            entries: count,
-            bytes: bytes - u64::try_from(left).unwrap_or(bytes),
-        });
-    }
-
-    /// These entries leave the backlog. Those that it did not count are a surplus.
-    fn take_out(&mut self, gone: Tally) {
-        self.surplus += gone.entries.saturating_sub(self.backlog.entries);
-        self.backlog = self.backlog.without(gone);
-        if self.backlog.entries == 0 {
-            self.backlog.bytes = 0;
+    /// Reads from a segment, which may be the one that is written to.
+    fn look_into<T>(
+        &self,
+        segment: &Segment,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let active = self.active.as_ref();
+        match active.filter(|active| active.segment == *segment) {
+            Some(active) => look(active.connection()),
+            None => look(&schema::open_to_read(&segment.path)?),
         }
-    }
-
-    /// The sink has everything up to this key. What must be counted is settled in parts: a part is one segment at the most, so
-    /// that nobody waits for long.
-    pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<Settled, SpillError> {
-        let settled = match counted {
-            Counted::Known(tally) => Settled { through, tally },
-            Counted::Unknown => self.count_through(through)?,
-        };
-        let Settled { through, tally } = settled;
-        self.take_out(tally);
-        self.delivered = self.delivered.max(Some(through));
-        self.index.prune(through);
-        if self.oldest.is_some_and(|(key, _)| key <= through) {
-            self.oldest = None;
-        }
-        if through >= self.newest {
-            // Rows of losses may have been among what was damaged.
-            self.corrupt += std::mem::take(&mut self.backlog).entries;
-        }
-        self.write_watermark();
-        Ok(settled)
     }
 
     /// What to do with what an error says of the disk.

@@ -37,7 +37,6 @@ use opening::{Opened, Packing, may_go_without, open, signer, without_spill};
 #[must_use = "without its drainer a publisher cannot be shut down"]
 pub struct Drainer<E: Event> {
     publisher: Publisher<E>,
-    shared: Arc<Shared<E>>,
     run: Arc<Run>,
 }
 
@@ -181,12 +180,8 @@ fn run<E: Event>(
     start_drainer(drainer::DrainLoop::new(parts), Arc::clone(&shared))?;
     log_start(&shared.stats(), run.publisher(), &spill_dir);
     let handles = Handles::new(&shared.control);
-    let publisher = Publisher::new(Arc::clone(&shared), handles);
-    Ok(Drainer {
-        publisher,
-        shared,
-        run,
-    })
+    let publisher = Publisher::new(shared, handles);
+    Ok(Drainer { publisher, run })
 }
 
 fn log_start(stats: &Stats, publisher: PublisherId, spill_dir: &Path) {
@@ -260,7 +255,7 @@ impl<E: Event> Drainer<E> {
     /// The counts and depths.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        self.publisher.stats()
     }
 
     /// The run that the start has begun, with what is known of the previous one.

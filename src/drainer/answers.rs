@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::DrainLoop;
-use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
+use crate::event::{Key, Position, PreviousRun, PublisherId, RunEnd, RunId};
 use crate::host::log;
 use crate::metrics::Metrics;
 use crate::policy::Due;
@@ -147,10 +147,7 @@ impl DrainLoop {
         }
         self.sequencer.rename(publisher);
         for record in self.pipeline.records_mut() {
-            record.run = Arc::new(Run {
-                publisher,
-                ..(*record.run).clone()
-            });
+            Arc::make_mut(&mut record.run).publisher = publisher;
         }
         self.sink.is_known();
     }

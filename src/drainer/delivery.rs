@@ -31,38 +31,28 @@ impl DrainLoop {
 
     pub(super) fn deliver(&mut self, now: Instant) {
         self.ring.stir();
-        let batch = if self.pipeline.staged() == 0 {
-            Some(self.closing_batch(now))
-        } else {
-            self.pipeline.launch(
-                self.publisher,
-                self.config.batch_max,
-                self.config.entry_bytes_max,
-                self.config.ack_timeout,
-                self.signer.clone(),
-                now,
-            )
-        };
-        if let Some(batch) = batch {
-            self.note_sent(&batch, now);
-            self.sink.worker.send(SinkOrder::Deliver(batch));
-        }
-    }
-
-    /// An empty batch: reports how far the run has come past its last entry.
-    fn closing_batch(&mut self, now: Instant) -> Arc<Batch> {
-        self.number_losses();
-        let batch = Batch {
+        let (config, pipeline) = (&self.config, &mut self.pipeline);
+        let records = pipeline.take_batch(config.batch_max, config.entry_bytes_max);
+        let through = records.last().map(Record::id);
+        let batch = Arc::new(Batch {
             publisher: self.publisher,
-            records: Vec::new(),
-            through: Position {
-                run: self.sequencer.run().id,
-                n: self.sequencer.last_n(),
-            },
+            records,
+            through: through.unwrap_or_else(|| self.last_position()),
             limit: self.config.ack_timeout,
             signer: self.signer.clone(),
-        };
-        self.pipeline.fly(batch, now)
+        });
+        self.pipeline.launch(Arc::clone(&batch), now);
+        self.note_sent(&batch, now);
+        self.sink.worker.send(SinkOrder::Deliver(batch));
+    }
+
+    /// How far the run has come past its last entry. An empty batch reports it.
+    fn last_position(&mut self) -> Position {
+        self.number_losses();
+        Position {
+            run: self.sequencer.run().id,
+            n: self.sequencer.last_n(),
+        }
     }
 
     /// Numbers the losses after the last entry.

@@ -21,9 +21,9 @@ pub(super) struct DiskSide {
     /// The order under way, and since when.
     under_way: Option<(Instant, Order)>,
     /// Orders sent so far; the last of them is the one under way.
-    sent: u64,
+    pub(super) sent: u64,
     /// The newest order that succeeded and found the files in place.
-    confirmed: u64,
+    pub(super) confirmed: u64,
     pub(super) writes: Rests,
     pub(super) reads: Rests,
     pub(super) upkeep: Rests,
@@ -114,16 +114,6 @@ impl DiskSide {
     /// The end of the run is recorded, or being recorded.
     pub(super) fn is_ending(&self) -> bool {
         self.end != End::Unnoted || matches!(self.order(), Some(Order::End { .. }))
-    }
-
-    /// Orders sent so far.
-    pub(super) fn sent(&self) -> u64 {
-        self.sent
-    }
-
-    /// The newest order that has found the files in place.
-    pub(super) fn confirmed(&self) -> u64 {
-        self.confirmed
     }
 
     /// What the spill holds that is not delivered.

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use super::disk_side::RENUMBERINGS_MAX;
 use super::eviction::{self, batch_bytes_max};
 use super::pipeline::APPEND_ROWS_MAX;
-use super::requests::Progress;
+use super::requests::FlushProgress;
 use super::{DrainLoop, Unopened};
 use crate::policy::{
-    DiskFacts, Drawn, Due, Facts, Front, OPEN_RUNS_MAX, Runs, Staged, Stopping, Unread, Unspilled,
+    DiskFacts, Drawn, Due, Facts, Front, OPEN_RUNS_MAX, RunsOpen, Staged, Stopping, Unread,
+    Unspilled,
 };
 use crate::spill::{Evictable, Order};
 
 impl DrainLoop {
-    pub(super) fn facts(&mut self, progress: &Progress, now: Instant) -> Facts {
+    pub(super) fn facts(&mut self, progress: &FlushProgress, now: Instant) -> Facts {
         let may_gather = !self.requests.pending();
         let ring = self.ring.inspect(may_gather, now);
         let stopping = self.requests.stopping(now);
@@ -83,7 +84,7 @@ impl DrainLoop {
     /// Describes what may be evicted.
     pub(super) fn evictable(&self) -> Evictable {
         let after = self.pipeline.read_after();
-        eviction::evictable(&self.disk.view, after, self.sink.may_have())
+        eviction::evictable(&self.disk.view, after, self.sink.may_have)
     }
 
     fn front_facts(&self) -> Front {
@@ -107,16 +108,16 @@ impl DrainLoop {
     }
 
     /// A disk that rests, or that is missing, holds up no batch.
-    fn runs_facts(&mut self, disk: &DiskFacts, now: Instant) -> Runs {
+    fn runs_facts(&mut self, disk: &DiskFacts, now: Instant) -> RunsOpen {
         let newest = self.pipeline.newest_staged_run();
         let unopened = newest.filter(|local| *local > self.disk.opened);
         let sent = self.unopened.map_or(0, |unopened| unopened.sent);
         if sent > self.disk.opened {
-            return Runs::Sent;
+            return RunsOpen::SentAnyway;
         }
         if unopened.is_none() {
             self.unopened = None;
-            return Runs::Open;
+            return RunsOpen::Yes;
         }
         let ready = self.sink.availability(self.pipeline.in_flight()).ready(now);
         if self.unopened.is_none() && ready {
@@ -126,7 +127,7 @@ impl DrainLoop {
             });
         }
         let since = self.unopened.map_or(now, |unopened| unopened.since);
-        Runs::Unopened(if disk.writes.ready(now) {
+        RunsOpen::NotYet(if disk.writes.ready(now) {
             since + OPEN_RUNS_MAX
         } else {
             now

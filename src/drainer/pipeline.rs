@@ -17,8 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::event::{Batch, Key, Loss, PublisherId, Record};
-use crate::seal::Signer;
+use crate::event::{Batch, Key, Loss, Record};
 pub(crate) use crate::spill::{APPEND_ROWS_MAX, Tally};
 
 /// The largest size of a batch or a chunk, in encoded bytes. A larger entry is alone in one.
@@ -107,16 +106,8 @@ impl Pipeline {
         }
     }
 
-    /// Takes the next batch from the staged records, up to an oversize one.
-    pub(crate) fn launch(
-        &mut self,
-        publisher: PublisherId,
-        entries_max: usize,
-        entry_bytes_max: u64,
-        limit: Duration,
-        signer: Option<Arc<Signer>>,
-        now: Instant,
-    ) -> Option<Arc<Batch>> {
+    /// Takes the records of the next batch from the staged ones, up to an oversize one.
+    pub(crate) fn take_batch(&mut self, entries_max: usize, entry_bytes_max: u64) -> Vec<Record> {
         let mut records = Vec::with_capacity(self.staged.len().min(entries_max));
         let mut bytes = 0;
         while let Some(record) = self.staged.front() {
@@ -128,26 +119,13 @@ impl Pipeline {
             bytes += record.size();
             records.extend(self.staged.pop_front());
         }
-        let through = records.last()?.id();
         self.staged_bytes -= bytes;
-        let batch = Batch {
-            publisher,
-            records,
-            through,
-            limit,
-            signer,
-        };
-        Some(self.fly(batch, now))
+        records
     }
 
-    /// Sends an empty batch, which only reports how far the run has come. Nothing else is in flight.
-    pub(crate) fn fly(&mut self, batch: Batch, now: Instant) -> Arc<Batch> {
-        let batch = Arc::new(batch);
-        self.flight = Some(Flight {
-            batch: Arc::clone(&batch),
-            since: now,
-        });
-        batch
+    /// The batch goes to the sink. Nothing else is in flight.
+    pub(crate) fn launch(&mut self, batch: Arc<Batch>, now: Instant) {
+        self.flight = Some(Flight { batch, since: now });
     }
 
     /// Takes the batch back from the sink, which has stored its first `stored` records. Stages the others again.

@@ -1,4 +1,4 @@
-//! Reports the state: to `stats`, to the metrics, and to the log.
+//! Reporter the state: to `stats`, to the metrics, and to the log.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const DISK_AWAY: Duration = Duration::from_secs(5);
 
 /// What was reported so far.
 #[derive(Debug)]
-pub(crate) struct Reports {
+pub(crate) struct Reporter {
     metrics: Metrics,
     next: Instant,
     state: State,
@@ -26,7 +26,7 @@ pub(crate) struct Reports {
     evicted: u64,
 }
 
-impl Reports {
+impl Reporter {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             metrics: Metrics::new(),
@@ -75,7 +75,7 @@ impl Reports {
 }
 
 impl DrainLoop {
-    /// Reports to `stats` at every turn, to the others once a second.
+    /// Reporter to `stats` at every turn, to the others once a second.
     pub(super) fn report(&mut self, facts: &Facts) {
         let stats = self.stats(self.state(facts));
         self.ring

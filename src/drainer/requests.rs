@@ -43,7 +43,7 @@ struct Flushing {
 
 /// How far everything has come, for flushes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Progress {
+pub(crate) struct FlushProgress {
     /// Entries that have left the ring.
     pub(crate) popped: u64,
     /// The place of the last of them.
@@ -102,7 +102,7 @@ impl Requests {
     }
 
     /// What the flushes under way need from the disk.
-    pub(crate) fn flush(&self, progress: &Progress) -> Flush {
+    pub(crate) fn flush(&self, progress: &FlushProgress) -> Flush {
         let of_disk = |flushing: &&Flushing| flushing.until == Until::Safe;
         let mut flushes = self.flushes.iter().filter(of_disk).peekable();
         if flushes.peek().is_none() {
@@ -149,7 +149,7 @@ impl Requests {
     }
 
     /// Takes out the promises of the flushes that are done.
-    pub(crate) fn take_flushed(&mut self, progress: &Progress) -> Vec<Promise<()>> {
+    pub(crate) fn take_flushed(&mut self, progress: &FlushProgress) -> Vec<Promise<()>> {
         for flushing in &mut self.flushes {
             if flushing.pops <= progress.popped {
                 flushing.through.get_or_insert(progress.last);
@@ -174,7 +174,7 @@ impl Requests {
     }
 }
 
-impl Progress {
+impl FlushProgress {
     fn is_spilled(&self, through: Key) -> bool {
         self.unspilled_from.is_none_or(|from| from > through)
     }

@@ -32,7 +32,8 @@ pub(super) struct SinkSide {
     pub(super) sent: Option<RunId>,
     /// It reported entries whose acknowledgement was lost: their checkpoint may be lost too.
     pub(super) signature: Due,
-    may_have: SinkMayHave,
+    /// What the sink may have without an acknowledgement.
+    pub(super) may_have: SinkMayHave,
     /// Its thread has ended.
     gone: bool,
     misconfigured_pause: Duration,
@@ -80,11 +81,6 @@ impl SinkSide {
 
     pub(super) fn is_up(&self) -> bool {
         self.question == Due::No && self.trouble.is_none()
-    }
-
-    /// What the sink may have without an acknowledgement.
-    pub(super) fn may_have(&self) -> SinkMayHave {
-        self.may_have
     }
 
     pub(super) fn works(&mut self) {

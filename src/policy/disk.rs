@@ -2,7 +2,7 @@
 
 use super::{
     APPENDS_IN_A_ROW_MAX, Availability, Cap, DiskStep, Drawn, Due, End, Facts, Flush, Front, LATE,
-    RingFacts, Runs, Staged, Step, Unread, Unspilled,
+    RingFacts, RunsOpen, Staged, Step, Unread, Unspilled,
 };
 
 impl Facts {
@@ -23,9 +23,9 @@ impl Facts {
             return None;
         }
         let batch_waits = match self.runs {
-            Runs::Open => false,
-            Runs::Unopened(_) => self.sink_ready() && self.staged != Staged::Nothing,
-            Runs::Sent => true,
+            RunsOpen::Yes => false,
+            RunsOpen::NotYet(_) => self.sink_ready() && self.staged != Staged::Nothing,
+            RunsOpen::SentAnyway => true,
         };
         if self.disk.identity == Due::Now {
             Some(Step::Disk(DiskStep::RenewIdentity))
@@ -213,7 +213,7 @@ impl Facts {
                 return self.can_keep_up().then_some(Step::Disk(DiskStep::Settle));
             }
             End::Unnoted if self.disk.renumber == Due::Now => DiskStep::Renumber,
-            End::Unnoted if self.runs == Runs::Sent => DiskStep::OpenRuns,
+            End::Unnoted if self.runs == RunsOpen::SentAnyway => DiskStep::OpenRuns,
             End::Unnoted => DiskStep::End,
         };
         (order == DiskStep::Tick || self.can_write()).then_some(Step::Disk(order))

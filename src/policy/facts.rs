@@ -13,7 +13,7 @@ pub(crate) struct Facts {
     pub(crate) renewal: Due,
     pub(crate) front: Front,
     pub(crate) staged: Staged,
-    pub(crate) runs: Runs,
+    pub(crate) runs: RunsOpen,
     pub(crate) unread: Unread,
     pub(crate) ring: RingFacts,
     pub(crate) drawn: Drawn,
@@ -113,12 +113,12 @@ pub(crate) enum Staged {
 
 /// Whether the spill has recorded that the staged records' runs may be in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Runs {
-    Open,
+pub(crate) enum RunsOpen {
+    Yes,
     /// Not yet; a batch waits until then at most.
-    Unopened(Instant),
+    NotYet(Instant),
     /// Not yet, and a batch was sent all the same.
-    Sent,
+    SentAnyway,
 }
 
 /// Whether the spill holds entries that are not in memory.

@@ -19,7 +19,7 @@ fn quiet(now: Instant) -> Facts {
         renewal: Due::No,
         front: Front::Deliverable,
         staged: Staged::Nothing,
-        runs: Runs::Open,
+        runs: RunsOpen::Yes,
         unread: Unread::None,
         ring: RingFacts::Empty,
         drawn: Drawn::Nothing,
@@ -182,7 +182,7 @@ fn the_first_batch_of_a_run_waits_a_moment_for_the_disk_and_no_longer() {
     let unopened = |left: Duration, order| {
         step(move |f| {
             stage(f, Staged::Some);
-            f.runs = Runs::Unopened(f.now + left);
+            f.runs = RunsOpen::NotYet(f.now + left);
             f.disk.order_since = order;
         })
     };
@@ -196,7 +196,7 @@ fn the_first_batch_of_a_run_waits_a_moment_for_the_disk_and_no_longer() {
         Step::Deliver
     );
     assert_eq!(
-        step(|f| f.runs = Runs::Sent),
+        step(|f| f.runs = RunsOpen::SentAnyway),
         disk(DiskStep::OpenRuns),
         "it is made up for"
     );
@@ -294,7 +294,7 @@ fn a_run_is_opened_once_a_batch_of_it_could_go() {
         step(move |f| {
             f.sink = sink;
             f.staged = staged;
-            f.runs = Runs::Unopened(f.now + PENDING);
+            f.runs = RunsOpen::NotYet(f.now + PENDING);
         })
     };
     assert_eq!(

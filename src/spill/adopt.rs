@@ -68,7 +68,7 @@ pub(super) fn copy_one(index: &mut Index, file: &Path, now: Instant) -> Result<(
 }
 
 /// The runs of databases that are not adopted yet, for a disk that takes nothing.
-pub(super) fn runs_of(file: &Path, publisher: PublisherId) -> Vec<runs::Known> {
+pub(super) fn runs_of(file: &Path, publisher: PublisherId) -> Vec<runs::RunState> {
     schema::open_to_read(file)
         .map_or_else(|_| Vec::new(), |conn| runs::read_all(&conn, publisher).0)
 }

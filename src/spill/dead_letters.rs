@@ -1,5 +1,7 @@
 //! The dead letters: kept in the index until somebody removes them, or puts them back into the backlog under new numbers.
 
+mod reader;
+
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,17 +9,14 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use uuid::Uuid;
 
-use crate::config::SpillKey;
-use crate::error::SpillError;
 use crate::event::{Key, Position, Record, RunId, unix_ms};
 
 use super::cipher::Cipher;
-use super::directory::Directory;
 use super::orders::NewDeadLetter;
-use super::row::{Content, Entry, Found, Row, int, uint};
-use super::schema::{self, database_error};
+use super::row::{Content, NONCE_TAG, Row, StoredEntry, StoredRow, int, uint};
+use super::schema::has_column;
 use super::tally::Tally;
-use super::unlock::unlock;
+pub(crate) use reader::DeadLetterReader;
 
 /// The reason of a dead letter that is no entry.
 pub(super) const UNDECODABLE: &str = "undecodable";
@@ -65,66 +64,12 @@ pub struct DeadLetter {
     pub bytes: u64,
 }
 
-/// The dead letters of a publisher that is not running, for inspectors. The directory stays taken meanwhile.
-#[derive(Debug)]
-pub(crate) struct DeadLetterReader {
-    /// Closed before the directory is given up. None if nothing was ever kept.
-    conn: Option<Connection>,
-    cipher: Option<Cipher>,
-    _directory: Directory,
-}
-
 /// A dead letter with what is stored of the entry.
 #[derive(Debug)]
 pub(super) enum StoredDeadLetter {
-    Entry(Position, Entry),
+    Entry(Position, StoredEntry),
     /// Damaged, or no entry: it can only be removed.
     Unfit(Position),
-}
-
-impl DeadLetterReader {
-    pub(crate) fn open(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
-        let cipher = unlock(&directory, key)?;
-        let place = directory.dead_letters();
-        let conn = place.map(|file| schema::open_to_read(&file)).transpose();
-        Ok(Self {
-            conn: conn.map_err(database_error("open"))?,
-            cipher,
-            _directory: directory,
-        })
-    }
-
-    /// The oldest after `after`, with the keys to go on from.
-    pub(crate) fn page(&self, after: Option<Key>) -> Result<Vec<(Key, DeadLetter)>, SpillError> {
-        let Some(conn) = &self.conn else {
-            return Ok(Vec::new());
-        };
-        list(conn, after, PAGE_ROWS).map_err(database_error("read"))
-    }
-
-    /// The letter of this number with its bytes, if there is one.
-    pub(crate) fn get(&self, id: Position) -> Result<Option<(DeadLetter, Vec<u8>)>, SpillError> {
-        let Some(conn) = &self.conn else {
-            return Ok(None);
-        };
-        let look = || -> rusqlite::Result<_> {
-            let Some(key) = LocalRuns::read(conn)?.key(conn, id)? else {
-                return Ok(None);
-            };
-            let before = key.row().checked_sub(1).and_then(Key::from_row);
-            let letter = list(conn, before, 1)?.pop();
-            let entry = conn
-                .prepare_cached(&known_columns(conn, ONE))?
-                .query_row([key.row()], |row| found(row, self.cipher.as_ref()))?;
-            let bytes = entry.map(|entry| entry.bytes.to_vec());
-            Ok(letter.map(|(_, letter)| (letter, bytes)))
-        };
-        match look().map_err(database_error("read"))? {
-            None => Ok(None),
-            Some((letter, Some(bytes))) => Ok(Some((letter, bytes))),
-            Some((_, None)) => Err(SpillError::DamagedDeadLetters { ids: vec![id] }),
-        }
-    }
 }
 
 /// The keys of these dead letters, and those numbers that there are none of.
@@ -184,9 +129,8 @@ pub(super) fn keep(
 }
 
 /// Whether letters of this database may be encrypted.
-pub(super) fn is_encrypted(conn: &Connection) -> bool {
-    conn.prepare_cached("SELECT nonce_tag FROM dead_letters")
-        .is_ok()
+fn is_encrypted(conn: &Connection) -> bool {
+    has_column(conn, "dead_letters", NONCE_TAG)
 }
 
 /// Prepares a database for letters that are encrypted.
@@ -196,8 +140,8 @@ pub(super) fn add_nonce_tag(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// What is stored in a row of [`ONE`]'s columns, in plain text; `None` if it is damaged.
-fn found(row: &SqlRow<'_>, cipher: Option<&Cipher>) -> rusqlite::Result<Option<Entry>> {
-    let found = Found::read(row)?;
+fn found(row: &SqlRow<'_>, cipher: Option<&Cipher>) -> rusqlite::Result<Option<StoredEntry>> {
+    let found = StoredRow::read(row)?;
     let run = position(row, RUN, found.first)?.run;
     Ok(match found.content {
         Content::Entry(entry) => entry.decrypted(found.first, run, cipher),
@@ -328,11 +272,8 @@ fn known_columns<'s>(conn: &Connection, sql: &'s str) -> Cow<'s, str> {
     if is_encrypted(conn) {
         return sql.into();
     }
-    let sql = sql.replace("nonce_tag", "NULL");
-    if conn
-        .prepare_cached("SELECT requeued FROM dead_letters")
-        .is_ok()
-    {
+    let sql = sql.replace(NONCE_TAG, "NULL");
+    if has_column(conn, "dead_letters", "requeued") {
         return sql.into();
     }
     sql.replace("requeued", "NULL").into()

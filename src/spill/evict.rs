@@ -17,7 +17,7 @@ use super::active::{Active, Write};
 use super::chunk::was_never_made;
 use super::files::discard_database;
 use super::orders::{Evictable, SinkMayHave};
-use super::row::{ACCOUNTED, Content, ENTRY, Found, columns, int, reason, uint};
+use super::row::{ACCOUNTED, Content, ENTRY, StoredRow, columns, int, reason, uint};
 use super::schema::{self, database_error};
 use super::segments::{Origin, Segment};
 use super::tally::Tally;
@@ -132,7 +132,7 @@ impl Spill {
     fn record_at(&self, conn: &Connection, key: Key) -> Result<Option<Record>, SpillError> {
         let sql = format!("SELECT {} FROM rows WHERE key = ?1", columns(conn));
         let found = conn
-            .query_row(&sql, [key.row()], Found::read)
+            .query_row(&sql, [key.row()], StoredRow::read)
             .map_err(database_error("read"))?;
         let Content::Entry(entry) = found.content else {
             return Ok(None);
@@ -213,17 +213,9 @@ impl Spill {
                 let own = row.kind == ENTRY && row.key.local_run() == run;
                 found |= own && self.index.absent.at(row.key).is_none();
             })?;
-            Ok::<_, rusqlite::Error>(found)
+            Ok(found)
         };
-        let active = self
-            .active
-            .as_ref()
-            .filter(|active| active.segment == *next);
-        let found = match active {
-            Some(active) => look(active.connection()),
-            None => schema::open_to_read(&next.path).and_then(|conn| look(&conn)),
-        };
-        found.unwrap_or(false)
+        self.look_into(next, look).unwrap_or(false)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::event::{LossReason, Record, Run, RunEnd};
 
 use super::dead_letters::UNDECODABLE;
 use super::row::{int, kind};
-use super::schema::{self, database_error};
+use super::schema::database_error;
 use super::{Spill, dead_letters};
 
 /// How many rows of earlier imports an import remembers: a buffer holds 100,000 where Agent Assembly makes it. Older ones
@@ -36,13 +36,16 @@ pub(crate) struct Foreign {
     pub(crate) subject: Result<Box<str>, String>,
 }
 
-/// What has come of some rows.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct TakenOver {
-    pub(crate) entries: u64,
-    pub(crate) dead_letters: u64,
-    /// Had been taken over before.
-    pub(crate) known: u64,
+/// The result of an [`import`](crate::operate::import()).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Entries that are now in the backlog.
+    pub entries: u64,
+    /// Rows that are not entries: now [dead letters](crate::operate::DeadLetters), with the reason `undecodable`.
+    pub dead_letters: u64,
+    /// Rows that an earlier import had taken: a kill had left them in the buffer, or the buffer is a copy.
+    pub known: u64,
 }
 
 impl Spill {
@@ -53,7 +56,7 @@ impl Spill {
         rows: &[Foreign],
         run: &Arc<Run>,
         last_n: u64,
-    ) -> Result<TakenOver, SpillError> {
+    ) -> Result<Imported, SpillError> {
         if last_n == 0 {
             self.index.transact("import into", self.now, forget)?;
         }
@@ -61,9 +64,9 @@ impl Spill {
         let mut seen = HashSet::new();
         let new = |row: &&Foreign| !known.contains(&row.digest) && seen.insert(row.digest);
         let new: Vec<&Foreign> = rows.iter().filter(new).collect();
-        let mut done = TakenOver {
+        let mut done = Imported {
             known: (rows.len() - new.len()) as u64,
-            ..TakenOver::default()
+            ..Imported::default()
         };
         let (entries, others): (Vec<&Foreign>, Vec<_>) =
             new.into_iter().partition(|row| row.subject.is_ok());
@@ -124,12 +127,8 @@ impl Spill {
     fn known_digests(&mut self, rows: &[Foreign]) -> Result<HashSet<[u8; 16]>, SpillError> {
         let wanted = |conn: &Connection| lookup(conn, rows);
         let mut known = self.index.read(wanted)?;
-        let active = self.active.as_ref();
         for segment in self.segments.iter() {
-            let found = match active.filter(|active| active.segment == *segment) {
-                Some(active) => wanted(active.connection()),
-                None => schema::open_to_read(&segment.path).and_then(|conn| wanted(&conn)),
-            };
+            let found = self.look_into(segment, wanted);
             known.extend(found.map_err(database_error("read"))?);
         }
         Ok(known)

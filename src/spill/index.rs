@@ -38,7 +38,8 @@ pub(super) struct Index {
     path: PathBuf,
     publisher: PublisherId,
     open: Option<(Connection, DatabaseFiles)>,
-    content: Content,
+    /// It is known what the file holds.
+    loaded: bool,
     /// Since when it cannot be opened.
     trouble: Option<Instant>,
     pub(super) runs: Runs,
@@ -52,19 +53,12 @@ pub(super) struct Index {
     pub(super) taken: u64,
 }
 
-/// Whether it is known what the file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    Unknown,
-    Known,
-}
-
 impl Index {
     /// Opens nothing yet.
     pub(super) fn new(path: PathBuf, publisher: PublisherId) -> Self {
         Self {
             path,
-            content: Content::Unknown,
+            loaded: false,
             ..Self::nowhere(publisher)
         }
     }
@@ -80,7 +74,7 @@ impl Index {
                 .map_err(database_error("read the index of"))?;
             schema::version(&conn)
         });
-        index.content = Content::Known;
+        index.loaded = true;
         let damage = match looked {
             Some(Ok(found)) if found > schema::VERSION => Some(SpillError::Schema {
                 found,
@@ -100,7 +94,7 @@ impl Index {
             path: PathBuf::new(),
             publisher,
             open: None,
-            content: Content::Known,
+            loaded: true,
             trouble: None,
             runs: Runs::default(),
             absent: Absent::default(),
@@ -112,7 +106,7 @@ impl Index {
 
     /// Whether what the file holds is known.
     pub(super) fn is_known(&self) -> bool {
-        self.content == Content::Known
+        self.loaded
     }
 
     pub(super) fn publisher(&self) -> PublisherId {
@@ -131,7 +125,7 @@ impl Index {
 
     /// Succeeds once it is known what the file holds. It may be read only.
     pub(super) fn ready(&mut self, now: Instant) -> Result<(), SpillError> {
-        if self.content == Content::Known {
+        if self.loaded {
             return Ok(());
         }
         match self.connect().map(drop) {
@@ -140,7 +134,7 @@ impl Index {
                 Ok(())
             }
             Err(_) if self.is_missing() => {
-                self.content = Content::Known;
+                self.loaded = true;
                 Ok(())
             }
             // A disk that takes nothing can still be read.
@@ -306,11 +300,11 @@ impl Index {
 
     fn load(&mut self, conn: &Connection) -> rusqlite::Result<()> {
         self.dead_letters = dead_letters::count(conn)?;
-        if self.content == Content::Known {
+        if self.loaded {
             return Ok(());
         }
         self.load_rest(conn)?;
-        self.content = Content::Known;
+        self.loaded = true;
         Ok(())
     }
 

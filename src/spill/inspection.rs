@@ -37,7 +37,7 @@ pub(crate) struct Inspection {
 
 /// Everything that was found.
 #[derive(Debug)]
-pub(crate) struct Findings {
+pub(crate) struct Inspected {
     /// Entries that can be read.
     pub(crate) backlog: Tally,
     pub(crate) oldest_popped_ms: Option<u64>,
@@ -102,7 +102,7 @@ impl Inspection {
     }
 
     /// Once all has been read.
-    pub(crate) fn findings(mut self) -> Result<Findings, SpillError> {
+    pub(crate) fn findings(mut self) -> Result<Inspected, SpillError> {
         let missing = self
             .spill
             .corrupt
@@ -113,7 +113,7 @@ impl Inspection {
         }
         let dead_letters = self.dead_letters();
         let newest = self.spill.index.runs.iter().next_back();
-        Ok(Findings {
+        Ok(Inspected {
             backlog: self.read,
             oldest_popped_ms: self.oldest_popped_ms,
             run: newest.map(|known| known.run.id),

@@ -10,9 +10,9 @@ use super::Spill;
 use super::absent::Absent;
 use super::chunk::was_never_made;
 use super::index::PATIENCE;
-use super::orders::Settled;
+use super::orders::{Counted, Settled};
 use super::reader::Reader;
-use super::row::{Content, Found, columns, int, uint};
+use super::row::{Content, StoredRow, columns, int, uint};
 use super::schema::{self, database_error};
 use super::segments::{Origin, Segment};
 use super::tally::Tally;
@@ -114,6 +114,51 @@ impl Spill {
         }
     }
 
+    /// So many entries are gone that nobody will deliver. How large they were is not known: as large as the others.
+    pub(super) fn lose(&mut self, count: u64) {
+        self.corrupt += count;
+        let Tally { entries, bytes } = self.backlog;
+        let known = count.min(entries);
+        let left = u128::from(entries - known) * u128::from(bytes);
+        let left = left.checked_div(u128::from(entries)).unwrap_or(0);
+        self.index.taken += known;
+        self.take_out(Tally {
+            entries: count,
+            bytes: bytes - u64::try_from(left).unwrap_or(bytes),
+        });
+    }
+
+    /// These entries leave the backlog. Those that it did not count are a surplus.
+    pub(super) fn take_out(&mut self, gone: Tally) {
+        self.surplus += gone.entries.saturating_sub(self.backlog.entries);
+        self.backlog = self.backlog.without(gone);
+        if self.backlog.entries == 0 {
+            self.backlog.bytes = 0;
+        }
+    }
+
+    /// The sink has everything up to this key. What must be counted is settled in parts: a part is one segment at the most, so
+    /// that nobody waits for long.
+    pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<Settled, SpillError> {
+        let settled = match counted {
+            Counted::Known(tally) => Settled { through, tally },
+            Counted::Unknown => self.count_through(through)?,
+        };
+        let Settled { through, tally } = settled;
+        self.take_out(tally);
+        self.delivered = self.delivered.max(Some(through));
+        self.index.prune(through);
+        if self.oldest.is_some_and(|(key, _)| key <= through) {
+            self.oldest = None;
+        }
+        if through >= self.newest {
+            // Rows of losses may have been among what was damaged.
+            self.corrupt += std::mem::take(&mut self.backlog).entries;
+        }
+        self.write_watermark();
+        Ok(settled)
+    }
+
     /// Counts the entries after what is delivered and up to a key, or to the end of the first segment that has any. What cannot
     /// be read for long counts as nothing.
     pub(super) fn count_through(&mut self, through: Key) -> Result<Settled, SpillError> {
@@ -180,14 +225,7 @@ impl Spill {
         below: Key,
     ) -> rusqlite::Result<Tally> {
         let absent = &self.index.absent;
-        let active = self
-            .active
-            .as_ref()
-            .filter(|active| active.segment == *segment);
-        match active {
-            Some(active) => count_present(active.connection(), absent, after, below),
-            None => count_present(&schema::open_to_read(&segment.path)?, absent, after, below),
-        }
+        self.look_into(segment, |conn| count_present(conn, absent, after, below))
     }
 
     /// Up to where the sink has everything, if that is a number of a run that is known.
@@ -226,17 +264,8 @@ impl Spill {
             .segments
             .start(from)
             .filter(|segment| segment.origin == Origin::Segment);
-        let active = self
-            .active
-            .as_ref()
-            .filter(|active| Some(&active.segment) == segment);
-        let found = match (active, segment.or(self.segments.first())) {
-            (Some(active), _) => read(active.connection()).ok(),
-            (None, Some(segment)) => schema::open_to_read(&segment.path)
-                .and_then(|conn| read(&conn))
-                .ok(),
-            (None, None) => None,
-        };
+        let segment = segment.or(self.segments.first());
+        let found = segment.and_then(|segment| self.look_into(segment, read).ok());
         self.oldest = found.and_then(|(key, ms)| Some((Key::from_row(key)?, ms)));
     }
 }
@@ -260,7 +289,7 @@ fn last_sound(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Opt
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query((after.row(), below.row()))?;
     while let Some(row) = rows.next()? {
-        let found = Found::read(row)?;
+        let found = StoredRow::read(row)?;
         if matches!(found.content, Content::Entry(_)) {
             return Ok(Some(found.first));
         }

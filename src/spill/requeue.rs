@@ -18,7 +18,7 @@ const PAGE_BYTES: u64 = 16 << 20;
 
 /// What a transaction has come to.
 #[derive(Debug, Default)]
-pub(crate) struct Requeued {
+pub(crate) struct RequeuedPage {
     /// How many of the keys it has dealt with.
     pub(crate) taken: usize,
     /// Old numbers with their new ones.
@@ -86,8 +86,8 @@ impl Spill {
         keys: &[Key],
         run: &Arc<Run>,
         last_n: u64,
-    ) -> Result<Requeued, SpillError> {
-        let mut done = Requeued::default();
+    ) -> Result<RequeuedPage, SpillError> {
+        let mut done = RequeuedPage::default();
         let (mut records, mut moved, mut bytes) = (Vec::new(), Vec::new(), 0);
         for &key in keys.iter().take(dead_letters::PAGE_ROWS) {
             done.taken += 1;

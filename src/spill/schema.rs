@@ -259,6 +259,12 @@ pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool>
     conn.query_row(sql, [name], |row| row.get(0))
 }
 
+/// Not every version of spillring had every column, nor has every database those of an encrypted one.
+pub(super) fn has_column(conn: &Connection, table: &str, column: &str) -> bool {
+    conn.prepare_cached(&format!("SELECT {column} FROM {table}"))
+        .is_ok()
+}
+
 fn is_empty(conn: &Connection) -> rusqlite::Result<bool> {
     let sql = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)";
     conn.query_row(sql, (), |row| row.get(0))

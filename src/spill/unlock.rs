@@ -16,7 +16,7 @@ use crate::event::RunId;
 use super::cipher::{Cipher, NonceTag};
 use super::directory::Directory;
 use super::files::{io_error, read_if_there};
-use super::row::{Content, Found, NONCE_TAG};
+use super::row::{Content, NONCE_TAG, StoredRow};
 use super::schema::{self, database_error};
 use super::segments::Segments;
 use crate::replace::{Persist, replace};
@@ -144,7 +144,7 @@ fn fit_of(
     };
     while let Ok(Some(row)) = rows.next() {
         fit = Fit::Fails;
-        let (Ok(found), Ok(run)) = (Found::read(row), row.get(9)) else {
+        let (Ok(found), Ok(run)) = (StoredRow::read(row), row.get(9)) else {
             continue;
         };
         let run = RunId(Uuid::from_bytes(run));

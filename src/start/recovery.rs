@@ -1,7 +1,7 @@
 //! Moves what a killed process left in its ring into the backlog, under the numbers that it had or would have had.
 //!
 //! The file is read, not mapped. From `tail` on each record has its place. A place without a record means that a
-//! publisher was killed before its `publish` returned; the next unit is tried. Numbers that were assigned are in the
+//! publisher was killed before its `publish` returned; the next unit is tried. Numbering that were assigned are in the
 //! records. The other records follow, with the losses between them, as the drainer would have numbered them.
 //!
 //! Everything is committed to the spill before the file is removed, together with the run's end: killed, with a last
@@ -78,10 +78,10 @@ fn left_of_run<E: Durable>(
     let Some(mut run) = run else {
         return Ok(None);
     };
-    let mut numbers = Numbers::New;
+    let mut numbers = Numbering::New;
     if turned_over || run.id == id {
         if created.boot == boot_id() && created.boot != NO_BOOT_ID {
-            numbers = Numbers::Kept;
+            numbers = Numbering::Kept;
         } else {
             // Some pages may be older than others: what is left is neither complete nor numbered in order.
             run = spill.begin_ended_run()?;
@@ -105,11 +105,11 @@ fn left_of_run<E: Durable>(
         last.n()
     };
     match numbers {
-        Numbers::New => {
+        Numbering::New => {
             left.sequencer.resume(0, 0, image.numbered());
             left.trailing = losses;
         }
-        Numbers::Kept => left.sequencer.resume(last.n(), losses, image.numbered()),
+        Numbering::Kept => left.sequencer.resume(last.n(), losses, image.numbered()),
     }
     image.left(|taken, payload| left.take::<E>(taken, payload));
     Ok(Some(left.finish(image.lost())))
@@ -117,7 +117,7 @@ fn left_of_run<E: Durable>(
 
 /// Whether entries keep the numbers that they were assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Numbers {
+enum Numbering {
     Kept,
     /// They get new numbers: the spill has gone on without this ring, or the machine has stopped meanwhile. What was
     /// being sent to the sink may come twice.
@@ -131,7 +131,7 @@ struct Leftover {
     records: Vec<Record>,
     /// Entries with numbers that could not be read, and the losses before them: announced by the next entry.
     gone: Vec<Loss>,
-    numbers: Numbers,
+    numbers: Numbering,
     /// The newest entry of the run that the spill has.
     spilled: Key,
     /// Losses after the last numbered entry, which no reader may have seen.
@@ -145,14 +145,14 @@ impl Leftover {
         let key = Key::from_raw(taken.number);
         let is_numbered = key.local_run() == self.spilled.local_run() && key.n() > 0;
         if is_numbered && key <= self.spilled {
-            if self.numbers == Numbers::Kept {
+            if self.numbers == Numbering::Kept {
                 // Later entries without a number get the same ones as when an earlier start moved them.
                 self.sequencer.has_reached(key.n(), taken.lost);
             }
             return;
         }
         let encoded = self.encode::<E>(taken, payload);
-        if is_numbered && self.numbers == Numbers::Kept {
+        if is_numbered && self.numbers == Numbering::Kept {
             self.keep_number(taken, encoded);
             return;
         }

@@ -20,8 +20,8 @@ fn shutdown(requests: &mut Requests, now: Instant) {
 }
 
 /// Everything is popped and nothing is in memory only.
-fn all_spilled() -> Progress {
-    Progress {
+fn all_spilled() -> FlushProgress {
+    FlushProgress {
         popped: 10,
         last: key(10),
         unspilled_from: None,

@@ -31,7 +31,7 @@ fn what_a_free_sink_cannot_get_goes_to_disk_when_entries_are_about_to_be_refused
     assert_eq!(flooded(|f| f.front = Front::DeadLetter), Step::Draw);
     assert_eq!(flooded(|f| f.disk.identity = Due::Now), Step::Draw);
     // The run is opened in a moment, and then it goes.
-    let unopened = |f: &mut Facts| f.runs = Runs::Unopened(f.now + OPEN_RUNS_MAX);
+    let unopened = |f: &mut Facts| f.runs = RunsOpen::NotYet(f.now + OPEN_RUNS_MAX);
     assert_eq!(flooded(unopened), Step::Wait(POLL));
 }
 

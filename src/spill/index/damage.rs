@@ -13,7 +13,7 @@ use crate::spill::files::{answers, io_error, rename_database};
 use crate::spill::tally::Tally;
 use crate::spill::{salvage, schema};
 
-use super::{Content, Index, PATIENCE};
+use super::{Index, PATIENCE};
 
 /// How often a start tries to open an index that is damaged.
 const RETRY: Duration = Duration::from_millis(200);
@@ -55,11 +55,11 @@ impl Index {
         rename_database(&self.path, &aside).map_err(io_error("set aside", &self.path))?;
         Metrics::quarantined();
         let old = schema::open_to_read(&aside);
-        if let (Ok(old), Content::Unknown) = (&old, self.content) {
+        if let (Ok(old), false) = (&old, self.loaded) {
             self.load_rest(old).unwrap_or_default();
         }
         let expected = self.dead_letters.entries;
-        self.content = Content::Known;
+        self.loaded = true;
         self.trouble = None;
         self.forget_saved();
         self.dead_letters = Tally::default();

@@ -1,7 +1,7 @@
 //! What goes in comes out, in order, once, with its losses: across repeats, settlements, runs and starts.
 
 use super::*;
-use crate::spill::chunk::{Begun, ChunkEnd, read_rows};
+use crate::spill::chunk::{ChunkEnd, ReadFrom, read_rows};
 use crate::spill::{Tally, Totals};
 
 use LossReason::{EncodeError, QueueFull};
@@ -86,7 +86,7 @@ fn a_chunk_is_bounded_in_rows_and_bytes() -> Outcome {
     let conn = spill.active.as_ref().ok_or("no segment")?.connection();
     let chunk = |from, below, rows| {
         let (from, below) = (Key::new(1, from), Key::new(1, below));
-        let chunk = read_rows(conn, from, below, Begun::Yes, rows);
+        let chunk = read_rows(conn, from, below, ReadFrom::Key, rows);
         (chunk.rows.len(), matches!(chunk.end, ChunkEnd::Full))
     };
     assert_eq!(chunk(1, 21, 512), (20, false));

@@ -12,7 +12,7 @@ use crate::dead_letters::{DeadLetters, Selection};
 use crate::event::Position;
 use crate::export::export_with_key;
 use crate::spill::DeadLetterReason::Rejected;
-use crate::spill::row::{Found, Row, columns};
+use crate::spill::row::{Row, StoredRow, columns};
 use crate::spill::{dead_letters, salvage, schema};
 use crate::status::status_with_key;
 
@@ -319,7 +319,7 @@ fn encrypted_dead_letters_outlive_their_index() -> Outcome {
     let found = new.query_row(
         "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes, nonce_tag FROM dead_letters",
         (),
-        Found::read,
+        StoredRow::read,
     )?;
     assert!(found.is_encrypted());
     Ok(())
