@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_learns_of_the_end_may_ask_again_at_once() {
+    fn a_task_that_learns_of_the_end_may_ask_again_at_once() {
         let control = Arc::new(Control::default());
         let mut ticket = control.flush(Until::Safe);
         let waker = Waker::from(Arc::new(Again(Arc::clone(&control))));

@@ -102,20 +102,14 @@ pub(crate) struct DrainLoop {
     runs: KnownRuns,
     /// When the newest entry that the spill held at the start was popped, if any.
     inherited_until_ms: Option<u64>,
-    /// When a batch of a run that is not open was first ready.
-    unopened: Option<Unopened>,
+    /// Since when a batch has been ready whose run the spill has not recorded as open.
+    unopened_since: Option<Instant>,
+    /// The newest run of a batch that was sent, by its local number.
+    sent_run: u32,
     /// How many appends were ordered since the backlog had its turn.
     appends_in_a_row: u32,
     /// Losses after the last entry have been announced to the sink.
     announced_last_losses: bool,
-}
-
-/// A batch has records of a run that the spill has not recorded as open.
-#[derive(Debug, Clone, Copy)]
-struct Unopened {
-    since: Instant,
-    /// The newest run of a batch that was sent all the same.
-    sent: u32,
 }
 
 /// What has become of the entries of this run so far.
@@ -159,7 +153,8 @@ impl DrainLoop {
             signer: parts.signer,
             runs: parts.runs,
             inherited_until_ms: parts.view.inherited_until_ms,
-            unopened: None,
+            unopened_since: None,
+            sent_run: 0,
             appends_in_a_row: 0,
             announced_last_losses: false,
             config,

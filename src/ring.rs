@@ -18,7 +18,7 @@
 //!
 //! **Leave.** The drainer pops, and only after its pops have returned gives back their weight and moves `head` past
 //! them, once per batch ([`Drain`]). So a publisher with a position finds its cell empty at once. `ENTER` is the
-//! acquire to the release of `LEAVE`: whoever sees the room sees the cells emptied. `head` is read before the gate,
+//! acquire to the release of `LEAVE`: a publisher that sees the room sees the cells emptied. `head` is read before the gate,
 //! and is therefore never ahead of it. It may be out of date by then: before a publisher is refused for it, it reads
 //! again, and then sees at least what the publishers saw that claimed the positions (`TAKE` and `READ`).
 //!

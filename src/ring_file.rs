@@ -22,7 +22,7 @@ use crate::event::{PublisherId, Run, fresh_uuid};
 use crate::file_ring::{CONTROL, Created, FileRing, Words};
 use crate::host::log;
 use crate::stats::RingStatus;
-pub(crate) use leftover::{Image, LeftFile, left_in};
+pub(crate) use leftover::{Image, LeftContent, LeftFile, left_in};
 pub(crate) use orphans::orphans_beside;
 
 /// A ring in a file.

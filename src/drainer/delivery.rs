@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{DrainLoop, Unopened};
+use super::DrainLoop;
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 use crate::metrics::Metrics;
@@ -42,7 +42,7 @@ impl DrainLoop {
             signer: self.signer.clone(),
         });
         self.pipeline.launch(Arc::clone(&batch), now);
-        self.note_sent(&batch, now);
+        self.note_sent(&batch);
         self.sink.worker.send(SinkOrder::Deliver(batch));
     }
 
@@ -62,16 +62,10 @@ impl DrainLoop {
     }
 
     /// The stream may name these runs from now on. The next start must know them.
-    fn note_sent(&mut self, batch: &Batch, now: Instant) {
+    fn note_sent(&mut self, batch: &Batch) {
         self.sink.sent = Some(batch.through.run);
         let newest = batch.records.last().map_or(0, |record| record.run.local);
-        if newest > self.disk.opened {
-            let since = self.unopened.map_or(now, |unopened| unopened.since);
-            self.unopened = Some(Unopened {
-                since,
-                sent: newest,
-            });
-        }
+        self.sent_run = self.sent_run.max(newest);
     }
 
     /// Entries that the sink acknowledges while the end is being recorded stay in the spill: the next start asks for

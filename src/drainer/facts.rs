@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::DrainLoop;
 use super::disk_side::RENUMBERINGS_MAX;
 use super::eviction::{self, batch_bytes_max};
 use super::pipeline::APPEND_ROWS_MAX;
 use super::requests::FlushProgress;
-use super::{DrainLoop, Unopened};
 use crate::policy::{
     DiskFacts, Drawn, Due, Facts, Front, OPEN_RUNS_MAX, RunsOpen, Staged, Stopping, Unread,
     Unspilled,
@@ -109,26 +109,18 @@ impl DrainLoop {
 
     /// A disk that rests, or that is missing, holds up no batch.
     fn runs_facts(&mut self, disk: &DiskFacts, now: Instant) -> RunsOpen {
-        let newest = self.pipeline.newest_staged_run();
-        let unopened = newest.filter(|local| *local > self.disk.opened);
-        let sent = self.unopened.map_or(0, |unopened| unopened.sent);
-        if sent > self.disk.opened {
+        if self.sent_run > self.disk.opened {
             return RunsOpen::SentAnyway;
         }
-        if unopened.is_none() {
-            self.unopened = None;
+        if self.pipeline.newest_staged_run() <= Some(self.disk.opened) {
+            self.unopened_since = None;
             return RunsOpen::Yes;
         }
-        let ready = self.sink.availability(self.pipeline.in_flight()).ready(now);
-        if self.unopened.is_none() && ready {
-            self.unopened = Some(Unopened {
-                since: now,
-                sent: 0,
-            });
+        if self.sink.availability(self.pipeline.in_flight()).ready(now) {
+            self.unopened_since.get_or_insert(now);
         }
-        let since = self.unopened.map_or(now, |unopened| unopened.since);
         RunsOpen::NotYet(if disk.writes.ready(now) {
-            since + OPEN_RUNS_MAX
+            self.unopened_since.unwrap_or(now) + OPEN_RUNS_MAX
         } else {
             now
         })

@@ -67,7 +67,7 @@ pub(crate) struct Bounds {
     pub(crate) since: Instant,
 }
 
-/// The only source, over a shared ring.
+/// The end of a ring in memory.
 #[derive(Debug)]
 pub(crate) struct RingSource<E> {
     shared: Arc<Shared<E>>,

@@ -104,9 +104,8 @@ impl DrainLoop {
     }
 
     fn runs_to_open(&self) -> u32 {
-        let sent = self.unopened.map_or(0, |unopened| unopened.sent);
         let staged = self.pipeline.newest_staged_run();
-        staged.map_or(sent, |staged| staged.max(sent))
+        self.sent_run.max(staged.unwrap_or_default())
     }
 
     fn settle_order(&mut self) -> Option<Order> {

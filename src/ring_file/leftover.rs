@@ -27,6 +27,15 @@ pub(crate) struct LeftFile<'p> {
     file: File,
 }
 
+/// What is in the file.
+pub(crate) enum LeftContent {
+    /// The process was killed while creating it.
+    NeverMade,
+    Ring(Image, Created),
+    /// Not a ring, or a damaged one.
+    Unusable(&'static str),
+}
+
 impl<'p> LeftFile<'p> {
     /// The file, if there is one.
     pub(crate) fn open(path: &'p Path) -> Result<Option<Self>, RingError> {
@@ -45,16 +54,19 @@ impl<'p> LeftFile<'p> {
         Ok(Some(Self { path, file }))
     }
 
-    /// What is in it, or why that cannot be used; `None` if a process was killed while creating it.
-    pub(crate) fn image(
-        &self,
-    ) -> Result<Option<Result<(Image, Created), &'static str>>, RingError> {
+    pub(crate) fn content(&self) -> Result<LeftContent, RingError> {
         let words = read(&self.file).map_err(because("read", self.path))?;
         let unmade = match words.first() {
             Some(word) => word.load(Ordering::Relaxed) == 0,
             None => self.file.metadata().is_ok_and(|file| file.len() == 0),
         };
-        Ok((!unmade).then(|| FileRing::read(words)))
+        if unmade {
+            return Ok(LeftContent::NeverMade);
+        }
+        Ok(match FileRing::read(words) {
+            Ok((image, created)) => LeftContent::Ring(image, created),
+            Err(why) => LeftContent::Unusable(why),
+        })
     }
 
     /// Nothing is left under a second name either. Otherwise the file keeps its length: a publisher of this process may

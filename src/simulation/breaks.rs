@@ -162,7 +162,7 @@ impl Break {
     pub(super) fn outcome(self, outcome: &mut Outcome) {
         match (self, &mut outcome.done) {
             (Self::CountTwice, Ok(Done::Appended { .. })) => {
-                outcome.view.totals.backlog.entries += 1
+                outcome.view.totals.backlog.entries += 1;
             }
             (Self::CountEvictedTwice, Ok(Done::Evicted { .. })) => outcome.view.evicted += 1,
             (Self::ReorderRead, Ok(Done::Read(reading))) if reading.records.len() > 1 => {

@@ -18,7 +18,7 @@ use super::schema::{self, database_error};
 use super::segments::Segment;
 use super::tally::Tally;
 
-/// An open segment. After any error it is to be [abandoned](Self::abandon).
+/// An open segment. After any error it must be [abandoned](Self::abandon).
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) segment: Segment,
@@ -30,7 +30,7 @@ pub(super) struct Active {
     cipher: Option<Cipher>,
 }
 
-/// What is to be written.
+/// One transaction.
 pub(super) struct Write<'w> {
     /// Numbers from this key on, and how many, are accounted for although they are not written.
     pub(super) accounted: Option<(Key, u64)>,
@@ -77,7 +77,7 @@ impl Active {
         self.files.have_left(&self.segment.path)
     }
 
-    /// Writes all of it in one transaction. `synced`: it survives a power cut whatever the durability is.
+    /// Writes all of it in one transaction.
     pub(super) fn write(&mut self, write: &Write<'_>) -> Result<Tally, SpillError> {
         let added = self.attempt(write).map_err(database_error("append to"))?;
         self.bytes += added.bytes;
@@ -153,12 +153,15 @@ impl Active {
     }
 }
 
+/// The first number that the record covers: that of the losses before it, if there are any.
+pub(super) fn first_key(record: &Record) -> Key {
+    let n = record.n.saturating_sub(record.lost_before());
+    Key::new(record.run.local, n)
+}
+
 /// Losses are rows of their own, before their entry.
 fn insert_losses(statement: &mut Statement<'_>, record: &Record) -> rusqlite::Result<()> {
-    let mut first = Key::new(
-        record.run.local,
-        record.n.saturating_sub(record.lost_before()),
-    );
+    let mut first = first_key(record);
     for loss in record.losses.iter().filter(|loss| loss.count > 0) {
         Row::stretch(first, loss.count, kind(loss.reason)).insert(statement)?;
         first = first.after(loss.count);

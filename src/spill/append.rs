@@ -5,7 +5,7 @@ use crate::event::{Key, Record, unix_ms};
 use crate::host::log;
 
 use super::Spill;
-use super::active::{Active, Write};
+use super::active::{Active, Write, first_key};
 use super::orders::Room;
 use super::tally::Tally;
 
@@ -124,12 +124,4 @@ fn within(records: &[Record], bytes_max: u64) -> usize {
         bytes <= bytes_max
     };
     records.iter().take_while(fits).count().max(1)
-}
-
-/// The first number that the record covers: that of the losses before it, if there are any.
-fn first_key(record: &Record) -> Key {
-    Key::new(
-        record.run.local,
-        record.n.saturating_sub(record.lost_before()),
-    )
 }

@@ -39,7 +39,7 @@ pub(super) fn last_read(rows: &[StoredRow]) -> Option<&StoredRow> {
     rows.iter().rfind(sound).or(rows.last())
 }
 
-/// Whether whoever made the segment was killed before it had a table: no row was ever in it.
+/// Whether the segment has no table: its process was killed while making it, and no row was ever in it.
 pub(super) fn was_never_made(conn: &Connection) -> bool {
     schema::has_table(conn, "rows").is_ok_and(|exists| !exists)
 }

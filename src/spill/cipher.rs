@@ -1,8 +1,8 @@
 //! Encryption of entries on disk: XChaCha20-Poly1305, with a fresh random nonce for each.
 //!
 //! The ciphertext is as long as the entry, and takes its place in the column `bytes`. Nonce and tag are in a column of
-//! their own, `nonce_tag`, which only encrypted segments and indexes have. The tag also covers what the entry is associated to
-//! ([`AssociatedData`]): a row that was changed, or put in another's place, does not decrypt, and counts as damaged. The checksum of a
+//! their own, `nonce_tag`, which only encrypted segments and indexes have. The tag also covers the entry's
+//! [`AssociatedData`]: a row that was changed, or put in another's place, does not decrypt, and counts as damaged. The checksum of a
 //! row is that of the ciphertext: that of the entry would say something about it.
 //!
 //! Without the feature `encryption` there is no cipher, and [`unlock`](super::unlock) refuses directories that need one.
@@ -16,7 +16,7 @@ pub(super) type NonceTag = [u8; NONCE_BYTES + TAG_BYTES];
 pub(super) const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 
-/// What an encrypted entry cannot be parted from.
+/// What an encrypted entry cannot be parted from: the associated data of its tag.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AssociatedData<'b> {
     pub(super) key: Key,
@@ -43,7 +43,7 @@ impl AssociatedData<'_> {
     }
 }
 
-/// What a directory's check encrypts: nothing, associated to this.
+/// What a directory's check encrypts: nothing, with this as associated data.
 const CHECK: &[u8] = b"check of the key";
 
 impl Cipher {
@@ -56,7 +56,7 @@ impl Cipher {
         self.encrypt_with(&associated.bytes(), bytes)
     }
 
-    /// Decrypts the bytes where they are; `None` if they, or what they are associated to, were changed.
+    /// Decrypts the bytes where they are; `None` if they, or their associated data, were changed.
     pub(super) fn decrypt(
         &self,
         associated: AssociatedData<'_>,

@@ -3,7 +3,7 @@
 //! Runs and absent numbers are kept in memory; a change is written with the next transaction, and until one succeeds it
 //! stays unsaved. So a disk that takes nothing keeps nobody from reading. Each transaction survives a power cut.
 //!
-//! A handle is given up after any error, and the next use opens a fresh one. Only when all fresh handles have found damage
+//! A handle is closed after any error, and the next use opens a fresh one. Only when all fresh handles have found damage
 //! for [`PATIENCE`] is the file set aside, as `index.damaged-<milliseconds>`, and another made of memory and of what can be
 //! read.
 
@@ -196,8 +196,8 @@ impl Index {
         }
     }
 
-    /// Everything up to this key is delivered, and nobody needs to know what is absent there: nor does whoever finds the
-    /// watermark lost, because how far that was is written in the same transaction.
+    /// Everything up to this key is delivered: nobody needs to know what is absent there. A start that finds no watermark
+    /// does not either: the same transaction writes how far delivery had come.
     pub(super) fn prune(&mut self, through: Key) {
         if self.absent.prune(through) {
             self.settled = self.settled.max(through);

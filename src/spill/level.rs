@@ -270,7 +270,7 @@ impl Spill {
     }
 }
 
-/// Whether whoever made the segment was killed before anything was in it: it says nothing of what comes before it.
+/// Whether its process was killed before anything was in the segment: it says nothing of what comes before it.
 fn is_bare(segment: &Segment) -> bool {
     let empty = |conn: &Connection| {
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM rows)";

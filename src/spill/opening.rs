@@ -256,7 +256,7 @@ impl Spill {
     }
 
     /// Begins a run for entries that come from no ring. It counts as ended from the beginning, and again with each page of
-    /// them: whenever whoever appends them is killed, the run has ended clean with what is in it.
+    /// them. So if the process that appends them is killed, the run has ended clean with what is in it.
     pub(crate) fn begin_ended_run(&mut self) -> Result<Arc<Run>, SpillError> {
         let run = self.begin_run()?;
         self.index

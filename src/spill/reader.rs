@@ -84,8 +84,6 @@ pub(super) struct Sources<'s> {
 pub(super) struct ReadOutcome {
     pub(super) reading: Reading,
     pub(super) damage: Vec<Damage>,
-    /// The last row has been read.
-    pub(super) end: bool,
 }
 
 impl Reader {
@@ -150,13 +148,13 @@ impl Reader {
     ) -> Result<ReadOutcome, SpillError> {
         let mut found = ReadOutcome::default();
         let records = &mut found.reading.records;
-        let mut bytes = 0;
+        let (mut bytes, mut end) = (0, false);
         while records.len() < entries_max {
             if self.rows.is_empty() {
                 match self.fill(sources, now) {
                     Ok(true) => continue,
                     Ok(false) => {
-                        found.end = true;
+                        end = true;
                         break;
                     }
                     // What has been read so far is good.
@@ -173,7 +171,7 @@ impl Reader {
                 records.extend(self.take(sources, row));
             }
         }
-        if found.end {
+        if end {
             self.take_absent(sources, sources.newest);
             let tail = |run| sources.runs.tail(run);
             let present = sources.runs.iter().next_back();

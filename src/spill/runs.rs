@@ -164,7 +164,7 @@ impl Runs {
     ) -> Arc<Run> {
         self.change(newest.local_run(), |known| {
             known.spilled_n = known.spilled_n.max(newest.n());
-            // Whoever imported or requeued entries was killed before it could say so.
+            // An import or a requeue was killed before it could note the end.
             known.last_n = known.last_n.map(|last| last.max(newest.n()));
         });
         let (previous, killed_starts) = self.follow();

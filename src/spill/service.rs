@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use crate::error::SpillError;
-use crate::event::{Key, Loss, LossReason, RunEnd};
+use crate::event::{Loss, LossReason, RunEnd};
 use crate::host::log;
 use crate::ring_file::RingFile;
 use crate::stats::Status;
 use crate::worker::Desk;
 
+use super::active::first_key;
 use super::files::{free_bytes, has_room, io_error};
 use super::orders::{Counted, Done, Keep, NewDeadLetter, Order, Outcome, Renumbering, Room};
 use super::row::{ACCOUNTED, kind};
@@ -120,8 +121,7 @@ impl Spill {
         for letter in letters {
             let (record, absent) = (&letter.record, &mut self.index.absent);
             // No segment may have what was lost before it.
-            let first = record.n.saturating_sub(record.lost_before());
-            absent.cover_losses(Key::new(record.run.local, first), &record.losses);
+            absent.cover_losses(first_key(record), &record.losses);
             absent.cover(record.key(), 1, reason);
         }
         let before = self.index.taken;

@@ -19,7 +19,7 @@ use crate::error::{SpillError, StartError};
 use crate::event::{Key, Loss, LossReason, Record, RunId, unix_ms};
 use crate::file_ring::{Created, RecordKind, Taken};
 use crate::host::{self, log};
-use crate::ring_file::{self, Image, LeftFile, NO_BOOT_ID, boot_id};
+use crate::ring_file::{self, Image, LeftContent, LeftFile, NO_BOOT_ID, boot_id};
 use crate::spill::{KilledRun, Spill};
 use crate::stats::Lost;
 
@@ -30,15 +30,17 @@ pub(super) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), S
     let Some(file) = LeftFile::open(&path)? else {
         return Ok(());
     };
-    match file.image()? {
-        None => {}
-        Some(Ok((image, created))) if knows::<E>(&image, &created) => {
+    match file.content()? {
+        LeftContent::NeverMade => {}
+        LeftContent::Ring(image, created) if knows::<E>(&image, &created) => {
             if let Some(left) = left_of_run::<E>(&image, &created, spill)? {
                 take_over(&left, spill)?;
             }
         }
-        Some(Ok(_)) => return Ok(file.put_aside("its entries are in an unknown format")?),
-        Some(Err(why)) => return Ok(file.put_aside(why)?),
+        LeftContent::Ring(..) => {
+            return Ok(file.put_aside("its entries are in an unknown format")?);
+        }
+        LeftContent::Unusable(why) => return Ok(file.put_aside(why)?),
     }
     Ok(file.remove()?)
 }

@@ -23,7 +23,7 @@ use crate::console::{Exit, Problem, show};
 use crate::latency::Stopwatch;
 use crate::logging::{self, Format};
 use crate::signals::Signals;
-use account::Account;
+use account::PromiseChecks;
 use entries::Plan;
 use outage::{Flaky, Outage};
 use publishers::Publishing;
@@ -139,7 +139,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         published.full,
         &clock,
     ));
-    let account = Account::new(&plan, &stats, published.attempts(), found);
+    let account = PromiseChecks::new(&plan, &stats, published.attempts(), found);
     show(&account.describe(start.elapsed()));
     if account.holds() {
         workspace.clean_up();

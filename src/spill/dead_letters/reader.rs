@@ -14,7 +14,7 @@ use crate::spill::unlock::unlock;
 /// The dead letters of a publisher that is not running, for inspectors. The directory stays taken meanwhile.
 #[derive(Debug)]
 pub(crate) struct DeadLetterReader {
-    /// Closed before the directory is given up. None if nothing was ever kept.
+    /// Closed before the lock of the directory is released. `None` if nothing was ever kept.
     conn: Option<Connection>,
     cipher: Option<Cipher>,
     _directory: Directory,

@@ -258,7 +258,7 @@ fn what_a_failed_append_wrote_is_read_once() -> Outcome {
     Ok(())
 }
 
-/// Whoever made a segment was killed before it had a table. That is no damage, and holds up nobody who counts.
+/// A process was killed before its segment had a table. That is no damage, and holds up nobody who counts.
 #[test]
 fn a_segment_without_a_table_counts_as_empty() -> Outcome {
     let dir = tempfile::tempdir()?;

@@ -188,7 +188,7 @@ fn a_requeued_letter_comes_last_under_a_number_that_names_the_old_one() -> Outco
     audit(&mut spill)
 }
 
-/// Killed, or failing, between the row and the removal of the letter: the letter is removed by whoever comes next.
+/// Killed, or failing, between the row and the removal of the letter: the next opening removes the letter.
 #[test]
 fn a_page_that_was_requeued_by_half_is_not_requeued_again() -> Outcome {
     let dir = tempfile::tempdir()?;

@@ -1,4 +1,4 @@
-//! An encrypted spill keeps its promises, and shows nothing of an entry to whoever has its files. A key that is wrong or
+//! An encrypted spill keeps its promises, and shows nothing of an entry to a reader of its files. A key that is wrong or
 //! missing is an error that changes no byte; an entry that was changed, or put in another's place, is damage that is counted.
 
 use std::collections::BTreeMap;
@@ -110,7 +110,7 @@ fn nothing_of_an_entry_lies_on_disk_and_all_of_it_comes_out_after_a_kill() -> Ou
     Ok(())
 }
 
-/// Whoever removes the check of the key has removed a short cut.
+/// Removing the check of the key removes a short cut only.
 #[test]
 fn without_the_right_key_nothing_is_touched_and_with_it_everything_is_delivered() -> Outcome {
     for check in [true, false] {

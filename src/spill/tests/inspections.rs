@@ -1,4 +1,4 @@
-//! Whoever looks at a spill changes nothing of it, and disturbs nobody: neither another who looks, nor a publisher that
+//! An inspector changes nothing of a spill, and disturbs nobody: neither another inspector, nor a publisher that
 //! starts. Tried with threads, whose locks on files of their own are as strange to one another as those of processes.
 
 use std::collections::BTreeMap;
@@ -154,7 +154,7 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
 
 /// A backlog may take longer to read than a publisher waits.
 #[test]
-fn whoever_reads_for_long_gives_way_to_a_publisher() -> Outcome {
+fn an_inspector_that_reads_for_long_gives_way_to_a_publisher() -> Outcome {
     let dir = tempfile::tempdir()?;
     let (mut spill, run) = begun(dir.path())?;
     spill.append(&records(&run, 1..=2_000))?;

@@ -123,7 +123,7 @@ fn a_start_killed_before_it_announced_anything_is_counted_and_no_link() -> Outco
     Ok(())
 }
 
-/// What a killed run had delivered without a row is neither damage nor a loss: its ring has told its last number.
+/// What a killed run had delivered without a row is neither damage nor a loss: its ring has its last number.
 #[test]
 fn a_run_that_has_left_an_empty_ring_has_lost_nothing() -> Outcome {
     let dir = tempfile::tempdir()?;

@@ -18,7 +18,10 @@ type Outcome = Result<(), Box<dyn Error>>;
 const ENTRIES: u64 = 6;
 fn image(path: &Path) -> Result<(Image, Created), Box<dyn Error>> {
     let file = LeftFile::open(path)?.ok_or("no file")?;
-    Ok(file.image()?.ok_or("no ring")??)
+    match file.content()? {
+        LeftContent::Ring(image, created) => Ok((image, created)),
+        _ => Err("no ring".into()),
+    }
 }
 
 /// One that cannot be unpacked: its number is a loss.

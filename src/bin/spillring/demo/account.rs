@@ -17,11 +17,11 @@ struct Check {
 }
 
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct PromiseChecks {
     checks: Vec<Check>,
 }
 
-impl Account {
+impl PromiseChecks {
     /// `attempts` counts the calls; `found` counts the entries that were read back and are correct.
     pub(super) fn new(
         plan: &Plan,

@@ -19,7 +19,7 @@ pub(super) struct Outcome {
     pub(super) stats: Stats,
     /// In the spill, including those of earlier runs.
     pub(super) dead_letters: u64,
-    ended: Ended,
+    ended: DrainerEnd,
     rest: Rest,
 }
 
@@ -32,7 +32,7 @@ enum Rest {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+enum DrainerEnd {
     InOrder,
     /// The drainer died: the entries in its memory are gone.
     Died,
@@ -49,10 +49,10 @@ pub(super) fn deliver(
     let limit = settle(&drainer, signals, shutdown_max);
     let publisher = drainer.publisher();
     let (stats, ended) = match drainer.shutdown(limit).wait(Duration::MAX) {
-        Ok(stats) => (stats, Ended::InOrder),
+        Ok(stats) => (stats, DrainerEnd::InOrder),
         Err(error) => {
             errln!("the shutdown failed: {error}");
-            (publisher.stats(), Ended::Died)
+            (publisher.stats(), DrainerEnd::Died)
         }
     };
     let (kept, rest) = left(spill_dir);
@@ -125,7 +125,7 @@ impl Outcome {
             let (entries, wait) = (counted(waiting, "entry"), verb(waiting, "waits", "wait"));
             errln!("{entries} {wait} in the ring for the next run");
         }
-        let died = self.ended == Ended::Died && self.rest == Rest::Gone;
+        let died = self.ended == DrainerEnd::Died && self.rest == Rest::Gone;
         if died || stats.lost.total() + stats.discarded.total() + gone > 0 {
             Exit::Lost
         } else if stats.spilled + self.dead_letters + rejected + waiting > 0 {

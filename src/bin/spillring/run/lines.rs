@@ -75,7 +75,7 @@ pub(super) enum Next<'a> {
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Filled {
+enum BufferFill {
     Something,
     Nothing,
 }
@@ -199,7 +199,7 @@ impl Lines {
             }
             match self.fill() {
                 Err(error) => return Next::Failed(error),
-                Ok(Filled::Nothing) if self.tail.is_some() => return Next::Nothing,
+                Ok(BufferFill::Nothing) if self.tail.is_some() => return Next::Nothing,
                 Ok(_) => {}
             }
         }
@@ -252,10 +252,10 @@ impl Lines {
     }
 
     /// Reads once, or times out.
-    fn fill(&mut self) -> io::Result<Filled> {
+    fn fill(&mut self) -> io::Result<BufferFill> {
         let mut input = [PollFd::new(&self.input, PollFlags::IN)];
         match poll(&mut input, Some(&POLL_MAX)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Filled::Nothing),
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(BufferFill::Nothing),
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
@@ -271,7 +271,7 @@ impl Lines {
             Err(error)
                 if [ErrorKind::Interrupted, ErrorKind::WouldBlock].contains(&error.kind()) =>
             {
-                return Ok(Filled::Nothing);
+                return Ok(BufferFill::Nothing);
             }
             Err(error) => return Err(error),
             Ok(read) => {
@@ -281,17 +281,17 @@ impl Lines {
                 }
             }
         }
-        Ok(Filled::Something)
+        Ok(BufferFill::Something)
     }
 
     /// Called at the end of the file.
-    fn turn(&mut self) -> io::Result<Filled> {
+    fn turn(&mut self) -> io::Result<BufferFill> {
         let Some(tail) = &mut self.tail else {
             self.end();
-            return Ok(Filled::Something);
+            return Ok(BufferFill::Something);
         };
         match tail.turn(&self.input, self.read_to)? {
-            Turn::Wait => return Ok(Filled::Nothing),
+            Turn::Wait => return Ok(BufferFill::Nothing),
             Turn::Again(file) | Turn::Next(file) => {
                 // Ends an unfinished line.
                 let unfinished = self.start < self.buffer.len() || self.rest == Rest::Overlong;
@@ -302,7 +302,7 @@ impl Lines {
                 (self.read_to, self.overlong_from) = (0, 0);
             }
         }
-        Ok(Filled::Something)
+        Ok(BufferFill::Something)
     }
 
     /// The end of the input. An overlong line without a line feed counts as a line.

@@ -8,7 +8,7 @@ use spillring::assembly::SessionId;
 use spillring::event::{PublisherId, RunId};
 
 use super::finding::Kind;
-use super::overtaken::{Filled, Overtaken, SessionGap, Unfilled};
+use super::overtaken::{LateEntry, Overtaken, SessionGap, Unfilled};
 use super::trail::Place;
 
 /// The sessions of a trail. A session takes about a hundred bytes, whatever its length.
@@ -265,9 +265,9 @@ impl Session {
     }
 
     /// An entry that later ones have overtaken. A race is reported once a session.
-    fn filled(&mut self, at: Placed<'_>, filled: Filled) -> Option<(Kind, String)> {
+    fn filled(&mut self, at: Placed<'_>, filled: LateEntry) -> Option<(Kind, String)> {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
-        if filled == Filled::Wrongly {
+        if filled == LateEntry::Breaks {
             let text = format!(
                 "session {id}: the entries up to seq {seq} and the next one are not linked by their hashes"
             );
@@ -334,15 +334,15 @@ impl Absent {
         if self.numbers.saturating_sub(gap.absent) >= open && claimed <= self.numbers {
             self.claimed = claimed;
             let text = format!("{what}: a gap of {open}, and as many numbers are absent");
-            return Some((Kind::ChainGapTold, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         if self.kills > gap.kills {
             let text = format!("{what}: a gap of {open}, after a run that was killed");
-            return Some((Kind::ChainGapTold, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         if gap.shared {
             let text = format!("{what}: a gap of {open}, in a session of more than one publisher");
-            return Some((Kind::ChainGapTold, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         let text = format!("{what}: a gap of {open}, which no missing numbers explain");
         Some((Kind::ChainGap, text))

@@ -21,7 +21,7 @@ use super::judge::{Judge, Judgement};
 use super::ledger::{self, Ledger, Range};
 use super::progress::Progress;
 use super::seals::{Covers, Seals};
-use super::trail::{Account, Observed, Opening, Place, Way};
+use super::trail::{Observed, Opening, Place, RunAccount, Way};
 use crate::console::Problem;
 use output::Output;
 
@@ -209,7 +209,7 @@ impl FileReader {
     }
 
     /// The account of the run before, if this range begins another.
-    fn account_before(&self, range: &Range) -> Option<Account> {
+    fn account_before(&self, range: &Range) -> Option<RunAccount> {
         let latest = self.latest.get(&range.publisher);
         let latest = latest.filter(|latest| **latest != range.run)?;
         Some(self.written.get(latest)?.account(*latest))
@@ -220,7 +220,7 @@ impl FileReader {
         &mut self,
         range: &Range,
         before: Written,
-        mut after: Option<Account>,
+        mut after: Option<RunAccount>,
         (from, to): (u64, u64),
     ) -> io::Result<()> {
         let mut numbers = range.numbers();
@@ -291,8 +291,8 @@ impl FileReader {
 }
 
 impl Written {
-    fn account(&self, run: RunId) -> Account {
-        Account {
+    fn account(&self, run: RunId) -> RunAccount {
+        RunAccount {
             run,
             first: self.first,
             last: self.last,

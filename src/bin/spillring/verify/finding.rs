@@ -22,7 +22,7 @@ pub(super) enum Kind {
     /// Nothing says how far the publisher came: a missing end would go undetected.
     TailUnchecked,
     /// Entries of a session are missing because their numbers are.
-    ChainGapTold,
+    ChainGapAnnounced,
     /// The file goes on after the end of the ledger.
     Unacknowledged,
     /// The ledger does not cover the beginning of the file.

@@ -20,7 +20,7 @@ use spillring::event::{Position, PublisherId, RunId};
 use super::chains::{Absent, Chains, Payload, Source};
 use super::finding::{Findings, Kind};
 use super::numbers::{Numbers, Step};
-use super::trail::{Account, Observed, Place, Way};
+use super::trail::{Observed, Place, RunAccount, Way};
 pub(super) use settle::{Judgement, RunSummary};
 
 /// Whether the beginning of the trail may have been removed.
@@ -80,7 +80,7 @@ struct Run {
     /// How many runs appeared before it.
     appeared: usize,
     numbers: Numbers,
-    ended: Ended,
+    ended: RunFate,
     opened: bool,
     way: Way,
     /// The end of the run, according to the next one.
@@ -95,7 +95,7 @@ struct Run {
 /// How far a run came, according to the next run or a cursor.
 #[derive(Debug, Clone, Copy)]
 struct Claim {
-    account: Account,
+    account: RunAccount,
     /// Its last number, if known. Numbers after the account were lost before they reached the sink.
     last: u64,
 }
@@ -103,7 +103,7 @@ struct Claim {
 /// How a run ended, as far as the trail shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Ended {
+pub(super) enum RunFate {
     /// It is its publisher's last one, and may go on.
     Open,
     Clean,
@@ -111,14 +111,14 @@ pub(super) enum Ended {
     /// Killed, but its ring survived: nothing is missing.
     Outlived,
     /// Runs without a trace came between it and the next one.
-    Untold,
+    Unknown,
 }
 
 #[derive(Debug, Default)]
 struct Publisher {
     /// In the order of the trail.
     runs: Vec<RunId>,
-    cursor: Option<(Account, Option<Place>)>,
+    cursor: Option<(RunAccount, Option<Place>)>,
 }
 
 impl Judge {
@@ -149,7 +149,7 @@ impl Judge {
     }
 
     /// Takes a publisher's newest cursor.
-    pub(super) fn cursor(&mut self, of: PublisherId, account: Account, place: Option<Place>) {
+    pub(super) fn cursor(&mut self, of: PublisherId, account: RunAccount, place: Option<Place>) {
         self.by_cursor.entry(account.run).or_insert(of);
         self.publishers.entry(of).or_default().cursor = Some((account, place));
     }
@@ -217,7 +217,7 @@ impl Judge {
     }
 
     /// Takes numbers of a run when only counts are known.
-    pub(super) fn pass(&mut self, seen: &Observed<'_>, account: &Account, there: u64) {
+    pub(super) fn pass(&mut self, seen: &Observed<'_>, account: &RunAccount, there: u64) {
         self.enter(account.run, seen.publisher, seen.way);
         if let Some(opening) = &seen.opening {
             self.open(seen, opening);

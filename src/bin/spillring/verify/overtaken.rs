@@ -53,10 +53,10 @@ pub(super) enum Unfilled {
 
 /// Whether a late entry fits into its gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Filled {
-    Well,
+pub(super) enum LateEntry {
+    Fits,
     /// The hashes do not link up.
-    Wrongly,
+    Breaks,
 }
 
 impl SessionGap {
@@ -102,20 +102,20 @@ impl Overtaken {
     }
 
     /// Takes a late entry, if it fills a gap.
-    pub(super) fn take_late(&mut self, entry: &AuditEntry) -> Option<Filled> {
+    pub(super) fn take_late(&mut self, entry: &AuditEntry) -> Option<LateEntry> {
         let seq = entry.seq();
         let at = self.gaps.iter().position(|gap| gap.has_room_for(seq))?;
         let gap = &mut self.gaps[at];
         let hashes = (*entry.previous_hash(), *entry.entry_hash());
         gap.late.insert(seq, hashes);
         if gap.open() > 0 {
-            return Some(Filled::Well);
+            return Some(LateEntry::Fits);
         }
         let linked = self.gaps.remove(at).is_linked();
         Some(if linked {
-            Filled::Well
+            LateEntry::Fits
         } else {
-            Filled::Wrongly
+            LateEntry::Breaks
         })
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
 use super::finding::{Breaks, Finding, Kind};
-use super::judge::{Ended, Judgement, RunSummary};
+use super::judge::{Judgement, RunFate, RunSummary};
 use super::seals::{Authentic, Trust};
 use super::{counted, numbers_in_words};
 use crate::console::{Exit, Problem};
@@ -190,14 +190,14 @@ impl fmt::Display for Kind {
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for RunFate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Open => "open: the last one so far",
             Self::Clean => "ended clean",
             Self::Killed => "killed: entries that were only in memory are gone",
             Self::Outlived => "killed: its ring survived, nothing is gone",
-            Self::Untold => "ended, not known how",
+            Self::Unknown => "ended, not known how",
         })
     }
 }

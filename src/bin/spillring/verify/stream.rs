@@ -20,7 +20,7 @@ use super::judge::{Head, Judge, Judgement};
 use super::progress::Progress;
 use super::retention;
 use super::seals::Seals;
-use super::trail::{self, Account, Observed, Opening, Place, Way};
+use super::trail::{self, Observed, Opening, Place, RunAccount, Way};
 use crate::console::Problem;
 use crate::nats::{ANSWER_MAX, connect, runtime};
 
@@ -171,8 +171,8 @@ impl StreamReader {
         for (publisher, sequence, payload) in cursors.found {
             let place = Some(Place::Sequence { sequence });
             let id = uuid::Uuid::try_parse(&publisher).ok().map(PublisherId);
-            let account: Option<Account> = serde_json::from_slice(&payload).ok();
-            if let (Some(id), Some(account)) = (id, account.filter(Account::is_sound)) {
+            let account: Option<RunAccount> = serde_json::from_slice(&payload).ok();
+            if let (Some(id), Some(account)) = (id, account.filter(RunAccount::is_sound)) {
                 self.judge.cursor(id, account, place);
             } else {
                 let text = format!("the message for {publisher} is not a cursor");
@@ -255,7 +255,7 @@ impl StreamReader {
             }
         }
         if let Some(value) = header("Audit-After") {
-            parsed.after = Account::parse(value.as_str()).filter(Account::is_sound);
+            parsed.after = RunAccount::parse(value.as_str()).filter(RunAccount::is_sound);
             if parsed.after.is_none() {
                 bad(Some(id.run), "Audit-After", value.as_str());
             }
@@ -301,5 +301,5 @@ struct Headers {
     lost: u64,
     opening: Option<Opening>,
     requeued: Option<Position>,
-    after: Option<Account>,
+    after: Option<RunAccount>,
 }

@@ -55,7 +55,7 @@ pub(super) struct Observed<'a> {
     /// Its number as a dead letter.
     pub(super) requeued: Option<Position>,
     /// How far its publisher had come before this run, on the first entry stored.
-    pub(super) after: Option<Account>,
+    pub(super) after: Option<RunAccount>,
     /// If the ledger names it.
     pub(super) publisher: Option<PublisherId>,
     /// Without the prefix.
@@ -101,7 +101,7 @@ impl End {
 
 /// How far a publisher came: numbers `first` to `last` of the run, `lost` of them lost, if known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Account {
+pub(super) struct RunAccount {
     pub(super) run: RunId,
     pub(super) first: u64,
     pub(super) last: u64,
@@ -154,7 +154,7 @@ impl Opening {
     }
 }
 
-impl Account {
+impl RunAccount {
     /// Parses `<run id>.<n>; first=<n>; lost=<k>`. Only the first part is required.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (position, rest) = text.split_once("; ").unwrap_or((text, ""));

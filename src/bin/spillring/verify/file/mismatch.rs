@@ -6,7 +6,7 @@ use super::{FileReader, Written, observed};
 use crate::verify::counted;
 use crate::verify::finding::Kind;
 use crate::verify::ledger::Range;
-use crate::verify::trail::{Account, Observed, Opening, Place};
+use crate::verify::trail::{Observed, Opening, Place, RunAccount};
 
 impl FileReader {
     /// The shift of the range after a mismatched one.
@@ -34,7 +34,7 @@ impl FileReader {
         &mut self,
         range: &Range,
         before: Written,
-        after: Option<Account>,
+        after: Option<RunAccount>,
         (from, to): (u64, u64),
     ) -> io::Result<()> {
         let (run, entries) = (range.run, range.entries);
@@ -52,7 +52,7 @@ impl FileReader {
             after,
             ..observed(range, range.first, range.first - 1)
         };
-        let account = Account {
+        let account = RunAccount {
             run,
             first: range.first,
             last: range.last,

@@ -2,10 +2,10 @@
 
 use spillring::event::{PublisherId, RunId};
 
-use super::{Claim, Ended, Judge, Run, Source};
+use super::{Claim, Judge, Run, RunFate, Source};
 use crate::verify::finding::Kind;
 use crate::verify::numbers::{Gap, Numbers};
-use crate::verify::trail::{Account, End, Observed, Opening, Previous, Way};
+use crate::verify::trail::{End, Observed, Opening, Previous, RunAccount, Way};
 use crate::verify::{counted, numbers_in_words};
 
 impl Judge {
@@ -19,7 +19,7 @@ impl Judge {
             publisher,
             appeared: self.order.len(),
             numbers: Numbers::from(1),
-            ended: Ended::Open,
+            ended: RunFate::Open,
             opened: false,
             way,
             claim: None,
@@ -123,9 +123,9 @@ impl Judge {
         };
         if let Some(latest) = latest
             && let Some(run) = self.runs.get_mut(&latest)
-            && run.ended == Ended::Open
+            && run.ended == RunFate::Open
         {
-            run.ended = Ended::Untold;
+            run.ended = RunFate::Unknown;
         }
         if let Some((kind, text)) = wrong {
             self.find(kind, Some(id), Some(seen.place), text);
@@ -155,15 +155,15 @@ impl Judge {
         };
         let end = previous.map(|previous| previous.end);
         run.ended = match end {
-            Some(End::Clean(_)) => Ended::Clean,
-            Some(End::Killed(None)) => Ended::Killed,
-            Some(End::Killed(Some(_))) => Ended::Outlived,
-            None => Ended::Untold,
+            Some(End::Clean(_)) => RunFate::Clean,
+            Some(End::Killed(None)) => RunFate::Killed,
+            Some(End::Killed(Some(_))) => RunFate::Outlived,
+            None => RunFate::Unknown,
         };
         let last = end.and_then(End::last);
         absent.kills += u64::from(last.is_none());
         let after = seen.after.filter(|after| after.run == id);
-        let account = after.or(last.map(|last| Account {
+        let account = after.or(last.map(|last| RunAccount {
             run: id,
             first: 1,
             last,

@@ -7,10 +7,10 @@ use indicatif::HumanCount;
 use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
-use super::{Claim, Counts, Ended, Judge, Writers};
+use super::{Claim, Counts, Judge, RunFate, Writers};
 use crate::verify::finding::{Finding, Kind};
 use crate::verify::seals::{Seals, Signed};
-use crate::verify::trail::{Account, Place, Way};
+use crate::verify::trail::{Place, RunAccount, Way};
 use crate::verify::{counted, numbers_in_words};
 
 /// The judgement on a trail.
@@ -43,7 +43,7 @@ pub(in crate::verify) struct RunSummary {
     pub(in crate::verify) entries: u64,
     pub(in crate::verify) lost: u64,
     pub(in crate::verify) missing: u64,
-    pub(in crate::verify) ended: Ended,
+    pub(in crate::verify) ended: RunFate,
 }
 
 /// Entries of a publisher with a hash, and without.
@@ -299,7 +299,12 @@ impl Judge {
         }
     }
 
-    fn settle_absent_run(&mut self, account: Account, place: Option<Place>, latest: Option<RunId>) {
+    fn settle_absent_run(
+        &mut self,
+        account: RunAccount,
+        place: Option<Place>,
+        latest: Option<RunId>,
+    ) {
         let (kind, text) = match account.entries() {
             0 => return,
             _ if latest.is_none() && self.may_be_gone(account.run) => {
@@ -328,7 +333,7 @@ fn loss_at_end(lost: u64, end: u64) -> Option<(Kind, String)> {
     (lost > 0).then(|| (Kind::Lost, text()))
 }
 
-fn tail_in_words(seen: u64, account: &Account, cut: u64) -> String {
+fn tail_in_words(seen: u64, account: &RunAccount, cut: u64) -> String {
     let numbers = numbers_in_words(seen + 1, account.last);
     let last = account.last;
     match account.lost {

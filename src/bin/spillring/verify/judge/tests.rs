@@ -19,7 +19,7 @@ struct Message {
     lost: u64,
     opening: Option<Opening>,
     requeued: Option<Position>,
-    after: Option<Account>,
+    after: Option<RunAccount>,
     way: Way,
     bytes: Vec<u8>,
 }
@@ -50,8 +50,8 @@ fn messages(of: u128, last: u64) -> Vec<Message> {
     (1..=last).map(|n| message(of, n)).collect()
 }
 
-fn account(of: u128, end: u64, lost: u64) -> Account {
-    Account {
+fn account(of: u128, end: u64, lost: u64) -> RunAccount {
+    RunAccount {
         run: run(of),
         first: 1,
         last: end,
@@ -61,7 +61,7 @@ fn account(of: u128, end: u64, lost: u64) -> Account {
 }
 
 /// Makes the first message name the run before.
-fn follows(messages: &mut [Message], of: u128, end: End, after: Account) {
+fn follows(messages: &mut [Message], of: u128, end: End, after: RunAccount) {
     let opening = messages[0].opening.as_mut().expect("it opens its run");
     opening.previous = Some(Previous { run: run(of), end });
     messages[0].after = Some(after);
@@ -74,7 +74,7 @@ fn restarted() -> Vec<Message> {
     [messages(1, 10), second].concat()
 }
 
-fn judged(trail: &[Message], cursor: Option<Account>, head: Head) -> Judgement {
+fn judged(trail: &[Message], cursor: Option<RunAccount>, head: Head) -> Judgement {
     let mut judge = Judge::new(head, Writers::Idle);
     if let Some(account) = cursor {
         judge.cursor(PUBLISHER, account, None);
@@ -104,7 +104,7 @@ fn breaks(judgement: &Judgement) -> Vec<Kind> {
 }
 
 #[track_caller]
-fn assert_breaks(trail: &[Message], cursor: Account, expected: &[Kind]) {
+fn assert_breaks(trail: &[Message], cursor: RunAccount, expected: &[Kind]) {
     let judgement = judged(trail, Some(cursor), Head::Kept);
     assert_eq!(breaks(&judgement), expected, "{:#?}", judgement.findings);
 }
@@ -114,7 +114,7 @@ fn an_honest_trail_is_complete_and_intact() {
     let judgement = judged(&restarted(), Some(account(2, 10, 0)), Head::Kept);
     assert_eq!(breaks(&judgement), []);
     let ends: Vec<_> = judgement.runs.iter().map(|run| run.ended).collect();
-    assert_eq!(ends, [Ended::Clean, Ended::Open]);
+    assert_eq!(ends, [RunFate::Clean, RunFate::Open]);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_kill_hides_how_far_the_run_came_and_breaks_nothing() {
     let trail = [messages(1, 10), second.clone()].concat();
     let judgement = judged(&trail, Some(account(2, 10, 0)), Head::Kept);
     assert_eq!(breaks(&judgement), []);
-    assert_eq!(judgement.runs[0].ended, Ended::Killed);
+    assert_eq!(judgement.runs[0].ended, RunFate::Killed);
     // Runs that stored nothing come between.
     follows(&mut second, 7, End::Killed(None), account(1, 10, 0));
     let opening = second[0].opening.as_mut().expect("it opens its run");
@@ -239,7 +239,7 @@ fn a_kill_hides_how_far_the_run_came_and_breaks_nothing() {
     let trail = [messages(1, 10), second].concat();
     let judgement = judged(&trail, Some(account(2, 10, 0)), Head::Kept);
     assert_eq!(breaks(&judgement), []);
-    assert_eq!(judgement.runs[0].ended, Ended::Untold);
+    assert_eq!(judgement.runs[0].ended, RunFate::Unknown);
     assert_eq!(judgement.findings[0].name, Kind::KilledStarts);
 }
 
@@ -265,7 +265,7 @@ fn a_chain_goes_on_after_a_loss_and_nowhere_else() {
     trail[4].lost = 1;
     let judgement = judged(&trail, Some(account(1, 10, 1)), Head::Kept);
     assert_eq!(breaks(&judgement), []);
-    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapTold;
+    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapAnnounced;
     assert!(judgement.findings.iter().any(gap));
     // Renumbered, so that the numbers show no gap.
     trail[4].lost = 0;

@@ -66,7 +66,7 @@ fn a_session_goes_on_after_a_requeued_entry() {
     trail.extend(third);
     let judgement = judged(&trail, Some(account(3, 1, 0)), Head::Kept);
     assert_eq!(breaks(&judgement), [], "{judgement:#?}");
-    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapTold;
+    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapAnnounced;
     assert!(!judgement.findings.iter().any(gap), "{judgement:#?}");
 }
 
