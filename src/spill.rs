@@ -6,14 +6,14 @@
 //! When it is full it is sealed, and from then on it is only read. Nothing is updated, and no row is ever deleted:
 //! *delivered* is a number, kept in the [`watermark`], and a segment wholly below it is unlinked. So a full disk drains.
 //!
-//! What is to be known beside the entries is in the [`index`]: the runs, the dead letters, and the numbers that will not
-//! be delivered, because they were taken out after they were written (`absent`).
+//! The [`index`] has what must be known beside the entries: the runs, the dead letters, and the numbers that will not be
+//! delivered, because they were taken out after they were written (`absent`).
 //!
 //! # Faults
 //!
-//! There is one answer to any fault of writing: the active segment is abandoned as it is, and what is in memory and not
-//! known to be on disk is written once more, under the same keys, into another. A segment owns the keys from its first one
-//! to the first of the next segment, so rows that a failed commit has written all the same are never read.
+//! Any fault of writing has one answer: the active segment is abandoned as it is. What is in memory and not known to be
+//! on disk is written again, under the same keys, into another. A segment owns the keys from its first one to the first of
+//! the next segment, so rows that a failed commit has written all the same are never read.
 //!
 //! There is one reader, and nothing else searches for damage. Every number between *delivered* and the newest entry was
 //! written, or says why it was not: what is missing is a loss with the reason `corrupt`.
@@ -26,12 +26,13 @@
 //!
 //! # Files
 //!
-//! - `directory`, `lock`, `identity`, `files`: who may be there, and what lies where;
-//! - `schema`, `row`: the formats; `cipher`, `unlock`: encryption at rest; `segments`, `active`, `append`: the files of the backlog; `watermark`; `index`, with `runs`,
-//!   `absent` and `dead_letters`;
-//! - `reader`, with `chunk`, `fold` (numbers become losses) and `salvage` (reading past damage);
+//! - `files`; `lock`, `identity`, `directory`: who may be there, and what lies where;
+//! - `schema`, `row`, `tally`: the formats; `cipher`, `unlock`: encryption at rest;
+//! - `segments`, `active`, `append`: the files of the backlog; `watermark`, `level`: how far it has come;
+//! - `index`, with `runs`, `absent` and `dead_letters`;
+//! - `reader`, with `chunk`, `assembler` (numbers become losses) and `salvage` (reading past damage);
 //! - `evict`, `imports`, `requeue`: what else moves entries; `adopt`: directories of the first versions;
-//! - `orders`, `service`: what the drainer asks for, and how it is carried out; `inspection`: what others may see.
+//! - `orders`, `service`: what the drainer orders, and how it is carried out; `inspection`, `status_file`: what others see.
 
 mod absent;
 mod active;
@@ -281,7 +282,7 @@ impl Spill {
         }
     }
 
-    /// What to do with what an error says of the disk.
+    /// Draws the consequence if an error means that the disk is full.
     fn note_room(&mut self, error: &SpillError) {
         let full = error.is_full() || (error.may_pass() && !has_room(self.directory.path()));
         if full && self.room == Room::Some {

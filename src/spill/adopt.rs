@@ -133,7 +133,7 @@ fn meta(conn: &Connection, name: &str) -> rusqlite::Result<u64> {
 }
 
 /// The newer of the two slots of 48 bytes at 0 and 512: magic, commits, entries, everything up to here had left, newest
-/// entry, CRC-32; little-endian. Answers how many commits there were as well.
+/// entry, CRC-32; little-endian. Also returns how many commits there were.
 fn read_mark(path: &Path) -> Option<(u64, Level)> {
     let file = File::open(path).ok()?;
     let slots = [0, 512].into_iter().filter_map(|offset| {

@@ -10,8 +10,8 @@ use super::orders::Room;
 use super::tally::Tally;
 
 impl Spill {
-    /// Writes records after all that the spill has; answers how many are new. Those that an append before has written, which
-    /// failed later on, are passed over.
+    /// Writes records after all that the spill has; returns how many are new. Skips those that an earlier append wrote
+    /// before it failed.
     pub(crate) fn append(&mut self, records: &[Record]) -> Result<u64, SpillError> {
         let written = records.partition_point(|record| record.key() <= self.newest);
         let mut rest = &records[written..];
@@ -24,7 +24,8 @@ impl Spill {
         Ok(entries)
     }
 
-    /// Writes records, and the digests of rows that came from elsewhere, in one transaction; answers how many are new.
+    /// Writes records, and the digests of rows that came from elsewhere, in one transaction; returns how
+    /// many are new.
     pub(super) fn append_together(
         &mut self,
         records: &[Record],
@@ -84,7 +85,7 @@ impl Spill {
     }
 
     fn begin_segment(&mut self, write: &Write<'_>, first: Key) -> Result<Active, SpillError> {
-        // What has vanished is made again before a segment is: without the rest nobody would know what is missing.
+        // Files that have vanished are made again first: without them nobody would know what is missing.
         if let Err(error) = self.check() {
             log::debug!(%error, "the spill is not whole");
         }

@@ -1,4 +1,5 @@
-//! The dead letters: kept in the index until somebody removes them, or puts them back into the backlog under new numbers.
+//! The dead letters: kept in the index until an operator removes them, or puts them back into the backlog
+//! under new numbers.
 
 mod reader;
 
@@ -88,7 +89,7 @@ pub(super) fn keys(
     Ok((keys, unknown))
 }
 
-/// Keeps a letter; answers whether it was not kept yet.
+/// Keeps a dead letter; returns whether it is new.
 pub(super) fn insert(
     conn: &Connection,
     letter: &NewDeadLetter,
@@ -168,7 +169,7 @@ pub(super) fn load(
     }))
 }
 
-/// Deletes letters, and answers which were there.
+/// Deletes dead letters; returns those that were there.
 pub(super) fn remove(conn: &Connection, keys: &[Key]) -> rusqlite::Result<Vec<Position>> {
     let sql = "DELETE FROM dead_letters WHERE key = ?1 RETURNING run";
     let mut statement = conn.prepare_cached(sql)?;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! <dir>/            0700
-//!   lock            locked by the kernel while a publisher is alive, exclusively, and shared by those who look at the
-//!                   spill meanwhile; holds the publisher's process id, for messages only. The folder itself is locked
-//!                   by a publisher that waits for those who look
+//!   lock            locked by the kernel while a publisher is alive, exclusively, and shared by inspectors of the
+//!                   spill otherwise; holds the publisher's process id, for messages only. The folder itself is locked
+//!                   by a publisher that waits for inspectors
 //!   identity        the publisher's id
 //!   encryption      of an encrypted spill, what only its key fits
 //!   signing-keys.json, sealed.json
@@ -97,7 +97,7 @@ impl Directory {
         Ok(files.filter(|file| !is_missing(file)).collect())
     }
 
-    /// Says, to one who looks for long, that a publisher is waiting for the directory.
+    /// An error if a publisher waits for the directory: an inspector that reads for long asks.
     pub(super) fn give_way(&self) -> Result<(), SpillError> {
         self.lock.as_ref().map_or(Ok(()), Lock::give_way)
     }
@@ -107,8 +107,7 @@ impl Directory {
         self.lock.is_some()
     }
 
-    /// Makes again what has vanished, if anything has: the directory, and in it the lock and who the publisher is. Answers
-    /// whether it had to.
+    /// Restores what has vanished: the directory, and in it the lock and the identity. Returns whether anything had.
     pub(super) fn restore(&mut self, publisher: PublisherId) -> Result<bool, SpillError> {
         if self.lock.as_ref().is_some_and(Lock::is_in_place) {
             return Ok(false);

@@ -42,7 +42,7 @@ struct Summary {
 }
 
 impl Spill {
-    /// Evicts the oldest segment that may be. Answers how many entries were evicted: 0 if none may be.
+    /// Evicts the oldest segments that may be; returns how many entries they had: 0 if none may be.
     pub(super) fn evict(&mut self, evictable: Evictable) -> Result<u64, SpillError> {
         let mut evicted = Tally::default();
         while evicted.bytes < evictable.bytes.max(1)

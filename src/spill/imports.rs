@@ -1,5 +1,5 @@
-//! Taking over the rows of somebody else's buffer: each once, whatever is killed in between, and whichever copy of the
-//! buffer it is read from.
+//! Imports rows of a buffer of Agent Assembly: each once, whatever is killed in between, and from whichever copy of the
+//! buffer.
 //!
 //! A row is known by a digest. That of an entry is written with it, in one transaction of its segment, and moves to the
 //! index before the segment is removed; that of a row that is no entry is written to the index with the dead letter.

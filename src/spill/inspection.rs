@@ -12,8 +12,8 @@ use super::watermark::Watermark;
 use super::{Directory, Spill, Tally, damaged, dead_letters, schema};
 use crate::change::{now, pause};
 
-/// How long a segment that cannot be read is tried again, and how often. Longer than that only a disk that answers nothing
-/// is waited for, up to the second limit.
+/// How long a segment that cannot be read is tried again, and how often. A disk that returns nothing at all gets up to the
+/// second limit.
 const PATIENCE: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(50);
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub(crate) struct Inspected {
 }
 
 impl Inspection {
-    /// Opens whatever a start would read. Errors are those that pass, or that somebody can mend.
+    /// Opens what a start would read. Errors are those that pass, or that an operator can mend.
     pub(crate) fn of(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
         let (spill, damage) = Spill::inspect(directory, key, PATIENCE)?;
         Ok(Self {
@@ -69,8 +69,8 @@ impl Inspection {
         })
     }
 
-    /// The next entry that a start would deliver. An error says that a publisher wants the directory, or that the disk does
-    /// not answer.
+    /// The next entry that a start would deliver. An error means that a publisher wants the directory, or that the disk
+    /// returns nothing.
     pub(crate) fn next(&mut self) -> Result<Option<Record>, SpillError> {
         while self.page.is_empty() && !self.end {
             self.spill.directory.give_way()?;

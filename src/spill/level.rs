@@ -114,7 +114,7 @@ impl Spill {
         }
     }
 
-    /// So many entries are gone that nobody will deliver. How large they were is not known: as large as the others.
+    /// This many entries are lost. Their sizes are unknown: they count as large as the others.
     pub(super) fn lose(&mut self, count: u64) {
         self.corrupt += count;
         let Tally { entries, bytes } = self.backlog;
@@ -137,8 +137,8 @@ impl Spill {
         }
     }
 
-    /// The sink has everything up to this key. What must be counted is settled in parts: a part is one segment at the most, so
-    /// that nobody waits for long.
+    /// The sink has everything up to this key. What must be counted is settled in parts of at most one segment, so that no
+    /// order takes long.
     pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<Settled, SpillError> {
         let settled = match counted {
             Counted::Known(tally) => Settled { through, tally },
@@ -159,9 +159,9 @@ impl Spill {
         Ok(settled)
     }
 
-    /// Counts the entries after what is delivered and up to a key, or to the end of the first segment that has any. What cannot
+    /// Counts the entries after what is delivered, up to a key or to the end of the first segment that has any. What cannot
     /// be read for long counts as nothing.
-    pub(super) fn count_through(&mut self, through: Key) -> Result<Settled, SpillError> {
+    fn count_through(&mut self, through: Key) -> Result<Settled, SpillError> {
         let from = self.delivered.unwrap_or_default();
         if through >= self.newest {
             return Ok(Settled {

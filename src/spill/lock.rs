@@ -81,7 +81,7 @@ impl Lock {
         Ok(())
     }
 
-    /// Says, to one who looks for long, that a publisher is waiting for the directory.
+    /// An error if a publisher waits for the directory: an inspector that reads for long asks.
     pub(super) fn give_way(&self) -> Result<(), SpillError> {
         let awaited = File::open(&self.dir).is_ok_and(|folder| {
             let free = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockShared);

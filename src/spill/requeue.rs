@@ -45,7 +45,7 @@ impl Spill {
         Ok(letters.into_iter().map(|(key, _)| key).collect())
     }
 
-    /// Deletes dead letters in one transaction, and says which.
+    /// Deletes dead letters in one transaction; returns those that were there.
     pub(crate) fn remove_dead_letters(
         &mut self,
         keys: &[Key],
@@ -58,7 +58,7 @@ impl Spill {
         Ok(gone)
     }
 
-    /// Removes letters that are in the backlog already: somebody was killed while requeueing.
+    /// Removes dead letters that are in the backlog already: a process was killed while requeueing.
     pub(crate) fn finish_requeueing(&mut self) -> Result<(), SpillError> {
         if self.index.dead_letters.entries == 0 {
             return Ok(());

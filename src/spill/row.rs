@@ -137,7 +137,7 @@ impl<'r> Row<'r> {
         }
     }
 
-    /// Writes it by [`INSERT`] or [`INSERT_ENCRYPTED`]; answers whether it was not there yet.
+    /// Writes it by [`INSERT`] or [`INSERT_ENCRYPTED`]; returns whether it is new.
     pub(super) fn insert(&self, statement: &mut Statement<'_>) -> rusqlite::Result<bool> {
         statement.raw_bind_parameter(1, self.key.row())?;
         statement.raw_bind_parameter(2, self.kind)?;

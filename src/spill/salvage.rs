@@ -88,7 +88,7 @@ fn copy(from: &Connection, to: &Connection, table: &str, columns: &[&str]) -> ru
     }
 }
 
-/// Answers where reading failed, if it did. Errors are those of writing.
+/// Returns where reading failed, if it did. Errors are those of writing.
 fn copy_from(
     from: &Connection,
     target: &mut rusqlite::Statement<'_>,

@@ -24,7 +24,7 @@ const PAGE_BYTES: u64 = 16_384;
 /// Pages in the log at which a commit carries them into the database: 16 MiB. With fewer, syncing the database weighs
 /// more on a slow disk.
 const LOG_PAGES: u64 = 1_024;
-/// How long somebody else's lock is waited for: nobody should be there, and what fails is tried again.
+/// How long to wait for another process's lock. There should be none, and what fails is tried again.
 const BUSY: Duration = Duration::from_millis(100);
 /// Memory for pages, in KiB, as `SQLite` wants it: negative.
 const CACHE: i64 = -8_192;
@@ -150,7 +150,7 @@ pub(super) fn open(
 /// Opens a database that nobody writes to, to read what can be read, and changes nothing: neither is its log carried over,
 /// nor a file made or deleted beside it.
 ///
-/// No locks are taken either: the directory's own keeps publishers out, and several who look do not disturb one another.
+/// No locks are taken either: the directory's own keeps publishers out, and inspectors do not disturb one another.
 /// A log is read into an index on the heap. Without one the database is opened as a file that never changes, because
 /// `SQLite` would make a log.
 pub(super) fn open_to_read(file: &Path) -> rusqlite::Result<Connection> {
@@ -245,7 +245,7 @@ fn make_file(file: &Path) -> Result<(), SpillError> {
     }
 }
 
-/// The statement answers before it commits: only its end says whether the file has a log now.
+/// The statement returns its row before it commits: only its end shows whether the file has a log now.
 fn switch_to_log(conn: &Connection) -> rusqlite::Result<()> {
     let mut statement = conn.prepare("PRAGMA journal_mode = WAL")?;
     let mut rows = statement.query(())?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::SpillError;
-use crate::event::{Loss, LossReason, RunEnd};
+use crate::event::{Key, Loss, LossReason, RunEnd};
 use crate::host::log;
 use crate::ring_file::RingFile;
 use crate::stats::Status;

@@ -24,7 +24,7 @@ use super::{OpenSegment, Reader, Sources, Trouble};
 const TRIES_MIN: u32 = 4;
 
 impl Reader {
-    /// Reads a chunk; answers whether there may be more.
+    /// Reads a chunk; returns whether there may be more.
     pub(super) fn fill(&mut self, sources: &Sources<'_>, now: Instant) -> Result<bool, SpillError> {
         let Some(segment) = self.enter(sources) else {
             return Ok(false);
