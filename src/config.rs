@@ -30,7 +30,8 @@ pub(crate) use spill_key::SpillKey;
 /// The settings of a publisher. Only `spill_dir` is required.
 ///
 /// With serde, a duration is a string such as `"250ms"`, a size is a number of bytes or a string such as `"10 GiB"`,
-/// and an unknown key is an error.
+/// and an unknown key is an error. Missing keys have their defaults; a missing `spill_dir` fails
+/// [`validate`](Self::validate).
 ///
 /// ```
 /// use spillring::Config;
@@ -229,6 +230,14 @@ fn absolute_path(key: &'static str, path: &Path) -> Result<PathBuf, ConfigError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_keys_have_their_defaults_and_only_the_directory_is_needed() {
+        let read = |text| serde_json::from_str::<Config>(text).unwrap();
+        assert_eq!(read(r#"{"spill_dir": "spill"}"#), Config::new("spill"));
+        let problem = read("{}").validate().unwrap_err();
+        assert_eq!(problem.key, "spill_dir");
+    }
 
     /// The clock panics on a moment past its end.
     #[test]

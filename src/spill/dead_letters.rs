@@ -43,6 +43,8 @@ const RUN: usize = 9;
 const REASON: usize = 10;
 
 /// The description of a dead letter.
+///
+/// See the example of [`DeadLetters`](crate::operate::DeadLetters).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {

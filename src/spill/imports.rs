@@ -37,6 +37,8 @@ pub(crate) struct Foreign {
 }
 
 /// The result of an [`import`](crate::operate::import()).
+///
+/// See its example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Imported {

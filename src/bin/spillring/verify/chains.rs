@@ -7,9 +7,9 @@ use spillring::AuditEntry;
 use spillring::assembly::SessionId;
 use spillring::event::{PublisherId, RunId};
 
-use super::finding::Kind;
+use super::finding::FindingKind;
 use super::overtaken::{LateEntry, Overtaken, SessionGap, Unfilled};
-use super::trail::Place;
+use super::trail::TrailPlace;
 
 /// The sessions of a trail. A session takes about a hundred bytes, whatever its length.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Chains {
 /// The state of a session after its newest entry.
 #[derive(Debug)]
 struct Session {
-    source: Source,
+    source: NumberSource,
     next_seq: u64,
     last_hash: [u8; 32],
     absent: u64,
@@ -38,16 +38,16 @@ struct Session {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placed<'e> {
     pub(super) entry: &'e AuditEntry,
-    pub(super) source: Source,
+    pub(super) source: NumberSource,
     pub(super) run: Option<RunId>,
-    pub(super) place: Place,
+    pub(super) place: TrailPlace,
     /// Whether it had been a dead letter.
     pub(super) requeued: bool,
 }
 
 /// Whose numbers count an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Source {
+pub(super) enum NumberSource {
     Publisher(PublisherId),
     /// A run whose publisher is not known yet.
     Run(RunId),
@@ -57,7 +57,7 @@ pub(super) enum Source {
 
 /// Entries known to be absent from the trail of one source so far: they explain gaps in sessions.
 #[derive(Debug, Default)]
-pub(super) struct Absent {
+pub(super) struct AbsentEntries {
     /// Numbers, lost or missing.
     pub(super) numbers: u64,
     /// Those of them within the range being read.
@@ -124,8 +124,8 @@ impl Chains {
     pub(super) fn take(
         &mut self,
         at: Placed<'_>,
-        absent: &Absent,
-    ) -> (Option<(Kind, String)>, Vec<SessionGap>) {
+        absent: &AbsentEntries,
+    ) -> (Option<(FindingKind, String)>, Vec<SessionGap>) {
         let id = at.entry.session_id();
         let is_new = !self.sessions.contains_key(&id);
         let session = self
@@ -162,7 +162,7 @@ impl Chains {
 }
 
 impl Session {
-    fn new(source: Source) -> Self {
+    fn new(source: NumberSource) -> Self {
         Self {
             source,
             next_seq: 0,
@@ -180,8 +180,8 @@ impl Session {
         &mut self,
         at: Placed<'_>,
         begins_late: bool,
-        absent: &Absent,
-    ) -> (Option<(Kind, String)>, Option<SessionGap>) {
+        absent: &AbsentEntries,
+    ) -> (Option<(FindingKind, String)>, Option<SessionGap>) {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         let unfilled = if begins_late {
             Unfilled::Ignored
@@ -193,11 +193,11 @@ impl Session {
         let text =
             || format!("session {id}: its first entry has the hash of another one before it");
         self.advance(at, absent);
-        ((!whole).then(|| (Kind::ChainBroken, text())), gap)
+        ((!whole).then(|| (FindingKind::ChainBroken, text())), gap)
     }
 
     /// Moves on past the entry.
-    fn advance(&mut self, at: Placed<'_>, absent: &Absent) {
+    fn advance(&mut self, at: Placed<'_>, absent: &AbsentEntries) {
         self.source = at.source;
         self.next_seq = at.entry.seq().saturating_add(1);
         self.last_hash = *at.entry.entry_hash();
@@ -226,8 +226,8 @@ impl Session {
     fn place(
         &mut self,
         at: Placed<'_>,
-        absent: &Absent,
-    ) -> (Option<(Kind, String)>, Option<SessionGap>) {
+        absent: &AbsentEntries,
+    ) -> (Option<(FindingKind, String)>, Option<SessionGap>) {
         let (id, seq, next) = (at.entry.session_id(), at.entry.seq(), self.next_seq);
         let is_other = at.source != self.source;
         let shared = self.shared_with(at);
@@ -248,7 +248,7 @@ impl Session {
                 let text = || {
                     format!("session {id}: seq {seq} does not have the hash of the entry before it")
                 };
-                (!fits).then(|| (Kind::ChainBroken, text()))
+                (!fits).then(|| (FindingKind::ChainBroken, text()))
             }
             Ordering::Greater => {
                 let unfilled = if is_other {
@@ -265,13 +265,13 @@ impl Session {
     }
 
     /// An entry that later ones have overtaken. A race is reported once a session.
-    fn filled(&mut self, at: Placed<'_>, filled: LateEntry) -> Option<(Kind, String)> {
+    fn filled(&mut self, at: Placed<'_>, filled: LateEntry) -> Option<(FindingKind, String)> {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         if filled == LateEntry::Breaks {
             let text = format!(
                 "session {id}: the entries up to seq {seq} and the next one are not linked by their hashes"
             );
-            return Some((Kind::ChainBroken, text));
+            return Some((FindingKind::ChainBroken, text));
         }
         if at.requeued || self.shared_reported || std::mem::replace(&mut self.raced_reported, true)
         {
@@ -279,22 +279,27 @@ impl Session {
         }
         let text =
             format!("session {id}: seq {seq} was overtaken: more than one thread publishes it");
-        Some((Kind::SessionRaced, text))
+        Some((FindingKind::SessionRaced, text))
     }
 
-    fn late_entry(&self, at: Placed<'_>) -> (Kind, String) {
+    fn late_entry(&self, at: Placed<'_>) -> (FindingKind, String) {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         if seq + 1 == self.next_seq && *at.entry.entry_hash() == self.last_hash {
-            return (Kind::ChainDoubled, format!("session {id}: seq {seq} again"));
+            return (
+                FindingKind::ChainDoubled,
+                format!("session {id}: seq {seq} again"),
+            );
         }
         let before = self.next_seq - 1;
         let text = format!("session {id}: seq {seq} comes after seq {before}");
-        (Kind::ChainOutOfOrder, text)
+        (FindingKind::ChainOutOfOrder, text)
     }
 
     /// Reported once a session: it should have one publisher.
-    fn shared_with(&mut self, at: Placed<'_>) -> Option<(Kind, String)> {
-        let (Source::Publisher(one), Source::Publisher(other)) = (self.source, at.source) else {
+    fn shared_with(&mut self, at: Placed<'_>) -> Option<(FindingKind, String)> {
+        let (NumberSource::Publisher(one), NumberSource::Publisher(other)) =
+            (self.source, at.source)
+        else {
             return None;
         };
         if one == other || std::mem::replace(&mut self.shared_reported, true) {
@@ -304,18 +309,18 @@ impl Session {
             "session {} is delivered by publishers {one} and {other}",
             at.entry.session_id()
         );
-        Some((Kind::SessionShared, text))
+        Some((FindingKind::SessionShared, text))
     }
 }
 
-impl Absent {
+impl AbsentEntries {
     /// Counts absent numbers.
     pub(super) fn add(&mut self, numbers: u64) {
         self.numbers = self.numbers.saturating_add(numbers);
     }
 
     /// The finding for a gap that was not filled, if any. An absent number explains one missing entry.
-    pub(super) fn explain(&mut self, gap: &SessionGap) -> Option<(Kind, String)> {
+    pub(super) fn explain(&mut self, gap: &SessionGap) -> Option<(FindingKind, String)> {
         let open = gap.open();
         if open == 0 || gap.unfilled == Unfilled::Ignored {
             return None;
@@ -334,17 +339,17 @@ impl Absent {
         if self.numbers.saturating_sub(gap.absent) >= open && claimed <= self.numbers {
             self.claimed = claimed;
             let text = format!("{what}: a gap of {open}, and as many numbers are absent");
-            return Some((Kind::ChainGapAnnounced, text));
+            return Some((FindingKind::ChainGapAnnounced, text));
         }
         if self.kills > gap.kills {
             let text = format!("{what}: a gap of {open}, after a run that was killed");
-            return Some((Kind::ChainGapAnnounced, text));
+            return Some((FindingKind::ChainGapAnnounced, text));
         }
         if gap.shared {
             let text = format!("{what}: a gap of {open}, in a session of more than one publisher");
-            return Some((Kind::ChainGapAnnounced, text));
+            return Some((FindingKind::ChainGapAnnounced, text));
         }
         let text = format!("{what}: a gap of {open}, which no missing numbers explain");
-        Some((Kind::ChainGap, text))
+        Some((FindingKind::ChainGap, text))
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use spillring::event::RunId;
 
-use super::trail::Place;
+use super::trail::TrailPlace;
 
 /// Findings listed per class, breaks and notes; further ones are only counted.
 const LISTED_MAX: usize = 1_000;
@@ -12,7 +12,7 @@ const LISTED_MAX: usize = 1_000;
 /// authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(super) enum FindingKind {
     /// Numbers are announced as lost.
     Lost,
     /// A run begins after its first number, because the beginning of the trail was removed.
@@ -149,10 +149,10 @@ pub(super) enum Breaks {
 /// One line of the report.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Finding {
-    pub(super) name: Kind,
+    pub(super) name: FindingKind,
     pub(super) breaks: Option<Breaks>,
     pub(super) run: Option<RunId>,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<TrailPlace>,
     pub(super) text: String,
 }
 
@@ -168,7 +168,7 @@ pub(super) struct Findings {
     pub(super) unlisted: u64,
 }
 
-impl Kind {
+impl FindingKind {
     pub(super) fn breaks(self) -> Option<Breaks> {
         if self < Self::Missing {
             None
@@ -185,9 +185,9 @@ impl Kind {
 impl Findings {
     pub(super) fn add(
         &mut self,
-        name: Kind,
+        name: FindingKind,
         run: Option<RunId>,
-        place: Option<Place>,
+        place: Option<TrailPlace>,
         text: String,
     ) {
         let breaks = name.breaks();
@@ -217,8 +217,12 @@ impl Findings {
 
     /// Sorted by place; findings without one come last.
     pub(super) fn into_sorted(mut self) -> Vec<Finding> {
-        self.listed
-            .sort_by_key(|finding| (finding.place.is_none(), finding.place.map(Place::order)));
+        self.listed.sort_by_key(|finding| {
+            (
+                finding.place.is_none(),
+                finding.place.map(TrailPlace::order),
+            )
+        });
         self.listed
     }
 }

@@ -7,8 +7,8 @@ use spillring::AuditEntry;
 use spillring::assembly::SessionId;
 use spillring::event::RunId;
 
-use super::chains::Source;
-use super::trail::Place;
+use super::chains::NumberSource;
+use super::trail::TrailPlace;
 
 /// Bounds on the gaps that are watched: how many of a session, and how many entries in each.
 const GAPS_MAX: usize = 256;
@@ -32,10 +32,10 @@ pub(super) struct SessionGap {
     /// Entries that arrived since, by seq: previous hash and own hash.
     pub(super) late: BTreeMap<u64, ([u8; 32], [u8; 32])>,
     /// Of the entry after the gap.
-    pub(super) source: Source,
+    pub(super) source: NumberSource,
     pub(super) run: Option<RunId>,
-    pub(super) place: Place,
-    /// [`Absent`](super::chains::Absent)'s numbers and kills at the entry before the gap.
+    pub(super) place: TrailPlace,
+    /// [`AbsentEntries`](super::chains::Absent)'s numbers and kills at the entry before the gap.
     pub(super) absent: u64,
     pub(super) kills: u64,
     pub(super) unfilled: Unfilled,

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
-use super::finding::{Breaks, Finding, Kind};
+use super::finding::{Breaks, Finding, FindingKind};
 use super::judge::{Judgement, RunFate, RunSummary};
 use super::seals::{Authentic, Trust};
 use super::{counted, numbers_in_words};
@@ -15,7 +15,7 @@ use crate::console::{Exit, Problem};
 
 /// A judgement and the name of its trail.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct TrailReport {
     trail: String,
     #[serde(flatten)]
     judgement: Judgement,
@@ -23,7 +23,7 @@ pub(super) struct Report {
     must_be_authentic: bool,
 }
 
-impl Report {
+impl TrailReport {
     /// With `--publishers` or `--since`, the trail must be authentic.
     pub(super) fn new(trail: String, judgement: Judgement, trust: &Trust) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for TrailReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let judgement = &self.judgement;
         writeln!(f, "{}", self.trail)?;
@@ -184,7 +184,7 @@ impl fmt::Display for Finding {
 }
 
 /// As in JSON.
-impl fmt::Display for Kind {
+impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }

@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, HashMap};
 use spillring::event::{Position, PublisherId, RunId};
 use spillring::seal::{Leaf, Seal, Tree};
 
-use super::finding::Kind;
+use super::finding::FindingKind;
 use super::judge::Judge;
-use super::trail::{Observed, Place, Way};
-use keys::{Keys, Trusted};
+use super::trail::{Observed, TrailPlace, Way};
+use keys::{SealKeys, Trusted};
 pub(super) use log::Covers;
 use log::{By, Log, Mark, Newest, Start};
 pub(crate) use proof::Proof;
@@ -25,13 +25,13 @@ pub(super) use signed::{Authentic, Signed};
 pub(super) use trust::{Removed, Trust};
 
 /// A finding that has no place yet: its kind and its text.
-type Complaint = (Kind, String);
+type Complaint = (FindingKind, String);
 
 /// Checks the seals of a trail.
 #[derive(Debug, Default)]
 pub(super) struct Seals {
     trust: Trust,
-    keys: Keys,
+    keys: SealKeys,
     logs: BTreeMap<PublisherId, Log>,
     runs: HashMap<RunId, PublisherId>,
     /// Entries that no seal can cover: they were stored alone, or nothing identifies them as entries.
@@ -52,14 +52,14 @@ pub(super) struct Met<'a> {
     pub(super) covers: Covers,
     /// Whether the cursor says that its batch comes after it.
     pub(super) is_open: bool,
-    pub(super) place: Place,
+    pub(super) place: TrailPlace,
 }
 
 impl Met<'_> {
     /// Whether the cursor is at the signed position. In a file, the next range may repeat the losses at the end of this
     /// one.
     fn is_at(&self, signed: Position) -> bool {
-        let in_file = matches!(self.place, Place::Ledger { .. });
+        let in_file = matches!(self.place, TrailPlace::Ledger { .. });
         let again = in_file && signed.run == self.through.run && signed.n > self.through.n;
         signed == self.through || again
     }
@@ -67,7 +67,7 @@ impl Met<'_> {
 
 impl Seals {
     pub(super) fn new(trust: &Trust) -> Self {
-        let (mut keys, mut logs) = (Keys::default(), BTreeMap::<_, Log>::new());
+        let (mut keys, mut logs) = (SealKeys::default(), BTreeMap::<_, Log>::new());
         for (publisher, key, certificates, trusted) in trust.keys() {
             keys.anchor(publisher, key, certificates, trusted);
         }
@@ -172,19 +172,29 @@ impl Seals {
         let (checkpoint, proven) = (opened.checkpoint, opened.proven);
         if checkpoint.is_open != met.is_open {
             let text = "the state in the cursor is not the signed one".to_owned();
-            complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
+            complain(
+                judge,
+                run,
+                met.place,
+                Some((FindingKind::NotAsSigned, text)),
+            );
         }
         if checkpoint.through.is_some_and(|signed| !met.is_at(signed)) {
             let text = format!(
                 "the cursor says {}, but another position is signed",
                 met.through
             );
-            complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
+            complain(
+                judge,
+                run,
+                met.place,
+                Some((FindingKind::NotAsSigned, text)),
+            );
         }
         let tree = match seal.tree() {
             Ok(tree) => tree,
             Err(error) => {
-                let complaint = Some((Kind::NotSigned, error.to_string()));
+                let complaint = Some((FindingKind::NotSigned, error.to_string()));
                 return complain(judge, run, met.place, complaint);
             }
         };
@@ -232,7 +242,7 @@ impl Seals {
         }
         for (publisher, text) in self.trust.absent(&self.logs, now) {
             let text = format!("publisher {publisher}: {text}");
-            judge.find(Kind::PublisherMissing, None, None, text);
+            judge.find(FindingKind::PublisherMissing, None, None, text);
         }
         signed.unsigned += self.alone + self.strays.values().sum::<u64>();
         for (kind, text) in signed.in_words() {
@@ -243,7 +253,12 @@ impl Seals {
     }
 }
 
-fn complain(judge: &mut Judge, run: Option<RunId>, place: Place, complaint: Option<Complaint>) {
+fn complain(
+    judge: &mut Judge,
+    run: Option<RunId>,
+    place: TrailPlace,
+    complaint: Option<Complaint>,
+) {
     if let Some((kind, text)) = complaint {
         judge.find(kind, run, Some(place), text);
     }

@@ -2,10 +2,10 @@
 
 use spillring::event::{PublisherId, RunId};
 
-use super::{Claim, Judge, Run, RunFate, Source};
-use crate::verify::finding::Kind;
+use super::{Judge, JudgedRun, NumberSource, RunClaim, RunFate};
+use crate::verify::finding::FindingKind;
 use crate::verify::numbers::{Gap, Numbers};
-use crate::verify::trail::{End, Observed, Opening, Previous, RunAccount, Way};
+use crate::verify::trail::{AnnouncedEnd, Observed, Opening, Previous, RunAccount, Way};
 use crate::verify::{counted, numbers_in_words};
 
 impl Judge {
@@ -15,7 +15,7 @@ impl Judge {
             return;
         }
         let publisher = publisher.or_else(|| self.by_cursor.get(&id).copied());
-        let run = Run {
+        let run = JudgedRun {
             publisher,
             appeared: self.order.len(),
             numbers: Numbers::from(1),
@@ -57,7 +57,7 @@ impl Judge {
                 "it opens a run of publisher {}, but the run belongs to {other}",
                 opening.publisher
             );
-            return self.find(Kind::BadHeader, Some(id), Some(seen.place), text);
+            return self.find(FindingKind::BadHeader, Some(id), Some(seen.place), text);
         }
         let named = named(seen, opening);
         if let Some(named) = named {
@@ -66,11 +66,11 @@ impl Judge {
         self.follow(seen, opening, named);
         self.adopt(id, opening.publisher);
         if opening.killed_starts > 0 {
-            let source = Source::Publisher(opening.publisher);
+            let source = NumberSource::Publisher(opening.publisher);
             self.absent.entry(source).or_default().kills += opening.killed_starts.min(1);
             let starts = counted(opening.killed_starts, "start");
             let text = format!("{starts} before it: killed before anything was stored");
-            self.find(Kind::KilledStarts, Some(id), Some(seen.place), text);
+            self.find(FindingKind::KilledStarts, Some(id), Some(seen.place), text);
         }
     }
 
@@ -96,7 +96,7 @@ impl Judge {
         let (id, publisher) = (seen.id.run, opening.publisher);
         let mut before = self.runs_of(publisher).iter().rev();
         let latest = before.find(|run| **run != id).copied();
-        let source = Source::Publisher(publisher);
+        let source = NumberSource::Publisher(publisher);
         let wrong = match (latest, named) {
             (None, None) => None,
             (None, Some(named)) => {
@@ -118,7 +118,7 @@ impl Judge {
                 let text = format!(
                     "run {latest} comes before it, and its publisher does not know that run"
                 );
-                Some((Kind::Spliced, text))
+                Some((FindingKind::Spliced, text))
             }
         };
         if let Some(latest) = latest
@@ -148,19 +148,21 @@ impl Judge {
     /// Takes the end of run `id` from the opening of the next run.
     fn end_run(&mut self, id: RunId, seen: &Observed<'_>, opening: &Opening) {
         let previous = opening.previous.filter(|previous| previous.run == id);
-        let absent = self.absent.entry(Source::Publisher(opening.publisher));
+        let absent = self
+            .absent
+            .entry(NumberSource::Publisher(opening.publisher));
         let absent = absent.or_default();
         let Some(run) = self.runs.get_mut(&id) else {
             return;
         };
         let end = previous.map(|previous| previous.end);
         run.ended = match end {
-            Some(End::Clean(_)) => RunFate::Clean,
-            Some(End::Killed(None)) => RunFate::Killed,
-            Some(End::Killed(Some(_))) => RunFate::Outlived,
+            Some(AnnouncedEnd::Clean(_)) => RunFate::Clean,
+            Some(AnnouncedEnd::Killed(None)) => RunFate::Killed,
+            Some(AnnouncedEnd::Killed(Some(_))) => RunFate::Outlived,
             None => RunFate::Unknown,
         };
-        let last = end.and_then(End::last);
+        let last = end.and_then(AnnouncedEnd::last);
         absent.kills += u64::from(last.is_none());
         let after = seen.after.filter(|after| after.run == id);
         let account = after.or(last.map(|last| RunAccount {
@@ -170,7 +172,7 @@ impl Judge {
             lost: None,
             open: false,
         }));
-        run.claim = account.map(|account| Claim {
+        run.claim = account.map(|account| RunClaim {
             account,
             last: last.unwrap_or(account.last),
         });
@@ -196,8 +198,8 @@ impl Judge {
         if seen.after.is_some_and(|after| after.run != run) {
             let numbers = counted(count, "number");
             let text = format!("all {numbers} of run {run}, which came before it");
-            self.find(Kind::Lost, Some(seen.id.run), Some(seen.place), text);
-            let source = Source::Publisher(opening.publisher);
+            self.find(FindingKind::Lost, Some(seen.id.run), Some(seen.place), text);
+            let source = NumberSource::Publisher(opening.publisher);
             self.absent.entry(source).or_default().add(count);
         }
     }
@@ -208,7 +210,7 @@ impl Judge {
             numbers_in_words(gap.first, gap.last),
             if gap.first == gap.last { "it" } else { "them" },
         );
-        self.find(Kind::Missing, Some(run), Some(gap.place), text);
+        self.find(FindingKind::Missing, Some(run), Some(gap.place), text);
     }
 }
 
@@ -232,10 +234,10 @@ fn left_entries(seen: &Observed<'_>, opening: &Opening) -> bool {
 /// Whether the last number of the run before is known: then its entries must be here.
 fn has_known_end(opening: &Opening) -> bool {
     let end = opening.previous.map(|previous| previous.end);
-    end.and_then(End::last) > Some(0)
+    end.and_then(AnnouncedEnd::last) > Some(0)
 }
 
-fn missing(named: RunId) -> (Kind, String) {
+fn missing(named: RunId) -> (FindingKind, String) {
     let text = format!("run {named}, which came before it, is absent");
-    (Kind::RunMissing, text)
+    (FindingKind::RunMissing, text)
 }

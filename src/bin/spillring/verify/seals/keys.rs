@@ -12,10 +12,10 @@ use spillring::seal::{Checkpoint, Seal};
 
 use super::Complaint;
 use super::log::{By, Mark};
-use crate::verify::finding::Kind;
+use crate::verify::finding::FindingKind;
 
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(super) struct SealKeys {
     of: HashMap<PublisherId, Chain>,
 }
 
@@ -54,14 +54,14 @@ pub(super) enum Proven {
 
 /// A seal whose signature holds.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct OpenedSeal {
     pub(super) checkpoint: Checkpoint,
     pub(super) proven: Proven,
     /// The sizes and roots in the certificates that lead to its key.
     pub(super) marks: Vec<Mark>,
 }
 
-impl Keys {
+impl SealKeys {
     /// Takes a key of this publisher, which the auditor trusts or has only seen, and the keys that the certificates
     /// lead to.
     pub(super) fn anchor(
@@ -111,10 +111,10 @@ impl Keys {
         &mut self,
         publisher: PublisherId,
         seal: &Seal,
-    ) -> Result<Opened, Complaint> {
+    ) -> Result<OpenedSeal, Complaint> {
         let not_signed = |error| {
             (
-                Kind::NotSigned,
+                FindingKind::NotSigned,
                 format!("a checkpoint is not valid: {error}"),
             )
         };
@@ -122,7 +122,7 @@ impl Keys {
         if checkpoint.publisher() != Some(publisher) {
             let origin = &checkpoint.origin;
             let text = format!("a checkpoint of {origin} is with a cursor of another publisher");
-            return Err((Kind::NotSigned, text));
+            return Err((FindingKind::NotSigned, text));
         }
         let chain = self.of.entry(publisher).or_default();
         let marks = chain.follow(seal)?;
@@ -136,9 +136,9 @@ impl Keys {
                 "a key that goes on from {} entries has signed only {}",
                 chain.size_min, checkpoint.size
             );
-            return Err((Kind::CheckpointBack, text));
+            return Err((FindingKind::CheckpointBack, text));
         }
-        Ok(Opened {
+        Ok(OpenedSeal {
             checkpoint,
             proven,
             marks,
@@ -175,7 +175,7 @@ impl Chain {
                 .any(|size| size < self.size_min)
             {
                 let text = "a key goes on from fewer entries than the one before".to_owned();
-                return Err((Kind::CheckpointBack, text));
+                return Err((FindingKind::CheckpointBack, text));
             }
             self.size_min = sizes.fold(start.size_min, u64::max);
             self.keys.push(reached);
@@ -186,7 +186,7 @@ impl Chain {
                 "{} has signed again after the key that replaced it",
                 seal.key
             );
-            return Err((Kind::NotSigned, text));
+            return Err((FindingKind::NotSigned, text));
         }
         Ok(Vec::new())
     }

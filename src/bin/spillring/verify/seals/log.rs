@@ -11,8 +11,8 @@ use spillring::seal::{Checkpoint, Hash, Leaf, Tree};
 use self::compare::went_back;
 use super::Complaint;
 use super::keys::Proven;
-use super::proof::{Kept, Proof};
-use crate::verify::finding::Kind;
+use super::proof::{KeptHashes, Proof};
+use crate::verify::finding::FindingKind;
 use crate::verify::judge::Writers;
 
 /// Which entries a seal covers.
@@ -44,7 +44,7 @@ pub(super) struct Log {
     /// Known roots at certain sizes.
     marks: Vec<Mark>,
     newest: Option<Newest>,
-    kept: Kept,
+    kept: KeptHashes,
     /// How many signed entries precede the first one that is left. The auditor must accept that they are gone.
     late: Option<u64>,
     /// Entries since the last seal that matched.
@@ -130,7 +130,7 @@ impl Log {
     /// A log that keeps the hashes for the proof of this entry.
     pub(super) fn keeping(entry: Option<Position>) -> Self {
         Self {
-            kept: Kept::of(entry),
+            kept: KeptHashes::of(entry),
             ..Self::default()
         }
     }
@@ -235,7 +235,7 @@ impl Log {
         self.tree = TreeSoFar::No;
         self.expected.clear();
         let text = "its checkpoints end here: from here on nothing is signed".to_owned();
-        Some((Kind::SealMissing, text))
+        Some((FindingKind::SealMissing, text))
     }
 
     /// The trail ends here.
@@ -264,19 +264,19 @@ impl Log {
             let text = format!(
                 "{count} entries were found in the stream after kills, and signed as found"
             );
-            complaints.push((Kind::Recovered, text));
+            complaints.push((FindingKind::Recovered, text));
         }
         if let Some(late) = self.late.filter(|_| !accepted) {
             let count = HumanCount(late);
             let text = format!(
                 "{count} signed entries come before the first that is left: give `--since` of an audit that has seen them, or `--head-removed`"
             );
-            complaints.push((Kind::SignedMissing, text));
+            complaints.push((FindingKind::SignedMissing, text));
         }
         if self.held > 0 {
             let count = HumanCount(self.held);
             let text = format!("{count} entries are signed with keys that no certificate leads to");
-            complaints.push((Kind::KeyUnknown, text));
+            complaints.push((FindingKind::KeyUnknown, text));
             self.unsigned += std::mem::take(&mut self.held);
         }
         let since = self.marks.iter().find(|mark| mark.by == By::LastAudit);
@@ -285,11 +285,11 @@ impl Log {
                 let (had, has) = (HumanCount(since), HumanCount(size));
                 let text =
                     format!("it had {had} entries at the last audit, and has signed {has} now");
-                (Kind::RolledBack, text)
+                (FindingKind::RolledBack, text)
             } else {
                 let text =
                     "its trail begins after the end of the last audit: the two cannot be compared";
-                (Kind::SinceUnchecked, text.to_owned())
+                (FindingKind::SinceUnchecked, text.to_owned())
             });
         }
         complaints
