@@ -7,7 +7,7 @@ use spillring::AuditEntry;
 use spillring::assembly::SessionId;
 use spillring::event::{PublisherId, RunId};
 
-use super::finding::FindingKind;
+use super::finding::Kind;
 use super::overtaken::{LateEntry, Overtaken, SessionGap, Unfilled};
 use super::trail::TrailPlace;
 
@@ -125,7 +125,7 @@ impl Chains {
         &mut self,
         at: Placed<'_>,
         absent: &AbsentEntries,
-    ) -> (Option<(FindingKind, String)>, Vec<SessionGap>) {
+    ) -> (Option<(Kind, String)>, Vec<SessionGap>) {
         let id = at.entry.session_id();
         let is_new = !self.sessions.contains_key(&id);
         let session = self
@@ -181,7 +181,7 @@ impl Session {
         at: Placed<'_>,
         begins_late: bool,
         absent: &AbsentEntries,
-    ) -> (Option<(FindingKind, String)>, Option<SessionGap>) {
+    ) -> (Option<(Kind, String)>, Option<SessionGap>) {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         let unfilled = if begins_late {
             Unfilled::Ignored
@@ -193,7 +193,7 @@ impl Session {
         let text =
             || format!("session {id}: its first entry has the hash of another one before it");
         self.advance(at, absent);
-        ((!whole).then(|| (FindingKind::ChainBroken, text())), gap)
+        ((!whole).then(|| (Kind::ChainBroken, text())), gap)
     }
 
     /// Moves on past the entry.
@@ -227,7 +227,7 @@ impl Session {
         &mut self,
         at: Placed<'_>,
         absent: &AbsentEntries,
-    ) -> (Option<(FindingKind, String)>, Option<SessionGap>) {
+    ) -> (Option<(Kind, String)>, Option<SessionGap>) {
         let (id, seq, next) = (at.entry.session_id(), at.entry.seq(), self.next_seq);
         let is_other = at.source != self.source;
         let shared = self.shared_with(at);
@@ -248,7 +248,7 @@ impl Session {
                 let text = || {
                     format!("session {id}: seq {seq} does not have the hash of the entry before it")
                 };
-                (!fits).then(|| (FindingKind::ChainBroken, text()))
+                (!fits).then(|| (Kind::ChainBroken, text()))
             }
             Ordering::Greater => {
                 let unfilled = if is_other {
@@ -265,13 +265,13 @@ impl Session {
     }
 
     /// An entry that later ones have overtaken. A race is reported once a session.
-    fn filled(&mut self, at: Placed<'_>, filled: LateEntry) -> Option<(FindingKind, String)> {
+    fn filled(&mut self, at: Placed<'_>, filled: LateEntry) -> Option<(Kind, String)> {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         if filled == LateEntry::Breaks {
             let text = format!(
                 "session {id}: the entries up to seq {seq} and the next one are not linked by their hashes"
             );
-            return Some((FindingKind::ChainBroken, text));
+            return Some((Kind::ChainBroken, text));
         }
         if at.requeued || self.shared_reported || std::mem::replace(&mut self.raced_reported, true)
         {
@@ -279,24 +279,21 @@ impl Session {
         }
         let text =
             format!("session {id}: seq {seq} was overtaken: more than one thread publishes it");
-        Some((FindingKind::SessionRaced, text))
+        Some((Kind::SessionRaced, text))
     }
 
-    fn late_entry(&self, at: Placed<'_>) -> (FindingKind, String) {
+    fn late_entry(&self, at: Placed<'_>) -> (Kind, String) {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         if seq + 1 == self.next_seq && *at.entry.entry_hash() == self.last_hash {
-            return (
-                FindingKind::ChainDoubled,
-                format!("session {id}: seq {seq} again"),
-            );
+            return (Kind::ChainDoubled, format!("session {id}: seq {seq} again"));
         }
         let before = self.next_seq - 1;
         let text = format!("session {id}: seq {seq} comes after seq {before}");
-        (FindingKind::ChainOutOfOrder, text)
+        (Kind::ChainOutOfOrder, text)
     }
 
     /// Reported once a session: it should have one publisher.
-    fn shared_with(&mut self, at: Placed<'_>) -> Option<(FindingKind, String)> {
+    fn shared_with(&mut self, at: Placed<'_>) -> Option<(Kind, String)> {
         let (NumberSource::Publisher(one), NumberSource::Publisher(other)) =
             (self.source, at.source)
         else {
@@ -309,7 +306,7 @@ impl Session {
             "session {} is delivered by publishers {one} and {other}",
             at.entry.session_id()
         );
-        Some((FindingKind::SessionShared, text))
+        Some((Kind::SessionShared, text))
     }
 }
 
@@ -320,7 +317,7 @@ impl AbsentEntries {
     }
 
     /// The finding for a gap that was not filled, if any. An absent number explains one missing entry.
-    pub(super) fn explain(&mut self, gap: &SessionGap) -> Option<(FindingKind, String)> {
+    pub(super) fn explain(&mut self, gap: &SessionGap) -> Option<(Kind, String)> {
         let open = gap.open();
         if open == 0 || gap.unfilled == Unfilled::Ignored {
             return None;
@@ -339,17 +336,17 @@ impl AbsentEntries {
         if self.numbers.saturating_sub(gap.absent) >= open && claimed <= self.numbers {
             self.claimed = claimed;
             let text = format!("{what}: a gap of {open}, and as many numbers are absent");
-            return Some((FindingKind::ChainGapAnnounced, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         if self.kills > gap.kills {
             let text = format!("{what}: a gap of {open}, after a run that was killed");
-            return Some((FindingKind::ChainGapAnnounced, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         if gap.shared {
             let text = format!("{what}: a gap of {open}, in a session of more than one publisher");
-            return Some((FindingKind::ChainGapAnnounced, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         let text = format!("{what}: a gap of {open}, which no missing numbers explain");
-        Some((FindingKind::ChainGap, text))
+        Some((Kind::ChainGap, text))
     }
 }

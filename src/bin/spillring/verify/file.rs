@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use spillring::event::{Position, PublisherId, RunId};
 
 use super::counted;
-use super::finding::FindingKind;
+use super::finding::Kind;
 use super::judge::{Judge, Judgement};
 use super::ledger::{self, Ledger, Range};
 use super::progress::VerifyProgress;
@@ -108,8 +108,7 @@ impl FileReader {
                 counted(self.output.length - end, "byte")
             );
             let place = Some(TrailPlace::Byte { byte: end });
-            self.judge
-                .find(FindingKind::Unacknowledged, None, place, text);
+            self.judge.find(Kind::Unacknowledged, None, place, text);
             let lines = self.output.count(end, self.output.length)?;
             self.seals.stray(lines);
         }
@@ -144,14 +143,14 @@ impl FileReader {
         if let Some(ledger_line) = ledger.torn {
             let place = Some(TrailPlace::Ledger { ledger_line });
             let text = "the last line is incomplete, and is ignored".to_owned();
-            self.judge.find(FindingKind::LedgerTorn, None, place, text);
+            self.judge.find(Kind::LedgerTorn, None, place, text);
         }
         let bytes = ledger.unaccounted;
         if bytes > 0 {
             let count = counted(bytes, "byte");
             let text = format!("the ledger does not cover the first {count}");
             let place = Some(TrailPlace::Byte { byte: 0 });
-            self.judge.find(FindingKind::Unaccounted, None, place, text);
+            self.judge.find(Kind::Unaccounted, None, place, text);
             let mut lines = 0;
             self.lines(0, bytes, |judge, place, line| {
                 judge.take_unnumbered(place, None, line);
@@ -164,8 +163,7 @@ impl FileReader {
 
     fn complain(&mut self, ledger_line: u64, text: String) {
         let place = Some(TrailPlace::Ledger { ledger_line });
-        self.judge
-            .find(FindingKind::LedgerDamaged, None, place, text);
+        self.judge.find(Kind::LedgerDamaged, None, place, text);
     }
 
     /// Reads a range at `shift` bytes from its recorded offset, and returns the shift of the next one.
@@ -247,7 +245,7 @@ impl FileReader {
                 seen.opening = Opening::parse(text);
                 if seen.opening.is_none() {
                     let text = format!("`{text}` does not describe the beginning of a run");
-                    judge.find(FindingKind::BadHeader, Some(range.run), Some(place), text);
+                    judge.find(Kind::BadHeader, Some(range.run), Some(place), text);
                 }
             }
             judge.take(&seen);
@@ -261,7 +259,7 @@ impl FileReader {
             let text = format!("{count} more than the ledger records, up to byte {to}");
             let place = Some(TrailPlace::Byte { byte: from });
             self.judge
-                .find(FindingKind::LinesExtra, Some(range.run), place, text);
+                .find(Kind::LinesExtra, Some(range.run), place, text);
         }
         if let Some(written) = self.written.get_mut(&range.run) {
             written.entry = entry;

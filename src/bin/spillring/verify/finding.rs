@@ -12,7 +12,7 @@ const LISTED_MAX: usize = 1_000;
 /// authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum FindingKind {
+pub(super) enum Kind {
     /// Numbers are announced as lost.
     Lost,
     /// A run begins after its first number, because the beginning of the trail was removed.
@@ -149,7 +149,7 @@ pub(super) enum Breaks {
 /// One line of the report.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Finding {
-    pub(super) name: FindingKind,
+    pub(super) name: Kind,
     pub(super) breaks: Option<Breaks>,
     pub(super) run: Option<RunId>,
     pub(super) place: Option<TrailPlace>,
@@ -168,7 +168,7 @@ pub(super) struct Findings {
     pub(super) unlisted: u64,
 }
 
-impl FindingKind {
+impl Kind {
     pub(super) fn breaks(self) -> Option<Breaks> {
         if self < Self::Missing {
             None
@@ -185,7 +185,7 @@ impl FindingKind {
 impl Findings {
     pub(super) fn add(
         &mut self,
-        name: FindingKind,
+        name: Kind,
         run: Option<RunId>,
         place: Option<TrailPlace>,
         text: String,

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use spillring::event::{Position, PublisherId, RunId};
 
 use super::chains::{AbsentEntries, Chains, NumberSource, Payload};
-use super::finding::{FindingKind, Findings};
+use super::finding::{Findings, Kind};
 use super::numbers::{NumberStep, Numbers};
 use super::trail::{Observed, RunAccount, TrailPlace, Way};
 pub(super) use settle::{Judgement, RunSummary};
@@ -244,7 +244,7 @@ impl Judge {
 
     pub(super) fn find(
         &mut self,
-        kind: FindingKind,
+        kind: Kind,
         run: Option<RunId>,
         place: Option<TrailPlace>,
         text: String,
@@ -256,20 +256,20 @@ impl Judge {
     fn report_step(&mut self, seen: &Observed<'_>, step: NumberStep) -> bool {
         let Position { run, n } = seen.id;
         let kind_and_text = match step {
-            NumberStep::Doubled => Some((FindingKind::Doubled, format!("number {n} again"))),
+            NumberStep::Doubled => Some((Kind::Doubled, format!("number {n} again"))),
             NumberStep::Late => Some((
-                FindingKind::OutOfOrder,
+                Kind::OutOfOrder,
                 format!("number {n} comes after later ones"),
             )),
             NumberStep::FalseLoss(there) => Some((
-                FindingKind::FalseLoss,
+                Kind::FalseLoss,
                 format!(
                     "number {n} says that {} before it are lost, but {there} of them are there",
                     seen.lost
                 ),
             )),
             NumberStep::Follows | NumberStep::Jumps(_) if !self.is_latest(run) => Some((
-                FindingKind::OutOfOrder,
+                Kind::OutOfOrder,
                 format!("number {n} comes after the next run of its publisher"),
             )),
             NumberStep::Follows | NumberStep::Jumps(_) => None,
@@ -280,7 +280,7 @@ impl Judge {
                 "the {} before number {n}",
                 super::counted(seen.lost, "number")
             );
-            self.find(FindingKind::Lost, run, place, text);
+            self.find(Kind::Lost, run, place, text);
         }
         let in_line = kind_and_text.is_none() || matches!(step, NumberStep::FalseLoss(_));
         if let Some((kind, text)) = kind_and_text {
@@ -325,11 +325,11 @@ impl Judge {
                 return;
             }
             Some(_) => (
-                FindingKind::BadHeader,
+                Kind::BadHeader,
                 format!("number {n} opens the run, and is not its first"),
             ),
             None if is_first && !opened => (
-                FindingKind::RunUnopened,
+                Kind::RunUnopened,
                 format!("number {n} is the first of the run, and does not open it"),
             ),
             None => return,

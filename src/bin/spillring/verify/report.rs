@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
-use super::finding::{Breaks, Finding, FindingKind};
+use super::finding::{Breaks, Finding, Kind};
 use super::judge::{Judgement, RunFate, RunSummary};
 use super::seals::{Authentic, Trust};
 use super::{counted, numbers_in_words};
@@ -184,7 +184,7 @@ impl fmt::Display for Finding {
 }
 
 /// As in JSON.
-impl fmt::Display for FindingKind {
+impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }

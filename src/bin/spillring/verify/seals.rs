@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use spillring::event::{Position, PublisherId, RunId};
 use spillring::seal::{Leaf, Seal, Tree};
 
-use super::finding::FindingKind;
+use super::finding::Kind;
 use super::judge::Judge;
 use super::trail::{Observed, TrailPlace, Way};
 use keys::{SealKeys, Trusted};
@@ -25,7 +25,7 @@ pub(super) use signed::{Authentic, Signed};
 pub(super) use trust::{Removed, Trust};
 
 /// A finding that has no place yet: its kind and its text.
-type Complaint = (FindingKind, String);
+type Complaint = (Kind, String);
 
 /// Checks the seals of a trail.
 #[derive(Debug, Default)]
@@ -172,29 +172,19 @@ impl Seals {
         let (checkpoint, proven) = (opened.checkpoint, opened.proven);
         if checkpoint.is_open != met.is_open {
             let text = "the state in the cursor is not the signed one".to_owned();
-            complain(
-                judge,
-                run,
-                met.place,
-                Some((FindingKind::NotAsSigned, text)),
-            );
+            complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
         }
         if checkpoint.through.is_some_and(|signed| !met.is_at(signed)) {
             let text = format!(
                 "the cursor says {}, but another position is signed",
                 met.through
             );
-            complain(
-                judge,
-                run,
-                met.place,
-                Some((FindingKind::NotAsSigned, text)),
-            );
+            complain(judge, run, met.place, Some((Kind::NotAsSigned, text)));
         }
         let tree = match seal.tree() {
             Ok(tree) => tree,
             Err(error) => {
-                let complaint = Some((FindingKind::NotSigned, error.to_string()));
+                let complaint = Some((Kind::NotSigned, error.to_string()));
                 return complain(judge, run, met.place, complaint);
             }
         };
@@ -242,7 +232,7 @@ impl Seals {
         }
         for (publisher, text) in self.trust.absent(&self.logs, now) {
             let text = format!("publisher {publisher}: {text}");
-            judge.find(FindingKind::PublisherMissing, None, None, text);
+            judge.find(Kind::PublisherMissing, None, None, text);
         }
         signed.unsigned += self.alone + self.strays.values().sum::<u64>();
         for (kind, text) in signed.in_words() {

@@ -15,7 +15,7 @@ use spillring::event::{Position, PublisherId, RunId};
 
 use self::cursors::Cursors;
 use super::counted;
-use super::finding::FindingKind;
+use super::finding::Kind;
 use super::judge::{Judge, Judgement, TrailHead};
 use super::progress::VerifyProgress;
 use super::retention;
@@ -102,9 +102,9 @@ async fn read_once(
         );
         // The first versions of spillring replaced cursors, one at a time, and never the last message.
         let kind = if is_ours && (first < last || last == state.last_sequence) {
-            FindingKind::MessagesGone
+            Kind::MessagesGone
         } else {
-            FindingKind::Hole
+            Kind::Hole
         };
         let place = Some(TrailPlace::Sequence { sequence: first });
         reading.judge.find(kind, None, place, text);
@@ -132,9 +132,7 @@ async fn read_once(
             "{messages} under {} have no Audit-Id: they are not ours",
             nats.subject_prefix
         );
-        reading
-            .judge
-            .find(FindingKind::Unidentified, None, None, text);
+        reading.judge.find(Kind::Unidentified, None, None, text);
     }
     Ok((reading.judge.finish(reading.seals), trimmed))
 }
@@ -178,7 +176,7 @@ impl StreamReader {
                 self.judge.cursor(id, account, place);
             } else {
                 let text = format!("the message for {publisher} is not a cursor");
-                self.judge.find(FindingKind::BadCursor, None, place, text);
+                self.judge.find(Kind::BadCursor, None, place, text);
             }
         }
     }
@@ -232,8 +230,7 @@ impl StreamReader {
         };
         let mut bad = |run: Option<RunId>, name: &str, value: &str| {
             let text = format!("`{name}: {value}` cannot be parsed");
-            self.judge
-                .find(FindingKind::BadHeader, run, Some(place), text);
+            self.judge.find(Kind::BadHeader, run, Some(place), text);
         };
         let Some(id) = trail::position_of(id.as_str()) else {
             return bad(None, "Audit-Id", id.as_str());

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{FileReader, RecordedRun, observed};
 use crate::verify::counted;
-use crate::verify::finding::FindingKind;
+use crate::verify::finding::Kind;
 use crate::verify::ledger::Range;
 use crate::verify::trail::{Observed, Opening, RunAccount, TrailPlace};
 
@@ -43,7 +43,7 @@ impl FileReader {
         if lines == entries {
             let text = format!("the bytes up to {to} do not match the checksum in the ledger");
             self.judge
-                .find(FindingKind::ChecksumMismatch, Some(run), place, text);
+                .find(Kind::ChecksumMismatch, Some(run), place, text);
             return self.numbered(range, before, after, (from, to));
         }
         let seen = Observed {
@@ -74,12 +74,9 @@ impl FileReader {
         );
         let is_tail = to == self.output.length && gaps == self.judge.chain_gaps();
         let (kind, place) = match lines < entries {
-            true if is_tail => (
-                FindingKind::TailMissing,
-                Some(TrailPlace::Byte { byte: to }),
-            ),
-            true => (FindingKind::LinesMissing, place),
-            false => (FindingKind::LinesExtra, place),
+            true if is_tail => (Kind::TailMissing, Some(TrailPlace::Byte { byte: to })),
+            true => (Kind::LinesMissing, place),
+            false => (Kind::LinesExtra, place),
         };
         self.judge.find(kind, Some(run), place, text);
         if let Some(written) = self.written.get_mut(&run) {

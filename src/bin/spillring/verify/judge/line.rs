@@ -3,7 +3,7 @@
 use spillring::event::{PublisherId, RunId};
 
 use super::{Judge, JudgedRun, NumberSource, RunClaim, RunFate};
-use crate::verify::finding::FindingKind;
+use crate::verify::finding::Kind;
 use crate::verify::numbers::{Gap, Numbers};
 use crate::verify::trail::{AnnouncedEnd, Observed, Opening, Previous, RunAccount, Way};
 use crate::verify::{counted, numbers_in_words};
@@ -57,7 +57,7 @@ impl Judge {
                 "it opens a run of publisher {}, but the run belongs to {other}",
                 opening.publisher
             );
-            return self.find(FindingKind::BadHeader, Some(id), Some(seen.place), text);
+            return self.find(Kind::BadHeader, Some(id), Some(seen.place), text);
         }
         let named = named(seen, opening);
         if let Some(named) = named {
@@ -70,7 +70,7 @@ impl Judge {
             self.absent.entry(source).or_default().kills += opening.killed_starts.min(1);
             let starts = counted(opening.killed_starts, "start");
             let text = format!("{starts} before it: killed before anything was stored");
-            self.find(FindingKind::KilledStarts, Some(id), Some(seen.place), text);
+            self.find(Kind::KilledStarts, Some(id), Some(seen.place), text);
         }
     }
 
@@ -118,7 +118,7 @@ impl Judge {
                 let text = format!(
                     "run {latest} comes before it, and its publisher does not know that run"
                 );
-                Some((FindingKind::Spliced, text))
+                Some((Kind::Spliced, text))
             }
         };
         if let Some(latest) = latest
@@ -198,7 +198,7 @@ impl Judge {
         if seen.after.is_some_and(|after| after.run != run) {
             let numbers = counted(count, "number");
             let text = format!("all {numbers} of run {run}, which came before it");
-            self.find(FindingKind::Lost, Some(seen.id.run), Some(seen.place), text);
+            self.find(Kind::Lost, Some(seen.id.run), Some(seen.place), text);
             let source = NumberSource::Publisher(opening.publisher);
             self.absent.entry(source).or_default().add(count);
         }
@@ -210,7 +210,7 @@ impl Judge {
             numbers_in_words(gap.first, gap.last),
             if gap.first == gap.last { "it" } else { "them" },
         );
-        self.find(FindingKind::Missing, Some(run), Some(gap.place), text);
+        self.find(Kind::Missing, Some(run), Some(gap.place), text);
     }
 }
 
@@ -237,7 +237,7 @@ fn has_known_end(opening: &Opening) -> bool {
     end.and_then(AnnouncedEnd::last) > Some(0)
 }
 
-fn missing(named: RunId) -> (FindingKind, String) {
+fn missing(named: RunId) -> (Kind, String) {
     let text = format!("run {named}, which came before it, is absent");
-    (FindingKind::RunMissing, text)
+    (Kind::RunMissing, text)
 }

@@ -6,7 +6,7 @@ use spillring::event::RunId;
 use super::Judge;
 use crate::verify::chains::{NumberSource, Payload, Placed};
 use crate::verify::counted;
-use crate::verify::finding::FindingKind;
+use crate::verify::finding::Kind;
 use crate::verify::overtaken::SessionGap;
 use crate::verify::seals::Authentic;
 use crate::verify::trail::{Observed, TrailPlace};
@@ -25,7 +25,7 @@ impl Judge {
             if own != subject {
                 let text = format!("number {} belongs on {own}, but is on {subject}", seen.id.n);
                 self.find(
-                    FindingKind::WrongSubject,
+                    Kind::WrongSubject,
                     Some(seen.id.run),
                     Some(seen.place),
                     text,
@@ -58,7 +58,7 @@ impl Judge {
             Payload::Other => return,
             Payload::Unreadable => {
                 let text = "it looks like an audit entry, but cannot be parsed".to_owned();
-                return self.find(FindingKind::Edited, run, Some(place), text);
+                return self.find(Kind::Edited, run, Some(place), text);
             }
             Payload::Entry(entry) => entry,
         };
@@ -69,7 +69,7 @@ impl Judge {
                 entry.session_id(),
                 entry.seq()
             );
-            self.find(FindingKind::Edited, run, Some(place), text);
+            self.find(Kind::Edited, run, Some(place), text);
         }
         let mut own = Vec::with_capacity(bytes.len());
         if entry.encode(&mut own).is_err() || own != bytes {
@@ -100,11 +100,11 @@ impl Judge {
         let signed = matches!(verdict, Authentic::Yes | Authentic::Untrusted);
         let (kind, covered) = if signed {
             (
-                FindingKind::ExtraFields,
+                Kind::ExtraFields,
                 "signatures do, from the first checkpoint to the newest",
             )
         } else {
-            (FindingKind::Edited, "no signature does")
+            (Kind::Edited, "no signature does")
         };
         let text = format!(
             "{} with unknown fields, this one first: the hash does not cover them, {covered}",

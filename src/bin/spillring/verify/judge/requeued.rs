@@ -1,7 +1,7 @@
 //! Requeued dead letters: each must appear once, and not under its old number as well.
 
 use super::Judge;
-use crate::verify::finding::FindingKind;
+use crate::verify::finding::Kind;
 use crate::verify::trail::Observed;
 
 impl Judge {
@@ -19,7 +19,7 @@ impl Judge {
         };
         let text = format!("number {} says that it was {old}, {wrong}", seen.id.n);
         self.find(
-            FindingKind::FalseRequeue,
+            Kind::FalseRequeue,
             Some(seen.id.run),
             Some(seen.place),
             text,

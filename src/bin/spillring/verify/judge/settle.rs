@@ -8,7 +8,7 @@ use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
 use super::{Judge, JudgedCounts, RunClaim, RunFate, Writers};
-use crate::verify::finding::{Finding, FindingKind};
+use crate::verify::finding::{Finding, Kind};
 use crate::verify::seals::{Seals, Signed};
 use crate::verify::trail::{RunAccount, TrailPlace, Way};
 use crate::verify::{counted, numbers_in_words};
@@ -69,7 +69,7 @@ impl Judge {
         self.report_gaps(gaps);
         if self.counts.entries == 0 {
             let text = "there are no entries".to_owned();
-            self.find(FindingKind::Nothing, None, None, text);
+            self.find(Kind::Nothing, None, None, text);
         }
         for id in self.publishers.keys().copied().collect::<Vec<_>>() {
             self.settle_cursor(id);
@@ -125,13 +125,13 @@ impl Judge {
             let (kind, text) = if is_first && may_be_gone {
                 run.numbers.begin_late();
                 let text = format!("the trail begins at number {} of it", gap.last + 1);
-                (FindingKind::BeginsAt, text)
+                (Kind::BeginsAt, text)
             } else {
                 let text = format!(
                     "{}, the beginning of the run",
                     numbers_in_words(1, gap.last)
                 );
-                (FindingKind::HeadMissing, text)
+                (Kind::HeadMissing, text)
             };
             self.find(kind, Some(id), Some(gap.place), text);
         }
@@ -164,10 +164,10 @@ impl Judge {
         let kept = run.way == Way::WithAccount && !self.may_be_gone(id);
         let (kind, text) = if kept && self.writers == Writers::Idle {
             let text = "its entries were stored together with a cursor, and there is none";
-            (FindingKind::CursorMissing, text)
+            (Kind::CursorMissing, text)
         } else {
             let text = "there is no cursor: a missing end would go undetected";
-            (FindingKind::TailUnchecked, text)
+            (Kind::TailUnchecked, text)
         };
         self.find(kind, Some(id), place, text.to_owned());
     }
@@ -192,7 +192,7 @@ impl Judge {
         let cut = open - lost;
         if cut > 0 {
             numbers.miss(cut);
-            found.push((FindingKind::TailMissing, tail_in_words(seen, &account, cut)));
+            found.push((Kind::TailMissing, tail_in_words(seen, &account, cut)));
         }
         if let Some(claimed) = account.lost.filter(|_| is_whole && !account.open) {
             let differs = claimed.abs_diff(numbers.lost);
@@ -202,7 +202,7 @@ impl Judge {
                     counted(numbers.lost, "loss"),
                     counted(claimed, "loss")
                 );
-                found.push((FindingKind::CursorMismatch, text));
+                found.push((Kind::CursorMismatch, text));
             }
         }
         if account.last < seen && writers == Writers::Idle && !account.open {
@@ -210,7 +210,7 @@ impl Judge {
                 "it goes on to number {seen}, but its account ends with {}",
                 account.last
             );
-            found.push((FindingKind::CursorBehind, text));
+            found.push((Kind::CursorBehind, text));
         }
         if cut == 0 {
             let lost = numbers.lose_through(end);
@@ -246,7 +246,7 @@ impl Judge {
             at.run
         );
         let place = run.and_then(|run| run.last_place);
-        self.find(FindingKind::AcknowledgedMissing, Some(at.run), place, text);
+        self.find(Kind::AcknowledgedMissing, Some(at.run), place, text);
     }
 
     /// Reports publishers that have entries with and without a hash.
@@ -272,7 +272,7 @@ impl Judge {
                 counted(of.without, "entry"),
                 HumanCount(of.with)
             );
-            self.find(FindingKind::Unsealed, Some(run), Some(place), text);
+            self.find(Kind::Unsealed, Some(run), Some(place), text);
         }
     }
 
@@ -295,7 +295,7 @@ impl Judge {
         if self.writers == Writers::Idle && !account.open {
             let text = "the cursor of its publisher still names an earlier run".to_owned();
             let place = latest.and_then(|latest| self.runs.get(&latest)?.last_place);
-            self.find(FindingKind::CursorBehind, latest, place, text);
+            self.find(Kind::CursorBehind, latest, place, text);
         }
     }
 
@@ -309,14 +309,14 @@ impl Judge {
             0 => return,
             _ if latest.is_none() && self.may_be_gone(account.run) => {
                 let text = "the trail begins after it: none of its entries is left".to_owned();
-                (FindingKind::BeginsAt, text)
+                (Kind::BeginsAt, text)
             }
             entries => {
                 let text = format!(
                     "the cursor counts {} in it, none is there",
                     counted(entries, "entry")
                 );
-                (FindingKind::TailMissing, text)
+                (Kind::TailMissing, text)
             }
         };
         self.find(kind, Some(account.run), place, text);
@@ -328,9 +328,9 @@ fn now_s() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
-fn loss_at_end(lost: u64, end: u64) -> Option<(FindingKind, String)> {
+fn loss_at_end(lost: u64, end: u64) -> Option<(Kind, String)> {
     let text = || format!("the last {} of it, up to {end}", counted(lost, "number"));
-    (lost > 0).then(|| (FindingKind::Lost, text()))
+    (lost > 0).then(|| (Kind::Lost, text()))
 }
 
 fn tail_in_words(seen: u64, account: &RunAccount, cut: u64) -> String {

@@ -97,14 +97,14 @@ fn judged(trail: &[Message], cursor: Option<RunAccount>, head: TrailHead) -> Jud
 }
 
 /// The names of what breaks a verdict, sorted by place.
-fn breaks(judgement: &Judgement) -> Vec<FindingKind> {
+fn breaks(judgement: &Judgement) -> Vec<Kind> {
     let findings = judgement.findings.iter();
     let breaks = findings.filter(|finding| finding.breaks.is_some());
     breaks.map(|finding| finding.name).collect()
 }
 
 #[track_caller]
-fn assert_breaks(trail: &[Message], cursor: RunAccount, expected: &[FindingKind]) {
+fn assert_breaks(trail: &[Message], cursor: RunAccount, expected: &[Kind]) {
     let judgement = judged(trail, Some(cursor), TrailHead::Kept);
     assert_eq!(breaks(&judgement), expected, "{:#?}", judgement.findings);
 }
@@ -141,17 +141,17 @@ fn a_number_that_nobody_announces_is_missing() {
     let cursor = account(2, 10, 0);
     for at in 0..20 {
         let expected = match at % 10 {
-            0 => FindingKind::HeadMissing,
-            9 => FindingKind::TailMissing,
-            _ => FindingKind::Missing,
+            0 => Kind::HeadMissing,
+            9 => Kind::TailMissing,
+            _ => Kind::Missing,
         };
         let mut trail = restarted();
         trail.remove(at);
         // Without its first entry, nothing says which run this one followed.
         assert_breaks(&trail, cursor, &[expected]);
     }
-    assert_breaks(&restarted()[..10], cursor, &[FindingKind::TailMissing]);
-    assert_breaks(&restarted()[10..], cursor, &[FindingKind::RunMissing]);
+    assert_breaks(&restarted()[..10], cursor, &[Kind::TailMissing]);
+    assert_breaks(&restarted()[10..], cursor, &[Kind::RunMissing]);
 }
 
 #[test]
@@ -159,10 +159,10 @@ fn an_announced_loss_that_is_none_contradicts_the_cursor() {
     let mut trail = messages(1, 10);
     trail.remove(4);
     trail[4].lost = 1;
-    assert_breaks(&trail, account(1, 10, 0), &[FindingKind::CursorMismatch]);
+    assert_breaks(&trail, account(1, 10, 0), &[Kind::CursorMismatch]);
     let mut trail = messages(1, 10);
     trail[4].lost = 1;
-    assert_breaks(&trail, account(1, 10, 0), &[FindingKind::FalseLoss]);
+    assert_breaks(&trail, account(1, 10, 0), &[Kind::FalseLoss]);
 }
 
 #[test]
@@ -171,13 +171,13 @@ fn an_entry_that_appears_twice_or_late_breaks_intact_and_not_complete() {
     for (from, to) in (0..20).flat_map(|from| (from + 1..21).map(move |to| (from, to))) {
         let mut trail = restarted();
         trail.insert(to, trail[from].clone());
-        assert_breaks(&trail, cursor, &[FindingKind::Doubled]);
+        assert_breaks(&trail, cursor, &[Kind::Doubled]);
     }
     for at in 0..19 {
         let mut trail = restarted();
         trail.swap(at, at + 1);
         let judgement = judged(&trail, Some(cursor), TrailHead::Kept);
-        assert_eq!(breaks(&judgement), [FindingKind::OutOfOrder], "{at}");
+        assert_eq!(breaks(&judgement), [Kind::OutOfOrder], "{at}");
         assert!(judgement.complete);
     }
 }
@@ -186,16 +186,16 @@ fn an_entry_that_appears_twice_or_late_breaks_intact_and_not_complete() {
 fn the_beginning_may_be_gone_only_if_the_trail_removes_it() {
     let (trail, cursor) = (restarted()[4..].to_vec(), Some(account(2, 10, 0)));
     let kept = judged(&trail, cursor, TrailHead::Kept);
-    assert_eq!(breaks(&kept), [FindingKind::HeadMissing]);
+    assert_eq!(breaks(&kept), [Kind::HeadMissing]);
     let gone = judged(&trail, cursor, TrailHead::MayBeGone { kept_from_ms: None });
     assert_eq!(breaks(&gone), []);
-    assert_eq!(gone.findings[0].name, FindingKind::BeginsAt);
+    assert_eq!(gone.findings[0].name, Kind::BeginsAt);
     assert_eq!(gone.runs[0].first, 5);
     // The beginning of a later run is missing all the same.
     let mut trail = restarted();
     trail.remove(10);
     let headless = judged(&trail, cursor, TrailHead::MayBeGone { kept_from_ms: None });
-    assert_eq!(breaks(&headless), [FindingKind::HeadMissing]);
+    assert_eq!(breaks(&headless), [Kind::HeadMissing]);
 }
 
 #[test]
@@ -204,24 +204,24 @@ fn a_run_between_two_that_know_each_other_is_spliced() {
     let mut foreign = messages(3, 5);
     follows(&mut foreign, 1, AnnouncedEnd::Clean(10), account(1, 10, 0));
     trail.splice(10..10, foreign.clone());
-    assert_breaks(&trail, account(2, 10, 0), &[FindingKind::Spliced]);
+    assert_breaks(&trail, account(2, 10, 0), &[Kind::Spliced]);
     let mut trail = restarted();
     follows(&mut foreign, 2, AnnouncedEnd::Clean(10), account(2, 10, 0));
     trail.extend(foreign);
-    assert_breaks(&trail, account(2, 10, 0), &[FindingKind::CursorBehind]);
+    assert_breaks(&trail, account(2, 10, 0), &[Kind::CursorBehind]);
 }
 
 #[test]
 fn a_missing_cursor_is_a_break_where_there_was_one_and_a_note_where_there_is_none() {
     let judgement = judged(&restarted(), None, TrailHead::Kept);
-    assert_eq!(breaks(&judgement), [FindingKind::CursorMissing]);
+    assert_eq!(breaks(&judgement), [Kind::CursorMissing]);
     let mut trail = messages(1, 10);
     for message in &mut trail {
         message.way = Way::Alone;
     }
     let judgement = judged(&trail, None, TrailHead::Kept);
     assert_eq!(breaks(&judgement), []);
-    assert_eq!(judgement.findings[0].name, FindingKind::TailUnchecked);
+    assert_eq!(judgement.findings[0].name, Kind::TailUnchecked);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_kill_hides_how_far_the_run_came_and_breaks_nothing() {
     let judgement = judged(&trail, Some(account(2, 10, 0)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), []);
     assert_eq!(judgement.runs[0].ended, RunFate::Unknown);
-    assert_eq!(judgement.findings[0].name, FindingKind::KilledStarts);
+    assert_eq!(judgement.findings[0].name, Kind::KilledStarts);
 }
 
 /// Ten messages whose payloads are the entries of one session.
@@ -275,15 +275,14 @@ fn a_chain_goes_on_after_a_loss_and_nowhere_else() {
     trail[4].lost = 1;
     let judgement = judged(&trail, Some(account(1, 10, 1)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), []);
-    let gap =
-        |finding: &crate::verify::finding::Finding| finding.name == FindingKind::ChainGapAnnounced;
+    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapAnnounced;
     assert!(judgement.findings.iter().any(gap));
     // Renumbered, so that the numbers show no gap.
     trail[4].lost = 0;
     for (n, message) in (1..).zip(&mut trail) {
         message.id.n = n;
     }
-    assert_breaks(&trail, account(1, 9, 0), &[FindingKind::ChainGap]);
+    assert_breaks(&trail, account(1, 9, 0), &[Kind::ChainGap]);
 
     // Hashed again, it is not the entry that the next one was chained to.
     let (mut trail, _) = session();
@@ -298,7 +297,7 @@ fn a_chain_goes_on_after_a_loss_and_nowhere_else() {
         *old.previous_hash(),
     );
     trail[4].bytes = serde_json::to_vec(&forged).expect("JSON");
-    assert_breaks(&trail, account(1, 10, 0), &[FindingKind::ChainBroken]);
+    assert_breaks(&trail, account(1, 10, 0), &[Kind::ChainBroken]);
 }
 
 #[test]
@@ -311,6 +310,6 @@ fn an_edited_entry_is_found_even_if_it_no_longer_parses() {
         let (mut trail, _) = session();
         let text = String::from_utf8(trail[9].bytes.clone()).expect("JSON");
         trail[9].bytes = text.replacen(from, to, 1).into_bytes();
-        assert_breaks(&trail, account(1, 10, 0), &[FindingKind::Edited]);
+        assert_breaks(&trail, account(1, 10, 0), &[Kind::Edited]);
     }
 }

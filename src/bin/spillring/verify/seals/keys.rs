@@ -12,7 +12,7 @@ use spillring::seal::{Checkpoint, Seal};
 
 use super::Complaint;
 use super::log::{By, Mark};
-use crate::verify::finding::FindingKind;
+use crate::verify::finding::Kind;
 
 #[derive(Debug, Default)]
 pub(super) struct SealKeys {
@@ -114,7 +114,7 @@ impl SealKeys {
     ) -> Result<OpenedSeal, Complaint> {
         let not_signed = |error| {
             (
-                FindingKind::NotSigned,
+                Kind::NotSigned,
                 format!("a checkpoint is not valid: {error}"),
             )
         };
@@ -122,7 +122,7 @@ impl SealKeys {
         if checkpoint.publisher() != Some(publisher) {
             let origin = &checkpoint.origin;
             let text = format!("a checkpoint of {origin} is with a cursor of another publisher");
-            return Err((FindingKind::NotSigned, text));
+            return Err((Kind::NotSigned, text));
         }
         let chain = self.of.entry(publisher).or_default();
         let marks = chain.follow(seal)?;
@@ -136,7 +136,7 @@ impl SealKeys {
                 "a key that goes on from {} entries has signed only {}",
                 chain.size_min, checkpoint.size
             );
-            return Err((FindingKind::CheckpointBack, text));
+            return Err((Kind::CheckpointBack, text));
         }
         Ok(OpenedSeal {
             checkpoint,
@@ -175,7 +175,7 @@ impl Chain {
                 .any(|size| size < self.size_min)
             {
                 let text = "a key goes on from fewer entries than the one before".to_owned();
-                return Err((FindingKind::CheckpointBack, text));
+                return Err((Kind::CheckpointBack, text));
             }
             self.size_min = sizes.fold(start.size_min, u64::max);
             self.keys.push(reached);
@@ -186,7 +186,7 @@ impl Chain {
                 "{} has signed again after the key that replaced it",
                 seal.key
             );
-            return Err((FindingKind::NotSigned, text));
+            return Err((Kind::NotSigned, text));
         }
         Ok(Vec::new())
     }

@@ -12,7 +12,7 @@ use self::compare::went_back;
 use super::Complaint;
 use super::keys::Proven;
 use super::proof::{KeptHashes, Proof};
-use crate::verify::finding::FindingKind;
+use crate::verify::finding::Kind;
 use crate::verify::judge::Writers;
 
 /// Which entries a seal covers.
@@ -235,7 +235,7 @@ impl Log {
         self.tree = TreeSoFar::No;
         self.expected.clear();
         let text = "its checkpoints end here: from here on nothing is signed".to_owned();
-        Some((FindingKind::SealMissing, text))
+        Some((Kind::SealMissing, text))
     }
 
     /// The trail ends here.
@@ -264,19 +264,19 @@ impl Log {
             let text = format!(
                 "{count} entries were found in the stream after kills, and signed as found"
             );
-            complaints.push((FindingKind::Recovered, text));
+            complaints.push((Kind::Recovered, text));
         }
         if let Some(late) = self.late.filter(|_| !accepted) {
             let count = HumanCount(late);
             let text = format!(
                 "{count} signed entries come before the first that is left: give `--since` of an audit that has seen them, or `--head-removed`"
             );
-            complaints.push((FindingKind::SignedMissing, text));
+            complaints.push((Kind::SignedMissing, text));
         }
         if self.held > 0 {
             let count = HumanCount(self.held);
             let text = format!("{count} entries are signed with keys that no certificate leads to");
-            complaints.push((FindingKind::KeyUnknown, text));
+            complaints.push((Kind::KeyUnknown, text));
             self.unsigned += std::mem::take(&mut self.held);
         }
         let since = self.marks.iter().find(|mark| mark.by == By::LastAudit);
@@ -285,11 +285,11 @@ impl Log {
                 let (had, has) = (HumanCount(since), HumanCount(size));
                 let text =
                     format!("it had {had} entries at the last audit, and has signed {has} now");
-                (FindingKind::RolledBack, text)
+                (Kind::RolledBack, text)
             } else {
                 let text =
                     "its trail begins after the end of the last audit: the two cannot be compared";
-                (FindingKind::SinceUnchecked, text.to_owned())
+                (Kind::SinceUnchecked, text.to_owned())
             });
         }
         complaints

@@ -14,7 +14,7 @@ use super::proof::Proof;
 use super::trust::{Seen, Trust};
 use crate::console::Problem;
 use crate::verify::counted;
-use crate::verify::finding::FindingKind;
+use crate::verify::finding::Kind;
 
 /// In a trimmed trail, at most this many entries of a publisher may precede its first checkpoint: two batches.
 const HEAD_MAX: u64 = 2 * BATCH_MAX;
@@ -64,23 +64,19 @@ impl Signed {
     /// Findings about entries that no signature covers.
     pub(super) fn in_words(&self) -> Vec<Complaint> {
         let counts = [
+            (Kind::Unsigned, self.unsigned, "that no checkpoint covers"),
             (
-                FindingKind::Unsigned,
-                self.unsigned,
-                "that no checkpoint covers",
-            ),
-            (
-                FindingKind::HeadUnsigned,
+                Kind::HeadUnsigned,
                 self.before_first_seal,
                 "before the first checkpoint that is left: no signature covers them",
             ),
             (
-                FindingKind::TailUnsigned,
+                Kind::TailUnsigned,
                 self.after_newest_seal,
                 "after the newest checkpoint: no signature covers them yet",
             ),
         ];
-        let some = |(_, count, _): &(FindingKind, u64, &str)| self.covered > 0 && *count > 0;
+        let some = |(_, count, _): &(Kind, u64, &str)| self.covered > 0 && *count > 0;
         let counts = counts.into_iter().filter(some);
         counts
             .map(|(kind, count, what)| (kind, format!("{} {what}", counted(count, "entry"))))

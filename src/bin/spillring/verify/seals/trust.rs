@@ -10,7 +10,7 @@ use spillring::event::PublisherId;
 use spillring::seal::Checkpoint;
 
 use super::keys::Trusted;
-use super::{Complaint, FindingKind};
+use super::{Complaint, Kind};
 use crate::console::Problem;
 
 /// The state of a publisher at an audit.
@@ -125,7 +125,7 @@ impl Trust {
         };
         let Some(known) = known.get(&publisher) else {
             let text = "it is not among the known publishers: if it should be, such as a copy of another's directory, add its key";
-            return vec![(FindingKind::PublisherUnknown, text.to_owned())];
+            return vec![(Kind::PublisherUnknown, text.to_owned())];
         };
         let retired = known.retired();
         let Some(newest) = newest else {
@@ -133,12 +133,12 @@ impl Trust {
                 return Vec::new();
             }
             let text = "none of its entries is signed".to_owned();
-            return vec![(FindingKind::SealMissing, text)];
+            return vec![(Kind::SealMissing, text)];
         };
         let mut complaints = Vec::new();
         if retired.is_some_and(|retired| newest.time > retired) {
             let text = "it has signed entries after it was retired".to_owned();
-            complaints.push((FindingKind::NotSigned, text));
+            complaints.push((Kind::NotSigned, text));
         }
         let silent = Duration::from_secs(now.saturating_sub(newest.time));
         if retired.is_none() && known.silence_max.is_some_and(|max| silent > max) {
@@ -146,7 +146,7 @@ impl Trust {
             let text = format!(
                 "its newest checkpoint is {silent} old: it is not running, or its newest entries were removed"
             );
-            complaints.push((FindingKind::Silent, text));
+            complaints.push((Kind::Silent, text));
         }
         complaints
     }

@@ -71,8 +71,7 @@ fn a_session_goes_on_after_a_requeued_entry() {
     trail.extend(third);
     let judgement = judged(&trail, Some(account(3, 1, 0)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), [], "{judgement:#?}");
-    let gap =
-        |finding: &crate::verify::finding::Finding| finding.name == FindingKind::ChainGapAnnounced;
+    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapAnnounced;
     assert!(!judgement.findings.iter().any(gap), "{judgement:#?}");
 }
 
@@ -81,7 +80,7 @@ fn one_that_is_also_there_under_its_old_number_or_twice_is_false() {
     let bytes = || b"{}".to_vec();
     let first = messages(1, 10);
     let trail = [first, requeued(10, 0, &[(4, bytes())])].concat();
-    assert_breaks(&trail, account(2, 1, 0), &[FindingKind::FalseRequeue]);
+    assert_breaks(&trail, account(2, 1, 0), &[Kind::FalseRequeue]);
 
     let mut first = messages(1, 10);
     first.remove(3);
@@ -91,7 +90,7 @@ fn one_that_is_also_there_under_its_old_number_or_twice_is_false() {
     assert_breaks(&trail, account(2, 1, 0), &[]);
     let twice = requeued(10, 1, &[(4, bytes()), (4, bytes())]);
     let trail = [first, twice].concat();
-    assert_breaks(&trail, account(2, 2, 0), &[FindingKind::FalseRequeue]);
+    assert_breaks(&trail, account(2, 2, 0), &[Kind::FalseRequeue]);
 }
 
 #[test]
@@ -101,5 +100,5 @@ fn an_edited_requeued_entry_is_found() {
     let edited = text.replacen("\"timestamp_ns\":1,", "\"timestamp_ns\":2,", 1);
     assert_ne!(text, edited);
     trail[9].bytes = edited.into_bytes();
-    assert_breaks(&trail, account(2, 1, 0), &[FindingKind::Edited]);
+    assert_breaks(&trail, account(2, 1, 0), &[Kind::Edited]);
 }

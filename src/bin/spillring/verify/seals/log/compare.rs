@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 use spillring::seal::{Checkpoint, Hash, Tree};
 
 use super::{By, Covers, Log, Start, TreeSoFar};
-use crate::verify::finding::FindingKind;
+use crate::verify::finding::Kind;
 use crate::verify::seals::keys::Proven;
 use crate::verify::seals::{Complaint, same};
 
@@ -55,7 +55,7 @@ impl Log {
         };
         let count = HumanCount(size);
         let text = format!("its first {count} entries are not those that {by}");
-        Some((FindingKind::Forked, text))
+        Some((Kind::Forked, text))
     }
 
     /// The entries up to here match what was signed.
@@ -126,12 +126,12 @@ impl Log {
                 let count = HumanCount(signed - there);
                 let text =
                     format!("{count} signed entries are missing before the first that is there");
-                Some((FindingKind::SignedMissing, text))
+                Some((Kind::SignedMissing, text))
             }
             Ordering::Greater => {
                 let count = HumanCount(there - signed);
                 let text = format!("{count} entries that are there are not signed");
-                Some((FindingKind::SignedExtra, text))
+                Some((Kind::SignedExtra, text))
             }
         }
     }
@@ -147,7 +147,7 @@ impl Log {
         self.go_on(signed);
         let count = HumanCount(missing);
         Some((
-            FindingKind::SignedMissing,
+            Kind::SignedMissing,
             format!("{count} signed entries are missing"),
         ))
     }
@@ -169,11 +169,11 @@ impl Log {
         let complaint = if signed > there {
             let count = HumanCount(signed - there);
             let text = format!("{count} signed entries are missing");
-            Some((FindingKind::SignedMissing, text))
+            Some((Kind::SignedMissing, text))
         } else if signed < there {
             let count = HumanCount(there - signed);
             let text = format!("{count} entries that are there are not signed");
-            Some((FindingKind::SignedExtra, text))
+            Some((Kind::SignedExtra, text))
         } else if same(tree, sealed) {
             self.fits(proven);
             return None;
@@ -191,7 +191,7 @@ fn differ(size: u64) -> Complaint {
         "the entries up to here, {} in all, do not match what was signed",
         HumanCount(size)
     );
-    (FindingKind::NotAsSigned, text)
+    (Kind::NotAsSigned, text)
 }
 
 /// A checkpoint must not cover fewer entries than the one before, nor as many with another root.
@@ -199,11 +199,11 @@ pub(super) fn went_back(before: &Checkpoint, now: &Checkpoint) -> Option<Complai
     let (had, has) = (HumanCount(before.size), HumanCount(now.size));
     if now.size < before.size {
         let text = format!("it had signed {had} entries, and signs {has} after that");
-        return Some((FindingKind::CheckpointBack, text));
+        return Some((Kind::CheckpointBack, text));
     }
     if now.size == before.size && now.root != before.root {
         let text = format!("two checkpoints of {has} entries have different roots");
-        return Some((FindingKind::Forked, text));
+        return Some((Kind::Forked, text));
     }
     None
 }
