@@ -24,7 +24,7 @@ pub(super) struct Chains {
 /// The state of a session after its newest entry.
 #[derive(Debug)]
 struct Session {
-    source: NumberSource,
+    source: Counter,
     next_seq: u64,
     last_hash: [u8; 32],
     absent: u64,
@@ -38,7 +38,7 @@ struct Session {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placed<'e> {
     pub(super) entry: &'e AuditEntry,
-    pub(super) source: NumberSource,
+    pub(super) source: Counter,
     pub(super) run: Option<RunId>,
     pub(super) place: TrailPlace,
     /// Whether it had been a dead letter.
@@ -47,7 +47,7 @@ pub(super) struct Placed<'e> {
 
 /// Whose numbers count an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum NumberSource {
+pub(super) enum Counter {
     Publisher(PublisherId),
     /// A run whose publisher is not known yet.
     Run(RunId),
@@ -162,7 +162,7 @@ impl Chains {
 }
 
 impl Session {
-    fn new(source: NumberSource) -> Self {
+    fn new(source: Counter) -> Self {
         Self {
             source,
             next_seq: 0,
@@ -294,9 +294,7 @@ impl Session {
 
     /// Reported once a session: it should have one publisher.
     fn shared_with(&mut self, at: Placed<'_>) -> Option<(Kind, String)> {
-        let (NumberSource::Publisher(one), NumberSource::Publisher(other)) =
-            (self.source, at.source)
-        else {
+        let (Counter::Publisher(one), Counter::Publisher(other)) = (self.source, at.source) else {
             return None;
         };
         if one == other || std::mem::replace(&mut self.shared_reported, true) {

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use spillring::event::{Position, PublisherId, RunId};
 
-use super::chains::{AbsentEntries, Chains, NumberSource, Payload};
+use super::chains::{AbsentEntries, Chains, Counter, Payload};
 use super::finding::{Findings, Kind};
 use super::numbers::{NumberStep, Numbers};
 use super::trail::{Observed, RunAccount, TrailPlace, Way};
@@ -52,7 +52,7 @@ pub(super) struct Judge {
     publishers: BTreeMap<PublisherId, JudgedPublisher>,
     /// The publishers of the runs that the newest cursors name.
     by_cursor: HashMap<RunId, PublisherId>,
-    absent: HashMap<NumberSource, AbsentEntries>,
+    absent: HashMap<Counter, AbsentEntries>,
     chains: Chains,
     /// The old numbers of requeued entries.
     requeued: HashSet<Position>,
@@ -166,7 +166,7 @@ impl Judge {
             run.numbers = Numbers::from(at.n.saturating_add(1));
             run.opened = true;
         }
-        let source = NumberSource::Publisher(publisher);
+        let source = Counter::Publisher(publisher);
         self.absent.entry(source).or_default().begins_late = true;
     }
 
@@ -208,8 +208,8 @@ impl Judge {
     /// Takes a line without a number: only its hash and its chain are checked. Its run may be known.
     pub(super) fn take_unnumbered(&mut self, place: TrailPlace, run: Option<RunId>, bytes: &[u8]) {
         self.counts.entries += 1;
-        let source = run.map_or(NumberSource::Nobody, |run| self.source(run));
-        if source == NumberSource::Nobody {
+        let source = run.map_or(Counter::Nobody, |run| self.source(run));
+        if source == Counter::Nobody {
             self.absent.entry(source).or_default().begins_late = true;
         }
         self.check_payload(
@@ -289,7 +289,7 @@ impl Judge {
         in_line
     }
 
-    fn count_absent(&mut self, source: NumberSource, seen: &Observed<'_>, step: NumberStep) {
+    fn count_absent(&mut self, source: Counter, seen: &Observed<'_>, step: NumberStep) {
         let absent = self.absent.entry(source).or_default();
         absent.near = 0;
         match step {
@@ -301,7 +301,7 @@ impl Judge {
         let in_middle =
             matches!(step, NumberStep::Jumps(jumped) if jumped + seen.lost + 1 == seen.id.n);
         let begins_late =
-            matches!(source, NumberSource::Run(_)) || in_middle && self.may_be_gone(seen.id.run);
+            matches!(source, Counter::Run(_)) || in_middle && self.may_be_gone(seen.id.run);
         self.absent.entry(source).or_default().begins_late |= begins_late;
     }
 
@@ -342,8 +342,8 @@ impl Judge {
         self.chains.gaps
     }
 
-    fn source(&self, run: RunId) -> NumberSource {
+    fn source(&self, run: RunId) -> Counter {
         let publisher = self.runs.get(&run).and_then(|run| run.publisher);
-        publisher.map_or(NumberSource::Run(run), NumberSource::Publisher)
+        publisher.map_or(Counter::Run(run), Counter::Publisher)
     }
 }

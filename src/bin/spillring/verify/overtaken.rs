@@ -7,7 +7,7 @@ use spillring::AuditEntry;
 use spillring::assembly::SessionId;
 use spillring::event::RunId;
 
-use super::chains::NumberSource;
+use super::chains::Counter;
 use super::trail::TrailPlace;
 
 /// Bounds on the gaps that are watched: how many of a session, and how many entries in each.
@@ -32,7 +32,7 @@ pub(super) struct SessionGap {
     /// Entries that arrived since, by seq: previous hash and own hash.
     pub(super) late: BTreeMap<u64, ([u8; 32], [u8; 32])>,
     /// Of the entry after the gap.
-    pub(super) source: NumberSource,
+    pub(super) source: Counter,
     pub(super) run: Option<RunId>,
     pub(super) place: TrailPlace,
     /// [`AbsentEntries`](super::chains::Absent)'s numbers and kills at the entry before the gap.

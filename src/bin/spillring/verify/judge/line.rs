@@ -2,7 +2,7 @@
 
 use spillring::event::{PublisherId, RunId};
 
-use super::{Judge, JudgedRun, NumberSource, RunClaim, RunFate};
+use super::{Counter, Judge, JudgedRun, RunClaim, RunFate};
 use crate::verify::finding::Kind;
 use crate::verify::numbers::{Gap, Numbers};
 use crate::verify::trail::{AnnouncedEnd, Observed, Opening, Previous, RunAccount, Way};
@@ -66,7 +66,7 @@ impl Judge {
         self.follow(seen, opening, named);
         self.adopt(id, opening.publisher);
         if opening.killed_starts > 0 {
-            let source = NumberSource::Publisher(opening.publisher);
+            let source = Counter::Publisher(opening.publisher);
             self.absent.entry(source).or_default().kills += opening.killed_starts.min(1);
             let starts = counted(opening.killed_starts, "start");
             let text = format!("{starts} before it: killed before anything was stored");
@@ -96,7 +96,7 @@ impl Judge {
         let (id, publisher) = (seen.id.run, opening.publisher);
         let mut before = self.runs_of(publisher).iter().rev();
         let latest = before.find(|run| **run != id).copied();
-        let source = NumberSource::Publisher(publisher);
+        let source = Counter::Publisher(publisher);
         let wrong = match (latest, named) {
             (None, None) => None,
             (None, Some(named)) => {
@@ -148,9 +148,7 @@ impl Judge {
     /// Takes the end of run `id` from the opening of the next run.
     fn end_run(&mut self, id: RunId, seen: &Observed<'_>, opening: &Opening) {
         let previous = opening.previous.filter(|previous| previous.run == id);
-        let absent = self
-            .absent
-            .entry(NumberSource::Publisher(opening.publisher));
+        let absent = self.absent.entry(Counter::Publisher(opening.publisher));
         let absent = absent.or_default();
         let Some(run) = self.runs.get_mut(&id) else {
             return;
@@ -199,7 +197,7 @@ impl Judge {
             let numbers = counted(count, "number");
             let text = format!("all {numbers} of run {run}, which came before it");
             self.find(Kind::Lost, Some(seen.id.run), Some(seen.place), text);
-            let source = NumberSource::Publisher(opening.publisher);
+            let source = Counter::Publisher(opening.publisher);
             self.absent.entry(source).or_default().add(count);
         }
     }

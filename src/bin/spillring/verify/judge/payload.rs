@@ -4,7 +4,7 @@ use spillring::Event;
 use spillring::event::RunId;
 
 use super::Judge;
-use crate::verify::chains::{NumberSource, Payload, Placed};
+use crate::verify::chains::{Counter, Payload, Placed};
 use crate::verify::counted;
 use crate::verify::finding::Kind;
 use crate::verify::overtaken::SessionGap;
@@ -51,7 +51,7 @@ impl Judge {
         run: Option<RunId>,
         place: TrailPlace,
         (payload, bytes): (&Payload, &[u8]),
-        source: Option<NumberSource>,
+        source: Option<Counter>,
         requeued: bool,
     ) {
         let entry = match payload {
