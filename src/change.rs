@@ -29,7 +29,7 @@ impl Change<'_> {
         act()
     }
 
-    /// Does it, if whoever watches this thread lets it.
+    /// Does it, if the watcher of this thread lets it.
     #[cfg(test)]
     pub(crate) fn make<T>(self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let Some(watch) = WATCH.with_borrow(Clone::clone) else {
@@ -46,7 +46,7 @@ pub(crate) trait WatchChanges {
     /// An error keeps the change from being made.
     fn before(&self, change: Change<'_>) -> io::Result<()>;
     fn after(&self, change: Change<'_>);
-    /// The time that passes for whoever starts.
+    /// The time that passes for a start.
     fn now(&self) -> Instant;
     fn pause(&self, pause: Duration);
 }

@@ -30,7 +30,8 @@ pub(crate) use spill_key::SpillKey;
 /// The settings of a publisher. Only `spill_dir` is required.
 ///
 /// With serde, a duration is a string such as `"250ms"`, a size is a number of bytes or a string such as `"10 GiB"`,
-/// and an unknown key is an error.
+/// and an unknown key is an error. Missing keys have their defaults; a missing `spill_dir` fails
+/// [`validate`](Self::validate).
 ///
 /// ```
 /// use spillring::Config;
@@ -40,7 +41,7 @@ pub(crate) use spill_key::SpillKey;
 /// assert_eq!(config.validate(), Ok(()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default = "Config::without_directory", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
     /// The directory of the spill, one per publisher; created if missing. A relative path is resolved against the
@@ -52,69 +53,52 @@ pub struct Config {
     /// none.
     ///
     /// [`import`]: crate::operate::import()
-    #[serde(default)]
     pub import: Option<PathBuf>,
     /// How many entries the ring holds, from 2 to 1,048,576. Default 65,536.
-    #[serde(default = "defaults::ring_capacity")]
     pub ring_capacity: usize,
     /// How many bytes the entries in the ring may take together, up to 4 GiB - 1. Default 64 MiB. With `ring_dir` from
     /// 64 KiB to 512 MiB, rounded up to a power of two; one entry may then take a quarter of it.
-    #[serde(
-        default = "defaults::ring_bytes_max",
-        deserialize_with = "size::deserialize"
-    )]
+    #[serde(deserialize_with = "size::deserialize")]
     pub ring_bytes_max: u64,
     /// The directory for a ring in a file, so that published entries survive SIGKILL; for
     /// [`start_durable`](crate::start_durable). Use a tmpfs, such as `/dev/shm`: a disk makes `publish` slower and
     /// adds nothing, as the file is never synced. Default: none; the ring is in memory and dies with the process.
-    #[serde(default)]
     pub ring_dir: Option<PathBuf>,
     /// What happens if the ring cannot be kept in `ring_dir`. Default [`WhenRingUnusable::FailStart`].
-    #[serde(default)]
     pub when_ring_unusable: WhenRingUnusable,
     /// How full the ring may be, as a share of either bound, before it is emptied into the spill; above 0 and up to 1.
     /// Default 0.5.
-    #[serde(default = "defaults::ring_high_water")]
     pub ring_high_water: f64,
     /// How long an entry may stay in memory only while a delivery is pending. Default 1 s.
-    #[serde(default = "defaults::pending_max", with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub pending_max: Duration,
     /// The largest number of entries in a batch, from 1 to 10,000. A batch is also bounded to 4 MiB and to an eighth
     /// of the spill's cap. Default 3,996: with their cursors, four atomic batches of NATS with 1,000 messages each.
-    #[serde(default = "defaults::batch_max")]
     pub batch_max: usize,
     /// The longest wait between two checks of an empty ring. Default 8 ms.
-    #[serde(default = "defaults::poll_max", with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub poll_max: Duration,
     /// How long a sink may take over a batch before the outcome counts as unknown. Default 5 s.
-    #[serde(default = "defaults::ack_timeout", with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub ack_timeout: Duration,
     /// The first wait after a failed delivery; it doubles, with full jitter. Default 100 ms.
-    #[serde(default = "defaults::backoff_min", with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub backoff_min: Duration,
     /// The longest wait after a failed delivery. Default 10 s.
-    #[serde(default = "defaults::backoff_max", with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub backoff_max: Duration,
     /// By how many entries a second a backlog may shrink, on top of what arrives meanwhile: keeps a long backlog from
     /// flooding a server that has just come back. Default: no bound.
-    #[serde(default)]
     pub replay_rate_max: Option<u32>,
     /// The largest entry, encoded, in bytes; a larger one becomes a dead letter. Default 1 MiB.
-    #[serde(
-        default = "defaults::entry_bytes_max",
-        deserialize_with = "size::deserialize"
-    )]
+    #[serde(deserialize_with = "size::deserialize")]
     pub entry_bytes_max: u64,
     /// How many bytes the backlog and the dead letters may take together. Each entry counts with its stored bytes, its
     /// subject, and 32 more. The cap is also at most half of what the disk has free without them, or had free at any
     /// time since the start; what is there already is never too much for the disk. Default 4 GiB.
-    #[serde(
-        default = "defaults::spill_bytes_max",
-        deserialize_with = "size::deserialize"
-    )]
+    #[serde(deserialize_with = "size::deserialize")]
     pub spill_bytes_max: u64,
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].
-    #[serde(default)]
     pub spill_durability: SpillDurability,
     /// Encrypts the entries of the spill on disk, dead letters included. docs/encryption.md says what stays in plain
     /// text. Neither read nor written by serde. Default: none, entries lie in plain text.
@@ -123,22 +107,18 @@ pub struct Config {
     pub spill_key: Option<SpillKey>,
     /// Whether sinks that keep checkpoints sign them, so that an auditor can see what this publisher has written.
     /// Default [`Signing::On`].
-    #[serde(default)]
     pub signing: Signing,
     /// A private key that becomes this publisher's first one if the spill directory has none: a line
     /// `PRIVATE+KEY+<name>+<id>+<key>` as in C2SP's `signed-note`, or 32 bytes in base64. It is read once. Default:
     /// the first key is generated.
-    #[serde(default)]
     pub signing_key: Option<PathBuf>,
     /// The age at which the newest checkpoint is signed again while nothing is delivered, at least a second. Default 1
     /// min.
-    #[serde(default = "defaults::checkpoint_age_max", with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub checkpoint_age_max: Duration,
     /// What happens at `spill_bytes_max`. Default [`WhenSpillFull::RefuseNew`].
-    #[serde(default)]
     pub when_spill_full: WhenSpillFull,
     /// What happens if the spill directory cannot be used at the start. Default [`WhenSpillUnusable::FailStart`].
-    #[serde(default)]
     pub when_spill_unusable: WhenSpillUnusable,
 }
 
@@ -149,29 +129,34 @@ impl Config {
         Self {
             spill_dir: spill_dir.into(),
             import: None,
-            ring_capacity: defaults::ring_capacity(),
-            ring_bytes_max: defaults::ring_bytes_max(),
+            ring_capacity: 65_536,
+            ring_bytes_max: 64 << 20,
             ring_dir: None,
             when_ring_unusable: WhenRingUnusable::default(),
-            ring_high_water: defaults::ring_high_water(),
-            pending_max: defaults::pending_max(),
-            batch_max: defaults::batch_max(),
-            poll_max: defaults::poll_max(),
-            ack_timeout: defaults::ack_timeout(),
-            backoff_min: defaults::backoff_min(),
-            backoff_max: defaults::backoff_max(),
+            ring_high_water: 0.5,
+            pending_max: Duration::from_secs(1),
+            batch_max: 3_996,
+            poll_max: Duration::from_millis(8),
+            ack_timeout: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
             replay_rate_max: None,
-            entry_bytes_max: defaults::entry_bytes_max(),
-            spill_bytes_max: defaults::spill_bytes_max(),
+            entry_bytes_max: 1 << 20,
+            spill_bytes_max: 4 << 30,
             spill_durability: SpillDurability::default(),
             #[cfg(feature = "encryption")]
             spill_key: None,
             signing: Signing::default(),
             signing_key: None,
-            checkpoint_age_max: defaults::checkpoint_age_max(),
+            checkpoint_age_max: Duration::from_secs(60),
             when_spill_full: WhenSpillFull::default(),
             when_spill_unusable: WhenSpillUnusable::default(),
         }
+    }
+
+    /// For serde, which fills in what is missing from it.
+    fn without_directory() -> Self {
+        Self::new("")
     }
 
     /// Checks every setting.
@@ -225,7 +210,9 @@ impl Config {
     }
 
     pub(crate) const RING_CAPACITY_MAX: usize = 1 << 20;
-    const RING_FILE_BYTES: RangeInclusive<u64> = 64 << 10..=crate::ring_file::BYTES_MAX;
+    /// The largest ring in a file: its count of records must not wrap around.
+    pub(crate) const RING_FILE_BYTES_MAX: u64 = 512 << 20;
+    const RING_FILE_BYTES: RangeInclusive<u64> = 64 << 10..=Self::RING_FILE_BYTES_MAX;
     pub(crate) const BATCH_MAX: usize = 10_000;
     const ENTRY_BYTES_MAX: u64 = 512 << 20;
 }
@@ -240,50 +227,17 @@ fn absolute_path(key: &'static str, path: &Path) -> Result<PathBuf, ConfigError>
     })
 }
 
-mod defaults {
-    use std::time::Duration;
-
-    pub(super) const fn ring_capacity() -> usize {
-        65_536
-    }
-    pub(super) const fn ring_bytes_max() -> u64 {
-        64 << 20
-    }
-    pub(super) const fn ring_high_water() -> f64 {
-        0.5
-    }
-    pub(super) const fn pending_max() -> Duration {
-        Duration::from_secs(1)
-    }
-    pub(super) const fn batch_max() -> usize {
-        3_996
-    }
-    pub(super) const fn poll_max() -> Duration {
-        Duration::from_millis(8)
-    }
-    pub(super) const fn ack_timeout() -> Duration {
-        Duration::from_secs(5)
-    }
-    pub(super) const fn backoff_min() -> Duration {
-        Duration::from_millis(100)
-    }
-    pub(super) const fn backoff_max() -> Duration {
-        Duration::from_secs(10)
-    }
-    pub(super) const fn entry_bytes_max() -> u64 {
-        1 << 20
-    }
-    pub(super) const fn checkpoint_age_max() -> Duration {
-        Duration::from_secs(60)
-    }
-    pub(super) const fn spill_bytes_max() -> u64 {
-        4 << 30
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_keys_have_their_defaults_and_only_the_directory_is_needed() {
+        let read = |text| serde_json::from_str::<Config>(text).unwrap();
+        assert_eq!(read(r#"{"spill_dir": "spill"}"#), Config::new("spill"));
+        let problem = read("{}").validate().unwrap_err();
+        assert_eq!(problem.key, "spill_dir");
+    }
 
     /// The clock panics on a moment past its end.
     #[test]

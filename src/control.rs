@@ -40,30 +40,20 @@ pub(crate) enum Until {
     Delivered,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inbox {
     waiting: Vec<Request>,
-    /// From this many on, unwanted ones are searched for.
-    waiting_max: usize,
+    /// How many were wanted when unwanted ones were last searched for.
+    wanted: usize,
     ended: bool,
-}
-
-impl Default for Inbox {
-    fn default() -> Self {
-        Self {
-            waiting: Vec::new(),
-            waiting_max: WAITING_MAX,
-            ended: false,
-        }
-    }
 }
 
 impl Inbox {
     /// Accepts the request. Keeps at most [`WAITING_MAX`] unwanted ones, or as many as wanted ones.
     fn add(&mut self, request: Request) {
-        if self.waiting.len() >= self.waiting_max {
+        if self.waiting.len() >= (2 * self.wanted).max(WAITING_MAX) {
             self.waiting.retain(Request::is_wanted);
-            self.waiting_max = (2 * self.waiting.len()).max(WAITING_MAX);
+            self.wanted = self.waiting.len();
         }
         self.waiting.push(request);
     }
@@ -122,7 +112,7 @@ impl Control {
 
     pub(crate) fn take_requests(&self) -> Vec<Request> {
         let mut inbox = self.requests.lock();
-        inbox.waiting_max = WAITING_MAX;
+        inbox.wanted = 0;
         std::mem::take(&mut inbox.waiting)
     }
 
@@ -205,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_learns_of_the_end_may_ask_again_at_once() {
+    fn a_task_that_learns_of_the_end_may_ask_again_at_once() {
         let control = Arc::new(Control::default());
         let mut ticket = control.flush(Until::Safe);
         let waker = Waker::from(Arc::new(Again(Arc::clone(&control))));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::config::{SpillDurability, SpillKey};
 use crate::error::SpillError;
 use crate::event::{Key, Position};
-use crate::spill::{Directory, Letters, Spill};
+use crate::spill::{DEAD_LETTERS_PAGE, DeadLetter, DeadLetterReader, Directory, Spill};
 use crate::status::refuse_if_ring_is_left;
 
 /// The dead letters of a spill directory: entries that were too large, or that the sink has rejected.
@@ -29,29 +29,6 @@ use crate::status::refuse_if_ring_is_left;
 pub struct DeadLetters {
     dir: PathBuf,
     key: Option<SpillKey>,
-}
-
-/// The description of a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeadLetter {
-    /// The number that the entry had, announced as lost in the stream.
-    pub id: Position,
-    /// Why it became one: `oversize` (larger than [`entry_bytes_max`](crate::Config::entry_bytes_max)), `rejected`, or
-    /// `undecodable` (imported, and not an entry: it can only be removed).
-    pub reason: String,
-    /// The details in words, for example the sink's.
-    pub detail: String,
-    /// When it was popped from the ring, in milliseconds since 1970.
-    pub popped_ms: u64,
-    /// When it became a dead letter, in milliseconds since 1970.
-    pub given_up_ms: u64,
-    /// Its earlier number as a dead letter, if it was requeued in between.
-    pub requeued_from: Option<Position>,
-    /// The subject below the sink's prefix.
-    pub subject: String,
-    /// How many bytes the encoded entry has.
-    pub bytes: u64,
 }
 
 /// A selection of dead letters.
@@ -190,8 +167,8 @@ impl DeadLetters {
         }
     }
 
-    fn open_shared(&self) -> Result<Letters, SpillError> {
-        Letters::open(Directory::take_existing(&self.dir)?, self.key.as_ref())
+    fn open_shared(&self) -> Result<DeadLetterReader, SpillError> {
+        DeadLetterReader::open(Directory::take_existing(&self.dir)?, self.key.as_ref())
     }
 
     /// Locks the directory as a publisher does, but does not create one. Completes what a killed process had begun.
@@ -216,7 +193,7 @@ impl DeadLetters {
         if let Selection::These(ids) = which {
             let keys = spill.dead_letter_keys(ids)?;
             return keys
-                .chunks(Letters::PAGE_ROWS)
+                .chunks(DEAD_LETTERS_PAGE)
                 .try_for_each(|keys| work(&mut spill, keys));
         }
         let mut after = None;

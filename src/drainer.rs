@@ -56,8 +56,8 @@ pub(crate) use encoder::Encoder;
 pub(crate) use file_source::FileSource;
 use pace::Pace;
 use pipeline::Pipeline;
-use report::Reports;
-use requests::{Progress, Requests};
+use report::Reporter;
+use requests::{FlushProgress, Requests};
 pub(crate) use sequencer::{Encoded, Sequencer};
 use sink_side::SinkSide;
 pub(crate) use source::{RingSource, Source};
@@ -93,7 +93,7 @@ pub(crate) struct DrainLoop {
     sink: SinkSide,
     disk: DiskSide,
     requests: Requests,
-    reports: Reports,
+    reports: Reporter,
     counts: Counts,
     pace: Option<Pace>,
     publisher: PublisherId,
@@ -102,26 +102,14 @@ pub(crate) struct DrainLoop {
     runs: KnownRuns,
     /// When the newest entry that the spill held at the start was popped, if any.
     inherited_until_ms: Option<u64>,
-    /// When a batch of a run that is not open was first ready.
-    unopened: Option<Unopened>,
+    /// Since when a batch has been ready whose run the spill has not recorded as open.
+    unopened_since: Option<Instant>,
+    /// The newest run of a batch that was sent, by its local number.
+    sent_run: u32,
     /// How many appends were ordered since the backlog had its turn.
     appends_in_a_row: u32,
-    closing: Closing,
-}
-
-/// A batch has records of a run that the spill has not recorded as open.
-#[derive(Debug, Clone, Copy)]
-struct Unopened {
-    since: Instant,
-    /// The newest run of a batch that was sent all the same.
-    sent: u32,
-}
-
-/// Whether losses after the last entry have been announced to the sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Closing {
-    Due,
-    Done,
+    /// Losses after the last entry have been announced to the sink.
+    announced_last_losses: bool,
 }
 
 /// What has become of the entries of this run so far.
@@ -141,7 +129,7 @@ impl DrainLoop {
         let config = parts.config;
         let mut pipeline = Pipeline::default();
         pipeline.inherit(parts.view.newest);
-        let may_have = match parts.view.totals.entries {
+        let may_have = match parts.view.totals.backlog.entries {
             0 => SinkMayHave::Nothing,
             _ => SinkMayHave::OldestBatch,
         };
@@ -153,9 +141,9 @@ impl DrainLoop {
             sink: SinkSide::new(&config, parts.sink, may_have),
             disk: DiskSide::new(&config, parts.spill, parts.view, parts.now),
             requests: Requests::default(),
-            reports: Reports::new(parts.now),
+            reports: Reporter::new(parts.now),
             counts: Counts {
-                inherited: parts.view.totals.entries,
+                inherited: parts.view.totals.backlog.entries,
                 ..Counts::default()
             },
             pace: config
@@ -165,9 +153,10 @@ impl DrainLoop {
             signer: parts.signer,
             runs: parts.runs,
             inherited_until_ms: parts.view.inherited_until_ms,
-            unopened: None,
+            unopened_since: None,
+            sent_run: 0,
             appends_in_a_row: 0,
-            closing: Closing::Due,
+            announced_last_losses: false,
             config,
         };
         drainer.announce(parts.orphans);
@@ -244,11 +233,10 @@ impl DrainLoop {
     fn collect_requests(&mut self, now: Instant) {
         for request in self.control.take_requests() {
             if matches!(request, Request::Shutdown(..)) {
-                self.ring.close();
+                self.ring.entrance().close();
             }
-            let (popped, queued) = (self.ring.popped(), self.ring.queued());
-            self.requests
-                .add(request, popped, queued, self.disk.sent(), now);
+            let pops = self.ring.popped() + self.ring.entrance().inside().entries;
+            self.requests.add(request, pops, self.disk.sent, now);
             self.ring.stir();
         }
     }
@@ -261,20 +249,20 @@ impl DrainLoop {
     }
 
     /// How far everything has come, for flushes.
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> FlushProgress {
         // The order is: staged, then the rows of the spill that are not in memory, then drawn.
         let after_staged = || self.pipeline.read_after().unwrap_or_default().after(1);
         let undelivered_from = match self.pipeline.first_staged() {
             None if self.is_unread() => Some(after_staged()),
-            None => self.pipeline.first().map(Record::key),
+            None => self.pipeline.records().next().map(Record::key),
             staged => staged.map(Record::key),
         };
-        Progress {
+        FlushProgress {
             popped: self.ring.popped(),
             last: self.sequencer.last_key(),
             unspilled_from: self.pipeline.first_unspilled().map(Record::key),
             undelivered_from,
-            confirmed: self.disk.confirmed(),
+            confirmed: self.disk.confirmed,
         }
     }
 }

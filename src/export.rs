@@ -36,7 +36,7 @@ impl Exported {
 
 /// An entry as a line.
 #[derive(Serialize)]
-struct Line<'r> {
+struct ExportedLine<'r> {
     run: RunId,
     n: u64,
     lost: u64,
@@ -95,16 +95,16 @@ fn export_from(
     out.flush().map_err(ExportError::Write)?;
     let found = inspection.findings()?;
     Ok(Exported {
-        entries: found.entries,
+        entries: found.backlog.entries,
         missing: found.missing,
-        dead_letters: found.dead_letters,
+        dead_letters: found.dead_letters.entries,
         quarantined: found.quarantined,
     })
 }
 
 fn write(record: &Record, out: &mut impl Write) -> io::Result<()> {
     let entry = in_one_line(record.bytes());
-    let line = Line {
+    let line = ExportedLine {
         run: record.run().id,
         n: record.n,
         lost: record.lost_before(),

@@ -31,18 +31,19 @@
 //! (`TAKE` and `READ`).
 //!
 //! **Numbers.** Before an entry leaves the drainer its number is stored in its record, and in a control word. The next
-//! start, which [reads the file](recovery) after a kill, gives the same number to the same entry: an entry that the
+//! start, which reads the file after a kill, gives the same number to the same entry: an entry that the
 //! sink or the spill already has is recognised. If a store survives a kill, so do those before it (`NOTE`).
 //!
 //! The key is random and in no payload, so no payload can be mistaken for a record.
 
+use super::ring::{Inside, Refusal};
 use super::sync::{AtomicU64, order};
 use layout::{
-    A_LOSS, BEFORE, BEGINNING, COMMIT, HEADER, Kind, LAST, LAST_ENTRY, LOSSES, NUMBER, NUMBERED,
-    POPPED, TAIL, UNIT,
+    A_LOSS, BEFORE, BEGINNING, COMMIT, HEADER, LAST, LAST_ENTRY, LOSSES, NUMBER, NUMBERED, POPPED,
+    TAIL, UNIT,
 };
-pub(crate) use layout::{CONTROL, Created};
-pub(crate) use record::{Claim, Found, Taken};
+pub(crate) use layout::{CONTROL, Created, RecordKind};
+pub(crate) use record::{Claim, Taken};
 
 #[path = "file_ring/layout.rs"]
 mod layout;
@@ -74,22 +75,6 @@ pub(crate) struct FileRing<W> {
     /// A power of two.
     units: u64,
     entries_max: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Full,
-    Closed,
-}
-
-/// The content of the ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Filling {
-    pub(crate) closed: bool,
-    /// Those that were not taken.
-    pub(crate) entries: u64,
-    /// Of everything that is not safe elsewhere.
-    pub(crate) bytes: u64,
 }
 
 impl<W: Words> FileRing<W> {
@@ -156,7 +141,7 @@ impl<W: Words> FileRing<W> {
             match step {
                 Ok(_) => {
                     if pad > 0 {
-                        self.claimed(position, 0).commit_as(Kind::Pad);
+                        self.claimed(position, 0).commit_as(RecordKind::Pad);
                     }
                     let mut claim = self.claimed((position + pad) & POSITION, words);
                     claim.expect(payload);
@@ -181,7 +166,7 @@ impl<W: Words> FileRing<W> {
     fn claimed(&self, position: u64, words: usize) -> Claim<'_> {
         self.enter(position, units_of(words));
         let record = &self.record(position)[..HEADER + words];
-        Claim::new(record, position, self.key, self.losses())
+        Claim::new(record, position, self.key, self.lost())
     }
 
     fn enter(&self, position: u64, units: u64) {
@@ -206,7 +191,7 @@ impl<W: Words> FileRing<W> {
         self.word(LOSSES).fetch_add(1, order::COUNT);
     }
 
-    pub(crate) fn losses(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.word(LOSSES).load(order::COUNT)
     }
 
@@ -215,10 +200,12 @@ impl<W: Words> FileRing<W> {
         self.word(BEGINNING).fetch_or(CLOSED, order::COUNT);
     }
 
-    pub(crate) fn filling(&self) -> Filling {
+    /// Entries that were not taken, and the bytes of everything that is not safe elsewhere. Counts every publish that
+    /// happened before the call.
+    pub(crate) fn inside(&self) -> Inside {
         let (tail, popped) = self.room();
         let head = self.word(BEGINNING).load(order::COUNT);
-        Filling {
+        Inside {
             closed: head & CLOSED != 0,
             entries: (head / ENTRY).wrapping_sub(popped) & COUNT,
             bytes: ((head & POSITION).wrapping_sub(tail) & POSITION) * UNIT * 8,
@@ -248,7 +235,7 @@ impl<W: Words> FileRing<W> {
             }
             let taken = Taken::read(record, position, payload);
             self.enter(position, taken.next.wrapping_sub(position) & POSITION);
-            if !taken.is_pad() {
+            if taken.kind != RecordKind::Pad {
                 return Some(taken);
             }
             position = self.lap_after(position);
@@ -322,7 +309,7 @@ impl<W: Words> FileRing<W> {
                 None => (at + 1) & POSITION,
                 Some(taken) => {
                     each(&taken, &payload);
-                    if taken.found == Found::Damaged {
+                    if taken.kind == RecordKind::Damaged {
                         (at + 1) & POSITION
                     } else {
                         taken.next

@@ -8,21 +8,9 @@ use crate::config::{SpillDurability, SpillKey};
 use crate::error::ImportError;
 use crate::host::log;
 use crate::metrics::Metrics;
-use crate::spill::Spill;
+use crate::spill::{Imported, Spill};
 use crate::status::refuse_if_ring_is_left;
 use buffer::{Buffer, unusable};
-
-/// The result of an [`import`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Imported {
-    /// Entries that are now in the backlog.
-    pub entries: u64,
-    /// Rows that are not entries: now [dead letters](crate::operate::DeadLetters), with the reason `undecodable`.
-    pub dead_letters: u64,
-    /// Rows that an earlier import had taken: a kill had left them in the buffer, or the buffer is a copy.
-    pub known: u64,
-}
 
 /// Imports the backlog of an event buffer of Agent Assembly (`aa-storage-sqlite-buffer`), in order, after the backlog
 /// of the spill directory `dir`. The directory is created if there is anything to import. The next start delivers it.
@@ -149,8 +137,8 @@ fn take_pages(
         let done = spill.take_over(&page.rows, run, last_n)?;
         all.entries += done.entries;
         all.dead_letters += done.dead_letters;
-        Metrics::undecodable(done.dead_letters);
         all.known += done.known;
+        Metrics::undecodable(done.dead_letters);
         buffer.remove(&page)?;
         from = page.next();
     }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::durable::{Durable, Pack, Packer, Unpacker};
 use crate::event::Event;
-use crate::file_ring::Refusal;
-use crate::ring::{Inside, PushError, Ring};
+use crate::ring::{Inside, PushError, Refusal, Ring};
 use crate::ring_file::MappedRing;
 
 /// The ring, as publishers see it.
@@ -46,27 +45,11 @@ impl<E> Ingress<E> {
         }
     }
 
+    /// Counts every publish that happened before the call.
     pub(crate) fn inside(&self) -> Inside {
         match self {
             Self::Memory(ring) => ring.inside(),
-            Self::File { ring, .. } => {
-                let filling = ring.filling();
-                Inside {
-                    closed: filling.closed,
-                    entries: filling.entries,
-                    bytes: filling.bytes,
-                }
-            }
-        }
-    }
-
-    /// How many entries are in the ring. Counts every publish that happened before the call.
-    pub(crate) fn queued(&self) -> usize {
-        match self {
-            Self::Memory(ring) => ring.queued(),
-            Self::File { ring, .. } => {
-                usize::try_from(ring.filling().entries).unwrap_or(usize::MAX)
-            }
+            Self::File { ring, .. } => ring.inside(),
         }
     }
 
@@ -89,7 +72,7 @@ impl<E> Ingress<E> {
     pub(crate) fn lost(&self) -> u64 {
         match self {
             Self::Memory(ring) => ring.lost(),
-            Self::File { ring, .. } => ring.losses(),
+            Self::File { ring, .. } => ring.lost(),
         }
     }
 }

@@ -254,9 +254,10 @@ pub mod nats {
 
 /// Tools for operators of a spill directory: its state, its dead letters, its backlog as a file.
 pub mod operate {
-    pub use crate::dead_letters::{DeadLetter, DeadLetters, Selection};
+    pub use crate::dead_letters::{DeadLetters, Selection};
     pub use crate::export::{Exported, export};
-    pub use crate::import::{Imported, import};
+    pub use crate::import::import;
+    pub use crate::spill::{DeadLetter, Imported};
     pub use crate::status::{running_status, status};
     #[cfg(feature = "encryption")]
     pub use crate::{export::export_with_key, import::import_with_key, status::status_with_key};

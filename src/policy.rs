@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use backoff::Backoff;
 pub(crate) use facts::{
-    Availability, Cap, DiskFacts, Doubt, Drawn, Due, End, Facts, Flush, Front, OrderUnderWay,
-    RingFacts, Runs, Staged, Stopping, Unannounced, Unread, Unspilled,
+    Availability, Cap, DiskFacts, Drawn, Due, End, Facts, Flush, Front, RingFacts, RunsOpen,
+    Staged, Stopping, Unread, Unspilled,
 };
 
 /// The next step.
@@ -113,7 +113,7 @@ impl Facts {
         let delivered = self.staged == Staged::Nothing
             && self.sink != Availability::Busy
             && self.unread == Unread::None
-            && self.unannounced == Unannounced::Nothing
+            && self.last_losses == Due::No
             && self.renewal == Due::No;
         settled && (delivered || self.now >= stopping.deadline)
     }
@@ -131,12 +131,8 @@ impl Facts {
             stopping.deadline.max(stopping.progress_at)
         };
         let at = from + STOP_GRACE;
-        Some(match self.disk.order {
-            OrderUnderWay::Append(since) | OrderUnderWay::Other(since) => {
-                at.max(since + STOP_ORDER_MAX)
-            }
-            OrderUnderWay::None => at,
-        })
+        let order = self.disk.order_since.map(|since| since + STOP_ORDER_MAX);
+        Some(order.map_or(at, |order| at.max(order)))
     }
 
     pub(crate) fn overdue(&self) -> bool {
@@ -152,7 +148,7 @@ impl Facts {
         if !self.sink_ready() || self.disk.identity == Due::Now {
             return None;
         }
-        if self.doubt == Doubt::Ask {
+        if self.question == Due::Now {
             return Some(Step::Ask);
         }
         if self.front == Front::DeadLetter || !self.may_send_runs() {
@@ -169,15 +165,15 @@ impl Facts {
     /// The next start must know which runs the stream may name. The disk has a moment to record that.
     fn may_send_runs(&self) -> bool {
         match self.runs {
-            Runs::Open | Runs::Sent => true,
-            Runs::Unopened(until) => self.now >= until,
+            RunsOpen::Yes | RunsOpen::SentAnyway => true,
+            RunsOpen::NotYet(until) => self.now >= until,
         }
     }
 
     /// All entries are delivered, but losses after the last one must still be announced.
     fn last_word_due(&self) -> bool {
         self.stopping.is_some()
-            && self.unannounced == Unannounced::Losses
+            && self.last_losses == Due::Now
             && self.staged == Staged::Nothing
             && self.memory == Unspilled::Empty
             && self.unread == Unread::None
@@ -218,8 +214,8 @@ impl Facts {
             rest(self.disk.reads),
             rest(self.disk.upkeep),
             match self.runs {
-                Runs::Open | Runs::Sent => None,
-                Runs::Unopened(until) => Some(until),
+                RunsOpen::Yes | RunsOpen::SentAnyway => None,
+                RunsOpen::NotYet(until) => Some(until),
             },
             Some(self.disk.tick_at),
             self.stopping.map(|stopping| stopping.deadline),

@@ -18,7 +18,7 @@
 //!
 //! **Leave.** The drainer pops, and only after its pops have returned gives back their weight and moves `head` past
 //! them, once per batch ([`Drain`]). So a publisher with a position finds its cell empty at once. `ENTER` is the
-//! acquire to the release of `LEAVE`: whoever sees the room sees the cells emptied. `head` is read before the gate,
+//! acquire to the release of `LEAVE`: a publisher that sees the room sees the cells emptied. `head` is read before the gate,
 //! and is therefore never ahead of it. It may be out of date by then: before a publisher is refused for it, it reads
 //! again, and then sees at least what the publishers saw that claimed the positions (`TAKE` and `READ`).
 //!
@@ -100,7 +100,9 @@ pub(crate) struct Inside {
     pub(crate) bytes: u64,
 }
 
-enum EnterError {
+/// Why an entry is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
     Full,
     Closed,
 }
@@ -137,8 +139,8 @@ impl<T> Ring<T> {
         };
         let position = match self.enter(weight) {
             Ok(position) => position,
-            Err(EnterError::Full) => return Err(PushError::Full(slot)),
-            Err(EnterError::Closed) => return Err(PushError::Closed(slot)),
+            Err(Refusal::Full) => return Err(PushError::Full(slot)),
+            Err(Refusal::Closed) => return Err(PushError::Closed(slot)),
         };
         slot.lost = self.lost.load(order::COUNT);
         self.cells.fill(position, slot);
@@ -182,6 +184,7 @@ impl<T> Ring<T> {
         self.gate.fetch_or(CLOSED, order::COUNT);
     }
 
+    /// Counts every push that happened before the call.
     pub(crate) fn inside(&self) -> Inside {
         let head = self.head.load(order::ENTER);
         let word = self.gate.load(order::COUNT);
@@ -198,11 +201,6 @@ impl<T> Ring<T> {
         head + between(head, self.gate.load(order::COUNT))
     }
 
-    /// How many entries are in the ring. Counts every push that happened before the call.
-    pub(crate) fn queued(&self) -> usize {
-        usize::try_from(self.inside().entries).unwrap_or(usize::MAX)
-    }
-
     /// Pops entries; their room is given back when the iterator is dropped. For the drainer only.
     pub(crate) fn drain(&self) -> Drain<'_, T> {
         Drain {
@@ -214,20 +212,20 @@ impl<T> Ring<T> {
 
     /// Claims a position.
     #[inline]
-    fn enter(&self, weight: u64) -> Result<u64, EnterError> {
+    fn enter(&self, weight: u64) -> Result<u64, Refusal> {
         let mut head = self.head.load(order::ENTER);
         let mut word = self.gate.load(order::READ);
         loop {
             if word & CLOSED != 0 {
-                return Err(EnterError::Closed);
+                return Err(Refusal::Closed);
             }
             if (word & BYTES) + weight > self.bytes_max {
-                return Err(EnterError::Full);
+                return Err(Refusal::Full);
             }
             if between(head, word) >= self.capacity {
                 let now = self.head.load(order::ENTER);
                 if now == head {
-                    return Err(EnterError::Full);
+                    return Err(Refusal::Full);
                 }
                 head = now;
                 word = self.gate.load(order::READ);

@@ -3,10 +3,10 @@
 //! `<ring_dir>/spillring-<publisher id>`, readable only by its owner, locked by the process that uses it. It exists
 //! from the start of a run to a clean end that leaves it empty.
 
+mod leftover;
 mod orphans;
-mod recovery;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -22,14 +22,12 @@ use crate::event::{PublisherId, Run, fresh_uuid};
 use crate::file_ring::{CONTROL, Created, FileRing, Words};
 use crate::host::log;
 use crate::stats::RingStatus;
+pub(crate) use leftover::{Image, LeftContent, LeftFile, left_in};
 pub(crate) use orphans::orphans_beside;
-pub(crate) use recovery::{left_in, recover};
 
 /// A ring in a file.
 pub(crate) type MappedRing = FileRing<Mapping>;
 
-/// The largest ring: its count of records must not wrap around.
-pub(crate) const BYTES_MAX: u64 = 512 << 20;
 const WORD: usize = size_of::<u64>();
 /// How many bytes are written at once.
 const ZEROS: usize = 1 << 20;
@@ -43,14 +41,8 @@ pub(crate) struct RingFile {
     ring: Arc<MappedRing>,
     /// The second name, while its publisher takes another id.
     second: Option<PathBuf>,
-    gone: Gone,
-}
-
-/// Whether the file was moved or removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gone {
-    No,
-    Yes,
+    /// It was moved or removed.
+    gone: bool,
 }
 
 impl Words for Mapping {
@@ -82,7 +74,6 @@ impl RingFile {
     ) -> Result<Self, RingError> {
         fs::create_dir_all(dir).map_err(because("make the directory of", dir))?;
         let path = path_of(dir, run.publisher());
-        // Whoever is quicker gets it.
         let file = options().create_new(true).mode(0o600).open(&path);
         let file = file.map_err(because("make", &path))?;
         let made = Self::fill(
@@ -135,7 +126,7 @@ impl RingFile {
             file,
             ring: Arc::new(FileRing::create(memory, entries_max, &created)),
             second: None,
-            gone: Gone::No,
+            gone: false,
         })
     }
 
@@ -145,19 +136,11 @@ impl RingFile {
 
     /// The state of the file. Logs once if it was removed.
     pub(crate) fn status(&mut self) -> RingStatus {
-        let here = self
-            .path
-            .metadata()
-            .ok()
-            .map(|file| (file.dev(), file.ino()));
-        let ours = self
-            .file
-            .metadata()
-            .ok()
-            .map(|file| (file.dev(), file.ino()));
-        let in_place = here.is_some() && here == ours;
-        if !in_place && self.gone == Gone::No {
-            self.gone = Gone::Yes;
+        let id = |file: io::Result<Metadata>| file.ok().map(|file| (file.dev(), file.ino()));
+        let here = id(self.path.metadata());
+        let in_place = here.is_some() && here == id(self.file.metadata());
+        if !in_place && !self.gone {
+            self.gone = true;
             log::error!(
                 file = %self.path.display(),
                 "the file of the ring was moved or removed: entries neither delivered nor spilled die with the process, until \
@@ -167,7 +150,7 @@ impl RingFile {
         RingStatus {
             file: self.path.clone(),
             in_place,
-            bytes: self.ring.filling().bytes,
+            bytes: self.ring.inside().bytes,
         }
     }
 
@@ -202,7 +185,7 @@ impl RingFile {
 
     /// Ends the ring. An empty one is removed; any other waits for the next start.
     pub(crate) fn end(self) {
-        let left = self.ring.filling();
+        let left = self.ring.inside();
         if left.bytes > 0 || left.entries > 0 {
             log::warning!(file = %self.path.display(), bytes = left.bytes, "the ring keeps entries for the next start");
         } else if let Err(error) = fs::remove_file(&self.path) {
@@ -221,10 +204,10 @@ impl Drop for RingFile {
 }
 
 /// Used if the boot id is unknown.
-const NO_BOOT_ID: (u64, u64) = (0, 0);
+pub(crate) const NO_BOOT_ID: (u64, u64) = (0, 0);
 
 /// Identifies this boot of the machine.
-fn boot_id() -> (u64, u64) {
+pub(crate) fn boot_id() -> (u64, u64) {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Uuid::try_parse(text.trim())
         .unwrap_or_default()

@@ -6,14 +6,14 @@
 //! When it is full it is sealed, and from then on it is only read. Nothing is updated, and no row is ever deleted:
 //! *delivered* is a number, kept in the [`watermark`], and a segment wholly below it is unlinked. So a full disk drains.
 //!
-//! What is to be known beside the entries is in the [`index`]: the runs, the dead letters, and the numbers that will not
-//! be delivered, because they were taken out after they were written (`absent`).
+//! The [`index`] has what must be known beside the entries: the runs, the dead letters, and the numbers that will not be
+//! delivered, because they were taken out after they were written (`absent`).
 //!
 //! # Faults
 //!
-//! There is one answer to any fault of writing: the active segment is abandoned as it is, and what is in memory and not
-//! known to be on disk is written once more, under the same keys, into another. A segment owns the keys from its first one
-//! to the first of the next segment, so rows that a failed commit has written all the same are never read.
+//! Any fault of writing has one answer: the active segment is abandoned as it is. What is in memory and not known to be
+//! on disk is written again, under the same keys, into another. A segment owns the keys from its first one to the first of
+//! the next segment, so rows that a failed commit has written all the same are never read.
 //!
 //! There is one reader, and nothing else searches for damage. Every number between *delivered* and the newest entry was
 //! written, or says why it was not: what is missing is a loss with the reason `corrupt`.
@@ -26,12 +26,13 @@
 //!
 //! # Files
 //!
-//! - `directory`, `lock`, `identity`, `files`: who may be there, and what lies where;
-//! - `schema`, `row`: the formats; `cipher`, `unlock`: encryption at rest; `segments`, `active`, `append`: the files of the backlog; `watermark`; `index`, with `runs`,
-//!   `absent` and `letters`;
-//! - `reader`, with `chunk`, `fold` (numbers become losses) and `salvage` (reading past damage);
+//! - `files`; `lock`, `identity`, `directory`: who may be there, and what lies where;
+//! - `schema`, `row`, `tally`: the formats; `cipher`, `unlock`: encryption at rest;
+//! - `segments`, `active`, `append`: the files of the backlog; `watermark`, `level`: how far it has come;
+//! - `index`, with `runs`, `absent` and `dead_letters`;
+//! - `reader`, with `chunk`, `assembler` (numbers become losses) and `salvage` (reading past damage);
 //! - `evict`, `imports`, `requeue`: what else moves entries; `adopt`: directories of the first versions;
-//! - `orders`, `service`: what the drainer asks for, and how it is carried out; `inspection`: what others may see.
+//! - `orders`, `service`: what the drainer orders, and how it is carried out; `inspection`, `status_file`: what others see.
 
 mod absent;
 mod active;
@@ -40,15 +41,15 @@ mod append;
 mod assembler;
 mod chunk;
 mod cipher;
+mod dead_letters;
 mod directory;
 mod evict;
 mod files;
-mod identity;
+pub(crate) mod identity;
 mod imports;
 mod index;
 mod inspection;
 mod killed;
-mod letters;
 mod level;
 mod lock;
 mod opening;
@@ -62,6 +63,8 @@ mod salvage;
 mod schema;
 mod segments;
 mod service;
+mod status_file;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod unlock;
@@ -72,6 +75,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rusqlite::Connection;
+
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 use crate::event::{Key, LossReason, PublisherId, Run};
@@ -80,22 +85,24 @@ use crate::ring_file::{MappedRing, RingFile};
 use crate::seal::Signer;
 
 use active::Active;
-use append::first_key;
 use cipher::Cipher;
-use directory::has_room;
-pub(crate) use directory::{Directory, io_error};
-pub(crate) use identity::read_identity;
+pub use dead_letters::DeadLetter;
+pub(crate) use dead_letters::{DeadLetterReader, PAGE_ROWS as DEAD_LETTERS_PAGE};
+pub(crate) use directory::Directory;
+use files::has_room;
 pub(crate) use imports::Foreign;
+pub use imports::Imported;
 use index::Index;
 pub(crate) use inspection::Inspection;
 pub(crate) use killed::KilledRun;
-pub(crate) use letters::Letters;
 pub(crate) use orders::*;
 use reader::{Reader, Sources};
 pub(crate) use runs::KnownRuns;
-use segments::Segments;
 pub(crate) use segments::damaged;
+use segments::{Segment, Segments};
 pub(crate) use service::serve;
+pub(crate) use status_file::read_status;
+pub(crate) use tally::Tally;
 use watermark::{Level, Watermark};
 
 /// How many records a transaction should take: with more the rate hardly grows, and the wait for one commit does.
@@ -123,9 +130,8 @@ pub(crate) struct Spill {
     newest: Key,
     /// The newest one when the spill was opened.
     inherited: Key,
-    /// Of the entries after what is delivered.
-    entries: u64,
-    bytes: u64,
+    /// The entries after what is delivered.
+    backlog: Tally,
     /// When the newest of them was popped, as of the start, or came to the spill since.
     inherited_until_ms: Option<u64>,
     /// The oldest of them, and when it was popped.
@@ -192,10 +198,8 @@ impl Spill {
     pub(crate) fn view(&self) -> View {
         View {
             totals: Totals {
-                entries: self.entries,
-                bytes: self.bytes,
-                dead_letters: self.index.letters.count,
-                dead_letter_bytes: self.index.letters.bytes,
+                backlog: self.backlog,
+                dead_letters: self.index.dead_letters,
                 absent: self.index.absent.len(),
             },
             newest: Some(self.newest).filter(|&newest| newest > Key::default()),
@@ -265,57 +269,20 @@ impl Spill {
         }
     }
 
-    /// So many entries are gone that nobody will deliver. How large they were is not known: as large as the others.
-    fn lose(&mut self, count: u64) {
-        self.corrupt += count;
-        let known = count.min(self.entries);
-        let left = u128::from(self.entries - known) * u128::from(self.bytes);
-        let left = left.checked_div(u128::from(self.entries)).unwrap_or(0);
-        let bytes = self.bytes - u64::try_from(left).unwrap_or(self.bytes);
-        self.bytes -= bytes;
-        self.entries -= known;
-        self.surplus += count - known;
-        self.index.taken += known;
+    /// Reads from a segment, which may be the one that is written to.
+    fn look_into<T>(
+        &self,
+        segment: &Segment,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let active = self.active.as_ref();
+        match active.filter(|active| active.segment == *segment) {
+            Some(active) => look(active.connection()),
+            None => look(&schema::open_to_read(&segment.path)?),
+        }
     }
 
-    /// The sink has everything up to this key. What must be counted is settled in parts: a part is one segment at the most, so
-    /// that nobody waits for long.
-    pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<Settled, SpillError> {
-        let settled = match counted {
-            Counted::Known { entries, bytes } => Settled {
-                through,
-                entries,
-                bytes,
-            },
-            Counted::Unknown => self.count_through(through)?,
-        };
-        let Settled {
-            through,
-            entries,
-            bytes,
-        } = settled;
-        let known = entries.min(self.entries);
-        self.surplus += entries - known;
-        self.entries -= known;
-        self.bytes = self.bytes.saturating_sub(bytes);
-        if self.entries == 0 {
-            self.bytes = 0;
-        }
-        self.delivered = self.delivered.max(Some(through));
-        self.index.prune(through);
-        if self.oldest.is_some_and(|(key, _)| key <= through) {
-            self.oldest = None;
-        }
-        if through >= self.newest {
-            // Rows of losses may have been among what was damaged.
-            self.corrupt += std::mem::take(&mut self.entries);
-            self.bytes = 0;
-        }
-        self.write_watermark();
-        Ok(settled)
-    }
-
-    /// What to do with what an error says of the disk.
+    /// Draws the consequence if an error means that the disk is full.
     fn note_room(&mut self, error: &SpillError) {
         let full = error.is_full() || (error.may_pass() && !has_room(self.directory.path()));
         if full && self.room == Room::Some {
@@ -328,9 +295,8 @@ impl Spill {
         self.watermark.set(Level {
             delivered: self.delivered.unwrap_or_default(),
             newest: self.newest,
-            entries: self.entries,
-            bytes: self.bytes,
-            dead_letters: self.index.letters.count,
+            backlog: self.backlog,
+            dead_letters: self.index.dead_letters.entries,
             taken: self.index.taken,
         });
     }

@@ -1,6 +1,7 @@
 //! Wires everything together; the only file that does.
 
 mod opening;
+mod recovery;
 
 use std::fmt;
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::host::log;
 use crate::ingress::{self, Ingress};
 use crate::publisher::{Handles, Publisher, Shared};
 use crate::ring::Ring;
-use crate::ring_file::{self, MappedRing};
+use crate::ring_file::MappedRing;
 use crate::sink::Sink;
 use crate::sink_worker;
 use crate::spill;
@@ -36,7 +37,6 @@ use opening::{Opened, Packing, may_go_without, open, signer, without_spill};
 #[must_use = "without its drainer a publisher cannot be shut down"]
 pub struct Drainer<E: Event> {
     publisher: Publisher<E>,
-    shared: Arc<Shared<E>>,
     run: Arc<Run>,
 }
 
@@ -110,7 +110,7 @@ pub fn start_durable<E: Durable>(
         sink,
         Some(Packing {
             format: E::FORMAT,
-            recover: ring_file::recover::<E>,
+            recover: recovery::recover::<E>,
             pack: ingress::pack::<E>,
             source: |shared, ring| Box::new(FileSource::new(shared, ring)),
         }),
@@ -180,12 +180,8 @@ fn run<E: Event>(
     start_drainer(drainer::DrainLoop::new(parts), Arc::clone(&shared))?;
     log_start(&shared.stats(), run.publisher(), &spill_dir);
     let handles = Handles::new(&shared.control);
-    let publisher = Publisher::new(Arc::clone(&shared), handles);
-    Ok(Drainer {
-        publisher,
-        shared,
-        run,
-    })
+    let publisher = Publisher::new(shared, handles);
+    Ok(Drainer { publisher, run })
 }
 
 fn log_start(stats: &Stats, publisher: PublisherId, spill_dir: &Path) {
@@ -259,7 +255,7 @@ impl<E: Event> Drainer<E> {
     /// The counts and depths.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats()
+        self.publisher.stats()
     }
 
     /// The run that the start has begun, with what is known of the previous one.

@@ -127,7 +127,7 @@ pub enum Health {
 }
 
 /// The state of a publisher, as in `status.json`: readable without access to the database.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
     /// The publisher of the directory; `None` if that can no longer be read.

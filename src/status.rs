@@ -4,19 +4,15 @@
 //! into place. If it is not running, the database itself is inspected under a shared lock of the publisher's
 //! directory: readers do not disturb one another, and give way when a publisher wants to start.
 
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::config::SpillKey;
 use crate::error::SpillError;
 use crate::event::{PublisherId, unix_ms};
-use crate::replace::{Persist, overwrite, replace};
 use crate::ring_file;
-use crate::spill::{self, Directory, Inspection};
+use crate::spill::{self, Directory, Inspection, identity, read_status};
 use crate::stats::{Health, RingStatus, State, Stats, Status};
-
-const STATUS: &str = "status.json";
 
 /// The state of the publisher of this spill directory: its own report, at most a second old, if it is running, else
 /// the content of its spill.
@@ -73,7 +69,7 @@ pub fn running_status(dir: &Path) -> Result<Option<Status>, SpillError> {
 
 /// The entries in the ring of a killed publisher come before anything that is added to its backlog.
 pub(crate) fn refuse_if_ring_is_left(dir: &Path) -> Result<(), SpillError> {
-    let ring = ring_left(read(dir)?, spill::read_identity(dir).unwrap_or_default());
+    let ring = ring_left(read_status(dir)?, identity::read(dir).unwrap_or_default());
     match ring {
         Some(ring) if ring.bytes > 0 => Err(SpillError::RingLeft { ring: ring.file }),
         _ => Ok(()),
@@ -90,40 +86,21 @@ fn ring_left(said: Option<Status>, publisher: Option<PublisherId>) -> Option<Rin
         .or_else(|| ring_file::left_in(&file))
 }
 
-/// The file has at least this length, so that it can be overwritten in place.
-const BYTES_MIN: usize = 8 << 10;
-
 /// How often a file that is being overwritten is read again.
 const READS_MAX: u32 = 5;
 
-/// Writes the state of the publisher, which calls this itself. Not synced: after a power cut nobody is running. If a
-/// full disk has no room for another file, the old one is overwritten.
-pub(crate) fn write_status(dir: &Path, status: &Status) -> io::Result<()> {
-    let mut text = serde_json::to_vec(status)?;
-    text.resize(text.len().max(BYTES_MIN), b' ');
-    replace(dir, STATUS, &text, Persist::Unsynced).or_else(|_| overwrite(dir, STATUS, &text))
-}
-
 /// The publisher's own report. Until the first one, the file, if any, is from another process.
 fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
-    let said = (0..READS_MAX).find_map(|_| read(dir).transpose());
+    let said = (0..READS_MAX).find_map(|_| read_status(dir).transpose());
     let said = said.transpose()?;
     let status = said
         .filter(|status| pid.is_some() && status.pid == pid)
         .unwrap_or_else(|| Status {
-            publisher: spill::read_identity(dir).unwrap_or_default(),
+            publisher: identity::read(dir).unwrap_or_default(),
             health: Health::InUse,
-            damage: None,
-            run: None,
             pid,
             at_ms: unix_ms(),
-            dead_letters: 0,
-            dead_letter_bytes: 0,
-            quarantined: Vec::new(),
-            delivered: None,
-            ring: None,
-            orphans: Vec::new(),
-            stats: Stats::default(),
+            ..Status::default()
         });
     Ok(Status {
         quarantined: spill::damaged(&dir.join("segments"))?,
@@ -131,19 +108,9 @@ fn running(dir: &Path, pid: Option<u32>) -> Result<Status, SpillError> {
     })
 }
 
-/// The content of the file, if it is there and whole.
-fn read(dir: &Path) -> Result<Option<Status>, SpillError> {
-    let file = dir.join(STATUS);
-    match std::fs::read(&file) {
-        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(spill::io_error("read", file)(error)),
-    }
-}
-
 fn at_rest(directory: Directory, key: Option<&SpillKey>) -> Result<Status, SpillError> {
-    let publisher = directory.known_identity()?;
-    let said = read(directory.path())?;
+    let publisher = identity::read_sound(directory.path())?;
+    let said = read_status(directory.path())?;
     let delivered = said.as_ref().and_then(|said| said.delivered);
     let ring = ring_left(said, publisher);
     let mut inspection = Inspection::of(directory, key)?;
@@ -161,20 +128,19 @@ fn at_rest(directory: Directory, key: Option<&SpillKey>) -> Result<Status, Spill
         },
         damage,
         run: found.run,
-        pid: None,
         at_ms,
-        dead_letters: found.dead_letters,
-        dead_letter_bytes: found.dead_letter_bytes,
+        dead_letters: found.dead_letters.entries,
+        dead_letter_bytes: found.dead_letters.bytes,
         quarantined: found.quarantined,
         delivered: delivered.or(found.delivered),
         ring,
-        orphans: Vec::new(),
         stats: Stats {
             state: State::Stopped,
-            spilled: found.entries,
-            spill_bytes: found.bytes,
+            spilled: found.backlog.entries,
+            spill_bytes: found.backlog.bytes,
             oldest_entry_age: found.oldest_popped_ms.map(age),
             ..Stats::default()
         },
+        ..Status::default()
     })
 }

@@ -18,41 +18,41 @@ use crate::own_thread::on_own_thread;
 #[derive(Debug)]
 #[must_use = "a ticket reports when the work is done; drop it explicitly if that does not matter"]
 pub struct Ticket<T> {
-    cell: Arc<Cell<T>>,
+    shot: Arc<OneShot<T>>,
 }
 
 /// The drainer's end of a ticket. If it is dropped, the ticket reports that the drainer has ended.
 #[derive(Debug)]
 pub(crate) struct Promise<T> {
-    cell: Arc<Cell<T>>,
+    shot: Arc<OneShot<T>>,
 }
 
 #[derive(Debug)]
-struct Cell<T> {
-    state: Mutex<State<T>>,
+struct OneShot<T> {
+    state: Mutex<OneShotState<T>>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct OneShotState<T> {
     result: Option<Result<T, TicketError>>,
     waker: Option<Waker>,
 }
 
 pub(crate) fn promise<T>() -> (Promise<T>, Ticket<T>) {
-    let state = Mutex::new(State {
+    let state = Mutex::new(OneShotState {
         result: None,
         waker: None,
     });
-    let cell = Arc::new(Cell {
+    let shot = Arc::new(OneShot {
         state,
         changed: Condvar::new(),
     });
     (
         Promise {
-            cell: Arc::clone(&cell),
+            shot: Arc::clone(&shot),
         },
-        Ticket { cell },
+        Ticket { shot },
     )
 }
 
@@ -66,7 +66,7 @@ impl<T: Clone> Ticket<T> {
     /// ended before.
     pub fn wait(&self, limit: Duration) -> Result<T, TicketError> {
         let deadline = Instant::now().checked_add(limit);
-        let mut state = self.cell.state.lock();
+        let mut state = self.shot.state.lock();
         loop {
             if let Some(result) = &state.result {
                 return result.clone();
@@ -75,10 +75,10 @@ impl<T: Clone> Ticket<T> {
                 return Err(TicketError::WouldDeadlock);
             }
             match deadline {
-                None => self.cell.changed.wait(&mut state),
+                None => self.shot.changed.wait(&mut state),
                 Some(deadline) => {
                     if self
-                        .cell
+                        .shot
                         .changed
                         .wait_until(&mut state, deadline)
                         .timed_out()
@@ -96,7 +96,7 @@ impl<T: Clone> Future for Ticket<T> {
     type Output = Result<T, TicketError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let state = self.cell.state.lock();
+        let state = self.shot.state.lock();
         if let Some(result) = &state.result {
             return Poll::Ready(result.clone());
         }
@@ -104,36 +104,36 @@ impl<T: Clone> Future for Ticket<T> {
             return Poll::Ready(Err(TicketError::WouldDeadlock));
         }
         drop(state);
-        self.cell.wait_with(context.waker())
+        self.shot.wait_with(context.waker())
     }
 }
 
 impl<T> Drop for Ticket<T> {
     /// Nobody waits any more, so the waker, which may hold a task of the host, is dropped now.
     fn drop(&mut self) {
-        let waker = self.cell.state.lock().waker.take();
+        let waker = self.shot.state.lock().waker.take();
         host::drop_quietly(waker);
     }
 }
 
 impl<T> Promise<T> {
     pub(crate) fn keep(self, value: T) {
-        self.cell.settle(Ok(value));
+        self.shot.settle(Ok(value));
     }
 
     /// Whether the ticket is still held.
     pub(crate) fn is_wanted(&self) -> bool {
-        Arc::strong_count(&self.cell) > 1
+        Arc::strong_count(&self.shot) > 1
     }
 }
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.cell.settle(Err(TicketError::DrainerEnded));
+        self.shot.settle(Err(TicketError::DrainerEnded));
     }
 }
 
-impl<T> Cell<T> {
+impl<T> OneShot<T> {
     /// The first result stays.
     fn settle(&self, result: Result<T, TicketError>) {
         let mut state = self.state.lock();
@@ -150,7 +150,7 @@ impl<T> Cell<T> {
     }
 }
 
-impl<T: Clone> Cell<T> {
+impl<T: Clone> OneShot<T> {
     /// Leaves a waker if there is no result yet. It is cloned and dropped without the lock: both are the host's code.
     /// A clone that panics does so in the host's own poll, and leaves the ticket unchanged.
     fn wait_with(&self, waker: &Waker) -> Poll<Result<T, TicketError>> {

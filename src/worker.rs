@@ -32,7 +32,7 @@ pub(crate) struct Worker<O, R> {
 /// The place for orders and outcomes.
 #[derive(Debug)]
 pub(crate) struct Desk<O, R> {
-    state: Mutex<State<O, R>>,
+    state: Mutex<DeskState<O, R>>,
     changed: Condvar,
     ordered: Notify,
     control: Arc<Control>,
@@ -42,7 +42,7 @@ pub(crate) struct Desk<O, R> {
 const DROP_WAIT_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-struct State<O, R> {
+struct DeskState<O, R> {
     order: Option<O>,
     outcome: Option<R>,
     life: Life,
@@ -162,7 +162,7 @@ impl<O, R> Drop for Worker<O, R> {
 impl<O, R> Desk<O, R> {
     fn new(control: Arc<Control>) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(DeskState {
                 order: None,
                 outcome: None,
                 life: Life::Working,

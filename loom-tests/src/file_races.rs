@@ -4,7 +4,8 @@ use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread::{self, JoinHandle};
 
-use super::file_ring::{CONTROL, Created, FileRing, Found, Refusal, Words};
+use super::file_ring::{CONTROL, Created, FileRing, RecordKind, Words};
+use super::ring::Refusal;
 use super::sync::AtomicU64;
 use crate::sync::Watched;
 
@@ -86,7 +87,7 @@ impl Drain {
         while values.len() < most
             && let Some(taken) = ring.take(self.next, &mut payload)
         {
-            assert_eq!(taken.found, Found::Entry, "an entry is not what was packed");
+            assert_eq!(taken.kind, RecordKind::Entry, "an entry is not what was packed");
             let word = payload.first_chunk().map(|word| u64::from_le_bytes(*word));
             values.extend(word);
             self.next = taken.next;
@@ -110,7 +111,7 @@ fn sorted(mut values: Vec<u64>) -> Vec<u64> {
 }
 
 fn assert_empty(ring: &FileRing<Memory>) {
-    let filling = ring.filling();
+    let filling = ring.inside();
     assert_eq!((filling.entries, filling.bytes), (0, 0), "room was lost");
 }
 

@@ -17,7 +17,7 @@
 //!
 //! More than three threads or a handful of entries; more preemptions of running threads than a
 //! scenario says (`LOOM_MAX_PREEMPTIONS` raises that); `SeqCst` stronger than acquire and release, as loom has it. The
-//! drainer's rules for flush and shutdown are those of `src/drainer/requests.rs` and `src/policy.rs`, told again in a few
+//! drainer's rules for flush and shutdown are those of `src/drainer/requests.rs` and `src/policy.rs`, restated in a few
 //! lines: the drainer itself needs threads, files and a clock.
 #![expect(
     clippy::duplicate_mod,

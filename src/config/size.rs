@@ -21,7 +21,7 @@ const UNITS: [(&str, u64); 10] = [
 ];
 
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    deserializer.deserialize_any(Size)
+    deserializer.deserialize_any(SizeVisitor)
 }
 
 /// For an optional setting.
@@ -45,9 +45,9 @@ fn parse(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*bytes)
 }
 
-struct Size;
+struct SizeVisitor;
 
-impl Visitor<'_> for Size {
+impl Visitor<'_> for SizeVisitor {
     type Value = u64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::DrainLoop;
-use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
+use crate::event::{Key, Position, PreviousRun, PublisherId, RunEnd, RunId};
 use crate::host::log;
 use crate::metrics::Metrics;
 use crate::policy::Due;
@@ -22,7 +22,7 @@ pub(super) enum Meaning {
 
 /// The facts for judging a position.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
+pub(super) struct PositionContext {
     pub(super) run: RunId,
     pub(super) local: u32,
     /// The last assigned number of the run.
@@ -32,18 +32,12 @@ pub(super) struct Known {
     /// The newest run before this one.
     pub(super) newest: Option<RunId>,
     /// Whether anything of this run was sent.
-    pub(super) sent: Sent,
+    pub(super) sent_any: bool,
     /// When the newest entry that the spill held at the start was popped, if any.
     pub(super) inherited_until_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
-    Nothing,
-    Something,
-}
-
-impl Known {
+impl PositionContext {
     pub(super) fn judge(&self, position: Position) -> Meaning {
         if position.run == self.run {
             return if position.n <= self.last_n {
@@ -59,7 +53,7 @@ impl Known {
         let between = Some(position.run) > self.newest && position.run < self.run;
         // Entries that reached the directory after the unknown run had begun cannot have been delivered by it.
         let older = self.inherited_until_ms < Some(started_ms(position.run));
-        if between && older && self.sent == Sent::Nothing {
+        if between && older && !self.sent_any {
             Meaning::PutBack
         } else {
             Meaning::Clone
@@ -82,7 +76,7 @@ impl DrainLoop {
         let Some(position) = position else {
             return self.sink.is_known();
         };
-        match self.known(&position).judge(position) {
+        match self.context(&position).judge(position) {
             Meaning::Delivered(key) => self.settle_through(key),
             Meaning::PutBack => self.follow(position),
             Meaning::Clone => {
@@ -94,19 +88,15 @@ impl DrainLoop {
         self.sink.is_known();
     }
 
-    fn known(&self, position: &Position) -> Known {
+    fn context(&self, position: &Position) -> PositionContext {
         let run = self.sequencer.run();
-        Known {
+        PositionContext {
             run: run.id,
             local: run.local,
             last_n: self.sequencer.last_n(),
             earlier: self.runs.key_of(position),
             newest: self.runs.newest(),
-            sent: if self.sink.sent == Some(run.id) {
-                Sent::Something
-            } else {
-                Sent::Nothing
-            },
+            sent_any: self.sink.sent == Some(run.id),
             inherited_until_ms: self.inherited_until_ms,
         }
     }
@@ -157,10 +147,7 @@ impl DrainLoop {
         }
         self.sequencer.rename(publisher);
         for record in self.pipeline.records_mut() {
-            record.run = Arc::new(Run {
-                publisher,
-                ..(*record.run).clone()
-            });
+            Arc::make_mut(&mut record.run).publisher = publisher;
         }
         self.sink.is_known();
     }

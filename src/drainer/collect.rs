@@ -4,74 +4,81 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::DrainLoop;
-use super::disk_side::Sent;
 use crate::error::SpillError;
 use crate::event::{Key, Loss, LossReason, Record, Run};
 use crate::host::log;
 use crate::metrics::Metrics;
 use crate::policy::End;
-use crate::spill::{Done, Orphan, Reading, Renumbering};
+use crate::spill::{Done, Order, Orphan, Reading, Renumbering};
 
 impl DrainLoop {
     pub(super) fn collect_disk(&mut self, now: Instant) {
-        let Some((sent, done)) = self.disk.collect() else {
+        let Some((order, done)) = self.disk.collect() else {
             return;
         };
         self.ring.stir();
         match done {
-            Ok(done) => self.disk_done(sent, done),
-            Err(error) => self.disk_failed(sent, &error, now),
+            Ok(done) => self.disk_done(order, done),
+            Err(error) => self.disk_failed(order, &error, now),
         }
     }
 
-    fn disk_done(&mut self, sent: Sent, done: Done) {
-        match (sent, done) {
-            (Sent::Append(records), Done::Appended { entries, took }) => {
+    fn disk_done(&mut self, order: Order, done: Done) {
+        match (order, done) {
+            (Order::Append(records), Done::Appended { entries, took }) => {
                 self.appended(&records, entries, took);
             }
-            (Sent::Read, Done::Read(reading)) => self.read(reading),
-            (Sent::DeadLetter(letters), Done::DeadLettered) => self.dead_lettered(&letters),
-            (Sent::Evict(evictable), Done::Evicted { entries }) => {
+            (Order::Read { .. }, Done::Read(reading)) => self.read(reading),
+            (Order::DeadLetter(letters), Done::DeadLettered) => self.dead_lettered(&letters),
+            (Order::Evict(evictable), Done::Evicted { entries }) => {
                 let disk = &mut self.disk;
                 disk.eviction.evicted(entries, &disk.view, &evictable);
-                disk.writing_works();
-                self.requests.progress();
+                self.wrote();
             }
-            (Sent::Settle, Done::Settled(settled)) => {
+            (Order::Settle { .. }, Done::Settled(settled)) => {
                 let more = self.disk.settlement.done(settled);
                 self.counts.delivered += more;
                 self.counts.replayed += more;
                 self.disk.upkeep.works();
                 self.requests.progress();
             }
-            (Sent::Check, Done::Checked) => drop(self.disk.upkeep.works()),
-            (Sent::Tick, Done::Ticked) => self.ticked(),
-            (Sent::End, Done::Ended) => {
+            (Order::OpenRuns(_), Done::RunsOpened(local)) => {
+                self.disk.opened = self.disk.opened.max(local);
+                self.wrote();
+            }
+            (Order::Renumber(_), Done::Renumbered) => {
+                self.disk.renumberings.pop_front();
+                self.wrote();
+            }
+            (Order::Check, Done::Checked) => {
+                self.disk.upkeep.works();
+            }
+            (Order::RenewIdentity, Done::Renewed(publisher)) => {
+                self.renewed(publisher);
+                self.wrote();
+            }
+            (Order::TurnOver { .. }, Done::TurnedOver(run)) => {
+                self.turned_over(run);
+                self.wrote();
+            }
+            (Order::Tick(_), Done::Ticked) => self.ticked(),
+            (Order::End { .. }, Done::Ended) => {
                 self.disk.end = End::Noted;
                 self.requests.progress();
             }
-            (Sent::Other, done) => self.other_done(done),
-            (sent, done) => {
-                debug_assert!(false, "{done:?} does not answer {sent:?}");
-            }
+            (order, done) => debug_assert!(false, "{done:?} does not answer {order:?}"),
         }
     }
 
-    fn other_done(&mut self, done: Done) {
-        match done {
-            Done::RunsOpened(local) => self.disk.opened = self.disk.opened.max(local),
-            Done::Renumbered => drop(self.disk.renumberings.pop_front()),
-            Done::Renewed(publisher) => self.renewed(publisher),
-            Done::TurnedOver(run) => self.turned_over(run),
-            done => debug_assert!(false, "{done:?} is unexpected"),
-        }
+    /// The disk has written something.
+    pub(super) fn wrote(&mut self) {
         self.disk.writing_works();
         self.requests.progress();
     }
 
-    fn disk_failed(&mut self, sent: Sent, error: &SpillError, now: Instant) {
-        match sent {
-            Sent::Append(records) => {
+    fn disk_failed(&mut self, order: Order, error: &SpillError, now: Instant) {
+        match order {
+            Order::Append(records) => {
                 // It may have written the first of them.
                 let newest = self.disk.view.newest;
                 let written = records.partition_point(|record| Some(record.key()) <= newest);
@@ -82,19 +89,17 @@ impl DrainLoop {
                 self.disk.settlement.doubt(last);
                 self.disk.writing_failed(error, now);
             }
-            Sent::Read => self.disk.reading_failed(error, now),
-            Sent::Settle => {
+            Order::Read { .. } => self.disk.reading_failed(error, now),
+            Order::Settle { .. } => {
                 self.disk.settlement.failed();
                 self.disk.upkeep_failed(error, now);
             }
-            Sent::Check => self.disk.upkeep_failed(error, now),
-            Sent::Tick => {
+            Order::Check => self.disk.upkeep_failed(error, now),
+            Order::Tick(_) => {
                 log::debug!(%error, "maintenance of the spill failed");
                 self.ticked();
             }
-            Sent::DeadLetter(_) | Sent::Evict(_) | Sent::End | Sent::Other => {
-                self.disk.writing_failed(error, now);
-            }
+            _ => self.disk.writing_failed(error, now),
         }
     }
 
@@ -103,10 +108,9 @@ impl DrainLoop {
         // The sink took them while they were being written: they count as spilled all the same.
         self.counts.replayed += settled.entries;
         self.disk.settlement.add(settled);
-        self.disk.writing_works();
         self.counts.appended += entries;
         Metrics::appended(took);
-        self.requests.progress();
+        self.wrote();
     }
 
     fn read(&mut self, reading: Reading) {

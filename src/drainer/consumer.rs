@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::sequencer::Sequencer;
-use super::source::{Bounds, Source};
+use super::source::{Bounds, Entrance, Source};
 use super::watch::{RingView, RingWatch};
 use crate::config::Config;
 use crate::drainer::pipeline::APPEND_ROWS_MAX;
 use crate::event::{Key, Record};
 use crate::policy::RingFacts;
-use crate::stats::{Lost, Stats};
 
 /// The shortest wait between two checks of an empty ring; it doubles up to `poll_max`.
 const POLL_MIN: Duration = Duration::from_micros(50);
@@ -23,14 +22,8 @@ pub(crate) struct RingConsumer {
     poll: Duration,
     poll_max: Duration,
     bounds: RingBounds,
-    room: Room,
-}
-
-/// Whether popped entries still take much of the ring's room, as they do in a file until they are safe elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Room {
-    Free,
-    Held,
+    /// Popped entries still take much of the ring's room, as they do in a file until they are safe elsewhere.
+    held: bool,
 }
 
 /// The size of the ring, and its high water mark.
@@ -54,7 +47,7 @@ impl RingConsumer {
                 bytes: config.ring_bytes_max,
                 high_water: config.ring_high_water,
             },
-            room: Room::Free,
+            held: false,
         }
     }
 
@@ -64,18 +57,14 @@ impl RingConsumer {
         reason = "a share of a bound needs no 53 bits"
     )]
     pub(crate) fn inspect(&mut self, may_gather: bool, now: Instant) -> RingFacts {
-        let gate = || self.source.inside();
+        let gate = || self.source.entrance().inside();
         let inside = match self.watch.inspect(may_gather, self.popped, now, gate) {
             RingView::Gathering(until) => return RingFacts::Gathering(until),
             RingView::Inside(inside) => inside,
         };
         let entries = inside.entries as f64 / self.bounds.entries as f64;
         let bytes = inside.bytes as f64 / self.bounds.bytes as f64;
-        self.room = if bytes >= self.bounds.high_water {
-            Room::Held
-        } else {
-            Room::Free
-        };
+        self.held = bytes >= self.bounds.high_water;
         if inside.entries == 0 {
             RingFacts::Empty
         } else if entries.max(bytes) >= self.bounds.high_water {
@@ -126,7 +115,7 @@ impl RingConsumer {
 
     /// Whether popped entries keep publishers out.
     pub(crate) fn is_held(&self) -> bool {
-        self.room == Room::Held
+        self.held
     }
 
     /// Everything before this entry is acknowledged or on disk.
@@ -158,24 +147,9 @@ impl RingConsumer {
         self.popped
     }
 
-    pub(crate) fn queued(&self) -> usize {
-        self.source.entrance().queued()
-    }
-
-    pub(crate) fn close(&self) {
-        self.source.entrance().close();
-    }
-
-    pub(crate) fn blame_spill(&self, full: bool) {
-        self.source.entrance().blame_spill(full);
-    }
-
-    pub(crate) fn lost(&self) -> Lost {
-        self.source.entrance().lost()
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        self.source.entrance().stats()
+    /// The publishers' end of the ring.
+    pub(crate) fn entrance(&self) -> &dyn Entrance {
+        self.source.entrance()
     }
 }
 

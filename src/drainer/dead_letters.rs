@@ -1,11 +1,10 @@
 //! Records that must not go to the sink become dead letters.
 
 use super::DrainLoop;
-use super::disk_side::Sent;
 use super::pipeline::BATCH_BYTES_MAX;
 use crate::event::{Key, Loss, LossReason, Record};
 use crate::host::log;
-use crate::spill::{DeadLetterReason, Keep, Letter, Order, Room};
+use crate::spill::{DeadLetterReason, Keep, NewDeadLetter, Room};
 
 /// The largest number of dead letters in one order.
 const DEAD_LETTERS_MAX: usize = 256;
@@ -27,22 +26,18 @@ impl DrainLoop {
     }
 
     /// The next record, or all leading oversize ones. They stay in place until the outcome.
-    pub(super) fn dead_letters_order(&self) -> Option<(Order, Sent)> {
+    pub(super) fn dead_letters(&self) -> Option<Vec<NewDeadLetter>> {
         let (reason, detail) = self.verdict()?;
-        let letters = match reason {
+        Some(match reason {
             DeadLetterReason::Rejected => {
                 let record = self.pipeline.front()?;
-                vec![self.letter(record, reason, detail)]
+                vec![self.dead_letter(record, reason, detail)]
             }
-            DeadLetterReason::Oversize => self.oversize_letters(),
-        };
-        Some((
-            Order::DeadLetter(letters.clone()),
-            Sent::DeadLetter(letters),
-        ))
+            DeadLetterReason::Oversize => self.oversize_dead_letters(),
+        })
     }
 
-    fn oversize_letters(&self) -> Vec<Letter> {
+    fn oversize_dead_letters(&self) -> Vec<NewDeadLetter> {
         let mut bytes = 0;
         let mut letters = Vec::new();
         for record in self.pipeline.staged_records().take(DEAD_LETTERS_MAX) {
@@ -53,15 +48,20 @@ impl DrainLoop {
             if bytes > BATCH_BYTES_MAX && !letters.is_empty() {
                 break;
             }
-            letters.push(self.letter(record, DeadLetterReason::Oversize, detail));
+            letters.push(self.dead_letter(record, DeadLetterReason::Oversize, detail));
         }
         letters
     }
 
     /// An entry in the spill already has its room.
-    fn letter(&self, record: &Record, reason: DeadLetterReason, detail: String) -> Letter {
-        let room = self.pipeline.is_spilled(record) || !self.disk.view.is_at_cap();
-        Letter {
+    fn dead_letter(
+        &self,
+        record: &Record,
+        reason: DeadLetterReason,
+        detail: String,
+    ) -> NewDeadLetter {
+        let room = !self.pipeline.in_memory_only(record) || !self.disk.view.is_at_cap();
+        NewDeadLetter {
             record: record.clone(),
             reason,
             detail,
@@ -70,13 +70,12 @@ impl DrainLoop {
     }
 
     /// The records at the front are now dead letters. The next record announces their losses.
-    pub(super) fn dead_lettered(&mut self, letters: &[Letter]) {
-        self.disk.writing_works();
-        self.requests.progress();
+    pub(super) fn dead_lettered(&mut self, letters: &[NewDeadLetter]) {
+        self.wrote();
         self.sink.rejected = None;
         let mut losses = Vec::new();
         for letter in letters {
-            self.count_letter(letter);
+            self.count_dead_letter(letter);
             let Some(record) = self.pipeline.pop_front() else {
                 debug_assert!(false, "a dead letter leaves the front");
                 return;
@@ -114,7 +113,7 @@ impl DrainLoop {
         }
     }
 
-    fn count_letter(&mut self, letter: &Letter) {
+    fn count_dead_letter(&mut self, letter: &NewDeadLetter) {
         match letter.reason {
             DeadLetterReason::Oversize => self.counts.oversize += 1,
             DeadLetterReason::Rejected => self.counts.rejected += 1,

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::sink_side::Question;
-use super::{Closing, DrainLoop, Unopened};
+use super::DrainLoop;
 use crate::error::SinkError;
 use crate::event::{Batch, Position, Record};
 use crate::metrics::Metrics;
@@ -15,7 +14,7 @@ use crate::worker::Collected;
 
 impl DrainLoop {
     pub(super) fn ask(&mut self) {
-        self.sink.question = Question::UnderWay;
+        self.sink.asked = true;
         let limit = self.config.ack_timeout;
         self.sink.worker.send(SinkOrder::Ask(self.publisher, limit));
     }
@@ -25,71 +24,54 @@ impl DrainLoop {
         let Some(signer) = &self.signer else { return };
         signer.asked(now);
         self.sink.signature = Due::No;
-        self.sink.question = Question::UnderWay;
+        self.sink.asked = true;
         let order = SinkOrder::Renew(self.publisher, Arc::clone(signer), self.config.ack_timeout);
         self.sink.worker.send(order);
     }
 
     pub(super) fn deliver(&mut self, now: Instant) {
         self.ring.stir();
-        let batch = if self.pipeline.staged() == 0 {
-            Some(self.closing_batch(now))
-        } else {
-            self.pipeline.launch(
-                self.publisher,
-                self.config.batch_max,
-                self.config.entry_bytes_max,
-                self.config.ack_timeout,
-                self.signer.clone(),
-                now,
-            )
-        };
-        if let Some(batch) = batch {
-            self.note_sent(&batch, now);
-            self.sink.worker.send(SinkOrder::Deliver(batch));
-        }
-    }
-
-    /// An empty batch: reports how far the run has come past its last entry.
-    fn closing_batch(&mut self, now: Instant) -> Arc<Batch> {
-        self.number_losses();
-        let batch = Batch {
+        let (config, pipeline) = (&self.config, &mut self.pipeline);
+        let records = pipeline.take_batch(config.batch_max, config.entry_bytes_max);
+        let through = records.last().map(Record::id);
+        let batch = Arc::new(Batch {
             publisher: self.publisher,
-            records: Vec::new(),
-            through: Position {
-                run: self.sequencer.run().id,
-                n: self.sequencer.last_n(),
-            },
+            records,
+            through: through.unwrap_or_else(|| self.last_position()),
             limit: self.config.ack_timeout,
             signer: self.signer.clone(),
-        };
-        self.pipeline.fly(batch, now)
+        });
+        self.pipeline.launch(Arc::clone(&batch), now);
+        self.note_sent(&batch);
+        self.sink.worker.send(SinkOrder::Deliver(batch));
+    }
+
+    /// How far the run has come past its last entry. An empty batch reports it.
+    fn last_position(&mut self) -> Position {
+        self.number_losses();
+        Position {
+            run: self.sequencer.run().id,
+            n: self.sequencer.last_n(),
+        }
     }
 
     /// Numbers the losses after the last entry.
     pub(super) fn number_losses(&mut self) {
-        let lost = self.ring.lost();
+        let lost = self.ring.entrance().lost();
         self.sequencer.number_losses(lost.total(), || lost);
     }
 
     /// The stream may name these runs from now on. The next start must know them.
-    fn note_sent(&mut self, batch: &Batch, now: Instant) {
+    fn note_sent(&mut self, batch: &Batch) {
         self.sink.sent = Some(batch.through.run);
         let newest = batch.records.last().map_or(0, |record| record.run.local);
-        if newest > self.disk.opened {
-            let since = self.unopened.map_or(now, |unopened| unopened.since);
-            self.unopened = Some(Unopened {
-                since,
-                sent: newest,
-            });
-        }
+        self.sent_run = self.sent_run.max(newest);
     }
 
     /// Entries that the sink acknowledges while the end is being recorded stay in the spill: the next start asks for
     /// the position.
     pub(super) fn collect_sink(&mut self, now: Instant) {
-        let asked = self.sink.question == Question::UnderWay;
-        let waits = asked || self.pipeline.in_flight();
+        let waits = self.sink.asked || self.pipeline.in_flight();
         if !waits || self.disk.is_ending() {
             return;
         }
@@ -101,7 +83,7 @@ impl DrainLoop {
         self.ring.stir();
         match outcome {
             SinkOutcome::Answered(answer) => {
-                self.sink.question = Question::None;
+                self.sink.asked = false;
                 match answer {
                     Ok(position) => self.answered(position),
                     Err(error) => self.sink_failed(error, now),
@@ -109,7 +91,7 @@ impl DrainLoop {
             }
             SinkOutcome::Delivered(delivery) => self.landed(delivery, now),
             SinkOutcome::Renewed(renewed) => {
-                self.sink.question = Question::None;
+                self.sink.asked = false;
                 if let Err(error) = renewed {
                     self.sink_failed(error, now);
                 }
@@ -141,7 +123,7 @@ impl DrainLoop {
             _ if landed.left == 0 && landed.records > 0 => self.sink.works(),
             // Later losses are only counted: publishers may never stop calling.
             None if landed.left == 0 => {
-                self.closing = Closing::Done;
+                self.announced_last_losses = true;
                 self.sink.works();
             }
             None => {

@@ -4,9 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::DrainLoop;
-use super::disk_side::Sent;
+use super::pipeline::Pipeline;
 use crate::host::{self, log};
-use crate::policy::{End, OrderUnderWay, STOP_GRACE, STOP_ORDER_MAX};
+use crate::policy::{End, STOP_GRACE, STOP_ORDER_MAX};
 use crate::spill::Order;
 use crate::stats::{State, Stats};
 
@@ -31,7 +31,7 @@ impl DrainLoop {
 
     fn account(&mut self) -> Stats {
         self.control.report(self.stats(State::Stopped));
-        let mut stats = self.ring.stats();
+        let mut stats = self.ring.entrance().stats();
         if self.disk.end == End::Done {
             // The ring was closed and empty. What the gate still counts is a publisher that is being refused.
             stats.accepted -= stats.in_ring;
@@ -61,9 +61,9 @@ impl DrainLoop {
             log::warning!("the sink does not stop; its thread is left running");
         }
         // If it still has an order under way, it hangs.
-        let limit = match self.disk.under_way() {
-            OrderUnderWay::None => STOP_ORDER_MAX,
-            OrderUnderWay::Append(_) | OrderUnderWay::Other(_) => STOP_GRACE,
+        let limit = match self.disk.order() {
+            None => STOP_ORDER_MAX,
+            Some(_) => STOP_GRACE,
         };
         if !self.disk.worker.stop(limit) {
             log::warning!("the disk does not respond; the spill's thread is left running");
@@ -75,25 +75,17 @@ impl DrainLoop {
     pub(super) fn save(mut self) {
         log::error!("the drainer panicked again: saving its entries, and ending");
         let deadline = Instant::now() + SAVE_MAX;
-        self.ring.close();
+        self.ring.entrance().close();
         host::call(|| self.draw_all(deadline));
         host::call(|| self.append_all(deadline));
         self.stop_workers();
     }
 
     fn draw_all(&mut self, deadline: Instant) {
-        while self.ring.queued() > 0 && Instant::now() < deadline {
+        while self.ring.entrance().inside().entries > 0 && Instant::now() < deadline {
             let now = Instant::now();
             self.ring.inspect(false, now);
-            let pipeline = &mut self.pipeline;
-            let popped = self.ring.pop(
-                usize::MAX,
-                u64::MAX,
-                now,
-                &mut self.sequencer,
-                &mut |record| pipeline.draw(record),
-            );
-            if popped == 0 {
+            if self.pop((usize::MAX, u64::MAX), now, Pipeline::draw) == 0 {
                 thread::park_timeout(SAVE_POLL);
             }
         }
@@ -103,9 +95,8 @@ impl DrainLoop {
         if !self.await_disk(deadline) {
             return;
         }
-        let records = self.pipeline.append_all();
-        let order = Order::Append(records.clone());
-        self.disk.send(order, Sent::Append(records), Instant::now());
+        let order = Order::Append(self.pipeline.append_all());
+        self.disk.send(order, Instant::now());
         if self.await_disk(deadline) && self.pipeline.first_unspilled().is_none() {
             log::warning!("all entries of the drainer are on disk");
         }
@@ -115,7 +106,7 @@ impl DrainLoop {
     fn await_disk(&mut self, deadline: Instant) -> bool {
         loop {
             self.collect_disk(Instant::now());
-            if self.disk.under_way() == OrderUnderWay::None {
+            if self.disk.order().is_none() {
                 return true;
             }
             if Instant::now() >= deadline {

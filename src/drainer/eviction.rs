@@ -44,7 +44,7 @@ impl Eviction {
     /// If dead letters alone have reached the cap, evicting cannot help.
     fn can_evict(&self, config: &Config, view: &View, evictable: &Evictable) -> bool {
         config.when_spill_full == WhenSpillFull::EvictOldest
-            && view.totals.dead_letter_bytes < view.bytes_max
+            && view.totals.dead_letters.bytes < view.bytes_max
             && self.stuck != Some(Backlog::of(view, evictable))
     }
 
@@ -71,8 +71,7 @@ pub(super) fn batch_bytes_max(view: &View) -> u64 {
 
 /// What may be evicted: neither what the sink may have, nor what is in memory.
 pub(super) fn evictable(view: &View, after: Option<Key>, doubt: SinkMayHave) -> Evictable {
-    let kept = view.totals.bytes + view.totals.dead_letter_bytes;
-    let excess = kept.saturating_sub(view.bytes_max);
+    let excess = view.bytes().saturating_sub(view.bytes_max);
     let room = BATCH_BYTES_MAX.min(view.bytes_max / CAP_PARTS).max(1);
     Evictable {
         after,

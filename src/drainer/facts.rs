@@ -2,20 +2,21 @@
 
 use std::time::{Duration, Instant};
 
+use super::DrainLoop;
 use super::disk_side::RENUMBERINGS_MAX;
 use super::eviction::{self, batch_bytes_max};
 use super::pipeline::APPEND_ROWS_MAX;
-use super::requests::Progress;
-use super::{Closing, DrainLoop, Unopened};
+use super::requests::FlushProgress;
 use crate::policy::{
-    DiskFacts, Drawn, Due, Facts, Flush, Front, OPEN_RUNS_MAX, RingFacts, Runs, Staged, Stopping,
-    Unannounced, Unread, Unspilled,
+    DiskFacts, Drawn, Due, Facts, Front, OPEN_RUNS_MAX, RunsOpen, Staged, Stopping, Unread,
+    Unspilled,
 };
-use crate::spill::Evictable;
+use crate::spill::{Evictable, Order};
 
 impl DrainLoop {
-    pub(super) fn facts(&mut self, progress: &Progress, now: Instant) -> Facts {
-        let ring = self.ring_facts(now);
+    pub(super) fn facts(&mut self, progress: &FlushProgress, now: Instant) -> Facts {
+        let may_gather = !self.requests.pending();
+        let ring = self.ring.inspect(may_gather, now);
         let stopping = self.requests.stopping(now);
         let overdue = self.requests.is_overdue(now);
         let waiting = self.pipeline.first_waiting().map(|record| record.since);
@@ -23,7 +24,7 @@ impl DrainLoop {
         let mut facts = Facts {
             now,
             sink: self.sink.availability(self.pipeline.in_flight()),
-            doubt: self.sink.doubt,
+            question: self.sink.question,
             renewal: self.renewal_facts(stopping.as_ref(), now),
             front: self.front_facts(),
             staged: self.staged_facts(),
@@ -35,8 +36,8 @@ impl DrainLoop {
             waiting_since: waiting.into_iter().chain(self.ring.since()).min(),
             disk,
             appends_in_a_row: self.appends_in_a_row,
-            flush: self.flush_facts(progress),
-            unannounced: self.unannounced_facts(),
+            flush: self.requests.flush(progress),
+            last_losses: due(self.must_announce_last_losses()),
             stopping,
             pending_max: if self.ring.is_held() {
                 Duration::ZERO
@@ -60,20 +61,14 @@ impl DrainLoop {
         }
     }
 
-    fn ring_facts(&mut self, now: Instant) -> RingFacts {
-        let may_gather = !self.requests.pending();
-        self.ring.inspect(may_gather, now)
-    }
-
     fn disk_facts(&mut self, overdue: bool, now: Instant) -> DiskFacts {
         let evictable = self.evictable();
         let settled = self.pipeline.settled();
-        let due = |yes| if yes { Due::Now } else { Due::No };
         let numbers = self.config.batch_max.max(APPEND_ROWS_MAX);
         let disk = &mut self.disk;
         DiskFacts {
-            order: disk.under_way(),
-            writes: disk.write_availability(overdue),
+            order_since: disk.order_since(),
+            writes: disk.writes.availability(overdue),
             reads: disk.reads.availability(overdue),
             upkeep: disk.upkeep.availability(overdue),
             cap: disk.eviction.cap(&self.config, &disk.view, &evictable),
@@ -89,11 +84,12 @@ impl DrainLoop {
     /// Describes what may be evicted.
     pub(super) fn evictable(&self) -> Evictable {
         let after = self.pipeline.read_after();
-        eviction::evictable(&self.disk.view, after, self.sink.may_have())
+        eviction::evictable(&self.disk.view, after, self.sink.may_have)
     }
 
     fn front_facts(&self) -> Front {
-        if self.disk.is_dead_lettering() || self.verdict().is_some() {
+        let dead_lettering = matches!(self.disk.order(), Some(Order::DeadLetter(_)));
+        if dead_lettering || self.verdict().is_some() {
             Front::DeadLetter
         } else {
             Front::Deliverable
@@ -112,27 +108,19 @@ impl DrainLoop {
     }
 
     /// A disk that rests, or that is missing, holds up no batch.
-    fn runs_facts(&mut self, disk: &DiskFacts, now: Instant) -> Runs {
-        let newest = self.pipeline.newest_staged_run();
-        let unopened = newest.filter(|local| *local > self.disk.opened);
-        let sent = self.unopened.map_or(0, |unopened| unopened.sent);
-        if sent > self.disk.opened {
-            return Runs::Sent;
+    fn runs_facts(&mut self, disk: &DiskFacts, now: Instant) -> RunsOpen {
+        if self.sent_run > self.disk.opened {
+            return RunsOpen::SentAnyway;
         }
-        if unopened.is_none() {
-            self.unopened = None;
-            return Runs::Open;
+        if self.pipeline.newest_staged_run() <= Some(self.disk.opened) {
+            self.unopened_since = None;
+            return RunsOpen::Yes;
         }
-        let ready = self.sink.availability(self.pipeline.in_flight()).ready(now);
-        if self.unopened.is_none() && ready {
-            self.unopened = Some(Unopened {
-                since: now,
-                sent: 0,
-            });
+        if self.sink.availability(self.pipeline.in_flight()).ready(now) {
+            self.unopened_since.get_or_insert(now);
         }
-        let since = self.unopened.map_or(now, |unopened| unopened.since);
-        Runs::Unopened(if disk.writes.ready(now) {
-            since + OPEN_RUNS_MAX
+        RunsOpen::NotYet(if disk.writes.ready(now) {
+            self.unopened_since.unwrap_or(now) + OPEN_RUNS_MAX
         } else {
             now
         })
@@ -154,24 +142,22 @@ impl DrainLoop {
 
     /// Whether the spill holds, or is reading, entries that are not in memory.
     pub(super) fn is_unread(&self) -> bool {
-        self.disk.is_reading() || self.disk.view.reaches_beyond(self.pipeline.read_after())
+        let reading = matches!(self.disk.order(), Some(Order::Read { .. }));
+        reading || self.disk.view.reaches_beyond(self.pipeline.read_after())
     }
 
     /// How many entries of the backlog may be staged now.
     pub(super) fn replay_room(&mut self, now: Instant) -> usize {
         // Evicted entries do not count towards the pace.
-        let left = self.disk.spilled() + self.disk.view.evicted;
+        let backlog = self.disk.backlog().entries;
+        let left = backlog + self.disk.view.evicted;
         let staged = self.pipeline.spilled_in_memory();
         let Some(pace) = &mut self.pace else {
             return usize::MAX;
         };
         let allowed = pace.allows(left, now).saturating_sub(staged);
         // A backlog without entries may still have losses to read.
-        if self.disk.spilled() == 0 {
-            usize::MAX
-        } else {
-            allowed
-        }
+        if backlog == 0 { usize::MAX } else { allowed }
     }
 
     fn drawn_facts(&self, now: Instant) -> Drawn {
@@ -195,15 +181,15 @@ impl DrainLoop {
         }
     }
 
-    fn flush_facts(&self, progress: &Progress) -> Flush {
-        self.requests.flush(progress)
+    fn must_announce_last_losses(&self) -> bool {
+        !self.announced_last_losses
+            && self.requests.is_stopping()
+            && self
+                .sequencer
+                .has_unannounced(self.ring.entrance().lost().total())
     }
+}
 
-    fn unannounced_facts(&self) -> Unannounced {
-        let unannounced = || self.sequencer.has_unannounced(self.ring.lost().total());
-        match self.closing {
-            Closing::Due if self.requests.is_stopping() && unannounced() => Unannounced::Losses,
-            Closing::Due | Closing::Done => Unannounced::Nothing,
-        }
-    }
+fn due(now: bool) -> Due {
+    if now { Due::Now } else { Due::No }
 }

@@ -9,7 +9,7 @@ use super::sequencer::Sequencer;
 use super::source::{Bounds, Entrance, Source};
 use crate::durable::Durable;
 use crate::event::{Key, Record, unix_ms};
-use crate::file_ring::{Found, Taken};
+use crate::file_ring::{RecordKind, Taken};
 use crate::publisher::Shared;
 use crate::ring_file::MappedRing;
 
@@ -50,12 +50,14 @@ impl<E: Durable> FileSource<E> {
         popped_ms: u64,
     ) -> Option<Record> {
         sequencer.number_losses(taken.lost, || self.shared.lost());
-        let encoded = match taken.found {
-            Found::Entry => self
+        let encoded = match taken.kind {
+            RecordKind::Entry => self
                 .encoder
                 .unpack_and_encode::<E>(E::FORMAT, &self.payload),
-            Found::Void | Found::Pad => Err("it is too large, or could not be packed".to_owned()),
-            Found::Damaged => Err("it was damaged in memory".to_owned()),
+            RecordKind::Void | RecordKind::Pad => {
+                Err("it is too large, or could not be packed".to_owned())
+            }
+            RecordKind::Damaged => Err("it was damaged in memory".to_owned()),
         };
         let record = sequencer.number(encoded, popped_ms, bounds.since);
         let (last, numbered) = (sequencer.last_key().raw(), sequencer.numbered());

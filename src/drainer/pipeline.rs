@@ -17,9 +17,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::event::{Batch, Key, Loss, PublisherId, Record};
-use crate::seal::Signer;
-pub(crate) use crate::spill::APPEND_ROWS_MAX;
+use crate::event::{Batch, Key, Loss, Record};
+pub(crate) use crate::spill::{APPEND_ROWS_MAX, Tally};
 
 /// The largest size of a batch or a chunk, in encoded bytes. A larger entry is alone in one.
 pub(crate) const BATCH_BYTES_MAX: u64 = 4 << 20;
@@ -59,13 +58,6 @@ pub(crate) struct Landed {
     pub(crate) left: u64,
     /// Those that the sink has taken and the spill counts.
     pub(crate) spilled: Tally,
-}
-
-/// Some records, and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
 }
 
 impl Pipeline {
@@ -114,16 +106,8 @@ impl Pipeline {
         }
     }
 
-    /// Takes the next batch from the staged records, up to an oversize one.
-    pub(crate) fn launch(
-        &mut self,
-        publisher: PublisherId,
-        entries_max: usize,
-        entry_bytes_max: u64,
-        limit: Duration,
-        signer: Option<Arc<Signer>>,
-        now: Instant,
-    ) -> Option<Arc<Batch>> {
+    /// Takes the records of the next batch from the staged ones, up to an oversize one.
+    pub(crate) fn take_batch(&mut self, entries_max: usize, entry_bytes_max: u64) -> Vec<Record> {
         let mut records = Vec::with_capacity(self.staged.len().min(entries_max));
         let mut bytes = 0;
         while let Some(record) = self.staged.front() {
@@ -135,26 +119,13 @@ impl Pipeline {
             bytes += record.size();
             records.extend(self.staged.pop_front());
         }
-        let through = records.last()?.id();
         self.staged_bytes -= bytes;
-        let batch = Batch {
-            publisher,
-            records,
-            through,
-            limit,
-            signer,
-        };
-        Some(self.fly(batch, now))
+        records
     }
 
-    /// Sends an empty batch, which only reports how far the run has come. Nothing else is in flight.
-    pub(crate) fn fly(&mut self, batch: Batch, now: Instant) -> Arc<Batch> {
-        let batch = Arc::new(batch);
-        self.flight = Some(Flight {
-            batch: Arc::clone(&batch),
-            since: now,
-        });
-        batch
+    /// The batch goes to the sink. Nothing else is in flight.
+    pub(crate) fn launch(&mut self, batch: Arc<Batch>, now: Instant) {
+        self.flight = Some(Flight { batch, since: now });
     }
 
     /// Takes the batch back from the sink, which has stored its first `stored` records. Stages the others again.
@@ -189,7 +160,7 @@ impl Pipeline {
             if self.in_memory_only(&record) {
                 unspilled += 1;
             } else {
-                spilled.add(&record);
+                spilled.add(record.size());
             }
         }
         self.trim_losses(key);
@@ -281,7 +252,8 @@ impl Pipeline {
         self.staged.iter_mut().chain(&mut self.drawn)
     }
 
-    fn in_memory_only(&self, record: &Record) -> bool {
+    /// Whether the spill does not have this record.
+    pub(crate) fn in_memory_only(&self, record: &Record) -> bool {
         Some(record.key()) > self.spilled_through
     }
 
@@ -302,21 +274,6 @@ fn announce(record: Option<&mut Record>, local: u32, mut losses: Vec<Loss>) -> O
         record.losses = losses;
     }
     None
-}
-
-impl Tally {
-    pub(crate) fn of<'r>(records: impl IntoIterator<Item = &'r Record>) -> Self {
-        let mut tally = Self::default();
-        for record in records {
-            tally.add(record);
-        }
-        tally
-    }
-
-    fn add(&mut self, record: &Record) {
-        self.entries += 1;
-        self.bytes += record.size();
-    }
 }
 
 mod depths;

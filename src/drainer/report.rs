@@ -1,4 +1,4 @@
-//! Reports the state: to `stats`, to the metrics, and to the log.
+//! Reporter the state: to `stats`, to the metrics, and to the log.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const DISK_AWAY: Duration = Duration::from_secs(5);
 
 /// What was reported so far.
 #[derive(Debug)]
-pub(crate) struct Reports {
+pub(crate) struct Reporter {
     metrics: Metrics,
     next: Instant,
     state: State,
@@ -26,7 +26,7 @@ pub(crate) struct Reports {
     evicted: u64,
 }
 
-impl Reports {
+impl Reporter {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             metrics: Metrics::new(),
@@ -67,28 +67,32 @@ impl Reports {
             );
             self.evicted = evicted;
         }
-        let backlog_max = view.bytes_max.saturating_sub(view.totals.dead_letter_bytes);
+        let backlog_max = view
+            .bytes_max
+            .saturating_sub(view.totals.dead_letters.bytes);
         self.metrics.report(stats, backlog_max);
     }
 }
 
 impl DrainLoop {
-    /// Reports to `stats` at every turn, to the others once a second.
+    /// Reporter to `stats` at every turn, to the others once a second.
     pub(super) fn report(&mut self, facts: &Facts) {
         let stats = self.stats(self.state(facts));
-        self.ring.blame_spill(facts.disk.cap == Cap::Full);
+        self.ring
+            .entrance()
+            .blame_spill(facts.disk.cap == Cap::Full);
         self.reports.log_state(&stats);
         self.control.report(stats);
         if facts.now >= self.reports.next {
             self.reports.next = facts.now + EVERY;
-            let stats = self.ring.stats();
+            let stats = self.ring.entrance().stats();
             self.reports.periodic(&self.disk.view, &stats);
         }
     }
 
     /// The stats, without what only the ring and its publishers know.
     pub(super) fn stats(&self, state: State) -> Stats {
-        let view = &self.disk.view;
+        let (view, backlog) = (&self.disk.view, self.disk.backlog());
         Stats {
             state,
             inherited: self.counts.inherited + view.surplus + self.disk.uncounted(),
@@ -97,7 +101,7 @@ impl DrainLoop {
             replayed: self.counts.replayed,
             appended: self.counts.appended,
             in_memory: self.pipeline.unspilled() as u64,
-            spilled: self.disk.spilled(),
+            spilled: backlog.entries,
             dead_lettered: self.counts.oversize + self.counts.rejected,
             oversize: self.counts.oversize,
             rejected: self.counts.rejected,
@@ -107,7 +111,7 @@ impl DrainLoop {
                 corrupt: view.corrupt,
                 spill_evicted: view.evicted,
             },
-            spill_bytes: self.disk.spill_bytes(),
+            spill_bytes: backlog.bytes,
             spill_bytes_max: view.bytes_max,
             oldest_entry_age: self
                 .oldest_popped_ms()
@@ -125,20 +129,22 @@ impl DrainLoop {
     fn oldest_popped_ms(&self) -> Option<u64> {
         let spilled = || {
             let oldest = self.disk.view.oldest_popped_ms;
-            oldest.filter(|_| self.disk.spilled() > 0)
+            oldest.filter(|_| self.disk.backlog().entries > 0)
         };
-        self.pipeline
-            .oldest_popped_ms()
+        let staged = self.pipeline.first_staged();
+        staged
+            .map(|record| record.popped_ms)
             .or_else(spilled)
             .or_else(|| self.pipeline.oldest_drawn_ms())
     }
 
     fn state(&self, facts: &Facts) -> State {
-        let backlog = self.disk.spilled() > 0;
+        let backlog = self.disk.backlog().entries > 0;
         let trouble = self.sink.trouble.is_some();
+        let order_since = facts.disk.order_since;
         let disk_away = facts.disk.cap == Cap::Absent
             || matches!(facts.disk.writes, Availability::RestsUntil(_))
-            || self.disk.busy_for(facts.now) >= DISK_AWAY;
+            || order_since.is_some_and(|since| facts.now >= since + DISK_AWAY);
         if facts.stopping.is_some() {
             State::Stopping
         } else if facts.disk.cap == Cap::Full && (backlog || trouble) {
@@ -157,7 +163,7 @@ impl DrainLoop {
 
     /// The content of `status.json`.
     pub(super) fn status(&self, pid: Option<u32>, stats: Stats) -> Status {
-        let totals = self.disk.view.totals;
+        let dead_letters = self.disk.view.totals.dead_letters;
         let run = self.sequencer.run();
         let delivered = self.pipeline.settled();
         let delivered = delivered.filter(|key| key.local_run() == run.local && key.n() > 0);
@@ -167,20 +173,17 @@ impl DrainLoop {
                 Some(_) => Health::InUse,
                 None => Health::Healthy,
             },
-            damage: None,
             run: Some(run.id),
             pid,
             at_ms: unix_ms(),
-            dead_letters: totals.dead_letters,
-            dead_letter_bytes: totals.dead_letter_bytes,
-            quarantined: Vec::new(),
+            dead_letters: dead_letters.entries,
+            dead_letter_bytes: dead_letters.bytes,
             delivered: delivered.map(|key| Position {
                 run: run.id,
                 n: key.n(),
             }),
-            ring: None,
-            orphans: Vec::new(),
             stats,
+            ..Status::default()
         }
     }
 }

@@ -21,25 +21,11 @@ pub(crate) struct Requests {
     added: usize,
     shutdowns: Vec<Promise<Stats>>,
     stopping: Option<Stopping>,
-    moved: Moved,
-    overdue: Milestone,
-    finished: Milestone,
-}
-
-/// Whether anything has moved since the last turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Moved {
-    #[default]
-    No,
-    Yes,
-}
-
-/// Whether a milestone of the end has been reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Milestone {
-    #[default]
-    Ahead,
-    Reached,
+    /// Something has moved since the last turn.
+    moved: bool,
+    /// Milestones of the end that have been reached.
+    overdue: bool,
+    finished: bool,
 }
 
 /// A flush first waits until everything that was in the ring when it arrived has been popped. Then everything with a
@@ -57,7 +43,7 @@ struct Flushing {
 
 /// How far everything has come, for flushes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Progress {
+pub(crate) struct FlushProgress {
     /// Entries that have left the ring.
     pub(crate) popped: u64,
     /// The place of the last of them.
@@ -71,15 +57,8 @@ pub(crate) struct Progress {
 }
 
 impl Requests {
-    /// `popped` entries have left the ring, `queued` are in it, and the disk has got this many `orders`.
-    pub(crate) fn add(
-        &mut self,
-        request: Request,
-        popped: u64,
-        queued: usize,
-        orders: u64,
-        now: Instant,
-    ) {
+    /// After so many `pops` everything that is in the ring now has left it; the disk has got this many `orders`.
+    pub(crate) fn add(&mut self, request: Request, pops: u64, orders: u64, now: Instant) {
         match request {
             Request::Flush(until, promise) => {
                 self.added += 1;
@@ -89,7 +68,7 @@ impl Requests {
                 self.flushes.push(Flushing {
                     until,
                     promise,
-                    pops: popped + queued as u64,
+                    pops,
                     through: None,
                     orders,
                 });
@@ -123,7 +102,7 @@ impl Requests {
     }
 
     /// What the flushes under way need from the disk.
-    pub(crate) fn flush(&self, progress: &Progress) -> Flush {
+    pub(crate) fn flush(&self, progress: &FlushProgress) -> Flush {
         let of_disk = |flushing: &&Flushing| flushing.until == Until::Safe;
         let mut flushes = self.flushes.iter().filter(of_disk).peekable();
         if flushes.peek().is_none() {
@@ -144,11 +123,9 @@ impl Requests {
     /// order may have run, until after the deadline.
     pub(crate) fn stopping(&mut self, now: Instant) -> Option<Stopping> {
         let stopping = self.stopping.as_mut()?;
-        let overdue = now >= stopping.deadline && self.overdue == Milestone::Ahead;
-        if overdue {
-            self.overdue = Milestone::Reached;
-        }
-        let moved = std::mem::take(&mut self.moved) == Moved::Yes;
+        let overdue = now >= stopping.deadline && !self.overdue;
+        self.overdue |= overdue;
+        let moved = std::mem::take(&mut self.moved);
         if overdue || moved {
             stopping.progress_at = now;
         }
@@ -158,8 +135,8 @@ impl Requests {
     /// Everything is delivered or on disk. The rest of the end has its own grace.
     pub(crate) fn finished(&mut self, now: Instant) -> Option<Stopping> {
         let stopping = self.stopping.as_mut()?;
-        if self.finished == Milestone::Ahead {
-            self.finished = Milestone::Reached;
+        if !self.finished {
+            self.finished = true;
             stopping.progress_at = now;
         }
         self.stopping
@@ -168,11 +145,11 @@ impl Requests {
     /// Something has moved: an overdue end is not hopeless. The grace counts from the next turn, not from the start of
     /// the step: a slow step is not a failure.
     pub(crate) fn progress(&mut self) {
-        self.moved = Moved::Yes;
+        self.moved = true;
     }
 
     /// Takes out the promises of the flushes that are done.
-    pub(crate) fn take_flushed(&mut self, progress: &Progress) -> Vec<Promise<()>> {
+    pub(crate) fn take_flushed(&mut self, progress: &FlushProgress) -> Vec<Promise<()>> {
         for flushing in &mut self.flushes {
             if flushing.pops <= progress.popped {
                 flushing.through.get_or_insert(progress.last);
@@ -197,7 +174,7 @@ impl Requests {
     }
 }
 
-impl Progress {
+impl FlushProgress {
     fn is_spilled(&self, through: Key) -> bool {
         self.unspilled_from.is_none_or(|from| from > through)
     }

@@ -8,53 +8,45 @@ use crate::policy::{Availability, Backoff, STOP_RETRY};
 /// When a failed operation may be tried again.
 #[derive(Debug)]
 pub(super) struct Rests {
-    failed: Option<Failed>,
+    rest: Option<Rest>,
     backoff: Backoff,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Failed {
-    at: Instant,
+struct Rest {
+    since: Instant,
     until: Instant,
-}
-
-/// Whether this is new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
-    Yes,
-    No,
 }
 
 impl Rests {
     pub(super) fn new(config: &Config) -> Self {
         Self {
-            failed: None,
+            rest: None,
             backoff: Backoff::new(config.backoff_min, config.backoff_max),
         }
     }
 
-    /// Rests, at most for `limit`.
-    pub(super) fn failed(&mut self, limit: Duration, now: Instant) -> News {
+    /// Rests, at most for `limit`. Returns whether it had worked until now.
+    pub(super) fn failed(&mut self, limit: Duration, now: Instant) -> bool {
         let until = now + self.backoff.pause(fastrand::f64(), limit);
-        let known = self.failed.replace(Failed { at: now, until });
-        known.map_or(News::Yes, |_| News::No)
+        self.rest.replace(Rest { since: now, until }).is_none()
     }
 
     /// Rests for exactly this long.
     pub(super) fn pause(&mut self, pause: Duration, now: Instant) {
         let until = now + pause;
-        self.failed = Some(Failed { at: now, until });
+        self.rest = Some(Rest { since: now, until });
     }
 
-    /// It works: it no longer rests, and the next failure is the first again.
-    pub(super) fn works(&mut self) -> News {
+    /// It works: it no longer rests, and the next failure is the first again. Returns whether it had failed.
+    pub(super) fn works(&mut self) -> bool {
         self.backoff.reset();
-        self.failed.take().map_or(News::No, |_| News::Yes)
+        self.rest.take().is_some()
     }
 
     /// Ends the rest, without evidence that it works.
     pub(super) fn wake(&mut self) {
-        self.failed = None;
+        self.rest = None;
     }
 
     /// The next failure is the first again.
@@ -64,12 +56,12 @@ impl Rests {
 
     /// An overdue end rests only for moments.
     pub(super) fn availability(&self, overdue: bool) -> Availability {
-        self.failed.map_or(Availability::Free, |failed| {
-            let retry = failed.at + STOP_RETRY;
+        self.rest.map_or(Availability::Free, |rest| {
+            let retry = rest.since + STOP_RETRY;
             Availability::RestsUntil(if overdue {
-                failed.until.min(retry)
+                rest.until.min(retry)
             } else {
-                failed.until
+                rest.until
             })
         })
     }

@@ -163,18 +163,13 @@ impl Sequencer {
 
     /// The run continues under another publisher.
     pub(crate) fn rename(&mut self, publisher: PublisherId) {
-        let run = (*self.run).clone();
-        self.run = Arc::new(Run { publisher, ..run });
+        Arc::make_mut(&mut self.run).publisher = publisher;
     }
 
     /// The run turns out to follow another one.
     pub(crate) fn follow(&mut self, previous: PreviousRun) {
-        let run = (*self.run).clone();
-        self.run = Arc::new(Run {
-            previous: Some(previous),
-            killed_starts: 0,
-            ..run
-        });
+        let run = Arc::make_mut(&mut self.run);
+        (run.previous, run.killed_starts) = (Some(previous), 0);
     }
 
     pub(crate) fn run(&self) -> &Arc<Run> {

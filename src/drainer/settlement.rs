@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use super::pipeline::Tally;
 use crate::event::Key;
-use crate::spill::{Counted, Order, Settled, View};
+use crate::spill::{Counted, Order, Settled, Tally, View};
 
 /// Entries that the spill still counts and the sink has.
 #[derive(Debug, Default)]
@@ -14,39 +13,30 @@ pub(super) struct Settlement {
     /// A failed append may have left rows up to here.
     doubtful: Option<Key>,
     unsettled: Tally,
-    counting: Counting,
+    /// The spill must count: the sink was asked, and may have entries that were never in memory.
+    uncounted: bool,
     /// Since when the spill lacks something.
     since: Option<Instant>,
-    sent: Option<Sent>,
+    under_way: Option<Covered>,
 }
 
 /// What the order under way covers.
 #[derive(Debug, Clone, Copy)]
-struct Sent {
+struct Covered {
     through: Key,
     unsettled: Tally,
-    counting: Counting,
-}
-
-/// Who knows how many entries a settlement covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Counting {
-    #[default]
-    Ours,
-    /// The sink was asked: it may have entries that were never in memory.
-    TheSpills,
+    uncounted: bool,
 }
 
 impl Settlement {
     /// The sink has acknowledged entries that the spill counts.
     pub(super) fn add(&mut self, entries: Tally) {
-        self.unsettled.entries += entries.entries;
-        self.unsettled.bytes += entries.bytes;
+        self.unsettled += entries;
     }
 
     /// The sink was asked, and may have acknowledged entries that were not in memory.
     pub(super) fn add_unknown(&mut self) {
-        self.counting = Counting::TheSpills;
+        self.uncounted = true;
     }
 
     /// An append up to here failed: nobody knows whether its rows are on disk.
@@ -67,55 +57,54 @@ impl Settlement {
         now: Instant,
     ) -> Option<Instant> {
         let totals = view.totals;
-        let holds =
-            view.newest.max(self.doubtful) > self.known || totals.absent > 0 || totals.entries > 0;
+        let holds = view.newest.max(self.doubtful) > self.known
+            || totals.absent > 0
+            || totals.backlog.entries > 0;
         let due = settled > self.known && holds;
         self.since = due.then(|| self.since.unwrap_or(now));
         self.since
     }
 
     pub(super) fn order(&mut self, through: Key) -> Order {
-        let sent = Sent {
+        let uncounted = std::mem::take(&mut self.uncounted);
+        self.under_way = Some(Covered {
             through,
             unsettled: self.unsettled,
-            counting: std::mem::take(&mut self.counting),
-        };
-        self.sent = Some(sent);
-        let Tally { entries, bytes } = self.unsettled;
-        let entries = match sent.counting {
-            Counting::Ours => Counted::Known { entries, bytes },
-            Counting::TheSpills => Counted::Unknown,
+            uncounted,
+        });
+        let entries = if uncounted {
+            Counted::Unknown
+        } else {
+            Counted::Known(self.unsettled)
         };
         Order::Settle { through, entries }
     }
 
     /// The spill has settled this much, perhaps only a part. Returns how many of these entries were never in memory.
     pub(super) fn done(&mut self, settled: Settled) -> u64 {
-        let Some(sent) = self.sent.take() else {
+        let Some(covered) = self.under_way.take() else {
             return 0;
         };
         self.known = self.known.max(Some(settled.through));
         self.since = None;
-        let mut ours = sent.unsettled;
-        if settled.through < sent.through {
+        let mut ours = covered.unsettled;
+        if settled.through < covered.through {
             // Which of them were in memory shows once all are settled; meanwhile the sums are right.
-            ours.entries = ours.entries.min(settled.entries);
-            ours.bytes = ours.bytes.min(settled.bytes);
-            self.counting = sent.counting;
+            ours.entries = ours.entries.min(settled.tally.entries);
+            ours.bytes = ours.bytes.min(settled.tally.bytes);
+            self.uncounted |= covered.uncounted;
         }
-        self.unsettled.entries -= ours.entries;
-        self.unsettled.bytes -= ours.bytes;
-        match sent.counting {
-            Counting::Ours => 0,
-            Counting::TheSpills => settled.entries.saturating_sub(ours.entries),
+        self.unsettled = self.unsettled.without(ours);
+        if covered.uncounted {
+            settled.tally.without(ours).entries
+        } else {
+            0
         }
     }
 
     pub(super) fn failed(&mut self) {
-        if let Some(sent) = self.sent.take()
-            && sent.counting == Counting::TheSpills
-        {
-            self.counting = sent.counting;
+        if let Some(covered) = self.under_way.take() {
+            self.uncounted |= covered.uncounted;
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::SinkError;
 use crate::event::{Key, Position, RunId};
 use crate::host::log;
-use crate::policy::{Availability, Doubt, Due};
+use crate::policy::{Availability, Due};
 use crate::sink_worker::SinkWorker;
 use crate::spill::SinkMayHave;
 
@@ -17,9 +17,10 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct SinkSide {
     pub(super) worker: SinkWorker,
-    /// The pipeline knows about deliveries under way.
-    pub(super) question: Question,
-    pub(super) doubt: Doubt,
+    /// It is being asked for its position, or to sign again. The pipeline knows about deliveries under way.
+    pub(super) asked: bool,
+    /// It must be asked what it has stored.
+    pub(super) question: Due,
     pub(super) rests: Rests,
     /// Its last error, until it works again.
     pub(super) trouble: Option<SinkError>,
@@ -31,22 +32,11 @@ pub(super) struct SinkSide {
     pub(super) sent: Option<RunId>,
     /// It reported entries whose acknowledgement was lost: their checkpoint may be lost too.
     pub(super) signature: Due,
-    may_have: SinkMayHave,
-    thread: Thread,
+    /// What the sink may have without an acknowledgement.
+    pub(super) may_have: SinkMayHave,
+    /// Its thread has ended.
+    gone: bool,
     misconfigured_pause: Duration,
-}
-
-/// Whether the sink is being asked for its position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Question {
-    None,
-    UnderWay,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Thread {
-    Alive,
-    Ended,
 }
 
 impl SinkSide {
@@ -54,8 +44,8 @@ impl SinkSide {
     pub(super) fn new(config: &Config, worker: SinkWorker, may_have: SinkMayHave) -> Self {
         Self {
             worker,
-            question: Question::None,
-            doubt: Doubt::Ask,
+            asked: false,
+            question: Due::Now,
             rests: Rests::new(config),
             trouble: None,
             rejected: None,
@@ -63,15 +53,15 @@ impl SinkSide {
             sent: None,
             signature: Due::No,
             may_have,
-            thread: Thread::Alive,
+            gone: false,
             misconfigured_pause: config.backoff_max,
         }
     }
 
     pub(super) fn availability(&self, in_flight: bool) -> Availability {
-        if self.thread == Thread::Ended {
+        if self.gone {
             Availability::Gone
-        } else if in_flight || self.question == Question::UnderWay {
+        } else if in_flight || self.asked {
             Availability::Busy
         } else {
             self.rests.availability(false)
@@ -81,7 +71,7 @@ impl SinkSide {
     /// The sink has answered its position, so it can be reached. Other trouble ends only with a delivery: the answer
     /// may be all that this sink can do.
     pub(super) fn is_known(&mut self) {
-        self.doubt = Doubt::None;
+        self.question = Due::No;
         if matches!(self.trouble, Some(SinkError::Disconnected(_))) {
             self.works();
         }
@@ -90,12 +80,7 @@ impl SinkSide {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        self.doubt == Doubt::None && self.trouble.is_none()
-    }
-
-    /// What the sink may have without an acknowledgement.
-    pub(super) fn may_have(&self) -> SinkMayHave {
-        self.may_have
+        self.question == Due::No && self.trouble.is_none()
     }
 
     pub(super) fn works(&mut self) {
@@ -122,16 +107,16 @@ impl SinkSide {
             }
         }
         if matches!(error, SinkError::Unknown(_)) {
-            self.doubt = Doubt::Ask;
+            self.question = Due::Now;
         }
         self.suffer(error);
     }
 
     /// The sink's thread has ended for good. Returns whether that is new.
     pub(super) fn is_gone(&mut self) -> bool {
-        self.question = Question::None;
-        let new = self.thread == Thread::Alive;
-        self.thread = Thread::Ended;
+        self.asked = false;
+        let new = !self.gone;
+        self.gone = true;
         if new {
             log::error!("the sink's thread has ended: delivery stops until a restart");
             let why = "the sink's thread has ended";

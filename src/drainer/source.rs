@@ -37,20 +37,12 @@ pub(crate) trait Source: Send {
 
     /// The publishers' end of the ring.
     fn entrance(&self) -> &dyn Entrance;
-
-    /// The content of the gate.
-    fn inside(&self) -> Inside {
-        self.entrance().inside()
-    }
 }
 
 /// The publishers' end of the ring, as the drainer uses it.
 pub(crate) trait Entrance {
-    /// The content of the gate.
+    /// The content of the gate; every push that happened before the call is in it.
     fn inside(&self) -> Inside;
-
-    /// How many entries are in the ring; every push that happened before the call is among them.
-    fn queued(&self) -> usize;
 
     /// Refuses new entries from now on.
     fn close(&self);
@@ -75,7 +67,7 @@ pub(crate) struct Bounds {
     pub(crate) since: Instant,
 }
 
-/// The only source, over a shared ring.
+/// The end of a ring in memory.
 #[derive(Debug)]
 pub(crate) struct RingSource<E> {
     shared: Arc<Shared<E>>,
@@ -127,10 +119,6 @@ impl<E: Event> Source for RingSource<E> {
 impl<E> Entrance for Shared<E> {
     fn inside(&self) -> Inside {
         self.ingress.inside()
-    }
-
-    fn queued(&self) -> usize {
-        self.ingress.queued()
     }
 
     fn close(&self) {

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::DrainLoop;
-use super::disk_side::Sent;
 use super::eviction::batch_bytes_max;
+use super::pipeline::Pipeline;
+use crate::event::Record;
 use crate::policy::{DiskStep, End};
 use crate::spill::{Order, Room};
 use crate::stats::State;
@@ -14,16 +15,7 @@ const TICK_EVERY: Duration = Duration::from_secs(1);
 
 impl DrainLoop {
     pub(super) fn stage_ring(&mut self, now: Instant) {
-        let (entries_max, bytes_max) = self.batch_room();
-        let pipeline = &mut self.pipeline;
-        let popped = self.ring.pop(
-            entries_max,
-            bytes_max,
-            now,
-            &mut self.sequencer,
-            &mut |record| pipeline.stage(record),
-        );
-        self.popped(popped);
+        self.pop(self.batch_room(), now, Pipeline::stage);
     }
 
     pub(super) fn stage_drawn(&mut self) {
@@ -32,22 +24,28 @@ impl DrainLoop {
     }
 
     pub(super) fn draw(&mut self, now: Instant) {
-        let (entries_max, bytes_max) = self.draw_room(now);
+        self.pop(self.draw_room(now), now, Pipeline::draw);
+    }
+
+    /// Pops at most so many entries and bytes; returns how many entries it popped.
+    pub(super) fn pop(
+        &mut self,
+        (entries_max, bytes_max): (usize, u64),
+        now: Instant,
+        put: fn(&mut Pipeline, Record),
+    ) -> usize {
         let pipeline = &mut self.pipeline;
         let popped = self.ring.pop(
             entries_max,
             bytes_max,
             now,
             &mut self.sequencer,
-            &mut |record| pipeline.draw(record),
+            &mut |record| put(pipeline, record),
         );
-        self.popped(popped);
-    }
-
-    fn popped(&mut self, popped: usize) {
         if popped > 0 {
             self.requests.progress();
         }
+        popped
     }
 
     /// How many entries and bytes may be drawn until there is a whole chunk, or the spill is at its cap. At an overdue
@@ -58,7 +56,7 @@ impl DrainLoop {
         if view.room == Room::Absent || self.requests.is_overdue(now) {
             return (entries, bytes);
         }
-        let kept = view.totals.bytes + view.totals.dead_letter_bytes + self.pipeline.drawn_bytes();
+        let kept = view.bytes() + self.pipeline.drawn_bytes();
         (entries, bytes.min(view.bytes_max.saturating_sub(kept)))
     }
 
@@ -71,34 +69,28 @@ impl DrainLoop {
     }
 
     pub(super) fn order(&mut self, step: DiskStep, now: Instant) {
-        let made = match step {
-            DiskStep::Append => {
-                let records = self.pipeline.append();
-                Some((Order::Append(records.clone()), Sent::Append(records)))
-            }
-            DiskStep::Read => Some((self.read_order(now), Sent::Read)),
-            DiskStep::DeadLetter => self.dead_letters_order(),
-            DiskStep::Evict => {
-                let evictable = self.evictable();
-                Some((Order::Evict(evictable), Sent::Evict(evictable)))
-            }
-            DiskStep::OpenRuns => Some((Order::OpenRuns(self.runs_to_open()), Sent::Other)),
+        let order = match step {
+            DiskStep::Append => Some(Order::Append(self.pipeline.append())),
+            DiskStep::Read => Some(self.read_order(now)),
+            DiskStep::DeadLetter => self.dead_letters().map(Order::DeadLetter),
+            DiskStep::Evict => Some(Order::Evict(self.evictable())),
+            DiskStep::OpenRuns => Some(Order::OpenRuns(self.runs_to_open())),
             DiskStep::Settle => self.settle_order(),
-            DiskStep::Renumber => {
-                let oldest = self.disk.renumberings.front();
-                oldest.map(|renumbering| (Order::Renumber(renumbering.clone()), Sent::Other))
-            }
-            DiskStep::Check => Some((Order::Check, Sent::Check)),
-            DiskStep::RenewIdentity => Some((Order::RenewIdentity, Sent::Other)),
-            DiskStep::TurnOver => {
-                let last_n = self.sequencer.last_n();
-                Some((Order::TurnOver { last_n }, Sent::Other))
-            }
-            DiskStep::Tick => Some((self.tick_order(now), Sent::Tick)),
-            DiskStep::End => Some((self.end_order(), Sent::End)),
+            DiskStep::Renumber => self
+                .disk
+                .renumberings
+                .front()
+                .map(|oldest| Order::Renumber(oldest.clone())),
+            DiskStep::Check => Some(Order::Check),
+            DiskStep::RenewIdentity => Some(Order::RenewIdentity),
+            DiskStep::TurnOver => Some(Order::TurnOver {
+                last_n: self.sequencer.last_n(),
+            }),
+            DiskStep::Tick => Some(self.tick_order(now)),
+            DiskStep::End => Some(self.end_order()),
         };
-        if let Some((order, sent)) = made {
-            self.disk.send(order, sent, now);
+        if let Some(order) = order {
+            self.disk.send(order, now);
         }
     }
 
@@ -112,20 +104,19 @@ impl DrainLoop {
     }
 
     fn runs_to_open(&self) -> u32 {
-        let sent = self.unopened.map_or(0, |unopened| unopened.sent);
         let staged = self.pipeline.newest_staged_run();
-        staged.map_or(sent, |staged| staged.max(sent))
+        self.sent_run.max(staged.unwrap_or_default())
     }
 
-    fn settle_order(&mut self) -> Option<(Order, Sent)> {
+    fn settle_order(&mut self) -> Option<Order> {
         let through = self.pipeline.settled()?;
-        Some((self.disk.settlement.order(through), Sent::Settle))
+        Some(self.disk.settlement.order(through))
     }
 
     /// The last one, after the end of the run, reports that nobody is running.
     fn tick_order(&mut self, now: Instant) -> Order {
         self.disk.tick_at = now + TICK_EVERY;
-        let mut stats = self.ring.stats();
+        let mut stats = self.ring.entrance().stats();
         let mut pid = Some(std::process::id());
         if self.disk.end == End::Noted {
             stats.state = State::Stopped;

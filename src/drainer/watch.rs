@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_that_gave_nothing_is_left_alone_for_a_moment_whoever_waits() {
+    fn a_ring_that_gave_nothing_is_left_alone_for_a_moment_even_if_somebody_waits() {
         let (mut watch, now) = (RingWatch::new(1 << 20, AMPLE), Instant::now());
         watch.inspect(false, 0, now, || inside(1));
         watch.stall(now + GATHER_MAX);

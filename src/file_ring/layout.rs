@@ -59,8 +59,10 @@ pub(super) const A_LOSS: u64 = u64::MAX;
 
 /// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Data = 1,
+pub(crate) enum RecordKind {
+    /// The payload is not what was packed. Never written.
+    Damaged = 0,
+    Entry = 1,
     /// Nothing: the lap ends here.
     Pad = 2,
     /// An entry that its publisher could not pack.

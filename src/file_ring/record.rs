@@ -1,7 +1,7 @@
 //! One record: written by its publisher, read by the drainer.
 
 use super::super::sync::{AtomicU64, order};
-use super::layout::{A_LOSS, BEFORE, COMMIT, HEADER, Kind, LENGTH, LOST, MIX, NUMBER};
+use super::layout::{A_LOSS, BEFORE, COMMIT, HEADER, LENGTH, LOST, MIX, NUMBER, RecordKind};
 use super::{POSITION, units_of};
 
 /// The layout of the shape: the length in words takes this many bits, the kind the four above it, the checksum the
@@ -19,19 +19,13 @@ pub(crate) struct Claim<'r> {
     /// Words that were put, including those past its end.
     put: usize,
     expected: usize,
-    check: Check,
-    committed: Committed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Committed {
-    No,
-    Yes,
+    check: Checksum,
+    committed: bool,
 }
 
 /// The checksum of a payload: in four lanes, so that the processor works on four words at once.
 #[derive(Debug, Clone, Copy)]
-struct Check {
+struct Checksum {
     lanes: [u64; 4],
 }
 
@@ -41,22 +35,12 @@ pub(crate) struct Taken {
     pub(super) position: u64,
     /// The position after it.
     pub(crate) next: u64,
-    pub(crate) found: Found,
+    pub(crate) kind: RecordKind,
     /// How many entries had been lost when it entered.
     pub(crate) lost: u64,
     /// Its number, or 0, and the losses directly before it.
     pub(crate) number: u64,
     pub(crate) before: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    Entry,
-    Pad,
-    /// Its publisher could not pack it.
-    Void,
-    /// The payload is not what was packed.
-    Damaged,
 }
 
 /// The first word of a whole record.
@@ -73,8 +57,8 @@ impl<'r> Claim<'r> {
             lost,
             put: 0,
             expected: record.len() - HEADER,
-            check: Check { lanes: [MIX; 4] },
-            committed: Committed::No,
+            check: Checksum { lanes: [MIX; 4] },
+            committed: false,
         }
     }
 
@@ -97,15 +81,19 @@ impl<'r> Claim<'r> {
     #[inline]
     pub(crate) fn commit(self) {
         let whole = self.put == self.expected && self.put == self.record.len() - HEADER;
-        self.commit_as(if whole { Kind::Data } else { Kind::Void });
+        self.commit_as(if whole {
+            RecordKind::Entry
+        } else {
+            RecordKind::Void
+        });
     }
 
-    pub(super) fn commit_as(mut self, kind: Kind) {
+    pub(super) fn commit_as(mut self, kind: RecordKind) {
         self.finish(kind);
     }
 
-    fn finish(&mut self, kind: Kind) {
-        self.committed = Committed::Yes;
+    fn finish(&mut self, kind: RecordKind) {
+        self.committed = true;
         let shape = (self.record.len() - HEADER) as u64 | ((kind as u64) << LENGTH_BITS);
         let check = self.check.finish(self.position, shape);
         let record = self.record;
@@ -119,8 +107,8 @@ impl<'r> Claim<'r> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        if self.committed == Committed::No {
-            self.finish(Kind::Void);
+        if !self.committed {
+            self.finish(RecordKind::Void);
         }
     }
 }
@@ -134,7 +122,7 @@ impl Taken {
         let kind = (shape & ((1 << CHECK_SHIFT) - 1)) >> LENGTH_BITS;
         let room = record.len() - HEADER;
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(room);
-        let mut check = Check { lanes: [MIX; 4] };
+        let mut check = Checksum { lanes: [MIX; 4] };
         payload.clear();
         for (at, word) in record[HEADER..HEADER + length].iter().enumerate() {
             let word = word.load(order::COUNT);
@@ -143,17 +131,13 @@ impl Taken {
         }
         let sound =
             check.finish(position, shape & ((1 << CHECK_SHIFT) - 1)) == shape >> CHECK_SHIFT;
-        let found = match kind {
-            _ if !sound && kind != Kind::Void as u64 => Found::Damaged,
-            kind if kind == Kind::Data as u64 => Found::Entry,
-            kind if kind == Kind::Pad as u64 => Found::Pad,
-            kind if kind == Kind::Void as u64 => Found::Void,
-            _ => Found::Damaged,
-        };
+        let written = [RecordKind::Entry, RecordKind::Pad, RecordKind::Void];
+        let kind = written.into_iter().find(|&known| known as u64 == kind);
+        let kind = kind.filter(|&kind| sound || kind == RecordKind::Void);
         Self {
             position,
             next: (position + units_of(length)) & POSITION,
-            found,
+            kind: kind.unwrap_or(RecordKind::Damaged),
             lost: word(LOST),
             number: word(NUMBER),
             before: word(BEFORE),
@@ -164,13 +148,9 @@ impl Taken {
     pub(crate) fn is_lost(&self) -> bool {
         self.before == A_LOSS
     }
-
-    pub(super) fn is_pad(&self) -> bool {
-        self.found == Found::Pad
-    }
 }
 
-impl Check {
+impl Checksum {
     #[inline]
     fn add(&mut self, at: usize, word: u64) {
         let lane = &mut self.lanes[at % 4];

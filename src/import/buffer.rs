@@ -38,13 +38,13 @@ pub(super) struct Buffer {
 }
 
 /// Some rows of it, in order.
-pub(super) struct Page {
+pub(super) struct BufferPage {
     pub(super) rows: Vec<Foreign>,
     first: i64,
     last: i64,
 }
 
-impl Page {
+impl BufferPage {
     /// Where the next page begins, if there may be one.
     pub(super) fn next(&self) -> Option<i64> {
         self.last.checked_add(1)
@@ -92,8 +92,8 @@ impl Buffer {
     }
 
     /// The oldest rows from this id on, if there are any. Rows before damage are returned first, then the error.
-    pub(super) fn page(&self, from: i64) -> Result<Option<Page>, ImportError> {
-        let mut page = Page {
+    pub(super) fn page(&self, from: i64) -> Result<Option<BufferPage>, ImportError> {
+        let mut page = BufferPage {
             rows: Vec::new(),
             first: from,
             last: from,
@@ -105,7 +105,7 @@ impl Buffer {
         }
     }
 
-    fn read(&self, page: &mut Page) -> Result<(), ImportError> {
+    fn read(&self, page: &mut BufferPage) -> Result<(), ImportError> {
         let failed = || failed("read", &self.file);
         let mut statement = self.conn.prepare_cached(PAGE).map_err(failed())?;
         let whole_max = i64::try_from(Record::BYTES_MAX).unwrap_or(i64::MAX);
@@ -128,7 +128,7 @@ impl Buffer {
     }
 
     /// Removes the rows of this page, and no others.
-    pub(super) fn remove(&self, page: &Page) -> Result<(), ImportError> {
+    pub(super) fn remove(&self, page: &BufferPage) -> Result<(), ImportError> {
         let failed = || failed("remove rows from", &self.file);
         let work = self.conn.unchecked_transaction().map_err(failed())?;
         let sql = "DELETE FROM events WHERE id BETWEEN ?1 AND ?2";

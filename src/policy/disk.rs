@@ -1,14 +1,14 @@
 //! Which order the disk gets, and when the ring is drawn for it.
 
 use super::{
-    APPENDS_IN_A_ROW_MAX, Availability, Cap, DiskStep, Doubt, Drawn, Due, End, Facts, Flush, Front,
-    LATE, OrderUnderWay, RingFacts, Runs, Staged, Step, Unread, Unspilled,
+    APPENDS_IN_A_ROW_MAX, Availability, Cap, DiskStep, Drawn, Due, End, Facts, Flush, Front, LATE,
+    RingFacts, RunsOpen, Staged, Step, Unread, Unspilled,
 };
 
 impl Facts {
     /// The next step of a free disk. Drawing comes first if an append would otherwise carry nothing of the ring.
     pub(super) fn order(&self) -> Option<Step> {
-        if self.disk.order != OrderUnderWay::None {
+        if self.disk.order_since.is_some() {
             return None;
         }
         self.blocking()
@@ -23,9 +23,9 @@ impl Facts {
             return None;
         }
         let batch_waits = match self.runs {
-            Runs::Open => false,
-            Runs::Unopened(_) => self.sink_ready() && self.staged != Staged::Nothing,
-            Runs::Sent => true,
+            RunsOpen::Yes => false,
+            RunsOpen::NotYet(_) => self.sink_ready() && self.staged != Staged::Nothing,
+            RunsOpen::SentAnyway => true,
         };
         if self.disk.identity == Due::Now {
             Some(Step::Disk(DiskStep::RenewIdentity))
@@ -90,7 +90,7 @@ impl Facts {
     fn can_dead_letter(&self) -> bool {
         self.front == Front::DeadLetter
             && self.sink != Availability::Busy
-            && self.doubt == Doubt::None
+            && self.question == Due::No
             && self.disk.identity == Due::No
             && self.can_write()
     }
@@ -98,7 +98,7 @@ impl Facts {
     pub(super) fn can_read(&self) -> bool {
         self.unread == Unread::Rows
             && self.staged != Staged::Full
-            && self.disk.order == OrderUnderWay::None
+            && self.disk.order_since.is_none()
             && self.disk.reads.ready(self.now)
     }
 
@@ -176,7 +176,7 @@ impl Facts {
         }
         let after_backlog = self.unread != Unread::None;
         let not_taking = after_backlog
-            || self.doubt == Doubt::Ask
+            || self.question == Due::Now
             || self.front == Front::DeadLetter
             || matches!(self.sink, Availability::RestsUntil(_) | Availability::Gone);
         let chunk = self.ring >= RingFacts::Chunk || self.drawn == Drawn::Chunk;
@@ -189,7 +189,7 @@ impl Facts {
         if self.disk.cap == Cap::Absent {
             return None;
         }
-        let idle = self.disk.order == OrderUnderWay::None;
+        let idle = self.disk.order_since.is_none();
         if idle && self.disk.turn_over == Due::Now && self.can_write() {
             Some(Step::Disk(DiskStep::TurnOver))
         } else if self.can_draw() {
@@ -203,7 +203,7 @@ impl Facts {
 
     /// Everything is delivered or on disk: closes the books.
     pub(super) fn last_order(&self) -> Option<Step> {
-        if self.disk.order != OrderUnderWay::None {
+        if self.disk.order_since.is_some() {
             return None;
         }
         let order = match self.disk.end {
@@ -213,7 +213,7 @@ impl Facts {
                 return self.can_keep_up().then_some(Step::Disk(DiskStep::Settle));
             }
             End::Unnoted if self.disk.renumber == Due::Now => DiskStep::Renumber,
-            End::Unnoted if self.runs == Runs::Sent => DiskStep::OpenRuns,
+            End::Unnoted if self.runs == RunsOpen::SentAnyway => DiskStep::OpenRuns,
             End::Unnoted => DiskStep::End,
         };
         (order == DiskStep::Tick || self.can_write()).then_some(Step::Disk(order))

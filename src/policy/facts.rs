@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 pub(crate) struct Facts {
     pub(crate) now: Instant,
     pub(crate) sink: Availability,
-    /// The sink must be asked before it gets anything.
-    pub(crate) doubt: Doubt,
+    /// The sink must be asked what it has stored before it gets anything.
+    pub(crate) question: Due,
     /// The sink's newest signature is so old that it must sign again.
     pub(crate) renewal: Due,
     pub(crate) front: Front,
     pub(crate) staged: Staged,
-    pub(crate) runs: Runs,
+    pub(crate) runs: RunsOpen,
     pub(crate) unread: Unread,
     pub(crate) ring: RingFacts,
     pub(crate) drawn: Drawn,
@@ -26,7 +26,8 @@ pub(crate) struct Facts {
     /// How many appends were ordered since the backlog had its turn.
     pub(crate) appends_in_a_row: u32,
     pub(crate) flush: Flush,
-    pub(crate) unannounced: Unannounced,
+    /// At the end: losses after the last entry must still be announced to the sink.
+    pub(crate) last_losses: Due,
     pub(crate) stopping: Option<Stopping>,
     pub(crate) pending_max: Duration,
     /// How long to wait if there is nothing to do.
@@ -36,7 +37,8 @@ pub(crate) struct Facts {
 /// The disk's part of the facts.
 #[derive(Debug, Clone)]
 pub(crate) struct DiskFacts {
-    pub(crate) order: OrderUnderWay,
+    /// Since when an order has been under way.
+    pub(crate) order_since: Option<Instant>,
     pub(crate) writes: Availability,
     pub(crate) reads: Availability,
     /// Settlements and checks: their failures hold up no entry.
@@ -62,16 +64,6 @@ pub(crate) enum Availability {
     RestsUntil(Instant),
     /// Its thread has ended.
     Gone,
-}
-
-/// What the disk is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OrderUnderWay {
-    None,
-    /// An append, since then.
-    Append(Instant),
-    /// Something else, since then.
-    Other(Instant),
 }
 
 /// Whether the spill takes new entries.
@@ -102,13 +94,6 @@ pub(crate) enum End {
     Done,
 }
 
-/// Whether it is known what the sink has stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    None,
-    Ask,
-}
-
 /// Whether the next record may go to the sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Front {
@@ -128,12 +113,12 @@ pub(crate) enum Staged {
 
 /// Whether the spill has recorded that the staged records' runs may be in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Runs {
-    Open,
+pub(crate) enum RunsOpen {
+    Yes,
     /// Not yet; a batch waits until then at most.
-    Unopened(Instant),
+    NotYet(Instant),
     /// Not yet, and a batch was sent all the same.
-    Sent,
+    SentAnyway,
 }
 
 /// Whether the spill holds entries that are not in memory.
@@ -170,13 +155,6 @@ pub(crate) enum Flush {
     Wanted,
     /// The entries are on disk; whether the files are in place must be checked.
     Check,
-}
-
-/// Whether losses after the last entry must still be announced to the sink when the end comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unannounced {
-    Nothing,
-    Losses,
 }
 
 /// How full the ring is.

@@ -15,18 +15,18 @@ fn quiet(now: Instant) -> Facts {
     Facts {
         now,
         sink: Availability::Free,
-        doubt: Doubt::None,
+        question: Due::No,
         renewal: Due::No,
         front: Front::Deliverable,
         staged: Staged::Nothing,
-        runs: Runs::Open,
+        runs: RunsOpen::Yes,
         unread: Unread::None,
         ring: RingFacts::Empty,
         drawn: Drawn::Nothing,
         memory: Unspilled::Empty,
         waiting_since: None,
         disk: DiskFacts {
-            order: OrderUnderWay::None,
+            order_since: None,
             writes: Availability::Free,
             reads: Availability::Free,
             upkeep: Availability::Free,
@@ -40,7 +40,7 @@ fn quiet(now: Instant) -> Facts {
         },
         appends_in_a_row: 0,
         flush: Flush::None,
-        unannounced: Unannounced::Nothing,
+        last_losses: Due::No,
         stopping: None,
         pending_max: PENDING,
         poll: POLL,
@@ -68,11 +68,6 @@ fn stage(facts: &mut Facts, staged: Staged) {
 
 fn disk(step: DiskStep) -> Step {
     Step::Disk(step)
-}
-
-/// The orders that may keep the disk busy.
-fn busy_disks(now: Instant) -> [OrderUnderWay; 2] {
-    [OrderUnderWay::Other(now), OrderUnderWay::Append(now)]
 }
 
 #[test]
@@ -114,36 +109,33 @@ fn the_next_batch_is_staged_while_one_is_in_flight() {
 /// A frozen disk costs a healthy sink nothing.
 #[test]
 fn steps_without_the_disk_go_on_while_it_is_busy() {
-    let now = Instant::now();
-    for order in busy_disks(now) {
-        let busy = |change: fn(&mut Facts)| {
-            step(move |f| {
-                f.disk.order = order;
-                change(f);
-            })
-        };
-        assert_eq!(busy(|f| fill(f, RingFacts::High)), Step::StageRing);
-        assert_eq!(busy(|f| stage(f, Staged::Some)), Step::Deliver);
-        assert_eq!(busy(|f| f.doubt = Doubt::Ask), Step::Ask);
-        let drawn = |f: &mut Facts| {
-            f.drawn = Drawn::Chunk;
-            f.waiting_since = Some(f.now);
-        };
-        assert_eq!(busy(drawn), Step::StageDrawn);
-        // What is already read is delivered, though the next rows cannot be read now.
-        let backlog = |f: &mut Facts| {
-            f.staged = Staged::Some;
-            f.unread = Unread::Rows;
-        };
-        assert_eq!(busy(backlog), Step::Deliver);
-    }
+    let busy = |change: fn(&mut Facts)| {
+        step(move |f| {
+            f.disk.order_since = Some(f.now);
+            change(f);
+        })
+    };
+    assert_eq!(busy(|f| fill(f, RingFacts::High)), Step::StageRing);
+    assert_eq!(busy(|f| stage(f, Staged::Some)), Step::Deliver);
+    assert_eq!(busy(|f| f.question = Due::Now), Step::Ask);
+    let drawn = |f: &mut Facts| {
+        f.drawn = Drawn::Chunk;
+        f.waiting_since = Some(f.now);
+    };
+    assert_eq!(busy(drawn), Step::StageDrawn);
+    // What is already read is delivered, though the next rows cannot be read now.
+    let backlog = |f: &mut Facts| {
+        f.staged = Staged::Some;
+        f.unread = Unread::Rows;
+    };
+    assert_eq!(busy(backlog), Step::Deliver);
 }
 
 #[test]
 fn nothing_is_delivered_in_doubt() {
     let doubtful = |f: &mut Facts| {
         stage(f, Staged::Full);
-        f.doubt = Doubt::Ask;
+        f.question = Due::Now;
     };
     assert_eq!(step(doubtful), Step::Ask);
 }
@@ -159,11 +151,11 @@ fn nothing_is_delivered_past_a_record_that_must_become_a_dead_letter() {
     };
     assert_eq!(refused(|_| {}), disk(DiskStep::DeadLetter));
     assert_eq!(
-        refused(|f| f.disk.order = OrderUnderWay::Other(f.now)),
+        refused(|f| f.disk.order_since = Some(f.now)),
         Step::Wait(POLL)
     );
     assert_eq!(refused(|f| f.sink = Availability::Busy), Step::Wait(POLL));
-    assert_eq!(refused(|f| f.doubt = Doubt::Ask), Step::Ask);
+    assert_eq!(refused(|f| f.question = Due::Now), Step::Ask);
     let rests = |f: &mut Facts| f.disk.writes = Availability::RestsUntil(f.now + PENDING);
     assert_eq!(refused(rests), Step::Wait(POLL));
 }
@@ -173,14 +165,14 @@ fn nothing_is_sent_under_an_id_that_somebody_else_uses() {
     let cloned = |change: fn(&mut Facts)| {
         step(move |f| {
             stage(f, Staged::Full);
-            f.doubt = Doubt::Ask;
+            f.question = Due::Now;
             f.disk.identity = Due::Now;
             change(f);
         })
     };
     assert_eq!(cloned(|_| {}), disk(DiskStep::RenewIdentity));
     assert_eq!(
-        cloned(|f| f.disk.order = OrderUnderWay::Other(f.now)),
+        cloned(|f| f.disk.order_since = Some(f.now)),
         Step::Wait(POLL)
     );
 }
@@ -190,24 +182,21 @@ fn the_first_batch_of_a_run_waits_a_moment_for_the_disk_and_no_longer() {
     let unopened = |left: Duration, order| {
         step(move |f| {
             stage(f, Staged::Some);
-            f.runs = Runs::Unopened(f.now + left);
-            f.disk.order = order;
+            f.runs = RunsOpen::NotYet(f.now + left);
+            f.disk.order_since = order;
         })
     };
+    assert_eq!(unopened(OPEN_RUNS_MAX, None), disk(DiskStep::OpenRuns));
     assert_eq!(
-        unopened(OPEN_RUNS_MAX, OrderUnderWay::None),
-        disk(DiskStep::OpenRuns)
-    );
-    assert_eq!(
-        unopened(OPEN_RUNS_MAX, OrderUnderWay::Other(Instant::now())),
+        unopened(OPEN_RUNS_MAX, Some(Instant::now())),
         Step::Wait(POLL)
     );
     assert_eq!(
-        unopened(Duration::ZERO, OrderUnderWay::Other(Instant::now())),
+        unopened(Duration::ZERO, Some(Instant::now())),
         Step::Deliver
     );
     assert_eq!(
-        step(|f| f.runs = Runs::Sent),
+        step(|f| f.runs = RunsOpen::SentAnyway),
         disk(DiskStep::OpenRuns),
         "it is made up for"
     );
@@ -260,7 +249,7 @@ fn a_resting_sink_is_tried_when_its_rest_is_over() {
 fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
     let ending = |sink, left: Duration| {
         step(move |f| {
-            f.unannounced = Unannounced::Losses;
+            f.last_losses = Due::Now;
             f.sink = sink;
             f.stopping = Some(Stopping {
                 deadline: f.now + left,
@@ -268,10 +257,7 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
             });
         })
     };
-    assert_eq!(
-        step(|f| f.unannounced = Unannounced::Losses),
-        Step::Wait(POLL)
-    );
+    assert_eq!(step(|f| f.last_losses = Due::Now), Step::Wait(POLL));
     assert_eq!(ending(Availability::Free, PENDING), Step::Deliver);
     assert!(matches!(ending(Availability::Busy, PENDING), Step::Wait(_)));
     assert_eq!(
@@ -285,7 +271,7 @@ fn losses_after_the_last_entry_are_announced_at_the_end_if_time_is_left() {
 fn losses_after_the_last_entry_wait_for_all_rows() {
     let ending = |change: fn(&mut Facts)| {
         step(move |f| {
-            f.unannounced = Unannounced::Losses;
+            f.last_losses = Due::Now;
             f.stopping = Some(Stopping {
                 deadline: f.now + PENDING,
                 progress_at: f.now,
@@ -296,7 +282,7 @@ fn losses_after_the_last_entry_wait_for_all_rows() {
     assert_eq!(ending(|f| f.unread = Unread::Paced), Step::Wait(POLL));
     let busy = |f: &mut Facts| {
         f.unread = Unread::Rows;
-        f.disk.order = OrderUnderWay::Other(f.now);
+        f.disk.order_since = Some(f.now);
     };
     assert_eq!(ending(busy), Step::Wait(POLL));
 }
@@ -308,7 +294,7 @@ fn a_run_is_opened_once_a_batch_of_it_could_go() {
         step(move |f| {
             f.sink = sink;
             f.staged = staged;
-            f.runs = Runs::Unopened(f.now + PENDING);
+            f.runs = RunsOpen::NotYet(f.now + PENDING);
         })
     };
     assert_eq!(

@@ -29,7 +29,7 @@ fn a_publisher_stopped_inside_holds_up_nobody() {
     push(3);
     assert_eq!(popped(), [1]);
     assert_eq!(popped(), [0; 0]);
-    assert_eq!((ring.inside().entries, ring.queued()), (2, 2));
+    assert_eq!(ring.inside().entries, 2);
     push(4);
     go_on();
     assert_eq!(popped(), [2, 3, 4]);

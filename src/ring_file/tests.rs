@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::file_ring::{Claim, Found, Refusal, Taken};
+use crate::file_ring::{Claim, RecordKind, Taken};
+use crate::ring::Refusal;
 
 type Ring = FileRing<Box<[AtomicU64]>>;
 
@@ -59,12 +60,12 @@ fn image(ring: &Ring) -> Vec<u64> {
         .collect()
 }
 
-fn left(image: Vec<u64>) -> Vec<(Found, Vec<u64>)> {
+fn left(image: Vec<u64>) -> Vec<(RecordKind, Vec<u64>)> {
     let words: Box<[AtomicU64]> = image.into_iter().map(AtomicU64::new).collect();
     let (ring, created) = FileRing::read(words).unwrap();
     assert_eq!(created, CREATED);
     let mut found = Vec::new();
-    ring.left(|taken, payload| found.push((taken.found, words_of(payload))));
+    ring.left(|taken, payload| found.push((taken.kind, words_of(payload))));
     found
 }
 
@@ -108,11 +109,11 @@ fn it_is_a_queue_and_its_image_has_what_was_not_freed() {
                 }
             }
         }
-        assert_eq!(ring.filling().entries, inside.len() as u64);
+        assert_eq!(ring.inside().entries, inside.len() as u64);
         if word % 50 == 0 {
             let expected = taken.iter().map(|(words, _)| words).chain(&inside);
             let expected: Vec<_> = expected
-                .map(|words| (Found::Entry, words.clone()))
+                .map(|words| (RecordKind::Entry, words.clone()))
                 .collect();
             assert_eq!(left(image(&ring)), expected);
         }
@@ -171,8 +172,8 @@ fn what_cannot_be_packed_is_void() {
     publish(&ring, 9, 2).unwrap();
     let found = left(image(&ring));
     let kinds: Vec<_> = found.iter().map(|(found, _)| *found).collect();
-    let void = Found::Void;
-    assert_eq!(kinds, [void, void, void, void, Found::Entry]);
+    let void = RecordKind::Void;
+    assert_eq!(kinds, [void, void, void, void, RecordKind::Entry]);
 }
 
 /// A publisher that is stopped half-way holds back later entries; after a kill only its own entry is missing.
@@ -185,7 +186,7 @@ fn a_half_done_entry_is_waited_for_and_after_a_kill_passed_over() {
     publish(&ring, 3, 4).unwrap();
     let (first, _) = take(&ring, ring.tail()).unwrap();
     assert_eq!(take(&ring, first.next), None);
-    let expected = [1, 3].map(|word| (Found::Entry, vec![word; 4]));
+    let expected = [1, 3].map(|word| (RecordKind::Entry, vec![word; 4]));
     assert_eq!(left(image(&ring)), expected);
     drop(half);
     assert!(take(&ring, first.next).is_some());
@@ -225,14 +226,14 @@ fn no_damaged_image_has_an_entry_that_was_not_published() {
         }
         for (found, words) in left(torn) {
             match found {
-                Found::Entry => {
+                RecordKind::Entry => {
                     kept += 1;
                     let same = words.iter().all(|word| *word == words[0]);
                     let known = words.first().is_none_or(|word| published.contains(word));
                     assert!(same && known, "made up: {words:?}");
                 }
-                Found::Damaged => damaged += 1,
-                Found::Void | Found::Pad => {}
+                RecordKind::Damaged => damaged += 1,
+                RecordKind::Void | RecordKind::Pad => {}
             }
         }
     }

@@ -161,7 +161,9 @@ impl Break {
     /// Changes an outcome of the disk.
     pub(super) fn outcome(self, outcome: &mut Outcome) {
         match (self, &mut outcome.done) {
-            (Self::CountTwice, Ok(Done::Appended { .. })) => outcome.view.totals.entries += 1,
+            (Self::CountTwice, Ok(Done::Appended { .. })) => {
+                outcome.view.totals.backlog.entries += 1;
+            }
             (Self::CountEvictedTwice, Ok(Done::Evicted { .. })) => outcome.view.evicted += 1,
             (Self::ReorderRead, Ok(Done::Read(reading))) if reading.records.len() > 1 => {
                 reading.records.swap(0, 1);

@@ -11,7 +11,7 @@ use crate::error::SinkError;
 use crate::event::{Key, Loss, Record};
 use crate::sink::Delivery;
 use crate::sink_worker::{SinkOrder, SinkOutcome};
-use crate::spill::{Done, Keep, Letter, Order, Outcome};
+use crate::spill::{Done, Keep, NewDeadLetter, Order, Outcome};
 
 impl World {
     /// The sink carries out its order.
@@ -111,7 +111,7 @@ impl World {
                 if let OrderNote::Settle(through) = &mut note {
                     *through = settled.through.min(*through);
                 }
-                format!("{} entries", settled.entries)
+                format!("{} entries", settled.tally.entries)
             }
             Ok(Done::Evicted { entries }) => {
                 self.excuses.evicted += entries;
@@ -184,7 +184,7 @@ impl World {
 enum OrderNote {
     Append(Arc<[Record]>),
     Settle(Key),
-    Letters(Vec<Letter>),
+    Letters(Vec<NewDeadLetter>),
     End(u64, Vec<Loss>),
     Tick,
     Open(u32),

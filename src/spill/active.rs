@@ -11,34 +11,26 @@ use crate::event::{Key, Position, Record, Run};
 use crate::host::log;
 
 use super::cipher::Cipher;
-use super::directory::{io_error, make_folder, sync_folder};
-use super::files::Place;
+use super::files::{DatabaseFiles, discard_database, make_folder, sync_folder};
 use super::row::{ACCOUNTED, INSERT, INSERT_ENCRYPTED, Row, kind};
+use super::runs;
 use super::schema::{self, database_error};
 use super::segments::Segment;
-use super::{files, runs};
-use crate::change::Change;
+use super::tally::Tally;
 
-/// An open segment. After any error it is to be [abandoned](Self::abandon).
+/// An open segment. After any error it must be [abandoned](Self::abandon).
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) segment: Segment,
     conn: Connection,
-    place: Place,
+    files: DatabaseFiles,
     /// What was written to it, as [`Record::size`] counts.
     bytes: u64,
     /// Of an encrypted segment.
     cipher: Option<Cipher>,
 }
 
-/// What a transaction has added.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Added {
-    pub(super) entries: u64,
-    pub(super) bytes: u64,
-}
-
-/// What is to be written.
+/// One transaction.
 pub(super) struct Write<'w> {
     /// Numbers from this key on, and how many, are accounted for although they are not written.
     pub(super) accounted: Option<(Key, u64)>,
@@ -61,12 +53,12 @@ impl Active {
         };
         let made = schema::open(&segment.path, &tables, durability)
             .and_then(|conn| sync_folder(folder).map(|()| conn));
-        let conn = made.inspect_err(|_| remove_empty(&segment.path))?;
-        let place = Place::of(&segment.path).map_err(io_error("look at", segment.path.clone()))?;
+        let conn = made.inspect_err(|_| discard_database(&segment.path))?;
+        let files = DatabaseFiles::of(&segment.path)?;
         Ok(Self {
             segment,
             conn,
-            place,
+            files,
             bytes: 0,
             cipher: cipher.cloned(),
         })
@@ -82,11 +74,11 @@ impl Active {
 
     /// Whether its file, or its log, is no longer where it was.
     pub(super) fn has_left(&self) -> bool {
-        self.place.has_left(&self.segment.path)
+        self.files.have_left(&self.segment.path)
     }
 
-    /// Writes all of it in one transaction. `synced`: it survives a power cut whatever the durability is.
-    pub(super) fn write(&mut self, write: &Write<'_>) -> Result<Added, SpillError> {
+    /// Writes all of it in one transaction.
+    pub(super) fn write(&mut self, write: &Write<'_>) -> Result<Tally, SpillError> {
         let added = self.attempt(write).map_err(database_error("append to"))?;
         self.bytes += added.bytes;
         if self.has_left() {
@@ -102,7 +94,7 @@ impl Active {
         &mut self,
         write: &Write<'_>,
         durability: SpillDurability,
-    ) -> Result<Added, SpillError> {
+    ) -> Result<Tally, SpillError> {
         self.set_durability(SpillDurability::PowerLoss)?;
         let added = self.write(write)?;
         self.set_durability(durability)?;
@@ -113,10 +105,10 @@ impl Active {
         schema::set_durability(&self.conn, durability).map_err(database_error("append to"))
     }
 
-    fn attempt(&self, write: &Write<'_>) -> rusqlite::Result<Added> {
+    fn attempt(&self, write: &Write<'_>) -> rusqlite::Result<Tally> {
         let conn = &self.conn;
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute(())?;
-        let mut added = Added::default();
+        let mut added = Tally::default();
         {
             let cipher = self.cipher.as_ref();
             let insert = cipher.map_or(INSERT, |_| INSERT_ENCRYPTED);
@@ -133,8 +125,7 @@ impl Active {
                 }
                 insert_losses(&mut statement, record)?;
                 if Row::encrypted(record, cipher, &mut buffer)?.insert(&mut statement)? {
-                    added.entries += 1;
-                    added.bytes += record.size();
+                    added.add(record.size());
                 }
             }
         }
@@ -162,30 +153,20 @@ impl Active {
     }
 }
 
+/// The first number that the record covers: that of the losses before it, if there are any.
+pub(super) fn first_key(record: &Record) -> Key {
+    let n = record.n.saturating_sub(record.lost_before());
+    Key::new(record.run.local, n)
+}
+
 /// Losses are rows of their own, before their entry.
 fn insert_losses(statement: &mut Statement<'_>, record: &Record) -> rusqlite::Result<()> {
-    let mut first = Key::new(
-        record.run.local,
-        record.n.saturating_sub(record.lost_before()),
-    );
+    let mut first = first_key(record);
     for loss in record.losses.iter().filter(|loss| loss.count > 0) {
         Row::stretch(first, loss.count, kind(loss.reason)).insert(statement)?;
         first = first.after(loss.count);
     }
     Ok(())
-}
-
-/// A file that never came to be a segment.
-fn remove_empty(path: &Path) {
-    for file in [
-        schema::log_of(path),
-        schema::journal_of(path),
-        path.to_owned(),
-    ] {
-        if let Err(error) = Change::Remove(&file).make(|| std::fs::remove_file(&file)) {
-            log::debug!(%error, file = %file.display(), "a segment that was not made cannot be removed");
-        }
-    }
 }
 
 /// The numbers that entries of a segment had before they were dead letters.
@@ -197,9 +178,4 @@ pub(super) fn requeued(conn: &Connection) -> rusqlite::Result<Vec<Position>> {
         .iter()
         .filter_map(|bytes| Position::from_bytes(bytes))
         .collect())
-}
-
-/// Whether the disk answers at all for this segment.
-pub(super) fn answers(segment: &Segment) -> bool {
-    files::answers(&segment.path)
 }

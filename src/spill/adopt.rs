@@ -3,7 +3,7 @@
 //! The database is read in place, as the first segment, and deleted once it is delivered. Its runs, dead letters and imports
 //! are copied into the index once. One that was set aside, with rows still to be carried over, comes before it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,38 +14,17 @@ use crate::error::SpillError;
 use crate::event::{Key, PublisherId};
 use crate::host::log;
 
-use super::directory::io_error;
-use super::files::is_missing;
+use super::files::remove;
 use super::index::Index;
 use super::row::uint;
 use super::schema::{self, database_error};
+use super::tally::Tally;
 use super::watermark::Level;
-use super::{letters, runs, salvage};
+use super::{runs, salvage};
 
-const FOLDER: &str = "db";
-const DATABASE: &str = "spill.sqlite3";
-const SALVAGING: &str = "db.salvaging.";
 const MARK: &str = "mark";
 /// Room for a full disk, which is no longer needed.
 const RESERVE: &str = "reserve";
-
-/// The databases to be adopted, oldest first.
-pub(super) fn databases(dir: &Path) -> Result<Vec<PathBuf>, SpillError> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(io_error("list", dir.to_owned()))?,
-    };
-    let mut folders: Vec<_> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.starts_with(SALVAGING))
-        .collect();
-    folders.sort();
-    folders.push(FOLDER.to_owned());
-    let files = folders
-        .into_iter()
-        .map(|folder| dir.join(folder).join(DATABASE));
-    Ok(files.filter(|file| !is_missing(file)).collect())
-}
 
 /// Copies what belongs into the index, once for each database.
 pub(super) fn copy_to_index(index: &mut Index, databases: &[PathBuf], now: Instant) {
@@ -75,15 +54,13 @@ pub(super) fn copy_one(index: &mut Index, file: &Path, now: Instant) -> Result<(
         index.runs.unsaved.insert(local);
     }
     let expected = meta(&old, "dead_letters").unwrap_or(0);
-    let before = index.letters.count;
-    let letters = index.transact("adopt a spill into", now, |conn| {
+    let before = index.dead_letters.entries;
+    index.change_dead_letters("adopt a spill into", now, |conn| {
         salvage::dead_letters(&old, conn)?;
         salvage::imported(&old, conn)?;
-        conn.execute("INSERT INTO adopted (source) VALUES (?1)", [&source])?;
-        letters::count(conn)
+        conn.execute("INSERT INTO adopted (source) VALUES (?1)", [&source])
     })?;
-    index.letters = letters;
-    let lost = (before + expected).saturating_sub(letters.count);
+    let lost = (before + expected).saturating_sub(index.dead_letters.entries);
     if lost > 0 {
         log::error!(lost, kept = %file.display(), "dead letters of an earlier version cannot be read");
     }
@@ -91,7 +68,7 @@ pub(super) fn copy_one(index: &mut Index, file: &Path, now: Instant) -> Result<(
 }
 
 /// The runs of databases that are not adopted yet, for a disk that takes nothing.
-pub(super) fn runs_of(file: &Path, publisher: PublisherId) -> Vec<runs::Known> {
+pub(super) fn runs_of(file: &Path, publisher: PublisherId) -> Vec<runs::RunState> {
     schema::open_to_read(file)
         .map_or_else(|_| Vec::new(), |conn| runs::read_all(&conn, publisher).0)
 }
@@ -104,17 +81,17 @@ pub(super) fn level(dir: &Path, databases: &[PathBuf]) -> Option<Level> {
     let found = conn.as_ref().and_then(|conn| summarise(conn).ok());
     let (commits, level) = match (mark, found) {
         (Some(mark), Some(found)) if rest.is_empty() && mark.0 <= found.0 => found,
-        (Some((commits, mark)), found) => {
+        (Some((commits, mut mark)), found) => {
             // The mark knows more: what is missing is found by reading.
-            let bytes = found.map_or(0, |(_, level)| level.bytes);
-            (commits, Level { bytes, ..mark })
+            mark.backlog.bytes = found.map_or(0, |(_, level)| level.backlog.bytes);
+            (commits, mark)
         }
         (None, Some(found)) => found,
         (None, None) => return None,
     };
     log::info!(
         commits,
-        entries = level.entries,
+        entries = level.backlog.entries,
         "the spill of an earlier version is taken over"
     );
     Some(level)
@@ -123,11 +100,8 @@ pub(super) fn level(dir: &Path, databases: &[PathBuf]) -> Option<Level> {
 /// Removes what is no longer of use.
 pub(super) fn clean(dir: &Path) {
     for name in [MARK, RESERVE] {
-        match fs::remove_file(dir.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                log::debug!(%error, name, "a file of an earlier version cannot be removed");
-            }
-            _ => {}
+        if let Err(error) = remove(&dir.join(name)) {
+            log::debug!(%error, name, "a file of an earlier version cannot be removed");
         }
     }
 }
@@ -142,8 +116,10 @@ fn summarise(conn: &Connection) -> rusqlite::Result<(u64, Level)> {
     let level = Level {
         delivered: first.or(newest).map_or(Key::default(), Key::before),
         newest: newest.unwrap_or_default(),
-        entries: meta(conn, "entries")?,
-        bytes: meta(conn, "bytes")?,
+        backlog: Tally {
+            entries: meta(conn, "entries")?,
+            bytes: meta(conn, "bytes")?,
+        },
         dead_letters: meta(conn, "dead_letters")?,
         ..Level::default()
     };
@@ -157,7 +133,7 @@ fn meta(conn: &Connection, name: &str) -> rusqlite::Result<u64> {
 }
 
 /// The newer of the two slots of 48 bytes at 0 and 512: magic, commits, entries, everything up to here had left, newest
-/// entry, CRC-32; little-endian. Answers how many commits there were as well.
+/// entry, CRC-32; little-endian. Also returns how many commits there were.
 fn read_mark(path: &Path) -> Option<(u64, Level)> {
     let file = File::open(path).ok()?;
     let slots = [0, 512].into_iter().filter_map(|offset| {
@@ -169,8 +145,10 @@ fn read_mark(path: &Path) -> Option<(u64, Level)> {
         let level = Level {
             delivered: Key::from_number(number(24)?),
             newest: Key::from_number(number(32)?),
-            entries: number(16)?,
-            bytes: 0,
+            backlog: Tally {
+                entries: number(16)?,
+                bytes: 0,
+            },
             ..Level::default()
         };
         sound.then_some((number(8)?, level))

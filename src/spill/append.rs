@@ -5,35 +5,54 @@ use crate::event::{Key, Record, unix_ms};
 use crate::host::log;
 
 use super::Spill;
-use super::active::{Active, Added, Write};
+use super::active::{Active, Write, first_key};
 use super::orders::Room;
+use super::tally::Tally;
 
 impl Spill {
-    /// Writes records after all that the spill has; answers how many are new. Those that an append before has written, which
-    /// failed later on, are passed over.
+    /// Writes records after all that the spill has; returns how many are new. Skips those that an earlier append wrote
+    /// before it failed.
     pub(crate) fn append(&mut self, records: &[Record]) -> Result<u64, SpillError> {
         let written = records.partition_point(|record| record.key() <= self.newest);
         let mut rest = &records[written..];
         let mut entries = 0;
-        while let Some(first) = rest.first() {
+        while !rest.is_empty() {
             let records;
             (records, rest) = rest.split_at(within(rest, self.segment_bytes));
-            let write = Write {
-                accounted: self.accounted_before(first),
-                records,
-                digests: &[],
-            };
-            let added = self.write(&write, first_key(first))?;
-            let last = records.last().unwrap_or(first);
-            self.note_appended(added, first, last.key());
-            entries += added.entries;
+            entries += self.append_together(records, &[])?;
         }
         Ok(entries)
     }
 
+    /// Writes records, and the digests of rows that came from elsewhere, in one transaction; returns how
+    /// many are new.
+    pub(super) fn append_together(
+        &mut self,
+        records: &[Record],
+        digests: &[[u8; 16]],
+    ) -> Result<u64, SpillError> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return Ok(0);
+        };
+        let write = Write {
+            accounted: self.accounted_before(first),
+            records,
+            digests,
+        };
+        let added = self.write(&write, first_key(first))?;
+        self.backlog += added;
+        self.newest = self.newest.max(last.key());
+        self.inherited_until_ms = self.inherited_until_ms.max(Some(unix_ms()));
+        if self.oldest.is_none() {
+            self.oldest = Some((first.key(), first.popped_ms));
+        }
+        self.write_watermark();
+        Ok(added.entries)
+    }
+
     /// Writes to the active segment, or into a new one. After an error nobody knows what was written, and the segment is
     /// abandoned.
-    pub(super) fn write(&mut self, write: &Write<'_>, first: Key) -> Result<Added, SpillError> {
+    fn write(&mut self, write: &Write<'_>, first: Key) -> Result<Tally, SpillError> {
         if self.room == Room::Absent {
             return Err(SpillError::Absent);
         }
@@ -66,7 +85,7 @@ impl Spill {
     }
 
     fn begin_segment(&mut self, write: &Write<'_>, first: Key) -> Result<Active, SpillError> {
-        // What has vanished is made again before a segment is: without the rest nobody would know what is missing.
+        // Files that have vanished are made again first: without them nobody would know what is missing.
         if let Err(error) = self.check() {
             log::debug!(%error, "the spill is not whole");
         }
@@ -85,19 +104,8 @@ impl Spill {
         Ok(active)
     }
 
-    pub(super) fn note_appended(&mut self, added: Added, first: &Record, last: Key) {
-        self.entries += added.entries;
-        self.bytes += added.bytes;
-        self.newest = self.newest.max(last);
-        self.inherited_until_ms = self.inherited_until_ms.max(Some(unix_ms()));
-        if self.oldest.is_none() {
-            self.oldest = Some((first.key(), first.popped_ms));
-        }
-        self.write_watermark();
-    }
-
     /// Numbers between the newest entry and this record were delivered without being written, or are announced elsewhere.
-    pub(super) fn accounted_before(&self, record: &Record) -> Option<(Key, u64)> {
+    fn accounted_before(&self, record: &Record) -> Option<(Key, u64)> {
         let is_new = self.newest == Key::default();
         let newest = if is_new {
             self.delivered.unwrap_or_default()
@@ -117,12 +125,4 @@ fn within(records: &[Record], bytes_max: u64) -> usize {
         bytes <= bytes_max
     };
     records.iter().take_while(fits).count().max(1)
-}
-
-/// The first number that the record covers: that of the losses before it, if there are any.
-pub(super) fn first_key(record: &Record) -> Key {
-    Key::new(
-        record.run.local,
-        record.n.saturating_sub(record.lost_before()),
-    )
 }

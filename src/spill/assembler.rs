@@ -58,8 +58,8 @@ impl Assembler {
         self.next
     }
 
-    /// Takes the next row, which covers the keys from `first` up to `end`. Of an entry that is wanted the losses before it
-    /// come back. `tail` says the last number of a run, as far as that is known.
+    /// Takes the next row, which covers the keys from `first` up to `end`. For an entry that is wanted, returns the losses
+    /// before it. `tail` returns the last number of a run, as far as it is known.
     pub(super) fn take(
         &mut self,
         first: Key,
@@ -86,7 +86,7 @@ impl Assembler {
         None
     }
 
-    /// The backlog ends here, and its newest entry was this one. Answers the losses after it, if they are the present run's.
+    /// The backlog ends here; `newest` was its newest entry. Returns the losses after it, if they are the present run's.
     pub(super) fn finish(
         &mut self,
         newest: Key,

@@ -4,23 +4,25 @@ use rusqlite::Connection;
 
 use crate::event::Key;
 
-use super::row::{Content, Found, columns};
+use super::row::{Content, StoredRow, columns};
 use super::schema;
 
 /// How many rows are read at once, and how many bytes of them.
 pub(super) const CHUNK_ROWS: usize = 512;
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// Whether a row of the segment may cover `from` that begins before it.
+/// Where reading from a key begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begun {
-    No,
-    Yes,
+pub(super) enum ReadFrom {
+    /// At the row that covers the key, which may begin before it.
+    Covering,
+    /// At the key itself.
+    Key,
 }
 
 /// Rows of a chunk, and how it ended.
 pub(super) struct Chunk {
-    pub(super) rows: Vec<Found>,
+    pub(super) rows: Vec<StoredRow>,
     pub(super) end: ChunkEnd,
 }
 
@@ -32,12 +34,12 @@ pub(super) enum ChunkEnd {
 }
 
 /// The row after which reading goes on: the key of a damaged one may be wrong, but if there is no other it must do.
-pub(super) fn last_read(rows: &[Found]) -> Option<&Found> {
-    let sound = |row: &&Found| !matches!(row.content, Content::Damaged);
+pub(super) fn last_read(rows: &[StoredRow]) -> Option<&StoredRow> {
+    let sound = |row: &&StoredRow| !matches!(row.content, Content::Damaged);
     rows.iter().rfind(sound).or(rows.last())
 }
 
-/// Whether whoever made the segment was killed before it had a table: no row was ever in it.
+/// Whether the segment has no table: its process was killed while making it, and no row was ever in it.
 pub(super) fn was_never_made(conn: &Connection) -> bool {
     schema::has_table(conn, "rows").is_ok_and(|exists| !exists)
 }
@@ -49,11 +51,11 @@ pub(super) fn read_rows(
     conn: &Connection,
     from: Key,
     below: Key,
-    begun: Begun,
+    read_from: ReadFrom,
     limit: usize,
 ) -> Chunk {
     let mut rows = Vec::new();
-    let end = match read_into(&mut rows, conn, from, below, begun, limit) {
+    let end = match read_into(&mut rows, conn, from, below, read_from, limit) {
         Ok(end) => end,
         Err(error) => ChunkEnd::Failed(error),
     };
@@ -61,18 +63,18 @@ pub(super) fn read_rows(
 }
 
 fn read_into(
-    out: &mut Vec<Found>,
+    out: &mut Vec<StoredRow>,
     conn: &Connection,
     from: Key,
     below: Key,
-    begun: Begun,
+    read_from: ReadFrom,
     limit: usize,
 ) -> rusqlite::Result<ChunkEnd> {
-    let mut statement = conn.prepare_cached(&select(conn, begun))?;
+    let mut statement = conn.prepare_cached(&select(conn, read_from))?;
     let mut rows = statement.query([from.row()])?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let found = Found::read(row)?;
+        let found = StoredRow::read(row)?;
         let damaged = matches!(found.content, Content::Damaged);
         if found.first >= below {
             if damaged {
@@ -89,11 +91,11 @@ fn read_into(
     Ok(ChunkEnd::Last)
 }
 
-fn select(conn: &Connection, begun: Begun) -> String {
+fn select(conn: &Connection, read_from: ReadFrom) -> String {
     let columns = columns(conn);
-    let from = match begun {
-        Begun::No => "coalesce((SELECT max(key) FROM rows WHERE key <= ?1), ?1)",
-        Begun::Yes => "?1",
+    let from = match read_from {
+        ReadFrom::Covering => "coalesce((SELECT max(key) FROM rows WHERE key <= ?1), ?1)",
+        ReadFrom::Key => "?1",
     };
     format!("SELECT {columns} FROM rows WHERE key >= {from} ORDER BY key")
 }

@@ -1,8 +1,8 @@
 //! Encryption of entries on disk: XChaCha20-Poly1305, with a fresh random nonce for each.
 //!
 //! The ciphertext is as long as the entry, and takes its place in the column `bytes`. Nonce and tag are in a column of
-//! their own, `nonce_tag`, which only encrypted segments and indexes have. The tag also covers what the entry is bound to
-//! ([`Bound`]): a row that was changed, or put in another's place, does not decrypt, and counts as damaged. The checksum of a
+//! their own, `nonce_tag`, which only encrypted segments and indexes have. The tag also covers the entry's
+//! [`AssociatedData`]: a row that was changed, or put in another's place, does not decrypt, and counts as damaged. The checksum of a
 //! row is that of the ciphertext: that of the entry would say something about it.
 //!
 //! Without the feature `encryption` there is no cipher, and [`unlock`](super::unlock) refuses directories that need one.
@@ -16,9 +16,9 @@ pub(super) type NonceTag = [u8; NONCE_BYTES + TAG_BYTES];
 pub(super) const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 
-/// What an encrypted entry cannot be parted from.
+/// What an encrypted entry cannot be parted from: the associated data of its tag.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bound<'b> {
+pub(super) struct AssociatedData<'b> {
     pub(super) key: Key,
     pub(super) run: RunId,
     pub(super) popped_ms: u64,
@@ -26,7 +26,7 @@ pub(super) struct Bound<'b> {
     pub(super) subject: &'b str,
 }
 
-impl Bound<'_> {
+impl AssociatedData<'_> {
     /// As the tag covers it. The part of any length comes last.
     fn bytes(&self) -> Vec<u8> {
         let requeued = self.requeued.map_or([0; 24], Position::to_bytes);
@@ -43,23 +43,27 @@ impl Bound<'_> {
     }
 }
 
-/// What a directory's check encrypts: nothing, bound to this.
+/// What a directory's check encrypts: nothing, with this as associated data.
 const CHECK: &[u8] = b"check of the key";
 
 impl Cipher {
     /// Encrypts the bytes where they are. An error says that the system gives no random numbers.
-    pub(super) fn encrypt(&self, bound: Bound<'_>, bytes: &mut [u8]) -> rusqlite::Result<NonceTag> {
-        self.encrypt_with(&bound.bytes(), bytes)
+    pub(super) fn encrypt(
+        &self,
+        associated: AssociatedData<'_>,
+        bytes: &mut [u8],
+    ) -> rusqlite::Result<NonceTag> {
+        self.encrypt_with(&associated.bytes(), bytes)
     }
 
-    /// Decrypts the bytes where they are; `None` if they, or what they are bound to, were changed.
+    /// Decrypts the bytes where they are; `None` if they, or their associated data, were changed.
     pub(super) fn decrypt(
         &self,
-        bound: Bound<'_>,
+        associated: AssociatedData<'_>,
         nonce_tag: NonceTag,
         bytes: &mut [u8],
     ) -> Option<()> {
-        self.decrypt_with(&bound.bytes(), nonce_tag, bytes)
+        self.decrypt_with(&associated.bytes(), nonce_tag, bytes)
     }
 
     /// Something that only this key fits.
@@ -95,7 +99,7 @@ mod present {
 
         pub(super) fn encrypt_with(
             &self,
-            bound: &[u8],
+            associated: &[u8],
             bytes: &mut [u8],
         ) -> rusqlite::Result<NonceTag> {
             let mut nonce_tag = [0; NONCE_BYTES + TAG_BYTES];
@@ -104,14 +108,16 @@ mod present {
                 .try_fill_bytes(nonce)
                 .map_err(|error| failed(&error))?;
             let nonce = XNonce::try_from(&*nonce).map_err(|error| failed(&error))?;
-            let made = self.0.encrypt_inout_detached(&nonce, bound, bytes.into());
+            let made = self
+                .0
+                .encrypt_inout_detached(&nonce, associated, bytes.into());
             tag.copy_from_slice(&made.map_err(|error| failed(&error))?);
             Ok(nonce_tag)
         }
 
         pub(super) fn decrypt_with(
             &self,
-            bound: &[u8],
+            associated: &[u8],
             nonce_tag: NonceTag,
             bytes: &mut [u8],
         ) -> Option<()> {
@@ -119,7 +125,7 @@ mod present {
             let (nonce, tag) = (XNonce::try_from(nonce).ok()?, Tag::try_from(tag).ok()?);
             let done = self
                 .0
-                .decrypt_inout_detached(&nonce, bound, bytes.into(), &tag);
+                .decrypt_inout_detached(&nonce, associated, bytes.into(), &tag);
             done.ok()
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! <dir>/            0700
-//!   lock            locked by the kernel while a publisher is alive, exclusively, and shared by those who look at the
-//!                   spill meanwhile; holds the publisher's process id, for messages only. The folder itself is locked
-//!                   by a publisher that waits for those who look
+//!   lock            locked by the kernel while a publisher is alive, exclusively, and shared by inspectors of the
+//!                   spill otherwise; holds the publisher's process id, for messages only. The folder itself is locked
+//!                   by a publisher that waits for inspectors
 //!   identity        the publisher's id
 //!   encryption      of an encrypted spill, what only its key fits
 //!   signing-keys.json, sealed.json
@@ -17,27 +17,27 @@
 //!   db/             the database of the first versions, until it is delivered
 //! ```
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::SpillError;
 use crate::event::PublisherId;
 use crate::host::log;
 
-use super::adopt;
-use super::files::is_missing;
-use super::identity::read_identity;
-use super::lock::Lock;
-use super::watermark::WATERMARK;
-use crate::change::Change;
+use super::files::{free_bytes, io_error, is_missing, make_folder, names_in};
+use super::identity;
+use super::lock::{Lock, missing};
 
 /// What anybody but the owner and the group may do.
 const OTHERS: u32 = 0o007;
 
+pub(super) const WATERMARK: &str = "watermark";
 const INDEX: &str = "index.sqlite3";
 const SEGMENTS: &str = "segments";
+/// Where the first versions of spillring had their database, and those that they had set aside.
+const OLD_FOLDER: &str = "db";
+const OLD_SALVAGING: &str = "db.salvaging.";
+const OLD_DATABASE: &str = "spill.sqlite3";
 
 /// A spill directory that no other publisher is in: taken by the one publisher, or by one or more inspectors.
 #[derive(Debug)]
@@ -82,10 +82,22 @@ impl Directory {
     /// Whether a publisher has ever used the directory, as far as can be seen.
     pub(super) fn is_known(path: &Path) -> Result<bool, SpillError> {
         let files = [WATERMARK, INDEX, SEGMENTS].map(|name| path.join(name));
-        Ok(files.iter().any(|file| !is_missing(file)) || !adopt::databases(path)?.is_empty())
+        Ok(files.iter().any(|file| !is_missing(file)) || !Self::old_databases(path)?.is_empty())
     }
 
-    /// Says, to one who looks for long, that a publisher is waiting for the directory.
+    /// The databases of the first versions, oldest first.
+    pub(super) fn old_databases(path: &Path) -> Result<Vec<PathBuf>, SpillError> {
+        let mut folders = names_in(path)?;
+        folders.retain(|name| name.starts_with(OLD_SALVAGING));
+        folders.sort();
+        folders.push(OLD_FOLDER.to_owned());
+        let files = folders
+            .into_iter()
+            .map(|folder| path.join(folder).join(OLD_DATABASE));
+        Ok(files.filter(|file| !is_missing(file)).collect())
+    }
+
+    /// An error if a publisher waits for the directory: an inspector that reads for long asks.
     pub(super) fn give_way(&self) -> Result<(), SpillError> {
         self.lock.as_ref().map_or(Ok(()), Lock::give_way)
     }
@@ -95,15 +107,14 @@ impl Directory {
         self.lock.is_some()
     }
 
-    /// Makes again what has vanished, if anything has: the directory, and in it the lock and who the publisher is. Answers
-    /// whether it had to.
+    /// Restores what has vanished: the directory, and in it the lock and the identity. Returns whether anything had.
     pub(super) fn restore(&mut self, publisher: PublisherId) -> Result<bool, SpillError> {
         if self.lock.as_ref().is_some_and(Lock::is_in_place) {
             return Ok(false);
         }
         let again = Self::take(&self.path)?;
-        match read_identity(&again.path)? {
-            None => again.write_identity(publisher)?,
+        match identity::read(&again.path)? {
+            None => identity::write(&again.path, publisher)?,
             Some(other) if other != publisher => {
                 return Err(SpillError::OtherPublisher {
                     dir: self.path.clone(),
@@ -132,69 +143,16 @@ impl Directory {
     }
 
     /// The database that holds the dead letters, if there is one.
-    pub(super) fn letters(&self) -> Option<PathBuf> {
+    pub(super) fn dead_letters(&self) -> Option<PathBuf> {
         let index = Some(self.index()).filter(|index| !is_missing(index));
-        index.or_else(|| adopt::databases(&self.path).ok()?.pop())
+        index.or_else(|| Self::old_databases(&self.path).ok()?.pop())
     }
 
     /// Half of what the disk would have free without this spill: the same at every start, however full the spill is.
     pub(super) fn half_of_free_bytes(&self, own: u64) -> Result<u64, SpillError> {
-        let free = free_bytes(&self.path).map_err(io_error("measure", self.path.clone()))?;
+        let free = free_bytes(&self.path).map_err(io_error("measure", &self.path))?;
         Ok(free.saturating_add(own) / 2)
     }
-}
-
-/// What the disk has free for this user.
-pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(dir)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-/// Whether the disk takes a small file: `SQLite` does not say whether it is a quota or the number of files that is used up.
-pub(super) fn has_room(dir: &Path) -> bool {
-    // A segment is a file with a log, and a journal while it is made.
-    let files = ["room", "room-wal", "room-journal"].map(|name| dir.join(name));
-    let tried = files.iter().try_for_each(|file| fs::write(file, [0; 4096]));
-    for file in &files {
-        let _gone = fs::remove_file(file);
-    }
-    !tried.is_err_and(|error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
-    })
-}
-
-pub(crate) fn io_error(
-    action: &'static str,
-    path: PathBuf,
-) -> impl FnOnce(io::Error) -> SpillError {
-    move |source| SpillError::Io {
-        action,
-        path,
-        source,
-    }
-}
-
-pub(crate) fn missing(dir: &Path) -> SpillError {
-    SpillError::Missing {
-        dir: dir.to_owned(),
-    }
-}
-
-pub(super) fn make_folder(path: &Path) -> Result<(), SpillError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(io_error("make", path.to_owned()))?;
-    path.parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .map_or(Ok(()), sync_folder)
 }
 
 /// Entries, dead letters (unless encrypted) and the signing key are in plain text below it.
@@ -207,11 +165,4 @@ fn warn_if_open(path: &Path) {
             "other users may look into the spill directory, which holds entries and the signing key: `chmod 700` closes it"
         );
     }
-}
-
-pub(super) fn sync_folder(path: &Path) -> Result<(), SpillError> {
-    let folder = || File::open(path).and_then(|folder| folder.sync_all());
-    Change::SyncFolder(path)
-        .make(folder)
-        .map_err(io_error("sync", path.to_owned()))
 }

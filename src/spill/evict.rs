@@ -15,10 +15,12 @@ use crate::host::log;
 use super::absent::Absent;
 use super::active::{Active, Write};
 use super::chunk::was_never_made;
+use super::files::discard_database;
 use super::orders::{Evictable, SinkMayHave};
-use super::row::{ACCOUNTED, Content, ENTRY, Found, columns, int, reason, uint};
+use super::row::{ACCOUNTED, Content, ENTRY, StoredRow, columns, int, reason, uint};
 use super::schema::{self, database_error};
-use super::segments::{Origin, Segment, Segments};
+use super::segments::{Origin, Segment};
+use super::tally::Tally;
 use super::{Spill, runs};
 
 /// How much of the backlog a batch of an earlier run may be, which the sink may have.
@@ -29,9 +31,8 @@ const OLDEST_BATCH_BYTES: u64 = 4 << 20;
 struct Summary {
     /// Rows of entries, also of those that will not be delivered anyway.
     rows: u64,
-    /// The other entries but those that stay, and their bytes.
-    entries: u64,
-    bytes: u64,
+    /// The other entries but those that stay.
+    evicted: Tally,
     /// Numbers that will not be delivered, one after the other, and why.
     lost: Vec<(Key, Vec<Loss>)>,
     /// Numbers that are accounted for elsewhere.
@@ -41,18 +42,15 @@ struct Summary {
 }
 
 impl Spill {
-    /// Evicts the oldest segment that may be. Answers how many entries were evicted: 0 if none may be.
+    /// Evicts the oldest segments that may be; returns how many entries they had: 0 if none may be.
     pub(super) fn evict(&mut self, evictable: Evictable) -> Result<u64, SpillError> {
-        let mut evicted = 0;
-        let mut freed = 0;
-        while freed < evictable.bytes.max(1)
+        let mut evicted = Tally::default();
+        while evicted.bytes < evictable.bytes.max(1)
             && let Some(segment) = self.evictable_segment(evictable)
         {
-            let (entries, bytes) = self.evict_segment(&segment)?;
-            evicted += entries;
-            freed += bytes;
+            evicted += self.evict_segment(&segment)?;
         }
-        Ok(evicted)
+        Ok(evicted.entries)
     }
 
     /// The oldest segment that is not being written to, if neither memory nor the sink can have any of it. Entries of this run
@@ -88,7 +86,7 @@ impl Spill {
         end.or_else(|| self.active.is_none().then(|| self.newest.after(1)))
     }
 
-    fn evict_segment(&mut self, segment: &Segment) -> Result<(u64, u64), SpillError> {
+    fn evict_segment(&mut self, segment: &Segment) -> Result<Tally, SpillError> {
         let read = schema::open_to_read(&segment.path).and_then(|conn| {
             let summary = self.summarise(segment, &conn)?;
             Ok((conn, summary))
@@ -100,7 +98,7 @@ impl Spill {
                     log::error!(%error, file = %segment.path.display(), "a segment that cannot be read is not evicted");
                 }
                 self.evicted_already.insert(segment.path.clone());
-                return Ok((0, 0));
+                return Ok(Tally::default());
             }
         };
         // Killed after this, the file is still there, and what is lost of it is known.
@@ -112,7 +110,7 @@ impl Spill {
             log::warning!(%error, "an evicted segment cannot be deleted yet");
             self.segments.forget(segment);
         }
-        Ok((summary.entries, summary.bytes))
+        Ok(summary.evicted)
     }
 
     fn note_evicted(&mut self, summary: &Summary) -> Result<(), SpillError> {
@@ -122,13 +120,10 @@ impl Spill {
         for &(first, count) in &summary.accounted {
             self.index.absent.cover_rest(first, count, ACCOUNTED);
         }
-        self.index.taken += summary.entries;
+        self.index.taken += summary.evicted.entries;
         let saved = self.index.save(self.now);
-        let gone = summary.entries.min(self.entries);
-        self.entries -= gone;
-        self.surplus += summary.entries - gone;
-        self.bytes = self.bytes.saturating_sub(summary.bytes);
-        self.evicted += summary.entries;
+        self.take_out(summary.evicted);
+        self.evicted += summary.evicted.entries;
         self.write_watermark();
         saved
     }
@@ -137,7 +132,7 @@ impl Spill {
     fn record_at(&self, conn: &Connection, key: Key) -> Result<Option<Record>, SpillError> {
         let sql = format!("SELECT {} FROM rows WHERE key = ?1", columns(conn));
         let found = conn
-            .query_row(&sql, [key.row()], Found::read)
+            .query_row(&sql, [key.row()], StoredRow::read)
             .map_err(database_error("read"))?;
         let Content::Entry(entry) = found.content else {
             return Ok(None);
@@ -178,7 +173,7 @@ impl Spill {
         });
         if let Err(error) = written {
             active.abandon();
-            Segments::discard(&kept);
+            discard_database(&kept.path);
             return Err(error);
         }
         active.seal();
@@ -218,17 +213,9 @@ impl Spill {
                 let own = row.kind == ENTRY && row.key.local_run() == run;
                 found |= own && self.index.absent.at(row.key).is_none();
             })?;
-            Ok::<_, rusqlite::Error>(found)
+            Ok(found)
         };
-        let active = self
-            .active
-            .as_ref()
-            .filter(|active| active.segment == *next);
-        let found = match active {
-            Some(active) => look(active.connection()),
-            None => schema::open_to_read(&next.path).and_then(|conn| look(&conn)),
-        };
-        found.unwrap_or(false)
+        self.look_into(next, look).unwrap_or(false)
     }
 }
 
@@ -247,8 +234,7 @@ impl Summary {
         match (row.kind, absent) {
             (ENTRY, None) if self.newest.get(&row.key.local_run()) == Some(&row.key) => {}
             (ENTRY, None) => {
-                self.entries += 1;
-                self.bytes += row.bytes;
+                self.evicted.add(row.bytes);
                 self.lose(row.key, 1, LossReason::SpillEvicted);
             }
             (ACCOUNTED, _) => self.accounted.push((row.key, row.count)),

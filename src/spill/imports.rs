@@ -1,9 +1,10 @@
-//! Taking over the rows of somebody else's buffer: each once, whatever is killed in between, and whichever copy of the
-//! buffer it is read from.
+//! Imports rows of a buffer of Agent Assembly: each once, whatever is killed in between, and from whichever copy of the
+//! buffer.
 //!
 //! A row is known by a digest. That of an entry is written with it, in one transaction of its segment, and moves to the
 //! index before the segment is removed; that of a row that is no entry is written to the index with the dead letter.
-//! Whoever then removes the row from the buffer may fail to, or be killed before: it is passed over the next time.
+//! The row is removed from the buffer after that. If that fails, or the process is killed before, the next import passes
+//! over the row.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,11 +16,10 @@ use rusqlite::Connection;
 use crate::error::SpillError;
 use crate::event::{LossReason, Record, Run, RunEnd};
 
-use super::active::{Added, Write};
-use super::letters::UNDECODABLE;
+use super::dead_letters::UNDECODABLE;
 use super::row::{int, kind};
-use super::schema::{self, database_error};
-use super::{Spill, first_key, letters};
+use super::schema::database_error;
+use super::{Spill, dead_letters};
 
 /// How many rows of earlier imports an import remembers: a buffer holds 100,000 where Agent Assembly makes it. Older ones
 /// are forgotten before the first row of an import, so that those it finds to be known are not forgotten meanwhile.
@@ -36,13 +36,18 @@ pub(crate) struct Foreign {
     pub(crate) subject: Result<Box<str>, String>,
 }
 
-/// What has come of some rows.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct TakenOver {
-    pub(crate) entries: u64,
-    pub(crate) dead_letters: u64,
-    /// Had been taken over before.
-    pub(crate) known: u64,
+/// The result of an [`import`](crate::operate::import()).
+///
+/// See its example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Entries that are now in the backlog.
+    pub entries: u64,
+    /// Rows that are not entries: now [dead letters](crate::operate::DeadLetters), with the reason `undecodable`.
+    pub dead_letters: u64,
+    /// Rows that an earlier import had taken: a kill had left them in the buffer, or the buffer is a copy.
+    pub known: u64,
 }
 
 impl Spill {
@@ -53,7 +58,7 @@ impl Spill {
         rows: &[Foreign],
         run: &Arc<Run>,
         last_n: u64,
-    ) -> Result<TakenOver, SpillError> {
+    ) -> Result<Imported, SpillError> {
         if last_n == 0 {
             self.index.transact("import into", self.now, forget)?;
         }
@@ -61,9 +66,9 @@ impl Spill {
         let mut seen = HashSet::new();
         let new = |row: &&Foreign| !known.contains(&row.digest) && seen.insert(row.digest);
         let new: Vec<&Foreign> = rows.iter().filter(new).collect();
-        let mut done = TakenOver {
+        let mut done = Imported {
             known: (rows.len() - new.len()) as u64,
-            ..TakenOver::default()
+            ..Imported::default()
         };
         let (entries, others): (Vec<&Foreign>, Vec<_>) =
             new.into_iter().partition(|row| row.subject.is_ok());
@@ -95,15 +100,15 @@ impl Spill {
             .runs
             .change(run.local, |known| known.end_at(last_n, RunEnd::Clean));
         let cipher = self.cipher.as_ref();
-        self.index.letters = self.index.transact("import into", self.now, |conn| {
-            for (record, row) in &records {
-                remember(conn, &row.digest)?;
-                let detail = row.subject.as_ref().err().map_or("", String::as_str);
-                letters::keep(conn, record, UNDECODABLE, detail, cipher)?;
-            }
-            letters::count(conn)
-        })?;
-        Ok(())
+        self.index
+            .change_dead_letters("import into", self.now, |conn| {
+                for (record, row) in &records {
+                    remember(conn, &row.digest)?;
+                    let detail = row.subject.as_ref().err().map_or("", String::as_str);
+                    dead_letters::keep(conn, record, UNDECODABLE, detail, cipher)?;
+                }
+                Ok(())
+            })
     }
 
     fn append_foreign(
@@ -116,30 +121,16 @@ impl Spill {
             .zip(entries)
             .map(|(n, row)| row.record(run, n))
             .collect();
-        let (Some(first), Some(last)) = (records.first(), records.last()) else {
-            return Ok(());
-        };
         let digests: Vec<_> = entries.iter().map(|row| row.digest).collect();
-        let write = Write {
-            accounted: self.accounted_before(first),
-            records: &records,
-            digests: &digests,
-        };
-        let added: Added = self.write(&write, first_key(first))?;
-        self.note_appended(added, first, last.key());
-        Ok(())
+        self.append_together(&records, &digests).map(drop)
     }
 
     /// Which of the rows were taken over before.
     fn known_digests(&mut self, rows: &[Foreign]) -> Result<HashSet<[u8; 16]>, SpillError> {
         let wanted = |conn: &Connection| lookup(conn, rows);
         let mut known = self.index.read(wanted)?;
-        let active = self.active.as_ref();
         for segment in self.segments.iter() {
-            let found = match active.filter(|active| active.segment == *segment) {
-                Some(active) => wanted(active.connection()),
-                None => schema::open_to_read(&segment.path).and_then(|conn| wanted(&conn)),
-            };
+            let found = self.look_into(segment, wanted);
             known.extend(found.map_err(database_error("read"))?);
         }
         Ok(known)

@@ -3,7 +3,7 @@
 //! Runs and absent numbers are kept in memory; a change is written with the next transaction, and until one succeeds it
 //! stays unsaved. So a disk that takes nothing keeps nobody from reading. Each transaction survives a power cut.
 //!
-//! A handle is given up after any error, and the next use opens a fresh one. Only when all fresh handles have found damage
+//! A handle is closed after any error, and the next use opens a fresh one. Only when all fresh handles have found damage
 //! for [`PATIENCE`] is the file set aside, as `index.damaged-<milliseconds>`, and another made of memory and of what can be
 //! read.
 
@@ -22,11 +22,12 @@ use crate::event::{Key, PublisherId};
 use crate::host::log;
 
 use super::absent::{self, Absent};
-use super::files::Place;
-use super::letters;
+use super::dead_letters;
+use super::files::DatabaseFiles;
 use super::row::{int, uint};
 use super::runs::{self, Runs};
 use super::schema::{self, database_error};
+use super::tally::Tally;
 
 /// How long something is tried again, from fresh handles, before it counts as damaged.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,13 +37,15 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Index {
     path: PathBuf,
     publisher: PublisherId,
-    open: Option<(Connection, Place)>,
-    content: Content,
+    open: Option<(Connection, DatabaseFiles)>,
+    /// It is known what the file holds.
+    loaded: bool,
     /// Since when it cannot be opened.
     trouble: Option<Instant>,
     pub(super) runs: Runs,
     pub(super) absent: Absent,
-    pub(super) letters: Letters,
+    /// The dead letters.
+    pub(super) dead_letters: Tally,
     /// Everything up to here is delivered, as of the last time that anything was removed because of that: the watermark may be
     /// an older copy.
     pub(super) settled: Key,
@@ -50,26 +53,12 @@ pub(super) struct Index {
     pub(super) taken: u64,
 }
 
-/// How many dead letters there are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Letters {
-    pub(super) count: u64,
-    pub(super) bytes: u64,
-}
-
-/// Whether it is known what the file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    Unknown,
-    Known,
-}
-
 impl Index {
     /// Opens nothing yet.
     pub(super) fn new(path: PathBuf, publisher: PublisherId) -> Self {
         Self {
             path,
-            content: Content::Unknown,
+            loaded: false,
             ..Self::nowhere(publisher)
         }
     }
@@ -85,7 +74,7 @@ impl Index {
                 .map_err(database_error("read the index of"))?;
             schema::version(&conn)
         });
-        index.content = Content::Known;
+        index.loaded = true;
         let damage = match looked {
             Some(Ok(found)) if found > schema::VERSION => Some(SpillError::Schema {
                 found,
@@ -105,11 +94,11 @@ impl Index {
             path: PathBuf::new(),
             publisher,
             open: None,
-            content: Content::Known,
+            loaded: true,
             trouble: None,
             runs: Runs::default(),
             absent: Absent::default(),
-            letters: Letters::default(),
+            dead_letters: Tally::default(),
             settled: Key::default(),
             taken: 0,
         }
@@ -117,7 +106,7 @@ impl Index {
 
     /// Whether what the file holds is known.
     pub(super) fn is_known(&self) -> bool {
-        self.content == Content::Known
+        self.loaded
     }
 
     pub(super) fn publisher(&self) -> PublisherId {
@@ -136,7 +125,7 @@ impl Index {
 
     /// Succeeds once it is known what the file holds. It may be read only.
     pub(super) fn ready(&mut self, now: Instant) -> Result<(), SpillError> {
-        if self.content == Content::Known {
+        if self.loaded {
             return Ok(());
         }
         match self.connect().map(drop) {
@@ -145,7 +134,7 @@ impl Index {
                 Ok(())
             }
             Err(_) if self.is_missing() => {
-                self.content = Content::Known;
+                self.loaded = true;
                 Ok(())
             }
             // A disk that takes nothing can still be read.
@@ -185,6 +174,20 @@ impl Index {
         }
     }
 
+    /// The same for work that may change the dead letters, which are counted again.
+    pub(super) fn change_dead_letters<T>(
+        &mut self,
+        action: &'static str,
+        now: Instant,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, SpillError> {
+        let (value, count) = self.transact(action, now, |conn| {
+            Ok((work(conn)?, dead_letters::count(conn)?))
+        })?;
+        self.dead_letters = count;
+        Ok(value)
+    }
+
     /// All of a segment is delivered, and the segment is about to be removed.
     pub(super) fn note_settled(&mut self, through: Key, now: Instant) {
         self.settled = self.settled.max(through);
@@ -193,8 +196,8 @@ impl Index {
         }
     }
 
-    /// Everything up to this key is delivered, and nobody needs to know what is absent there: nor does whoever finds the
-    /// watermark lost, because how far that was is written in the same transaction.
+    /// Everything up to this key is delivered: nobody needs to know what is absent there. A start that finds no watermark
+    /// does not either: the same transaction writes how far delivery had come.
     pub(super) fn prune(&mut self, through: Key) {
         if self.absent.prune(through) {
             self.settled = self.settled.max(through);
@@ -225,7 +228,7 @@ impl Index {
         if self
             .open
             .as_ref()
-            .is_some_and(|(_, place)| place.has_left(&self.path))
+            .is_some_and(|(_, files)| files.have_left(&self.path))
         {
             log::error!(file = %self.path.display(), "the index of the spill was moved or deleted: it is written again from memory");
             self.open = None;
@@ -266,11 +269,10 @@ impl Index {
                 return Err(SpillError::Absent);
             }
             let conn = schema::open(&self.path, schema::INDEX, SpillDurability::PowerLoss)?;
-            let place =
-                Place::of(&self.path).map_err(super::io_error("look at", self.path.clone()))?;
+            let files = DatabaseFiles::of(&self.path)?;
             self.load(&conn)
                 .map_err(database_error("read the index of"))?;
-            self.open = Some((conn, place));
+            self.open = Some((conn, files));
         }
         self.open
             .as_ref()
@@ -297,12 +299,12 @@ impl Index {
     }
 
     fn load(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        self.letters = letters::count(conn)?;
-        if self.content == Content::Known {
+        self.dead_letters = dead_letters::count(conn)?;
+        if self.loaded {
             return Ok(());
         }
         self.load_rest(conn)?;
-        self.content = Content::Known;
+        self.loaded = true;
         Ok(())
     }
 
@@ -338,7 +340,7 @@ impl Index {
 
     /// Free pages in the file and in its log let dead letters be kept on a full disk.
     pub(super) fn reserve(&mut self) {
-        if let Err(error) = self.read(letters::reserve) {
+        if let Err(error) = self.read(dead_letters::reserve) {
             log::debug!(%error, "no room can be kept for dead letters");
         }
     }

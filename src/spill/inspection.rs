@@ -1,4 +1,4 @@
-//! The spill of a publisher that is not running, for whoever only looks: read as a whole, and left as it is.
+//! The spill of a publisher that is not running, for inspectors: read as a whole, and left as it is.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -8,13 +8,12 @@ use crate::config::SpillKey;
 use crate::error::SpillError;
 use crate::event::{Position, Record, RunId};
 
-use super::index::Letters;
 use super::watermark::Watermark;
-use super::{Directory, Spill, damaged, letters, schema};
+use super::{Directory, Spill, Tally, damaged, dead_letters, schema};
 use crate::change::{now, pause};
 
-/// How long a segment that cannot be read is tried again, and how often. Longer than that only a disk that answers nothing
-/// is waited for, up to the second limit.
+/// How long a segment that cannot be read is tried again, and how often. A disk that returns nothing at all gets up to the
+/// second limit.
 const PATIENCE: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(50);
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
@@ -29,8 +28,7 @@ pub(crate) struct Inspection {
     spill: Spill,
     page: VecDeque<Record>,
     end: bool,
-    entries: u64,
-    bytes: u64,
+    read: Tally,
     oldest_popped_ms: Option<u64>,
     expected: u64,
     level_delivered: Option<Position>,
@@ -39,16 +37,14 @@ pub(crate) struct Inspection {
 
 /// Everything that was found.
 #[derive(Debug)]
-pub(crate) struct Findings {
+pub(crate) struct Inspected {
     /// Entries that can be read.
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
+    pub(crate) backlog: Tally,
     pub(crate) oldest_popped_ms: Option<u64>,
     pub(crate) run: Option<RunId>,
     /// The sink had everything up to here.
     pub(crate) delivered: Option<Position>,
-    pub(crate) dead_letters: u64,
-    pub(crate) dead_letter_bytes: u64,
+    pub(crate) dead_letters: Tally,
     /// Entries that are damaged or missing.
     pub(crate) missing: u64,
     /// Segments that lost rows and are kept beside the others.
@@ -58,24 +54,23 @@ pub(crate) struct Findings {
 }
 
 impl Inspection {
-    /// Opens whatever a start would read. Errors are those that pass, or that somebody can mend.
+    /// Opens what a start would read. Errors are those that pass, or that an operator can mend.
     pub(crate) fn of(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
         let (spill, damage) = Spill::inspect(directory, key, PATIENCE)?;
         Ok(Self {
-            expected: spill.entries,
+            expected: spill.backlog.entries,
             level_delivered: spill.delivered_position(),
             spill,
             page: VecDeque::new(),
             end: false,
-            entries: 0,
-            bytes: 0,
+            read: Tally::default(),
             oldest_popped_ms: None,
             damage,
         })
     }
 
-    /// The next entry that a start would deliver. An error says that a publisher wants the directory, or that the disk does
-    /// not answer.
+    /// The next entry that a start would deliver. An error means that a publisher wants the directory, or that the disk
+    /// returns nothing.
     pub(crate) fn next(&mut self) -> Result<Option<Record>, SpillError> {
         while self.page.is_empty() && !self.end {
             self.spill.directory.give_way()?;
@@ -83,8 +78,7 @@ impl Inspection {
         }
         let record = self.page.pop_front();
         if let Some(record) = &record {
-            self.entries += 1;
-            self.bytes += record.size();
+            self.read.add(record.size());
             self.oldest_popped_ms = self.oldest_popped_ms.or(Some(record.popped_ms));
         }
         Ok(record)
@@ -108,25 +102,23 @@ impl Inspection {
     }
 
     /// Once all has been read.
-    pub(crate) fn findings(mut self) -> Result<Findings, SpillError> {
+    pub(crate) fn findings(mut self) -> Result<Inspected, SpillError> {
         let missing = self
             .spill
             .corrupt
-            .max(self.expected.saturating_sub(self.entries));
+            .max(self.expected.saturating_sub(self.read.entries));
         if missing > 0 {
             self.damage
                 .push(format!("{missing} entries are damaged or missing"));
         }
-        let letters = self.letters();
+        let dead_letters = self.dead_letters();
         let newest = self.spill.index.runs.iter().next_back();
-        Ok(Findings {
-            entries: self.entries,
-            bytes: self.bytes,
+        Ok(Inspected {
+            backlog: self.read,
             oldest_popped_ms: self.oldest_popped_ms,
             run: newest.map(|known| known.run.id),
             delivered: self.level_delivered,
-            dead_letters: letters.count,
-            dead_letter_bytes: letters.bytes,
+            dead_letters,
             missing,
             quarantined: damaged(&self.spill.directory.segments())?,
             damage: self.damage,
@@ -134,20 +126,20 @@ impl Inspection {
     }
 
     /// The dead letters that can be read.
-    fn letters(&mut self) -> Letters {
+    fn dead_letters(&mut self) -> Tally {
         let conn = self
             .spill
             .directory
-            .letters()
+            .dead_letters()
             .map(|file| schema::open_to_read(&file));
         let Some(Ok(conn)) = conn else {
-            return Letters::default();
+            return Tally::default();
         };
-        let sound = letters::count_sound(&conn, self.spill.cipher.as_ref());
+        let sound = dead_letters::count_sound(&conn, self.spill.cipher.as_ref());
         let kept = Watermark::inspect(&self.spill.directory.watermark());
         let kept = kept.map_or(0, |level| level.dead_letters);
-        let known = self.spill.index.letters.count.max(kept);
-        let lost = known.saturating_sub(sound.count);
+        let known = self.spill.index.dead_letters.entries.max(kept);
+        let lost = known.saturating_sub(sound.entries);
         if lost > 0 {
             self.damage
                 .push(format!("{lost} dead letters are damaged or missing"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::SpillError;
 use crate::event::{Key, Loss, Record, Run, RunEnd, RunId};
 
-use super::runs::Known;
+use super::runs::RunState;
 use super::{APPEND_ROWS_MAX, Spill};
 
 /// The rest of a run, from its ring.
@@ -44,7 +44,7 @@ impl Spill {
                     previous: None,
                     killed_starts: 0,
                 });
-                self.index.runs.load(Known::new(Arc::clone(&run)));
+                self.index.runs.load(RunState::new(Arc::clone(&run)));
                 Ok(Some(run))
             }
             _ => self.begin_ended_run().map(Some),

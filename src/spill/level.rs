@@ -10,25 +10,19 @@ use super::Spill;
 use super::absent::Absent;
 use super::chunk::was_never_made;
 use super::index::PATIENCE;
-use super::orders::Settled;
+use super::orders::{Counted, Settled};
 use super::reader::Reader;
-use super::row::{Content, Found, columns, int, uint};
+use super::row::{Content, StoredRow, columns, int, uint};
 use super::schema::{self, database_error};
 use super::segments::{Origin, Segment};
+use super::tally::Tally;
 use super::watermark::Level;
-
-/// Entries, and their bytes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Count {
-    entries: u64,
-    pub(super) bytes: u64,
-}
 
 impl Spill {
     /// Finds out how far delivery and writing have come. Neither a watermark that is lost nor an older copy of it repeats what
     /// was in segments that are removed.
     pub(super) fn find_level(&mut self, level: Option<Level>) {
-        self.note_letters(level);
+        self.note_dead_letters(level);
         let settled = self.index.settled;
         let current = level.filter(|level| level.delivered >= settled);
         self.delivered = match current {
@@ -46,8 +40,7 @@ impl Spill {
         });
         self.index.taken = self.index.taken.max(taken);
         self.newest = level.unwrap_or_default().newest;
-        self.entries = counted.entries;
-        self.bytes = counted.bytes;
+        self.backlog = counted.backlog;
         self.count_newer(counted.newest.max(self.delivered.unwrap_or_default()));
         if self.segments.is_empty() && self.delivered.is_none() {
             self.delivered = Some(Key::default());
@@ -62,15 +55,15 @@ impl Spill {
         self.index.prune(self.delivered.unwrap_or_default());
         self.write_watermark();
         self.find_oldest();
-        self.inherited_until_ms = self.newest_popped_ms().filter(|_| self.entries > 0);
+        self.inherited_until_ms = self.newest_popped_ms().filter(|_| self.backlog.entries > 0);
     }
 
     /// The watermark knows how many dead letters there were.
-    fn note_letters(&mut self, level: Option<Level>) {
+    fn note_dead_letters(&mut self, level: Option<Level>) {
         let known = level.map_or(0, |level| level.dead_letters);
-        let found = self.index.letters.count;
+        let found = self.index.dead_letters.entries;
         if !self.index.is_known() {
-            self.index.letters.count = known;
+            self.index.dead_letters.entries = known;
         } else if found < known {
             log::error!(found, known, "dead letters are missing");
         }
@@ -111,8 +104,7 @@ impl Spill {
             });
             match counted {
                 Ok((last, count)) => {
-                    self.entries += count.entries;
-                    self.bytes += count.bytes;
+                    self.backlog += count;
                     self.newest = self.newest.max(last.unwrap_or_default());
                 }
                 Err(error) => {
@@ -122,15 +114,59 @@ impl Spill {
         }
     }
 
-    /// Counts the entries after what is delivered and up to a key, or to the end of the first segment that has any. What cannot
+    /// This many entries are lost. Their sizes are unknown: they count as large as the others.
+    pub(super) fn lose(&mut self, count: u64) {
+        self.corrupt += count;
+        let Tally { entries, bytes } = self.backlog;
+        let known = count.min(entries);
+        let left = u128::from(entries - known) * u128::from(bytes);
+        let left = left.checked_div(u128::from(entries)).unwrap_or(0);
+        self.index.taken += known;
+        self.take_out(Tally {
+            entries: count,
+            bytes: bytes - u64::try_from(left).unwrap_or(bytes),
+        });
+    }
+
+    /// These entries leave the backlog. Those that it did not count are a surplus.
+    pub(super) fn take_out(&mut self, gone: Tally) {
+        self.surplus += gone.entries.saturating_sub(self.backlog.entries);
+        self.backlog = self.backlog.without(gone);
+        if self.backlog.entries == 0 {
+            self.backlog.bytes = 0;
+        }
+    }
+
+    /// The sink has everything up to this key. What must be counted is settled in parts of at most one segment, so that no
+    /// order takes long.
+    pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<Settled, SpillError> {
+        let settled = match counted {
+            Counted::Known(tally) => Settled { through, tally },
+            Counted::Unknown => self.count_through(through)?,
+        };
+        let Settled { through, tally } = settled;
+        self.take_out(tally);
+        self.delivered = self.delivered.max(Some(through));
+        self.index.prune(through);
+        if self.oldest.is_some_and(|(key, _)| key <= through) {
+            self.oldest = None;
+        }
+        if through >= self.newest {
+            // Rows of losses may have been among what was damaged.
+            self.corrupt += std::mem::take(&mut self.backlog).entries;
+        }
+        self.write_watermark();
+        Ok(settled)
+    }
+
+    /// Counts the entries after what is delivered, up to a key or to the end of the first segment that has any. What cannot
     /// be read for long counts as nothing.
-    pub(super) fn count_through(&mut self, through: Key) -> Result<Settled, SpillError> {
+    fn count_through(&mut self, through: Key) -> Result<Settled, SpillError> {
         let from = self.delivered.unwrap_or_default();
         if through >= self.newest {
             return Ok(Settled {
                 through,
-                entries: self.entries,
-                bytes: self.bytes,
+                tally: self.backlog,
             });
         }
         let since = *self.uncounted_since.get_or_insert(self.now);
@@ -147,10 +183,7 @@ impl Spill {
             |segment: &&Segment| segment.first <= through && self.segments.end_of(segment) == end;
         for segment in self.segments.iter().filter(those) {
             match self.count_in(segment, from, part.through.after(1)) {
-                Ok(count) => {
-                    part.entries += count.entries;
-                    part.bytes += count.bytes;
-                }
+                Ok(count) => part.tally += count,
                 Err(error) if self.now < since + PATIENCE => {
                     return Err(database_error("read")(error));
                 }
@@ -164,9 +197,9 @@ impl Spill {
             self.uncounted_since = None;
         }
         // What the sink has and a power cut has taken from the files is found by no reading.
-        let left = self.entries.saturating_sub(part.entries);
+        let left = self.backlog.entries.saturating_sub(part.tally.entries);
         let possible = self.numbers_after(part.through).unwrap_or(left);
-        part.entries += left.saturating_sub(possible);
+        part.tally.entries += left.saturating_sub(possible);
         Ok(part)
     }
 
@@ -190,16 +223,9 @@ impl Spill {
         segment: &Segment,
         after: Key,
         below: Key,
-    ) -> rusqlite::Result<Count> {
+    ) -> rusqlite::Result<Tally> {
         let absent = &self.index.absent;
-        let active = self
-            .active
-            .as_ref()
-            .filter(|active| active.segment == *segment);
-        match active {
-            Some(active) => count_present(active.connection(), absent, after, below),
-            None => count_present(&schema::open_to_read(&segment.path)?, absent, after, below),
-        }
+        self.look_into(segment, |conn| count_present(conn, absent, after, below))
     }
 
     /// Up to where the sink has everything, if that is a number of a run that is known.
@@ -223,7 +249,7 @@ impl Spill {
 
     /// When the oldest entry was popped, if that is easily known.
     pub(super) fn find_oldest(&mut self) {
-        if self.entries == 0 || self.oldest.is_some() {
+        if self.backlog.entries == 0 || self.oldest.is_some() {
             return;
         }
         let from = self.delivered.map_or(Key::default(), |key| key.after(1));
@@ -238,22 +264,13 @@ impl Spill {
             .segments
             .start(from)
             .filter(|segment| segment.origin == Origin::Segment);
-        let active = self
-            .active
-            .as_ref()
-            .filter(|active| Some(&active.segment) == segment);
-        let found = match (active, segment.or(self.segments.first())) {
-            (Some(active), _) => read(active.connection()).ok(),
-            (None, Some(segment)) => schema::open_to_read(&segment.path)
-                .and_then(|conn| read(&conn))
-                .ok(),
-            (None, None) => None,
-        };
+        let segment = segment.or(self.segments.first());
+        let found = segment.and_then(|segment| self.look_into(segment, read).ok());
         self.oldest = found.and_then(|(key, ms)| Some((Key::from_row(key)?, ms)));
     }
 }
 
-/// Whether whoever made the segment was killed before anything was in it: it says nothing of what comes before it.
+/// Whether its process was killed before anything was in the segment: it says nothing of what comes before it.
 fn is_bare(segment: &Segment) -> bool {
     let empty = |conn: &Connection| {
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM rows)";
@@ -272,7 +289,7 @@ fn last_sound(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Opt
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query((after.row(), below.row()))?;
     while let Some(row) = rows.next()? {
-        let found = Found::read(row)?;
+        let found = StoredRow::read(row)?;
         if matches!(found.content, Content::Entry(_)) {
             return Ok(Some(found.first));
         }
@@ -286,26 +303,25 @@ fn count_present(
     absent: &Absent,
     after: Key,
     below: Key,
-) -> rusqlite::Result<Count> {
+) -> rusqlite::Result<Tally> {
     if was_never_made(conn) {
-        return Ok(Count::default());
+        return Ok(Tally::default());
     }
     let mut count = count_between(conn, after, below)?;
     for (first, stretch) in absent.within(after.after(1), below) {
         let end = first.after(stretch.count).min(below);
         let gone = count_between(conn, first.before().max(after), end)?;
-        count.entries -= gone.entries.min(count.entries);
-        count.bytes -= gone.bytes.min(count.bytes);
+        count = count.without(gone);
     }
     Ok(count)
 }
 
-fn count_between(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Count> {
+fn count_between(conn: &Connection, after: Key, below: Key) -> rusqlite::Result<Tally> {
     let sql = "SELECT count(*), coalesce(sum(octet_length(subject) + length(bytes) + ?3), 0) \
          FROM rows WHERE kind = 0 AND key > ?1 AND key < ?2";
     let params = (after.row(), below.row(), int(Record::OVERHEAD));
     conn.query_row(sql, params, |row| {
-        Ok(Count {
+        Ok(Tally {
             entries: uint(row.get(0)?),
             bytes: uint(row.get(1)?),
         })

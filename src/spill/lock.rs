@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::directory::{io_error, missing};
+use super::files::{FileId, io_error};
 use crate::error::SpillError;
 use crate::host::log;
 
@@ -49,7 +49,7 @@ impl Lock {
         let mut lock =
             opened.or_else(|error| Self::open(dir, &mut OpenOptions::new()).map_err(|_| error))?;
         if !lock.try_lock(FlockOperation::NonBlockingLockExclusive)? {
-            let folder = File::open(dir).map_err(io_error("open", dir.to_owned()))?;
+            let folder = File::open(dir).map_err(io_error("open", dir))?;
             let claimed = lock.claim_from_inspectors(&folder);
             rustix::fs::flock(&folder, FlockOperation::Unlock).unwrap_or_default();
             claimed?;
@@ -61,8 +61,8 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Whoever can share the lock meets no other publisher, only inspectors, and they leave: soon, or when they see that the
-    /// folder itself is locked.
+    /// If the lock can be shared, no other publisher has it, only inspectors, and they leave: soon, or when they see that
+    /// the folder itself is locked.
     fn claim_from_inspectors(&mut self, folder: &File) -> Result<(), SpillError> {
         let deadline = Instant::now() + LOOKERS_MAX;
         while !self.try_lock(FlockOperation::NonBlockingLockExclusive)? {
@@ -81,7 +81,7 @@ impl Lock {
         Ok(())
     }
 
-    /// Says, to one who looks for long, that a publisher is waiting for the directory.
+    /// An error if a publisher waits for the directory: an inspector that reads for long asks.
     pub(super) fn give_way(&self) -> Result<(), SpillError> {
         let awaited = File::open(&self.dir).is_ok_and(|folder| {
             let free = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockShared);
@@ -108,10 +108,8 @@ impl Lock {
 
     /// Whether the lock that is held is the one that others would meet.
     pub(super) fn is_in_place(&self) -> bool {
-        let held = rustix::fs::fstat(&self.file).ok();
-        let met = rustix::fs::stat(self.dir.join(LOCK)).ok();
-        held.zip(met)
-            .is_some_and(|(held, met)| (held.st_dev, held.st_ino) == (met.st_dev, met.st_ino))
+        let held = FileId::of_open(&self.file).ok();
+        held.is_some() && held == FileId::of(&self.dir.join(LOCK)).ok()
     }
 
     /// Opens the lock without taking it.
@@ -119,7 +117,7 @@ impl Lock {
         let path = dir.join(LOCK);
         let file = match options.read(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(dir)),
-            opened => opened.map_err(io_error("open", path))?,
+            opened => opened.map_err(io_error("open", &path))?,
         };
         Ok(Self {
             dir: dir.to_owned(),
@@ -132,7 +130,7 @@ impl Lock {
         match rustix::fs::flock(&self.file, operation) {
             Ok(()) => Ok(true),
             Err(Errno::WOULDBLOCK) => Ok(false),
-            Err(error) => Err(io_error("lock", self.dir.join(LOCK))(error.into())),
+            Err(error) => Err(io_error("lock", &self.dir.join(LOCK))(error.into())),
         }
     }
 
@@ -164,5 +162,12 @@ impl Lock {
         let mut text = String::new();
         (&mut self.file).take(20).read_to_string(&mut text).ok()?;
         text.trim().parse().ok()
+    }
+}
+
+/// No publisher has ever used this directory.
+pub(super) fn missing(dir: &Path) -> SpillError {
+    SpillError::Missing {
+        dir: dir.to_owned(),
     }
 }

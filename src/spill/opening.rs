@@ -17,9 +17,10 @@ use super::reader::Reader;
 use super::row::kind;
 use super::runs::LOCAL_MAX;
 use super::segments::Segments;
+use super::tally::Tally;
 use super::unlock::{unlock, unlock_to_write};
 use super::watermark::Watermark;
-use super::{Begun, Directory, Spill, adopt};
+use super::{Begun, Directory, Spill, adopt, identity};
 use crate::change::now;
 
 /// A segment is sealed at this size, or at a larger one if the cap is so large that there would be too many.
@@ -42,8 +43,8 @@ impl Spill {
     ) -> Result<Self, SpillError> {
         let directory = patiently(|| Directory::take(dir))?;
         let cipher = patiently(|| unlock_to_write(&directory, key))?;
-        let publisher = patiently(|| directory.identity())?;
-        let adopted = adopt::databases(dir)?;
+        let publisher = patiently(|| identity::read_or_decide(dir))?;
+        let adopted = Directory::old_databases(dir)?;
         let segments = Segments::read(directory.segments(), adopted.clone())?;
         let mut index = Index::new(directory.index(), publisher);
         // Numbers of runs, and what must not be delivered, are known only from there.
@@ -70,14 +71,14 @@ impl Spill {
         patience: Duration,
     ) -> Result<(Self, Vec<String>), SpillError> {
         let cipher = unlock(&directory, key)?;
-        let adopted = adopt::databases(directory.path())?;
+        let adopted = Directory::old_databases(directory.path())?;
         let segments = Segments::read(directory.segments(), adopted.clone())?;
         let mut damage = Vec::new();
-        let publisher = directory.known_identity()?.unwrap_or_else(|| {
+        let publisher = identity::read_sound(directory.path())?.unwrap_or_else(|| {
             damage.push("the publisher's id is missing or damaged".to_owned());
             PublisherId(uuid::Uuid::nil())
         });
-        let (index, wrong) = Index::inspect(directory.letters(), publisher);
+        let (index, wrong) = Index::inspect(directory.dead_letters(), publisher);
         damage.extend(wrong);
         let watermark = directory.watermark();
         let level = Watermark::inspect(&watermark);
@@ -144,8 +145,7 @@ impl Spill {
             delivered: None,
             newest: Key::default(),
             inherited: Key::default(),
-            entries: 0,
-            bytes: 0,
+            backlog: Tally::default(),
             oldest: None,
             inherited_until_ms: None,
             cap: u64::MAX,
@@ -187,7 +187,7 @@ impl Spill {
 
     fn bound(&mut self, cap: u64) -> Result<(), SpillError> {
         self.cap = cap;
-        let used = self.bytes + self.index.letters.bytes;
+        let used = self.view().bytes();
         let free = self.directory.half_of_free_bytes(self.bytes_on_disk())?;
         self.bytes_max = cap.min(free.max(used));
         self.segment_bytes = (self.bytes_max / SEGMENTS_MIN)
@@ -219,7 +219,7 @@ impl Spill {
     pub(crate) fn begin(&mut self) -> Result<Begun, SpillError> {
         let run = self.begin_run()?;
         if let Err(error) = patiently(|| self.index.save(now())) {
-            if self.entries == 0 && !error.is_full() {
+            if self.backlog.entries == 0 && !error.is_full() {
                 return Err(error);
             }
             log::error!(%error, "the spill cannot be written to: what it holds is delivered, and it takes nothing until it can be");
@@ -256,7 +256,7 @@ impl Spill {
     }
 
     /// Begins a run for entries that come from no ring. It counts as ended from the beginning, and again with each page of
-    /// them: whenever whoever appends them is killed, the run has ended clean with what is in it.
+    /// them. So if the process that appends them is killed, the run has ended clean with what is in it.
     pub(crate) fn begin_ended_run(&mut self) -> Result<Arc<Run>, SpillError> {
         let run = self.begin_run()?;
         self.index
@@ -268,7 +268,7 @@ impl Spill {
 
     fn begin_run(&mut self) -> Result<Arc<Run>, SpillError> {
         let delivered = self.delivered.unwrap_or_default();
-        let first = if self.entries > 0 {
+        let first = if self.backlog.entries > 0 {
             delivered
         } else {
             self.newest.max(delivered)
@@ -282,7 +282,11 @@ impl Spill {
             self.index.runs.take_back(run.local);
             return Err(SpillError::RunsExhausted { runs: LOCAL_MAX });
         }
-        let oldest_used = if self.entries > 0 { used } else { run.local };
+        let oldest_used = if self.backlog.entries > 0 {
+            used
+        } else {
+            run.local
+        };
         self.index.runs.prune(run.local, oldest_used);
         Ok(run)
     }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::SpillError;
-use crate::event::{Key, Loss, PublisherId, Record, Run};
+use crate::event::{Key, Loss, PublisherId, Record, Run, fresh_uuid};
 use crate::stats::Status;
 
+use super::tally::Tally;
+
 /// One order at a time is under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Order {
     /// Write these records, which are in memory only, after everything that the spill has. In the order of their keys, and all
     /// there are up to the last: nothing else is undelivered between the spill's newest entry and the last of these.
@@ -22,7 +24,7 @@ pub(crate) enum Order {
     /// The sink has everything up to this key.
     Settle { through: Key, entries: Counted },
     /// Keep these entries as dead letters; losses take their places.
-    DeadLetter(Vec<Letter>),
+    DeadLetter(Vec<NewDeadLetter>),
     /// Make room at the cost of the oldest entries.
     Evict(Evictable),
     /// Entries of the runs up to this local number may be in the stream from now on.
@@ -45,18 +47,41 @@ pub(crate) enum Order {
     },
 }
 
+impl Order {
+    /// The answer where there is no spill: it succeeds if a publisher may run without it.
+    pub(crate) fn without_spill(&self) -> Result<Done, SpillError> {
+        Ok(match self {
+            Self::Append(_) | Self::Evict(_) | Self::TurnOver { .. } => {
+                return Err(SpillError::Absent);
+            }
+            Self::Read { after, .. } => Done::Read(Reading {
+                through: *after,
+                ..Reading::default()
+            }),
+            Self::Settle { through, .. } => Done::Settled(Settled::nothing(*through)),
+            Self::DeadLetter(_) => Done::DeadLettered,
+            Self::OpenRuns(local) => Done::RunsOpened(*local),
+            Self::Renumber(_) => Done::Renumbered,
+            Self::Check => Done::Checked,
+            Self::RenewIdentity => Done::Renewed(PublisherId(fresh_uuid())),
+            Self::Tick(_) => Done::Ticked,
+            Self::End { .. } => Done::Ended,
+        })
+    }
+}
+
 /// How many entries of the spill a settlement is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counted {
-    /// They went through memory, which counted them and their [`Record::size`].
-    Known { entries: u64, bytes: u64 },
+    /// They went through memory, which counted them.
+    Known(Tally),
     /// The spill must count them.
     Unknown,
 }
 
 /// An entry to be kept as a dead letter, or dropped if the cap leaves no room for it.
 #[derive(Debug, Clone)]
-pub(crate) struct Letter {
+pub(crate) struct NewDeadLetter {
     pub(crate) record: Record,
     pub(crate) reason: DeadLetterReason,
     pub(crate) detail: String,
@@ -156,9 +181,8 @@ pub(crate) enum Done {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settled {
     pub(crate) through: Key,
-    /// Entries that the spill no longer counts, and their [`Record::size`].
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
+    /// Entries that the spill no longer counts.
+    pub(crate) tally: Tally,
 }
 
 impl Settled {
@@ -166,8 +190,7 @@ impl Settled {
     pub(crate) fn nothing(through: Key) -> Self {
         Self {
             through,
-            entries: 0,
-            bytes: 0,
+            tally: Tally::default(),
         }
     }
 }
@@ -207,11 +230,8 @@ pub(crate) struct View {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     /// Undelivered entries.
-    pub(crate) entries: u64,
-    /// Their bytes, as [`Record::size`] counts.
-    pub(crate) bytes: u64,
-    pub(crate) dead_letters: u64,
-    pub(crate) dead_letter_bytes: u64,
+    pub(crate) backlog: Tally,
+    pub(crate) dead_letters: Tally,
     /// Losses after the fact, which must be settled like entries.
     pub(crate) absent: u64,
 }
@@ -230,7 +250,12 @@ pub(crate) enum Room {
 impl View {
     /// Backlog and dead letters together have reached the cap.
     pub(crate) fn is_at_cap(&self) -> bool {
-        self.totals.bytes + self.totals.dead_letter_bytes >= self.bytes_max
+        self.bytes() >= self.bytes_max
+    }
+
+    /// Of the backlog and the dead letters together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.totals.backlog.bytes + self.totals.dead_letters.bytes
     }
 
     /// Whether there are entries after this key, or losses that only reading finds.

@@ -20,10 +20,10 @@ use crate::event::{Key, PublisherId, Record, Run};
 use super::absent::Absent;
 use super::active::Active;
 use super::assembler::{Assembler, Damage, What};
-use super::chunk::Begun;
+use super::chunk::ReadFrom;
 use super::cipher::Cipher;
 use super::orders::Reading;
-use super::row::{ACCOUNTED, Content, Found, reason};
+use super::row::{ACCOUNTED, Content, StoredRow, reason};
 use super::runs::Runs;
 use super::segments::{Segment, Segments};
 
@@ -37,9 +37,9 @@ pub(super) struct Reader {
     segment: Option<Segment>,
     /// The first key of it that has not been read.
     from: Key,
-    begun: Begun,
-    rows: VecDeque<Found>,
-    open: Option<Open>,
+    read_from: ReadFrom,
+    rows: VecDeque<StoredRow>,
+    open: Option<OpenSegment>,
     /// Segments that could not be read, by path.
     troubles: BTreeMap<PathBuf, Trouble>,
     /// Runs that segments name.
@@ -49,7 +49,7 @@ pub(super) struct Reader {
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenSegment {
     path: PathBuf,
     conn: Connection,
 }
@@ -81,11 +81,9 @@ pub(super) struct Sources<'s> {
 
 /// What was read, and what is missing.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(super) struct ReadOutcome {
     pub(super) reading: Reading,
     pub(super) damage: Vec<Damage>,
-    /// The last row has been read.
-    pub(super) end: bool,
 }
 
 impl Reader {
@@ -96,7 +94,7 @@ impl Reader {
             patience,
             segment: None,
             from: after.map_or(Key::default(), |key| key.after(1)),
-            begun: Begun::No,
+            read_from: ReadFrom::Covering,
             rows: VecDeque::new(),
             open: None,
             troubles: BTreeMap::new(),
@@ -125,7 +123,7 @@ impl Reader {
         }
         self.assembler = Assembler::new(after);
         self.from = after.map_or(Key::default(), |key| key.after(1));
-        self.begun = Begun::No;
+        self.read_from = ReadFrom::Covering;
         self.segment = None;
         self.rows.clear();
     }
@@ -136,7 +134,7 @@ impl Reader {
         self.runs.clear();
         self.rows.clear();
         self.from = self.assembler.next().unwrap_or_default();
-        self.begun = Begun::No;
+        self.read_from = ReadFrom::Covering;
     }
 
     /// Reads at most so many records and bytes, and at least one record if there is one. After an error the same is tried
@@ -147,16 +145,16 @@ impl Reader {
         entries_max: usize,
         bytes_max: u64,
         now: Instant,
-    ) -> Result<Findings, SpillError> {
-        let mut found = Findings::default();
+    ) -> Result<ReadOutcome, SpillError> {
+        let mut found = ReadOutcome::default();
         let records = &mut found.reading.records;
-        let mut bytes = 0;
+        let (mut bytes, mut end) = (0, false);
         while records.len() < entries_max {
             if self.rows.is_empty() {
                 match self.fill(sources, now) {
                     Ok(true) => continue,
                     Ok(false) => {
-                        found.end = true;
+                        end = true;
                         break;
                     }
                     // What has been read so far is good.
@@ -164,7 +162,7 @@ impl Reader {
                     Err(error) => return Err(error),
                 }
             }
-            let size = self.rows.front().map_or(0, Found::size);
+            let size = self.rows.front().map_or(0, StoredRow::size);
             if bytes + size > bytes_max && !records.is_empty() {
                 break;
             }
@@ -173,7 +171,7 @@ impl Reader {
                 records.extend(self.take(sources, row));
             }
         }
-        if found.end {
+        if end {
             self.take_absent(sources, sources.newest);
             let tail = |run| sources.runs.tail(run);
             let present = sources.runs.iter().next_back();
@@ -196,7 +194,7 @@ impl Reader {
 
     /// Makes a record of a row, if it is an entry that is wanted. A damaged row, whose key may be wrong too, or an entry of
     /// a run that nobody knows, or that does not decrypt, is as good as missing.
-    fn take(&mut self, sources: &Sources<'_>, mut row: Found) -> Option<Record> {
+    fn take(&mut self, sources: &Sources<'_>, mut row: StoredRow) -> Option<Record> {
         if matches!(row.content, Content::Damaged) {
             return None;
         }

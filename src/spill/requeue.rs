@@ -5,20 +5,20 @@
 
 use std::sync::Arc;
 
+use rusqlite::Connection;
+
 use crate::error::SpillError;
 use crate::event::{Key, Position, Record, Run, RunEnd};
 
-use super::active::{self, Write};
-use super::letters::{self, Letters, Stored};
-use super::schema;
-use super::{Spill, first_key};
+use super::dead_letters::{self, StoredDeadLetter};
+use super::{Spill, active, schema};
 
 /// How many bytes one transaction moves at most; a single larger letter has its own.
 const PAGE_BYTES: u64 = 16 << 20;
 
 /// What a transaction has come to.
 #[derive(Debug, Default)]
-pub(crate) struct Requeued {
+pub(crate) struct RequeuedPage {
     /// How many of the keys it has dealt with.
     pub(crate) taken: usize,
     /// Old numbers with their new ones.
@@ -30,7 +30,7 @@ pub(crate) struct Requeued {
 impl Spill {
     /// The keys of these dead letters, oldest first; an error names those that there are none of.
     pub(crate) fn dead_letter_keys(&mut self, ids: &[Position]) -> Result<Vec<Key>, SpillError> {
-        let (keys, unknown) = self.index.read(|conn| letters::keys(conn, ids))?;
+        let (keys, unknown) = self.index.read(|conn| dead_letters::keys(conn, ids))?;
         if unknown.is_empty() {
             Ok(keys.into_iter().collect())
         } else {
@@ -40,27 +40,27 @@ impl Spill {
 
     /// The keys of a page of dead letters after `after`.
     pub(crate) fn next_dead_letters(&mut self, after: Option<Key>) -> Result<Vec<Key>, SpillError> {
-        let page = |conn: &rusqlite::Connection| letters::list(conn, after, Letters::PAGE_ROWS);
+        let page = |conn: &Connection| dead_letters::list(conn, after, dead_letters::PAGE_ROWS);
         let letters = self.index.read(page)?;
         Ok(letters.into_iter().map(|(key, _)| key).collect())
     }
 
-    /// Deletes dead letters in one transaction, and says which.
+    /// Deletes dead letters in one transaction; returns those that were there.
     pub(crate) fn remove_dead_letters(
         &mut self,
         keys: &[Key],
     ) -> Result<Vec<Position>, SpillError> {
-        let (gone, count) = self.index.transact("remove from", self.now, |conn| {
-            Ok((letters::remove(conn, keys)?, letters::count(conn)?))
-        })?;
-        self.index.letters = count;
+        let remove = |conn: &Connection| dead_letters::remove(conn, keys);
+        let gone = self
+            .index
+            .change_dead_letters("remove from", self.now, remove)?;
         self.write_watermark();
         Ok(gone)
     }
 
-    /// Removes letters that are in the backlog already: somebody was killed while requeueing.
+    /// Removes dead letters that are in the backlog already: a process was killed while requeueing.
     pub(crate) fn finish_requeueing(&mut self) -> Result<(), SpillError> {
-        if self.index.letters.count == 0 {
+        if self.index.dead_letters.entries == 0 {
             return Ok(());
         }
         let mut ids = Vec::new();
@@ -72,12 +72,12 @@ impl Spill {
         if ids.is_empty() {
             return Ok(());
         }
-        let count = self.index.transact("remove from", self.now, |conn| {
-            letters::remove_ids(conn, &ids)?;
-            letters::count(conn)
-        })?;
-        self.index.letters = count;
-        Ok(())
+        self.index
+            .change_dead_letters("remove from", self.now, |conn| {
+                let (keys, _) = dead_letters::keys(conn, &ids)?;
+                dead_letters::remove(conn, &keys.into_iter().collect::<Vec<_>>())
+            })
+            .map(drop)
     }
 
     /// Puts dead letters back into the backlog after number `last_n` of the run: at the most a page of them.
@@ -86,16 +86,19 @@ impl Spill {
         keys: &[Key],
         run: &Arc<Run>,
         last_n: u64,
-    ) -> Result<Requeued, SpillError> {
-        let mut done = Requeued::default();
+    ) -> Result<RequeuedPage, SpillError> {
+        let mut done = RequeuedPage::default();
         let (mut records, mut moved, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for &key in keys.iter().take(Letters::PAGE_ROWS) {
+        for &key in keys.iter().take(dead_letters::PAGE_ROWS) {
             done.taken += 1;
             let cipher = self.cipher.as_ref();
-            match self.index.read(|conn| letters::load(conn, key, cipher))? {
+            match self
+                .index
+                .read(|conn| dead_letters::load(conn, key, cipher))?
+            {
                 None => {}
-                Some(Stored::Unfit(id)) => done.damaged.push(id),
-                Some(Stored::Entry(old, entry)) => {
+                Some(StoredDeadLetter::Unfit(id)) => done.damaged.push(id),
+                Some(StoredDeadLetter::Entry(old, entry)) => {
                     let to = Key::new(run.local, last_n + 1 + records.len() as u64);
                     let record = Record {
                         requeued: Some(old),
@@ -118,16 +121,10 @@ impl Spill {
 
     /// Survives a power cut before the letters are removed.
     fn append_requeued(&mut self, records: &[Record], run: &Run) -> Result<(), SpillError> {
-        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+        let Some(last) = records.last() else {
             return Ok(());
         };
-        let write = Write {
-            accounted: self.accounted_before(first),
-            records,
-            digests: &[],
-        };
-        let added = self.write(&write, first_key(first))?;
-        self.note_appended(added, first, last.key());
+        self.append_together(records, &[])?;
         self.index
             .runs
             .change(run.local, |known| known.end_at(last.n, RunEnd::Clean));

@@ -9,7 +9,8 @@ use rusqlite::{Connection, Row as SqlRow, Statement};
 
 use crate::event::{Key, Loss, LossReason, Position, Record, Run, RunId};
 
-use super::cipher::{Bound, Cipher, NonceTag};
+use super::cipher::{AssociatedData, Cipher, NonceTag};
+use super::schema::has_column;
 
 /// The `kind` of an entry; others name the reason of a loss, or are [`ACCOUNTED`].
 pub(super) const ENTRY: i64 = 0;
@@ -29,9 +30,9 @@ pub(super) const NONCE_TAG: &str = "nonce_tag";
 /// The columns that [`INSERT_ENCRYPTED`] names, as far as the segment has them. The first version of spillring did not keep
 /// where entries were requeued from.
 pub(super) fn columns(conn: &Connection) -> &'static str {
-    if conn.prepare_cached("SELECT nonce_tag FROM rows").is_ok() {
+    if has_column(conn, "rows", NONCE_TAG) {
         "key, kind, count, popped_ms, checksum, requeued, subject, bytes, nonce_tag"
-    } else if conn.prepare_cached("SELECT requeued FROM rows").is_ok() {
+    } else if has_column(conn, "rows", "requeued") {
         "key, kind, count, popped_ms, checksum, requeued, subject, bytes, NULL"
     } else {
         "key, kind, count, popped_ms, checksum, NULL, subject, bytes, NULL"
@@ -55,7 +56,7 @@ pub(super) struct Row<'r> {
 
 /// A row as it was found.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub(super) struct StoredRow {
     pub(super) first: Key,
     /// The first key after it.
     pub(super) end: Key,
@@ -64,7 +65,7 @@ pub(super) struct Found {
 
 #[derive(Debug, Clone)]
 pub(super) enum Content {
-    Entry(Entry),
+    Entry(StoredEntry),
     Loss(LossReason),
     Accounted,
     Damaged,
@@ -72,7 +73,7 @@ pub(super) enum Content {
 
 /// What is stored of a record beside its key.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct StoredEntry {
     pub(super) popped_ms: u64,
     pub(super) requeued: Option<Position>,
     pub(super) subject: Box<str>,
@@ -107,14 +108,14 @@ impl<'r> Row<'r> {
         };
         buffer.clear();
         buffer.extend_from_slice(&record.bytes);
-        let bound = Bound {
+        let associated = AssociatedData {
             key: plain.key,
             run: record.run.id,
             popped_ms: plain.popped_ms,
             requeued: plain.requeued,
             subject: plain.subject,
         };
-        let nonce_tag = Some(cipher.encrypt(bound, buffer)?);
+        let nonce_tag = Some(cipher.encrypt(associated, buffer)?);
         Ok(Self {
             bytes: buffer,
             nonce_tag,
@@ -136,7 +137,7 @@ impl<'r> Row<'r> {
         }
     }
 
-    /// Writes it by [`INSERT`] or [`INSERT_ENCRYPTED`]; answers whether it was not there yet.
+    /// Writes it by [`INSERT`] or [`INSERT_ENCRYPTED`]; returns whether it is new.
     pub(super) fn insert(&self, statement: &mut Statement<'_>) -> rusqlite::Result<bool> {
         statement.raw_bind_parameter(1, self.key.row())?;
         statement.raw_bind_parameter(2, self.kind)?;
@@ -204,7 +205,7 @@ impl<'r> Row<'r> {
     }
 }
 
-impl Found {
+impl StoredRow {
     pub(super) fn read(row: &SqlRow<'_>) -> rusqlite::Result<Self> {
         let first = Key::from_row(row.get(0)?).unwrap_or_default();
         let damaged = Self {
@@ -217,7 +218,7 @@ impl Found {
 
     fn of(row: &Row<'_>) -> Self {
         let content = match (row.kind, reason(row.kind)) {
-            (ENTRY, _) => Content::Entry(Entry {
+            (ENTRY, _) => Content::Entry(StoredEntry {
                 popped_ms: row.popped_ms,
                 requeued: row.requeued,
                 subject: row.subject.into(),
@@ -248,7 +249,7 @@ impl Found {
     }
 }
 
-impl Entry {
+impl StoredEntry {
     /// As [`Record::size`].
     pub(super) fn size(&self) -> u64 {
         (self.subject.len() + self.bytes.len()) as u64 + Record::OVERHEAD
@@ -259,7 +260,7 @@ impl Entry {
         let Some(nonce_tag) = self.nonce_tag else {
             return Some(self);
         };
-        let bound = Bound {
+        let associated = AssociatedData {
             key,
             run,
             popped_ms: self.popped_ms,
@@ -267,7 +268,7 @@ impl Entry {
             subject: &self.subject,
         };
         let mut bytes = self.bytes.to_vec();
-        cipher?.decrypt(bound, nonce_tag, &mut bytes)?;
+        cipher?.decrypt(associated, nonce_tag, &mut bytes)?;
         Some(Self {
             bytes: bytes.into(),
             nonce_tag: None,

@@ -19,7 +19,7 @@ const RUNS_KEPT: usize = 64;
 
 /// A run, and what has come of it.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct RunState {
     pub(super) run: Arc<Run>,
     /// An entry of it may be in the stream.
     pub(super) opened: bool,
@@ -35,7 +35,7 @@ pub(super) struct Known {
 /// All that are known.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    by_local: BTreeMap<u32, Known>,
+    by_local: BTreeMap<u32, RunState>,
     /// Runs that the index has not, or no longer, in this form.
     pub(super) unsaved: BTreeSet<u32>,
 }
@@ -65,7 +65,7 @@ impl KnownRuns {
     }
 }
 
-impl Known {
+impl RunState {
     pub(super) fn new(run: Arc<Run>) -> Self {
         Self {
             run,
@@ -92,12 +92,12 @@ impl Runs {
     /// Of this run alone.
     pub(super) fn of(run: &Arc<Run>) -> Self {
         let mut runs = Self::default();
-        runs.load(Known::new(Arc::clone(run)));
+        runs.load(RunState::new(Arc::clone(run)));
         runs
     }
 
     /// As a database has it. The first that knows a run counts, but what has come of the run may be known elsewhere.
-    pub(super) fn load(&mut self, known: Known) {
+    pub(super) fn load(&mut self, known: RunState) {
         match self.by_local.get_mut(&known.run.local) {
             Some(old) if old.run.id == known.run.id => {
                 old.opened |= known.opened;
@@ -112,11 +112,11 @@ impl Runs {
         }
     }
 
-    pub(super) fn get(&self, local: u32) -> Option<&Known> {
+    pub(super) fn get(&self, local: u32) -> Option<&RunState> {
         self.by_local.get(&local)
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Known> {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &RunState> {
         self.by_local.values()
     }
 
@@ -140,7 +140,7 @@ impl Runs {
         }
     }
 
-    pub(super) fn change(&mut self, local: u32, change: impl FnOnce(&mut Known)) {
+    pub(super) fn change(&mut self, local: u32, change: impl FnOnce(&mut RunState)) {
         if let Some(known) = self.by_local.get_mut(&local) {
             change(known);
             self.unsaved.insert(local);
@@ -150,10 +150,7 @@ impl Runs {
     /// They are another publisher's from now on.
     pub(super) fn rename(&mut self, publisher: PublisherId) {
         for known in self.by_local.values_mut() {
-            known.run = Arc::new(Run {
-                publisher,
-                ..Run::clone(&known.run)
-            });
+            Arc::make_mut(&mut known.run).publisher = publisher;
         }
     }
 
@@ -167,7 +164,7 @@ impl Runs {
     ) -> Arc<Run> {
         self.change(newest.local_run(), |known| {
             known.spilled_n = known.spilled_n.max(newest.n());
-            // Whoever imported or requeued entries was killed before it could say so.
+            // An import or a requeue was killed before it could note the end.
             known.last_n = known.last_n.map(|last| last.max(newest.n()));
         });
         let (previous, killed_starts) = self.follow();
@@ -180,7 +177,7 @@ impl Runs {
             killed_starts,
         });
         self.by_local
-            .insert(run.local, Known::new(Arc::clone(&run)));
+            .insert(run.local, RunState::new(Arc::clone(&run)));
         self.unsaved.insert(run.local);
         run
     }
@@ -191,7 +188,7 @@ impl Runs {
     /// What a run itself says may be out of date: rows of the one before it may have come to light since.
     fn follow(&self) -> (Option<PreviousRun>, u64) {
         let mut killed = 0;
-        let mut next: Option<&Known> = None;
+        let mut next: Option<&RunState> = None;
         for known in self.by_local.values().rev() {
             if known.is_reported() {
                 let previous = as_previous(known.run.id, known.last_n, known.end);
@@ -218,7 +215,7 @@ impl Runs {
         let cursor_seen = cursor_seen.map(|known| known.run.local).max();
         let limit = kept_from.unwrap_or(0).min(cursor_seen.unwrap_or(u32::MAX));
         let recent = present.saturating_sub(u32::try_from(RUNS_KEPT).unwrap_or(u32::MAX));
-        let goes = |(local, known): &(&u32, &Known)| {
+        let goes = |(local, known): &(&u32, &RunState)| {
             let local = **local;
             local < limit || (!known.opened && local < recent && known.spilled_n == 0)
         };

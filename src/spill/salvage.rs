@@ -1,10 +1,12 @@
 //! Reading past damage: where a page cannot be read, the search goes on after it.
 
-use rusqlite::{Connection, Params};
+use rusqlite::Connection;
 
 use crate::event::Key;
 
-use super::letters;
+use super::dead_letters::add_nonce_tag;
+use super::row::NONCE_TAG;
+use super::schema::has_column;
 
 /// The first key after `failed` from which on rows can be read again, and below `end`; `None` if nothing more can.
 ///
@@ -37,75 +39,56 @@ pub(super) fn seek(failed: Key, end: Key, mut readable: impl FnMut(Key) -> bool)
 
 /// Copies the dead letters that can be read.
 pub(super) fn dead_letters(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
-    const COLUMNS: &str =
-        "key, run, reason, detail, popped_ms, at_ms, checksum, requeued, subject, bytes";
-    if letters::is_encrypted(from) {
-        letters::add_nonce_tag(to)?;
-        let columns = COLUMNS.replace("subject", "nonce_tag, subject");
-        return copy(
-            from,
-            to,
-            &format!("SELECT {columns} FROM dead_letters WHERE key >= ?1 ORDER BY key"),
-            &format!(
-                "INSERT OR IGNORE INTO dead_letters ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
-            ),
-            11,
-        );
+    let has = |column| has_column(from, "dead_letters", column);
+    let mut columns = vec![
+        "key",
+        "run",
+        "reason",
+        "detail",
+        "popped_ms",
+        "at_ms",
+        "checksum",
+    ];
+    if has("requeued") {
+        columns.push("requeued");
     }
-    let requeued = from.prepare("SELECT requeued FROM dead_letters").is_ok();
-    let columns = if requeued {
-        COLUMNS.to_owned()
-    } else {
-        COLUMNS.replace("requeued", "NULL")
-    };
-    copy(
-        from,
-        to,
-        &format!("SELECT {columns} FROM dead_letters WHERE key >= ?1 ORDER BY key"),
-        &format!(
-            "INSERT OR IGNORE INTO dead_letters ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
-        ),
-        10,
-    )
+    if has(NONCE_TAG) {
+        add_nonce_tag(to)?;
+        columns.push(NONCE_TAG);
+    }
+    columns.extend(["subject", "bytes"]);
+    copy(from, to, "dead_letters", &columns)
 }
 
 /// Copies the digests of imported rows that can be read.
 pub(super) fn imported(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
-    if from.prepare("SELECT id FROM imported").is_err() {
-        return Ok(());
+    if has_column(from, "imported", "id") {
+        copy(from, to, "imported", &["id", "digest"])?;
     }
-    copy(
-        from,
-        to,
-        "SELECT id, digest FROM imported WHERE id >= ?1 ORDER BY id",
-        "INSERT OR IGNORE INTO imported (id, digest) VALUES (?1, ?2)",
-        2,
-    )
+    Ok(())
 }
 
 /// The first column is the key.
-fn copy(
-    from: &Connection,
-    to: &Connection,
-    select: &str,
-    insert: &str,
-    columns: usize,
-) -> rusqlite::Result<()> {
-    let mut target = to.prepare(insert)?;
+fn copy(from: &Connection, to: &Connection, table: &str, columns: &[&str]) -> rusqlite::Result<()> {
+    let (key, names) = (columns[0], columns.join(", "));
+    let select = format!("SELECT {names} FROM {table} WHERE {key} >= ?1 ORDER BY {key}");
+    let places = vec!["?"; columns.len()].join(", ");
+    let insert = format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})");
+    let mut target = to.prepare(&insert)?;
     let mut start = Key::default();
     loop {
-        let Some(failed) = copy_from(from, &mut target, select, columns, start)? else {
+        let Some(failed) = copy_from(from, &mut target, &select, columns.len(), start)? else {
             return Ok(());
         };
         let end = Key::from_number(i64::MAX.unsigned_abs());
-        match seek(failed, end, |key| is_readable(from, select, key)) {
+        match seek(failed, end, |key| is_readable(from, &select, key)) {
             Some(next) => start = next,
             None => return Ok(()),
         }
     }
 }
 
-/// Answers where reading failed, if it did. Errors are those of writing.
+/// Returns where reading failed, if it did. Errors are those of writing.
 fn copy_from(
     from: &Connection,
     target: &mut rusqlite::Statement<'_>,
@@ -138,17 +121,16 @@ fn copy_from(
 
 /// Whether a search for this key, and the row it finds if any, can be read.
 fn is_readable(conn: &Connection, select: &str, key: Key) -> bool {
-    first_row(conn, &format!("{select} LIMIT 1"), [key.row()]).is_ok()
-}
-
-fn first_row(conn: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params)?;
-    if let Some(row) = rows.next()? {
-        // The bytes of a long row lie in pages of their own.
-        row.get_ref(row.as_ref().column_count() - 1)?;
-    }
-    Ok(())
+    let look = || -> rusqlite::Result<()> {
+        let mut statement = conn.prepare_cached(&format!("{select} LIMIT 1"))?;
+        let mut rows = statement.query([key.row()])?;
+        if let Some(row) = rows.next()? {
+            // The bytes of a long row lie in pages of their own.
+            row.get_ref(row.as_ref().column_count() - 1)?;
+        }
+        Ok(())
+    };
+    look().is_ok()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 use crate::config::SpillDurability;
 use crate::error::SpillError;
 
-use super::directory::io_error;
+use super::files::{if_there, io_error, journal_of, log_of};
 use crate::change::Change;
 
 /// The number of the schema of segments and index, kept in `user_version`. Up to 3 there was one database.
@@ -24,7 +24,7 @@ const PAGE_BYTES: u64 = 16_384;
 /// Pages in the log at which a commit carries them into the database: 16 MiB. With fewer, syncing the database weighs
 /// more on a slow disk.
 const LOG_PAGES: u64 = 1_024;
-/// How long somebody else's lock is waited for: nobody should be there, and what fails is tried again.
+/// How long to wait for another process's lock. There should be none, and what fails is tried again.
 const BUSY: Duration = Duration::from_millis(100);
 /// Memory for pages, in KiB, as `SQLite` wants it: negative.
 const CACHE: i64 = -8_192;
@@ -150,7 +150,7 @@ pub(super) fn open(
 /// Opens a database that nobody writes to, to read what can be read, and changes nothing: neither is its log carried over,
 /// nor a file made or deleted beside it.
 ///
-/// No locks are taken either: the directory's own keeps publishers out, and several who look do not disturb one another.
+/// No locks are taken either: the directory's own keeps publishers out, and inspectors do not disturb one another.
 /// A log is read into an index on the heap. Without one the database is opened as a file that never changes, because
 /// `SQLite` would make a log.
 pub(super) fn open_to_read(file: &Path) -> rusqlite::Result<Connection> {
@@ -203,27 +203,12 @@ pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
 }
 
-/// Where the log of a database lies.
-pub(super) fn log_of(database: &Path) -> PathBuf {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
-}
-
-/// Where the rollback journal of a database lies while it is being made.
-pub(super) fn journal_of(database: &Path) -> PathBuf {
-    let mut journal = database.as_os_str().to_owned();
-    journal.push("-journal");
-    journal.into()
-}
-
 /// A log beside an empty file counts for nothing, and `SQLite` would delete it. Nor does one beside a journal: the database
 /// was not made yet, and `SQLite` would want to roll it back.
 fn has_log(file: &Path) -> io::Result<bool> {
-    let filled = |file: &Path| match fs::metadata(file) {
-        Ok(file) => Ok(file.len() > 0),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+    let filled = |file: &Path| {
+        let found = if_there(fs::metadata(file))?;
+        Ok::<_, io::Error>(found.is_some_and(|file| file.len() > 0))
     };
     Ok(filled(file)? && filled(&log_of(file))? && !filled(&journal_of(file))?)
 }
@@ -256,11 +241,11 @@ fn make_file(file: &Path) -> Result<(), SpillError> {
     let made = Change::Make(file).make(|| options.open(file));
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop).map_err(io_error("make", file.to_owned())),
+        made => made.map(drop).map_err(io_error("make", file)),
     }
 }
 
-/// The statement answers before it commits: only its end says whether the file has a log now.
+/// The statement returns its row before it commits: only its end shows whether the file has a log now.
 fn switch_to_log(conn: &Connection) -> rusqlite::Result<()> {
     let mut statement = conn.prepare("PRAGMA journal_mode = WAL")?;
     let mut rows = statement.query(())?;
@@ -272,6 +257,12 @@ fn switch_to_log(conn: &Connection) -> rusqlite::Result<()> {
 pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
     conn.query_row(sql, [name], |row| row.get(0))
+}
+
+/// Not every version of spillring had every column, nor has every database those of an encrypted one.
+pub(super) fn has_column(conn: &Connection, table: &str, column: &str) -> bool {
+    conn.prepare_cached(&format!("SELECT {column} FROM {table}"))
+        .is_ok()
 }
 
 fn is_empty(conn: &Connection) -> rusqlite::Result<bool> {

@@ -13,9 +13,7 @@ use crate::event::Key;
 use crate::host::log;
 use crate::metrics::Metrics;
 
-use super::directory::io_error;
-use super::schema::{journal_of, log_of};
-use crate::change::Change;
+use super::files::{is_missing, names_in, remove_database, rename_database};
 
 /// How many damaged segments are kept; the oldest goes.
 const DAMAGED_MAX: usize = 3;
@@ -59,7 +57,7 @@ impl Segments {
             origin: Origin::Adopted,
         });
         let mut list: Vec<_> = adopted.collect();
-        list.extend(names(&folder)?.into_iter().filter_map(|name| {
+        list.extend(names_in(&folder)?.into_iter().filter_map(|name| {
             let (first, attempt) = parse(&name)?;
             Some(Segment {
                 first,
@@ -178,28 +176,13 @@ impl Segments {
 
     /// Those whose files are gone.
     pub(super) fn vanished(&self) -> Vec<Segment> {
-        let gone = |segment: &&Segment| {
-            fs::symlink_metadata(&segment.path)
-                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-        };
+        let gone = |segment: &&Segment| is_missing(&segment.path);
         self.list.iter().filter(gone).cloned().collect()
-    }
-
-    /// Deletes one that never came to be a segment.
-    pub(super) fn discard(segment: &Segment) {
-        let (log_file, journal) = (log_of(&segment.path), journal_of(&segment.path));
-        for file in [&segment.path, &log_file, &journal] {
-            if let Err(error) = remove(file) {
-                log::warning!(%error, file = %file.display(), "a segment that was not made cannot be removed");
-            }
-        }
     }
 
     /// Deletes a segment with its log.
     pub(super) fn delete(&mut self, segment: &Segment) -> io::Result<()> {
-        remove(&segment.path)?;
-        remove(&log_of(&segment.path))?;
-        remove(&journal_of(&segment.path))?;
+        remove_database(&segment.path)?;
         leave_folder(segment);
         self.forget(segment);
         Ok(())
@@ -215,8 +198,7 @@ impl Segments {
         name.push(".damaged");
         let kept = self.folder.join(name);
         fs::create_dir_all(&self.folder)?;
-        rename_if_there(&log_of(&segment.path), &log_of(&kept))?;
-        rename_if_there(&segment.path, &kept)?;
+        rename_database(&segment.path, &kept)?;
         leave_folder(segment);
         log::warning!(file = %kept.display(), "a damaged segment is kept");
         Metrics::quarantined();
@@ -224,8 +206,7 @@ impl Segments {
         let damaged = damaged(&self.folder).unwrap_or_default();
         for oldest in damaged.iter().rev().skip(DAMAGED_MAX) {
             log::warning!(file = %oldest.display(), "removing the oldest damaged segment");
-            remove(oldest)?;
-            remove(&log_of(oldest))?;
+            remove_database(oldest)?;
         }
         Ok(())
     }
@@ -233,23 +214,13 @@ impl Segments {
 
 /// The damaged segments that are kept, oldest first.
 pub(crate) fn damaged(folder: &Path) -> Result<Vec<PathBuf>, SpillError> {
-    let names = names(folder)?.into_iter();
+    let names = names_in(folder)?.into_iter();
     let mut damaged: Vec<_> = names
         .filter(|name| name.ends_with(".damaged"))
         .map(|name| folder.join(name))
         .collect();
     damaged.sort();
     Ok(damaged)
-}
-
-fn names(folder: &Path) -> Result<Vec<String>, SpillError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
-    };
-    let entries = entries.map_err(io_error("list", folder.to_owned()))?;
-    let names = entries.into_iter().map(|entry| entry.file_name());
-    Ok(names.filter_map(|name| name.into_string().ok()).collect())
 }
 
 fn parse(name: &str) -> Option<(Key, u32)> {
@@ -264,19 +235,5 @@ fn leave_folder(segment: &Segment) {
         && let Some(folder) = segment.path.parent()
     {
         let _kept = fs::remove_dir(folder);
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match Change::Remove(path).make(|| fs::remove_file(path)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match Change::Rename(from, to).make(|| fs::rename(from, to)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

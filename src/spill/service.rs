@@ -3,21 +3,21 @@
 use std::time::Instant;
 
 use crate::error::SpillError;
-use crate::event::{Key, Loss, LossReason, PublisherId, RunEnd, fresh_uuid};
+use crate::event::{Key, Loss, LossReason, RunEnd};
 use crate::host::log;
 use crate::ring_file::RingFile;
 use crate::stats::Status;
-use crate::status::write_status;
 use crate::worker::Desk;
 
-use super::directory::{free_bytes, has_room};
-use super::orders::{
-    Counted, Done, Keep, Letter, Order, Outcome, Reading, Renumbering, Room, Settled,
-};
+use super::active::first_key;
+use super::files::{free_bytes, has_room, io_error};
+use super::orders::{Counted, Done, Keep, NewDeadLetter, Order, Outcome, Renumbering, Room};
 use super::row::{ACCOUNTED, kind};
 use super::segments::{Origin, Segment};
+use super::status_file::write_status;
+use super::tally::Tally;
 use super::unlock::write_check;
-use super::{Spill, adopt, imports, io_error, letters, schema};
+use super::{Spill, adopt, dead_letters, imports, schema};
 
 /// A disk that was full has room again once it has so many bytes.
 const ROOM_BYTES: u64 = 1 << 20;
@@ -35,7 +35,7 @@ impl Spill {
     pub(crate) fn carry_out(&mut self, order: Order, now: Instant) -> Outcome {
         self.now = now;
         let done = if self.room == Room::Absent {
-            without_spill(&order)
+            order.without_spill()
         } else {
             self.carry(order)
         };
@@ -116,52 +116,43 @@ impl Spill {
     }
 
     /// Keeps entries as dead letters, in one transaction; losses take their places.
-    fn dead_letter(&mut self, letters: &[Letter]) -> Result<(), SpillError> {
+    fn dead_letter(&mut self, letters: &[NewDeadLetter]) -> Result<(), SpillError> {
         let reason = kind(LossReason::DeadLettered);
         for letter in letters {
             let (record, absent) = (&letter.record, &mut self.index.absent);
             // No segment may have what was lost before it.
-            let first = record.n.saturating_sub(record.lost_before());
-            absent.cover_losses(Key::new(record.run.local, first), &record.losses);
+            absent.cover_losses(first_key(record), &record.losses);
             absent.cover(record.key(), 1, reason);
         }
         let before = self.index.taken;
-        let spilled = letters
-            .iter()
-            .map(|letter| &letter.record)
-            .filter(|record| record.key() <= self.newest && Some(record.key()) > self.delivered);
-        let (mut entries, mut entry_bytes) = (0, 0);
-        for record in spilled {
-            entries += 1;
-            entry_bytes += record.size();
-        }
-        self.index.taken += entries;
+        let records = letters.iter().map(|letter| &letter.record);
+        let spilled =
+            Tally::of(records.filter(|record| {
+                record.key() <= self.newest && Some(record.key()) > self.delivered
+            }));
+        self.index.taken += spilled.entries;
         let kept = letters.iter().filter(|letter| letter.keep == Keep::Yes);
         let cipher = self.cipher.as_ref();
         let done = self
             .index
             .transact("add a dead letter to", self.now, |conn| {
-                let (mut count, mut bytes) = (0, 0);
+                let mut count = Tally::default();
                 for letter in kept {
-                    if letters::insert(conn, letter, cipher)? {
-                        count += 1;
-                        bytes += letter.record.size();
+                    if dead_letters::insert(conn, letter, cipher)? {
+                        count.add(letter.record.size());
                     }
                 }
-                Ok((count, bytes))
+                Ok(count)
             });
-        let (count, bytes) = done.inspect_err(|_| {
+        let count = done.inspect_err(|_| {
             self.index.taken = before;
             // No other transaction may note the loss before the letter is kept.
             for letter in letters {
                 self.index.absent.uncover(letter.record.key());
             }
         })?;
-        self.index.letters.count += count;
-        self.index.letters.bytes += bytes;
-        self.surplus += entries.saturating_sub(self.entries);
-        self.entries = self.entries.saturating_sub(entries);
-        self.bytes = self.bytes.saturating_sub(entry_bytes);
+        self.index.dead_letters += count;
+        self.take_out(spilled);
         self.write_watermark();
         Ok(())
     }
@@ -203,7 +194,7 @@ impl Spill {
             let file = self.directory.watermark();
             self.watermark
                 .reopen(&file)
-                .map_err(io_error("make", file))?;
+                .map_err(io_error("make", &file))?;
         }
         self.index.check_place();
         if let Some(active) = self.active.take_if(|active| active.has_left()) {
@@ -289,7 +280,7 @@ impl Spill {
             }
             self.segments.delete(segment)
         };
-        done.map_err(io_error("remove", segment.path.clone()))
+        done.map_err(io_error("remove", &segment.path))
     }
 
     /// Notes the clean end of the run, and removes what is delivered.
@@ -325,25 +316,4 @@ impl Spill {
                     .try_for_each(|digest| imports::remember(conn, digest).map(drop))
             })
     }
-}
-
-/// There is no spill, and there will be none.
-fn without_spill(order: &Order) -> Result<Done, SpillError> {
-    Ok(match order {
-        Order::Append(_) | Order::Evict(_) | Order::TurnOver { .. } => {
-            return Err(SpillError::Absent);
-        }
-        Order::Read { after, .. } => Done::Read(Reading {
-            through: *after,
-            ..Reading::default()
-        }),
-        Order::Settle { through, .. } => Done::Settled(Settled::nothing(*through)),
-        Order::DeadLetter(_) => Done::DeadLettered,
-        Order::OpenRuns(local) => Done::RunsOpened(*local),
-        Order::Renumber(_) => Done::Renumbered,
-        Order::Check => Done::Checked,
-        Order::RenewIdentity => Done::Renewed(PublisherId(fresh_uuid())),
-        Order::Tick(_) => Done::Ticked,
-        Order::End { .. } => Done::Ended,
-    })
 }

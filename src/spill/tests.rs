@@ -4,6 +4,7 @@
 mod adoption;
 mod backlog;
 mod damage;
+mod dead_letters;
 #[cfg(feature = "encryption")]
 mod encryption;
 mod evict;
@@ -11,7 +12,6 @@ mod files;
 mod flips;
 mod imports;
 mod inspections;
-mod letters;
 mod model;
 #[cfg(not(feature = "encryption"))]
 mod no_encryption;
@@ -138,7 +138,7 @@ fn settle(spill: &mut Spill, through: Key) -> Result<u64, SpillError> {
     let mut entries = 0;
     loop {
         let settled = spill.settle(through, Counted::Unknown)?;
-        entries += settled.entries;
+        entries += settled.tally.entries;
         if settled.through == through {
             return Ok(entries);
         }
@@ -220,8 +220,8 @@ fn audit(spill: &mut Spill) -> Outcome {
     let read = all(spill)?;
     let view = spill.view();
     let bytes: u64 = read.iter().map(Record::size).sum();
-    assert_eq!(view.totals.entries, read.len() as u64);
-    let off = view.totals.bytes.abs_diff(bytes);
+    assert_eq!(view.totals.backlog.entries, read.len() as u64);
+    let off = view.totals.backlog.bytes.abs_diff(bytes);
     assert!(
         off == 0 || off < 10 + bytes / 10 && view.corrupt > 0,
         "{off} of {bytes}"

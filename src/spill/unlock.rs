@@ -2,11 +2,9 @@
 //! touched, and never damage.
 //!
 //! The file `encryption` holds a check that only the directory's key fits. It is made, and synced, before the first entry is
-//! encrypted. If it is missing or damaged, the entries themselves are the check: one that decrypts proves the key. So whoever
-//! wants another key, or none, may remove the file once nothing encrypted is left, and loses nothing by removing it earlier.
-
-use std::fs;
-use std::io;
+//! encrypted. If it is missing or damaged, the entries themselves are the check: one that decrypts proves the key. So the
+//! operator who wants another key, or none, may remove the file once nothing encrypted is left, and loses nothing by
+//! removing it earlier.
 
 use data_encoding::HEXLOWER;
 use rusqlite::Connection;
@@ -17,8 +15,9 @@ use crate::error::SpillError;
 use crate::event::RunId;
 
 use super::cipher::{Cipher, NonceTag};
-use super::directory::{Directory, io_error};
-use super::row::{Content, Found, NONCE_TAG};
+use super::directory::Directory;
+use super::files::{io_error, read_if_there};
+use super::row::{Content, NONCE_TAG, StoredRow};
 use super::schema::{self, database_error};
 use super::segments::Segments;
 use crate::replace::{Persist, replace};
@@ -78,15 +77,13 @@ pub(super) fn write_check(directory: &Directory, cipher: &Cipher) -> Result<(), 
     let check = cipher.check().map_err(database_error("encrypt"))?;
     let line = format!("{ALGORITHM} {}\n", HEXLOWER.encode(&check));
     replace(directory.path(), CHECK, line.as_bytes(), Persist::Synced)
-        .map_err(io_error("write", directory.path().join(CHECK)))
+        .map_err(io_error("write", &directory.path().join(CHECK)))
 }
 
 /// `None` if it is missing or damaged.
 fn read_check(directory: &Directory) -> Result<Option<NonceTag>, SpillError> {
-    let file = directory.path().join(CHECK);
-    let text = match fs::read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(io_error("read", file))?,
+    let Some(text) = read_if_there(&directory.path().join(CHECK))? else {
+        return Ok(None);
     };
     let text = String::from_utf8_lossy(&text);
     let hex = text.trim().strip_prefix(ALGORITHM).unwrap_or_default();
@@ -98,7 +95,7 @@ fn read_check(directory: &Directory) -> Result<Option<NonceTag>, SpillError> {
 /// begun without a key, which was refused.
 fn fit_of_entries(directory: &Directory, cipher: Option<&Cipher>) -> Result<Fit, SpillError> {
     let letters = directory
-        .letters()
+        .dead_letters()
         .and_then(|file| schema::open_to_read(&file).ok());
     let mut fit = letters.map_or(Fit::Nothing, |conn| {
         fit_of(&conn, "dead_letters", "run", "0, 1", cipher)
@@ -148,7 +145,7 @@ fn fit_of(
     };
     while let Ok(Some(row)) = rows.next() {
         fit = Fit::Fails;
-        let (Ok(found), Ok(run)) = (Found::read(row), row.get(9)) else {
+        let (Ok(found), Ok(run)) = (StoredRow::read(row), row.get(9)) else {
             continue;
         };
         let run = RunId(Uuid::from_bytes(run));

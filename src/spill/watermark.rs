@@ -26,13 +26,12 @@ use crate::error::SpillError;
 use crate::event::Key;
 use crate::host::log;
 
-use super::directory::{io_error, sync_folder};
-use super::files::FileId;
+use super::directory::WATERMARK;
+use super::files::{FileId, io_error, sync_folder};
 use super::patience::patiently;
+use super::tally::Tally;
 use crate::change::Change;
 
-/// The name of the file.
-pub(super) const WATERMARK: &str = "watermark";
 const MAGIC: [u8; 8] = *b"spillwm1";
 const SLOT_BYTES: usize = 72;
 /// Between two slots: a sector, which a disk writes as one.
@@ -45,8 +44,7 @@ pub(super) struct Level {
     pub(super) delivered: Key,
     /// The newest entry that was ever written.
     pub(super) newest: Key,
-    pub(super) entries: u64,
-    pub(super) bytes: u64,
+    pub(super) backlog: Tally,
     pub(super) dead_letters: u64,
     /// Entries that were ever taken out: dead letters, evicted and damaged ones.
     pub(super) taken: u64,
@@ -58,11 +56,11 @@ pub(super) struct Watermark {
     file: Option<File>,
     turn: u64,
     level: Level,
-    state: State,
+    state: WriteState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum WriteState {
     Synced,
     /// Survives a kill.
     Written,
@@ -86,9 +84,9 @@ impl Watermark {
         }
         let state = match (&file, found) {
             // A new one is written before there is a segment: one that says nothing beside a segment was damaged.
-            (None, _) | (_, None) => State::Failed,
+            (None, _) | (_, None) => WriteState::Failed,
             // A publisher that was killed may not have synced it.
-            (Some(_), Some(_)) => State::Written,
+            (Some(_), Some(_)) => WriteState::Written,
         };
         let (turn, level) = found.unwrap_or_default();
         let watermark = Self {
@@ -106,7 +104,7 @@ impl Watermark {
             file: None,
             turn: 0,
             level: Level::default(),
-            state: State::Synced,
+            state: WriteState::Synced,
         }
     }
 
@@ -118,7 +116,7 @@ impl Watermark {
 
     /// Writes the level if it has changed since the last write. Does not sync.
     pub(super) fn set(&mut self, level: Level) {
-        if level == self.level && self.state != State::Failed {
+        if level == self.level && self.state != WriteState::Failed {
             return;
         }
         self.level = level;
@@ -126,51 +124,51 @@ impl Watermark {
         let turn = self.turn + 1;
         let slot = encode(turn, level);
         let Some(file) = &self.file else {
-            self.state = State::Failed;
+            self.state = WriteState::Failed;
             return;
         };
         let offset = turn % 2 * STRIDE;
         let change = Change::Write(Path::new(WATERMARK), offset, &slot);
         let written = change.make(|| file.write_all_at(&slot, offset));
-        if let (Err(error), true) = (&written, self.state != State::Failed) {
+        if let (Err(error), true) = (&written, self.state != WriteState::Failed) {
             log::error!(%error, "the watermark cannot be written");
         }
         if written.is_ok() {
             self.turn = turn;
         }
-        self.state = written.map_or(State::Failed, |()| State::Written);
+        self.state = written.map_or(WriteState::Failed, |()| WriteState::Written);
     }
 
     /// Syncs what was written. Returns whether everything that was set survives a power cut now.
     pub(super) fn sync(&mut self) -> bool {
-        if self.state == State::Failed {
+        if self.state == WriteState::Failed {
             self.set(self.level);
         }
-        if self.state == State::Written
+        if self.state == WriteState::Written
             && let Some(file) = &self.file
         {
             match Change::Sync(Path::new(WATERMARK)).make(|| file.sync_data()) {
-                Ok(()) => self.state = State::Synced,
+                Ok(()) => self.state = WriteState::Synced,
                 Err(error) => {
                     // The kernel may have dropped what it could not write: the next sync writes it again.
-                    self.state = State::Failed;
+                    self.state = WriteState::Failed;
                     log::debug!(%error, "the watermark cannot be synced");
                 }
             }
         }
-        self.state == State::Synced
+        self.state == WriteState::Synced
     }
 
     /// Whether the file says what was set last.
     pub(super) fn is_written(&self) -> bool {
-        self.state != State::Failed
+        self.state != WriteState::Failed
     }
 
     /// Goes on in a directory that was made again.
     pub(super) fn reopen(&mut self, path: &Path) -> io::Result<()> {
         self.file = Some(open(path)?);
         keep_name(path);
-        self.state = State::Failed;
+        self.state = WriteState::Failed;
         self.set(self.level);
         Ok(())
     }
@@ -216,7 +214,7 @@ fn read_slot(file: &File, offset: u64) -> Result<Option<(u64, Level)>, SpillErro
     match file.read_exact_at(&mut slot, offset) {
         Ok(()) => Ok(decode(&slot)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(io_error("read", WATERMARK.into())(error)),
+        Err(error) => Err(io_error("read", Path::new(WATERMARK))(error)),
     }
 }
 
@@ -227,8 +225,8 @@ fn encode(turn: u64, level: Level) -> [u8; SLOT_BYTES] {
         turn,
         level.delivered.number(),
         level.newest.number(),
-        level.entries,
-        level.bytes,
+        level.backlog.entries,
+        level.backlog.bytes,
         level.dead_letters,
         level.taken,
     ];
@@ -249,8 +247,10 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Level)> {
     let level = Level {
         delivered: Key::from_number(number(1)?),
         newest: Key::from_number(number(2)?),
-        entries: number(3)?,
-        bytes: number(4)?,
+        backlog: Tally {
+            entries: number(3)?,
+            bytes: number(4)?,
+        },
         dead_letters: number(5)?,
         taken: number(6)?,
     };

@@ -320,7 +320,7 @@ fn threads_that_race_over_a_dead_letter_break_nothing() {
     run.settle();
     run.end();
     let notes = judge(&server).assert_holds().notes().concat();
-    assert!(notes.contains("chain_gap_told"), "{notes}");
+    assert!(notes.contains("chain_gap_announced"), "{notes}");
 }
 
 #[test]

@@ -23,8 +23,8 @@ use crate::console::{Exit, Problem, show};
 use crate::latency::Stopwatch;
 use crate::logging::{self, Format};
 use crate::signals::Signals;
-use account::Account;
-use entries::Plan;
+use account::PromiseChecks;
+use entries::DemoPlan;
 use outage::{Flaky, Outage};
 use publishers::Publishing;
 use screen::{Scene, Screen};
@@ -108,7 +108,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         let entries = args.entries.get() / 5;
         return kill::main(entries, args.threads.get(), args.ring_dir.clone());
     }
-    let plan = Plan::new(args.entries.get(), args.threads.get());
+    let plan = DemoPlan::new(args.entries.get(), args.threads.get());
     let signals = Signals::catch()?;
     let workspace = Workspace::prepare(args.nats.as_deref(), &args.stream, &plan)?;
     let outage = Outage::new(plan.entries() / 5, args.outage);
@@ -139,7 +139,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
         published.full,
         &clock,
     ));
-    let account = Account::new(&plan, &stats, published.attempts(), found);
+    let account = PromiseChecks::new(&plan, &stats, published.attempts(), found);
     show(&account.describe(start.elapsed()));
     if account.holds() {
         workspace.clean_up();

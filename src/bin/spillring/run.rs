@@ -23,11 +23,11 @@ use crate::logging::{self, Format};
 use crate::settings::{Flags, Settings};
 use crate::signals::Signals;
 use bookmark::{Bookmark, Resume};
-use entries::Reading;
+use entries::LineFormat;
 use feed::{Feed, FeedEnd};
-use lines::Lines;
-use pace::Pace;
-use report::Report;
+use lines::InputLines;
+use pace::InputPace;
+use report::InputReport;
 use watch::Watch;
 
 /// Publish entries from a file or standard input, one JSON object per line
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     flags: Flags,
     #[command(flatten)]
-    reading: Reading,
+    reading: LineFormat,
     /// Follow a growing file until a signal comes. The file may be rotated or truncated, or be a pipe whose writers
     /// come and go. After a kill the same command resumes where it was: needs `--ring-dir`
     #[arg(long, value_name = "FILE", conflicts_with = "input")]
@@ -86,8 +86,8 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
         .map(|path| followed(path, &settings))
         .transpose()?;
     let mut lines = match &followed {
-        Some((path, resume)) => Lines::follow(path, resume.position(), line_max)?,
-        None => Lines::open(settings.input.as_deref(), line_max)?,
+        Some((path, resume)) => InputLines::follow(path, resume.position(), line_max)?,
+        None => InputLines::open(settings.input.as_deref(), line_max)?,
     };
     if let Some(path) = settings.output().filter(|path| lines.come_from(path)) {
         return Err(Problem::new(format_args!(
@@ -111,7 +111,7 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     errln!("entries go to {destination}{choice}");
     let watched = watch.start(drainer.publisher())?;
 
-    let pace = Pace::new(args.rate);
+    let pace = InputPace::new(args.rate);
     let mut feed = Feed::new(drainer.publisher(), args.reading, pace, signals.clone())?;
     if let (Some((path, resume)), Some(position)) = (&followed, lines.mark()) {
         // If reading begins elsewhere, the counted entries are not those of these lines.
@@ -130,7 +130,7 @@ pub(crate) fn main(args: Args) -> Result<Exit, Problem> {
     if exit != Exit::Lost {
         feed.end(&lines);
     }
-    let report = Report::new(destination, &feed.counts, &account, start.elapsed());
+    let report = InputReport::new(destination, &feed.counts, &account, start.elapsed());
     match args.report {
         Format::Text => show(&report.to_string()),
         Format::Json => show(&report.to_json()?),

@@ -23,8 +23,8 @@ use spillring::sink::SinkAddress;
 
 use crate::console::{Exit, Problem, show};
 use crate::settings;
-use judge::{Head, Judge, Judgement, Writers};
-use report::Report;
+use judge::{Judge, Judgement, TrailHead, Writers};
+use report::TrailReport;
 pub(crate) use seals::Proof;
 use seals::{Authentic, Removed, Seals, Trust};
 pub(crate) use trail::position_of;
@@ -102,7 +102,7 @@ pub(crate) fn main(args: &Args) -> Result<Exit, Problem> {
     {
         judgement.signed.save(&trust, path)?;
     }
-    let report = Report::new(name, judgement, &trust);
+    let report = TrailReport::new(name, judgement, &trust);
     if args.json {
         show(&report.to_json()?);
     } else {
@@ -119,9 +119,9 @@ impl Trail {
         seals: &dyn Fn() -> Seals,
     ) -> Result<(String, Judgement), Problem> {
         let head = if self.head_removed {
-            Head::MayBeGone { kept_from_ms: None }
+            TrailHead::MayBeGone { kept_from_ms: None }
         } else {
-            Head::Kept
+            TrailHead::Kept
         };
         match address(&self.address)? {
             SinkAddress::JsonLines(path) => {

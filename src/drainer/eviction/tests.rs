@@ -6,7 +6,7 @@ fn full() -> View {
         newest: Some(Key::new(1, 100)),
         ..View::default()
     };
-    view.totals.bytes = 1 << 20;
+    view.totals.backlog.bytes = 1 << 20;
     view
 }
 
@@ -27,7 +27,7 @@ fn a_cap_is_full_unless_the_oldest_may_go() {
     let mut view = full();
     assert_eq!(cap(&eviction, &Config::new("spill"), &view), Cap::Full);
     assert_eq!(cap(&eviction, &evicting(), &view), Cap::Evictable);
-    view.totals.bytes -= 1;
+    view.totals.backlog.bytes -= 1;
     assert_eq!(cap(&eviction, &evicting(), &view), Cap::Room);
     view.room = Room::Full;
     assert_eq!(cap(&eviction, &evicting(), &view), Cap::Full);
@@ -38,7 +38,7 @@ fn a_cap_is_full_unless_the_oldest_may_go() {
 #[test]
 fn dead_letters_alone_at_the_cap_cost_no_entry() {
     let mut view = full();
-    view.totals.dead_letter_bytes = view.bytes_max;
+    view.totals.dead_letters.bytes = view.bytes_max;
     assert_eq!(cap(&Eviction::default(), &evicting(), &view), Cap::Full);
 }
 
@@ -63,8 +63,8 @@ fn one_eviction_makes_room_for_the_excess_and_a_little_more() {
     let mut view = full();
     let bytes = |view: &View| evictable(view, None, SinkMayHave::Nothing).bytes;
     assert_eq!(bytes(&view), (1 << 20) / CAP_PARTS);
-    view.totals.bytes += 1_000;
+    view.totals.backlog.bytes += 1_000;
     assert_eq!(bytes(&view), (1 << 20) / CAP_PARTS + 1_000);
-    view.totals.bytes = 1 << 40;
+    view.totals.backlog.bytes = 1 << 40;
     assert_eq!(bytes(&view), EVICT_BYTES_MAX);
 }

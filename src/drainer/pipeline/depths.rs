@@ -13,16 +13,6 @@ impl Pipeline {
         self.staged.iter()
     }
 
-    /// Whether the spill has this record as well.
-    pub(crate) fn is_spilled(&self, record: &Record) -> bool {
-        !self.in_memory_only(record)
-    }
-
-    /// The oldest record in memory.
-    pub(crate) fn first(&self) -> Option<&Record> {
-        self.records().next()
-    }
-
     /// The first record that is in flight or staged.
     pub(crate) fn first_staged(&self) -> Option<&Record> {
         let (flight, staged, _) = self.parts();
@@ -76,11 +66,6 @@ impl Pipeline {
     /// Where reading the spill continues.
     pub(crate) fn read_after(&self) -> Option<Key> {
         self.last_staged().max(self.settled).max(self.read_through)
-    }
-
-    /// When the oldest record that is in flight or staged was popped from the ring.
-    pub(crate) fn oldest_popped_ms(&self) -> Option<u64> {
-        self.first_staged().map(|record| record.popped_ms)
     }
 
     /// When the oldest record after the spill's was popped from the ring.

@@ -3,9 +3,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::event::LossReason::{DeadLettered, QueueFull, SpillEvicted};
-use crate::event::{LossReason, Run, RunId};
-
-const LIMIT: Duration = Duration::from_secs(1);
+use crate::event::{LossReason, PublisherId, Run, RunId};
 
 fn records(numbers: std::ops::Range<u64>, bytes: usize, since: Instant) -> Vec<Record> {
     let run = Arc::new(Run {
@@ -49,15 +47,24 @@ fn draw(pipeline: &mut Pipeline, numbers: std::ops::Range<u64>, bytes: usize) {
 }
 
 fn launch(pipeline: &mut Pipeline, entries_max: usize) -> usize {
-    let batch = pipeline.launch(
-        publisher(),
-        entries_max,
-        1 << 30,
-        LIMIT,
-        None,
-        Instant::now(),
-    );
-    batch.map_or(0, |batch| batch.records().len())
+    launch_up_to(pipeline, entries_max, 1 << 30)
+}
+
+fn launch_up_to(pipeline: &mut Pipeline, entries_max: usize, entry_bytes_max: u64) -> usize {
+    let records = pipeline.take_batch(entries_max, entry_bytes_max);
+    let Some(through) = records.last().map(Record::id) else {
+        return 0;
+    };
+    let count = records.len();
+    let batch = Batch {
+        publisher: publisher(),
+        records,
+        through,
+        limit: Duration::from_secs(1),
+        signer: None,
+    };
+    pipeline.launch(Arc::new(batch), Instant::now());
+    count
 }
 
 fn numbers<'r>(records: impl IntoIterator<Item = &'r Record>) -> Vec<u64> {
@@ -72,7 +79,7 @@ fn losses(record: &Record) -> Vec<(u64, LossReason)> {
 #[test]
 fn what_a_batch_leaves_is_as_old_as_it_is() {
     let start = Instant::now();
-    let later = start + LIMIT;
+    let later = start + Duration::from_secs(1);
     let mut pipeline = Pipeline::default();
     for record in records(1..4, 1 << 20, start) {
         pipeline.stage(record);
@@ -233,7 +240,7 @@ fn losses_go_to_the_next_record_of_their_run_and_of_no_other() {
     draw(&mut pipeline, 2..3, 1);
     assert_eq!(pipeline.carry(1, vec![loss]), None);
     assert_eq!(pipeline.carry(7, vec![loss]), None);
-    let drawn = pipeline.first().unwrap();
+    let drawn = pipeline.records().next().unwrap();
     assert_eq!(losses(drawn), [(1, DeadLettered)]);
 }
 
@@ -270,9 +277,9 @@ fn a_batch_may_be_exactly_as_large_as_its_bounds_and_no_larger() {
 fn a_batch_ends_before_an_entry_that_is_too_large() {
     let limit = 50;
     let launch = |pipeline: &mut Pipeline| {
-        let batch = pipeline.launch(publisher(), 9, limit, LIMIT, None, Instant::now());
+        let count = launch_up_to(pipeline, 9, limit);
         pipeline.land(9, Instant::now());
-        batch.map_or(0, |batch| batch.records().len())
+        count
     };
     let mut pipeline = Pipeline::default();
     for (n, bytes) in (1..).zip([50, 51, 50, 50]) {

@@ -7,26 +7,21 @@ fn key(n: u64) -> Key {
     Key::new(1, n)
 }
 
-fn flush(requests: &mut Requests, popped: u64, queued: usize, orders: u64) -> Ticket<()> {
+fn flush(requests: &mut Requests, pops: u64, orders: u64) -> Ticket<()> {
     let (promise, ticket) = promise();
-    requests.add(
-        Request::Flush(Until::Safe, promise),
-        popped,
-        queued,
-        orders,
-        Instant::now(),
-    );
+    let request = Request::Flush(Until::Safe, promise);
+    requests.add(request, pops, orders, Instant::now());
     ticket
 }
 
 fn shutdown(requests: &mut Requests, now: Instant) {
     let (promise, _ticket) = promise();
-    requests.add(Request::Shutdown(LIMIT, promise), 0, 0, 0, now);
+    requests.add(Request::Shutdown(LIMIT, promise), 0, 0, now);
 }
 
 /// Everything is popped and nothing is in memory only.
-fn all_spilled() -> Progress {
-    Progress {
+fn all_spilled() -> FlushProgress {
+    FlushProgress {
         popped: 10,
         last: key(10),
         unspilled_from: None,
@@ -80,7 +75,7 @@ fn an_end_that_has_finished_has_a_grace_of_its_own() {
 #[test]
 fn a_flush_waits_for_what_was_in_the_ring() {
     let mut requests = Requests::default();
-    let _ticket = flush(&mut requests, 4, 6, 0);
+    let _ticket = flush(&mut requests, 10, 0);
     let mut progress = all_spilled();
     (progress.popped, progress.undelivered_from) = (9, None);
     assert_eq!(requests.take_flushed(&progress).len(), 0);
@@ -94,7 +89,7 @@ fn a_flush_waits_for_what_was_in_the_ring() {
 #[test]
 fn a_flush_of_what_is_on_disk_waits_for_a_check_of_the_files() {
     let mut requests = Requests::default();
-    let _ticket = flush(&mut requests, 10, 0, 3);
+    let _ticket = flush(&mut requests, 10, 3);
     let mut progress = all_spilled();
     progress.confirmed = 3;
     assert_eq!(requests.take_flushed(&progress).len(), 0);
@@ -106,7 +101,7 @@ fn a_flush_of_what_is_on_disk_waits_for_a_check_of_the_files() {
 #[test]
 fn a_flush_waits_for_what_is_in_memory_only_and_not_for_what_came_later() {
     let mut requests = Requests::default();
-    let _ticket = flush(&mut requests, 10, 0, 0);
+    let _ticket = flush(&mut requests, 10, 0);
     let mut progress = all_spilled();
     progress.confirmed = 1;
     progress.unspilled_from = Some(key(10));
@@ -123,7 +118,7 @@ fn delivery_is_waited_for_where_all_is_on_disk_and_wants_nothing_of_it() {
     let mut requests = Requests::default();
     let (promise, _ticket) = promise();
     let request = Request::Flush(Until::Delivered, promise);
-    requests.add(request, 10, 0, 0, Instant::now());
+    requests.add(request, 10, 0, Instant::now());
     let mut progress = all_spilled();
     progress.confirmed = 1;
     for (undelivered_from, done) in [(Some(key(10)), 0), (Some(key(11)), 1)] {
@@ -136,9 +131,9 @@ fn delivery_is_waited_for_where_all_is_on_disk_and_wants_nothing_of_it() {
 #[test]
 fn flushes_that_nobody_waits_for_do_not_pile_up() {
     let mut requests = Requests::default();
-    let wanted = flush(&mut requests, 0, 1, 0);
+    let wanted = flush(&mut requests, 1, 0);
     for _ in 0..10 * PURGE_EVERY {
-        drop(flush(&mut requests, 0, 1, 0));
+        drop(flush(&mut requests, 1, 0));
     }
     assert!(requests.flushes.len() <= PURGE_EVERY + 1);
     assert!(requests.flushes[0].promise.is_wanted());

@@ -18,17 +18,15 @@ fn view(entries: u64, newest: u64) -> View {
         newest: Some(key(newest)),
         ..View::default()
     };
-    view.totals.entries = entries;
+    view.totals.backlog.entries = entries;
     view
 }
 
 /// Up to this number, this many entries.
 fn settled(n: u64, entries: u64) -> Settled {
-    let Tally { entries, bytes } = tally(entries);
     Settled {
         through: key(n),
-        entries,
-        bytes,
+        tally: tally(entries),
     }
 }
 
@@ -56,11 +54,8 @@ fn what_was_delivered_is_due_until_it_is_settled() {
     settlement.add(tally(4));
     assert_eq!(settlement.due(Some(key(4)), &holding, start), Some(start));
     assert_eq!(settlement.due(Some(key(4)), &holding, later), Some(start));
-    let known = Counted::Known {
-        entries: 4,
-        bytes: 40,
-    };
-    assert_eq!(counted(settlement.order(key(4))), known);
+    let order = settlement.order(key(4));
+    assert_eq!(counted(order), Counted::Known(tally(4)));
     // More is delivered meanwhile.
     settlement.add(tally(2));
     assert_eq!(settlement.done(settled(4, 4)), 0);
@@ -119,11 +114,8 @@ fn what_the_spill_counts_in_parts_is_due_until_the_last() {
     assert_eq!(settlement.done(settled(15, 5)), 3);
     assert_eq!(settlement.due(Some(key(15)), &view(5, 20), now), None);
     settlement.add(tally(1));
-    let known = Counted::Known {
-        entries: 1,
-        bytes: 10,
-    };
-    assert_eq!(counted(settlement.order(key(16))), known);
+    let order = settlement.order(key(16));
+    assert_eq!(counted(order), Counted::Known(tally(1)));
 }
 
 /// It may have left rows, which the next start must not deliver again.

@@ -92,7 +92,7 @@ fn losses_of_spilled_records_are_announced_from_the_spill() {
 #[test]
 fn at_the_cap_a_record_that_has_no_room_is_not_kept() {
     let mut bench = Bench::new();
-    bench.view.totals.dead_letter_bytes = bench.view.bytes_max;
+    bench.view.totals.dead_letters.bytes = bench.view.bytes_max;
     bench.run_for(SECOND * 2);
     bench.refused = vec![1];
     bench.publish(1..3);

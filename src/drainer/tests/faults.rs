@@ -7,14 +7,14 @@ use super::bench::{Entry, config};
 use super::*;
 use crate::control::Until;
 use crate::drainer::sequencer::Sequencer;
-use crate::drainer::source::{Bounds, Entrance, Inside};
+use crate::drainer::source::{Bounds, Entrance};
 use crate::drainer::{PANICS_MAX, Source};
 use crate::error::TicketError;
-use crate::event::Record;
+use crate::event::{Key, Record};
 use crate::policy::Step;
 use crate::stats::State;
 
-/// A source whose reads panic, or whose pops give nothing, this many times.
+/// A source whose releases panic, or whose pops give nothing, this many times.
 struct Faulty {
     source: Box<dyn Source>,
     panics: Arc<AtomicU32>,
@@ -42,9 +42,9 @@ impl Source for Faulty {
         self.source.pop(bounds, sequencer, put)
     }
 
-    fn inside(&self) -> Inside {
+    fn release(&mut self, memory_only_from: Option<Key>) {
         assert!(!counted_down(&self.panics), "on purpose");
-        self.source.inside()
+        self.source.release(memory_only_from);
     }
 
     fn entrance(&self) -> &dyn Entrance {

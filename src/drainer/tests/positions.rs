@@ -67,6 +67,21 @@ fn a_position_ahead_of_the_run_is_a_clones() {
     assert_eq!(bench.questions, 1);
 }
 
+/// No disk would know another id, and the old one is another publisher's.
+#[test]
+fn a_clone_whose_disk_is_lost_delivers_nothing() {
+    let mut bench = Bench::new();
+    bench.end_disk();
+    bench.cursor = Some(Position {
+        run: run(1).id,
+        n: 1_000,
+    });
+    bench.publish(0..5);
+    bench.run_for(SECOND * 30);
+    assert!(bench.stored.is_empty());
+    assert_eq!((bench.questions, bench.stats().accepted), (1, 5));
+}
+
 /// The entries that are numbered already announce the previous run as well.
 #[test]
 fn a_run_that_the_directory_has_missed_becomes_the_previous_one() {

@@ -23,7 +23,7 @@ fn what_a_free_sink_cannot_get_goes_to_disk_when_entries_are_about_to_be_refused
         step(move |f| {
             stage(f, Staged::Full);
             f.ring = RingFacts::High;
-            f.disk.order = OrderUnderWay::Other(f.now);
+            f.disk.order_since = Some(f.now);
             change(f);
         })
     };
@@ -31,7 +31,7 @@ fn what_a_free_sink_cannot_get_goes_to_disk_when_entries_are_about_to_be_refused
     assert_eq!(flooded(|f| f.front = Front::DeadLetter), Step::Draw);
     assert_eq!(flooded(|f| f.disk.identity = Due::Now), Step::Draw);
     // The run is opened in a moment, and then it goes.
-    let unopened = |f: &mut Facts| f.runs = Runs::Unopened(f.now + OPEN_RUNS_MAX);
+    let unopened = |f: &mut Facts| f.runs = RunsOpen::NotYet(f.now + OPEN_RUNS_MAX);
     assert_eq!(flooded(unopened), Step::Wait(POLL));
 }
 
@@ -44,7 +44,7 @@ fn the_next_chunk_is_drawn_while_one_is_at_the_disk() {
             f.sink = Availability::Busy;
             f.staged = Staged::Full;
             f.memory = Unspilled::Appending;
-            f.disk.order = OrderUnderWay::Append(f.now);
+            f.disk.order_since = Some(f.now);
             f.drawn = drawn;
         })
     };
@@ -60,7 +60,7 @@ fn nothing_is_drawn_for_an_append_that_nobody_wants() {
         f.sink = Availability::Busy;
         f.staged = Staged::Full;
         f.memory = Unspilled::Appending;
-        f.disk.order = OrderUnderWay::Append(f.now);
+        f.disk.order_since = Some(f.now);
     });
     assert_eq!(appending, Step::Wait(POLL));
 }
@@ -186,7 +186,7 @@ fn a_flush_goes_to_disk_at_once_if_the_sink_does_not_take() {
     let stuck: [fn(&mut Facts); 5] = [
         |f| f.sink = Availability::RestsUntil(f.now + PENDING),
         |f| f.sink = Availability::Gone,
-        |f| f.doubt = Doubt::Ask,
+        |f| f.question = Due::Now,
         |f| f.front = Front::DeadLetter,
         |f| f.unread = Unread::Rows,
     ];
@@ -265,14 +265,11 @@ fn nothing_is_popped_before_a_run_with_numbers_has_begun() {
             step(move |f| {
                 fill(f, ring);
                 f.disk.turn_over = Due::Now;
-                f.disk.order = order;
+                f.disk.order_since = order;
             })
         };
-        assert_eq!(used_up(OrderUnderWay::None), disk(DiskStep::TurnOver));
-        assert_eq!(
-            used_up(OrderUnderWay::Other(Instant::now())),
-            Step::Wait(POLL)
-        );
+        assert_eq!(used_up(None), disk(DiskStep::TurnOver));
+        assert_eq!(used_up(Some(Instant::now())), Step::Wait(POLL));
     }
 }
 

@@ -37,7 +37,7 @@ fn an_overdue_end_draws_and_appends_everything() {
         assert_eq!(overdue(|f| f.drawn = Drawn::Chunk), disk(DiskStep::Append));
         assert_eq!(overdue(|_| {}), disk(DiskStep::Append));
         assert!(matches!(
-            overdue(|f| f.disk.order = OrderUnderWay::Other(f.now)),
+            overdue(|f| f.disk.order_since = Some(f.now)),
             Step::Wait(_)
         ));
     }
@@ -56,12 +56,15 @@ fn the_books_are_closed_in_order() {
         closing(|f| f.disk.renumber = Due::Now),
         disk(DiskStep::Renumber)
     );
-    assert_eq!(closing(|f| f.runs = Runs::Sent), disk(DiskStep::OpenRuns));
+    assert_eq!(
+        closing(|f| f.runs = RunsOpen::SentAnyway),
+        disk(DiskStep::OpenRuns)
+    );
     assert_eq!(closing(|_| {}), disk(DiskStep::End));
     assert_eq!(closing(|f| f.disk.end = End::Noted), disk(DiskStep::Tick));
     assert_eq!(closing(|f| f.disk.end = End::Done), Step::Stop);
     assert_eq!(
-        closing(|f| f.disk.order = OrderUnderWay::Other(f.now)),
+        closing(|f| f.disk.order_since = Some(f.now)),
         Step::Wait(POLL)
     );
 }
@@ -78,7 +81,7 @@ fn with_its_time_up_an_end_leaves_the_backlog_on_disk() {
 
 #[test]
 fn an_end_that_can_put_nothing_anywhere_comes_all_the_same() {
-    let stuck = |waited: Duration, order: fn(Instant) -> OrderUnderWay| {
+    let stuck = |waited: Duration, order: fn(Instant) -> Option<Instant>| {
         let start = Instant::now();
         let mut facts = quiet(start + waited);
         facts.stopping = Some(Stopping {
@@ -86,18 +89,16 @@ fn an_end_that_can_put_nothing_anywhere_comes_all_the_same() {
             progress_at: start,
         });
         stage(&mut facts, Staged::Full);
-        facts.disk.order = order(start);
+        facts.disk.order_since = order(start);
         next(&facts)
     };
     let soon = STOP_GRACE.saturating_sub(POLL);
-    let idle = |_| OrderUnderWay::None;
+    let idle = |_| None;
     assert!(!matches!(stuck(soon, idle), Step::Stop));
     assert_eq!(stuck(STOP_GRACE, idle), Step::Stop);
     // A slow disk is not a dead one.
-    for order in [OrderUnderWay::Append, OrderUnderWay::Other] {
-        assert!(matches!(stuck(STOP_GRACE, order), Step::Wait(_)));
-        assert_eq!(stuck(STOP_ORDER_MAX, order), Step::Stop);
-    }
+    assert!(matches!(stuck(STOP_GRACE, Some), Step::Wait(_)));
+    assert_eq!(stuck(STOP_ORDER_MAX, Some), Step::Stop);
 }
 
 /// Everything is delivered, and only the books are not closed: the deadline may be far away.
@@ -109,7 +110,7 @@ fn a_disk_that_hangs_does_not_hold_up_an_end_with_nothing_to_do() {
         deadline: start + PENDING * 1_000,
         progress_at: start,
     });
-    facts.disk.order = OrderUnderWay::Other(start);
+    facts.disk.order_since = Some(start);
     assert_eq!(next(&facts), Step::Stop);
 }
 

@@ -17,7 +17,7 @@ fn what_gathers_stays_in_the_ring_and_holds_up_nothing() {
     assert_eq!(gathering(|_| {}), Step::Wait(GATHER));
     assert_eq!(gathering(|f| f.staged = Staged::Some), Step::Deliver);
     assert_eq!(gathering(|f| f.unread = Unread::Rows), disk(DiskStep::Read));
-    assert_eq!(gathering(|f| f.doubt = Doubt::Ask), Step::Ask);
+    assert_eq!(gathering(|f| f.question = Due::Now), Step::Ask);
 }
 
 #[test]

@@ -41,8 +41,8 @@ fn the_wait_ends_with_each_rest() {
 fn the_wait_ends_when_a_batch_goes_though_its_run_is_not_open() {
     let unopened = wait(|f| {
         f.staged = Staged::Some;
-        f.runs = Runs::Unopened(f.now + SOON);
-        f.disk.order = OrderUnderWay::Other(f.now);
+        f.runs = RunsOpen::NotYet(f.now + SOON);
+        f.disk.order_since = Some(f.now);
     });
     assert_eq!(unopened, Step::Wait(SOON));
 }

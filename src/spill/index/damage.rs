@@ -1,21 +1,19 @@
 //! An index that is damaged: waited for, then set aside and made again.
 
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 
-use crate::change::{self, Change};
+use crate::change;
 use crate::error::SpillError;
 use crate::event::unix_ms;
 use crate::host::log;
 use crate::metrics::Metrics;
-use crate::spill::files::answers;
-use crate::spill::{io_error, letters, salvage, schema};
+use crate::spill::files::{answers, io_error, rename_database};
+use crate::spill::tally::Tally;
+use crate::spill::{salvage, schema};
 
-use super::{Content, Index, Letters, PATIENCE};
+use super::{Index, PATIENCE};
 
 /// How often a start tries to open an index that is damaged.
 const RETRY: Duration = Duration::from_millis(200);
@@ -54,41 +52,30 @@ impl Index {
         let aside = self
             .path
             .with_file_name(format!("index.damaged-{}", unix_ms()));
-        let log_file = schema::log_of(&self.path);
-        let renamed = match rename(&log_file, &schema::log_of(&aside)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => rename(&self.path, &aside),
-        };
-        renamed.map_err(io_error("set aside", self.path.clone()))?;
+        rename_database(&self.path, &aside).map_err(io_error("set aside", &self.path))?;
         Metrics::quarantined();
         let old = schema::open_to_read(&aside);
-        if let (Ok(old), Content::Unknown) = (&old, self.content) {
+        if let (Ok(old), false) = (&old, self.loaded) {
             self.load_rest(old).unwrap_or_default();
         }
-        let expected = self.letters.count;
-        self.content = Content::Known;
+        let expected = self.dead_letters.entries;
+        self.loaded = true;
         self.trouble = None;
         self.forget_saved();
-        self.letters = Letters::default();
+        self.dead_letters = Tally::default();
         self.save(now)?;
         if let Ok(old) = &old {
-            let copied = self.transact("write to the index of", now, |conn| {
+            self.change_dead_letters("write to the index of", now, |conn| {
                 salvage::dead_letters(old, conn)?;
-                salvage::imported(old, conn)?;
-                letters::count(conn)
+                salvage::imported(old, conn)
             })?;
-            self.letters = copied;
         }
-        let lost = expected.saturating_sub(self.letters.count);
+        let lost = expected.saturating_sub(self.dead_letters.entries);
         if lost > 0 {
             log::error!(lost, kept = %aside.display(), "dead letters cannot be read any more");
         }
         Ok(())
     }
-}
-
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    Change::Rename(from, to).make(|| fs::rename(from, to))
 }
 
 /// Damage, or a file that is none of ours: what a fresh handle may see differently, or never will.

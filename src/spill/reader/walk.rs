@@ -8,48 +8,47 @@ use rusqlite::Connection;
 use crate::error::SpillError;
 use crate::event::Key;
 use crate::host::log;
-use crate::spill::active::answers;
 use crate::spill::chunk::{
-    Begun, CHUNK_ROWS, Chunk, ChunkEnd, last_read, read_rows, was_never_made,
+    CHUNK_ROWS, Chunk, ChunkEnd, ReadFrom, last_read, read_rows, was_never_made,
 };
-use crate::spill::files::is_missing;
-use crate::spill::row::Found;
+use crate::spill::files::{answers, is_missing};
+use crate::spill::row::StoredRow;
 use crate::spill::runs;
 use crate::spill::salvage::seek;
 use crate::spill::schema::{self, database_error};
 use crate::spill::segments::Segment;
 
-use super::{Open, Reader, Sources, Trouble};
+use super::{OpenSegment, Reader, Sources, Trouble};
 
 /// How often a segment is opened, at least, before it counts as damaged.
 const TRIES_MIN: u32 = 4;
 
 impl Reader {
-    /// Reads a chunk; answers whether there may be more.
+    /// Reads a chunk; returns whether there may be more.
     pub(super) fn fill(&mut self, sources: &Sources<'_>, now: Instant) -> Result<bool, SpillError> {
         let Some(segment) = self.enter(sources) else {
             return Ok(false);
         };
         let end = sources.segments.end_of(&segment);
         let below = end.unwrap_or(Key::from_number(i64::MAX.unsigned_abs()));
-        let (from, begun) = (self.from, self.begun);
+        let (from, read_from) = (self.from, self.read_from);
         let chunk = match self.connection(sources, &segment) {
             Err(error) => Chunk {
                 rows: Vec::new(),
                 end: ChunkEnd::Failed(error),
             },
-            Ok(conn) => read_rows(conn, from, below, begun, CHUNK_ROWS),
+            Ok(conn) => read_rows(conn, from, below, read_from, CHUNK_ROWS),
         };
         // The start has looked for such entries. None of them is damaged.
-        if sources.cipher.is_none() && chunk.rows.iter().any(Found::is_encrypted) {
+        if sources.cipher.is_none() && chunk.rows.iter().any(StoredRow::is_encrypted) {
             let dir = segment.path.parent().unwrap_or(&segment.path).to_owned();
             return Err(SpillError::Encrypted { dir });
         }
         if let Some(last) = last_read(&chunk.rows) {
             // A row that begins before is the one that covers the first key, or damaged.
-            let least = from.after(u64::from(begun == Begun::Yes));
+            let least = from.after(u64::from(read_from == ReadFrom::Key));
             self.from = least.max(last.first.after(1));
-            self.begun = Begun::Yes;
+            self.read_from = ReadFrom::Key;
             self.rows.extend(chunk.rows);
         }
         match chunk.end {
@@ -67,7 +66,7 @@ impl Reader {
     fn enter(&mut self, sources: &Sources<'_>) -> Option<Segment> {
         if self.segment.is_none() {
             self.segment = sources.segments.start(self.from).cloned();
-            self.begun = Begun::No;
+            self.read_from = ReadFrom::Covering;
         }
         self.segment.clone()
     }
@@ -79,7 +78,7 @@ impl Reader {
         };
         self.from = self.from.max(next.first);
         self.segment = Some(next.clone());
-        self.begun = Begun::No;
+        self.read_from = ReadFrom::Covering;
         self.open = None;
         true
     }
@@ -102,7 +101,7 @@ impl Reader {
             for known in runs::read_all(&conn, sources.publisher).0 {
                 self.runs.entry(known.run.local).or_insert(known.run);
             }
-            self.open = Some(Open {
+            self.open = Some(OpenSegment {
                 path: segment.path.clone(),
                 conn,
             });
@@ -140,14 +139,14 @@ impl Reader {
         };
         let readable = |key| {
             !matches!(
-                read_rows(conn, key, below, Begun::Yes, 1).end,
+                read_rows(conn, key, below, ReadFrom::Key, 1).end,
                 ChunkEnd::Failed(_)
             )
         };
         match seek(from, below, readable) {
             Some(key) => {
                 self.from = key;
-                self.begun = Begun::Yes;
+                self.read_from = ReadFrom::Key;
                 Ok(true)
             }
             None => Ok(self.leave(sources, segment)),
@@ -168,7 +167,7 @@ impl Reader {
         }
         trouble.tries += 1;
         let lasts = trouble.tries >= TRIES_MIN && now >= trouble.since + self.patience;
-        let lost = (trouble.damaged || lasts) && answers(segment);
+        let lost = (trouble.damaged || lasts) && answers(&segment.path);
         trouble.damaged |= lost;
         lost
     }

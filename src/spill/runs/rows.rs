@@ -6,7 +6,7 @@ use rusqlite::{Connection, ErrorCode, Row};
 use uuid::Uuid;
 
 use super::super::row::{int, uint};
-use super::{Known, as_previous};
+use super::{RunState, as_previous};
 use crate::event::{PublisherId, Run, RunEnd, RunId, unix_ms};
 
 /// A last number as databases have it: of a run that was killed, below zero.
@@ -29,14 +29,14 @@ fn to_database(last: Option<u64>, end: RunEnd) -> Option<i64> {
 pub(in crate::spill) fn read_all(
     conn: &Connection,
     publisher: PublisherId,
-) -> (Vec<Known>, rusqlite::Result<()>) {
+) -> (Vec<RunState>, rusqlite::Result<()>) {
     let mut found = Vec::new();
     let outcome = read_into(&mut found, conn, publisher);
     (found, outcome)
 }
 
 fn read_into(
-    found: &mut Vec<Known>,
+    found: &mut Vec<RunState>,
     conn: &Connection,
     publisher: PublisherId,
 ) -> rusqlite::Result<()> {
@@ -70,7 +70,7 @@ fn is_unreadable(error: &rusqlite::Error) -> bool {
     )
 }
 
-fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Known> {
+fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<RunState> {
     let previous: Option<[u8; 16]> = row.get(2)?;
     let (last, end) = from_database(row.get(3)?);
     let run = Run {
@@ -81,7 +81,7 @@ fn read(row: &Row<'_>, publisher: PublisherId) -> rusqlite::Result<Known> {
         killed_starts: uint(row.get(4)?),
     };
     let (last_n, end) = from_database(row.get(7)?);
-    Ok(Known {
+    Ok(RunState {
         run: Arc::new(run),
         opened: row.get(5)?,
         cursor_seen: row.get(6)?,
@@ -116,9 +116,9 @@ pub(in crate::spill) fn write_to_segment(conn: &Connection, run: &Run) -> rusqli
 pub(in crate::spill) fn save(
     conn: &Connection,
     local: u32,
-    known: Option<&Known>,
+    known: Option<&RunState>,
 ) -> rusqlite::Result<()> {
-    let Some(Known {
+    let Some(RunState {
         run,
         opened,
         cursor_seen,

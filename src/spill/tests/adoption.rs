@@ -96,7 +96,7 @@ fn old_database(dir: &Path, folder: &str, version: Version) -> Result<Arc<Run>, 
     Row::stretch(Key::new(4, 15), 2, kind(QueueFull)).insert(&mut insert)?;
     drop(insert);
     let dead_lettered = record(&run, 13);
-    crate::spill::letters::keep(&conn, &dead_lettered, "rejected", "too odd", None)?;
+    crate::spill::dead_letters::keep(&conn, &dead_lettered, "rejected", "too odd", None)?;
     conn.execute("INSERT INTO imported (digest) VALUES (?1)", [[7_u8; 16]])?;
     let sums = "UPDATE meta SET value = CASE name WHEN 'entries' THEN ?1 WHEN 'bytes' THEN ?2 \
                 WHEN 'dead_letters' THEN 1 ELSE value END";
@@ -133,7 +133,7 @@ fn is_whole(spill: &mut Spill) -> Outcome {
     assert_eq!(read[3].losses, [loss(2, QueueFull)]);
     let view = spill.view();
     assert_eq!(
-        (view.corrupt, view.surplus, view.totals.dead_letters),
+        (view.corrupt, view.surplus, view.totals.dead_letters.entries),
         (0, 0, 1)
     );
     audit(spill)
@@ -170,7 +170,7 @@ fn an_old_database_is_read_in_place_and_deleted_once_it_is_delivered() -> Outcom
             drop(spill);
             let mut spill = open(dir.path())?;
             assert_eq!(numbers(&all(&mut spill)?), [1, 2]);
-            assert_eq!(spill.view().totals.dead_letters, 1);
+            assert_eq!(spill.view().totals.dead_letters.entries, 1);
             audit(&mut spill)?;
         }
     }
@@ -191,7 +191,10 @@ fn an_old_dead_letter_is_there_and_stays_gone_once_it_is_removed() -> Outcome {
     std::fs::rename(&dir, &moved)?;
     let mut spill = open(&moved)?;
     assert_eq!(
-        (spill.view().totals.dead_letters, all(&mut spill)?.len()),
+        (
+            spill.view().totals.dead_letters.entries,
+            all(&mut spill)?.len()
+        ),
         (0, 7)
     );
     audit(&mut spill)
@@ -239,7 +242,10 @@ fn rows_that_only_the_mark_knows_of_are_damage() -> Outcome {
         count: 3,
     };
     assert_eq!((reading.records.len(), reading.orphans), (8, vec![orphan]));
-    assert_eq!((spill.view().corrupt, spill.view().totals.entries), (3, 8));
+    assert_eq!(
+        (spill.view().corrupt, spill.view().totals.backlog.entries),
+        (3, 8)
+    );
     Ok(())
 }
 
@@ -263,7 +269,7 @@ fn an_old_database_is_not_deleted_before_its_letters_are_kept() -> Outcome {
         .read(|conn| conn.execute_batch("DROP TRIGGER stop"))?;
     tick(&mut spill)?;
     assert!(!dir.path().join("db").exists());
-    assert_eq!(spill.view().totals.dead_letters, 1);
+    assert_eq!(spill.view().totals.dead_letters.entries, 1);
     Ok(())
 }
 

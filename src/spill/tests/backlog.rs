@@ -1,8 +1,8 @@
 //! What goes in comes out, in order, once, with its losses: across repeats, settlements, runs and starts.
 
 use super::*;
-use crate::spill::Totals;
-use crate::spill::chunk::{Begun, ChunkEnd, read_rows};
+use crate::spill::chunk::{ChunkEnd, ReadFrom, read_rows};
+use crate::spill::{Tally, Totals};
 
 use LossReason::{EncodeError, QueueFull};
 
@@ -86,7 +86,7 @@ fn a_chunk_is_bounded_in_rows_and_bytes() -> Outcome {
     let conn = spill.active.as_ref().ok_or("no segment")?.connection();
     let chunk = |from, below, rows| {
         let (from, below) = (Key::new(1, from), Key::new(1, below));
-        let chunk = read_rows(conn, from, below, Begun::Yes, rows);
+        let chunk = read_rows(conn, from, below, ReadFrom::Key, rows);
         (chunk.rows.len(), matches!(chunk.end, ChunkEnd::Full))
     };
     assert_eq!(chunk(1, 21, 512), (20, false));
@@ -258,7 +258,7 @@ fn what_a_failed_append_wrote_is_read_once() -> Outcome {
     Ok(())
 }
 
-/// Whoever made a segment was killed before it had a table. That is no damage, and holds up nobody who counts.
+/// A process was killed before its segment had a table. That is no damage, and holds up nobody who counts.
 #[test]
 fn a_segment_without_a_table_counts_as_empty() -> Outcome {
     let dir = tempfile::tempdir()?;
@@ -287,14 +287,17 @@ fn a_settlement_may_count_or_have_counted() -> Outcome {
         spill.append(chunk)?;
     }
     let bytes = records(&run, 1..=7).iter().map(Record::size).sum();
-    spill.settle(Key::new(1, 7), Counted::Known { entries: 7, bytes })?;
+    spill.settle(Key::new(1, 7), Counted::Known(Tally { entries: 7, bytes }))?;
     audit(&mut spill)?;
     // A part is one segment at the most.
     let part = spill.settle(Key::new(1, 29), Counted::Unknown)?;
-    assert_eq!(part.through.n(), 7 + part.entries);
-    assert!((1..22).contains(&part.entries), "{part:?}");
+    assert_eq!(part.through.n(), 7 + part.tally.entries);
+    assert!((1..22).contains(&part.tally.entries), "{part:?}");
     audit(&mut spill)?;
-    assert_eq!(settle(&mut spill, Key::new(1, 29))?, 22 - part.entries);
+    assert_eq!(
+        settle(&mut spill, Key::new(1, 29))?,
+        22 - part.tally.entries
+    );
     assert_eq!(settle(&mut spill, Key::new(1, 29))?, 0);
     audit(&mut spill)?;
     assert_eq!(numbers(&all(&mut spill)?), (30..=40).collect::<Vec<_>>());

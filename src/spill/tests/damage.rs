@@ -144,7 +144,7 @@ fn two_damaged_pages_cost_their_rows_and_no_other() -> Outcome {
     is_whole(&read, lost);
     assert_eq!(spill.view().corrupt, lost);
     audit(&mut spill)?;
-    // Once it is delivered, it is kept for whoever wants to look.
+    // Once it is delivered, it is kept for the operator.
     settle(&mut spill, Key::new(run.local, ENTRIES))?;
     tick(&mut spill)?;
     assert_eq!(segment_files(dir.path())?.len(), 0);

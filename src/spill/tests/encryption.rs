@@ -1,19 +1,19 @@
-//! An encrypted spill keeps its promises, and shows nothing of an entry to whoever has its files. A key that is wrong or
+//! An encrypted spill keeps its promises, and shows nothing of an entry to a reader of its files. A key that is wrong or
 //! missing is an error that changes no byte; an entry that was changed, or put in another's place, is damage that is counted.
 
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::letters::{dead_letter, letter};
+use super::dead_letters::{dead_letter, letter};
 use super::*;
 use crate::config::SpillKey;
 use crate::dead_letters::{DeadLetters, Selection};
 use crate::event::Position;
 use crate::export::export_with_key;
 use crate::spill::DeadLetterReason::Rejected;
-use crate::spill::row::{Found, Row, columns};
-use crate::spill::{letters, salvage, schema};
+use crate::spill::row::{Row, StoredRow, columns};
+use crate::spill::{dead_letters, salvage, schema};
 use crate::status::status_with_key;
 
 use LossReason::Corrupt;
@@ -110,7 +110,7 @@ fn nothing_of_an_entry_lies_on_disk_and_all_of_it_comes_out_after_a_kill() -> Ou
     Ok(())
 }
 
-/// Whoever removes the check of the key has removed a short cut.
+/// Removing the check of the key removes a short cut only.
 #[test]
 fn without_the_right_key_nothing_is_touched_and_with_it_everything_is_delivered() -> Outcome {
     for check in [true, false] {
@@ -312,14 +312,14 @@ fn encrypted_dead_letters_outlive_their_index() -> Outcome {
     let new = schema::open(&new, schema::INDEX, SpillDurability::PowerLoss)?;
     salvage::dead_letters(&old, &new)?;
     let cipher = crate::spill::cipher::Cipher::new(&key());
-    assert_eq!(letters::count_sound(&new, Some(&cipher)).count, 1);
-    assert_eq!(letters::count(&new)?.count, 1);
+    assert_eq!(dead_letters::count_sound(&new, Some(&cipher)).entries, 1);
+    assert_eq!(dead_letters::count(&new)?.entries, 1);
     let other = crate::spill::cipher::Cipher::new(&wrong());
-    assert_eq!(letters::count_sound(&new, Some(&other)).count, 0);
+    assert_eq!(dead_letters::count_sound(&new, Some(&other)).entries, 0);
     let found = new.query_row(
         "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, bytes, nonce_tag FROM dead_letters",
         (),
-        Found::read,
+        StoredRow::read,
     )?;
     assert!(found.is_encrypted());
     Ok(())

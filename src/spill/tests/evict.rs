@@ -2,7 +2,7 @@
 //! what the sink or memory may have: across repeats, runs, damage, failure and kills.
 
 use super::*;
-use crate::spill::{DeadLetterReason, Evictable, Keep, Letter, SinkMayHave};
+use crate::spill::{DeadLetterReason, Evictable, Keep, NewDeadLetter, SinkMayHave};
 
 use LossReason::{Corrupt, DeadLettered, QueueFull, SpillEvicted};
 
@@ -67,7 +67,7 @@ fn losses_keep_their_reasons_and_dead_letters_are_no_evicted_entries() -> Outcom
     spill.append(&batch)?;
     spill.active.take().ok_or("no segment")?.seal();
     spill.append(&records(&run, 9..=9))?;
-    let letter = Letter {
+    let letter = NewDeadLetter {
         record: batch[1].clone(),
         reason: DeadLetterReason::Rejected,
         detail: String::new(),
@@ -223,7 +223,7 @@ fn damage_on_the_way_is_damage() -> Outcome {
     assert_eq!(read[0].losses, lost);
     assert_eq!(read[1].losses, [loss(5, Corrupt), loss(5, SpillEvicted)]);
     assert_eq!((spill.view().corrupt, spill.view().evicted), (6, 8));
-    assert_eq!(spill.view().totals.entries, 6);
+    assert_eq!(spill.view().totals.backlog.entries, 6);
     Ok(())
 }
 

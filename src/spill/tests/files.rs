@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::spill::{DeadLetterReason, Keep, Letter, Room};
+use crate::spill::{DeadLetterReason, Keep, NewDeadLetter, Room};
 
 use LossReason::DeadLettered;
 
@@ -17,7 +17,7 @@ fn with_a_letter(dir: &Path) -> Result<Arc<Run>, Box<dyn Error>> {
     let (mut spill, run) = begun(dir)?;
     let batch = records(&run, 1..=3);
     spill.append(&batch)?;
-    let letter = Letter {
+    let letter = NewDeadLetter {
         record: batch[1].clone(),
         reason: DeadLetterReason::Rejected,
         detail: String::new(),
@@ -251,7 +251,7 @@ fn an_index_that_cannot_be_read_for_a_moment_is_read_then() -> Outcome {
     })?;
     let read = all(&mut spill)?;
     assert_eq!(
-        (numbers(&read), spill.view().totals.dead_letters),
+        (numbers(&read), spill.view().totals.dead_letters.entries),
         (vec![1, 3], 1)
     );
     assert_eq!(

@@ -97,7 +97,7 @@ fn what_is_no_entry_is_a_dead_letter_and_announced() -> Outcome {
         assert_eq!(numbers, [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5)]);
         assert_eq!(read[2].losses, [loss(2, DeadLettered)]);
         assert!(read[2].opens_run().is_some());
-        assert_eq!(spill.view().totals.dead_letters, 3);
+        assert_eq!(spill.view().totals.dead_letters.entries, 3);
         assert_eq!(import(&mut spill, &rows, 2)?, 6);
         assert_eq!(spill.view().corrupt, 0);
         audit(&mut spill)?;

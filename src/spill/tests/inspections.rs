@@ -1,4 +1,4 @@
-//! Whoever looks at a spill changes nothing of it, and disturbs nobody: neither another who looks, nor a publisher that
+//! An inspector changes nothing of a spill, and disturbs nobody: neither another inspector, nor a publisher that
 //! starts. Tried with threads, whose locks on files of their own are as strange to one another as those of processes.
 
 use std::collections::BTreeMap;
@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 use super::*;
+use crate::spill::status_file::write_status;
 use crate::spill::{Directory, Inspection};
 use crate::stats::State;
-use crate::status::{status as status_of, write_status};
+use crate::status::status as status_of;
 
 /// Looks that each looker takes.
 const LOOKS: usize = 30;
@@ -69,7 +70,10 @@ fn looking_changes_no_byte() -> Outcome {
         }
         assert_eq!(found, status.stats.spilled);
         let findings = inspection.findings()?;
-        assert_eq!((findings.entries, findings.missing), (found, 105 - found));
+        assert_eq!(
+            (findings.backlog.entries, findings.missing),
+            (found, 105 - found)
+        );
         assert!(bytes_of(dir.path())? == before, "looking changed something");
     }
     Ok(())
@@ -150,7 +154,7 @@ fn a_publisher_that_starts_waits_for_those_who_look() -> Outcome {
 
 /// A backlog may take longer to read than a publisher waits.
 #[test]
-fn whoever_reads_for_long_gives_way_to_a_publisher() -> Outcome {
+fn an_inspector_that_reads_for_long_gives_way_to_a_publisher() -> Outcome {
     let dir = tempfile::tempdir()?;
     let (mut spill, run) = begun(dir.path())?;
     spill.append(&records(&run, 1..=2_000))?;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::spill::{DeadLetterReason, Evictable, Keep, Letter, SinkMayHave};
+use crate::spill::{DeadLetterReason, Evictable, Keep, NewDeadLetter, SinkMayHave, Tally};
 use ops::{Op, Watermark, op, seed};
 
 /// Small segments, so that there are many.
@@ -121,10 +121,7 @@ impl World {
         self.next += entries;
         self.deliver(
             Key::new(self.run.local, self.next - 1),
-            Counted::Known {
-                entries: 0,
-                bytes: 0,
-            },
+            Counted::Known(Tally::default()),
         )
     }
 
@@ -140,10 +137,10 @@ impl World {
             return Ok(());
         };
         let sizes = self.sizes(|key| key <= through);
-        let known = Counted::Known {
+        let known = Counted::Known(Tally {
             entries: sizes.len() as u64,
             bytes: sizes.iter().sum(),
-        };
+        });
         self.deliver(through, if counted { known } else { Counted::Unknown })
     }
 
@@ -162,7 +159,7 @@ impl World {
             self.model.insert(record.key(), lost);
         }
         self.dead_letters += records.len() as u64;
-        let letter = |record| Letter {
+        let letter = |record| NewDeadLetter {
             record,
             reason: DeadLetterReason::Rejected,
             detail: "odd".to_owned(),
@@ -253,9 +250,9 @@ impl World {
         assert_eq!(reading.orphans, []);
         let view = self.spill.view();
         let sizes = self.sizes(|_| true);
-        assert_eq!(view.totals.entries, sizes.len() as u64);
-        assert_eq!(view.totals.bytes, sizes.iter().sum::<u64>());
-        assert_eq!(view.totals.dead_letters, self.dead_letters);
+        assert_eq!(view.totals.backlog.entries, sizes.len() as u64);
+        assert_eq!(view.totals.backlog.bytes, sizes.iter().sum::<u64>());
+        assert_eq!(view.totals.dead_letters.entries, self.dead_letters);
         assert_eq!((view.corrupt, view.surplus), (0, 0));
         Ok(())
     }

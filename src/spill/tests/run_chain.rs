@@ -1,11 +1,11 @@
 //! The chain of runs: each knows the last one that a reader may have heard of, how that one ended, and how many starts
 //! were killed since; and none is forgotten in which the cursor of a sink may be.
 
-use super::letters::{dead_letter, letter};
+use super::dead_letters::{dead_letter, letter};
 use super::*;
 use crate::event::{Position, PreviousRun, RunEnd, RunId};
 use crate::spill::KilledRun;
-use crate::spill::{DeadLetterReason, Keep, Letter};
+use crate::spill::{DeadLetterReason, Keep, NewDeadLetter};
 
 fn previous(run: &Run) -> Option<(RunId, Option<u64>, RunEnd)> {
     run.previous
@@ -97,7 +97,7 @@ fn a_start_killed_before_it_announced_anything_is_counted_and_no_link() -> Outco
     end(&mut spill, 0)?;
     // A dead letter is no entry of the stream.
     let dead_lettered = spill.begin()?.run;
-    let letter = Letter {
+    let letter = NewDeadLetter {
         record: record(&dead_lettered, 1),
         reason: DeadLetterReason::Oversize,
         detail: "odd".to_owned(),
@@ -123,7 +123,7 @@ fn a_start_killed_before_it_announced_anything_is_counted_and_no_link() -> Outco
     Ok(())
 }
 
-/// What a killed run had delivered without a row is neither damage nor a loss: its ring has told its last number.
+/// What a killed run had delivered without a row is neither damage nor a loss: its ring has its last number.
 #[test]
 fn a_run_that_has_left_an_empty_ring_has_lost_nothing() -> Outcome {
     let dir = tempfile::tempdir()?;
@@ -176,10 +176,13 @@ fn what_became_a_dead_letter_in_memory_is_not_taken_over() -> Outcome {
         first_n: 4,
         losses: Vec::new(),
     })?;
-    assert_eq!(spill.view().totals.entries, 2);
+    assert_eq!(spill.view().totals.backlog.entries, 2);
     assert_eq!(numbers(&all(&mut spill)?), [1, 3]);
     settle(&mut spill, Key::new(run.local, 3))?;
-    assert_eq!((spill.view().totals.entries, spill.view().corrupt), (0, 0));
+    assert_eq!(
+        (spill.view().totals.backlog.entries, spill.view().corrupt),
+        (0, 0)
+    );
     Ok(())
 }
 

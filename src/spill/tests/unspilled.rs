@@ -1,6 +1,6 @@
 //! Dead letters that no segment ever held.
 
-use super::letters::{dead_letter, letter};
+use super::dead_letters::{dead_letter, letter};
 use super::*;
 use crate::spill::DeadLetterReason::Oversize;
 
@@ -17,7 +17,7 @@ fn one_that_was_never_spilled_is_kept_and_announced_by_what_follows() -> Outcome
     let image = killed(dir.path())?;
     for mut spill in [spill, open(image.path())?] {
         assert_eq!(all(&mut spill)?[0].losses, both);
-        assert_eq!(spill.view().totals.dead_letters, 1);
+        assert_eq!(spill.view().totals.dead_letters.entries, 1);
         audit(&mut spill)?;
     }
     Ok(())

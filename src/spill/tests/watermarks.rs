@@ -118,13 +118,13 @@ fn one_that_is_deleted_while_it_is_used_is_made_again() -> Outcome {
 /// Killed between the two, the index knows of a dead letter, and the watermark does not.
 #[test]
 fn what_was_taken_out_before_a_kill_is_not_counted() -> Outcome {
-    use crate::spill::{DeadLetterReason, Keep, Letter};
+    use crate::spill::{DeadLetterReason, Keep, NewDeadLetter};
     let dir = tempfile::tempdir()?;
     let (mut spill, run) = begun(dir.path())?;
     let batch = records(&run, 1..=5);
     spill.append(&batch)?;
     let old = std::fs::read(dir.path().join("watermark"))?;
-    let letter = Letter {
+    let letter = NewDeadLetter {
         record: batch[2].clone(),
         reason: DeadLetterReason::Rejected,
         detail: String::new(),

@@ -9,8 +9,10 @@ fn level(n: u64) -> Level {
     Level {
         delivered: Key::new(3, n),
         newest: Key::new(3, 2 * n),
-        entries: n,
-        bytes: 900 * n,
+        backlog: Tally {
+            entries: n,
+            bytes: 900 * n,
+        },
         dead_letters: n + 1,
         taken: n + 2,
     }

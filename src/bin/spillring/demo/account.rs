@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use spillring::Stats;
 
-use super::entries::Plan;
+use super::entries::DemoPlan;
 use crate::console::Problem;
 
 /// One guarantee, and whether it held.
@@ -17,14 +17,14 @@ struct Check {
 }
 
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct PromiseChecks {
     checks: Vec<Check>,
 }
 
-impl Account {
+impl PromiseChecks {
     /// `attempts` counts the calls; `found` counts the entries that were read back and are correct.
     pub(super) fn new(
-        plan: &Plan,
+        plan: &DemoPlan,
         stats: &Stats,
         attempts: u64,
         found: Result<u64, Problem>,
@@ -111,7 +111,7 @@ fn whereabouts(stats: &Stats) -> String {
     )
 }
 
-fn delivered(plan: &Plan, found: Result<u64, Problem>) -> Check {
+fn delivered(plan: &DemoPlan, found: Result<u64, Problem>) -> Check {
     let (kept, detail) = match found {
         Ok(entries) => (
             entries == plan.entries(),

@@ -34,7 +34,7 @@ const ACTIONS: [(AuditEventType, &str); 4] = [
 
 /// How many entries each thread publishes.
 #[derive(Debug, Clone)]
-pub(super) struct Plan {
+pub(super) struct DemoPlan {
     of_threads: Vec<u64>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Author {
     last_hash: [u8; 32],
 }
 
-impl Plan {
+impl DemoPlan {
     pub(super) fn new(entries: u64, threads: usize) -> Self {
         let count = threads as u64;
         let of_thread = |thread| entries / count + u64::from(thread < entries % count);

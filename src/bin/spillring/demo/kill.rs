@@ -146,7 +146,7 @@ pub(super) fn main(entries: u64, threads: usize, ring: Option<PathBuf>) -> Resul
     let ended = drainer.shutdown(LIMIT).wait(LIMIT * 2);
     ended.map_err(|error| Problem::new(format_args!("the shutdown failed: {error}")))?;
     let found = check(&stage.output(), threads)?;
-    let account = Account {
+    let account = KillReport {
         killed,
         returned,
         before,
@@ -228,7 +228,7 @@ fn check(path: &Path, threads: usize) -> Result<(Vec<u64>, Option<String>), Prob
     Ok((authors.into_iter().map(|(_, count)| count).collect(), fault))
 }
 
-struct Account {
+struct KillReport {
     /// The process id.
     killed: u32,
     returned: Vec<u64>,
@@ -238,7 +238,7 @@ struct Account {
     found: (Vec<u64>, Option<String>),
 }
 
-impl Account {
+impl KillReport {
     fn holds(&self) -> bool {
         let (found, fault) = &self.found;
         let complete =

@@ -19,7 +19,7 @@ const QUEUE_MAX: usize = 2;
 
 /// The chain data of an entry whose own hash is right.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ChainLink {
     pub(super) coordinates: Coordinates,
     pub(super) previous_hash: [u8; 32],
     pub(super) entry_hash: [u8; 32],
@@ -28,7 +28,7 @@ pub(super) struct Link {
 /// The links of a block, up to the first problem.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
-    pub(super) links: Vec<Link>,
+    pub(super) links: Vec<ChainLink>,
     pub(super) problem: Option<String>,
 }
 
@@ -82,14 +82,14 @@ fn parse(block: io::Result<Block>) -> Parsed {
     parsed
 }
 
-fn link(line: &[u8]) -> Result<Link, String> {
+fn link(line: &[u8]) -> Result<ChainLink, String> {
     let line = line.strip_suffix(b"\n").ok_or("the last line has no end")?;
     let entry: AuditEntry =
         serde_json::from_slice(line).map_err(|error| format!("a line is no entry: {error}"))?;
     if !entry.verify_integrity() {
         return Err(format!("its hash does not match: {entry}"));
     }
-    Ok(Link {
+    Ok(ChainLink {
         coordinates: Coordinates {
             agent: entry.agent_id(),
             session: entry.session_id(),

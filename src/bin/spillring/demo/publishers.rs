@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use spillring::error::TryPublishError;
 use spillring::{AuditEntry, Drainer, Publisher};
 
-use super::entries::{Author, Plan};
+use super::entries::{Author, DemoPlan};
 use crate::console::Problem;
 use crate::latency::Stopwatch;
 
@@ -35,7 +35,7 @@ pub(super) struct Published {
 }
 
 #[derive(Debug)]
-struct Worker {
+struct PublisherThread {
     author: Author,
     entries: u64,
     /// Entries per second.
@@ -45,10 +45,10 @@ struct Worker {
 }
 
 impl Publishing {
-    pub(super) fn start(plan: &Plan, drainer: &Drainer<AuditEntry>) -> Result<Self, Problem> {
+    pub(super) fn start(plan: &DemoPlan, drainer: &Drainer<AuditEntry>) -> Result<Self, Problem> {
         let mut threads = Vec::new();
         for (thread, &entries) in plan.of_threads().iter().enumerate() {
-            let worker = Worker {
+            let worker = PublisherThread {
                 author: Author::new(thread),
                 entries,
                 rate: RATE / as_f64(plan.of_threads().len() as u64),
@@ -101,7 +101,7 @@ impl Published {
     }
 }
 
-impl Worker {
+impl PublisherThread {
     fn work(mut self) -> Published {
         let start = Instant::now();
         for n in 0..self.entries {

@@ -55,14 +55,14 @@ impl Iterator for FileBlocks {
 
 /// A stream on a NATS server, and its state before the demo.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct DemoStream {
     url: String,
     stream: String,
     /// The last message before the demo's; none if there was no stream.
     last_before: Option<u64>,
 }
 
-impl Server {
+impl DemoStream {
     /// Reads the state of the stream.
     pub(super) fn find(url: &str, stream: &str) -> Result<Self, Problem> {
         let last_before = request(url, async |context| {
@@ -110,7 +110,7 @@ impl Server {
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for DemoStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stream {} of {}", self.stream, masked(&self.url))
     }
@@ -135,11 +135,11 @@ pub(super) struct StreamBlocks {
     runtime: Runtime,
     messages: Ordered,
     last: u64,
-    end: End,
+    end: ReadbackEnd,
 }
 
 #[derive(PartialEq, Eq)]
-enum End {
+enum ReadbackEnd {
     NotYet,
     Reached,
 }
@@ -165,9 +165,9 @@ impl StreamBlocks {
             Ok::<_, io::Error>((messages, last))
         })?;
         let end = if last < first {
-            End::Reached
+            ReadbackEnd::Reached
         } else {
-            End::NotYet
+            ReadbackEnd::NotYet
         };
         Ok(Self {
             runtime,
@@ -179,7 +179,7 @@ impl StreamBlocks {
 
     fn read(&mut self) -> io::Result<Block> {
         let mut block = Vec::with_capacity(BLOCK_BYTES + 1024);
-        while self.end == End::NotYet && block.len() < BLOCK_BYTES {
+        while self.end == ReadbackEnd::NotYet && block.len() < BLOCK_BYTES {
             let next = async { tokio::time::timeout(ANSWER_MAX, self.messages.next()).await };
             let message = self
                 .runtime
@@ -197,7 +197,7 @@ impl StreamBlocks {
                 block.push(b'\n');
             }
             if message.info().map_err(io::Error::other)?.stream_sequence >= self.last {
-                self.end = End::Reached;
+                self.end = ReadbackEnd::Reached;
             }
         }
         Ok(block)
@@ -209,10 +209,10 @@ impl Iterator for StreamBlocks {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self.read() {
-            Ok(block) if block.is_empty() && self.end == End::Reached => None,
+            Ok(block) if block.is_empty() && self.end == ReadbackEnd::Reached => None,
             Ok(block) => Some(Ok(block)),
             Err(error) => {
-                self.end = End::Reached;
+                self.end = ReadbackEnd::Reached;
                 Some(Err(error))
             }
         }

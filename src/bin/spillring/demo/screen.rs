@@ -57,7 +57,7 @@ impl Scene {
 #[derive(Debug)]
 pub(super) enum Screen {
     Rows(Rows),
-    Lines(Lines),
+    Lines(ScreenLines),
 }
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub(super) struct Rows {
 }
 
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct ScreenLines {
     start: Instant,
     next: Instant,
     scene: Option<Scene>,
@@ -85,7 +85,7 @@ impl Screen {
         if io::stdout().is_terminal() {
             Self::Rows(Rows::draw(entries))
         } else {
-            Self::Lines(Lines {
+            Self::Lines(ScreenLines {
                 start,
                 next: start,
                 scene: None,
@@ -219,7 +219,7 @@ fn style(template: &str) -> ProgressStyle {
         .progress_chars("━╸─")
 }
 
-impl Lines {
+impl ScreenLines {
     fn write(&mut self, stats: &Stats, scene: Scene) {
         self.scene = Some(scene);
         let count = |n| HumanCount(n).to_string();

@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use super::entries::{Coordinates, Plan, agent};
-use super::links::{Blocks, Link, parse_all};
+use super::entries::{Coordinates, DemoPlan, agent};
+use super::links::{Blocks, ChainLink, parse_all};
 use crate::console::Problem;
 
 /// Threads that parse and hash.
@@ -12,7 +12,7 @@ const WORKERS: usize = 2;
 /// Returns the number of entries, or the first problem. Calls `progress` with the number of entries checked so far.
 pub(super) fn check(
     blocks: Blocks,
-    plan: &Plan,
+    plan: &DemoPlan,
     progress: &mut dyn FnMut(u64),
 ) -> Result<u64, Problem> {
     let mut threads: Vec<Thread> = (0..plan.of_threads().len()).map(Thread::new).collect();
@@ -50,7 +50,7 @@ pub(super) fn check(
     Ok(checked)
 }
 
-fn thread_of<'a>(threads: &'a mut [Thread], link: &Link) -> Result<&'a mut Thread, String> {
+fn thread_of<'a>(threads: &'a mut [Thread], link: &ChainLink) -> Result<&'a mut Thread, String> {
     threads
         .iter_mut()
         .find(|thread| agent(thread.number) == link.coordinates.agent)
@@ -74,7 +74,7 @@ impl Thread {
         }
     }
 
-    fn take(&mut self, link: &Link) -> Result<(), String> {
+    fn take(&mut self, link: &ChainLink) -> Result<(), String> {
         let expected = Coordinates::of(self.number, self.found);
         if link.coordinates != expected {
             return Err(format!(

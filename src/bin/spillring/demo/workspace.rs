@@ -9,9 +9,9 @@ use std::{env, fmt};
 use indicatif::HumanBytes;
 use spillring::{JetStreamSink, JsonLinesSink, NatsConfig, Sink};
 
-use super::entries::Plan;
+use super::entries::DemoPlan;
 use super::links::Blocks;
-use super::readback::{FileBlocks, Server};
+use super::readback::{DemoStream, FileBlocks};
 use crate::console::{Problem, errln};
 
 /// An upper bound on the disk space of an entry, delivered and spilled.
@@ -25,7 +25,7 @@ const CURSOR_PREFIX: &str = "spillring.demo-cursor";
 #[derive(Debug)]
 pub(super) struct Workspace {
     scratch: Scratch,
-    server: Option<Server>,
+    server: Option<DemoStream>,
 }
 
 /// A temporary directory. Dropping it removes the directory.
@@ -35,8 +35,12 @@ pub(super) struct Scratch {
 }
 
 impl Workspace {
-    pub(super) fn prepare(nats: Option<&str>, stream: &str, plan: &Plan) -> Result<Self, Problem> {
-        let server = nats.map(|url| Server::find(url, stream)).transpose()?;
+    pub(super) fn prepare(
+        nats: Option<&str>,
+        stream: &str,
+        plan: &DemoPlan,
+    ) -> Result<Self, Problem> {
+        let server = nats.map(|url| DemoStream::find(url, stream)).transpose()?;
         let scratch = Scratch::make(plan.entries() * ENTRY_BYTES)?;
         Ok(Self { scratch, server })
     }

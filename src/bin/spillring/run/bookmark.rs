@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use spillring::event::{Run, RunId};
 use spillring::{Publisher, RawEntry, Ticket};
 
-use super::lines::Lines;
+use super::lines::InputLines;
 use super::tail::FilePosition;
 use crate::console::{Problem, errln};
 
@@ -132,7 +132,7 @@ impl Bookmark {
     }
 
     /// `entries` entries of this run are published, up to the current position of `lines`.
-    pub(super) fn pass(&mut self, lines: &Lines, entries: u64) {
+    pub(super) fn pass(&mut self, lines: &InputLines, entries: u64) {
         let Some(position) = lines.position() else {
             return;
         };

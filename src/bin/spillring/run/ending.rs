@@ -15,24 +15,24 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// The outcome of the run.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct RunOutcome {
     pub(super) stats: Stats,
     /// In the spill, including those of earlier runs.
     pub(super) dead_letters: u64,
-    ended: Ended,
-    rest: Rest,
+    ended: DrainerEnd,
+    rest: LeftEntries,
 }
 
 /// What became of entries that neither the sink nor the disk took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum LeftEntries {
     Gone,
     /// They are in a ring file.
     InRing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+enum DrainerEnd {
     InOrder,
     /// The drainer died: the entries in its memory are gone.
     Died,
@@ -45,18 +45,18 @@ pub(super) fn deliver(
     spill_dir: &Path,
     signals: &Signals,
     shutdown_max: Duration,
-) -> Outcome {
+) -> RunOutcome {
     let limit = settle(&drainer, signals, shutdown_max);
     let publisher = drainer.publisher();
     let (stats, ended) = match drainer.shutdown(limit).wait(Duration::MAX) {
-        Ok(stats) => (stats, Ended::InOrder),
+        Ok(stats) => (stats, DrainerEnd::InOrder),
         Err(error) => {
             errln!("the shutdown failed: {error}");
-            (publisher.stats(), Ended::Died)
+            (publisher.stats(), DrainerEnd::Died)
         }
     };
     let (kept, rest) = left(spill_dir);
-    Outcome {
+    RunOutcome {
         dead_letters: kept.max(stats.dead_lettered),
         stats,
         ended,
@@ -65,16 +65,20 @@ pub(super) fn deliver(
 }
 
 /// The number of dead letters in the spill, 0 if it cannot be read, and whether a ring file has entries.
-fn left(spill_dir: &Path) -> (u64, Rest) {
+fn left(spill_dir: &Path) -> (u64, LeftEntries) {
     match spillring::operate::status(spill_dir) {
         Ok(status) => {
             let kept = status.ring.is_some_and(|ring| ring.bytes > 0);
-            let rest = if kept { Rest::InRing } else { Rest::Gone };
+            let rest = if kept {
+                LeftEntries::InRing
+            } else {
+                LeftEntries::Gone
+            };
             (status.dead_letters, rest)
         }
         Err(error) => {
             errln!("the dead letters in the spill cannot be counted: {error}");
-            (0, Rest::Gone)
+            (0, LeftEntries::Gone)
         }
     }
 }
@@ -108,14 +112,14 @@ fn progress(stats: &Stats) -> [u64; 3] {
     [stats.delivered, stats.appended, stats.dead_lettered]
 }
 
-impl Outcome {
+impl RunOutcome {
     /// The exit code, given the number of rejected lines.
     pub(super) fn exit(&self, rejected: u64) -> Exit {
         let stats = &self.stats;
         let in_memory = stats.in_ring + stats.in_memory;
         let (gone, waiting) = match self.rest {
-            Rest::Gone => (in_memory, 0),
-            Rest::InRing => (0, in_memory),
+            LeftEntries::Gone => (in_memory, 0),
+            LeftEntries::InRing => (0, in_memory),
         };
         if gone > 0 {
             let (entries, them) = (counted(gone, "entry"), verb(gone, "it", "them"));
@@ -125,7 +129,7 @@ impl Outcome {
             let (entries, wait) = (counted(waiting, "entry"), verb(waiting, "waits", "wait"));
             errln!("{entries} {wait} in the ring for the next run");
         }
-        let died = self.ended == Ended::Died && self.rest == Rest::Gone;
+        let died = self.ended == DrainerEnd::Died && self.rest == LeftEntries::Gone;
         if died || stats.lost.total() + stats.discarded.total() + gone > 0 {
             Exit::Lost
         } else if stats.spilled + self.dead_letters + rejected + waiting > 0 {

@@ -4,7 +4,7 @@ use spillring::{AuditEntry, Event, RawEntry};
 
 /// The format of the lines.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Reading {
+pub(super) struct LineFormat {
     /// Publish every line that is not blank as it is; needs `--subject`
     #[arg(long, requires = "subject", conflicts_with = "reject_wrong_hash")]
     raw: bool,
@@ -18,32 +18,32 @@ pub(super) struct Reading {
 
 /// The entry of a line.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct ReadEntry {
     pub(super) entry: RawEntry,
-    pub(super) hash: Hash,
+    pub(super) hash: HashCheck,
 }
 
 /// Whether an entry's hash is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hash {
+pub(super) enum HashCheck {
     Right,
     Wrong,
 }
 
-impl Reading {
+impl LineFormat {
     /// The entry of a line, unless it is blank.
-    pub(super) fn read(&self, line: &[u8]) -> Result<Option<Read>, String> {
+    pub(super) fn read(&self, line: &[u8]) -> Result<Option<ReadEntry>, String> {
         if line.trim_ascii().is_empty() {
             return Ok(None);
         }
         let read = match &self.subject {
-            Some(subject) => Read {
+            Some(subject) => ReadEntry {
                 entry: RawEntry::new(subject.as_str(), line),
-                hash: Hash::Right,
+                hash: HashCheck::Right,
             },
             None => audit_entry(line.trim_ascii())?,
         };
-        if read.hash == Hash::Wrong && self.reject_wrong_hash {
+        if read.hash == HashCheck::Wrong && self.reject_wrong_hash {
             return Err("its entry_hash is not the hash of its fields".to_owned());
         }
         Ok(Some(read))
@@ -52,7 +52,7 @@ impl Reading {
 
 /// Parses an audit entry, and encodes it in its canonical form. A line with unknown fields stays as it is, although the
 /// hash does not cover them.
-fn audit_entry(line: &[u8]) -> Result<Read, String> {
+fn audit_entry(line: &[u8]) -> Result<ReadEntry, String> {
     let mut known = true;
     let mut json = serde_json::Deserializer::from_slice(line);
     let entry: AuditEntry = serde_ignored::deserialize(&mut json, |_| known = false)
@@ -67,12 +67,12 @@ fn audit_entry(line: &[u8]) -> Result<Read, String> {
     } else {
         line.to_vec()
     };
-    Ok(Read {
+    Ok(ReadEntry {
         entry: RawEntry::new(entry.subject(), bytes),
         hash: if entry.verify_integrity() {
-            Hash::Right
+            HashCheck::Right
         } else {
-            Hash::Wrong
+            HashCheck::Wrong
         },
     })
 }

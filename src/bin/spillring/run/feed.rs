@@ -8,9 +8,9 @@ use spillring::error::TryPublishError;
 use spillring::{Publisher, RawEntry};
 
 use super::bookmark::Bookmark;
-use super::entries::{Hash, Reading};
-use super::lines::{Lines, Next};
-use super::pace::Pace;
+use super::entries::{HashCheck, LineFormat};
+use super::lines::{InputLines, Next};
+use super::pace::InputPace;
 use super::tail::FilePosition;
 use crate::console::{Problem, errln};
 use crate::latency::Stopwatch;
@@ -27,8 +27,8 @@ const PACE_POLL_MAX: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Feed {
     publisher: Publisher<RawEntry>,
-    reading: Reading,
-    pace: Pace,
+    reading: LineFormat,
+    pace: InputPace,
     signals: Signals,
     /// With `--follow`.
     bookmark: Option<Bookmark>,
@@ -39,12 +39,12 @@ pub(super) struct Feed {
     /// The beginning of the line after it, with `--follow`.
     position: Option<FilePosition>,
     published: u64,
-    pub(super) counts: Counts,
+    pub(super) counts: FeedCounts,
 }
 
 /// Counts beyond those of the publisher.
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(super) struct FeedCounts {
     /// Lines that were published or rejected.
     pub(super) read: u64,
     pub(super) rejected: u64,
@@ -79,8 +79,8 @@ enum Fed {
 impl Feed {
     pub(super) fn new(
         publisher: Publisher<RawEntry>,
-        reading: Reading,
-        pace: Pace,
+        reading: LineFormat,
+        pace: InputPace,
         signals: Signals,
     ) -> Result<Self, Problem> {
         Ok(Self {
@@ -93,7 +93,7 @@ impl Feed {
             through: 0,
             position: None,
             published: 0,
-            counts: Counts {
+            counts: FeedCounts {
                 read: 0,
                 rejected: 0,
                 wrong_hashes: 0,
@@ -110,7 +110,7 @@ impl Feed {
     }
 
     /// Writes the last bookmark: all published entries are delivered or spilled.
-    pub(super) fn end(&mut self, lines: &Lines) {
+    pub(super) fn end(&mut self, lines: &InputLines) {
         let position = self.position.and_then(|position| lines.marked(position));
         if let (Some(bookmark), Some(position), 0) = (self.bookmark.take(), position, self.skip) {
             bookmark.end(position);
@@ -124,7 +124,7 @@ impl Feed {
 
     /// Feeds until the input ends, or a signal or an error ends it. A line that could not be published counts as
     /// unread.
-    pub(super) fn all_of(&mut self, lines: &mut Lines) -> FeedEnd {
+    pub(super) fn all_of(&mut self, lines: &mut InputLines) -> FeedEnd {
         loop {
             let line = match lines.next(&self.signals) {
                 Next::Line(line) => self.reading.read(line),
@@ -147,7 +147,7 @@ impl Feed {
                         Fed::Closed => return FeedEnd::Closed,
                     }
                     self.published += 1;
-                    if read.hash == Hash::Wrong {
+                    if read.hash == HashCheck::Wrong {
                         self.counts.wrong_hashes += 1;
                         errln!(
                             "line {}: its entry_hash is not the hash of its fields",
@@ -166,7 +166,7 @@ impl Feed {
         }
     }
 
-    fn mark(&mut self, lines: &Lines) {
+    fn mark(&mut self, lines: &InputLines) {
         self.position = lines.position();
         if let (Some(bookmark), 0) = (&mut self.bookmark, self.skip) {
             bookmark.pass(lines, self.published);

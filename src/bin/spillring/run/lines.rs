@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use super::tail::{FilePosition, Opened, Tail, Turn};
+use super::tail::{FilePosition, OpenedFile, Tail, Turn};
 use crate::console::Problem;
 use crate::signals::Signals;
 
@@ -31,7 +31,7 @@ const POLL_MAX: Timespec = Timespec {
 
 /// The input, split into lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct InputLines {
     input: File,
     line_max: usize,
     /// Input from `start` on is not yet returned; there is no line feed from `start` to `searched`.
@@ -39,7 +39,7 @@ pub(super) struct Lines {
     start: usize,
     searched: usize,
     number: u64,
-    rest: Rest,
+    rest: AfterBuffer,
     /// The offset of the buffer's end in the file.
     read_to: u64,
     /// The offset of the beginning of an overlong line.
@@ -52,7 +52,7 @@ pub(super) struct Lines {
 
 /// What follows the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum AfterBuffer {
     More,
     /// The current line is too long: it is skipped up to its end.
     Overlong,
@@ -75,7 +75,7 @@ pub(super) enum Next<'a> {
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Filled {
+enum BufferFill {
     Something,
     Nothing,
 }
@@ -85,7 +85,7 @@ enum Cut {
     TooLong,
 }
 
-impl Lines {
+impl InputLines {
     /// Opens the file, or standard input. Lines may be at least `line_max` bytes long.
     pub(super) fn open(path: Option<&Path>, line_max: usize) -> Result<Self, Problem> {
         let (opened, name) = match path {
@@ -113,7 +113,7 @@ impl Lines {
                 path.display()
             ))
         })?;
-        let Opened {
+        let OpenedFile {
             tail,
             file,
             offset,
@@ -135,7 +135,7 @@ impl Lines {
             start: 0,
             searched: 0,
             number: 0,
-            rest: Rest::More,
+            rest: AfterBuffer::More,
             read_to: 0,
             overlong_from: 0,
             found: false,
@@ -159,7 +159,7 @@ impl Lines {
     }
 
     fn offset(&self) -> u64 {
-        if self.rest == Rest::Overlong {
+        if self.rest == AfterBuffer::Overlong {
             return self.overlong_from;
         }
         let unread = (self.buffer.len() - self.start) as u64;
@@ -199,14 +199,14 @@ impl Lines {
             }
             match self.fill() {
                 Err(error) => return Next::Failed(error),
-                Ok(Filled::Nothing) if self.tail.is_some() => return Next::Nothing,
+                Ok(BufferFill::Nothing) if self.tail.is_some() => return Next::Nothing,
                 Ok(_) => {}
             }
         }
     }
 
     fn at_end(&self) -> bool {
-        self.rest == Rest::Nothing && self.start == self.buffer.len()
+        self.rest == AfterBuffer::Nothing && self.start == self.buffer.len()
     }
 
     /// The next whole line of the buffer.
@@ -217,16 +217,17 @@ impl Lines {
                 let end = self.searched + at;
                 (self.start..end, end + 1)
             }
-            None if self.rest == Rest::Nothing && self.start < self.buffer.len() => {
+            None if self.rest == AfterBuffer::Nothing && self.start < self.buffer.len() => {
                 (self.start..self.buffer.len(), self.buffer.len())
             }
             None => {
                 self.searched = self.buffer.len();
-                if self.rest != Rest::Overlong && self.searched - self.start > self.line_max {
+                if self.rest != AfterBuffer::Overlong && self.searched - self.start > self.line_max
+                {
                     self.overlong_from = self.offset();
-                    self.rest = Rest::Overlong;
+                    self.rest = AfterBuffer::Overlong;
                 }
-                if self.rest == Rest::Overlong {
+                if self.rest == AfterBuffer::Overlong {
                     self.start = self.searched;
                 }
                 return None;
@@ -240,9 +241,9 @@ impl Lines {
         };
         (self.start, self.searched) = (next, next);
         self.number += 1;
-        let overlong = self.rest == Rest::Overlong;
+        let overlong = self.rest == AfterBuffer::Overlong;
         if overlong {
-            self.rest = Rest::More;
+            self.rest = AfterBuffer::More;
         }
         Some(if overlong || line.len() > self.line_max {
             Cut::TooLong
@@ -252,10 +253,10 @@ impl Lines {
     }
 
     /// Reads once, or times out.
-    fn fill(&mut self) -> io::Result<Filled> {
+    fn fill(&mut self) -> io::Result<BufferFill> {
         let mut input = [PollFd::new(&self.input, PollFlags::IN)];
         match poll(&mut input, Some(&POLL_MAX)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(Filled::Nothing),
+            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(BufferFill::Nothing),
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
@@ -271,7 +272,7 @@ impl Lines {
             Err(error)
                 if [ErrorKind::Interrupted, ErrorKind::WouldBlock].contains(&error.kind()) =>
             {
-                return Ok(Filled::Nothing);
+                return Ok(BufferFill::Nothing);
             }
             Err(error) => return Err(error),
             Ok(read) => {
@@ -281,20 +282,21 @@ impl Lines {
                 }
             }
         }
-        Ok(Filled::Something)
+        Ok(BufferFill::Something)
     }
 
     /// Called at the end of the file.
-    fn turn(&mut self) -> io::Result<Filled> {
+    fn turn(&mut self) -> io::Result<BufferFill> {
         let Some(tail) = &mut self.tail else {
             self.end();
-            return Ok(Filled::Something);
+            return Ok(BufferFill::Something);
         };
         match tail.turn(&self.input, self.read_to)? {
-            Turn::Wait => return Ok(Filled::Nothing),
+            Turn::Wait => return Ok(BufferFill::Nothing),
             Turn::Again(file) | Turn::Next(file) => {
                 // Ends an unfinished line.
-                let unfinished = self.start < self.buffer.len() || self.rest == Rest::Overlong;
+                let unfinished =
+                    self.start < self.buffer.len() || self.rest == AfterBuffer::Overlong;
                 if unfinished {
                     self.buffer.push(b'\n');
                 }
@@ -302,15 +304,15 @@ impl Lines {
                 (self.read_to, self.overlong_from) = (0, 0);
             }
         }
-        Ok(Filled::Something)
+        Ok(BufferFill::Something)
     }
 
     /// The end of the input. An overlong line without a line feed counts as a line.
     fn end(&mut self) {
-        if self.rest == Rest::Overlong {
+        if self.rest == AfterBuffer::Overlong {
             self.buffer.push(b'\n');
         } else {
-            self.rest = Rest::Nothing;
+            self.rest = AfterBuffer::Nothing;
         }
     }
 }

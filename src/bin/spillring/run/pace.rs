@@ -8,12 +8,12 @@ const CATCH_UP_MAX: Duration = Duration::from_millis(50);
 
 /// The time of the next entry.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct InputPace {
     period: Option<Duration>,
     next: Instant,
 }
 
-impl Pace {
+impl InputPace {
     pub(super) fn new(rate: Option<NonZeroU64>) -> Self {
         let second = Duration::from_secs(1);
         Self {

@@ -6,15 +6,15 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::ending::Outcome;
-use super::feed::Counts;
+use super::ending::RunOutcome;
+use super::feed::FeedCounts;
 use crate::console::Problem;
 use crate::latency::Percentiles;
 use crate::verify::{counted, verb};
 
 /// What happened to the input.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct InputReport {
     /// Lines that were published or rejected.
     read: u64,
     /// Lines that are not entries.
@@ -52,8 +52,13 @@ pub(super) struct Report {
     trouble: Option<String>,
 }
 
-impl Report {
-    pub(super) fn new(sink: String, counts: &Counts, account: &Outcome, elapsed: Duration) -> Self {
+impl InputReport {
+    pub(super) fn new(
+        sink: String,
+        counts: &FeedCounts,
+        account: &RunOutcome,
+        elapsed: Duration,
+    ) -> Self {
         let stats = &account.stats;
         Self {
             read: counts.read,
@@ -126,7 +131,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for InputReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let acknowledged = format!("acknowledged by {}", self.sink);
         let always = [

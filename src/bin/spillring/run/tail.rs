@@ -77,7 +77,7 @@ fn checksum(file: &File, offset: u64) -> Option<u32> {
 
 /// An open file, where to read it, and whether that is the requested position.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct OpenedFile {
     pub(super) tail: Tail,
     pub(super) file: File,
     pub(super) offset: u64,
@@ -86,7 +86,7 @@ pub(super) struct Opened {
 
 impl Tail {
     /// Resumes at the position, if its file still exists, under any name. A missing file is waited for.
-    pub(super) fn open(path: &Path, position: Option<FilePosition>) -> io::Result<Opened> {
+    pub(super) fn open(path: &Path, position: Option<FilePosition>) -> io::Result<OpenedFile> {
         let of = |file: Option<u64>| Self {
             path: path.to_owned(),
             file,
@@ -96,7 +96,7 @@ impl Tail {
             position.and_then(|position| Some((position, find(path, position)?)))
         {
             file.seek(SeekFrom::Start(position.offset))?;
-            return Ok(Opened {
+            return Ok(OpenedFile {
                 tail: of(Some(position.inode)),
                 file,
                 offset: position.offset,
@@ -120,7 +120,7 @@ impl Tail {
                 (file, of(Some(about.ino())))
             }
         };
-        Ok(Opened {
+        Ok(OpenedFile {
             tail,
             file,
             offset: 0,

@@ -11,8 +11,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use spillring::{Publisher, RawEntry};
 
 use crate::console::{Problem, errln};
-use health::Health;
-use http::{Listener, Server};
+use health::RunHealth;
+use http::{HttpServer, Listener};
 use pulse::Pulse;
 use service::Service;
 
@@ -25,11 +25,11 @@ pub(super) struct Watch {
 
 /// The running monitors. Dropping it stops them.
 #[derive(Debug)]
-pub(super) struct Watched {
-    health: Health,
+pub(super) struct Monitors {
+    health: RunHealth,
     service: Option<Service>,
     /// Serves until it is dropped.
-    _server: Option<Server>,
+    _server: Option<HttpServer>,
 }
 
 impl Watch {
@@ -56,8 +56,8 @@ impl Watch {
     }
 
     /// Starts the monitors of this publisher.
-    pub(super) fn start(self, publisher: Publisher<RawEntry>) -> Result<Watched, Problem> {
-        let health = Health::new(publisher, self.pulse);
+    pub(super) fn start(self, publisher: Publisher<RawEntry>) -> Result<Monitors, Problem> {
+        let health = RunHealth::new(publisher, self.pulse);
         let server = self
             .listening
             .map(|(listener, handle)| {
@@ -67,7 +67,7 @@ impl Watch {
                 Ok(server)
             })
             .transpose()?;
-        Ok(Watched {
+        Ok(Monitors {
             service: Service::start(health.clone())?,
             health,
             _server: server,
@@ -75,7 +75,7 @@ impl Watch {
     }
 }
 
-impl Watched {
+impl Monitors {
     /// Reports that the run is stopping.
     pub(super) fn stopping(&self) {
         self.health.stopping();

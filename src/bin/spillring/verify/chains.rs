@@ -8,8 +8,8 @@ use spillring::assembly::SessionId;
 use spillring::event::{PublisherId, RunId};
 
 use super::finding::Kind;
-use super::overtaken::{Filled, Overtaken, SessionGap, Unfilled};
-use super::trail::Place;
+use super::overtaken::{LateEntry, Overtaken, SessionGap, Unfilled};
+use super::trail::TrailPlace;
 
 /// The sessions of a trail. A session takes about a hundred bytes, whatever its length.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Chains {
 /// The state of a session after its newest entry.
 #[derive(Debug)]
 struct Session {
-    source: Source,
+    source: Counter,
     next_seq: u64,
     last_hash: [u8; 32],
     absent: u64,
@@ -38,16 +38,16 @@ struct Session {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placed<'e> {
     pub(super) entry: &'e AuditEntry,
-    pub(super) source: Source,
+    pub(super) source: Counter,
     pub(super) run: Option<RunId>,
-    pub(super) place: Place,
+    pub(super) place: TrailPlace,
     /// Whether it had been a dead letter.
     pub(super) requeued: bool,
 }
 
 /// Whose numbers count an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Source {
+pub(super) enum Counter {
     Publisher(PublisherId),
     /// A run whose publisher is not known yet.
     Run(RunId),
@@ -57,7 +57,7 @@ pub(super) enum Source {
 
 /// Entries known to be absent from the trail of one source so far: they explain gaps in sessions.
 #[derive(Debug, Default)]
-pub(super) struct Absent {
+pub(super) struct AbsentEntries {
     /// Numbers, lost or missing.
     pub(super) numbers: u64,
     /// Those of them within the range being read.
@@ -124,7 +124,7 @@ impl Chains {
     pub(super) fn take(
         &mut self,
         at: Placed<'_>,
-        absent: &Absent,
+        absent: &AbsentEntries,
     ) -> (Option<(Kind, String)>, Vec<SessionGap>) {
         let id = at.entry.session_id();
         let is_new = !self.sessions.contains_key(&id);
@@ -162,7 +162,7 @@ impl Chains {
 }
 
 impl Session {
-    fn new(source: Source) -> Self {
+    fn new(source: Counter) -> Self {
         Self {
             source,
             next_seq: 0,
@@ -180,7 +180,7 @@ impl Session {
         &mut self,
         at: Placed<'_>,
         begins_late: bool,
-        absent: &Absent,
+        absent: &AbsentEntries,
     ) -> (Option<(Kind, String)>, Option<SessionGap>) {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
         let unfilled = if begins_late {
@@ -197,7 +197,7 @@ impl Session {
     }
 
     /// Moves on past the entry.
-    fn advance(&mut self, at: Placed<'_>, absent: &Absent) {
+    fn advance(&mut self, at: Placed<'_>, absent: &AbsentEntries) {
         self.source = at.source;
         self.next_seq = at.entry.seq().saturating_add(1);
         self.last_hash = *at.entry.entry_hash();
@@ -226,7 +226,7 @@ impl Session {
     fn place(
         &mut self,
         at: Placed<'_>,
-        absent: &Absent,
+        absent: &AbsentEntries,
     ) -> (Option<(Kind, String)>, Option<SessionGap>) {
         let (id, seq, next) = (at.entry.session_id(), at.entry.seq(), self.next_seq);
         let is_other = at.source != self.source;
@@ -265,9 +265,9 @@ impl Session {
     }
 
     /// An entry that later ones have overtaken. A race is reported once a session.
-    fn filled(&mut self, at: Placed<'_>, filled: Filled) -> Option<(Kind, String)> {
+    fn filled(&mut self, at: Placed<'_>, filled: LateEntry) -> Option<(Kind, String)> {
         let (id, seq) = (at.entry.session_id(), at.entry.seq());
-        if filled == Filled::Wrongly {
+        if filled == LateEntry::Breaks {
             let text = format!(
                 "session {id}: the entries up to seq {seq} and the next one are not linked by their hashes"
             );
@@ -294,7 +294,7 @@ impl Session {
 
     /// Reported once a session: it should have one publisher.
     fn shared_with(&mut self, at: Placed<'_>) -> Option<(Kind, String)> {
-        let (Source::Publisher(one), Source::Publisher(other)) = (self.source, at.source) else {
+        let (Counter::Publisher(one), Counter::Publisher(other)) = (self.source, at.source) else {
             return None;
         };
         if one == other || std::mem::replace(&mut self.shared_reported, true) {
@@ -308,7 +308,7 @@ impl Session {
     }
 }
 
-impl Absent {
+impl AbsentEntries {
     /// Counts absent numbers.
     pub(super) fn add(&mut self, numbers: u64) {
         self.numbers = self.numbers.saturating_add(numbers);
@@ -334,15 +334,15 @@ impl Absent {
         if self.numbers.saturating_sub(gap.absent) >= open && claimed <= self.numbers {
             self.claimed = claimed;
             let text = format!("{what}: a gap of {open}, and as many numbers are absent");
-            return Some((Kind::ChainGapTold, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         if self.kills > gap.kills {
             let text = format!("{what}: a gap of {open}, after a run that was killed");
-            return Some((Kind::ChainGapTold, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         if gap.shared {
             let text = format!("{what}: a gap of {open}, in a session of more than one publisher");
-            return Some((Kind::ChainGapTold, text));
+            return Some((Kind::ChainGapAnnounced, text));
         }
         let text = format!("{what}: a gap of {open}, which no missing numbers explain");
         Some((Kind::ChainGap, text))

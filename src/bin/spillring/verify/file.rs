@@ -19,9 +19,9 @@ use super::counted;
 use super::finding::Kind;
 use super::judge::{Judge, Judgement};
 use super::ledger::{self, Ledger, Range};
-use super::progress::Progress;
+use super::progress::VerifyProgress;
 use super::seals::{Covers, Seals};
-use super::trail::{Account, Observed, Opening, Place, Way};
+use super::trail::{Observed, Opening, RunAccount, TrailPlace, Way};
 use crate::console::Problem;
 use output::Output;
 
@@ -49,7 +49,7 @@ pub(super) fn read(
         seals,
         written: HashMap::new(),
         latest: HashMap::new(),
-        progress: Progress::new(length),
+        progress: VerifyProgress::new(length),
     };
     reading.through(&ledger).map_err(unreadable)
 }
@@ -60,14 +60,14 @@ struct FileReader {
     line: u64,
     judge: Judge,
     seals: Seals,
-    written: HashMap<RunId, Written>,
+    written: HashMap<RunId, RecordedRun>,
     latest: HashMap<PublisherId, RunId>,
-    progress: Progress,
+    progress: VerifyProgress,
 }
 
 /// What the ledger has recorded of a run so far.
 #[derive(Debug, Clone, Copy, Default)]
-struct Written {
+struct RecordedRun {
     first: u64,
     /// The number of the last entry.
     entry: u64,
@@ -107,7 +107,7 @@ impl FileReader {
                 "the last {} are not acknowledged: a crash left them, or they are being written now",
                 counted(self.output.length - end, "byte")
             );
-            let place = Some(Place::Byte { byte: end });
+            let place = Some(TrailPlace::Byte { byte: end });
             self.judge.find(Kind::Unacknowledged, None, place, text);
             let lines = self.output.count(end, self.output.length)?;
             self.seals.stray(lines);
@@ -128,7 +128,7 @@ impl FileReader {
             if seal.is_some() {
                 self.seal(0, publisher, seal.as_ref(), at, Covers::Earlier);
             }
-            let written = Written {
+            let written = RecordedRun {
                 first: at.n.saturating_add(1),
                 entry: at.n,
                 last: at.n,
@@ -141,7 +141,7 @@ impl FileReader {
             self.complain(*line, "its checksum does not match".to_owned());
         }
         if let Some(ledger_line) = ledger.torn {
-            let place = Some(Place::Ledger { ledger_line });
+            let place = Some(TrailPlace::Ledger { ledger_line });
             let text = "the last line is incomplete, and is ignored".to_owned();
             self.judge.find(Kind::LedgerTorn, None, place, text);
         }
@@ -149,7 +149,7 @@ impl FileReader {
         if bytes > 0 {
             let count = counted(bytes, "byte");
             let text = format!("the ledger does not cover the first {count}");
-            let place = Some(Place::Byte { byte: 0 });
+            let place = Some(TrailPlace::Byte { byte: 0 });
             self.judge.find(Kind::Unaccounted, None, place, text);
             let mut lines = 0;
             self.lines(0, bytes, |judge, place, line| {
@@ -162,7 +162,7 @@ impl FileReader {
     }
 
     fn complain(&mut self, ledger_line: u64, text: String) {
-        let place = Some(Place::Ledger { ledger_line });
+        let place = Some(TrailPlace::Ledger { ledger_line });
         self.judge.find(Kind::LedgerDamaged, None, place, text);
     }
 
@@ -175,9 +175,9 @@ impl FileReader {
         end: u64,
     ) -> io::Result<i64> {
         let after = self.account_before(range);
-        let written = self.written.entry(range.run).or_insert(Written {
+        let written = self.written.entry(range.run).or_insert(RecordedRun {
             first: 1,
-            ..Written::default()
+            ..RecordedRun::default()
         });
         // A range may repeat the losses at the end of the one before.
         let taken_back = (written.last + 1).saturating_sub(range.first.max(written.entry + 1));
@@ -209,7 +209,7 @@ impl FileReader {
     }
 
     /// The account of the run before, if this range begins another.
-    fn account_before(&self, range: &Range) -> Option<Account> {
+    fn account_before(&self, range: &Range) -> Option<RunAccount> {
         let latest = self.latest.get(&range.publisher);
         let latest = latest.filter(|latest| **latest != range.run)?;
         Some(self.written.get(latest)?.account(*latest))
@@ -219,8 +219,8 @@ impl FileReader {
     fn numbered(
         &mut self,
         range: &Range,
-        before: Written,
-        mut after: Option<Account>,
+        before: RecordedRun,
+        mut after: Option<RunAccount>,
         (from, to): (u64, u64),
     ) -> io::Result<()> {
         let mut numbers = range.numbers();
@@ -257,7 +257,7 @@ impl FileReader {
             self.seals.stray(extra);
             let count = counted(extra, "line");
             let text = format!("{count} more than the ledger records, up to byte {to}");
-            let place = Some(Place::Byte { byte: from });
+            let place = Some(TrailPlace::Byte { byte: from });
             self.judge
                 .find(Kind::LinesExtra, Some(range.run), place, text);
         }
@@ -272,7 +272,7 @@ impl FileReader {
         &mut self,
         from: u64,
         to: u64,
-        mut take: impl FnMut(&mut Judge, Place, &[u8]),
+        mut take: impl FnMut(&mut Judge, TrailPlace, &[u8]),
     ) -> io::Result<()> {
         let mut reader = self.output.reader(from, to)?;
         let (mut byte, mut line) = (from, Vec::new());
@@ -280,7 +280,11 @@ impl FileReader {
             self.line += 1;
             if let Some(entry) = line.strip_suffix(b"\n") {
                 let number = self.line;
-                take(&mut self.judge, Place::Line { line: number, byte }, entry);
+                take(
+                    &mut self.judge,
+                    TrailPlace::Line { line: number, byte },
+                    entry,
+                );
             }
             byte += line.len() as u64;
             self.progress.step(line.len() as u64);
@@ -290,9 +294,9 @@ impl FileReader {
     }
 }
 
-impl Written {
-    fn account(&self, run: RunId) -> Account {
-        Account {
+impl RecordedRun {
+    fn account(&self, run: RunId) -> RunAccount {
+        RunAccount {
             run,
             first: self.first,
             last: self.last,
@@ -304,7 +308,7 @@ impl Written {
 
 fn observed(range: &Range, n: u64, lost: u64) -> Observed<'static> {
     Observed {
-        place: Place::Byte { byte: range.start },
+        place: TrailPlace::Byte { byte: range.start },
         id: Position { run: range.run, n },
         lost,
         opening: None,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use spillring::event::RunId;
 
-use super::trail::Place;
+use super::trail::TrailPlace;
 
 /// Findings listed per class, breaks and notes; further ones are only counted.
 const LISTED_MAX: usize = 1_000;
@@ -22,7 +22,7 @@ pub(super) enum Kind {
     /// Nothing says how far the publisher came: a missing end would go undetected.
     TailUnchecked,
     /// Entries of a session are missing because their numbers are.
-    ChainGapTold,
+    ChainGapAnnounced,
     /// The file goes on after the end of the ledger.
     Unacknowledged,
     /// The ledger does not cover the beginning of the file.
@@ -152,7 +152,7 @@ pub(super) struct Finding {
     pub(super) name: Kind,
     pub(super) breaks: Option<Breaks>,
     pub(super) run: Option<RunId>,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<TrailPlace>,
     pub(super) text: String,
 }
 
@@ -187,7 +187,7 @@ impl Findings {
         &mut self,
         name: Kind,
         run: Option<RunId>,
-        place: Option<Place>,
+        place: Option<TrailPlace>,
         text: String,
     ) {
         let breaks = name.breaks();
@@ -217,8 +217,12 @@ impl Findings {
 
     /// Sorted by place; findings without one come last.
     pub(super) fn into_sorted(mut self) -> Vec<Finding> {
-        self.listed
-            .sort_by_key(|finding| (finding.place.is_none(), finding.place.map(Place::order)));
+        self.listed.sort_by_key(|finding| {
+            (
+                finding.place.is_none(),
+                finding.place.map(TrailPlace::order),
+            )
+        });
         self.listed
     }
 }

@@ -17,15 +17,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use spillring::event::{Position, PublisherId, RunId};
 
-use super::chains::{Absent, Chains, Payload, Source};
+use super::chains::{AbsentEntries, Chains, Counter, Payload};
 use super::finding::{Findings, Kind};
-use super::numbers::{Numbers, Step};
-use super::trail::{Account, Observed, Place, Way};
+use super::numbers::{NumberStep, Numbers};
+use super::trail::{Observed, RunAccount, TrailPlace, Way};
 pub(super) use settle::{Judgement, RunSummary};
 
 /// Whether the beginning of the trail may have been removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Head {
+pub(super) enum TrailHead {
     /// Nothing is removed.
     Kept,
     MayBeGone {
@@ -44,20 +44,20 @@ pub(super) enum Writers {
 
 #[derive(Debug)]
 pub(super) struct Judge {
-    head: Head,
+    head: TrailHead,
     writers: Writers,
-    runs: HashMap<RunId, Run>,
+    runs: HashMap<RunId, JudgedRun>,
     /// In the order in which they appear.
     order: Vec<RunId>,
-    publishers: BTreeMap<PublisherId, Publisher>,
+    publishers: BTreeMap<PublisherId, JudgedPublisher>,
     /// The publishers of the runs that the newest cursors name.
     by_cursor: HashMap<RunId, PublisherId>,
-    absent: HashMap<Source, Absent>,
+    absent: HashMap<Counter, AbsentEntries>,
     chains: Chains,
     /// The old numbers of requeued entries.
     requeued: HashSet<Position>,
     pub(super) findings: Findings,
-    counts: Counts,
+    counts: JudgedCounts,
     extra: payload::Extra,
     /// According to a publisher's spill, all entries up to here were acknowledged.
     acknowledged: Option<Position>,
@@ -65,7 +65,7 @@ pub(super) struct Judge {
 
 /// How much was checked.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Counts {
+pub(super) struct JudgedCounts {
     pub(super) entries: u64,
     /// Entries with a hash.
     pub(super) audit_entries: u64,
@@ -75,27 +75,27 @@ pub(super) struct Counts {
 }
 
 #[derive(Debug)]
-struct Run {
+struct JudgedRun {
     publisher: Option<PublisherId>,
     /// How many runs appeared before it.
     appeared: usize,
     numbers: Numbers,
-    ended: Ended,
+    ended: RunFate,
     opened: bool,
     way: Way,
     /// The end of the run, according to the next one.
-    claim: Option<Claim>,
-    last_place: Option<Place>,
+    claim: Option<RunClaim>,
+    last_place: Option<TrailPlace>,
     /// Entries with a hash, and without.
     sealed: u64,
     unsealed: u64,
-    first_unsealed: Option<Place>,
+    first_unsealed: Option<TrailPlace>,
 }
 
 /// How far a run came, according to the next run or a cursor.
 #[derive(Debug, Clone, Copy)]
-struct Claim {
-    account: Account,
+struct RunClaim {
+    account: RunAccount,
     /// Its last number, if known. Numbers after the account were lost before they reached the sink.
     last: u64,
 }
@@ -103,7 +103,7 @@ struct Claim {
 /// How a run ended, as far as the trail shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Ended {
+pub(super) enum RunFate {
     /// It is its publisher's last one, and may go on.
     Open,
     Clean,
@@ -111,18 +111,18 @@ pub(super) enum Ended {
     /// Killed, but its ring survived: nothing is missing.
     Outlived,
     /// Runs without a trace came between it and the next one.
-    Untold,
+    Unknown,
 }
 
 #[derive(Debug, Default)]
-struct Publisher {
+struct JudgedPublisher {
     /// In the order of the trail.
     runs: Vec<RunId>,
-    cursor: Option<(Account, Option<Place>)>,
+    cursor: Option<(RunAccount, Option<TrailPlace>)>,
 }
 
 impl Judge {
-    pub(super) fn new(head: Head, writers: Writers) -> Self {
+    pub(super) fn new(head: TrailHead, writers: Writers) -> Self {
         Self {
             head,
             writers,
@@ -131,10 +131,10 @@ impl Judge {
             publishers: BTreeMap::new(),
             by_cursor: HashMap::new(),
             absent: HashMap::new(),
-            chains: Chains::new(head != Head::Kept),
+            chains: Chains::new(head != TrailHead::Kept),
             requeued: HashSet::new(),
             findings: Findings::default(),
-            counts: Counts::default(),
+            counts: JudgedCounts::default(),
             extra: payload::Extra::default(),
             acknowledged: None,
         }
@@ -149,7 +149,12 @@ impl Judge {
     }
 
     /// Takes a publisher's newest cursor.
-    pub(super) fn cursor(&mut self, of: PublisherId, account: Account, place: Option<Place>) {
+    pub(super) fn cursor(
+        &mut self,
+        of: PublisherId,
+        account: RunAccount,
+        place: Option<TrailPlace>,
+    ) {
         self.by_cursor.entry(account.run).or_insert(of);
         self.publishers.entry(of).or_default().cursor = Some((account, place));
     }
@@ -161,7 +166,7 @@ impl Judge {
             run.numbers = Numbers::from(at.n.saturating_add(1));
             run.opened = true;
         }
-        let source = Source::Publisher(publisher);
+        let source = Counter::Publisher(publisher);
         self.absent.entry(source).or_default().begins_late = true;
     }
 
@@ -178,7 +183,7 @@ impl Judge {
         if let Some(gap) = run.numbers.forget() {
             self.report_missing(id, gap);
         }
-        if step != Step::Doubled {
+        if step != NumberStep::Doubled {
             self.check_opening(seen);
             self.check_requeued(seen);
         }
@@ -201,10 +206,10 @@ impl Judge {
     }
 
     /// Takes a line without a number: only its hash and its chain are checked. Its run may be known.
-    pub(super) fn take_unnumbered(&mut self, place: Place, run: Option<RunId>, bytes: &[u8]) {
+    pub(super) fn take_unnumbered(&mut self, place: TrailPlace, run: Option<RunId>, bytes: &[u8]) {
         self.counts.entries += 1;
-        let source = run.map_or(Source::Nobody, |run| self.source(run));
-        if source == Source::Nobody {
+        let source = run.map_or(Counter::Nobody, |run| self.source(run));
+        if source == Counter::Nobody {
             self.absent.entry(source).or_default().begins_late = true;
         }
         self.check_payload(
@@ -217,7 +222,7 @@ impl Judge {
     }
 
     /// Takes numbers of a run when only counts are known.
-    pub(super) fn pass(&mut self, seen: &Observed<'_>, account: &Account, there: u64) {
+    pub(super) fn pass(&mut self, seen: &Observed<'_>, account: &RunAccount, there: u64) {
         self.enter(account.run, seen.publisher, seen.way);
         if let Some(opening) = &seen.opening {
             self.open(seen, opening);
@@ -241,67 +246,68 @@ impl Judge {
         &mut self,
         kind: Kind,
         run: Option<RunId>,
-        place: Option<Place>,
+        place: Option<TrailPlace>,
         text: String,
     ) {
         self.findings.add(kind, run, place, text);
     }
 
     /// Whether this step leads forward, possibly over a gap. Reports it if not.
-    fn report_step(&mut self, seen: &Observed<'_>, step: Step) -> bool {
+    fn report_step(&mut self, seen: &Observed<'_>, step: NumberStep) -> bool {
         let Position { run, n } = seen.id;
         let kind_and_text = match step {
-            Step::Doubled => Some((Kind::Doubled, format!("number {n} again"))),
-            Step::Late => Some((
+            NumberStep::Doubled => Some((Kind::Doubled, format!("number {n} again"))),
+            NumberStep::Late => Some((
                 Kind::OutOfOrder,
                 format!("number {n} comes after later ones"),
             )),
-            Step::FalseLoss(there) => Some((
+            NumberStep::FalseLoss(there) => Some((
                 Kind::FalseLoss,
                 format!(
                     "number {n} says that {} before it are lost, but {there} of them are there",
                     seen.lost
                 ),
             )),
-            Step::Follows | Step::Jumps(_) if !self.is_latest(run) => Some((
+            NumberStep::Follows | NumberStep::Jumps(_) if !self.is_latest(run) => Some((
                 Kind::OutOfOrder,
                 format!("number {n} comes after the next run of its publisher"),
             )),
-            Step::Follows | Step::Jumps(_) => None,
+            NumberStep::Follows | NumberStep::Jumps(_) => None,
         };
         let (run, place) = (Some(run), Some(seen.place));
-        if seen.lost > 0 && matches!(step, Step::Follows | Step::Jumps(_)) {
+        if seen.lost > 0 && matches!(step, NumberStep::Follows | NumberStep::Jumps(_)) {
             let text = format!(
                 "the {} before number {n}",
                 super::counted(seen.lost, "number")
             );
             self.find(Kind::Lost, run, place, text);
         }
-        let in_line = kind_and_text.is_none() || matches!(step, Step::FalseLoss(_));
+        let in_line = kind_and_text.is_none() || matches!(step, NumberStep::FalseLoss(_));
         if let Some((kind, text)) = kind_and_text {
             self.find(kind, run, place, text);
         }
         in_line
     }
 
-    fn count_absent(&mut self, source: Source, seen: &Observed<'_>, step: Step) {
+    fn count_absent(&mut self, source: Counter, seen: &Observed<'_>, step: NumberStep) {
         let absent = self.absent.entry(source).or_default();
         absent.near = 0;
         match step {
-            Step::Follows => absent.add(seen.lost),
-            Step::Jumps(jumped) => absent.add(seen.lost.saturating_add(jumped)),
-            Step::FalseLoss(_) | Step::Late | Step::Doubled => {}
+            NumberStep::Follows => absent.add(seen.lost),
+            NumberStep::Jumps(jumped) => absent.add(seen.lost.saturating_add(jumped)),
+            NumberStep::FalseLoss(_) | NumberStep::Late | NumberStep::Doubled => {}
         }
         // If a run begins in its middle, so do its sessions.
-        let in_middle = matches!(step, Step::Jumps(jumped) if jumped + seen.lost + 1 == seen.id.n);
+        let in_middle =
+            matches!(step, NumberStep::Jumps(jumped) if jumped + seen.lost + 1 == seen.id.n);
         let begins_late =
-            matches!(source, Source::Run(_)) || in_middle && self.may_be_gone(seen.id.run);
+            matches!(source, Counter::Run(_)) || in_middle && self.may_be_gone(seen.id.run);
         self.absent.entry(source).or_default().begins_late |= begins_late;
     }
 
     /// Whether the beginning of a run may have been removed. The run's id contains the time of its start.
     pub(super) fn may_be_gone(&self, run: RunId) -> bool {
-        let Head::MayBeGone { kept_from_ms } = self.head else {
+        let TrailHead::MayBeGone { kept_from_ms } = self.head else {
             return false;
         };
         let began = run.0.get_timestamp().map(|time| time.to_unix());
@@ -336,8 +342,8 @@ impl Judge {
         self.chains.gaps
     }
 
-    fn source(&self, run: RunId) -> Source {
+    fn source(&self, run: RunId) -> Counter {
         let publisher = self.runs.get(&run).and_then(|run| run.publisher);
-        publisher.map_or(Source::Run(run), Source::Publisher)
+        publisher.map_or(Counter::Run(run), Counter::Publisher)
     }
 }

@@ -1,6 +1,6 @@
 //! The numbers of one run, entry by entry: `n = previous n + 1 + lost`. Anything else is classified.
 
-use super::trail::Place;
+use super::trail::TrailPlace;
 
 /// Bounds of a run: gaps watched for late entries, and losses watched for requeued ones.
 const GAPS_MAX: usize = 10_000;
@@ -26,12 +26,12 @@ pub(super) struct Numbers {
 pub(super) struct Gap {
     pub(super) first: u64,
     pub(super) last: u64,
-    pub(super) place: Place,
+    pub(super) place: TrailPlace,
 }
 
 /// How a number relates to those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum NumberStep {
     Follows,
     /// It skips this many unannounced numbers.
     Jumps(u64),
@@ -75,7 +75,7 @@ impl Numbers {
     }
 
     /// Takes entry `n`, which announces the `lost` numbers before it.
-    pub(super) fn take(&mut self, n: u64, lost: u64, place: Place) -> Step {
+    pub(super) fn take(&mut self, n: u64, lost: u64, place: TrailPlace) -> NumberStep {
         let first = n.saturating_sub(lost).max(1);
         if n < self.next {
             return self.take_late(first, n);
@@ -94,22 +94,22 @@ impl Numbers {
         self.note_lost(first.max(self.next), n - 1);
         self.next = n + 1;
         match (jumped, overlap) {
-            (0, 0) => Step::Follows,
-            (0, overlap) => Step::FalseLoss(overlap),
-            (jumped, _) => Step::Jumps(jumped),
+            (0, 0) => NumberStep::Follows,
+            (0, overlap) => NumberStep::FalseLoss(overlap),
+            (jumped, _) => NumberStep::Jumps(jumped),
         }
     }
 
-    fn take_late(&mut self, first: u64, n: u64) -> Step {
+    fn take_late(&mut self, first: u64, n: u64) -> NumberStep {
         if self.fill(n, n) == 0 {
-            return Step::Doubled;
+            return NumberStep::Doubled;
         }
         self.entries += 1;
         if first < n {
             self.lost += self.fill(first, n - 1);
             self.note_lost(first, n - 1);
         }
-        Step::Late
+        NumberStep::Late
     }
 
     /// Removes numbers from the gaps, and returns how many there were.
@@ -212,13 +212,13 @@ impl Numbers {
 
 #[cfg(test)]
 mod tests {
-    use super::Step::{Doubled, FalseLoss, Follows, Jumps, Late};
+    use super::NumberStep::{Doubled, FalseLoss, Follows, Jumps, Late};
     use super::*;
 
     #[test]
     fn every_step_is_classified() {
         type Entries = &'static [(u64, u64)];
-        let table: [(Entries, &[Step]); 7] = [
+        let table: [(Entries, &[NumberStep]); 7] = [
             (&[(1, 0), (2, 0), (5, 2)], &[Follows, Follows, Follows]),
             (&[(3, 2), (4, 0)], &[Follows, Follows]),
             (&[(1, 0), (4, 1)], &[Follows, Jumps(1)]),
@@ -236,7 +236,7 @@ mod tests {
         for (entries, expected) in table {
             let mut numbers = Numbers::from(1);
             let take = |(n, lost): &(u64, u64)| {
-                let place = Place::Sequence { sequence: *n };
+                let place = TrailPlace::Sequence { sequence: *n };
                 numbers.take(*n, *lost, place)
             };
             let steps: Vec<_> = entries.iter().map(take).collect();
@@ -248,7 +248,7 @@ mod tests {
     fn every_number_is_an_entry_lost_or_missing() {
         let mut numbers = Numbers::from(1);
         for (n, lost) in [(2, 1), (9, 1), (5, 2), (6, 0), (6, 0)] {
-            numbers.take(n, lost, Place::Sequence { sequence: n });
+            numbers.take(n, lost, TrailPlace::Sequence { sequence: n });
         }
         assert_eq!(
             (numbers.entries, numbers.lost, numbers.missing()),

@@ -7,8 +7,8 @@ use spillring::AuditEntry;
 use spillring::assembly::SessionId;
 use spillring::event::RunId;
 
-use super::chains::Source;
-use super::trail::Place;
+use super::chains::Counter;
+use super::trail::TrailPlace;
 
 /// Bounds on the gaps that are watched: how many of a session, and how many entries in each.
 const GAPS_MAX: usize = 256;
@@ -32,10 +32,10 @@ pub(super) struct SessionGap {
     /// Entries that arrived since, by seq: previous hash and own hash.
     pub(super) late: BTreeMap<u64, ([u8; 32], [u8; 32])>,
     /// Of the entry after the gap.
-    pub(super) source: Source,
+    pub(super) source: Counter,
     pub(super) run: Option<RunId>,
-    pub(super) place: Place,
-    /// [`Absent`](super::chains::Absent)'s numbers and kills at the entry before the gap.
+    pub(super) place: TrailPlace,
+    /// [`AbsentEntries`](super::chains::Absent)'s numbers and kills at the entry before the gap.
     pub(super) absent: u64,
     pub(super) kills: u64,
     pub(super) unfilled: Unfilled,
@@ -53,10 +53,10 @@ pub(super) enum Unfilled {
 
 /// Whether a late entry fits into its gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Filled {
-    Well,
+pub(super) enum LateEntry {
+    Fits,
     /// The hashes do not link up.
-    Wrongly,
+    Breaks,
 }
 
 impl SessionGap {
@@ -102,20 +102,20 @@ impl Overtaken {
     }
 
     /// Takes a late entry, if it fills a gap.
-    pub(super) fn take_late(&mut self, entry: &AuditEntry) -> Option<Filled> {
+    pub(super) fn take_late(&mut self, entry: &AuditEntry) -> Option<LateEntry> {
         let seq = entry.seq();
         let at = self.gaps.iter().position(|gap| gap.has_room_for(seq))?;
         let gap = &mut self.gaps[at];
         let hashes = (*entry.previous_hash(), *entry.entry_hash());
         gap.late.insert(seq, hashes);
         if gap.open() > 0 {
-            return Some(Filled::Well);
+            return Some(LateEntry::Fits);
         }
         let linked = self.gaps.remove(at).is_linked();
         Some(if linked {
-            Filled::Well
+            LateEntry::Fits
         } else {
-            Filled::Wrongly
+            LateEntry::Breaks
         })
     }
 }

@@ -12,7 +12,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Steps between two readings of the clock.
 const CHECK_EVERY: u64 = 1_024;
 
-pub(super) enum Progress {
+pub(super) enum VerifyProgress {
     Bar(ProgressBar),
     Lines {
         all: u64,
@@ -22,7 +22,7 @@ pub(super) enum Progress {
     },
 }
 
-impl Progress {
+impl VerifyProgress {
     /// `all` is the total, in any unit.
     pub(super) fn new(all: u64) -> Self {
         if !io::stderr().is_terminal() {
@@ -65,7 +65,7 @@ impl Progress {
 }
 
 /// Clears the bar.
-impl Drop for Progress {
+impl Drop for VerifyProgress {
     fn drop(&mut self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();

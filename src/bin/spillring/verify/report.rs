@@ -8,14 +8,14 @@ use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
 use super::finding::{Breaks, Finding, Kind};
-use super::judge::{Ended, Judgement, RunSummary};
+use super::judge::{Judgement, RunFate, RunSummary};
 use super::seals::{Authentic, Trust};
 use super::{counted, numbers_in_words};
 use crate::console::{Exit, Problem};
 
 /// A judgement and the name of its trail.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(super) struct TrailReport {
     trail: String,
     #[serde(flatten)]
     judgement: Judgement,
@@ -23,7 +23,7 @@ pub(super) struct Report {
     must_be_authentic: bool,
 }
 
-impl Report {
+impl TrailReport {
     /// With `--publishers` or `--since`, the trail must be authentic.
     pub(super) fn new(trail: String, judgement: Judgement, trust: &Trust) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for TrailReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let judgement = &self.judgement;
         writeln!(f, "{}", self.trail)?;
@@ -190,14 +190,14 @@ impl fmt::Display for Kind {
     }
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for RunFate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Open => "open: the last one so far",
             Self::Clean => "ended clean",
             Self::Killed => "killed: entries that were only in memory are gone",
             Self::Outlived => "killed: its ring survived, nothing is gone",
-            Self::Untold => "ended, not known how",
+            Self::Unknown => "ended, not known how",
         })
     }
 }

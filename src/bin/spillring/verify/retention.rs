@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, State};
 
-use super::judge::Head;
+use super::judge::TrailHead;
 
 /// How far a publisher's clock may be ahead of ours.
 const CLOCKS_MS: u64 = 600_000;
@@ -12,7 +12,7 @@ const FULL_EIGHTHS: u64 = 7;
 const FREE_BYTES: u64 = 2 << 20;
 
 /// Whether the stream itself may have removed its beginning.
-pub(super) fn head(config: &Config, state: &State, now_ms: u64) -> Head {
+pub(super) fn head(config: &Config, state: &State, now_ms: u64) -> TrailHead {
     let first = config.first_sequence.unwrap_or(1).max(1);
     // Its source may have removed messages before.
     let is_copy = config.mirror.is_some()
@@ -22,13 +22,13 @@ pub(super) fn head(config: &Config, state: &State, now_ms: u64) -> Head {
             .is_some_and(|sources| !sources.is_empty());
     if removes_anywhere(config) || is_copy || state.first_sequence > first && is_full(config, state)
     {
-        return Head::MayBeGone { kept_from_ms: None };
+        return TrailHead::MayBeGone { kept_from_ms: None };
     }
     if state.first_sequence <= first || config.max_age.is_zero() {
-        return Head::Kept;
+        return TrailHead::Kept;
     }
     let age = u64::try_from(config.max_age.as_millis()).unwrap_or(u64::MAX);
-    Head::MayBeGone {
+    TrailHead::MayBeGone {
         kept_from_ms: Some(now_ms.saturating_sub(age) + CLOCKS_MS),
     }
 }

@@ -16,8 +16,8 @@ use spillring::seal::{Leaf, Seal, Tree};
 
 use super::finding::Kind;
 use super::judge::Judge;
-use super::trail::{Observed, Place, Way};
-use keys::{Keys, Trusted};
+use super::trail::{Observed, TrailPlace, Way};
+use keys::{SealKeys, Trusted};
 pub(super) use log::Covers;
 use log::{By, Log, Mark, Newest, Start};
 pub(crate) use proof::Proof;
@@ -31,7 +31,7 @@ type Complaint = (Kind, String);
 #[derive(Debug, Default)]
 pub(super) struct Seals {
     trust: Trust,
-    keys: Keys,
+    keys: SealKeys,
     logs: BTreeMap<PublisherId, Log>,
     runs: HashMap<RunId, PublisherId>,
     /// Entries that no seal can cover: they were stored alone, or nothing identifies them as entries.
@@ -52,14 +52,14 @@ pub(super) struct Met<'a> {
     pub(super) covers: Covers,
     /// Whether the cursor says that its batch comes after it.
     pub(super) is_open: bool,
-    pub(super) place: Place,
+    pub(super) place: TrailPlace,
 }
 
 impl Met<'_> {
     /// Whether the cursor is at the signed position. In a file, the next range may repeat the losses at the end of this
     /// one.
     fn is_at(&self, signed: Position) -> bool {
-        let in_file = matches!(self.place, Place::Ledger { .. });
+        let in_file = matches!(self.place, TrailPlace::Ledger { .. });
         let again = in_file && signed.run == self.through.run && signed.n > self.through.n;
         signed == self.through || again
     }
@@ -67,7 +67,7 @@ impl Met<'_> {
 
 impl Seals {
     pub(super) fn new(trust: &Trust) -> Self {
-        let (mut keys, mut logs) = (Keys::default(), BTreeMap::<_, Log>::new());
+        let (mut keys, mut logs) = (SealKeys::default(), BTreeMap::<_, Log>::new());
         for (publisher, key, certificates, trusted) in trust.keys() {
             keys.anchor(publisher, key, certificates, trusted);
         }
@@ -243,7 +243,12 @@ impl Seals {
     }
 }
 
-fn complain(judge: &mut Judge, run: Option<RunId>, place: Place, complaint: Option<Complaint>) {
+fn complain(
+    judge: &mut Judge,
+    run: Option<RunId>,
+    place: TrailPlace,
+    complaint: Option<Complaint>,
+) {
     if let Some((kind, text)) = complaint {
         judge.find(kind, run, Some(place), text);
     }

@@ -16,11 +16,11 @@ use spillring::event::{Position, PublisherId, RunId};
 use self::cursors::Cursors;
 use super::counted;
 use super::finding::Kind;
-use super::judge::{Head, Judge, Judgement};
-use super::progress::Progress;
+use super::judge::{Judge, Judgement, TrailHead};
+use super::progress::VerifyProgress;
 use super::retention;
 use super::seals::Seals;
-use super::trail::{self, Account, Observed, Opening, Place, Way};
+use super::trail::{self, Observed, Opening, RunAccount, TrailPlace, Way};
 use crate::console::Problem;
 use crate::nats::{ANSWER_MAX, connect, runtime};
 
@@ -32,7 +32,7 @@ const TRIMMED_TRIES: u32 = 5;
 
 pub(super) fn judge(
     nats: &NatsConfig,
-    head: Head,
+    head: TrailHead,
     acknowledged: Option<Position>,
     seals: &dyn Fn() -> Seals,
 ) -> Result<Judgement, Problem> {
@@ -49,7 +49,7 @@ pub(super) fn judge(
 
 async fn read(
     nats: &NatsConfig,
-    head: Head,
+    head: TrailHead,
     acknowledged: Option<Position>,
     seals: &dyn Fn() -> Seals,
 ) -> io::Result<Judgement> {
@@ -76,7 +76,7 @@ enum Trimmed {
 async fn read_once(
     stream: &Stream,
     nats: &NatsConfig,
-    head: Head,
+    head: TrailHead,
     acknowledged: Option<Position>,
     seals: &dyn Fn() -> Seals,
 ) -> io::Result<(Judgement, Trimmed)> {
@@ -84,8 +84,8 @@ async fn read_once(
     let looked = stream.info_builder().with_deleted(true).fetch().await;
     let Info { config, state, .. } = looked.map_err(io::Error::other)?.info;
     let head = match head {
-        Head::Kept => retention::head(&config, &state, now_ms()),
-        removed @ Head::MayBeGone { .. } => removed,
+        TrailHead::Kept => retention::head(&config, &state, now_ms()),
+        removed @ TrailHead::MayBeGone { .. } => removed,
     };
     let mut reading = StreamReader {
         prefix: format!("{}.", nats.subject_prefix),
@@ -106,7 +106,7 @@ async fn read_once(
         } else {
             Kind::Hole
         };
-        let place = Some(Place::Sequence { sequence: first });
+        let place = Some(TrailPlace::Sequence { sequence: first });
         reading.judge.find(kind, None, place, text);
     }
     let end = cursors.end;
@@ -169,10 +169,10 @@ struct StreamReader {
 impl StreamReader {
     fn take_cursors(&mut self, cursors: Cursors) {
         for (publisher, sequence, payload) in cursors.found {
-            let place = Some(Place::Sequence { sequence });
+            let place = Some(TrailPlace::Sequence { sequence });
             let id = uuid::Uuid::try_parse(&publisher).ok().map(PublisherId);
-            let account: Option<Account> = serde_json::from_slice(&payload).ok();
-            if let (Some(id), Some(account)) = (id, account.filter(Account::is_sound)) {
+            let account: Option<RunAccount> = serde_json::from_slice(&payload).ok();
+            if let (Some(id), Some(account)) = (id, account.filter(RunAccount::is_sound)) {
                 self.judge.cursor(id, account, place);
             } else {
                 let text = format!("the message for {publisher} is not a cursor");
@@ -195,7 +195,7 @@ impl StreamReader {
         let consumer = stream.create_consumer(config).await;
         let consumer = consumer.map_err(io::Error::other)?;
         let pending = consumer.cached_info().num_pending;
-        let mut progress = Progress::new(pending);
+        let mut progress = VerifyProgress::new(pending);
         let mut messages: Ordered = consumer.messages().await.map_err(io::Error::other)?;
         let mut left = pending;
         while left > 0 {
@@ -221,7 +221,7 @@ impl StreamReader {
     }
 
     fn message(&mut self, message: &Message, sequence: u64) {
-        let place = Place::Sequence { sequence };
+        let place = TrailPlace::Sequence { sequence };
         let headers = message.headers.as_ref();
         let header = |name| headers.and_then(|headers: &HeaderMap| headers.get(name));
         let Some(id) = header("Audit-Id") else {
@@ -255,7 +255,7 @@ impl StreamReader {
             }
         }
         if let Some(value) = header("Audit-After") {
-            parsed.after = Account::parse(value.as_str()).filter(Account::is_sound);
+            parsed.after = RunAccount::parse(value.as_str()).filter(RunAccount::is_sound);
             if parsed.after.is_none() {
                 bad(Some(id.run), "Audit-After", value.as_str());
             }
@@ -275,7 +275,7 @@ impl StreamReader {
     fn observed<'a>(
         &self,
         message: &'a Message,
-        place: Place,
+        place: TrailPlace,
         id: Position,
         way: Way,
         headers: Headers,
@@ -301,5 +301,5 @@ struct Headers {
     lost: u64,
     opening: Option<Opening>,
     requeued: Option<Position>,
-    after: Option<Account>,
+    after: Option<RunAccount>,
 }

@@ -12,7 +12,7 @@ pub(super) const NUMBER_MAX: u64 = 1 << 62;
 /// A place in a trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub(super) enum Place {
+pub(super) enum TrailPlace {
     /// A message of a stream.
     Sequence { sequence: u64 },
     /// A line of a file, from 1, and the offset of its first byte.
@@ -23,7 +23,7 @@ pub(super) enum Place {
     Ledger { ledger_line: u64 },
 }
 
-impl Place {
+impl TrailPlace {
     /// A sort key: the ledger comes before its file.
     pub(super) fn order(self) -> (u64, u64, u64) {
         match self {
@@ -47,7 +47,7 @@ pub(super) enum Way {
 /// An entry, as read from the trail.
 #[derive(Debug)]
 pub(super) struct Observed<'a> {
-    pub(super) place: Place,
+    pub(super) place: TrailPlace,
     pub(super) id: Position,
     /// How many numbers directly before it are announced as lost.
     pub(super) lost: u64,
@@ -55,7 +55,7 @@ pub(super) struct Observed<'a> {
     /// Its number as a dead letter.
     pub(super) requeued: Option<Position>,
     /// How far its publisher had come before this run, on the first entry stored.
-    pub(super) after: Option<Account>,
+    pub(super) after: Option<RunAccount>,
     /// If the ledger names it.
     pub(super) publisher: Option<PublisherId>,
     /// Without the prefix.
@@ -77,19 +77,19 @@ pub(super) struct Opening {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Previous {
     pub(super) run: RunId,
-    pub(super) end: End,
+    pub(super) end: AnnouncedEnd,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum AnnouncedEnd {
     /// The last number.
     Clean(u64),
     /// The last number, if its ring survived.
     Killed(Option<u64>),
 }
 
-impl End {
+impl AnnouncedEnd {
     /// Its last number, if known.
     pub(super) fn last(self) -> Option<u64> {
         match self {
@@ -101,7 +101,7 @@ impl End {
 
 /// How far a publisher came: numbers `first` to `last` of the run, `lost` of them lost, if known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Account {
+pub(super) struct RunAccount {
     pub(super) run: RunId,
     pub(super) first: u64,
     pub(super) last: u64,
@@ -136,8 +136,8 @@ impl Opening {
             Some(run) => Some(Previous {
                 run: uuid(run).map(RunId)?,
                 end: match (value_of(text, "ended")?, last) {
-                    ("clean", Some(last)) => End::Clean(last),
-                    ("killed", last) => End::Killed(last),
+                    ("clean", Some(last)) => AnnouncedEnd::Clean(last),
+                    ("killed", last) => AnnouncedEnd::Killed(last),
                     _ => return None,
                 },
             }),
@@ -154,7 +154,7 @@ impl Opening {
     }
 }
 
-impl Account {
+impl RunAccount {
     /// Parses `<run id>.<n>; first=<n>; lost=<k>`. Only the first part is required.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (position, rest) = text.split_once("; ").unwrap_or((text, ""));
@@ -201,7 +201,7 @@ fn uuid(text: &str) -> Option<uuid::Uuid> {
     uuid::Uuid::try_parse(text).ok()
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TrailPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Sequence { sequence } => write!(f, "message {}", HumanCount(sequence)),

@@ -9,7 +9,7 @@ use crate::error::{SinkError, SpillError};
 use crate::event::{Batch, Key, Loss, LossReason, PublisherId, Record};
 use crate::sink::Delivery;
 use crate::sink_worker::{SinkOrder, SinkOutcome};
-use crate::spill::{Counted, Done, Keep, Order, Outcome, Reading, Room, Settled};
+use crate::spill::{Counted, Done, Keep, Order, Outcome, Reading, Room, Settled, Tally};
 
 impl Bench {
     pub(super) fn serve_sink(&mut self) {
@@ -95,15 +95,15 @@ impl Bench {
             Order::Settle { through, entries } => {
                 let left = self.rows.split_off(&Key::from_number(through.number() + 1));
                 let gone = std::mem::replace(&mut self.rows, left).len() as u64;
-                if let Counted::Known { entries, .. } = entries {
-                    assert_eq!(gone, entries, "the count in memory is right");
+                if let Counted::Known(tally) = entries {
+                    assert_eq!(gone, tally.entries, "the count in memory is right");
                 }
                 self.settled = Some(through);
-                Done::Settled(Settled {
-                    through,
+                let tally = Tally {
                     entries: gone,
                     bytes: 0,
-                })
+                };
+                Done::Settled(Settled { through, tally })
             }
             Order::DeadLetter(letters) => {
                 for letter in letters {
@@ -168,8 +168,7 @@ impl Bench {
     }
 
     fn count_rows(&mut self) {
-        self.view.totals.entries = self.rows.len() as u64;
-        self.view.totals.bytes = self.rows.values().map(Record::size).sum();
+        self.view.totals.backlog = Tally::of(self.rows.values());
         if self.view.room == Room::Full && self.disk == Disk::Works {
             self.view.room = Room::Some;
         }

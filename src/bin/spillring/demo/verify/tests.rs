@@ -1,7 +1,7 @@
 //! The check must fail for each kind of wrong delivery.
 
 use super::check;
-use crate::demo::entries::{Author, Plan};
+use crate::demo::entries::{Author, DemoPlan};
 use crate::demo::links::Block;
 
 /// Two threads take turns, and end in their second session.
@@ -21,7 +21,7 @@ fn problem(lines: &[String]) -> Option<String> {
         .chunks(7)
         .map(|lines| Ok(Block::from(lines.join("\n") + "\n")))
         .collect();
-    let plan = Plan::new(ENTRIES, 2);
+    let plan = DemoPlan::new(ENTRIES, 2);
     let found = check(Box::new(blocks.into_iter()), &plan, &mut |_| ());
     found.err().map(|problem| problem.to_string())
 }

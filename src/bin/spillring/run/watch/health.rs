@@ -14,13 +14,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// The health of a run.
 #[derive(Debug, Clone)]
-pub(super) struct Health {
+pub(super) struct RunHealth {
     publisher: Publisher<RawEntry>,
     pulse: Pulse,
     stopping: Arc<AtomicBool>,
 }
 
-impl Health {
+impl RunHealth {
     pub(super) fn new(publisher: Publisher<RawEntry>, pulse: Pulse) -> Self {
         Self {
             publisher,

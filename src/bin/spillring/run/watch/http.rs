@@ -20,7 +20,7 @@ use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::health::Health;
+use super::health::RunHealth;
 use crate::console::Problem;
 
 /// Further connections wait until one of these ends.
@@ -49,14 +49,14 @@ pub(super) struct Listener {
 
 /// Serves until it is dropped.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct HttpServer {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the pages show.
 struct Site {
-    health: Health,
+    health: RunHealth,
     metrics: PrometheusHandle,
 }
 
@@ -92,9 +92,9 @@ impl Listener {
 
     pub(super) fn serve(
         self,
-        health: Health,
+        health: RunHealth,
         metrics: PrometheusHandle,
-    ) -> Result<Server, Problem> {
+    ) -> Result<HttpServer, Problem> {
         let failed =
             |error| Problem::new(format_args!("cannot serve on {}: {error}", self.address));
         let runtime = runtime::Builder::new_current_thread()
@@ -118,14 +118,14 @@ impl Listener {
                 });
             })
             .map_err(failed)?;
-        Ok(Server {
+        Ok(HttpServer {
             stop: Some(stop),
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         // A panic of the thread is ignored.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::HumanCount;
 use sd_notify::NotifyState;
 
-use super::health::Health;
+use super::health::RunHealth;
 use crate::console::{Problem, errln};
 use crate::status::meaning;
 
@@ -29,7 +29,7 @@ pub(super) fn is_there() -> bool {
 
 impl Service {
     /// Reports readiness, then the status, and to a watchdog that the drainer makes progress.
-    pub(super) fn start(health: Health) -> Result<Option<Self>, Problem> {
+    pub(super) fn start(health: RunHealth) -> Result<Option<Self>, Problem> {
         if !is_there() {
             return Ok(None);
         }
@@ -62,7 +62,7 @@ impl Drop for Service {
     }
 }
 
-fn notify(health: &Health, notices: &Receiver<NotifyState<'static>>) {
+fn notify(health: &RunHealth, notices: &Receiver<NotifyState<'static>>) {
     let watchdog = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
     let every = watchdog.map_or(STATUS_EVERY, |limit| STATUS_EVERY.min(limit / 2));
     let mut notice = Some(NotifyState::Ready);
@@ -95,7 +95,7 @@ fn notify(health: &Health, notices: &Receiver<NotifyState<'static>>) {
 }
 
 /// One line, for example `live, entries go to the sink; 2,000 delivered, 0 waiting`.
-fn status(health: &Health, trouble: Option<String>) -> String {
+fn status(health: &RunHealth, trouble: Option<String>) -> String {
     let stats = health.stats();
     let about = trouble.unwrap_or_else(|| meaning(&stats));
     format!(

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::{FileReader, Written, observed};
+use super::{FileReader, RecordedRun, observed};
 use crate::verify::counted;
 use crate::verify::finding::Kind;
 use crate::verify::ledger::Range;
-use crate::verify::trail::{Account, Observed, Opening, Place};
+use crate::verify::trail::{Observed, Opening, RunAccount, TrailPlace};
 
 impl FileReader {
     /// The shift of the range after a mismatched one.
@@ -33,13 +33,13 @@ impl FileReader {
     pub(super) fn mismatched(
         &mut self,
         range: &Range,
-        before: Written,
-        after: Option<Account>,
+        before: RecordedRun,
+        after: Option<RunAccount>,
         (from, to): (u64, u64),
     ) -> io::Result<()> {
         let (run, entries) = (range.run, range.entries);
         let lines = self.output.count(from, to)?;
-        let place = Some(Place::Byte { byte: from });
+        let place = Some(TrailPlace::Byte { byte: from });
         if lines == entries {
             let text = format!("the bytes up to {to} do not match the checksum in the ledger");
             self.judge
@@ -47,12 +47,12 @@ impl FileReader {
             return self.numbered(range, before, after, (from, to));
         }
         let seen = Observed {
-            place: Place::Byte { byte: from },
+            place: TrailPlace::Byte { byte: from },
             opening: range.audit_run.as_deref().and_then(Opening::parse),
             after,
             ..observed(range, range.first, range.first - 1)
         };
-        let account = Account {
+        let account = RunAccount {
             run,
             first: range.first,
             last: range.last,
@@ -74,7 +74,7 @@ impl FileReader {
         );
         let is_tail = to == self.output.length && gaps == self.judge.chain_gaps();
         let (kind, place) = match lines < entries {
-            true if is_tail => (Kind::TailMissing, Some(Place::Byte { byte: to })),
+            true if is_tail => (Kind::TailMissing, Some(TrailPlace::Byte { byte: to })),
             true => (Kind::LinesMissing, place),
             false => (Kind::LinesExtra, place),
         };

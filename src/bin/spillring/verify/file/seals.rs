@@ -6,7 +6,7 @@ use spillring::seal::Seal;
 use super::FileReader;
 use crate::verify::ledger::Range;
 use crate::verify::seals::{Covers, Met};
-use crate::verify::trail::Place;
+use crate::verify::trail::TrailPlace;
 
 impl FileReader {
     /// Takes the seal at the end of a range.
@@ -42,7 +42,7 @@ impl FileReader {
             through,
             covers,
             is_open: false,
-            place: Place::Ledger { ledger_line },
+            place: TrailPlace::Ledger { ledger_line },
         };
         self.seals.cursor(&mut self.judge, &met);
     }

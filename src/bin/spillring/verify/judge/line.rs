@@ -2,10 +2,10 @@
 
 use spillring::event::{PublisherId, RunId};
 
-use super::{Claim, Ended, Judge, Run, Source};
+use super::{Counter, Judge, JudgedRun, RunClaim, RunFate};
 use crate::verify::finding::Kind;
 use crate::verify::numbers::{Gap, Numbers};
-use crate::verify::trail::{Account, End, Observed, Opening, Previous, Way};
+use crate::verify::trail::{AnnouncedEnd, Observed, Opening, Previous, RunAccount, Way};
 use crate::verify::{counted, numbers_in_words};
 
 impl Judge {
@@ -15,11 +15,11 @@ impl Judge {
             return;
         }
         let publisher = publisher.or_else(|| self.by_cursor.get(&id).copied());
-        let run = Run {
+        let run = JudgedRun {
             publisher,
             appeared: self.order.len(),
             numbers: Numbers::from(1),
-            ended: Ended::Open,
+            ended: RunFate::Open,
             opened: false,
             way,
             claim: None,
@@ -66,7 +66,7 @@ impl Judge {
         self.follow(seen, opening, named);
         self.adopt(id, opening.publisher);
         if opening.killed_starts > 0 {
-            let source = Source::Publisher(opening.publisher);
+            let source = Counter::Publisher(opening.publisher);
             self.absent.entry(source).or_default().kills += opening.killed_starts.min(1);
             let starts = counted(opening.killed_starts, "start");
             let text = format!("{starts} before it: killed before anything was stored");
@@ -96,7 +96,7 @@ impl Judge {
         let (id, publisher) = (seen.id.run, opening.publisher);
         let mut before = self.runs_of(publisher).iter().rev();
         let latest = before.find(|run| **run != id).copied();
-        let source = Source::Publisher(publisher);
+        let source = Counter::Publisher(publisher);
         let wrong = match (latest, named) {
             (None, None) => None,
             (None, Some(named)) => {
@@ -123,9 +123,9 @@ impl Judge {
         };
         if let Some(latest) = latest
             && let Some(run) = self.runs.get_mut(&latest)
-            && run.ended == Ended::Open
+            && run.ended == RunFate::Open
         {
-            run.ended = Ended::Untold;
+            run.ended = RunFate::Unknown;
         }
         if let Some((kind, text)) = wrong {
             self.find(kind, Some(id), Some(seen.place), text);
@@ -148,29 +148,29 @@ impl Judge {
     /// Takes the end of run `id` from the opening of the next run.
     fn end_run(&mut self, id: RunId, seen: &Observed<'_>, opening: &Opening) {
         let previous = opening.previous.filter(|previous| previous.run == id);
-        let absent = self.absent.entry(Source::Publisher(opening.publisher));
+        let absent = self.absent.entry(Counter::Publisher(opening.publisher));
         let absent = absent.or_default();
         let Some(run) = self.runs.get_mut(&id) else {
             return;
         };
         let end = previous.map(|previous| previous.end);
         run.ended = match end {
-            Some(End::Clean(_)) => Ended::Clean,
-            Some(End::Killed(None)) => Ended::Killed,
-            Some(End::Killed(Some(_))) => Ended::Outlived,
-            None => Ended::Untold,
+            Some(AnnouncedEnd::Clean(_)) => RunFate::Clean,
+            Some(AnnouncedEnd::Killed(None)) => RunFate::Killed,
+            Some(AnnouncedEnd::Killed(Some(_))) => RunFate::Outlived,
+            None => RunFate::Unknown,
         };
-        let last = end.and_then(End::last);
+        let last = end.and_then(AnnouncedEnd::last);
         absent.kills += u64::from(last.is_none());
         let after = seen.after.filter(|after| after.run == id);
-        let account = after.or(last.map(|last| Account {
+        let account = after.or(last.map(|last| RunAccount {
             run: id,
             first: 1,
             last,
             lost: None,
             open: false,
         }));
-        run.claim = account.map(|account| Claim {
+        run.claim = account.map(|account| RunClaim {
             account,
             last: last.unwrap_or(account.last),
         });
@@ -197,7 +197,7 @@ impl Judge {
             let numbers = counted(count, "number");
             let text = format!("all {numbers} of run {run}, which came before it");
             self.find(Kind::Lost, Some(seen.id.run), Some(seen.place), text);
-            let source = Source::Publisher(opening.publisher);
+            let source = Counter::Publisher(opening.publisher);
             self.absent.entry(source).or_default().add(count);
         }
     }
@@ -232,7 +232,7 @@ fn left_entries(seen: &Observed<'_>, opening: &Opening) -> bool {
 /// Whether the last number of the run before is known: then its entries must be here.
 fn has_known_end(opening: &Opening) -> bool {
     let end = opening.previous.map(|previous| previous.end);
-    end.and_then(End::last) > Some(0)
+    end.and_then(AnnouncedEnd::last) > Some(0)
 }
 
 fn missing(named: RunId) -> (Kind, String) {

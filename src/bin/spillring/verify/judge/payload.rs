@@ -4,18 +4,18 @@ use spillring::Event;
 use spillring::event::RunId;
 
 use super::Judge;
-use crate::verify::chains::{Payload, Placed, Source};
+use crate::verify::chains::{Counter, Payload, Placed};
 use crate::verify::counted;
 use crate::verify::finding::Kind;
 use crate::verify::overtaken::SessionGap;
 use crate::verify::seals::Authentic;
-use crate::verify::trail::{Observed, Place};
+use crate::verify::trail::{Observed, TrailPlace};
 
 /// Entries with fields that their hashes do not cover.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     count: u64,
-    first: Option<(Option<RunId>, Place)>,
+    first: Option<(Option<RunId>, TrailPlace)>,
 }
 
 impl Judge {
@@ -49,9 +49,9 @@ impl Judge {
     pub(super) fn check_payload(
         &mut self,
         run: Option<RunId>,
-        place: Place,
+        place: TrailPlace,
         (payload, bytes): (&Payload, &[u8]),
-        source: Option<Source>,
+        source: Option<Counter>,
         requeued: bool,
     ) {
         let entry = match payload {

@@ -7,10 +7,10 @@ use indicatif::HumanCount;
 use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
-use super::{Claim, Counts, Ended, Judge, Writers};
+use super::{Judge, JudgedCounts, RunClaim, RunFate, Writers};
 use crate::verify::finding::{Finding, Kind};
 use crate::verify::seals::{Seals, Signed};
-use crate::verify::trail::{Account, Place, Way};
+use crate::verify::trail::{RunAccount, TrailPlace, Way};
 use crate::verify::{counted, numbers_in_words};
 
 /// The judgement on a trail.
@@ -19,7 +19,7 @@ pub(in crate::verify) struct Judgement {
     pub(in crate::verify) complete: bool,
     pub(in crate::verify) intact: bool,
     #[serde(flatten)]
-    pub(in crate::verify) counts: Counts,
+    pub(in crate::verify) counts: JudgedCounts,
     pub(in crate::verify) against_complete: u64,
     pub(in crate::verify) against_intact: u64,
     pub(in crate::verify) against_authentic: u64,
@@ -43,7 +43,7 @@ pub(in crate::verify) struct RunSummary {
     pub(in crate::verify) entries: u64,
     pub(in crate::verify) lost: u64,
     pub(in crate::verify) missing: u64,
-    pub(in crate::verify) ended: Ended,
+    pub(in crate::verify) ended: RunFate,
 }
 
 /// Entries of a publisher with a hash, and without.
@@ -51,7 +51,7 @@ pub(in crate::verify) struct RunSummary {
 struct Hashed {
     with: u64,
     without: u64,
-    first: Option<(RunId, Place)>,
+    first: Option<(RunId, TrailPlace)>,
 }
 
 impl Judge {
@@ -92,7 +92,7 @@ impl Judge {
         Judgement {
             complete: self.findings.against_complete == 0,
             intact: self.findings.against_intact == 0,
-            counts: Counts {
+            counts: JudgedCounts {
                 sessions: self.chains.count(),
                 ..self.counts
             },
@@ -152,7 +152,7 @@ impl Judge {
             return self.settle_tail(id, claim, Writers::Idle);
         }
         if let Some((account, _)) = by_cursor {
-            let claim = Claim {
+            let claim = RunClaim {
                 account: *account,
                 last: account.last,
             };
@@ -173,8 +173,8 @@ impl Judge {
     }
 
     /// Compares the end of a run, and the count of its losses, with the account of it.
-    fn settle_tail(&mut self, id: RunId, claim: Claim, writers: Writers) {
-        let Claim { account, last: end } = claim;
+    fn settle_tail(&mut self, id: RunId, claim: RunClaim, writers: Writers) {
+        let RunClaim { account, last: end } = claim;
         let Some(run) = self.runs.get_mut(&id) else {
             return;
         };
@@ -299,7 +299,12 @@ impl Judge {
         }
     }
 
-    fn settle_absent_run(&mut self, account: Account, place: Option<Place>, latest: Option<RunId>) {
+    fn settle_absent_run(
+        &mut self,
+        account: RunAccount,
+        place: Option<TrailPlace>,
+        latest: Option<RunId>,
+    ) {
         let (kind, text) = match account.entries() {
             0 => return,
             _ if latest.is_none() && self.may_be_gone(account.run) => {
@@ -328,7 +333,7 @@ fn loss_at_end(lost: u64, end: u64) -> Option<(Kind, String)> {
     (lost > 0).then(|| (Kind::Lost, text()))
 }
 
-fn tail_in_words(seen: u64, account: &Account, cut: u64) -> String {
+fn tail_in_words(seen: u64, account: &RunAccount, cut: u64) -> String {
     let numbers = numbers_in_words(seen + 1, account.last);
     let last = account.last;
     match account.lost {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::verify::seals::Seals;
-use crate::verify::trail::{End, Opening, Previous};
+use crate::verify::trail::{AnnouncedEnd, Opening, Previous};
 
 const PUBLISHER: PublisherId = PublisherId(Uuid::from_u128(1));
 
@@ -19,7 +19,7 @@ struct Message {
     lost: u64,
     opening: Option<Opening>,
     requeued: Option<Position>,
-    after: Option<Account>,
+    after: Option<RunAccount>,
     way: Way,
     bytes: Vec<u8>,
 }
@@ -50,8 +50,8 @@ fn messages(of: u128, last: u64) -> Vec<Message> {
     (1..=last).map(|n| message(of, n)).collect()
 }
 
-fn account(of: u128, end: u64, lost: u64) -> Account {
-    Account {
+fn account(of: u128, end: u64, lost: u64) -> RunAccount {
+    RunAccount {
         run: run(of),
         first: 1,
         last: end,
@@ -61,7 +61,7 @@ fn account(of: u128, end: u64, lost: u64) -> Account {
 }
 
 /// Makes the first message name the run before.
-fn follows(messages: &mut [Message], of: u128, end: End, after: Account) {
+fn follows(messages: &mut [Message], of: u128, end: AnnouncedEnd, after: RunAccount) {
     let opening = messages[0].opening.as_mut().expect("it opens its run");
     opening.previous = Some(Previous { run: run(of), end });
     messages[0].after = Some(after);
@@ -70,18 +70,18 @@ fn follows(messages: &mut [Message], of: u128, end: End, after: Account) {
 /// Ten messages of run 1, and ten of run 2, which knows that run 1 ended clean.
 fn restarted() -> Vec<Message> {
     let mut second = messages(2, 10);
-    follows(&mut second, 1, End::Clean(10), account(1, 10, 0));
+    follows(&mut second, 1, AnnouncedEnd::Clean(10), account(1, 10, 0));
     [messages(1, 10), second].concat()
 }
 
-fn judged(trail: &[Message], cursor: Option<Account>, head: Head) -> Judgement {
+fn judged(trail: &[Message], cursor: Option<RunAccount>, head: TrailHead) -> Judgement {
     let mut judge = Judge::new(head, Writers::Idle);
     if let Some(account) = cursor {
         judge.cursor(PUBLISHER, account, None);
     }
     for (sequence, message) in (1..).zip(trail) {
         judge.take(&Observed {
-            place: Place::Sequence { sequence },
+            place: TrailPlace::Sequence { sequence },
             id: message.id,
             lost: message.lost,
             opening: message.opening,
@@ -104,17 +104,17 @@ fn breaks(judgement: &Judgement) -> Vec<Kind> {
 }
 
 #[track_caller]
-fn assert_breaks(trail: &[Message], cursor: Account, expected: &[Kind]) {
-    let judgement = judged(trail, Some(cursor), Head::Kept);
+fn assert_breaks(trail: &[Message], cursor: RunAccount, expected: &[Kind]) {
+    let judgement = judged(trail, Some(cursor), TrailHead::Kept);
     assert_eq!(breaks(&judgement), expected, "{:#?}", judgement.findings);
 }
 
 #[test]
 fn an_honest_trail_is_complete_and_intact() {
-    let judgement = judged(&restarted(), Some(account(2, 10, 0)), Head::Kept);
+    let judgement = judged(&restarted(), Some(account(2, 10, 0)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), []);
     let ends: Vec<_> = judgement.runs.iter().map(|run| run.ended).collect();
-    assert_eq!(ends, [Ended::Clean, Ended::Open]);
+    assert_eq!(ends, [RunFate::Clean, RunFate::Open]);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn losses_that_are_announced_break_nothing_wherever_they_are() {
     trail[4].lost = 1;
     trail.remove(7);
     trail[7].after = Some(account(1, 10, 3));
-    let judgement = judged(&trail, Some(account(2, 12, 2)), Head::Kept);
+    let judgement = judged(&trail, Some(account(2, 12, 2)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), [], "{:#?}", judgement.findings);
     let counts = judgement.runs.iter().map(|run| (run.entries, run.lost));
     assert_eq!(counts.collect::<Vec<_>>(), [(7, 3), (10, 2)]);
@@ -176,7 +176,7 @@ fn an_entry_that_appears_twice_or_late_breaks_intact_and_not_complete() {
     for at in 0..19 {
         let mut trail = restarted();
         trail.swap(at, at + 1);
-        let judgement = judged(&trail, Some(cursor), Head::Kept);
+        let judgement = judged(&trail, Some(cursor), TrailHead::Kept);
         assert_eq!(breaks(&judgement), [Kind::OutOfOrder], "{at}");
         assert!(judgement.complete);
     }
@@ -185,16 +185,16 @@ fn an_entry_that_appears_twice_or_late_breaks_intact_and_not_complete() {
 #[test]
 fn the_beginning_may_be_gone_only_if_the_trail_removes_it() {
     let (trail, cursor) = (restarted()[4..].to_vec(), Some(account(2, 10, 0)));
-    let kept = judged(&trail, cursor, Head::Kept);
+    let kept = judged(&trail, cursor, TrailHead::Kept);
     assert_eq!(breaks(&kept), [Kind::HeadMissing]);
-    let gone = judged(&trail, cursor, Head::MayBeGone { kept_from_ms: None });
+    let gone = judged(&trail, cursor, TrailHead::MayBeGone { kept_from_ms: None });
     assert_eq!(breaks(&gone), []);
     assert_eq!(gone.findings[0].name, Kind::BeginsAt);
     assert_eq!(gone.runs[0].first, 5);
     // The beginning of a later run is missing all the same.
     let mut trail = restarted();
     trail.remove(10);
-    let headless = judged(&trail, cursor, Head::MayBeGone { kept_from_ms: None });
+    let headless = judged(&trail, cursor, TrailHead::MayBeGone { kept_from_ms: None });
     assert_eq!(breaks(&headless), [Kind::HeadMissing]);
 }
 
@@ -202,24 +202,24 @@ fn the_beginning_may_be_gone_only_if_the_trail_removes_it() {
 fn a_run_between_two_that_know_each_other_is_spliced() {
     let mut trail = restarted();
     let mut foreign = messages(3, 5);
-    follows(&mut foreign, 1, End::Clean(10), account(1, 10, 0));
+    follows(&mut foreign, 1, AnnouncedEnd::Clean(10), account(1, 10, 0));
     trail.splice(10..10, foreign.clone());
     assert_breaks(&trail, account(2, 10, 0), &[Kind::Spliced]);
     let mut trail = restarted();
-    follows(&mut foreign, 2, End::Clean(10), account(2, 10, 0));
+    follows(&mut foreign, 2, AnnouncedEnd::Clean(10), account(2, 10, 0));
     trail.extend(foreign);
     assert_breaks(&trail, account(2, 10, 0), &[Kind::CursorBehind]);
 }
 
 #[test]
 fn a_missing_cursor_is_a_break_where_there_was_one_and_a_note_where_there_is_none() {
-    let judgement = judged(&restarted(), None, Head::Kept);
+    let judgement = judged(&restarted(), None, TrailHead::Kept);
     assert_eq!(breaks(&judgement), [Kind::CursorMissing]);
     let mut trail = messages(1, 10);
     for message in &mut trail {
         message.way = Way::Alone;
     }
-    let judgement = judged(&trail, None, Head::Kept);
+    let judgement = judged(&trail, None, TrailHead::Kept);
     assert_eq!(breaks(&judgement), []);
     assert_eq!(judgement.findings[0].name, Kind::TailUnchecked);
 }
@@ -227,19 +227,29 @@ fn a_missing_cursor_is_a_break_where_there_was_one_and_a_note_where_there_is_non
 #[test]
 fn a_kill_hides_how_far_the_run_came_and_breaks_nothing() {
     let mut second = messages(2, 10);
-    follows(&mut second, 1, End::Killed(None), account(1, 10, 0));
+    follows(
+        &mut second,
+        1,
+        AnnouncedEnd::Killed(None),
+        account(1, 10, 0),
+    );
     let trail = [messages(1, 10), second.clone()].concat();
-    let judgement = judged(&trail, Some(account(2, 10, 0)), Head::Kept);
+    let judgement = judged(&trail, Some(account(2, 10, 0)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), []);
-    assert_eq!(judgement.runs[0].ended, Ended::Killed);
+    assert_eq!(judgement.runs[0].ended, RunFate::Killed);
     // Runs that stored nothing come between.
-    follows(&mut second, 7, End::Killed(None), account(1, 10, 0));
+    follows(
+        &mut second,
+        7,
+        AnnouncedEnd::Killed(None),
+        account(1, 10, 0),
+    );
     let opening = second[0].opening.as_mut().expect("it opens its run");
     opening.killed_starts = 2;
     let trail = [messages(1, 10), second].concat();
-    let judgement = judged(&trail, Some(account(2, 10, 0)), Head::Kept);
+    let judgement = judged(&trail, Some(account(2, 10, 0)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), []);
-    assert_eq!(judgement.runs[0].ended, Ended::Untold);
+    assert_eq!(judgement.runs[0].ended, RunFate::Unknown);
     assert_eq!(judgement.findings[0].name, Kind::KilledStarts);
 }
 
@@ -263,9 +273,9 @@ fn a_chain_goes_on_after_a_loss_and_nowhere_else() {
     assert_breaks(&trail, account(1, 10, 0), &[]);
     trail.remove(4);
     trail[4].lost = 1;
-    let judgement = judged(&trail, Some(account(1, 10, 1)), Head::Kept);
+    let judgement = judged(&trail, Some(account(1, 10, 1)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), []);
-    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapTold;
+    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapAnnounced;
     assert!(judgement.findings.iter().any(gap));
     // Renumbered, so that the numbers show no gap.
     trail[4].lost = 0;

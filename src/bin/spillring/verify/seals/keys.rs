@@ -15,7 +15,7 @@ use super::log::{By, Mark};
 use crate::verify::finding::Kind;
 
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(super) struct SealKeys {
     of: HashMap<PublisherId, Chain>,
 }
 
@@ -54,14 +54,14 @@ pub(super) enum Proven {
 
 /// A seal whose signature holds.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct OpenedSeal {
     pub(super) checkpoint: Checkpoint,
     pub(super) proven: Proven,
     /// The sizes and roots in the certificates that lead to its key.
     pub(super) marks: Vec<Mark>,
 }
 
-impl Keys {
+impl SealKeys {
     /// Takes a key of this publisher, which the auditor trusts or has only seen, and the keys that the certificates
     /// lead to.
     pub(super) fn anchor(
@@ -111,7 +111,7 @@ impl Keys {
         &mut self,
         publisher: PublisherId,
         seal: &Seal,
-    ) -> Result<Opened, Complaint> {
+    ) -> Result<OpenedSeal, Complaint> {
         let not_signed = |error| {
             (
                 Kind::NotSigned,
@@ -138,7 +138,7 @@ impl Keys {
             );
             return Err((Kind::CheckpointBack, text));
         }
-        Ok(Opened {
+        Ok(OpenedSeal {
             checkpoint,
             proven,
             marks,

@@ -11,7 +11,7 @@ use spillring::seal::{Checkpoint, Hash, Leaf, Tree};
 use self::compare::went_back;
 use super::Complaint;
 use super::keys::Proven;
-use super::proof::{Kept, Proof};
+use super::proof::{KeptHashes, Proof};
 use crate::verify::finding::Kind;
 use crate::verify::judge::Writers;
 
@@ -38,13 +38,13 @@ pub(super) const BATCH_MAX: u64 = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    tree: Known,
+    tree: TreeSoFar,
     /// Signed trees whose last entries are still to come.
     expected: VecDeque<(Tree, Proven)>,
     /// Known roots at certain sizes.
     marks: Vec<Mark>,
     newest: Option<Newest>,
-    kept: Kept,
+    kept: KeptHashes,
     /// How many signed entries precede the first one that is left. The auditor must accept that they are gone.
     late: Option<u64>,
     /// Entries since the last seal that matched.
@@ -85,7 +85,7 @@ pub(super) struct Newest {
 
 /// Whether the tree of the entries so far is known.
 #[derive(Debug, Default)]
-enum Known {
+enum TreeSoFar {
     /// No seal yet.
     #[default]
     No,
@@ -116,21 +116,21 @@ impl Log {
     /// Counts entries that came before their publisher was known.
     pub(super) fn before(&mut self, count: u64) {
         match self.tree {
-            Known::No | Known::Soon { .. } => self.head += count,
-            Known::Yes(_) => self.unsigned += count,
+            TreeSoFar::No | TreeSoFar::Soon { .. } => self.head += count,
+            TreeSoFar::Yes(_) => self.unsigned += count,
         }
     }
 
     /// Goes on with this tree, whatever the entries so far.
     fn go_on(&mut self, tree: Tree) {
         self.kept.begin(&tree);
-        self.tree = Known::Yes(tree);
+        self.tree = TreeSoFar::Yes(tree);
     }
 
     /// A log that keeps the hashes for the proof of this entry.
     pub(super) fn keeping(entry: Option<Position>) -> Self {
         Self {
-            kept: Kept::of(entry),
+            kept: KeptHashes::of(entry),
             ..Self::default()
         }
     }
@@ -146,7 +146,7 @@ impl Log {
 
     /// The tree begins here.
     pub(super) fn begin(&mut self) {
-        if matches!(self.tree, Known::No) {
+        if matches!(self.tree, TreeSoFar::No) {
             self.unsigned += std::mem::take(&mut self.head);
             self.go_on(Tree::default());
         }
@@ -154,8 +154,8 @@ impl Log {
 
     pub(super) fn leaf(&mut self, leaf: &Leaf<'_>) -> Option<Complaint> {
         match &mut self.tree {
-            Known::No => self.head += 1,
-            Known::Soon {
+            TreeSoFar::No => self.head += 1,
+            TreeSoFar::Soon {
                 through,
                 entries,
                 passed,
@@ -171,7 +171,7 @@ impl Log {
                     return self.begin_with_batch();
                 }
             }
-            Known::Yes(tree) => {
+            TreeSoFar::Yes(tree) => {
                 let hash = leaf.hash();
                 tree.push(hash);
                 self.kept.push(leaf, hash);
@@ -200,9 +200,9 @@ impl Log {
             }
             self.newest = Some(newest);
         }
-        if let Known::No = self.tree {
+        if let TreeSoFar::No = self.tree {
             if covers == Covers::Batch && sealed.size() > 0 {
-                self.tree = Known::Soon {
+                self.tree = TreeSoFar::Soon {
                     sealed: sealed.clone(),
                     through,
                     entries: Tree::default(),
@@ -228,11 +228,11 @@ impl Log {
     /// A cursor without a seal.
     pub(super) fn unsealed(&mut self) -> Option<Complaint> {
         self.unsigned += std::mem::take(&mut self.open);
-        if let Known::No = self.tree {
+        if let TreeSoFar::No = self.tree {
             self.unsigned += std::mem::take(&mut self.head);
             return None;
         }
-        self.tree = Known::No;
+        self.tree = TreeSoFar::No;
         self.expected.clear();
         let text = "its checkpoints end here: from here on nothing is signed".to_owned();
         Some((Kind::SealMissing, text))

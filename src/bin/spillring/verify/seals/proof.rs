@@ -21,7 +21,7 @@ pub(crate) struct Proof {
 
 /// The hashes that were kept. Empty unless a proof was asked for.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptHashes {
     wanted: Option<Position>,
     /// Its index in the tree, and its leaf.
     found: Option<(u64, Vec<u8>)>,
@@ -33,7 +33,7 @@ pub(super) struct Kept {
 #[derive(Debug, Default)]
 struct Hashes(HashMap<u64, TlogHash>);
 
-impl Kept {
+impl KeptHashes {
     pub(super) fn of(entry: Option<Position>) -> Self {
         Self {
             wanted: entry,

@@ -12,7 +12,7 @@ use spillring::seal::Seal;
 use super::{MARKER, StreamReader};
 use crate::verify::judge::Writers;
 use crate::verify::seals::{Covers, Met};
-use crate::verify::trail::Place;
+use crate::verify::trail::TrailPlace;
 
 /// Attempts to read the cursors while nobody writes.
 const STILL_TRIES: u32 = 5;
@@ -21,11 +21,11 @@ const STILL_TRIES: u32 = 5;
 const READS_MAX: usize = 64;
 
 /// Publisher, sequence and payload of a cursor.
-type Found = (String, u64, bytes::Bytes);
+type CursorMessage = (String, u64, bytes::Bytes);
 
 /// The newest cursors of a stream, and its end when they were read.
 pub(super) struct Cursors {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<CursorMessage>,
     /// The last message of the stream.
     pub(super) end: u64,
     pub(super) writers: Writers,
@@ -56,7 +56,7 @@ impl Cursors {
         }
     }
 
-    async fn read_once(stream: &Stream, prefix: &str) -> io::Result<Vec<Found>> {
+    async fn read_once(stream: &Stream, prefix: &str) -> io::Result<Vec<CursorMessage>> {
         let subjects = stream.info_with_subjects(format!("{prefix}.>")).await;
         let subjects = subjects.map_err(io::Error::other)?;
         let read = subjects.map(|subject| async {
@@ -69,7 +69,7 @@ impl Cursors {
 }
 
 /// The newest cursor on a subject. `None` if the stream has removed it.
-async fn newest(stream: &Stream, prefix: &str, subject: &str) -> io::Result<Option<Found>> {
+async fn newest(stream: &Stream, prefix: &str, subject: &str) -> io::Result<Option<CursorMessage>> {
     let message = match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => message,
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
@@ -97,17 +97,17 @@ impl StreamReader {
         if publisher.to_string() != spelled {
             return;
         }
-        let Ok(cursor) = serde_json::from_slice::<Cursor>(&message.payload) else {
+        let Ok(cursor) = serde_json::from_slice::<CursorPayload>(&message.payload) else {
             return;
         };
         for run in cursor.runs() {
             self.seals.run(run, publisher);
         }
         let covers = match cursor.state {
-            State::Closed(()) => Covers::Batch,
-            State::Open(_) => Covers::Before,
+            CursorState::Closed(()) => Covers::Batch,
+            CursorState::Open(_) => Covers::Before,
             // The next cursor signs what its batch stored before it.
-            State::Fence(..) => return,
+            CursorState::Fence(..) => return,
         };
         let met = Met {
             publisher,
@@ -118,7 +118,7 @@ impl StreamReader {
             },
             covers,
             is_open: covers == Covers::Before,
-            place: Place::Sequence { sequence },
+            place: TrailPlace::Sequence { sequence },
         };
         self.seals.cursor(&mut self.judge, &met);
     }
@@ -126,18 +126,18 @@ impl StreamReader {
 
 /// The payload of a cursor.
 #[derive(Deserialize)]
-struct Cursor {
+struct CursorPayload {
     run: RunId,
     last: u64,
     #[serde(default)]
-    state: State,
+    state: CursorState,
     #[serde(default)]
     seal: Option<Seal>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum State {
+enum CursorState {
     /// All entries of its batch are there.
     #[serde(skip)]
     Closed(()),
@@ -147,18 +147,18 @@ enum State {
     Fence(serde::de::IgnoredAny, Vec<RunId>),
 }
 
-impl Default for State {
+impl Default for CursorState {
     fn default() -> Self {
         Self::Closed(())
     }
 }
 
-impl Cursor {
+impl CursorPayload {
     /// The runs whose entries come before or after it.
     fn runs(&self) -> Vec<RunId> {
         match &self.state {
-            State::Closed(()) => vec![self.run],
-            State::Open(runs) | State::Fence(_, runs) => runs.clone(),
+            CursorState::Closed(()) => vec![self.run],
+            CursorState::Open(runs) | CursorState::Fence(_, runs) => runs.clone(),
         }
     }
 }

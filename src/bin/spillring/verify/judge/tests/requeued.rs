@@ -6,7 +6,12 @@ use super::*;
 /// bytes.
 fn requeued(end: u64, lost: u64, entries: &[(u64, Vec<u8>)]) -> Vec<Message> {
     let mut trail = messages(2, entries.len() as u64);
-    follows(&mut trail, 1, End::Clean(end), account(1, end, lost));
+    follows(
+        &mut trail,
+        1,
+        AnnouncedEnd::Clean(end),
+        account(1, end, lost),
+    );
     for (message, (was, bytes)) in trail.iter_mut().zip(entries) {
         message.requeued = Some(Position {
             run: run(1),
@@ -40,7 +45,7 @@ fn requeued_entries_break_nothing_wherever_they_were_lost() {
     for numbers in [&[1_u64][..], &[5], &[10], &[9, 10], &[3, 4, 7], &[1, 2, 10]] {
         let trail = rejected(numbers);
         let count = numbers.len() as u64;
-        let judgement = judged(&trail, Some(account(2, count, 0)), Head::Kept);
+        let judgement = judged(&trail, Some(account(2, count, 0)), TrailHead::Kept);
         assert_eq!(breaks(&judgement), [], "{numbers:?}: {judgement:#?}");
         assert_eq!(judgement.counts.requeued, count);
         assert_eq!(judgement.runs[0].lost, count);
@@ -54,19 +59,19 @@ fn a_session_goes_on_after_a_requeued_entry() {
     let last = trail.remove(8);
     assert_eq!(last.id.n, 10);
     let mut third = messages(3, 1);
-    follows(&mut third, 2, End::Clean(1), account(2, 1, 0));
+    follows(&mut third, 2, AnnouncedEnd::Clean(1), account(2, 1, 0));
     third[0].bytes = last.bytes;
     // The first run ended before its last entry.
     let opening = trail[8].opening.as_mut().expect("it opens its run");
     opening.previous = Some(Previous {
         run: run(1),
-        end: End::Clean(9),
+        end: AnnouncedEnd::Clean(9),
     });
     trail[8].after = Some(account(1, 9, 1));
     trail.extend(third);
-    let judgement = judged(&trail, Some(account(3, 1, 0)), Head::Kept);
+    let judgement = judged(&trail, Some(account(3, 1, 0)), TrailHead::Kept);
     assert_eq!(breaks(&judgement), [], "{judgement:#?}");
-    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapTold;
+    let gap = |finding: &crate::verify::finding::Finding| finding.name == Kind::ChainGapAnnounced;
     assert!(!judgement.findings.iter().any(gap), "{judgement:#?}");
 }
 

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use indicatif::HumanCount;
 use spillring::seal::{Checkpoint, Hash, Tree};
 
-use super::{By, Covers, Known, Log, Start};
+use super::{By, Covers, Log, Start, TreeSoFar};
 use crate::verify::finding::Kind;
 use crate::verify::seals::keys::Proven;
 use crate::verify::seals::{Complaint, same};
@@ -13,7 +13,7 @@ use crate::verify::seals::{Complaint, same};
 impl Log {
     /// Compares the tree with signed trees and marks of its size.
     pub(super) fn reach(&mut self) -> Option<Complaint> {
-        let Known::Yes(tree) = &self.tree else {
+        let TreeSoFar::Yes(tree) = &self.tree else {
             return None;
         };
         let size = tree.size();
@@ -69,10 +69,10 @@ impl Log {
 
     /// Ends the batch of the first seal. The tree begins with it, if it is all that the seal counts.
     pub(super) fn begin_with_batch(&mut self) -> Option<Complaint> {
-        if !matches!(self.tree, Known::Soon { .. }) {
+        if !matches!(self.tree, TreeSoFar::Soon { .. }) {
             return None;
         }
-        let Known::Soon {
+        let TreeSoFar::Soon {
             sealed,
             entries,
             passed,
@@ -98,7 +98,7 @@ impl Log {
         } else {
             self.fits(proven);
         }
-        self.tree = Known::Yes(sealed);
+        self.tree = TreeSoFar::Yes(sealed);
         let reached = passed
             .into_iter()
             .find_map(|(size, root)| self.meet(size, root));
@@ -138,7 +138,7 @@ impl Log {
 
     /// Reports signed trees whose entries have not come.
     pub(super) fn unmet(&mut self) -> Option<Complaint> {
-        let Known::Yes(tree) = &self.tree else {
+        let TreeSoFar::Yes(tree) = &self.tree else {
             return None;
         };
         let (signed, _) = self.expected.drain(..).next_back()?;
@@ -158,7 +158,7 @@ impl Log {
         covers: Covers,
         proven: Proven,
     ) -> Option<Complaint> {
-        let Known::Yes(tree) = &self.tree else {
+        let TreeSoFar::Yes(tree) = &self.tree else {
             return None;
         };
         let (there, signed) = (tree.size(), sealed.size());

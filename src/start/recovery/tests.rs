@@ -1,6 +1,8 @@
 //! A drainer that is killed between any two of its stores, and a start that is killed during recovery.
 
 use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -8,12 +10,20 @@ use super::*;
 use crate::config::SpillDurability;
 use crate::durable::{Pack, Packer};
 use crate::event::{EncodeError, Event, PreviousRun, PublisherId, Run, RunEnd, fresh_uuid};
-use crate::file_ring::Refusal;
+use crate::ring::Refusal;
 use crate::ring_file::RingFile;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
 const ENTRIES: u64 = 6;
+fn image(path: &Path) -> Result<(Image, Created), Box<dyn Error>> {
+    let file = LeftFile::open(path)?.ok_or("no file")?;
+    match file.content()? {
+        LeftContent::Ring(image, created) => Ok((image, created)),
+        _ => Err("no ring".into()),
+    }
+}
+
 /// One that cannot be unpacked: its number is a loss.
 const NO_ENTRY: u64 = 3;
 /// This many are refused for lack of room before each of these, the last time after all entries.
@@ -81,7 +91,7 @@ impl Bench {
     }
 
     fn path(&self) -> PathBuf {
-        path_of(self.dir.path(), self.run.publisher())
+        ring_file::path_of(self.dir.path(), self.run.publisher())
     }
 
     /// Publishes, and takes some entries as the drainer does, until it is killed.
@@ -105,7 +115,7 @@ impl Bench {
         for _ in 0..kill.numbered {
             before = self.stored()?;
             let Some(taken) = ring.take(next, &mut payload) else {
-                sequencer.number_losses(ring.losses(), Lost::default);
+                sequencer.number_losses(ring.lost(), Lost::default);
                 ring.number_losses(sequencer.last_key().raw(), sequencer.numbered());
                 break;
             };
@@ -119,16 +129,16 @@ impl Bench {
                 None => ring.number_loss(&taken, last, numbered),
             }
         }
-        let file = options().open(self.path())?;
+        let file = OpenOptions::new().write(true).open(self.path())?;
         for (at, word) in STORES.iter().zip(before).skip(kill.stores) {
-            file.write_all_at(&word.to_ne_bytes(), at * WORD as u64)?;
+            file.write_all_at(&word.to_ne_bytes(), at * 8)?;
         }
         Ok(())
     }
 
     fn stored(&self) -> io::Result<[u64; STORES.len()]> {
         let words = fs::read(self.path())?;
-        let (words, _) = words.as_chunks::<WORD>();
+        let (words, _) = words.as_chunks::<8>();
         Ok(STORES
             .map(|at| words[usize::try_from(at).unwrap_or(0)])
             .map(u64::from_ne_bytes))
@@ -137,8 +147,7 @@ impl Bench {
     /// Killed when this many of the remaining records are in the spill.
     fn begin_take_over(&self, records: usize) -> Outcome {
         let mut spill = open_spill(self.dir.path())?;
-        let file = options().open(self.path())?;
-        let (image, created) = FileRing::read(read(&file)?)?;
+        let (image, created) = image(&self.path())?;
         let left = left_of_run::<Number>(&image, &created, &mut spill)?.ok_or("the run")?;
         spill.append(&left.records[..records.min(left.records.len())])?;
         Ok(())
@@ -220,9 +229,9 @@ fn a_ring_with_two_names_is_taken_over_once() -> Outcome {
         recover::<Number>(bench.dir.path(), &mut spill)?;
         assert_eq!(spill.read(None, 100, u64::MAX)?.records.len(), 3);
         drop(spill);
-        for name in [bench.path(), path_of(bench.dir.path(), id)] {
+        for name in [bench.path(), ring_file::path_of(bench.dir.path(), id)] {
             assert!(
-                left_in(&name).is_none_or(|left| left.bytes == 0),
+                ring_file::left_in(&name).is_none_or(|left| left.bytes == 0),
                 "{name:?}"
             );
         }
@@ -237,7 +246,7 @@ fn a_ring_with_one_name_gets_the_new_one() -> Outcome {
     let mut made = RingFile::create(bench.dir.path(), &bench.run, Number::FORMAT, 1 << 16, 9)?;
     let id = PublisherId(fresh_uuid());
     made.keep_one_name(id);
-    let renamed = path_of(bench.dir.path(), id);
+    let renamed = ring_file::path_of(bench.dir.path(), id);
     assert_eq!((bench.path().exists(), renamed.exists()), (false, true));
     assert!(made.status().in_place);
     Ok(())
@@ -251,7 +260,7 @@ fn one_of_two_names_is_kept() -> Outcome {
         let id = PublisherId(fresh_uuid());
         made.link(id);
         made.keep_one_name(if renewed { id } else { bench.run.publisher() });
-        let other = path_of(bench.dir.path(), id);
+        let other = ring_file::path_of(bench.dir.path(), id);
         assert_eq!((bench.path().exists(), other.exists()), (!renewed, renewed));
         assert!(made.status().in_place);
     }
@@ -285,8 +294,7 @@ fn losses_with_numbers_that_no_reader_has_seen_get_others() -> Outcome {
             numbered,
             stores: STORES.len(),
         })?;
-        let file = options().open(bench.path())?;
-        let (image, created) = FileRing::read(read(&file)?)?;
+        let (image, created) = image(&bench.path())?;
         let before = Created {
             boot: (1, 2),
             ..created

@@ -1,149 +1,55 @@
 //! Moves what a killed process left in its ring into the backlog, under the numbers that it had or would have had.
 //!
 //! The file is read, not mapped. From `tail` on each record has its place. A place without a record means that a
-//! publisher was killed before its `publish` returned; the next unit is tried. Numbers that were assigned are in the
+//! publisher was killed before its `publish` returned; the next unit is tried. Numbering that were assigned are in the
 //! records. The other records follow, with the losses between them, as the drainer would have numbered them.
 //!
 //! Everything is committed to the spill before the file is removed, together with the run's end: killed, with a last
 //! number. If this is interrupted, the next start repeats it, and the spill skips what it has.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::{BYTES_MAX, NO_BOOT_ID, WORD, because, boot_id, lock, options, path_of};
 use crate::drainer::{Encoded, Encoder, Sequencer};
 use crate::durable::{Durable, Unpacker};
-use crate::error::{RingError, SpillError, StartError};
+use crate::error::{SpillError, StartError};
 use crate::event::{Key, Loss, LossReason, Record, RunId, unix_ms};
-use crate::file_ring::{CONTROL, Created, FileRing, Found, Taken};
+use crate::file_ring::{Created, RecordKind, Taken};
 use crate::host::{self, log};
+use crate::ring_file::{self, Image, LeftContent, LeftFile, NO_BOOT_ID, boot_id};
 use crate::spill::{KilledRun, Spill};
-use crate::stats::{Lost, RingStatus};
-
-/// How many bytes are read at once.
-const READ_BYTES: usize = 1 << 20;
-
-/// The content read from a file.
-type Image = FileRing<Box<[AtomicU64]>>;
+use crate::stats::Lost;
 
 /// Moves the entries in the ring of the spill's publisher into the spill, and removes the file. A file that is
 /// damaged, or in a format unknown to `E`, is put aside.
-pub(crate) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), StartError> {
-    let path = path_of(dir, spill.publisher());
-    // Locked until the file is gone.
-    let Some(file) = open(&path)? else {
+pub(super) fn recover<E: Durable>(dir: &Path, spill: &mut Spill) -> Result<(), StartError> {
+    let path = ring_file::path_of(dir, spill.publisher());
+    let Some(file) = LeftFile::open(&path)? else {
         return Ok(());
     };
-    let words = read(&file).map_err(because("read", &path))?;
-    if !is_unmade(&file, &words) {
-        match FileRing::read(words) {
-            Ok((image, created)) if knows::<E>(&image, &created) => {
-                if let Some(left) = left_of_run::<E>(&image, &created, spill)? {
-                    take_over(&left, spill)?;
-                }
+    match file.content()? {
+        LeftContent::NeverMade => {}
+        LeftContent::Ring(image, created) if knows::<E>(&image, &created) => {
+            if let Some(left) = left_of_run::<E>(&image, &created, spill)? {
+                take_over(&left, spill)?;
             }
-            Ok(_) => {
-                let why = "its entries are in an unknown format";
-                return Ok(put_aside(&path, why)?);
-            }
-            Err(why) => return Ok(put_aside(&path, why)?),
         }
+        LeftContent::Ring(..) => {
+            return Ok(file.put_aside("its entries are in an unknown format")?);
+        }
+        LeftContent::Unusable(why) => return Ok(file.put_aside(why)?),
     }
-    Ok(remove(&file, &path).map_err(because("remove", &path))?)
-}
-
-/// Nothing is left under a second name either. Otherwise the file keeps its length: a publisher of this process may
-/// still have it mapped.
-fn remove(file: &File, path: &Path) -> io::Result<()> {
-    if file.metadata()?.nlink() > 1 {
-        file.set_len(0)?;
-    }
-    fs::remove_file(path)
-}
-
-/// The file, locked, if there is one.
-fn open(path: &Path) -> Result<Option<File>, RingError> {
-    let file = match options().open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(because("open", path)(error)),
-    };
-    lock(&file).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => RingError::InUse {
-            file: path.to_owned(),
-        },
-        _ => because("lock", path)(error),
-    })?;
-    check(&file).map_err(because("use", path))?;
-    Ok(Some(file))
-}
-
-/// A process was killed while creating the file: it is empty, or begins with zero.
-fn is_unmade(file: &File, words: &[AtomicU64]) -> bool {
-    match words.first() {
-        Some(word) => word.load(Ordering::Relaxed) == 0,
-        None => file.metadata().is_ok_and(|file| file.len() == 0),
-    }
-}
-
-/// What is left in the ring of a publisher that is not running, if its file is there and can be read.
-pub(crate) fn left_in(path: &Path) -> Option<RingStatus> {
-    let words = read(&options().open(path).ok()?).ok()?;
-    let (image, _) = FileRing::read(words).ok()?;
-    Some(RingStatus {
-        file: path.to_owned(),
-        in_place: true,
-        bytes: image.filling().bytes,
-    })
-}
-
-/// Does not touch another user's ring, or anything but a regular file.
-fn check(file: &File) -> io::Result<()> {
-    let found = file.metadata()?;
-    let own = found.uid() == rustix::process::geteuid().as_raw();
-    if found.is_file() && own {
-        return Ok(());
-    }
-    let why = "it is not a file of this user";
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
-}
-
-fn read(file: &File) -> io::Result<Box<[AtomicU64]>> {
-    let length = file
-        .metadata()?
-        .len()
-        .min(BYTES_MAX + (CONTROL * WORD) as u64);
-    let count = usize::try_from(length).unwrap_or(0) / WORD;
-    let mut from = BufReader::with_capacity(READ_BYTES, file);
-    let mut word = [0; WORD];
-    let words = (0..count).map(|_| {
-        from.read_exact(&mut word)?;
-        Ok(AtomicU64::new(u64::from_ne_bytes(word)))
-    });
-    words.collect()
-}
-
-/// No entry can be read from it; a person may inspect it.
-fn put_aside(path: &Path, why: &str) -> Result<(), RingError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!("{name}.damaged-{}", unix_ms()));
-    fs::rename(path, &aside).map_err(because("put aside", path))?;
-    log::error!(file = %aside.display(), why, "the ring of the last process cannot be used: put aside");
-    Ok(())
+    Ok(file.remove()?)
 }
 
 /// An entry type knows its own format, and earlier ones if it can unpack the first entry.
 fn knows<E: Durable>(image: &Image, created: &Created) -> bool {
     let (mut any, mut known) = (false, created.format == E::FORMAT);
     image.left(|taken, payload| {
-        if taken.found == Found::Entry && !any {
+        if taken.kind == RecordKind::Entry && !any {
             any = true;
             let unpack = || E::unpack(created.format, &mut Unpacker::new(payload)).is_some();
             known |= host::call(unpack) == Some(true);
@@ -174,10 +80,10 @@ fn left_of_run<E: Durable>(
     let Some(mut run) = run else {
         return Ok(None);
     };
-    let mut numbers = Numbers::New;
+    let mut numbers = Numbering::New;
     if turned_over || run.id == id {
         if created.boot == boot_id() && created.boot != NO_BOOT_ID {
-            numbers = Numbers::Kept;
+            numbers = Numbering::Kept;
         } else {
             // Some pages may be older than others: what is left is neither complete nor numbered in order.
             run = spill.begin_ended_run()?;
@@ -201,19 +107,19 @@ fn left_of_run<E: Durable>(
         last.n()
     };
     match numbers {
-        Numbers::New => {
+        Numbering::New => {
             left.sequencer.resume(0, 0, image.numbered());
             left.trailing = losses;
         }
-        Numbers::Kept => left.sequencer.resume(last.n(), losses, image.numbered()),
+        Numbering::Kept => left.sequencer.resume(last.n(), losses, image.numbered()),
     }
     image.left(|taken, payload| left.take::<E>(taken, payload));
-    Ok(Some(left.finish(image.losses())))
+    Ok(Some(left.finish(image.lost())))
 }
 
 /// Whether entries keep the numbers that they were assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Numbers {
+enum Numbering {
     Kept,
     /// They get new numbers: the spill has gone on without this ring, or the machine has stopped meanwhile. What was
     /// being sent to the sink may come twice.
@@ -227,7 +133,7 @@ struct Leftover {
     records: Vec<Record>,
     /// Entries with numbers that could not be read, and the losses before them: announced by the next entry.
     gone: Vec<Loss>,
-    numbers: Numbers,
+    numbers: Numbering,
     /// The newest entry of the run that the spill has.
     spilled: Key,
     /// Losses after the last numbered entry, which no reader may have seen.
@@ -241,14 +147,14 @@ impl Leftover {
         let key = Key::from_raw(taken.number);
         let is_numbered = key.local_run() == self.spilled.local_run() && key.n() > 0;
         if is_numbered && key <= self.spilled {
-            if self.numbers == Numbers::Kept {
+            if self.numbers == Numbering::Kept {
                 // Later entries without a number get the same ones as when an earlier start moved them.
                 self.sequencer.has_reached(key.n(), taken.lost);
             }
             return;
         }
         let encoded = self.encode::<E>(taken, payload);
-        if is_numbered && self.numbers == Numbers::Kept {
+        if is_numbered && self.numbers == Numbering::Kept {
             self.keep_number(taken, encoded);
             return;
         }
@@ -256,7 +162,7 @@ impl Leftover {
         if !gone.is_empty() {
             self.sequencer.carry(gone);
         }
-        if taken.found == Found::Damaged {
+        if taken.kind == RecordKind::Damaged {
             self.sequencer.lose(1, LossReason::Corrupt);
             return;
         }
@@ -273,10 +179,10 @@ impl Leftover {
     }
 
     fn encode<E: Durable>(&mut self, taken: &Taken, payload: &[u8]) -> Encoded {
-        match taken.found {
-            Found::Void => Err("it could not be packed".to_owned()),
-            Found::Damaged | Found::Pad => Err("it is damaged".to_owned()),
-            Found::Entry => self.encoder.unpack_and_encode::<E>(self.format, payload),
+        match taken.kind {
+            RecordKind::Void => Err("it could not be packed".to_owned()),
+            RecordKind::Damaged | RecordKind::Pad => Err("it is damaged".to_owned()),
+            RecordKind::Entry => self.encoder.unpack_and_encode::<E>(self.format, payload),
         }
     }
 

@@ -1,4 +1,7 @@
-//! The dead letters: kept in the index until somebody removes them, or puts them back into the backlog under new numbers.
+//! The dead letters: kept in the index until an operator removes them, or puts them back into the backlog
+//! under new numbers.
+
+mod reader;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -7,21 +10,20 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 use uuid::Uuid;
 
-use crate::config::SpillKey;
-use crate::dead_letters::DeadLetter;
-use crate::error::SpillError;
 use crate::event::{Key, Position, Record, RunId, unix_ms};
 
 use super::cipher::Cipher;
-use super::directory::Directory;
-use super::index::Letters as Count;
-use super::orders::Letter;
-use super::row::{Content, Entry, Found, Row, int, uint};
-use super::schema::{self, database_error};
-use super::unlock::unlock;
+use super::orders::NewDeadLetter;
+use super::row::{Content, NONCE_TAG, Row, StoredEntry, StoredRow, int, uint};
+use super::schema::has_column;
+use super::tally::Tally;
+pub(crate) use reader::DeadLetterReader;
 
 /// The reason of a dead letter that is no entry.
 pub(super) const UNDECODABLE: &str = "undecodable";
+
+/// How many are looked at, or moved, at once.
+pub(crate) const PAGE_ROWS: usize = 256;
 
 /// Room that is kept for dead letters on a full disk: free pages in the file and in its log.
 const RESERVE_BYTES: u32 = 1 << 20;
@@ -40,69 +42,37 @@ const ONE: &str = "SELECT key, 0, 1, popped_ms, checksum, requeued, subject, byt
 const RUN: usize = 9;
 const REASON: usize = 10;
 
-/// The dead letters of a publisher that is not running, for whoever only looks. The directory stays taken meanwhile.
-#[derive(Debug)]
-pub(crate) struct Letters {
-    /// Closed before the directory is given up. None if nothing was ever kept.
-    conn: Option<Connection>,
-    cipher: Option<Cipher>,
-    _directory: Directory,
+/// The description of a dead letter.
+///
+/// See the example of [`DeadLetters`](crate::operate::DeadLetters).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The number that the entry had, announced as lost in the stream.
+    pub id: Position,
+    /// Why it became one: `oversize` (larger than [`entry_bytes_max`](crate::Config::entry_bytes_max)), `rejected`, or
+    /// `undecodable` (imported, and not an entry: it can only be removed).
+    pub reason: String,
+    /// The details in words, for example the sink's.
+    pub detail: String,
+    /// When it was popped from the ring, in milliseconds since 1970.
+    pub popped_ms: u64,
+    /// When it became a dead letter, in milliseconds since 1970.
+    pub given_up_ms: u64,
+    /// Its earlier number as a dead letter, if it was requeued in between.
+    pub requeued_from: Option<Position>,
+    /// The subject below the sink's prefix.
+    pub subject: String,
+    /// How many bytes the encoded entry has.
+    pub bytes: u64,
 }
 
 /// A dead letter with what is stored of the entry.
 #[derive(Debug)]
-pub(super) enum Stored {
-    Entry(Position, Entry),
+pub(super) enum StoredDeadLetter {
+    Entry(Position, StoredEntry),
     /// Damaged, or no entry: it can only be removed.
     Unfit(Position),
-}
-
-impl Letters {
-    /// How many letters are looked at, or moved, at once.
-    pub(crate) const PAGE_ROWS: usize = 256;
-
-    pub(crate) fn open(directory: Directory, key: Option<&SpillKey>) -> Result<Self, SpillError> {
-        let cipher = unlock(&directory, key)?;
-        let place = directory.letters();
-        let conn = place.map(|file| schema::open_to_read(&file)).transpose();
-        Ok(Self {
-            conn: conn.map_err(database_error("open"))?,
-            cipher,
-            _directory: directory,
-        })
-    }
-
-    /// The oldest after `after`, with the keys to go on from.
-    pub(crate) fn page(&self, after: Option<Key>) -> Result<Vec<(Key, DeadLetter)>, SpillError> {
-        let Some(conn) = &self.conn else {
-            return Ok(Vec::new());
-        };
-        list(conn, after, Self::PAGE_ROWS).map_err(database_error("read"))
-    }
-
-    /// The letter of this number with its bytes, if there is one.
-    pub(crate) fn get(&self, id: Position) -> Result<Option<(DeadLetter, Vec<u8>)>, SpillError> {
-        let Some(conn) = &self.conn else {
-            return Ok(None);
-        };
-        let look = || -> rusqlite::Result<_> {
-            let Some(key) = LocalRuns::read(conn)?.key(conn, id)? else {
-                return Ok(None);
-            };
-            let before = key.row().checked_sub(1).and_then(Key::from_row);
-            let letter = list(conn, before, 1)?.pop();
-            let entry = conn
-                .prepare_cached(&known_columns(conn, ONE))?
-                .query_row([key.row()], |row| found(row, self.cipher.as_ref()))?;
-            let bytes = entry.map(|entry| entry.bytes.to_vec());
-            Ok(letter.map(|(_, letter)| (letter, bytes)))
-        };
-        match look().map_err(database_error("read"))? {
-            None => Ok(None),
-            Some((letter, Some(bytes))) => Ok(Some((letter, bytes))),
-            Some((_, None)) => Err(SpillError::DamagedDeadLetters { ids: vec![id] }),
-        }
-    }
 }
 
 /// The keys of these dead letters, and those numbers that there are none of.
@@ -121,10 +91,10 @@ pub(super) fn keys(
     Ok((keys, unknown))
 }
 
-/// Keeps a letter; answers whether it was not kept yet.
+/// Keeps a dead letter; returns whether it is new.
 pub(super) fn insert(
     conn: &Connection,
-    letter: &Letter,
+    letter: &NewDeadLetter,
     cipher: Option<&Cipher>,
 ) -> rusqlite::Result<bool> {
     let (record, reason) = (&letter.record, letter.reason.as_str());
@@ -162,9 +132,8 @@ pub(super) fn keep(
 }
 
 /// Whether letters of this database may be encrypted.
-pub(super) fn is_encrypted(conn: &Connection) -> bool {
-    conn.prepare_cached("SELECT nonce_tag FROM dead_letters")
-        .is_ok()
+fn is_encrypted(conn: &Connection) -> bool {
+    has_column(conn, "dead_letters", NONCE_TAG)
 }
 
 /// Prepares a database for letters that are encrypted.
@@ -174,8 +143,8 @@ pub(super) fn add_nonce_tag(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// What is stored in a row of [`ONE`]'s columns, in plain text; `None` if it is damaged.
-fn found(row: &SqlRow<'_>, cipher: Option<&Cipher>) -> rusqlite::Result<Option<Entry>> {
-    let found = Found::read(row)?;
+fn found(row: &SqlRow<'_>, cipher: Option<&Cipher>) -> rusqlite::Result<Option<StoredEntry>> {
+    let found = StoredRow::read(row)?;
     let run = position(row, RUN, found.first)?.run;
     Ok(match found.content {
         Content::Entry(entry) => entry.decrypted(found.first, run, cipher),
@@ -188,7 +157,7 @@ pub(super) fn load(
     conn: &Connection,
     key: Key,
     cipher: Option<&Cipher>,
-) -> rusqlite::Result<Option<Stored>> {
+) -> rusqlite::Result<Option<StoredDeadLetter>> {
     let mut statement = conn.prepare_cached(&known_columns(conn, ONE))?;
     let mut rows = statement.query([key.row()])?;
     let Some(row) = rows.next()? else {
@@ -197,12 +166,12 @@ pub(super) fn load(
     let id = position(row, RUN, key)?;
     let is_entry = row.get_ref(REASON)? != ValueRef::Text(UNDECODABLE.as_bytes());
     Ok(Some(match found(row, cipher)? {
-        Some(entry) if is_entry => Stored::Entry(id, entry),
-        _ => Stored::Unfit(id),
+        Some(entry) if is_entry => StoredDeadLetter::Entry(id, entry),
+        _ => StoredDeadLetter::Unfit(id),
     }))
 }
 
-/// Deletes letters, and answers which were there.
+/// Deletes dead letters; returns those that were there.
 pub(super) fn remove(conn: &Connection, keys: &[Key]) -> rusqlite::Result<Vec<Position>> {
     let sql = "DELETE FROM dead_letters WHERE key = ?1 RETURNING run";
     let mut statement = conn.prepare_cached(sql)?;
@@ -212,12 +181,6 @@ pub(super) fn remove(conn: &Connection, keys: &[Key]) -> rusqlite::Result<Vec<Po
         gone.extend(found.optional()?);
     }
     Ok(gone)
-}
-
-/// Deletes the letters with these numbers.
-pub(super) fn remove_ids(conn: &Connection, ids: &[Position]) -> rusqlite::Result<()> {
-    let (keys, _) = keys(conn, ids)?;
-    remove(conn, &keys.into_iter().collect::<Vec<_>>()).map(drop)
 }
 
 /// Makes sure that the file and its log have free pages.
@@ -233,12 +196,12 @@ pub(super) fn reserve(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Counts them; only the heads of rows are read.
-pub(super) fn count(conn: &Connection) -> rusqlite::Result<Count> {
+pub(super) fn count(conn: &Connection) -> rusqlite::Result<Tally> {
     let sql = "SELECT count(*), coalesce(sum(octet_length(subject) + length(bytes) + ?1), 0) \
          FROM dead_letters";
     conn.query_row(sql, [int(Record::OVERHEAD)], |row| {
-        Ok(Count {
-            count: uint(row.get(0)?),
+        Ok(Tally {
+            entries: uint(row.get(0)?),
             bytes: uint(row.get(1)?),
         })
     })
@@ -312,11 +275,8 @@ fn known_columns<'s>(conn: &Connection, sql: &'s str) -> Cow<'s, str> {
     if is_encrypted(conn) {
         return sql.into();
     }
-    let sql = sql.replace("nonce_tag", "NULL");
-    if conn
-        .prepare_cached("SELECT requeued FROM dead_letters")
-        .is_ok()
-    {
+    let sql = sql.replace(NONCE_TAG, "NULL");
+    if has_column(conn, "dead_letters", "requeued") {
         return sql.into();
     }
     sql.replace("requeued", "NULL").into()
@@ -331,8 +291,8 @@ fn position(row: &SqlRow<'_>, run: usize, key: Key) -> rusqlite::Result<Position
 }
 
 /// Counts those that fit their checksums, as far as they can be read.
-pub(super) fn count_sound(conn: &Connection, cipher: Option<&Cipher>) -> Count {
-    let mut sound = Count::default();
+pub(super) fn count_sound(conn: &Connection, cipher: Option<&Cipher>) -> Tally {
+    let mut sound = Tally::default();
     let sql = ONE.replace(" WHERE key = ?1", "");
     let Ok(mut statement) = conn.prepare(&known_columns(conn, &sql)) else {
         return sound;
@@ -340,8 +300,7 @@ pub(super) fn count_sound(conn: &Connection, cipher: Option<&Cipher>) -> Count {
     if let Ok(mut rows) = statement.query(()) {
         while let Ok(Some(row)) = rows.next() {
             if let Ok(Some(letter)) = found(row, cipher) {
-                sound.count += 1;
-                sound.bytes += letter.size();
+                sound.add(letter.size());
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::dead_letters::{DeadLetters, Selection};
 use crate::event::{Position, PreviousRun, RunEnd};
-use crate::spill::{DeadLetterReason, Keep, Letter, Totals};
+use crate::spill::{DeadLetterReason, Keep, NewDeadLetter, Totals};
 
 use DeadLetterReason::{Oversize, Rejected};
 use LossReason::DeadLettered;
@@ -13,8 +13,8 @@ fn at(run: &Run, n: u64) -> Position {
     Position { run: run.id, n }
 }
 
-pub(super) fn letter(record: &Record, reason: DeadLetterReason, detail: &str) -> Letter {
-    Letter {
+pub(super) fn letter(record: &Record, reason: DeadLetterReason, detail: &str) -> NewDeadLetter {
+    NewDeadLetter {
         record: record.clone(),
         reason,
         detail: detail.to_owned(),
@@ -22,7 +22,10 @@ pub(super) fn letter(record: &Record, reason: DeadLetterReason, detail: &str) ->
     }
 }
 
-pub(super) fn dead_letter(spill: &mut Spill, letters: Vec<Letter>) -> Result<(), SpillError> {
+pub(super) fn dead_letter(
+    spill: &mut Spill,
+    letters: Vec<NewDeadLetter>,
+) -> Result<(), SpillError> {
     spill
         .carry_out(Order::DeadLetter(letters), spill.now)
         .done
@@ -85,7 +88,7 @@ fn many_become_dead_letters_at_once_and_the_next_entry_announces_them() -> Outco
     let (mut spill, run) = begun(dir.path())?;
     let batch = records(&run, 1..=6);
     spill.append(&batch)?;
-    let dropped = Letter {
+    let dropped = NewDeadLetter {
         keep: Keep::NoRoom,
         ..letter(&batch[4], Oversize, "")
     };
@@ -100,7 +103,10 @@ fn many_become_dead_letters_at_once_and_the_next_entry_announces_them() -> Outco
         assert_eq!(read[2].losses, [loss(1, DeadLettered)]);
         let size = batch[1].size() + batch[2].size();
         let totals = spill.view().totals;
-        assert_eq!((totals.dead_letters, totals.dead_letter_bytes), (2, size));
+        assert_eq!(
+            (totals.dead_letters.entries, totals.dead_letters.bytes),
+            (2, size)
+        );
         audit(&mut spill)?;
         settle(&mut spill, Key::new(1, 6))?;
         assert_eq!((spill.view().corrupt, spill.view().surplus), (0, 0));
@@ -125,7 +131,7 @@ fn a_letter_that_cannot_be_kept_is_still_an_entry() -> Outcome {
     let mut other = open(image.path())?;
     assert_eq!(numbers(&all(&mut other)?), [1, 2, 3]);
     audit(&mut other)?;
-    assert_eq!(spill.view().totals.entries, 3);
+    assert_eq!(spill.view().totals.backlog.entries, 3);
     dead_letter(&mut spill, vec![letter(&batch[1], Rejected, "")])?;
     assert_eq!(numbers(&all(&mut spill)?), [1, 3]);
     audit(&mut spill)
@@ -182,7 +188,7 @@ fn a_requeued_letter_comes_last_under_a_number_that_names_the_old_one() -> Outco
     audit(&mut spill)
 }
 
-/// Killed, or failing, between the row and the removal of the letter: the letter is removed by whoever comes next.
+/// Killed, or failing, between the row and the removal of the letter: the next opening removes the letter.
 #[test]
 fn a_page_that_was_requeued_by_half_is_not_requeued_again() -> Outcome {
     let dir = tempfile::tempdir()?;
@@ -200,7 +206,7 @@ fn a_page_that_was_requeued_by_half_is_not_requeued_again() -> Outcome {
     let old = came_from(&all(&mut spill)?);
     let expected: Vec<_> = (1..=700).map(|n| Some(at(&run, n))).collect();
     assert!(old == expected, "each once, and in order");
-    assert_eq!(spill.view().totals.dead_letters, 0);
+    assert_eq!(spill.view().totals.dead_letters.entries, 0);
     let own = Arc::clone(&all(&mut spill)?[0].run);
     assert_eq!(
         spill.begin()?.run.previous().copied(),
@@ -217,7 +223,7 @@ fn what_is_refused_again_is_a_letter_again_that_says_where_it_came_from() -> Out
     let mut spill = open(dir.path())?;
     let again = all(&mut spill)?.remove(0);
     dead_letter(&mut spill, vec![letter(&again, Oversize, "still")])?;
-    assert_eq!(spill.view().totals.entries, 0);
+    assert_eq!(spill.view().totals.backlog.entries, 0);
     settle(&mut spill, again.key())?;
     drop(spill);
 
