@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::event::Position;
+use crate::ids::Position;
 
 /// The spill cannot be used.
 #[derive(Debug, thiserror::Error)]

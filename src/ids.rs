@@ -133,6 +133,15 @@ impl Position {
         bytes
     }
 
+    /// From its display: `<run id>.<n>`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (run, n) = text.rsplit_once('.')?;
+        Some(Self {
+            run: RunId(Uuid::try_parse(run).ok()?),
+            n: n.parse().ok()?,
+        })
+    }
+
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (run, n) = bytes.split_first_chunk()?;
         Some(Self {
@@ -153,13 +162,13 @@ impl Key {
         Self(u64::from(local_run) << Self::N_BITS | n)
     }
 
-    /// As one word.
-    pub(crate) fn raw(self) -> u64 {
+    /// The key as one number, in the same order.
+    pub(crate) fn number(self) -> u64 {
         self.0
     }
 
-    pub(crate) fn from_raw(word: u64) -> Self {
-        Self(word)
+    pub(crate) fn from_number(number: u64) -> Self {
+        Self(number)
     }
 
     /// From a row id of the spill; negative ones are not ours.
@@ -184,16 +193,6 @@ impl Key {
     /// How many places there are from this one up to another.
     pub(crate) fn distance(self, end: Self) -> u64 {
         end.0.saturating_sub(self.0)
-    }
-
-    /// As one number; see [`number`](Self::number).
-    pub(crate) fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The key as one number, in the same order.
-    pub(crate) fn number(self) -> u64 {
-        self.0
     }
 
     pub(crate) fn local_run(self) -> u32 {
