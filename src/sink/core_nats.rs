@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::jetstream::connection::{Connection, NoAnswer};
+use super::jetstream::connection::Connection;
+use super::jetstream::failure::NoAnswer;
 use super::jetstream::message::Message;
 use super::{BoxFuture, Delivery, Sink};
 use crate::config::{NatsConfig, NatsUrl};
@@ -144,7 +145,7 @@ impl AtMostOnceNatsSink {
     ) -> Result<(), SinkError> {
         let message = Message::new(&self.config, record);
         message
-            .check_alone(connection.payload_max(), 0)
+            .check(connection.payload_max(), 0)
             .map_err(SinkError::Rejected)?;
         let Message {
             subject,

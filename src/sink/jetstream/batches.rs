@@ -3,19 +3,20 @@
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::cursor::{self, From, Tip};
+use super::cursor::Tip;
 use super::detour::Detour;
 use super::failure::Link;
 use super::fast::{Fast, KNOWN_MAX, Sent};
 use super::last_known::{LastKnown, Whose};
 use super::rates::{Kind, Rates};
+use super::read;
 use super::recovery::{Progress, Recovery};
+use super::sending::Sending;
 use super::size::{ATOMIC_MAX, FAST_MAX, Size};
 use super::stream::{Found, Mode};
 use super::suspect::Suspect;
 use super::transaction::Transactions;
 use super::wire::Wire;
-use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId, RunId};
 use crate::sink::Delivery;
@@ -95,20 +96,14 @@ impl Batches {
         &mut self,
         wire: &mut Wire,
         found: &Found,
-        config: &NatsConfig,
         of: PublisherId,
         until: Instant,
     ) -> Result<Option<Position>, SinkError> {
         self.tip = None;
-        let from = if found.direct {
-            From::AnyReplica
-        } else {
-            From::Leader
-        };
-        let tip = cursor::read(wire, config, of, from, until).await?;
+        let tip = read::newest(wire, found, of, until).await?;
         if let Some(newer) = self.last_known.newer(of, &tip)
             && found.is_fast()
-            && cursor::is_there(wire, config, newer, until).await?
+            && read::is_there(wire, newer, until).await?
         {
             return Err(SinkError::Unavailable(format!(
                 "message {} is the newest cursor, but the server does not find it by its subject: see its log, or let another \
@@ -124,7 +119,6 @@ impl Batches {
             Whose::Ours => {
                 let recovery = Recovery {
                     wire,
-                    config,
                     publisher: of,
                     progress: &mut progress,
                     until,
@@ -171,7 +165,6 @@ impl Batches {
         &mut self,
         wire: &mut Wire,
         found: &Found,
-        config: &NatsConfig,
         suspect: &mut Option<Suspect>,
         batch: &Batch,
         until: Instant,
@@ -180,50 +173,62 @@ impl Batches {
         let entries = batch.records().len();
         let kind = self.kind(found, entries);
         // Taken out: a call that is dropped half-way leaves a doubt.
-        let tip = self.tip.take().filter(|(of, _)| *of == publisher);
-        let mut tip = tip.map(|(_, tip)| tip);
+        let Some((_, tip)) = self.tip.take().filter(|(of, _)| *of == publisher) else {
+            self.doubt = true;
+            let why = "the cursor must be read first".to_owned();
+            return (Delivery::stopped(0, SinkError::Unknown(why)), Link::Sound);
+        };
         let started = Instant::now();
+        let mut sending = Sending {
+            wire,
+            found,
+            batch,
+            size: match kind {
+                Kind::Atomic => &mut self.atomic_size,
+                Kind::Fast => &mut self.fast_size,
+            },
+            last_known: &mut self.last_known,
+            detour: &mut self.detour,
+            until,
+            tip,
+            stored: 0,
+            doubt: false,
+        };
+        let to = &mut sending;
         let outcome = match kind {
-            Kind::Atomic => {
-                let transactions = Transactions {
-                    wire,
-                    found,
-                    config,
-                    batch,
-                    size: &mut self.atomic_size,
-                    last_known: &mut self.last_known,
-                    detour: &mut self.detour,
-                    until,
-                };
-                transactions.store(&mut tip).await
-            }
+            Kind::Atomic => Transactions(to).store().await,
             Kind::Fast => {
-                let fast = Fast {
-                    wire,
-                    found,
-                    config,
-                    batch,
-                    size: &mut self.fast_size,
-                    last_known: &mut self.last_known,
-                    detour: &mut self.detour,
+                let (ended, sent) = (&mut self.ended, &mut self.sent);
+                let mut fast = Fast {
+                    to,
                     suspect,
-                    ended: &mut self.ended,
-                    sent: &mut self.sent,
-                    until,
+                    ended,
+                    sent,
                 };
-                fast.store(&mut tip).await
+                fast.store().await
             }
         };
-        match &outcome.0.stopped {
+        let Sending {
+            tip, stored, doubt, ..
+        } = sending;
+        if doubt {
+            self.doubt = true;
+        } else {
+            self.tip = Some((publisher, tip));
+        }
+        let link = outcome
+            .as_ref()
+            .map_or_else(|failure| failure.link, |()| Link::Sound);
+        let stopped = outcome.err().map(|failure| failure.error);
+        match &stopped {
             _ if entries == 0 => {}
             None => self.rates.note(kind, entries, started.elapsed()),
             Some(SinkError::Rejected(_)) => {}
             Some(_) => self.rates.failed(kind, entries),
         }
-        self.doubt |= tip.is_none();
-        self.detour.note(&outcome.0, Instant::now());
-        self.tip = tip.map(|tip| (publisher, tip));
-        outcome
+        let delivery = Delivery { stored, stopped };
+        self.detour.note(&delivery, Instant::now());
+        (delivery, link)
     }
 
     fn kind(&mut self, found: &Found, entries: usize) -> Kind {

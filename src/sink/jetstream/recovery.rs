@@ -8,20 +8,19 @@
 //!
 //! If a step fails, the next attempt begins again with the newest cursor.
 
-use async_nats::{HeaderMap, HeaderValue, StatusCode};
-use bytes::Bytes;
+use async_nats::{HeaderMap, HeaderValue};
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 
-use super::cursor::{Account, Cursor, State, Tip, position};
+use super::cursor::{Account, Cursor, State, Tip};
 use super::failure;
 use super::fast::{BEYOND, Op, number, ping, token};
-use super::message::Message;
+use super::message::{Message, added};
+use super::read::{self, SEQUENCE};
 use super::wire::{Ack, Wire, unanswered};
-use crate::config::NatsConfig;
 use crate::error::SinkError;
-use crate::event::{PublisherId, RunId};
+use crate::event::{Position, PublisherId, RunId};
 use crate::seal::{Hash, Leaf};
 
 /// The stream does not know the batch, or no longer takes fast ones.
@@ -39,7 +38,6 @@ const PAGE_BYTES: u64 = 4 << 20;
 /// Makes the cursor of a publisher exact.
 pub(super) struct Recovery<'a> {
     pub(super) wire: &'a mut Wire,
-    pub(super) config: &'a NatsConfig,
     pub(super) publisher: PublisherId,
     pub(super) progress: &'a mut Option<Progress>,
     pub(super) until: Instant,
@@ -94,7 +92,7 @@ impl Recovery<'_> {
 
     /// Ends the batch at the leader.
     async fn end(&mut self, id: Uuid) -> Result<(), SinkError> {
-        let ping = ping(self.config, self.publisher);
+        let ping = ping(&self.wire.config, self.publisher);
         let ack = self.ask(ping, id, BEYOND, Op::Ping).await?;
         match ack.error {
             Some(error) if !ENDED.contains(&error.error_code().0) => {
@@ -106,7 +104,7 @@ impl Recovery<'_> {
 
     /// Stores the fence, and returns its sequence.
     async fn fence(&mut self, fence: &Cursor, id: Uuid, expected: u64) -> Result<u64, SinkError> {
-        let message = fence.message(self.config, self.publisher, expected);
+        let message = fence.message(&self.wire.config, self.publisher, Some(expected));
         let mut ack = self.ask(message.clone(), id, 1, Op::Commit).await?;
         if let Some(error) = &ack.error {
             if !NO_MORE.contains(&error.error_code().0) {
@@ -133,13 +131,9 @@ impl Recovery<'_> {
         let until = self.until.min(Instant::now() + END_MAX);
         let sent = self.wire.send(message, Some(PLAIN), until).await;
         sent.map_err(|failure| failure.error)?;
-        loop {
-            let answer = self.wire.answer(until).await.map_err(unanswered)?;
-            if answer.token == PLAIN {
-                let ack = answer.ack().map_err(|failure| failure.error)?;
-                return Ok(ack.unwrap_or_default());
-            }
-        }
+        let answer = self.wire.answer_to(PLAIN, until).await?;
+        let ack = answer.ack().map_err(|failure| failure.error)?;
+        Ok(ack.unwrap_or_default())
     }
 
     /// Sends a message of the batch, and waits for the answer that ends it.
@@ -182,21 +176,21 @@ impl Recovery<'_> {
             leaves: Vec::new(),
         });
         while at.next < end {
-            let request = format!("{}.DIRECT.GET.{}", self.config.api(), self.config.stream);
             let wanted = json!({ "seq": at.next, "batch": PAGE, "max_bytes": PAGE_BYTES });
             let begun = at.next;
-            for (headers, payload) in self.page(&request, wanted.to_string()).await? {
-                // A server appends its own headers to those of the message.
-                let added = headers.get_all("Nats-Sequence").last();
-                let sequence = added.and_then(|it| it.as_str().parse::<u64>().ok());
+            for (headers, payload) in read::page(self.wire, &wanted, self.until).await? {
+                let sequence = added(&headers, SEQUENCE).and_then(|it| it.parse::<u64>().ok());
                 let Some(sequence) = sequence.filter(|sequence| *sequence < end) else {
                     at.next = end;
                     break;
                 };
                 at.next = sequence + 1;
-                if let Some(account) = extended(at.account, &headers, runs) {
+                let leaf = leaf(&headers, &payload, &self.wire.config.subject_prefix);
+                if let Some(leaf) = leaf
+                    && let Some(account) = extended(at.account, &leaf, runs)
+                {
                     at.account = account;
-                    at.leaves.extend(leaf(&headers, &payload, self.config));
+                    at.leaves.push(leaf.hash());
                 }
             }
             if at.next == begun {
@@ -208,71 +202,30 @@ impl Recovery<'_> {
         }
         Ok((at.account, at.leaves))
     }
-
-    /// The headers and payloads of a page of messages.
-    async fn page(
-        &mut self,
-        request: &str,
-        wanted: String,
-    ) -> Result<Vec<(HeaderMap, Bytes)>, SinkError> {
-        let mut found = Vec::new();
-        let mut answer = self.wire.ask(request, wanted, self.until).await?;
-        let token = answer.token.clone();
-        loop {
-            match answer.status {
-                None => found.extend(answer.headers.map(|headers| (headers, answer.payload))),
-                Some(status) if status == 204 || status == StatusCode::NOT_FOUND => {
-                    return Ok(found);
-                }
-                Some(status) => {
-                    return Err(SinkError::Unavailable(format!(
-                        "the stream cannot be read: the server said {status}"
-                    )));
-                }
-            }
-            answer = loop {
-                let next = self.wire.answer(self.until).await.map_err(unanswered)?;
-                if next.token == token {
-                    break next;
-                }
-            };
-        }
-    }
 }
 
-/// The account after a message, if that is an entry which continues from it.
-fn extended(account: Account, headers: &HeaderMap, runs: &[RunId]) -> Option<Account> {
-    let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
+/// The account after an entry, if that continues from it.
+fn extended(account: Account, entry: &Leaf<'_>, runs: &[RunId]) -> Option<Account> {
     let place = |run: RunId| runs.iter().position(|of| *of == run);
-    let id = get("Audit-Id").and_then(position)?;
-    let (now, before) = (place(id.run)?, account.position());
+    let (now, before) = (place(entry.id.run)?, account.position());
     let later = match place(before.run) {
-        Some(then) if then == now => id.n > before.n,
+        Some(then) if then == now => entry.id.n > before.n,
         then => then.is_none_or(|then| then < now),
     };
-    let lost = get("Audit-Lost").and_then(|it| it.parse().ok());
-    later.then(|| Account::past(Some(account), id, lost.unwrap_or(0)))
+    later.then(|| Account::past(Some(account), entry.id, entry.lost))
 }
 
-/// An entry of the stream as a leaf.
-fn leaf(headers: &HeaderMap, payload: &[u8], config: &NatsConfig) -> Option<Hash> {
+/// A message of the stream as a leaf, if it is an entry.
+fn leaf<'a>(headers: &'a HeaderMap, bytes: &'a [u8], prefix: &str) -> Option<Leaf<'a>> {
     let get = |name: &str| headers.get(name).map(HeaderValue::as_str);
-    // A server appends its own headers to those of the message.
-    let subject = headers.get_all("Nats-Subject").last();
-    let subject = subject.and_then(|it| {
-        it.as_str()
-            .strip_prefix(&config.subject_prefix)?
-            .strip_prefix('.')
-    });
-    let leaf = Leaf {
-        id: position(get("Audit-Id")?)?,
-        lost: get("Audit-Lost")
-            .and_then(|it| it.parse().ok())
-            .unwrap_or(0),
-        requeued: get("Audit-Requeued").and_then(position),
+    let subject = added(headers, "Nats-Subject");
+    let lost = get("Audit-Lost").and_then(|it| it.parse().ok());
+    Some(Leaf {
+        id: get("Audit-Id").and_then(Position::parse)?,
+        lost: lost.unwrap_or(0),
+        requeued: get("Audit-Requeued").and_then(Position::parse),
         opening: get("Audit-Run"),
-        subject,
-        bytes: payload,
-    };
-    Some(leaf.hash())
+        subject: subject.and_then(|it| it.strip_prefix(prefix)?.strip_prefix('.')),
+        bytes,
+    })
 }

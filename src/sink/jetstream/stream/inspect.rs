@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::settings::{Info, Settings};
-use super::subjects::{covers, overlap};
-use super::{FAST_SINCE, cursors, entries};
+use super::settings::{FAST_SINCE, Info, Settings, Transform};
 use crate::config::{NatsConfig, StreamStorage};
 use crate::error::SinkError;
+use crate::sink::jetstream::failure::{self, Failure};
+use crate::sink::jetstream::message::Message;
+use crate::sink::jetstream::subjects::{covers, cursors, entries, overlap};
+use crate::sink::jetstream::wire::Ack;
 
 /// The findings on the stream.
 #[derive(Debug, Clone)]
@@ -61,6 +63,58 @@ impl Found {
             0 | 1 => IN_FLIGHT_MAX,
             _ => 1,
         }
+    }
+
+    /// Checks that the stream, on a server with this `max_payload`, will take the message with this many more bytes of
+    /// headers.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub(in crate::sink::jetstream) fn takes(
+        &self,
+        message: &Message,
+        payload_max: usize,
+        more: usize,
+    ) -> Result<(), String> {
+        message.check(payload_max, more)?;
+        let (subject, theirs) = (&message.subject, &self.subjects);
+        if !theirs.iter().any(|pattern| covers(pattern, subject)) {
+            return Err(format!(
+                "the stream takes the subjects [{}], not {subject}: add it to them",
+                theirs.join(", ")
+            ));
+        }
+        let size = message.wire_len() + more;
+        match self.message_max.filter(|max| size > *max) {
+            Some(max) => Err(format!(
+                "it has {size} bytes with its headers, the stream takes {max}: raise its `max_msg_size`"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that an acknowledgement comes from this stream: another one, perhaps in another domain, may capture the
+    /// subjects.
+    pub(in crate::sink::jetstream) fn took(
+        &self,
+        ack: &Ack,
+        config: &NatsConfig,
+    ) -> Result<(), Failure> {
+        if ack.stream == config.stream && ack.domain == self.domain {
+            return Ok(());
+        }
+        let name = |stream: &str, domain: &str| match domain {
+            "" => format!("the stream {stream}"),
+            domain => format!("the stream {stream} of the domain {domain}"),
+        };
+        Err(failure::misconfigured(format!(
+            "{} took the entry instead of {}: two streams claim subjects below {} or {}; change their subjects",
+            name(&ack.stream, &ack.domain),
+            name(&config.stream, &self.domain),
+            config.subject_prefix,
+            config.cursor_prefix
+        )))
     }
 
     /// Whether it takes the same messages as that one.
@@ -161,10 +215,6 @@ fn is_fast(found: &Settings, server: (u64, u64, u64)) -> bool {
 fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<String> {
     let cursors = cursors(config);
     let takes_cursors = found.subjects.iter().any(|theirs| covers(theirs, &cursors));
-    let renames = |transform: &super::settings::Transform| {
-        transform.src.is_empty() || overlap(&transform.src, &cursors)
-    };
-    let transforms = found.subject_transform.as_ref().is_some_and(renames);
     [
         (
             !found.allow_atomic && !is_fast(found, server),
@@ -172,7 +222,7 @@ fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<
         ),
         (!takes_cursors, format!("the subject {cursors}")),
         (
-            transforms,
+            renames(found, &cursors),
             format!("a `subject_transform` that leaves {cursors} alone"),
         ),
         (
@@ -188,6 +238,12 @@ fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<
     .into_iter()
     .filter_map(|(lacking, what)| lacking.then_some(what))
     .collect()
+}
+
+/// Whether it stores some of these subjects under others.
+fn renames(found: &Settings, subjects: &str) -> bool {
+    let touches = |of: &Transform| of.src.is_empty() || overlap(&of.src, subjects);
+    found.subject_transform.as_ref().is_some_and(touches)
 }
 
 /// A cursor with a signed checkpoint and some certificates fits into this many bytes.
@@ -206,9 +262,6 @@ fn weaknesses(
         "it lacks {lacks} for batches with a cursor, so that entries are stored at least once (set `stream_care` to \"upgrade\")"
     );
     let forgets = !lacks.is_empty() && found.duplicate_window == 0;
-    let renames = |transform: &super::settings::Transform| {
-        transform.src.is_empty() || overlap(&transform.src, ours)
-    };
     let warnings = [
         (
             found.allow_rollup_hdrs,
@@ -219,7 +272,7 @@ fn weaknesses(
             "its subjects take only some of those below the prefix",
         ),
         (
-            found.subject_transform.as_ref().is_some_and(renames),
+            renames(found, ours),
             "it renames the subjects of entries (`subject_transform`), so that readers find them elsewhere",
         ),
         (

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::error::SinkError;
 
+/// Since this version fast batches are numbered by the term of their leader.
+pub(super) const FAST_SINCE: (u64, u64, u64) = (2, 14, 4);
+
 /// A stream, as `STREAM.INFO` answers.
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::sink::jetstream) struct Info {

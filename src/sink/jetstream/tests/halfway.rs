@@ -9,7 +9,7 @@ use super::streams::beside;
 use super::support::eventually::eventually;
 use super::support::proxy::{Direction, Fault, Proxy};
 use super::*;
-use crate::sink::jetstream::wire::RENEW_EVERY;
+use crate::sink::jetstream::access::RENEW_EVERY;
 
 /// A batch of several portions waits for acknowledgements when `max_payload` becomes too small for an entry in the
 /// middle.

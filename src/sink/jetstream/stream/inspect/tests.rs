@@ -26,7 +26,7 @@ fn each_weakness_is_named_and_what_was_asked_for_is_none() {
         discard: "old".to_owned(),
         max_msgs_per_subject: 1,
         allow_rollup_hdrs: true,
-        subject_transform: Some(super::super::settings::Transform::default()),
+        subject_transform: Some(Transform::default()),
         ..new.clone()
     };
     assert_eq!(of(&weak).len(), 10);
