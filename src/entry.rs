@@ -10,7 +10,7 @@ mod parts;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use event::{subject_for, subject_of};
 pub use kinds::{AuditEventType, CredentialKind};
@@ -54,8 +54,7 @@ use parts::Rare;
 /// assert_eq!(serde_json::from_str::<AuditEntry>(&line)?, entry);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "json::Flat")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditEntry {
     seq: u64,
     timestamp_ns: u64,

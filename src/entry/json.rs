@@ -3,7 +3,7 @@
 //! Close to half of an entry's bytes are arrays of small numbers, which `serde_json` writes one by one. [`encode`]
 //! copies each from a table instead; a property test checks that both write the same.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::parts::{Lineage, Rare};
 use super::{AgentId, AuditEntry, AuditEventType, SessionId};
@@ -11,7 +11,7 @@ use super::{AgentId, AuditEntry, AuditEventType, SessionId};
 /// An entry as read from JSON.
 #[derive(Deserialize)]
 #[serde(rename = "AuditEntry")]
-pub(super) struct Flat {
+struct Flat {
     seq: u64,
     timestamp_ns: u64,
     event_type: AuditEventType,
@@ -24,9 +24,10 @@ pub(super) struct Flat {
     rare: Rare,
 }
 
-impl From<Flat> for AuditEntry {
-    fn from(flat: Flat) -> Self {
-        Self {
+impl<'de> Deserialize<'de> for AuditEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let flat = Flat::deserialize(deserializer)?;
+        let entry = Self {
             seq: flat.seq,
             timestamp_ns: flat.timestamp_ns,
             event_type: flat.event_type,
@@ -37,8 +38,8 @@ impl From<Flat> for AuditEntry {
             entry_hash: flat.entry_hash,
             weight: 0,
             rare: flat.rare.boxed(),
-        }
-        .weighed()
+        };
+        Ok(entry.weighed())
     }
 }
 

@@ -91,6 +91,14 @@ impl Seal {
             .filter(|tree| tree.root() == checkpoint.root);
         tree.ok_or_else(|| SealError::Malformed("the peaks are not those of the checkpoint".into()))
     }
+
+    /// With the certificates of the seal before it, unless it has its own: not every seal repeats them.
+    pub(crate) fn following(mut self, before: Option<Self>) -> Self {
+        if self.certificates.is_empty() {
+            self.certificates = before.map(|seal| seal.certificates).unwrap_or_default();
+        }
+        self
+    }
 }
 
 impl Checkpoint {
