@@ -82,10 +82,8 @@ impl Signer {
         let state = self.state.lock();
         let known = state.stored.as_ref().map(|(_, tree)| tree);
         let found = newest.map(|seal| state.recognize(publisher, seal));
-        let older = |tree: &Tree| {
-            known.is_some_and(|known| tree.size() < known.size())
-                || known.is_some_and(|known| tree.size() == known.size() && tree != known)
-        };
+        let older =
+            |tree: &Tree| known.is_some_and(|known| tree.size() <= known.size() && tree != known);
         match found {
             Some(Ok((mut tree, checkpoint))) if !older(&tree) => {
                 if checkpoint.is_open || leaves.is_empty() {

@@ -89,12 +89,11 @@ impl Connection {
         url: &NatsUrl,
         limit: Duration,
     ) -> Result<Self, SinkError> {
-        let address = url
-            .address()
-            .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
-        let nowhere = NatsUrl::from(NOWHERE)
-            .address()
-            .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
+        let parsed = |url: &NatsUrl| {
+            let address = url.address();
+            address.map_err(|error| SinkError::Misconfigured(error.to_string()))
+        };
+        let (address, nowhere) = (parsed(url)?, parsed(&NOWHERE.into())?);
         let (sender, notices) = watch::channel(Notices::default());
         // The rest is for probing a silent port.
         let patience = limit.saturating_sub(port::PROBE_MAX.min(limit / 4));

@@ -90,61 +90,53 @@ impl LastKnown {
         change.is_none()
     }
 
+    fn known(&self, publisher: PublisherId) -> Option<&Tip> {
+        let known = self.cursor.as_ref();
+        known.and_then(|(of, tip)| (*of == publisher).then_some(tip))
+    }
+
     /// The known cursor, if an older one or none was read.
     pub(super) fn newer(&self, publisher: PublisherId, read: &Tip) -> Option<&Tip> {
-        let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);
-        let (_, known) = known?;
+        let known = self.known(publisher)?;
         (known.cursor.is_some() && known.sequence > read.sequence).then_some(known)
     }
 
     /// Notes a cursor that was read, perhaps from a lagging replica.
     pub(super) fn read(&mut self, publisher: PublisherId, tip: &Tip) -> Whose {
-        let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);
-        let known = known.map(|(_, tip)| tip.clone());
-        let least = known.as_ref().map_or(0, |known| known.sequence);
+        let known = self.known(publisher).cloned().unwrap_or_default();
         let gone = tip.cursor.is_none() && self.expires;
-        if tip.sequence < least.max(self.sequence_min) && !gone {
+        if tip.sequence < known.sequence.max(self.sequence_min) && !gone {
             self.old_reads += 1;
             if self.old_reads < OLD_READS_MAX {
                 return Whose::Old;
             }
         }
-        let whose = known
-            .as_ref()
-            .map_or(Whose::Ours, |known| self.whose(known, tip));
-        if let Some(known) = &known {
-            match &tip.cursor {
-                None if known.cursor.is_some() && self.expires => {
-                    log::info!(
-                        "the cursor has expired with its stream's messages: going on after what was acknowledged"
-                    );
-                }
-                None if known.cursor.is_some() => self.report(Change::CursorGone, 0),
-                Some(_) if tip.sequence < known.sequence => self.report(Change::CursorWentBack, 0),
-                _ => {}
+        match &tip.cursor {
+            None if known.cursor.is_some() && self.expires => {
+                log::info!(
+                    "the cursor has expired with its stream's messages: going on after what was acknowledged"
+                );
             }
+            None if known.cursor.is_some() => self.report(Change::CursorGone, 0),
+            Some(_) if tip.sequence < known.sequence => self.report(Change::CursorWentBack, 0),
+            _ => {}
         }
-        if whose == Whose::Ours {
-            self.remember(publisher, tip);
-        } else {
+        if self.is_anothers(publisher, tip) {
             self.cursor = None;
+            return Whose::Anothers;
         }
-        whose
+        self.remember(publisher, tip);
+        Whose::Ours
     }
 
-    /// Who wrote the cursor that was read, if another one was known.
-    fn whose(&self, known: &Tip, tip: &Tip) -> Whose {
+    /// Whether a newer cursor than the known one is of a batch that this process has not sent.
+    fn is_anothers(&self, publisher: PublisherId, tip: &Tip) -> bool {
         let batch = |tip: &Tip| tip.cursor.as_ref().and_then(|cursor| cursor.batch);
-        match batch(tip) {
-            Some(id)
-                if tip.sequence > known.sequence
-                    && !self.sent.contains(&id)
-                    && batch(known) != Some(id) =>
-            {
-                Whose::Anothers
-            }
-            _ => Whose::Ours,
-        }
+        self.known(publisher).is_some_and(|known| {
+            tip.sequence > known.sequence
+                && batch(tip).is_some_and(|id| !self.sent.contains(&id))
+                && batch(tip) != batch(known)
+        })
     }
 
     /// A batch is about to be sent.

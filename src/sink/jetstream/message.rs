@@ -1,6 +1,7 @@
 //! A record as a message.
 
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::client::PublishError;
+use async_nats::{Client, HeaderMap, HeaderValue};
 use bytes::Bytes;
 
 use crate::config::NatsConfig;
@@ -32,6 +33,22 @@ impl Message {
             subject: format!("{}.{}", config.subject_prefix, record.subject()),
             headers,
             payload: record.bytes().clone(),
+        }
+    }
+
+    /// Hands it to the client. Its answer, if one is wanted, goes to the subject `reply`.
+    pub(in crate::sink) async fn publish(
+        self,
+        client: &Client,
+        reply: Option<String>,
+    ) -> Result<(), PublishError> {
+        let (subject, headers, payload) = (self.subject, self.headers, self.payload);
+        match reply {
+            None => client.publish_with_headers(subject, headers, payload).await,
+            Some(reply) => {
+                let sent = client.publish_with_reply_and_headers(subject, reply, headers, payload);
+                sent.await
+            }
         }
     }
 

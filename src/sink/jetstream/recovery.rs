@@ -58,26 +58,22 @@ impl Recovery<'_> {
         let Some(cursor) = &tip.cursor else {
             return Ok(tip);
         };
-        let (from, runs) = match &cursor.state {
-            State::Closed => return Ok(tip),
-            State::Open(runs) => (tip.sequence, runs.clone()),
-            State::Fence(from, runs) => (*from, runs.clone()),
-        };
         let id = cursor.batch.unwrap_or_default();
-        let end = if matches!(cursor.state, State::Fence(..)) {
+        let (from, end, runs) = match &cursor.state {
+            State::Closed => return Ok(tip),
             // Nothing of the batch comes after it.
-            tip.sequence
-        } else {
-            self.end(id).await?;
-            let fence = Cursor {
-                account: cursor.account,
-                batch: cursor.batch,
-                state: State::Fence(from, runs.clone()),
-                seal: cursor.seal.clone(),
-            };
-            self.fence(&fence, id, tip.sequence).await?
+            State::Fence(from, runs) => (*from, tip.sequence, runs),
+            State::Open(runs) => {
+                self.end(id).await?;
+                let fence = Cursor {
+                    state: State::Fence(tip.sequence, runs.clone()),
+                    ..cursor.clone()
+                };
+                let end = self.fence(&fence, id, tip.sequence).await?;
+                (tip.sequence, end, runs)
+            }
         };
-        let (account, leaves) = self.read(cursor.account, from, end, &runs).await?;
+        let (account, leaves) = self.read(cursor.account, from, end, runs).await?;
         let exact = Cursor {
             seal: cursor.seal.clone(),
             ..Cursor::closed(account, id)

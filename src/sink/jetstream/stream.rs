@@ -36,23 +36,15 @@ pub(super) async fn make_sure(
     let config = Arc::clone(&wire.config);
     let mut info = match find(wire, String::new(), until).await? {
         Some(info) => info,
-        None => match config.stream_care {
-            StreamCare::Create | StreamCare::Upgrade => {
-                make(wire, until).await?;
-                // The answer to a creation lacks the domain.
-                find(wire, String::new(), until)
-                    .await?
-                    .ok_or_else(vanished)?
-            }
-            StreamCare::Verify => {
-                return Err(SinkError::Misconfigured(format!(
-                    "there is no stream {}: make it with the subjects {} and {}, or set `stream_care` to \"create\"",
-                    config.stream,
-                    entries(&config),
-                    cursors(&config)
-                )));
-            }
-        },
+        None if config.stream_care != StreamCare::Verify => make(wire, until).await?,
+        None => {
+            return Err(SinkError::Misconfigured(format!(
+                "there is no stream {}: make it with the subjects {} and {}, or set `stream_care` to \"create\"",
+                config.stream,
+                entries(&config),
+                cursors(&config)
+            )));
+        }
     };
     if config.stream_care == StreamCare::Upgrade {
         info = upgrade(wire, info, until).await?;
@@ -102,7 +94,7 @@ async fn find(wire: &mut Wire, wanted: String, until: Instant) -> Result<Option<
 }
 
 /// Creates the stream. If another publisher is quicker, theirs is used.
-async fn make(wire: &mut Wire, until: Instant) -> Result<(), SinkError> {
+async fn make(wire: &mut Wire, until: Instant) -> Result<Info, SinkError> {
     let request = wire.api("STREAM.CREATE");
     let fast = wire.connection.server_version() >= FAST_SINCE;
     let wanted = wanted(&wire.config, fast).to_string();
@@ -111,11 +103,11 @@ async fn make(wire: &mut Wire, until: Instant) -> Result<(), SinkError> {
         Err(said) if said.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
         Err(said) => return Err(failure::of_server(&said)),
     }
-    Ok(())
-}
-
-fn vanished() -> SinkError {
-    SinkError::Unavailable("the stream was created, and is gone again".to_owned())
+    // The answer to a creation lacks the domain.
+    let made = find(wire, String::new(), until).await?;
+    made.ok_or_else(|| {
+        SinkError::Unavailable("the stream was created, and is gone again".to_owned())
+    })
 }
 
 /// Logs the limits of the new stream, and which settings change them: once in its life, loud enough to be seen.

@@ -89,23 +89,8 @@ impl Wire {
         token: Option<&str>,
         until: Instant,
     ) -> Result<(), Failure> {
-        let Message {
-            subject,
-            headers,
-            payload,
-        } = message;
-        let client = self.connection.client();
-        let sent = async {
-            match token {
-                Some(token) => {
-                    let reply = format!("{}.{token}", self.inbox);
-                    let publish =
-                        client.publish_with_reply_and_headers(subject, reply, headers, payload);
-                    publish.await
-                }
-                None => client.publish_with_headers(subject, headers, payload).await,
-            }
-        };
+        let reply = token.map(|token| format!("{}.{token}", self.inbox));
+        let sent = message.publish(self.connection.client(), reply);
         match timeout_at(until, sent).await {
             Ok(sent) => sent.map_err(|error| failure::unsent(&error)),
             Err(_elapsed) => Err(failure::silent()),
