@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::parts::{Lineage, Rare};
-use super::{AgentId, AuditEntry, AuditEventType, SessionId};
+use super::parts::{Lineage, Rare, Redaction};
+use super::{AgentId, AuditEntry, AuditEventType, CredentialFinding, SessionId};
 
-/// An entry as read from JSON.
+/// An entry as read from JSON. Flat: with `flatten`, `serde` could not report which fields are unknown.
 #[derive(Deserialize)]
 #[serde(rename = "AuditEntry")]
 struct Flat {
@@ -20,13 +20,40 @@ struct Flat {
     payload: String,
     previous_hash: [u8; 32],
     entry_hash: [u8; 32],
-    #[serde(flatten)]
-    rare: Rare,
+    root_agent_id: Option<AgentId>,
+    parent_agent_id: Option<AgentId>,
+    team_id: Option<String>,
+    org_id: Option<String>,
+    delegation_reason: Option<String>,
+    spawned_by_tool: Option<String>,
+    depth: Option<u32>,
+    #[serde(default)]
+    credential_findings: Vec<CredentialFinding>,
+    redacted_payload: Option<String>,
+    policy_doc_id: Option<String>,
+    decision_id: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for AuditEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let flat = Flat::deserialize(deserializer)?;
+        let rare = Rare {
+            lineage: Lineage {
+                root_agent_id: flat.root_agent_id,
+                parent_agent_id: flat.parent_agent_id,
+                team_id: flat.team_id,
+                org_id: flat.org_id,
+                delegation_reason: flat.delegation_reason,
+                spawned_by_tool: flat.spawned_by_tool,
+                depth: flat.depth,
+            },
+            redaction: Redaction {
+                credential_findings: flat.credential_findings,
+                redacted_payload: flat.redacted_payload,
+            },
+            policy_doc_id: flat.policy_doc_id,
+            decision_id: flat.decision_id,
+        };
         let entry = Self {
             seq: flat.seq,
             timestamp_ns: flat.timestamp_ns,
@@ -37,7 +64,7 @@ impl<'de> Deserialize<'de> for AuditEntry {
             previous_hash: flat.previous_hash,
             entry_hash: flat.entry_hash,
             weight: 0,
-            rare: flat.rare.boxed(),
+            rare: rare.boxed(),
         };
         Ok(entry.weighed())
     }

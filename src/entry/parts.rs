@@ -24,7 +24,7 @@ pub struct SessionId([u8; 16]);
 ///
 /// let lineage = Lineage { org_id: Some("acme".into()), depth: Some(0), ..Lineage::default() };
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Lineage {
     /// The agent at the top of the delegation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,10 +50,10 @@ pub struct Lineage {
 }
 
 /// The result of a credential scanner for a payload.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Redaction {
     /// Where it found credentials.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credential_findings: Vec<CredentialFinding>,
     /// The payload with each of them replaced by its label.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ pub struct CredentialFinding {
 }
 
 /// The fields that few entries have, in a box so that the others don't carry them along.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub(super) struct Rare {
     #[serde(flatten)]
     pub(super) lineage: Lineage,

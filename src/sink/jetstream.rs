@@ -43,6 +43,7 @@ mod cursor;
 mod detour;
 pub(in crate::sink) mod failure;
 mod fast;
+mod inspect;
 mod last_known;
 pub(in crate::sink) mod message;
 mod permissions;
@@ -52,6 +53,7 @@ mod read;
 mod recovery;
 mod reports;
 mod sending;
+mod settings;
 mod size;
 mod stream;
 mod subjects;
@@ -245,7 +247,8 @@ impl JetStreamSink {
             let stored = self.batches.store(wire, found, suspect, batch, until);
             return stored.await;
         }
-        self.reports.late(found.duplicate_window);
+        let window = Duration::from_nanos(found.settings.duplicate_window);
+        self.reports.late(window);
         let outcome = window::deliver(wire, found, batch, until).await;
         self.reports.doubt(outcome.1);
         outcome

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::inspect::Found;
 use super::message::Message;
-use super::stream::{self, Found, Reading};
+use super::stream::{self, Reading};
 use super::wire::Wire;
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::SinkError;

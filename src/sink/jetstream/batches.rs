@@ -7,13 +7,13 @@ use super::cursor::Tip;
 use super::detour::Detour;
 use super::failure::Link;
 use super::fast::{Fast, KNOWN_MAX, Sent};
+use super::inspect::{Found, Mode};
 use super::last_known::{LastKnown, Whose};
 use super::rates::{Kind, Rates};
 use super::read;
 use super::recovery::{Progress, Recovery};
 use super::sending::Sending;
 use super::size::{ATOMIC_MAX, FAST_MAX, Size};
-use super::stream::{Found, Mode};
 use super::suspect::Suspect;
 use super::transaction::Transactions;
 use super::wire::Wire;
@@ -75,18 +75,14 @@ impl Batches {
 
     /// Whether to send batches now. If they keep being refused, messages are sent for a while.
     pub(super) fn go(&self, found: &Found) -> bool {
-        matches!(found.mode, Mode::Batches { .. }) && !self.detour.is_taken(Instant::now())
+        found.mode != Mode::Messages && !self.detour.is_taken(Instant::now())
     }
 
     /// The stream was inspected.
     pub(super) fn meet(&mut self, found: &Found) {
-        let Found {
-            created,
-            last_sequence,
-            expires,
-            ..
-        } = found;
-        if !self.last_known.meet(created, *last_sequence, *expires) {
+        let expires = found.settings.max_age > 0;
+        let (created, last_sequence) = (&found.created, found.last_sequence);
+        if !self.last_known.meet(created, last_sequence, expires) {
             self.tip = None;
         }
     }
@@ -235,12 +231,9 @@ impl Batches {
         match found.mode {
             // A cursor alone is a message like any other.
             _ if entries == 0 => Kind::Atomic,
-            Mode::Batches {
-                atomic: true,
-                fast: true,
-            } => self.rates.choose(entries),
-            Mode::Batches { atomic: false, .. } => Kind::Fast,
-            Mode::Batches { fast: false, .. } | Mode::Messages => Kind::Atomic,
+            Mode::Measured => self.rates.choose(entries),
+            Mode::Fast => Kind::Fast,
+            Mode::Atomic | Mode::Messages => Kind::Atomic,
         }
     }
 }

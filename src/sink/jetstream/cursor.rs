@@ -228,13 +228,6 @@ impl Tip {
         let said = seal.and_then(|seal| Checkpoint::parse(&seal.checkpoint).ok());
         self.recovered + said.map_or(0, |said| said.recovered)
     }
-
-    /// The tree of the stored entries; empty without a signer.
-    pub(super) fn tree(&self, signer: Option<&Signer>, publisher: PublisherId) -> Tree {
-        signer.map_or_else(Tree::default, |signer| {
-            signer.tree(publisher, self.seal(), &self.leaves)
-        })
-    }
 }
 
 /// The subject of a publisher's cursors.

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::cursor::{Cursor, Tip, subject};
 use super::failure;
+use super::inspect::Found;
 use super::message::added;
-use super::stream::{self, Found};
+use super::stream;
 use super::wire::Wire;
 use crate::error::SinkError;
 use crate::event::PublisherId;
@@ -37,7 +38,7 @@ pub(super) async fn newest(
     until: Instant,
 ) -> Result<Tip, SinkError> {
     let subject = subject(&wire.config, publisher);
-    let read = if found.direct {
+    let read = if found.settings.allow_direct {
         let request = format!("{}.{subject}", wire.api("DIRECT.GET"));
         direct(wire, &request, String::new(), until).await?
     } else {

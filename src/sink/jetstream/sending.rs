@@ -5,10 +5,10 @@ use tokio::time::Instant;
 use super::cursor::{Account, Cursor, Tip};
 use super::detour::Detour;
 use super::failure::{self, Failure, Link};
+use super::inspect::Found;
 use super::last_known::{LastKnown, Staleness};
 use super::message::Message;
 use super::size::Size;
-use super::stream::Found;
 use super::wire::Wire;
 use crate::event::{Batch, Record};
 use crate::seal::Tree;
@@ -72,7 +72,10 @@ impl Sending<'_> {
 
     /// The tree of what the stream holds; empty without a signer.
     pub(super) fn tree(&self) -> Tree {
-        self.tip.tree(self.batch.signer(), self.batch.publisher())
+        let (tip, publisher) = (&self.tip, self.batch.publisher());
+        self.batch.signer().map_or_else(Tree::default, |signer| {
+            signer.tree(publisher, tip.seal(), &tip.leaves)
+        })
     }
 
     /// Seals the cursor as far as there is room for that, and makes its message, which continues from `expected`, or is

@@ -1,8 +1,5 @@
 //! The stream: created if it is missing, inspected, changed only if the settings ask for it.
 
-mod inspect;
-mod settings;
-
 use std::sync::Arc;
 
 use async_nats::jetstream::ErrorCode;
@@ -10,13 +7,13 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::failure;
+use super::inspect::{Found, inspect};
+use super::settings::{FAST_SINCE, Info};
 use super::subjects::{covers, cursors, entries};
 use super::wire::Wire;
 use crate::config::{NatsConfig, StreamCare, StreamStorage};
 use crate::error::SinkError;
 use crate::host::log;
-pub(super) use inspect::{Found, Mode};
-use settings::{FAST_SINCE, Info};
 
 /// Whether the user may read entries, which recovery of fast batches needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +46,7 @@ pub(super) async fn make_sure(
     if config.stream_care == StreamCare::Upgrade {
         info = upgrade(wire, info, until).await?;
     }
-    let mut found = inspect::inspect(&info, &config, wire.connection.server_version())?;
+    let mut found = inspect(&info, &config, wire.connection.server_version())?;
     if found.is_fast() && !may_read(wire, reading, until).await? {
         found.without_fast();
     }
@@ -165,7 +162,7 @@ async fn upgrade(wire: &mut Wire, mut info: Info, until: Instant) -> Result<Info
     }
 }
 
-fn wanted(config: &NatsConfig, fast: bool) -> Value {
+pub(super) fn wanted(config: &NatsConfig, fast: bool) -> Value {
     let age = config.stream_max_age.unwrap_or_default();
     let mut wanted = json!({
         "name": config.stream,

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use super::failure::{self, Failure, Link};
+use super::inspect::Found;
 use super::message::Message;
-use super::stream::Found;
 use super::wire::{Answer, Wire};
 use crate::event::{Batch, Record};
 use crate::sink::Delivery;
