@@ -164,10 +164,7 @@ impl Record {
     /// Run and number: the `Audit-Id`.
     #[must_use]
     pub fn id(&self) -> Position {
-        Position {
-            run: self.run.id,
-            n: self.n,
-        }
+        Position::new(self.run.id, self.n)
     }
 
     /// How many numbers directly before this one are not in the stream: the `Audit-Lost`.

@@ -125,6 +125,10 @@ impl Run {
 }
 
 impl Position {
+    pub(crate) const fn new(run: RunId, n: u64) -> Self {
+        Self { run, n }
+    }
+
     /// As in the spill: the run's id, and the number, big-endian.
     pub(crate) fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
@@ -136,18 +140,16 @@ impl Position {
     /// From its display: `<run id>.<n>`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (run, n) = text.rsplit_once('.')?;
-        Some(Self {
-            run: RunId(Uuid::try_parse(run).ok()?),
-            n: n.parse().ok()?,
-        })
+        Some(Self::new(
+            RunId(Uuid::try_parse(run).ok()?),
+            n.parse().ok()?,
+        ))
     }
 
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (run, n) = bytes.split_first_chunk()?;
-        Some(Self {
-            run: RunId(Uuid::from_bytes(*run)),
-            n: u64::from_be_bytes(n.try_into().ok()?),
-        })
+        let n = u64::from_be_bytes(n.try_into().ok()?);
+        Some(Self::new(RunId(Uuid::from_bytes(*run)), n))
     }
 }
 

@@ -184,10 +184,9 @@ impl JetStreamSink {
     }
 
     async fn store(&mut self, batch: &Batch) -> Delivery {
-        let Some(suspect) = self.suspect.take() else {
-            return self.store_all(batch).await;
-        };
-        let Some(first) = suspect.first_of(batch) else {
+        let suspect = self.suspect.take();
+        let first = suspect.as_ref().and_then(|it| it.first_of(batch));
+        let (Some(suspect), Some(first)) = (suspect, first) else {
             return self.store_all(batch).await;
         };
         let delivery = self.store_all(&first).await;

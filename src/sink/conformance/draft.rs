@@ -108,10 +108,7 @@ impl Draft {
         Batch {
             publisher: self.run.publisher,
             records: mem::take(&mut self.records),
-            through: Position {
-                run: self.run.id,
-                n: self.n,
-            },
+            through: Position::new(self.run.id, self.n),
             limit: ANSWER_MAX,
             signer: None,
         }

@@ -66,10 +66,8 @@ impl Batches {
 
     /// The cursor of a publisher, if known.
     pub(super) fn known(&self, of: PublisherId) -> Option<Position> {
-        let (_, tip) = self
-            .tip
-            .as_ref()
-            .filter(|(publisher, _)| *publisher == of)?;
+        let known = self.tip.as_ref();
+        let (_, tip) = known.filter(|(publisher, _)| *publisher == of)?;
         tip.position()
     }
 
@@ -107,38 +105,38 @@ impl Batches {
                 newer.sequence
             )));
         }
-        let mut progress = self.progress.take();
         match self.last_known.read(of, &tip) {
             Whose::Old => Err(SinkError::Unavailable(
                 "the server that was asked for the cursor lags behind the others".to_owned(),
             )),
             Whose::Ours => {
-                let recovery = Recovery {
-                    wire,
-                    publisher: of,
-                    progress: &mut progress,
-                    until,
-                };
-                let tip = self.recover(recovery, tip).await;
-                self.progress = progress;
-                let tip = tip?;
+                let tip = self.recover(wire, of, tip, until).await?;
                 self.doubt = false;
                 let position = tip.position();
                 self.tip = Some((of, tip));
                 Ok(position)
             }
-            Whose::Anothers => Ok(tip.position().map(|position| Position {
-                run: STRANGER,
-                ..position
-            })),
+            Whose::Anothers => Ok(tip.position().map(|at| Position::new(STRANGER, at.n))),
         }
     }
 
     /// Makes the cursor exact, if a fast batch was left half-way.
-    async fn recover(&mut self, mut recovery: Recovery<'_>, tip: Tip) -> Result<Tip, SinkError> {
+    async fn recover(
+        &mut self,
+        wire: &mut Wire,
+        publisher: PublisherId,
+        tip: Tip,
+        until: Instant,
+    ) -> Result<Tip, SinkError> {
         let open = tip.cursor.as_ref().filter(|cursor| cursor.is_open());
         let Some(batch) = open.map(|cursor| cursor.batch) else {
             return Ok(tip);
+        };
+        let mut recovery = Recovery {
+            wire,
+            publisher,
+            progress: &mut self.progress,
+            until,
         };
         let mut tip = recovery.close(tip).await?;
         let ours = batch == Some(self.sent.batch);
@@ -151,7 +149,7 @@ impl Batches {
                 tip.sequence
             )));
         }
-        self.last_known.recovered(recovery.publisher, &tip);
+        self.last_known.recovered(publisher, &tip);
         self.ended = batch.map(|id| (id, Instant::now() + KNOWN_MAX));
         Ok(tip)
     }

@@ -83,10 +83,7 @@ impl State {
 
 impl Account {
     pub(super) fn position(&self) -> Position {
-        Position {
-            run: self.run,
-            n: self.last,
-        }
+        Position::new(self.run, self.last)
     }
 
     /// After an entry that announces this many losses.

@@ -60,12 +60,8 @@ impl Found {
         }
     }
 
-    /// Checks that the stream, on a server with this `max_payload`, will take the message with this many more bytes of
+    /// Says why the stream, on a server with this `max_payload`, will not take the message with this many more bytes of
     /// headers.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
     pub(super) fn takes(
         &self,
         message: &Message,

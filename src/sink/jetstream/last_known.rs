@@ -47,14 +47,6 @@ pub(super) enum Whose {
     Old,
 }
 
-/// Whether a batch that was refused as stale can be stale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Staleness {
-    Possible,
-    /// The batch continued from the newest cursor that there can be.
-    Impossible,
-}
-
 /// A change of the stream by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
@@ -156,14 +148,12 @@ impl LastKnown {
 
     /// A batch that continued from the cursor at `expected` was refused as stale. Returns whether that is possible: a
     /// cursor that was read is never newer than the newest.
-    pub(super) fn refused(&mut self, expected: u64, newest: Option<u64>) -> Staleness {
-        match newest {
-            Some(newest) if newest <= expected => Staleness::Impossible,
-            newest => {
-                self.sequence_min = newest.unwrap_or(0);
-                Staleness::Possible
-            }
+    pub(super) fn refused(&mut self, expected: u64, newest: Option<u64>) -> bool {
+        let is_possible = newest.is_none_or(|newest| newest > expected);
+        if is_possible {
+            self.sequence_min = newest.unwrap_or(0);
         }
+        is_possible
     }
 
     /// Notes the cursor after recovery. After a new fence, no earlier batch can arrive any more; after one that was
@@ -275,7 +265,7 @@ mod tests {
         let fence = tip(before, 5, 10, State::Fence(4, Vec::new()));
         assert_eq!(last_known.read(PUBLISHER, &fence), Whose::Ours);
         last_known.recovered(PUBLISHER, &closed);
-        assert_eq!(last_known.refused(10, Some(20)), Staleness::Possible);
+        assert!(last_known.refused(10, Some(20)));
         let newest = tip(in_doubt, 9, 20, State::Closed);
         assert_eq!(last_known.read(PUBLISHER, &newest), Whose::Ours);
         // A new fence comes after everything that was sent: a later batch is somebody else's.

@@ -52,11 +52,7 @@ impl Message {
         }
     }
 
-    /// Checks that a server will take it with this many more bytes of headers.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
+    /// Says why a server with this `max_payload` will not take it with this many more bytes of headers.
     pub(in crate::sink) fn check(&self, payload_max: usize, more: usize) -> Result<(), String> {
         let subject = &self.subject;
         if !can_be_published(subject) {

@@ -6,7 +6,7 @@ use super::cursor::{Account, Cursor, Tip};
 use super::detour::Detour;
 use super::failure::{self, Failure, Link};
 use super::inspect::Found;
-use super::last_known::{LastKnown, Staleness};
+use super::last_known::LastKnown;
 use super::message::Message;
 use super::size::Size;
 use super::wire::Wire;
@@ -101,7 +101,7 @@ impl Sending<'_> {
     /// then inspected again.
     pub(super) fn stale(&mut self, failure: Failure) -> Failure {
         let newest = failure::newest(&failure.error.to_string());
-        if self.last_known.refused(self.tip.sequence, newest) == Staleness::Impossible {
+        if !self.last_known.refused(self.tip.sequence, newest) {
             self.detour.refused_without_reason();
         }
         Failure {

@@ -23,7 +23,6 @@ pub(super) async fn deliver(
     let mut window = Window {
         wire,
         found,
-        in_flight_max: found.in_flight_max(),
         until,
         settled: 0,
         under_way: VecDeque::new(),
@@ -54,7 +53,6 @@ pub(super) async fn deliver(
 struct Window<'a> {
     wire: &'a mut Wire,
     found: &'a Found,
-    in_flight_max: usize,
     until: Instant,
     /// How many messages are settled. Their numbers are their tokens.
     settled: usize,
@@ -68,7 +66,7 @@ impl Window<'_> {
         &mut self,
         unsent: &mut impl Iterator<Item = &'a Record>,
     ) -> Result<(), Failure> {
-        while self.under_way.len() < self.in_flight_max {
+        while self.under_way.len() < self.found.in_flight_max() {
             let Some(record) = unsent.next() else {
                 break;
             };

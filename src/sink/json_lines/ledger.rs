@@ -79,14 +79,10 @@ pub(super) struct Read {
     pub(super) damage: Option<String>,
 }
 
-/// Reads a ledger up to a torn end.
+/// Reads a ledger up to a torn end. The error says why the text is not a readable ledger.
 ///
 /// A bad line before a good one is damage, not a torn write. Trusting only what precedes it would cut acknowledged
 /// entries off the output. The positions of the good lines are still trusted.
-///
-/// # Errors
-///
-/// Why the text is not a readable ledger.
 pub(super) fn read(text: &[u8]) -> Result<Read, String> {
     let mut read = Read::default();
     let (mut end, mut bad) = (0, None);
@@ -246,7 +242,7 @@ impl Account {
                 last,
                 seal,
             } => {
-                let cursor = Position { run, n: last };
+                let cursor = Position::new(run, last);
                 self.reach(publisher, cursor, seal.as_ref());
                 self.before.insert(publisher, Reached { cursor, seal });
             }

@@ -100,10 +100,7 @@ impl Range {
     }
 
     pub(super) fn cursor(&self) -> Position {
-        Position {
-            run: self.run,
-            n: self.last,
-        }
+        Position::new(self.run, self.last)
     }
 
     pub(super) fn is_sound(&self) -> bool {
