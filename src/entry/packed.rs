@@ -86,31 +86,41 @@ impl Rare {
 
     fn unpack(shape: u64, from: &mut Unpacker<'_>) -> Option<Self> {
         let is_set = |bit| shape & bit != 0;
-        let agent = |bit, from: &mut Unpacker<'_>| {
-            field(is_set(bit), || get(from).map(AgentId::from_bytes))
-        };
-        let text =
-            |bit, from: &mut Unpacker<'_>| field(is_set(bit), || from.str().map(str::to_owned));
         let mut rare = Self::default();
-        rare.lineage.root_agent_id = agent(ROOT, from)?;
-        rare.lineage.parent_agent_id = agent(PARENT, from)?;
-        rare.lineage.team_id = text(TEAM, from)?;
-        rare.lineage.org_id = text(ORG, from)?;
-        rare.lineage.delegation_reason = text(REASON, from)?;
-        rare.lineage.spawned_by_tool = text(TOOL, from)?;
-        rare.redaction.redacted_payload = text(REDACTED, from)?;
-        rare.policy_doc_id = text(POLICY, from)?;
-        rare.decision_id = text(DECISION, from)?;
-        rare.lineage.depth = field(is_set(DEPTH), || u32::try_from(from.u64()?).ok())?;
-        let findings = field(is_set(FINDINGS), || findings(from))?;
-        rare.redaction.credential_findings = findings.unwrap_or_default();
+        let Self {
+            lineage,
+            redaction,
+            policy_doc_id,
+            decision_id,
+        } = &mut rare;
+        let (root, parent) = (&mut lineage.root_agent_id, &mut lineage.parent_agent_id);
+        for (bit, agent) in [(ROOT, root), (PARENT, parent)] {
+            if is_set(bit) {
+                *agent = Some(AgentId::from_bytes(get(from)?));
+            }
+        }
+        let texts = [
+            &mut lineage.team_id,
+            &mut lineage.org_id,
+            &mut lineage.delegation_reason,
+            &mut lineage.spawned_by_tool,
+            &mut redaction.redacted_payload,
+            policy_doc_id,
+            decision_id,
+        ];
+        for (bit, text) in TEXTS.into_iter().zip(texts) {
+            if is_set(bit) {
+                *text = Some(from.str()?.to_owned());
+            }
+        }
+        if is_set(DEPTH) {
+            lineage.depth = Some(u32::try_from(from.u64()?).ok()?);
+        }
+        if is_set(FINDINGS) {
+            redaction.credential_findings = findings(from)?;
+        }
         Some(rare)
     }
-}
-
-/// Reads a field if it is set. `None` if the words are not such a field.
-fn field<T>(is_set: bool, read: impl FnOnce() -> Option<T>) -> Option<Option<T>> {
-    if is_set { read().map(Some) } else { Some(None) }
 }
 
 fn findings(from: &mut Unpacker<'_>) -> Option<Vec<CredentialFinding>> {

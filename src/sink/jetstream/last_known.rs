@@ -159,14 +159,11 @@ impl LastKnown {
     /// Notes the cursor after recovery. After a new fence, no earlier batch can arrive any more; after one that was
     /// only read again, from a lagging replica, a batch of ours may.
     pub(super) fn recovered(&mut self, publisher: PublisherId, tip: &Tip) {
-        if tip.sequence > self.last_cursor() {
+        let known = self.cursor.as_ref().map_or(0, |(_, known)| known.sequence);
+        if tip.sequence > known {
             self.sent.clear();
         }
         self.remember(publisher, tip);
-    }
-
-    fn last_cursor(&self) -> u64 {
-        self.cursor.as_ref().map_or(0, |(_, known)| known.sequence)
     }
 
     fn remember(&mut self, publisher: PublisherId, tip: &Tip) {

@@ -18,7 +18,7 @@ use super::failure;
 use super::fast::{BEYOND, Op, number, ping, token};
 use super::message::{Message, added};
 use super::read::{self, SEQUENCE};
-use super::wire::{Ack, Wire, unanswered};
+use super::wire::{Ack, Answer, Wire, unanswered};
 use crate::error::SinkError;
 use crate::event::{Position, PublisherId, RunId};
 use crate::seal::{Hash, Leaf};
@@ -89,7 +89,9 @@ impl Recovery<'_> {
     /// Ends the batch at the leader.
     async fn end(&mut self, id: Uuid) -> Result<(), SinkError> {
         let ping = ping(&self.wire.config, self.publisher);
-        let ack = self.ask(ping, id, BEYOND, Op::Ping).await?;
+        let token = token(id, 1, BEYOND, Op::Ping);
+        let is_ours = |answer: &Answer| number(answer, id) == Some(BEYOND);
+        let ack = self.ask(ping, &token, is_ours).await?;
         match ack.error {
             Some(error) if !ENDED.contains(&error.error_code().0) => {
                 Err(failure::of_server(&error))
@@ -101,20 +103,22 @@ impl Recovery<'_> {
     /// Stores the fence, and returns its sequence.
     async fn fence(&mut self, fence: &Cursor, id: Uuid, expected: u64) -> Result<u64, SinkError> {
         let message = fence.message(&self.wire.config, self.publisher, Some(expected));
-        let mut ack = self.ask(message.clone(), id, 1, Op::Commit).await?;
-        if let Some(error) = &ack.error {
-            if !NO_MORE.contains(&error.error_code().0) {
-                return Err(failure::of_server(error));
-            }
+        let token = token(id, 1, 1, Op::Commit);
+        let is_ours = |answer: &Answer| number(answer, id) == Some(1);
+        let mut ack = self.ask(message.clone(), &token, is_ours).await?;
+        let code = ack.error.as_ref().map(|error| error.error_code().0);
+        let is_gone = code.is_some_and(|code| NO_MORE.contains(&code));
+        if is_gone {
             // The stream takes no fast batches, or no more of them, so ours is gone. Then any message will do.
-            ack = self.ask_plainly(message).await?;
-            if let Some(error) = &ack.error {
-                return Err(failure::of_server(error));
-            }
-            return Ok(ack.seq);
+            ack = self
+                .ask(message, PLAIN, |answer| answer.token == PLAIN)
+                .await?;
+        }
+        if let Some(error) = &ack.error {
+            return Err(failure::of_server(error));
         }
         // A new leader that knew the batch has only ended it: the acknowledgement is that of an older message.
-        if ack.count != 1 || ack.seq <= expected {
+        if !is_gone && (ack.count != 1 || ack.seq <= expected) {
             return Err(SinkError::Unavailable(
                 "a batch was ended by a new leader; checking it again".to_owned(),
             ));
@@ -122,33 +126,24 @@ impl Recovery<'_> {
         Ok(ack.seq)
     }
 
-    /// Stores a message outside a batch.
-    async fn ask_plainly(&mut self, message: Message) -> Result<Ack, SinkError> {
-        let until = self.until.min(Instant::now() + END_MAX);
-        let sent = self.wire.send(message, Some(PLAIN), until).await;
-        sent.map_err(|failure| failure.error)?;
-        let answer = self.wire.answer_to(PLAIN, until).await?;
-        let ack = answer.ack().map_err(|failure| failure.error)?;
-        Ok(ack.unwrap_or_default())
-    }
-
-    /// Sends a message of the batch, and waits for the answer that ends it.
-    async fn ask(&mut self, message: Message, id: Uuid, at: u64, op: Op) -> Result<Ack, SinkError> {
+    /// Sends a message, and waits for the answer that ends its batch, if it is of one.
+    async fn ask(
+        &mut self,
+        message: Message,
+        token: &str,
+        is_ours: impl Fn(&Answer) -> bool,
+    ) -> Result<Ack, SinkError> {
         let until = self.until.min(Instant::now() + END_MAX);
         self.wire.skip_answers();
-        let sent = self
-            .wire
-            .send(message, Some(&token(id, 1, at, op)), until)
-            .await;
+        let sent = self.wire.send(message, Some(token), until).await;
         sent.map_err(|failure| failure.error)?;
         loop {
             let answer = self.wire.answer(until).await.map_err(unanswered)?;
-            if number(&answer, id) != Some(at) {
-                continue;
-            }
-            let ack = answer.ack().map_err(|failure| failure.error)?;
-            if let Some(ack) = ack.filter(|ack| ack.kind.is_none()) {
-                return Ok(ack);
+            if is_ours(&answer) {
+                let ack = answer.ack().map_err(|failure| failure.error)?;
+                if let Some(ack) = ack.filter(|ack| ack.kind.is_none()) {
+                    return Ok(ack);
+                }
             }
         }
     }
@@ -161,10 +156,7 @@ impl Recovery<'_> {
         end: u64,
         runs: &[RunId],
     ) -> Result<(Account, Vec<Hash>), SinkError> {
-        let before = self
-            .progress
-            .take()
-            .filter(|progress| progress.open == open);
+        let before = self.progress.take().filter(|it| it.open == open);
         let mut at = before.unwrap_or(Progress {
             open,
             next: open + 1,
