@@ -13,8 +13,6 @@
 )]
 
 mod support;
-#[path = "../tests/support/mod.rs"]
-mod test_support;
 
 use std::process::Command;
 use std::sync::Arc;

@@ -6,12 +6,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/damages.rs"]
-mod damages;
-
-#[path = "support/core.rs"]
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -20,14 +14,14 @@ use rusqlite::Connection;
 use spillring::Drainer;
 use spillring::event::LossReason;
 
-use damages::{
+use test_support::bench::{
+    Bench, Note, announced, assert_announced, end, eventually, until_delivered, until_spilled,
+};
+use test_support::damages::{
     CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, Survives, case, damaged, end_without_sink, index,
     length, overwrite, publish, segment, segments, set_aside, spilled, sql, text, texts,
 };
-use support::bench::{
-    Bench, Note, announced, assert_announced, end, eventually, until_delivered, until_spilled,
-};
-use support::sinks::{Cursor, Mode};
+use test_support::sinks::{Cursor, Mode};
 
 /// What is damaged is tried again for ten seconds: all cases at once.
 #[test]
@@ -170,7 +164,11 @@ fn runs_that_are_damaged_in_the_index_are_read_from_the_segments() {
     for name in ["runs", "sqlite_autoindex_runs_1"] {
         let bench = spilled(Ended::Clean);
         let index = index(&segment(&bench));
-        overwrite(&index, damages::root(&index, name), damages::PAGE);
+        overwrite(
+            &index,
+            test_support::damages::root(&index, name),
+            test_support::damages::PAGE,
+        );
         assert_eq!(reported_afterwards(&bench, name), 0);
     }
 }
@@ -249,7 +247,7 @@ fn the_number_of_damaged_segments_that_are_kept_is_bounded() {
         let drainer = bench.start();
         publish(&drainer, [2 * round, 2 * round + 1]);
         until_spilled(&drainer);
-        support::bench::end_within(drainer, std::time::Duration::ZERO, 2);
+        test_support::bench::end_within(drainer, std::time::Duration::ZERO, 2);
         let newest = segments(&bench.spill()).pop().unwrap();
         let first = "UPDATE rows SET bytes = zeroblob(9) WHERE key = (SELECT min(key) FROM rows WHERE kind = 0)";
         sql(&newest, first);

@@ -9,9 +9,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/core.rs"]
-mod support;
-
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,11 +17,11 @@ use spillring::config::WhenSpillFull;
 use spillring::event::{LossReason, RunEnd};
 use spillring::{Drainer, State};
 
-use support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually, names, publish,
     until_delivered, until_spilled,
 };
-use support::sinks::{Fault, Mode};
+use test_support::sinks::{Fault, Mode};
 
 const CHILD: &str = "SPILLRING_DISK_CHILD";
 
@@ -81,7 +78,7 @@ fn without_disk_and_sink_the_ring_fills_and_reports_what_it_refused() {
     let mut accepted = 200;
     eventually("the ring is full", || {
         while publisher
-            .try_publish(Note::new(support::bench::name(accepted)))
+            .try_publish(Note::new(test_support::bench::name(accepted)))
             .is_ok()
         {
             accepted += 1;
@@ -132,7 +129,7 @@ fn without_disk_the_sink_is_served_from_memory() {
     assert!(publisher.flush().wait(Duration::from_millis(200)).is_err());
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
-    bench.remote.refuse(support::bench::name(1_003));
+    bench.remote.refuse(test_support::bench::name(1_003));
     publish(&publisher, 1_000..1_010);
     eventually("the records before it", || {
         bench.remote.stored().len() == 1_003
@@ -279,7 +276,7 @@ fn an_end_without_disk_and_sink_accounts_for_what_it_abandons() {
     until_spilled(&drainer);
     take_disk_away();
     publish(&drainer.publisher(), 10..3_010);
-    let stats = support::bench::end_within(drainer, Duration::ZERO, 3_010);
+    let stats = test_support::bench::end_within(drainer, Duration::ZERO, 3_010);
     assert_eq!(stats.in_ring + stats.in_memory, 3_000);
     assert_eq!(stats.spilled, 10);
     give_disk_back();
@@ -336,12 +333,12 @@ fn with_damage_and_without_disk(damaged: usize) -> (Bench, Drainer<Note>) {
     let drainer = bench.start();
     publish(&drainer.publisher(), 0..10);
     until_spilled(&drainer);
-    support::bench::end_within(drainer, Duration::ZERO, 10);
+    test_support::bench::end_within(drainer, Duration::ZERO, 10);
     let mut segments = std::fs::read_dir(bench.spill().join("segments")).unwrap();
     let file = segments.next().unwrap().unwrap().path();
     assert!(segments.next().is_none(), "another one");
     let mut bytes = std::fs::read(&file).unwrap();
-    let text = support::bench::name(damaged).into_bytes();
+    let text = test_support::bench::name(damaged).into_bytes();
     let at = bytes.windows(text.len()).position(|window| window == text);
     bytes[at.unwrap()] ^= 1;
     std::fs::write(&file, bytes).unwrap();

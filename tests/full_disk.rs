@@ -9,13 +9,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/skipped.rs"]
-#[allow(unreachable_pub, reason = "shared with tests that keep it in a module")]
-mod skipping;
-
-#[path = "support/core.rs"]
-mod support;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,12 +26,12 @@ use spillring::event::LossReason;
 use spillring::sink::EmitSink;
 use spillring::{AuditEntry, Config, Drainer, Sink, State};
 
-use skipping::skipped;
-use support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, announced, assert_announced, end, end_within, eventually, name,
     until_delivered, until_spilled,
 };
-use support::sinks::Mode;
+use test_support::sinks::Mode;
+use test_support::skipped::skipped;
 
 /// Where the small disk is mounted, for the child.
 const DISK: &str = "SPILLRING_SMALL_DISK";

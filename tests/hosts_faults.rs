@@ -8,12 +8,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/skipped.rs"]
-#[allow(unreachable_pub, reason = "compiled into every test that names it")]
-mod skipped;
-#[path = "support/core.rs"]
-mod support;
-
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,10 +23,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::set_thread_uid;
 use spillring::error::StartError;
 use spillring::{AuditEntry, Config, Drainer, JsonLinesSink};
-use support::bench::{
+use test_support::bench::{
     Bench, Bomb, Flaw, LIMIT, Note, end, eventually, names, publish, until_delivered, until_spilled,
 };
-use support::sinks::Mode;
+use test_support::sinks::Mode;
 
 const CHILD: &str = "SPILLRING_HOSTS_CHILD";
 
@@ -316,7 +310,9 @@ fn a_start_without_threads_to_spare() {
         return if rustix::process::getuid().is_root() {
             assert_passes_in_silence("a_start_without_threads_to_spare");
         } else {
-            skipped::skipped("only the superuser can become a user without other threads");
+            test_support::skipped::skipped(
+                "only the superuser can become a user without other threads",
+            );
         };
     }
     fs::set_permissions(env::temp_dir(), fs::Permissions::from_mode(0o777)).unwrap();

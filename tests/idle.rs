@@ -7,20 +7,14 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/skipped.rs"]
-#[allow(unreachable_pub, reason = "compiled into every test that names it")]
-mod skipped;
-#[path = "support/core.rs"]
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use spillring::{Drainer, State};
 
-use support::bench::{Bench, Note, eventually, publish, until_delivered, until_spilled};
-use support::sinks::Mode;
+use test_support::bench::{Bench, Note, eventually, publish, until_delivered, until_spilled};
+use test_support::sinks::Mode;
 
 /// How long is watched, and how much of that a waiting drainer may use.
 const WATCHED: Duration = Duration::from_millis(300);
@@ -31,7 +25,7 @@ fn the_drainer_waits() {
     let mut bench = Bench::new();
     bench.config.spill_bytes_max = 1 << 20;
     if runtime(Path::new("/proc/self")).is_none() {
-        skipped::skipped("this kernel does not count the time of threads");
+        test_support::skipped::skipped("this kernel does not count the time of threads");
         return;
     }
     let drainer = bench.start();

@@ -9,9 +9,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/core.rs"]
-mod support;
-
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,10 +17,10 @@ use std::time::Instant;
 
 use spillring::event::RunEnd;
 
-use support::bench::{
+use test_support::bench::{
     LIMIT, Note, assert_announced, end, eventually, name, names, quick, until_delivered,
 };
-use support::sinks::{Mode, Remote};
+use test_support::sinks::{Mode, Remote};
 
 const WHERE: &str = "SPILLRING_KILL_DIR";
 const HOW: &str = "SPILLRING_KILL_MODE";

@@ -8,11 +8,6 @@
     reason = "a failed expectation fails the test; its counts are small"
 )]
 
-#[path = "support/ear.rs"]
-mod ear;
-#[path = "support/core.rs"]
-mod support;
-
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,12 +17,12 @@ use spillring::State;
 use spillring::config::WhenSpillFull;
 use spillring::event::LossReason;
 
-use ear::Ear;
-use support::bench::{
+use test_support::bench::{
     Bench, Flaw, LIMIT, Note, end, end_within, eventually, name, publish, until_delivered,
     until_spilled,
 };
-use support::sinks::Mode;
+use test_support::ear::Ear;
+use test_support::sinks::Mode;
 
 #[test]
 fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {

@@ -8,9 +8,6 @@
     reason = "a failed expectation fails the test; its counts are small"
 )]
 
-#[path = "support/core.rs"]
-mod support;
-
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -20,11 +17,11 @@ use spillring::config::WhenSpillFull;
 use spillring::event::{LossReason, RunId};
 use spillring::{Drainer, Publisher, State, Stats};
 
-use support::bench::{
+use test_support::bench::{
     Bench, Flaw, LIMIT, Note, assert_announced, end_within, eventually, until_delivered,
 };
-use support::law::assert_law;
-use support::sinks::{Fault, Mode, Stored};
+use test_support::law::assert_law;
+use test_support::sinks::{Fault, Mode, Stored};
 
 const ENTRY_BYTES_MAX: usize = 250_000;
 

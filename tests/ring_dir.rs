@@ -6,9 +6,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/core.rs"]
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,11 +18,11 @@ use spillring::event::{LossReason, RunEnd};
 use spillring::operate::{DeadLetters, Selection};
 use spillring::{Config, Drainer};
 
-use support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, assert_announced, copy_folder, end, eventually, name, names, publish,
     until_delivered,
 };
-use support::sinks::Mode;
+use test_support::sinks::Mode;
 
 /// The sink is away, and nothing is spilled for long: entries stay in the ring.
 fn bench() -> Bench {

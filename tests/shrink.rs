@@ -6,9 +6,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/core.rs"]
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,8 +18,8 @@ use spillring::error::SinkError;
 use spillring::event::{Batch, Position, PublisherId};
 use spillring::sink::{BoxFuture, Delivery};
 
-use support::bench::{Bench, LIMIT, Note, end, eventually, until_delivered, until_spilled};
-use support::sinks::Mode;
+use test_support::bench::{Bench, LIMIT, Note, end, eventually, until_delivered, until_spilled};
+use test_support::sinks::Mode;
 
 const ENTRIES: u64 = 1_000_000;
 /// What the directory may hold when all is delivered: the segment that is written to, with its log, and the index.

@@ -8,17 +8,12 @@
 
 #[path = "moving/bench.rs"]
 mod bench;
-#[path = "support/ear.rs"]
-mod ear;
-#[path = "support/law.rs"]
-#[allow(unreachable_pub, reason = "shared with others")]
-mod law;
 
 use parking_lot::{Mutex, MutexGuard};
 use spillring::{AuditEntry, Config};
 
 use bench::{FakeSink, LIMIT, config, end, entry, eventually, until_settled};
-use ear::Ear;
+use test_support::ear::Ear;
 
 static ONE: Mutex<()> = Mutex::new(());
 

@@ -7,15 +7,9 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/damages.rs"]
-mod damages;
-
 #[path = "json_lines/kernel.rs"]
 #[allow(dead_code, reason = "the tests of JSON lines use the rest")]
 mod kernel;
-
-#[path = "support/core.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,12 +23,14 @@ use spillring::error::SpillError;
 use spillring::operate::Exported;
 use spillring::stats::{Health, Status};
 
-use damages::{
+use test_support::bench::{
+    Bench, Note, assert_announced, copy_folder, end, quick, until_delivered,
+};
+use test_support::damages::{
     CASES, Case, ENTRIES, Ended, Fate, LOST_RUNS, Survives, damaged, middle, overwrite, segment,
     segments, spilled, sql, texts,
 };
-use support::bench::{Bench, Note, assert_announced, copy_folder, end, quick, until_delivered};
-use support::sinks::{Cursor, Remote};
+use test_support::sinks::{Cursor, Remote};
 
 /// System calls by number.
 #[cfg(target_arch = "x86_64")]
@@ -222,7 +218,7 @@ fn an_identity_or_a_watermark_that_is_gone_is_reported() {
     assert_reported(Ended::Killed, spoil, "the publisher's id");
     let spoil = |bench: &Bench| {
         let watermark = bench.spill().join("watermark");
-        overwrite(&watermark, 0, damages::length(&watermark));
+        overwrite(&watermark, 0, test_support::damages::length(&watermark));
     };
     assert_reported(Ended::Killed, spoil, "the watermark is missing or damaged");
 }
@@ -232,10 +228,10 @@ fn dead_letters_are_counted_and_their_damage_is_reported() {
     let bench = Bench::new();
     let refused = (0..4).map(|n| 3 * n);
     for number in refused.clone() {
-        bench.remote.refuse(damages::text(number));
+        bench.remote.refuse(test_support::damages::text(number));
     }
     let drainer = bench.start();
-    damages::publish(&drainer, 0..10);
+    test_support::damages::publish(&drainer, 0..10);
     until_delivered(&drainer);
     end(drainer, 10);
     let index = bench.spill().join("index.sqlite3");
@@ -306,7 +302,7 @@ fn what_a_failing_disk_does_not_give_is_left_out() {
 fn a_running_publisher_is_left_alone() {
     let mut bench = Bench::down();
     let drainer = bench.start();
-    damages::publish(&drainer, 0..10);
+    test_support::damages::publish(&drainer, 0..10);
     let dir = bench.spill();
     let own = std::process::id();
     let refused = |error: &SpillError| matches!(error, SpillError::InUse { pid: Some(pid), .. } if *pid == own);
@@ -318,7 +314,7 @@ fn a_running_publisher_is_left_alone() {
         Err(spillring::error::ExportError::Spill(error)) => assert!(refused(&error), "{error}"),
         exported => panic!("{exported:?}"),
     }
-    support::bench::until_spilled(&drainer);
+    test_support::bench::until_spilled(&drainer);
     bench.kill(drainer);
     let texts_left: Vec<_> = exported(&bench.spill())
         .1

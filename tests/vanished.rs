@@ -6,9 +6,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "support/core.rs"]
-mod support;
-
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,11 +15,11 @@ use std::thread;
 use spillring::Drainer;
 use spillring::event::LossReason;
 
-use support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually, name, names,
     publish, until_delivered, until_spilled,
 };
-use support::sinks::{Mode, Stored};
+use test_support::sinks::{Mode, Stored};
 
 const ENTRIES: usize = 3_000;
 

@@ -18,8 +18,6 @@ mod settings;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../../tests/support/mod.rs"]
-mod test_support;
 
 use std::collections::VecDeque;
 use std::future::IntoFuture;

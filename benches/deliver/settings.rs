@@ -10,8 +10,8 @@ use spillring::seal::{Leaf, Tree};
 use spillring::{AuditEntry, Config, Drainer, Event};
 
 use crate::support::{Away, entries, start_with};
-use crate::test_support::nats::NatsServer;
 use crate::{LIMIT, Length, median, ours, sink};
+use test_support::nats::NatsServer;
 
 /// The ring in a file is on a tmpfs, as it is meant to be.
 const RING_DIR: &str = "/dev/shm";

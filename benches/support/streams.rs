@@ -3,7 +3,7 @@
 use async_nats::jetstream::{self, consumer, stream};
 use futures_util::StreamExt;
 
-use crate::test_support::nats::{block_on, client};
+use test_support::nats::{block_on, client};
 
 /// Makes a stream without transactions, as Agent Assembly's gateway makes it.
 pub(crate) fn make(url: &str, name: &str, subjects: &str, replicas: usize) {

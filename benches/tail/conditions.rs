@@ -14,8 +14,8 @@ use crate::ours::{Gets, Publish, TryPublish, ours};
 use crate::rounds::Context;
 use crate::shipped::{Queue, bare, nothing, sends_entries};
 use crate::support::{Away, Free, Stalled, start_with};
-use crate::test_support::nats::NatsServer;
 use crate::times::{Sender, Shape};
+use test_support::nats::NatsServer;
 
 const PACE: Shape = Shape::Paced(Duration::from_micros(1));
 /// How long nobody has published anything when a call finds the drainer asleep: twice its longest pause.

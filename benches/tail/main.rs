@@ -50,8 +50,6 @@ mod shipped;
 mod stall;
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../../tests/support/mod.rs"]
-mod test_support;
 mod times;
 
 use machine::Machine;

@@ -12,8 +12,8 @@ use crate::machine::{Machine, Noise};
 use crate::ours::Publish;
 use crate::rounds::Context;
 use crate::support::start;
-use crate::test_support::nats::NatsServer;
 use crate::times::timed;
+use test_support::nats::NatsServer;
 
 /// Seconds before, during and after the stop.
 const PHASES: [u64; 3] = [2, 10, 3];

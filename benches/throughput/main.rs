@@ -19,8 +19,6 @@ mod load;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
-#[path = "../../tests/support/mod.rs"]
-mod test_support;
 mod trial;
 
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::load::offer;
 use crate::streams::{count_in_order, make};
 use crate::support::usage::{Threads, process_runtime};
 use crate::support::{entries, start};
-use crate::test_support::nats::NatsServer;
+use test_support::nats::NatsServer;
 
 /// How long the last acknowledgement may come behind the last publish: a share of the time, and no less than this.
 const LATE_SHARE: f64 = 0.05;

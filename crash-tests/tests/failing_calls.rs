@@ -12,9 +12,6 @@
 )]
 #![allow(clippy::print_stderr, reason = "said by the test itself")]
 
-#[path = "../../tests/support/core.rs"]
-mod support;
-
 #[path = "failing_calls/faults.rs"]
 mod faults;
 #[path = "failing_calls/story.rs"]
@@ -32,8 +29,8 @@ use faults::{
     READ_LOG, READ_LOG_EIO, SYNC, WRITE,
 };
 use story::{Losses, STRETCH, Weather, When, scenario};
-use support::bench::{LIMIT, until_delivered};
-use support::sinks::Mode;
+use test_support::bench::{LIMIT, until_delivered};
+use test_support::sinks::Mode;
 
 /// Scenarios at the same time: most of it is waiting.
 const WORKERS: usize = 6;

@@ -12,9 +12,6 @@
 )]
 #![allow(clippy::print_stdout, reason = "said by the test itself")]
 
-#[path = "../../tests/support/core.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -28,10 +25,10 @@ use crash_tests::{Killer, Landing, SPILL_BYTES_MAX, vfs};
 use spillring::Config;
 use spillring::config::SpillDurability;
 
-use support::bench::{
+use test_support::bench::{
     LIMIT, Note, assert_announced, copy_folder, end, name, quick, until_delivered,
 };
-use support::sinks::{Mode, Remote};
+use test_support::sinks::{Mode, Remote};
 
 const WHERE: &str = "CRASH_TESTS_DIR";
 /// A number of [`Landing::ALL`], or nothing, and at which call.

@@ -12,9 +12,6 @@
 )]
 #![allow(clippy::print_stdout, reason = "said by the test itself")]
 
-#[path = "../../tests/support/core.rs"]
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,10 +29,10 @@ use spillring::event::{Batch, LossReason, Position, PublisherId};
 use spillring::sink::{BoxFuture, Delivery};
 use spillring::{Config, Drainer, Sink};
 
-use support::bench::{
+use test_support::bench::{
     LIMIT, Note, announced, assert_announced, end, eventually, name, quick, until_delivered,
 };
-use support::sinks::{Double, Mode, Remote, Stored};
+use test_support::sinks::{Double, Mode, Remote, Stored};
 
 /// A run as it was recorded.
 struct Recorded {

@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 use crate::publisher::Publisher;
 use crate::schedule::{Kind, Node, Strike};
-use crate::support::eventually::eventually;
-use crate::support::nats::{Cluster, block_on, client};
-use crate::support::proxy::{Direction, Fault, Verdict};
+use test_support::eventually::eventually;
+use test_support::nats::{Cluster, block_on, client};
+use test_support::proxy::{Direction, Fault, Verdict};
 
 pub(crate) const STREAM: &str = "AUDIT";
 /// How long a stream of batches knows duplicates: far shorter than by default, and so than many a fault here.

@@ -14,7 +14,7 @@ use crate::child::outlives;
 use crate::entries::{Chain, Whose, whose};
 use crate::journal::Noted;
 use crate::publisher::End;
-use crate::support::nats::{Message, visit_stream};
+use test_support::nats::{Message, visit_stream};
 
 /// After so many faults nothing new is to be learned.
 const FAULTS_MAX: usize = 20;

@@ -26,8 +26,6 @@ mod judge;
 mod publisher;
 mod sabotage;
 mod schedule;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::env;
 use std::time::{Duration, Instant};

@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin};
 use crate::child::{SHUTDOWN_MAX, THREADS, Task};
 use crate::entries::Whose;
 use crate::journal::{self, Noted};
-use crate::support::eventually::eventually_within;
-use crate::support::proxy::Proxy;
+use test_support::eventually::eventually_within;
+use test_support::proxy::Proxy;
 
 /// How a start ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use crate::arena::{Arena, Way, tell};
 use crate::judge::judge;
 use crate::schedule::{Kind, Schedule};
-use crate::support::proxy::Tamper;
+use test_support::proxy::Tamper;
 
 const SEED: u64 = 1;
 /// How many strikes a publisher without the safeguard has to survive.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::bench::{Bench, SESSIONS, Said, wait_for};
 use super::serving::Serving;
-use crate::support::skipped::skipped;
+use test_support::skipped::skipped;
 
 fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

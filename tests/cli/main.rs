@@ -5,9 +5,6 @@
     reason = "a test that cannot go on panics"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod bench;
 mod config;
 mod dead_letters;

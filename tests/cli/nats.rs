@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::bench::{Bench, SESSIONS, Said};
-use crate::support::nats::{Message, NatsServer, block_on, client, read_stream};
+use test_support::nats::{Message, NatsServer, block_on, client, read_stream};
 
 /// The entries of a stream.
 fn entries(url: &str, stream: &str) -> Vec<Message> {

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 
 use super::bench::{Bench, SESSIONS, Said, wait_for};
-use crate::support::skipped::skipped;
+use test_support::skipped::skipped;
 
 fn probe(bench: &Bench) -> Said {
     bench.run(&["status", "spill", "--probe"])

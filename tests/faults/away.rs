@@ -10,8 +10,8 @@ use spillring::{Config, Drainer, State};
 use crate::child::{at_once, with_shim};
 use crate::shim::{CHANGE, Fault, Rule, Shim};
 use crate::stock::{end_whole, publish};
-use crate::support::bench::{Bench, Note, end_within, eventually, until_spilled};
-use crate::support::sinks::Mode;
+use test_support::bench::{Bench, Note, end_within, eventually, until_spilled};
+use test_support::sinks::Mode;
 
 const NONE: Duration = Duration::ZERO;
 const SOME: Duration = Duration::from_millis(300);

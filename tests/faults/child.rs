@@ -72,7 +72,7 @@ pub(crate) fn in_child<T: Fn()>(
     let said = String::from_utf8_lossy(&said);
     assert!(status.success(), "{test}: {status}: {said}");
     for line in said.lines().filter(|line| line.starts_with("skipped: ")) {
-        crate::skipping::skipped(&line["skipped: ".len()..]);
+        test_support::skipped::skipped(&line["skipped: ".len()..]);
     }
     assert!(
         home.path().join(DONE).exists(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::child::{Loaded, in_child};
-use crate::skipping::skipped;
+use test_support::skipped::skipped;
 
 /// In the child: where the disk is mounted.
 const DISK: &str = "SPILLRING_FAULTS_DISK";

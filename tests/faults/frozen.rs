@@ -9,8 +9,8 @@ use spillring::Drainer;
 use crate::child::with_shim;
 use crate::shim::{CHANGE, EVERYTHING, Fault, Rule, Shim};
 use crate::stock::{blind, end_whole, publish, text};
-use crate::support::bench::{Bench, LIMIT, Note, end_within, eventually, until_spilled};
-use crate::support::sinks::Mode;
+use test_support::bench::{Bench, LIMIT, Note, end_within, eventually, until_spilled};
+use test_support::sinks::Mode;
 
 /// What a publisher at 30,000 entries a second publishes in two seconds.
 const ENTRIES: usize = 60_000;

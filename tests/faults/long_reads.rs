@@ -14,8 +14,8 @@ use crate::stock::{
     ENTRIES, assert_all_but, blind, end_whole, leave_backlog, leave_killed_backlog, publish,
     segments,
 };
-use crate::support::bench::{Bench, end, until_delivered, until_spilled};
-use crate::support::sinks::Mode;
+use test_support::bench::{Bench, end, until_delivered, until_spilled};
+use test_support::sinks::Mode;
 
 /// Where many stories run at once.
 const FEWER: usize = 2_000;

@@ -27,10 +27,3 @@ mod syncs;
 mod unlinks;
 mod vanished;
 mod working_dir;
-
-#[path = "../support/skipped.rs"]
-#[allow(unreachable_pub, reason = "shared with tests that keep it in a module")]
-mod skipping;
-
-#[path = "../support/core.rs"]
-mod support;

@@ -11,8 +11,8 @@ use crate::shim::{OPEN, READ, Rule, STAT, Shim};
 use crate::stock::{
     ENTRIES, blind, copied, deliver_some, end_whole, leave_backlog, leave_killed_backlog, publish,
 };
-use crate::support::bench::{Bench, end_within, eventually, until_spilled};
-use crate::support::sinks::{Cursor, Mode, Remote};
+use test_support::bench::{Bench, end_within, eventually, until_spilled};
+use test_support::sinks::{Cursor, Mode, Remote};
 
 /// Few, so that a start has few reads to fail.
 const FEW: usize = 100;

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use crate::child::at_once;
 use crate::stock::{ENTRIES, assert_all_but, blind, leave_backlog, publish, segments};
-use crate::support::bench::{end, until_delivered};
-use crate::support::sinks::Mode;
+use test_support::bench::{end, until_delivered};
+use test_support::sinks::Mode;
 
 pub(crate) const PAGE_BYTES: u64 = 16_384;
 const PAGE: usize = 16_384;

@@ -15,11 +15,11 @@ use crate::stock::{
     assert_same, blind, deliver_some, end_whole, leave_backlog, leave_killed_backlog, publish,
     text, texts,
 };
-use crate::support::bench::{
+use test_support::bench::{
     Bench, Note, announced, assert_announced, end, end_within, eventually, until_delivered,
     until_spilled,
 };
-use crate::support::sinks::{Cursor, Mode};
+use test_support::sinks::{Cursor, Mode};
 
 const SPILLED: usize = 3_000;
 

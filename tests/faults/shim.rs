@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use crate::support::bench::eventually;
+use test_support::bench::eventually;
 
 /// Names the file with the rules, for the shim.
 pub(crate) const CONTROL: &str = "SPILLRING_SHIM";

@@ -12,11 +12,11 @@ use spillring::{Drainer, State};
 use crate::child::{name_of, test_binary};
 use crate::disks::{Kind, empty, empty_inodes, fill, fill_inodes, with_disk};
 use crate::stock::{assert_same, end_whole, publish, segments, text, texts};
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, assert_announced, end, end_within, eventually, quick, until_delivered,
     until_spilled,
 };
-use crate::support::sinks::{Mode, Remote};
+use test_support::sinks::{Mode, Remote};
 
 const SPILLED: usize = 5_000;
 
@@ -241,7 +241,7 @@ fn killed() {
         return;
     };
     let (disk, journal) = places.split_once('\n').unwrap();
-    let remote = Remote::in_memory(crate::support::sinks::Cursor::Kept);
+    let remote = Remote::in_memory(test_support::sinks::Cursor::Kept);
     remote.set(Mode::Down);
     let mut config = quick(&PathBuf::from(disk).join("spill"));
     config.spill_durability = spillring::config::SpillDurability::PowerLoss;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::child::at_once;
 use crate::shim::{CREATE, RENAME, Rule, Shim, WRITE};
-use crate::support::bench::eventually;
+use test_support::bench::eventually;
 
 const SESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sessions.jsonl");
 

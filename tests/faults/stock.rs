@@ -9,11 +9,11 @@ use std::time::Duration;
 use spillring::event::LossReason;
 use spillring::{Drainer, Stats};
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, announced, assert_announced, copy_folder, end, end_within, eventually,
     name, until_delivered, until_spilled,
 };
-use crate::support::sinks::{Cursor, Mode};
+use test_support::sinks::{Cursor, Mode};
 
 /// How many entries most stories are about.
 pub(crate) const ENTRIES: usize = 20_000;

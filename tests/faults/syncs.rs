@@ -13,8 +13,8 @@ use crate::child::{at_once, with_shim};
 use crate::log;
 use crate::shim::{RENAME, Rule, SYNC, Shim, WRITE};
 use crate::stock::{blind, end_whole, publish};
-use crate::support::bench::{Bench, Note, end_within, eventually, until_delivered, until_spilled};
-use crate::support::sinks::Mode;
+use test_support::bench::{Bench, Note, end_within, eventually, until_delivered, until_spilled};
+use test_support::sinks::Mode;
 
 /// Which calls fail on which files, how many succeed before one that fails, and how often that comes to pass in a run, if
 /// not always. Fewer successes than an attempt needs would be a disk that takes nothing.

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 use crate::child::{at_once, with_shim};
 use crate::shim::{RENAME, Rule, Shim, UNLINK};
 use crate::stock::{blind, end_whole, publish, segments};
-use crate::support::bench::{Bench, end_within, eventually, until_delivered, until_spilled};
-use crate::support::sinks::Mode;
+use test_support::bench::{Bench, end_within, eventually, until_delivered, until_spilled};
+use test_support::sinks::Mode;
 
 #[test]
 fn what_cannot_be_deleted_is_not_delivered_again() {

@@ -16,11 +16,11 @@ use crate::log;
 use crate::stock::{
     assert_all_but, assert_nothing_set_aside, assert_same, blind, publish, segments, text, texts,
 };
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually,
     until_delivered, until_spilled,
 };
-use crate::support::sinks::Mode;
+use test_support::sinks::Mode;
 
 /// Long enough for a look at the files, and for several: there is one a second.
 const LOOK: Duration = Duration::from_millis(1_200);

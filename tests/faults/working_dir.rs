@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::child::alone;
 use crate::stock::{blind, end_whole, publish, segments};
-use crate::support::bench::{Bench, end_within, until_spilled};
-use crate::support::sinks::Mode;
+use test_support::bench::{Bench, end_within, until_spilled};
+use test_support::sinks::Mode;
 
 #[test]
 fn a_host_that_changes_its_directory_has_one_spill() {
@@ -56,7 +56,7 @@ fn finish(bench: &Bench, elsewhere: &Path) {
     std::env::set_current_dir(elsewhere).unwrap();
     bench.remote.set(Mode::Up);
     publish(&drainer, 3_000..3_100);
-    crate::support::bench::until_delivered(&drainer);
+    test_support::bench::until_delivered(&drainer);
     std::env::set_current_dir(before).unwrap();
     end_whole(bench, drainer, 100, 0..3_100);
     std::env::set_current_dir("/").unwrap();

@@ -11,7 +11,7 @@ use spillring::error::SinkError;
 use spillring::sink::EmitSink;
 use spillring::{AuditEntry, Config, Drainer, Sink, Stats};
 
-use crate::law::assert_law;
+use test_support::law::assert_law;
 
 /// How long anything may take before a test gives up on it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::bench::{LIMIT, config, end, entry, eventually, until_settled};
-use crate::support::nats::{NatsServer, client};
+use test_support::nats::{NatsServer, client};
 
 /// Long enough for a message that must not come.
 const SILENCE: Duration = Duration::from_millis(300);

@@ -6,13 +6,7 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "../support/law.rs"]
-#[allow(unreachable_pub, reason = "shared with others")]
-mod law;
 #[cfg(feature = "nats")]
-#[path = "../support/mod.rs"]
-mod support;
-
 mod bench;
 #[cfg(feature = "nats")]
 mod core_nats;

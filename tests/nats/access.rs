@@ -4,7 +4,7 @@ use spillring::State;
 
 use crate::bench::{ALL, Bench};
 use crate::reading::Reading;
-use crate::support::nats::{NatsServer, read_stream};
+use test_support::nats::{NatsServer, read_stream};
 
 #[test]
 fn a_wrong_token_costs_no_entry_and_the_right_one_delivers() {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use spillring::{AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Publisher, State, Stats};
 use tempfile::TempDir;
 
-use crate::law::assert_law;
 use crate::reading::LINES;
-use crate::support::eventually::eventually;
+use test_support::eventually::eventually;
+use test_support::law::assert_law;
 
 /// More than any shutdown here needs.
 pub(crate) const AMPLE: Duration = Duration::from_secs(20);

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::bench::{ALL, Bench};
 use crate::reading::Reading;
-use crate::support::eventually::eventually;
-use crate::support::nats::NatsServer;
+use test_support::eventually::eventually;
+use test_support::nats::NatsServer;
 
 /// Sets off a run over all lines, with these arguments as well.
 fn run(bench: &Bench, server: &NatsServer, shutdown_max: &str, extra: &[&str]) -> Child {

@@ -4,7 +4,7 @@ use spillring::sink::conformance::{self, Harness, Stored};
 use spillring::{JetStreamSink, NatsConfig};
 
 use crate::streams::make_stream;
-use crate::support::nats::{Message, NatsServer, read_stream};
+use test_support::nats::{Message, NatsServer, read_stream};
 
 struct Stream(NatsServer);
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::bench::{AMPLE, Bench, Running, config, entry, nats};
 use crate::reading::{Reading, Run};
-use crate::support::nats::NatsServer;
+use test_support::nats::NatsServer;
 
 const URL: &str = "SPILLRING_TEST_URL";
 const DIR: &str = "SPILLRING_TEST_DIR";
@@ -192,7 +192,7 @@ fn the_other_process() {
             "flush" => publisher.flush().wait(AMPLE).expect("it is kept"),
             "deliver" => {
                 let all = number(1) as u64;
-                crate::support::eventually::eventually("so many are delivered", || {
+                test_support::eventually::eventually("so many are delivered", || {
                     (publisher.stats().delivered >= all).then_some(())
                 });
             }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use crate::bench::Bench;
 use crate::losses::{oversize, told};
 use crate::reading::Reading;
-use crate::support::nats::NatsServer;
+use test_support::nats::NatsServer;
 
 fn spillring(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_spillring"))

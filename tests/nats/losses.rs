@@ -5,7 +5,7 @@ use spillring::{AuditEntry, State};
 
 use crate::bench::Bench;
 use crate::reading::{Reading, Run};
-use crate::support::nats::NatsServer;
+use test_support::nats::NatsServer;
 
 /// Larger than the server of these tests takes.
 pub(crate) fn oversize() -> AuditEntry {

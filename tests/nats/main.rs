@@ -16,9 +16,6 @@ mod bench;
 mod binary;
 mod conformance;
 mod killed;
-#[path = "../support/law.rs"]
-#[allow(unreachable_pub, reason = "compiled into every test that names it")]
-mod law;
 #[cfg(feature = "cli")]
 mod letters;
 mod losses;
@@ -28,5 +25,3 @@ mod reading;
 mod replicated;
 mod restarts;
 mod streams;
-#[path = "../support/mod.rs"]
-mod support;

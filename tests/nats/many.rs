@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::bench::{Bench, Running};
 use crate::reading::Reading;
-use crate::support::nats::{Cluster, NatsServer, read_stream};
+use test_support::nats::{Cluster, NatsServer, read_stream};
 
 const PUBLISHERS: usize = 200;
 const ROUNDS: usize = 5;

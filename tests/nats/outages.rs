@@ -8,7 +8,7 @@ use spillring::State;
 
 use crate::bench::{ALL, Bench, Running, publish_paced};
 use crate::reading::{Reading, Run};
-use crate::support::nats::NatsServer;
+use test_support::nats::NatsServer;
 
 /// How many agents publish at the same time.
 const AGENTS: usize = 2;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use crate::support::nats::{Message, NatsServer, read_stream};
+use test_support::nats::{Message, NatsServer, read_stream};
 
 const SESSIONS: &str = include_str!("../data/sessions.jsonl");
 

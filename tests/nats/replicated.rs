@@ -5,7 +5,7 @@ use async_nats::jetstream::{self, stream};
 
 use crate::bench::Bench;
 use crate::reading::Reading;
-use crate::support::nats::{Cluster, block_on, client, read_stream};
+use test_support::nats::{Cluster, block_on, client, read_stream};
 
 const ENTRIES: usize = 600;
 const STEP_DOWNS: u64 = 5;

@@ -6,7 +6,7 @@ use spillring::State;
 
 use crate::bench::{ALL, Bench};
 use crate::reading::Reading;
-use crate::support::nats::NatsServer;
+use test_support::nats::NatsServer;
 
 #[test]
 fn what_a_shutdown_could_not_deliver_is_spilled_and_delivered_by_the_next_start() {

@@ -6,8 +6,8 @@ use spillring::nats::StreamCare;
 
 use crate::bench::{ALL, Bench};
 use crate::reading::Reading;
-use crate::support::eventually::eventually;
-use crate::support::nats::{NatsServer, block_on, client};
+use test_support::eventually::eventually;
+use test_support::nats::{NatsServer, block_on, client};
 
 #[test]
 fn entries_wait_in_the_spill_for_a_stream_that_somebody_else_makes() {
@@ -49,7 +49,7 @@ fn a_stream_that_is_deleted_is_made_again() {
     let stats = running.deliver_all();
     assert_eq!(stats.delivered, 2_000);
     // The reader's rule starts at the first message: what came before it is told by its number.
-    let messages = crate::support::nats::read_stream(&server.url(), "AUDIT");
+    let messages = test_support::nats::read_stream(&server.url(), "AUDIT");
     let numbers: Vec<u64> = messages
         .iter()
         .filter_map(|message| message.header("Audit-Id"))

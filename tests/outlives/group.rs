@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::skipped::skipped;
+use test_support::skipped::skipped;
 
 /// How much its processes may have.
 const BYTES: &str = "134217728";

@@ -14,8 +14,6 @@
 mod group;
 mod mark;
 mod place;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
@@ -25,7 +23,7 @@ use std::thread;
 use group::Group;
 use mark::Mark;
 use place::{LIMIT, Place, THREADS, Task, Way};
-use support::skipped::skipped;
+use test_support::skipped::skipped;
 
 /// How many entries a thread publishes before it ends the process.
 const ENOUGH: u64 = 1_000;
@@ -58,7 +56,7 @@ fn what_publish_has_returned_for_outlives_the_process() {
 #[cfg(feature = "nats")]
 #[test]
 fn so_it_does_on_its_way_to_a_server() {
-    use support::nats::{NatsServer, free_port, read_stream};
+    use test_support::nats::{NatsServer, free_port, read_stream};
 
     let dir = tempfile::tempdir().unwrap();
     let place = Place::new(dir.path());

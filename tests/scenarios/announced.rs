@@ -8,10 +8,10 @@ use std::time::Duration;
 use spillring::State;
 use spillring::stats::Status;
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, end, end_within, eventually, publish, until_delivered, until_spilled,
 };
-use crate::support::sinks::Mode;
+use test_support::sinks::Mode;
 
 fn said(bench: &Bench) -> Option<Status> {
     serde_json::from_slice(&fs::read(bench.spill().join("status.json")).ok()?).ok()

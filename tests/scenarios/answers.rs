@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use spillring::event::LossReason;
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, assert_announced, end, end_within, eventually, name, names, publish,
     until_delivered, until_spilled,
 };
-use crate::support::sinks::{Cursor, Fault, Mode};
+use test_support::sinks::{Cursor, Fault, Mode};
 
 #[test]
 fn a_sink_that_is_up_gets_everything_in_order_and_nothing_is_spilled() {
@@ -258,6 +258,6 @@ fn a_delivery_that_takes_too_long_is_dropped_and_asked_for() {
     assert_eq!(bench.remote.texts(), names(0..10));
 }
 
-fn announced(stored: &[crate::support::sinks::Stored]) -> u64 {
-    crate::support::bench::announced(stored, LossReason::DeadLettered)
+fn announced(stored: &[test_support::sinks::Stored]) -> u64 {
+    test_support::bench::announced(stored, LossReason::DeadLettered)
 }

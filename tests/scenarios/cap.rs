@@ -8,11 +8,11 @@ use spillring::config::WhenSpillFull;
 use spillring::event::{LossReason, RunId};
 use spillring::{Drainer, State, Stats};
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, end_within, eventually,
     until_delivered, until_spilled,
 };
-use crate::support::sinks::{Cursor, Fault, Mode, Remote, Stored};
+use test_support::sinks::{Cursor, Fault, Mode, Remote, Stored};
 
 const CAP: u64 = 1 << 20;
 

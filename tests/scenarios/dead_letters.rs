@@ -4,7 +4,7 @@
 use spillring::operate::{DeadLetters, Selection};
 use spillring::{State, Stats};
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, assert_announced, end, eventually, publish, until_delivered,
 };
 

@@ -9,12 +9,12 @@ use spillring::event::{Batch, Position, PublisherId};
 use spillring::sink::{BoxFuture, Delivery};
 use spillring::{Drainer, Sink, State, Stats};
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, Flaw, LIMIT, Note, assert_announced, end, end_within, eventually, names, publish,
     until_delivered,
 };
-use crate::support::law::assert_law;
-use crate::support::sinks::{Mode, Remote};
+use test_support::law::assert_law;
+use test_support::sinks::{Mode, Remote};
 
 /// Whatever the sink does, the end comes soon after its limit, and nothing accepted is missing afterwards.
 #[test]

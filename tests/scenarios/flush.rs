@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, after_a_kill, assert_announced, end, end_within, eventually, name, names,
     publish, until_delivered,
 };
-use crate::support::sinks::{Mode, Stored};
+use test_support::sinks::{Mode, Stored};
 
 /// In each state of the sink: rounds of entries, each flushed, and after each one a kill.
 #[test]
@@ -135,7 +135,7 @@ fn a_flush_counts_what_is_given_up_and_so_does_delivery() {
     let publisher = drainer.publisher();
     bench.remote.refuse(name(1));
     publish(&publisher, 0..2);
-    publisher.publish(Note::flawed(crate::support::bench::Flaw::Panics));
+    publisher.publish(Note::flawed(test_support::bench::Flaw::Panics));
     publisher.publish(Note::new("x".repeat(200)));
     publisher.flush().wait(LIMIT).unwrap();
     publisher.delivered().wait(LIMIT).unwrap();

@@ -10,11 +10,11 @@ use spillring::event::{Batch, Position, PublisherId};
 use spillring::sink::{BoxFuture, Delivery};
 use spillring::{Publisher, Sink};
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, end, eventually, name, names, publish, quick, until_delivered,
 };
-use crate::support::law::assert_law;
-use crate::support::sinks::Mode;
+use test_support::law::assert_law;
+use test_support::sinks::Mode;
 
 async fn publish_and_end(bench: &Bench) {
     let drainer = bench.start();

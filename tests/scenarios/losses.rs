@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use spillring::error::TryPublishError;
 use spillring::event::LossReason;
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, Flaw, LIMIT, Note, announced, assert_announced, end, end_within, eventually, name,
     names, publish, until_delivered, until_spilled,
 };
-use crate::support::sinks::{Mode, Stored};
+use test_support::sinks::{Mode, Stored};
 
 const FLAWS: [Flaw; 5] = [
     Flaw::Fails,
@@ -154,7 +154,7 @@ fn publishing_after_the_end_is_counted() {
     ));
     let stats = publisher.stats();
     assert_eq!((stats.lost.already_shutdown, stats.returned), (1, 1));
-    crate::support::law::assert_law(&stats, 2);
+    test_support::law::assert_law(&stats, 2);
 }
 
 /// Losses behind the last entry are in the last number of the run, which the next run tells.

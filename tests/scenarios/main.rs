@@ -7,9 +7,6 @@
     reason = "a failed expectation fails the test"
 )]
 
-#[path = "../support/core.rs"]
-mod support;
-
 mod announced;
 mod answers;
 mod cap;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use spillring::State;
 use spillring::event::LossReason;
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, end_within, eventually,
     name, names, publish, until_delivered, until_spilled,
 };
-use crate::support::sinks::Mode;
+use test_support::sinks::Mode;
 
 #[test]
 fn a_sink_that_is_down_at_the_start_gets_everything_later() {
@@ -142,7 +142,7 @@ fn a_spill_at_its_cap_refuses_and_keeps_what_it_has() {
     assert_announced(&stored);
     assert_eq!(announced(&stored, LossReason::SpillFull), 10);
     assert_eq!(
-        stored.last().map(crate::support::sinks::Stored::lost),
+        stored.last().map(test_support::sinks::Stored::lost),
         Some(10)
     );
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use spillring::event::RunEnd;
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, Flaw, Note, assert_announced, copy_folder, end, end_within, eventually, names, publish,
     until_delivered,
 };
-use crate::support::sinks::{Cursor, Fault, Mode};
+use test_support::sinks::{Cursor, Fault, Mode};
 
 /// Four runs while the sink is away, one after another; then all of it comes out, oldest run first.
 #[test]
@@ -147,7 +147,7 @@ fn what_was_delivered_is_not_delivered_again_by_the_next_run() {
         drainer
             .publisher()
             .flush()
-            .wait(crate::support::bench::LIMIT)
+            .wait(test_support::bench::LIMIT)
             .unwrap();
         bench.remote.set(Mode::Up);
         until_delivered(&drainer);
@@ -175,9 +175,9 @@ fn an_answer_that_comes_after_the_end_is_asked_for_by_the_next_run() {
     until_delivered(&drainer);
     bench
         .remote
-        .next(crate::support::sinks::Fault::AnswerLostAfter(30));
+        .next(test_support::sinks::Fault::AnswerLostAfter(30));
     publish(&drainer.publisher(), 10..60);
-    crate::support::bench::eventually("the answer is lost", || bench.remote.faults_left() == 0);
+    test_support::bench::eventually("the answer is lost", || bench.remote.faults_left() == 0);
     bench.remote.set(Mode::Down);
     end_within(drainer, Duration::ZERO, 60);
     bench.remote.set(Mode::Up);

@@ -5,11 +5,11 @@ use std::fs;
 use spillring::config::WhenSpillUnusable;
 use spillring::event::LossReason;
 
-use crate::support::bench::{
+use test_support::bench::{
     Bench, Note, announced, assert_announced, end, eventually, name, names, publish,
     until_delivered,
 };
-use crate::support::sinks::Mode;
+use test_support::sinks::Mode;
 
 /// A file stands where the directory should be.
 fn unusable() -> Bench {

@@ -1,6 +1,4 @@
 //! What can befall a spill between two starts: one table, for whoever has to cope with it.
-#![allow(dead_code, reason = "each test file uses a part of it")]
-#![allow(unreachable_pub, reason = "compiled into every test that names it")]
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -9,8 +7,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use spillring::Drainer;
 
-use crate::support;
-use crate::support::bench::{Bench, Note, name, until_spilled};
+use crate::bench::{Bench, Note, name, until_spilled};
 
 /// Entries in the spill when it is damaged: some hundred pages of it, in one segment.
 pub const ENTRIES: usize = 4_000;
@@ -48,6 +45,7 @@ pub enum Fate {
     IndexSetAside,
 }
 
+#[derive(Debug)]
 pub struct Case {
     pub name: &'static str,
     pub ended: Ended,
@@ -311,7 +309,7 @@ pub fn publish(drainer: &Drainer<Note>, numbers: impl IntoIterator<Item = usize>
 }
 
 pub fn end_without_sink(drainer: Drainer<Note>) {
-    support::bench::end_within(drainer, std::time::Duration::ZERO, ENTRIES as u64);
+    crate::bench::end_within(drainer, std::time::Duration::ZERO, ENTRIES as u64);
 }
 
 /// The one segment that there is.

@@ -1,15 +1,5 @@
 //! A recorder of the `metrics` facade that keeps what it last heard.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses a part of it"
-)]
 #![allow(clippy::cast_precision_loss, reason = "its counts are small")]
-#![allow(
-    clippy::missing_panics_doc,
-    clippy::must_use_candidate,
-    reason = "docs for users of a library, which this is not"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

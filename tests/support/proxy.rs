@@ -12,7 +12,6 @@ mod reads;
 mod state;
 mod tamper;
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
@@ -21,7 +20,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use self::link::Link;
-use self::state::{Held, State};
+use self::state::State;
 pub use self::tamper::Tamper;
 
 /// How long the answer to something held is waited for once it has passed.

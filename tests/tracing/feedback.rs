@@ -15,8 +15,8 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::prelude::*;
 
-use crate::servers::nats::{NatsServer, read_stream};
-use crate::support::bench::{LIMIT, eventually, quick};
+use test_support::bench::{LIMIT, eventually, quick};
+use test_support::nats::{NatsServer, read_stream};
 
 const LINES: usize = 300;
 /// How often each party must have logged before the server comes back.

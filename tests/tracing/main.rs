@@ -9,10 +9,6 @@
 
 mod feedback;
 mod killed;
-#[path = "../support/mod.rs"]
-mod servers;
-#[path = "../support/core.rs"]
-mod support;
 
 use std::io::Write;
 use std::path::Path;
@@ -27,9 +23,9 @@ use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::prelude::*;
 
-use support::bench::{LIMIT, announced, eventually, quick};
-use support::law::assert_law;
-use support::sinks::{Cursor, Mode, Remote};
+use test_support::bench::{LIMIT, announced, eventually, quick};
+use test_support::law::assert_law;
+use test_support::sinks::{Cursor, Mode, Remote};
 
 const THREADS: u64 = 8;
 const LINES: u64 = 2_000;

@@ -11,7 +11,7 @@ use super::said::{Verdict, verify};
 use super::trail::{
     Publisher, cursor, delete, entries, places, stream_of, stream_trail, stream_with,
 };
-use crate::support::nats::{NatsServer, block_on, client, read_stream};
+use test_support::nats::{NatsServer, block_on, client, read_stream};
 
 fn judge(server: &NatsServer) -> Verdict {
     verify(&server.url(), &[])

@@ -10,7 +10,7 @@ use spillring::{JsonLinesSink, Sink};
 use super::bench::Bench;
 use super::said::verify;
 use super::trail::{Publisher, entries};
-use crate::support::nats::block_on;
+use test_support::nats::block_on;
 
 /// Delivers what the draft has, as the drainer would.
 fn deliver(sink: &mut JsonLinesSink, draft: &mut Draft) {

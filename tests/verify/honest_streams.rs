@@ -9,8 +9,8 @@ use spillring::assembly::{AgentId, AuditEventType, SessionId};
 use super::bench::Bench;
 use super::said::verify;
 use super::trail::{Publisher, entries};
-use crate::support::eventually::eventually;
-use crate::support::nats::{Message, NatsServer, block_on, client, read_stream};
+use test_support::eventually::eventually;
+use test_support::nats::{Message, NatsServer, block_on, client, read_stream};
 
 /// Larger than the server of these tests takes.
 fn oversize() -> Vec<AuditEntry> {

@@ -7,9 +7,6 @@
     reason = "a test that cannot go on panics"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 #[path = "../cli/bench.rs"]
 #[allow(dead_code, reason = "it is shared")]
 mod bench;

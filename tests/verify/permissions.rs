@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::bench::{Bench, SESSIONS};
 use super::said::verify;
-use crate::support::eventually::eventually;
-use crate::support::nats::{NatsServer, block_on, read_stream};
+use test_support::eventually::eventually;
+use test_support::nats::{NatsServer, block_on, read_stream};
 
 /// The longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -145,7 +145,7 @@ async fn read(client: Client) -> usize {
 /// How many messages of the reader's are not acknowledged.
 fn unacknowledged(server: &NatsServer) -> usize {
     block_on(async {
-        let client = crate::support::nats::client(&server.url_as("all:p")).await;
+        let client = test_support::nats::client(&server.url_as("all:p")).await;
         let stream = jetstream::new(client).get_stream("AUDIT").await.unwrap();
         let info = stream.consumer_info("reader").await.unwrap();
         info.num_ack_pending

@@ -13,8 +13,8 @@ use super::bench::{Bench, Said};
 use super::said::verify;
 use super::signed::{Auditor, assert_forged, change_cursor, id};
 use super::trail::{Publisher, Run, cursor, entries, places, sink, stream_with};
-use crate::support::eventually::eventually;
-use crate::support::nats::{Message, NatsServer, block_on, client, read_stream};
+use test_support::eventually::eventually;
+use test_support::nats::{Message, NatsServer, block_on, client, read_stream};
 
 /// A stream with these messages, to which the publisher can go on writing.
 fn restored(trail: &[Message]) -> NatsServer {

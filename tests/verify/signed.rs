@@ -14,7 +14,7 @@ use tlog_tiles::tlog;
 
 use super::said::{Verdict, verify};
 use super::trail::{Publisher, cursor, entries, places, signed_trail, stream_of, stream_with};
-use crate::support::nats::{Message, NatsServer, read_stream};
+use test_support::nats::{Message, NatsServer, read_stream};
 
 /// What an auditor has: a file of publishers, and what the last audit has seen.
 pub(super) struct Auditor {

@@ -16,7 +16,7 @@ use tlog_tiles::tlog::{self, Hash, HashReader};
 use super::bench::Bench;
 use super::signed::{Auditor, leaf_bytes};
 use super::trail::{Publisher, entries, places, signed_trail, stream_of};
-use crate::support::nats::Message;
+use test_support::nats::Message;
 
 /// What a stranger keeps of a log: the hashes of its full subtrees.
 #[derive(Default)]

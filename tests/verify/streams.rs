@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::said::{Verdict, verify};
 use super::trail::{cursor, delete, entries, places, stream_of, stream_trail, stream_with};
-use crate::support::nats::{Message, NatsServer};
+use test_support::nats::{Message, NatsServer};
 
 fn judge(server: &NatsServer) -> Verdict {
     verify(&server.url(), &[])

@@ -10,7 +10,7 @@ use spillring::seal::PublicKeys;
 use spillring::{AuditEntry, Config, Drainer, JetStreamSink, NatsConfig, Sink, Stats};
 use tempfile::TempDir;
 
-use crate::support::nats::{Message, NatsServer, block_on, client, read_stream};
+use test_support::nats::{Message, NatsServer, block_on, client, read_stream};
 
 /// More than any shutdown here needs.
 const AMPLE: Duration = Duration::from_secs(20);
@@ -77,7 +77,7 @@ impl Run {
 
     /// Waits until all that was published is delivered, or buried.
     pub(super) fn settle(&self) {
-        crate::support::eventually::eventually("all is delivered", || {
+        test_support::eventually::eventually("all is delivered", || {
             let stats = self.drainer.stats();
             (stats.delivered + stats.dead_lettered == self.published).then_some(())
         });

@@ -5,7 +5,7 @@ use std::fs;
 use super::bench::{Bench, Said};
 use super::said::verify;
 use super::trail::{Publisher, entries, stream_of, stream_trail};
-use crate::support::nats::NatsServer;
+use test_support::nats::NatsServer;
 
 #[track_caller]
 fn complains(bench: &Bench, arguments: &[&str], pieces: &[&str]) {

@@ -7,24 +7,6 @@ pub(crate) mod args;
 pub(crate) mod line;
 pub(crate) mod meter;
 
-/// The servers of the tests.
-#[path = "../../../tests/support"]
-#[allow(
-    dead_code,
-    unused_imports,
-    unreachable_pub,
-    missing_docs,
-    clippy::missing_panics_doc,
-    clippy::must_use_candidate,
-    clippy::unnecessary_debug_formatting,
-    clippy::cast_possible_truncation,
-    reason = "rooms of the tests, which say why"
-)]
-pub(crate) mod support {
-    pub(crate) mod eventually;
-    pub(crate) mod nats;
-}
-
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use args::Args;
 use line::grouped;
-use support::nats::{NatsServer, block_on, client, visit_stream};
+use test_support::nats::{NatsServer, block_on, client, visit_stream};
 
 /// How long anything may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5 * 60);

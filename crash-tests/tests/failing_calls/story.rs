@@ -10,10 +10,10 @@ use spillring::event::LossReason;
 use spillring::{Config, Drainer, State, Stats};
 
 use crate::faults::{OPEN, READ, READ_EIO};
-use crate::support::bench::{
+use test_support::bench::{
     LIMIT, Note, announced, assert_announced, end, eventually, name, quick, until_delivered,
 };
-use crate::support::sinks::{Mode, Remote};
+use test_support::sinks::{Mode, Remote};
 
 /// How long a fault lasts that lasts for a while.
 pub(crate) const STRETCH: Duration = Duration::from_millis(300);

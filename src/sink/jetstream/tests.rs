@@ -17,8 +17,6 @@ mod ports;
 mod secrets;
 mod settings;
 mod streams;
-#[path = "../../../tests/support/mod.rs"]
-mod support;
 mod tls;
 mod transactions;
 mod unfound;
@@ -31,12 +29,12 @@ use async_nats::jetstream;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use self::support::nats::{Message, NatsServer, block_on, client, free_port, read_stream};
 use super::JetStreamSink;
 use crate::config::{NatsConfig, StreamCare, TlsHandshake};
 use crate::error::SinkError;
 use crate::event::{Batch, Loss, LossReason, Position, PublisherId, Record, Run, RunId};
 use crate::sink::{Delivery, Sink};
+use test_support::nats::{Message, NatsServer, block_on, client, free_port, read_stream};
 
 /// More than any delivery below needs.
 const AMPLE: Duration = Duration::from_secs(30);

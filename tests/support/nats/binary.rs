@@ -46,7 +46,7 @@ const BEFORE_2_12: Wheel = Wheel {
 const OLDEST: (u32, u32) = (2, 12);
 
 /// The path of a nats-server; a test without one fails. Only Debian's may be missing, where there is no Debian.
-pub fn find(release: Release) -> Option<PathBuf> {
+pub(super) fn find(release: Release) -> Option<PathBuf> {
     static CURRENT_FOUND: OnceLock<PathBuf> = OnceLock::new();
     match release {
         Release::Current => {
@@ -99,13 +99,9 @@ fn in_tools(name: &str, fetch: impl Fn(&Path) -> io::Result<PathBuf>) -> PathBuf
     binary
 }
 
-/// The repository: of a package inside it, too.
-fn root() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = package
-        .ancestors()
-        .find(|dir| dir.join("tests/support/nats").is_dir());
-    root.unwrap_or(package)
+/// The repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Test processes race for this: the first one fetches, and the others wait for the lock and find the binary in place.

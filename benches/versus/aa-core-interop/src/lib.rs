@@ -2,8 +2,6 @@
 //! with what spillring's own type becomes: `cargo test --manifest-path benches/versus/aa-core-interop/Cargo.toml`.
 #![cfg(test)]
 
-#[path = "../../../../tests/support/ear.rs"]
-mod ear;
 mod publisher;
 
 use std::collections::HashMap;

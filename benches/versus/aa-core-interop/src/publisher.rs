@@ -12,8 +12,8 @@ use spillring::sink::EmitSink;
 use spillring::{Config, Drainer};
 use tempfile::TempDir;
 
-use crate::ear::Ear;
 use crate::{LIMIT, Theirs};
+use test_support::ear::Ear;
 
 /// A sink whose connectivity can be toggled. It keeps what it takes.
 #[derive(Debug, Default)]

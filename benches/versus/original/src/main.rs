@@ -19,17 +19,17 @@ use std::time::Instant;
 use aa_core::storage::{AuditEntry, AuditSink, Result, StorageError};
 use aa_runtime::audit_publisher::{AuditPublisher, NatsAuditSink, NatsConfig};
 use aa_storage_sqlite_buffer::EventBuffer;
-use async_nats::Client;
 use async_trait::async_trait;
+use original_nats::Client;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use common::args::Args;
 use common::line::{Figures, Line, Side, grouped, rate};
 use common::meter::Meter;
-use common::support::eventually::eventually;
-use common::support::nats::NatsServer;
 use common::{Entries, PACES, Sizes};
+use test_support::eventually::eventually;
+use test_support::nats::NatsServer;
 
 /// As many as its runtime lets its buffer keep.
 const BUFFER_CAPACITY: usize = 100_000;

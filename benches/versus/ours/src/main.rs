@@ -16,7 +16,7 @@ mod door;
 /// What `door` asks of the room that it stands in.
 mod measure {
     use crate::common::LIMIT;
-    use crate::common::support::eventually::eventually_within;
+    use test_support::eventually::eventually_within;
 
     pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         eventually_within(LIMIT, what, || holds().then_some(()));
@@ -33,10 +33,10 @@ use tempfile::TempDir;
 use common::args::Args;
 use common::line::{Figures, Line, Side, grouped, rate};
 use common::meter::Meter;
-use common::support::eventually::eventually_within;
-use common::support::nats::NatsServer;
 use common::{Entries, LIMIT, PACES, Sizes};
 use door::Door;
+use test_support::eventually::eventually_within;
+use test_support::nats::NatsServer;
 
 /// How often `publish` is called while the server is down: there is no answer that the next call could wait for.
 const DOWN_PACES: [(&str, Option<Duration>); 2] = [

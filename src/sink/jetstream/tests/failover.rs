@@ -7,10 +7,10 @@ use async_nats::ConnectOptions;
 use rcgen::ExtendedKeyUsagePurpose;
 
 use super::access::USER;
-use super::support::eventually::eventually_within;
-use super::support::nats::{Cluster, read_stream_as};
 use super::tls::Authority;
 use super::*;
+use test_support::eventually::eventually_within;
+use test_support::nats::{Cluster, read_stream_as};
 
 const NODES: usize = 3;
 /// An election alone takes up to nine seconds.

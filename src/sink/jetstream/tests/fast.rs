@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::outages::wait_for_messages;
 use super::streams::beside;
-use super::support::proxy::Proxy;
 use super::*;
+use test_support::proxy::Proxy;
 
 pub(super) const CURSOR: &str = "assembly.cursor.00000000-0000-0000-0000-000000000007";
 

@@ -6,10 +6,10 @@ use std::thread;
 use super::fast::{ByHand, cursors, make, server};
 use super::outages::wait_for_messages;
 use super::streams::beside;
-use super::support::eventually::eventually;
-use super::support::proxy::{Direction, Fault, Proxy};
 use super::*;
 use crate::sink::jetstream::access::RENEW_EVERY;
+use test_support::eventually::eventually;
+use test_support::proxy::{Direction, Fault, Proxy};
 
 /// A batch of several portions waits for acknowledgements when `max_payload` becomes too small for an entry in the
 /// middle.

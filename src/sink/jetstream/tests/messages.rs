@@ -4,9 +4,9 @@
 use async_nats::jetstream::stream::Config;
 
 use super::streams::{audit, create};
-use super::support::nats::Release;
-use super::support::skipped::skipped;
 use super::*;
+use test_support::nats::Release;
+use test_support::skipped::skipped;
 
 /// As the gateway of Agent Assembly makes it.
 fn plain_stream() -> NatsServer {

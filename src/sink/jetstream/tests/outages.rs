@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use super::support::proxy::Proxy;
 use super::*;
+use test_support::proxy::Proxy;
 
 /// Waits, from outside, until the stream holds this many messages.
 pub(super) fn wait_for_messages(url: &str, count: u64) {

@@ -3,9 +3,9 @@
 use rcgen::ExtendedKeyUsagePurpose;
 
 use super::access::assert_kept_out;
-use super::support::proxy::{Fault, Proxy};
 use super::tls::Authority;
 use super::*;
+use test_support::proxy::{Fault, Proxy};
 
 /// The port that the server logs after these words.
 fn logged_port(server: &NatsServer, words: &str) -> String {
