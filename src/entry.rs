@@ -10,6 +10,8 @@ mod parts;
 
 use std::fmt;
 
+use serde::Serialize;
+
 pub use event::{subject_for, subject_of};
 pub use kinds::{AuditEventType, CredentialKind};
 pub use log::{AuditLog, AuditLogError, ChainVerifier};
@@ -52,7 +54,7 @@ use parts::Rare;
 /// assert_eq!(serde_json::from_str::<AuditEntry>(&line)?, entry);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditEntry {
     seq: u64,
     timestamp_ns: u64,
@@ -63,8 +65,10 @@ pub struct AuditEntry {
     previous_hash: [u8; 32],
     entry_hash: [u8; 32],
     /// The [`Event::weight`](crate::Event::weight), computed once instead of by each attempt to publish.
+    #[serde(skip)]
     weight: u32,
     /// `None` if and only if nothing in it is set: then equality is that of the fields, and it takes no memory.
+    #[serde(flatten)]
     rare: Option<Box<Rare>>,
 }
 
@@ -87,19 +91,16 @@ impl AuditEntry {
         payload: String,
         previous_hash: [u8; 32],
     ) -> Self {
-        Self {
+        Self::new_with_lineage(
             seq,
             timestamp_ns,
             event_type,
             agent_id,
             session_id,
-            weight: event::weight_of(&payload, None),
             payload,
             previous_hash,
-            entry_hash: [0; 32],
-            rare: None,
-        }
-        .sealed()
+            Lineage::default(),
+        )
     }
 
     /// Like [`new`](Self::new), with the agent's place among other agents.
@@ -114,7 +115,7 @@ impl AuditEntry {
         previous_hash: [u8; 32],
         lineage: Lineage,
     ) -> Self {
-        Self::new_with_lineage_redaction_and_attribution(
+        Self::new_with_lineage_and_redaction(
             seq,
             timestamp_ns,
             event_type,
@@ -124,8 +125,6 @@ impl AuditEntry {
             previous_hash,
             lineage,
             Redaction::default(),
-            None,
-            None,
         )
     }
 
@@ -180,26 +179,21 @@ impl AuditEntry {
             redaction,
             policy_doc_id,
             decision_id,
-        }
-        .boxed();
-        Self {
+        };
+        let mut entry = Self {
             seq,
             timestamp_ns,
             event_type,
             agent_id,
             session_id,
-            weight: event::weight_of(&payload, rare.as_deref()),
             payload,
             previous_hash,
             entry_hash: [0; 32],
-            rare,
-        }
-        .sealed()
-    }
-
-    fn sealed(mut self) -> Self {
-        self.entry_hash = hash::of(&self);
-        self
+            weight: 0,
+            rare: rare.boxed(),
+        };
+        entry.entry_hash = entry.hash();
+        entry.weighed()
     }
 }
 
@@ -330,7 +324,7 @@ impl AuditEntry {
     /// as `policy_doc_id` and `decision_id`; and the end of the payload is not marked.
     #[must_use]
     pub fn verify_integrity(&self) -> bool {
-        hash::of(self) == self.entry_hash
+        self.hash() == self.entry_hash
     }
 }
 

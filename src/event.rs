@@ -1,19 +1,16 @@
 //! The published [`Event`], and what the drainer makes of it: numbered [`Record`]s in ordered [`Batch`]es.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::seal::Signer;
-
-mod encode_error;
-mod ids;
-pub use encode_error::EncodeError;
-pub(crate) use ids::{Key, fresh_uuid};
-pub use ids::{Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
+pub(crate) use crate::clock::unix_ms;
+pub(crate) use crate::ids::{Key, fresh_uuid};
+pub use crate::ids::{Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
+use crate::seal::{Hash, Leaf, Signer};
 
 /// Your own type of entry.
 ///
@@ -59,6 +56,17 @@ pub trait Event: Send + 'static {
     /// About how many bytes of memory the entry takes, its own size included. Called at each attempt, on the
     /// publishing thread: it must be cheap, and neither allocate nor block.
     fn weight(&self) -> usize;
+}
+
+/// An entry could not be encoded.
+#[derive(Debug, thiserror::Error)]
+#[error("the entry cannot be encoded: {0}")]
+pub struct EncodeError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl From<serde_json::Error> for EncodeError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(Box::new(error))
+    }
 }
 
 /// Why entries are missing from the stream.
@@ -156,10 +164,7 @@ impl Record {
     /// Run and number: the `Audit-Id`.
     #[must_use]
     pub fn id(&self) -> Position {
-        Position {
-            run: self.run.id,
-            n: self.n,
-        }
+        Position::new(self.run.id, self.n)
     }
 
     /// How many numbers directly before this one are not in the stream: the `Audit-Lost`.
@@ -203,6 +208,20 @@ impl Record {
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// The hash of the record as a leaf. A stream keeps the subject, a file does not.
+    pub(crate) fn leaf(&self, subject: Option<&str>) -> Hash {
+        let opening = self.opens_run().map(ToString::to_string);
+        let leaf = Leaf {
+            id: self.id(),
+            lost: self.lost_before(),
+            requeued: self.requeued,
+            opening: opening.as_deref(),
+            subject,
+            bytes: &self.bytes,
+        };
+        leaf.hash()
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -273,52 +292,9 @@ impl fmt::Display for LossReason {
     }
 }
 
-/// The time in milliseconds since 1970. Never jumps within the process: it is the wall clock at the first call,
-/// continued by the monotonic clock.
-pub(crate) fn unix_ms() -> u64 {
-    static CLOCK: OnceLock<Clock> = OnceLock::new();
-    CLOCK
-        .get_or_init(|| Clock::new(SystemTime::now(), Instant::now()))
-        .unix_ms(Instant::now())
-}
-
-/// The same moment on both clocks.
-#[derive(Debug)]
-struct Clock {
-    wall: Duration,
-    monotonic: Instant,
-}
-
-impl Clock {
-    /// A wall clock before 1970 counts as 1970.
-    fn new(wall: SystemTime, monotonic: Instant) -> Self {
-        Self {
-            wall: wall.duration_since(UNIX_EPOCH).unwrap_or_default(),
-            monotonic,
-        }
-    }
-
-    fn unix_ms(&self, now: Instant) -> u64 {
-        let since = self.wall + now.saturating_duration_since(self.monotonic);
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_clock_goes_on_from_the_wall_clock_of_its_start() {
-        let start = Instant::now();
-        let clock = |wall| Clock::new(wall, start);
-        let later = start + Duration::from_millis(1_500);
-        let wall = UNIX_EPOCH + Duration::from_secs(10);
-        assert_eq!(clock(wall).unix_ms(start), 10_000);
-        assert_eq!(clock(wall).unix_ms(later), 11_500);
-        let before_1970 = UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(clock(before_1970).unix_ms(later), 1_500);
-    }
 
     #[test]
     fn losses_of_one_reason_are_one_stretch_and_their_number_is_bounded() {

@@ -182,6 +182,7 @@ compile_error!(
 );
 
 mod change;
+mod clock;
 pub mod config;
 mod control;
 mod dead_letters;
@@ -193,6 +194,7 @@ pub mod event;
 mod export;
 mod file_ring;
 mod host;
+mod ids;
 mod import;
 mod ingress;
 #[cfg(feature = "tracing")]

@@ -14,12 +14,8 @@ use crate::stats::{State, Stats};
 
 mod help;
 
-/// A counter: its name, its label if it has one, and where its value is.
-type Counter = (
-    &'static str,
-    Option<(&'static str, &'static str)>,
-    fn(&Stats) -> u64,
-);
+/// A counter: its name, its label `reason` if it has one, and where its value is.
+type Counter = (&'static str, Option<&'static str>, fn(&Stats) -> u64);
 
 /// The time over which the growth of the spill is averaged.
 const GROWTH_OVER: Duration = Duration::from_secs(30);
@@ -43,48 +39,24 @@ const COUNTERS: [Counter; 18] = [
     ("aa_events_dropped_total", None, |stats| {
         stats.discarded.spill_evicted
     }),
-    (
-        "aa_audit_dropped_total",
-        Some(("reason", "queue_full")),
-        |stats| stats.lost.queue_full,
-    ),
-    (
-        "aa_audit_dropped_total",
-        Some(("reason", "already_shutdown")),
-        |stats| stats.lost.already_shutdown,
-    ),
-    (
-        "aa_audit_dropped_total",
-        Some(("reason", "spill_full")),
-        |stats| stats.lost.spill_full,
-    ),
-    (
-        "aa_audit_dropped_total",
-        Some(("reason", "spill_evicted")),
-        |stats| stats.discarded.spill_evicted,
-    ),
-    (
-        "aa_audit_dropped_total",
-        Some(("reason", "encode_error")),
-        |stats| stats.discarded.encode_error,
-    ),
-    (
-        "aa_audit_dropped_total",
-        Some(("reason", "corrupt")),
-        |stats| stats.discarded.corrupt,
-    ),
-    (
-        "aa_audit_dead_lettered_total",
-        Some(("reason", "oversize")),
-        |stats| stats.oversize,
-    ),
-    (
-        "aa_audit_dead_lettered_total",
-        Some(("reason", "rejected")),
-        |stats| stats.rejected,
-    ),
+    dropped("queue_full", |stats| stats.lost.queue_full),
+    dropped("already_shutdown", |stats| stats.lost.already_shutdown),
+    dropped("spill_full", |stats| stats.lost.spill_full),
+    dropped("spill_evicted", |stats| stats.discarded.spill_evicted),
+    dropped("encode_error", |stats| stats.discarded.encode_error),
+    dropped("corrupt", |stats| stats.discarded.corrupt),
+    dead_lettered("oversize", |stats| stats.oversize),
+    dead_lettered("rejected", |stats| stats.rejected),
     ("aa_audit_returned_total", None, |stats| stats.returned),
 ];
+
+const fn dropped(reason: &'static str, read: fn(&Stats) -> u64) -> Counter {
+    ("aa_audit_dropped_total", Some(reason), read)
+}
+
+const fn dead_lettered(reason: &'static str, read: fn(&Stats) -> u64) -> Counter {
+    ("aa_audit_dead_lettered_total", Some(reason), read)
+}
 
 static TOTALS: [AtomicU64; COUNTERS.len()] = [const { AtomicU64::new(0) }; COUNTERS.len()];
 
@@ -115,17 +87,17 @@ impl Metrics {
         let left = self.seconds_until_full(stats.spill_bytes, spill_bytes_max, Instant::now());
         host::call(|| {
             help::describe();
-            for ((name, label, _), sum) in COUNTERS.iter().zip(sums) {
-                match label {
-                    Some((key, value)) => counter!(*name, *key => *value).absolute(sum),
-                    None => counter!(*name).absolute(sum),
+            for ((name, reason, _), sum) in COUNTERS.into_iter().zip(sums) {
+                match reason {
+                    Some(reason) => counter!(name, "reason" => reason).absolute(sum),
+                    None => counter!(name).absolute(sum),
                 }
             }
             counter!("aa_audit_spill_quarantines_total")
                 .absolute(QUARANTINES.load(Ordering::Relaxed));
             counter!("aa_audit_dead_lettered_total", "reason" => "undecodable")
                 .absolute(UNDECODABLE.load(Ordering::Relaxed));
-            Self::report_depths(stats);
+            report_depths(stats);
             gauge!("aa_audit_spill_seconds_until_full").set(left);
             for state in State::ALL {
                 gauge!("aa_audit_state", "state" => state.as_str())
@@ -177,17 +149,6 @@ impl Metrics {
         host::call(|| histogram!("aa_audit_spill_append_seconds").record(took));
     }
 
-    fn report_depths(stats: &Stats) {
-        gauge!("aa_audit_ring_entries").set(as_f64(stats.in_ring));
-        gauge!("aa_audit_ring_bytes").set(as_f64(stats.ring_bytes));
-        gauge!("aa_audit_spill_entries").set(as_f64(stats.spilled));
-        gauge!("aa_audit_spill_bytes").set(as_f64(stats.spill_bytes));
-        gauge!("aa_audit_spill_bytes_max").set(as_f64(stats.spill_bytes_max));
-        gauge!("aa_audit_sink_up").set(u8::from(stats.sink_up));
-        gauge!("aa_audit_oldest_entry_age_seconds")
-            .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());
-    }
-
     /// At the recent average pace; infinite if the spill does not grow, and 0 once it is full.
     fn seconds_until_full(&mut self, bytes: u64, bytes_max: u64, now: Instant) -> f64 {
         if let Some((then, before)) = self.last.replace((now, bytes)) {
@@ -206,6 +167,17 @@ impl Metrics {
             as_f64(bytes_max - bytes) / self.growth
         }
     }
+}
+
+fn report_depths(stats: &Stats) {
+    gauge!("aa_audit_ring_entries").set(as_f64(stats.in_ring));
+    gauge!("aa_audit_ring_bytes").set(as_f64(stats.ring_bytes));
+    gauge!("aa_audit_spill_entries").set(as_f64(stats.spilled));
+    gauge!("aa_audit_spill_bytes").set(as_f64(stats.spill_bytes));
+    gauge!("aa_audit_spill_bytes_max").set(as_f64(stats.spill_bytes_max));
+    gauge!("aa_audit_sink_up").set(u8::from(stats.sink_up));
+    gauge!("aa_audit_oldest_entry_age_seconds")
+        .set(stats.oldest_entry_age.unwrap_or_default().as_secs_f64());
 }
 
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating-point")]

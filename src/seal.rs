@@ -15,70 +15,16 @@ mod checkpoint;
 mod keys;
 mod leaf;
 mod signer;
+mod state;
 mod tree;
 
-use std::io;
-
-use serde::{Deserialize, Serialize};
-
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Seal, SealError};
 pub use keys::PublicKeys;
 pub use leaf::Leaf;
 pub use signer::Signer;
 #[cfg(feature = "nats")]
-pub(crate) use signer::Statement;
+pub(crate) use state::Statement;
 pub use tree::{Hash, Tree};
-
-/// Stored by a sink with a batch: covers all entries up to the end of the batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Seal {
-    /// A [`Checkpoint`] with its signature, as a C2SP signed note.
-    pub checkpoint: String,
-    /// The public key of the signature, as in C2SP's `signed-note`: `spillring/<publisher id>+<key id>+<key>`.
-    pub key: String,
-    /// The peaks of the tree, largest first, each in base64: one for each bit set in the size.
-    pub peaks: Vec<String>,
-    /// Included once a minute: the newest checkpoints that name the next key, oldest first. Each is signed with the
-    /// key that the previous one names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub certificates: Vec<String>,
-}
-
-/// Why a seal, a checkpoint or a key cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SealError {
-    /// It is malformed.
-    #[error("{0}")]
-    Malformed(String),
-    /// The signature is missing, by another key, or wrong.
-    #[error("it is not signed with the key {0}")]
-    NotSigned(String),
-    /// The key that the operator gave cannot be used.
-    #[error("`signing_key` {0}")]
-    Given(String),
-    /// The keys in the spill directory cannot be read or written.
-    #[error("the signing keys cannot be used: {0}")]
-    Keys(#[from] io::Error),
-}
-
-impl Seal {
-    /// The tree with these peaks, if its root is that of the checkpoint. Does not check the signature.
-    ///
-    /// # Errors
-    ///
-    /// [`SealError::Malformed`] if they do not fit each other.
-    pub fn tree(&self) -> Result<Tree, SealError> {
-        let checkpoint = Checkpoint::parse(&self.checkpoint)?;
-        let peaks = self.peaks.iter().map(|peak| tree::decoded(peak));
-        let tree = peaks
-            .collect::<Option<Vec<_>>>()
-            .and_then(|peaks| Tree::from_peaks(checkpoint.size, peaks))
-            .filter(|tree| tree.root() == checkpoint.root);
-        tree.ok_or_else(|| SealError::Malformed("the peaks are not those of the checkpoint".into()))
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{LossReason, Position, PublisherId, RunId};
+use crate::event::LossReason;
+use crate::ids::{Position, PublisherId, RunId};
 
 /// Counts of one run, and the depths at this moment. Always
 /// `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded` holds.

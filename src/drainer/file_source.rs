@@ -60,7 +60,7 @@ impl<E: Durable> FileSource<E> {
             RecordKind::Damaged => Err("it was damaged in memory".to_owned()),
         };
         let record = sequencer.number(encoded, popped_ms, bounds.since);
-        let (last, numbered) = (sequencer.last_key().raw(), sequencer.numbered());
+        let (last, numbered) = (sequencer.last_key().number(), sequencer.numbered());
         match &record {
             Some(record) => {
                 let before = record.lost_before();
@@ -108,7 +108,7 @@ impl<E: Durable> Source for FileSource<E> {
     }
 
     fn note(&mut self, sequencer: &Sequencer) {
-        let (last, numbered) = (sequencer.last_key().raw(), sequencer.numbered());
+        let (last, numbered) = (sequencer.last_key().number(), sequencer.numbered());
         self.ring.number_losses(last, numbered);
     }
 

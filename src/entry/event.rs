@@ -1,6 +1,6 @@
 //! How an entry is published: its subject, its bytes, its weight.
 
-use super::parts::{CredentialFinding, Rare};
+use super::parts::Rare;
 use super::{AgentId, AuditEntry, json};
 use crate::event::{EncodeError, Event};
 
@@ -61,33 +61,19 @@ impl Event for AuditEntry {
     }
 }
 
+impl AuditEntry {
+    /// With its weight.
+    pub(super) fn weighed(mut self) -> Self {
+        let rare = self.rare().map_or(0, Rare::weight);
+        let weight = size_of::<Self>() + self.payload.len() + rare;
+        self.weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        self
+    }
+}
+
 fn allowed(character: char) -> char {
     match character {
         'A'..='Z' | 'a'..='z' | '0'..='9' | '_' | '-' => character,
         _ => '_',
     }
-}
-
-/// The weight of an entry with these parts.
-pub(super) fn weight_of(payload: &str, rare: Option<&Rare>) -> u32 {
-    let weight = size_of::<AuditEntry>() + payload.len() + rare.map_or(0, weight_of_rare);
-    u32::try_from(weight).unwrap_or(u32::MAX)
-}
-
-fn weight_of_rare(rare: &Rare) -> usize {
-    let texts = [
-        &rare.lineage.team_id,
-        &rare.lineage.org_id,
-        &rare.lineage.delegation_reason,
-        &rare.lineage.spawned_by_tool,
-        &rare.redaction.redacted_payload,
-        &rare.policy_doc_id,
-        &rare.decision_id,
-    ];
-    let findings = rare.redaction.credential_findings.iter();
-    size_of::<Rare>()
-        + texts.into_iter().flatten().map(String::len).sum::<usize>()
-        + findings
-            .map(|finding| size_of::<CredentialFinding>() + finding.matched.len())
-            .sum::<usize>()
 }

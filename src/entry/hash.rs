@@ -8,17 +8,20 @@ use sha2::{Digest, Sha256};
 use super::parts::{Lineage, Redaction};
 use super::{AgentId, AuditEntry};
 
-pub(super) fn of(entry: &AuditEntry) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    fixed(&mut hasher, entry);
-    hasher.update(&entry.payload);
-    if let Some(rare) = entry.rare() {
-        lineage(&mut hasher, &rare.lineage);
-        redaction(&mut hasher, &rare.redaction);
-        text(&mut hasher, rare.policy_doc_id.as_deref());
-        text(&mut hasher, rare.decision_id.as_deref());
+impl AuditEntry {
+    /// The hash of its fields.
+    pub(super) fn hash(&self) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        fixed(&mut hasher, self);
+        hasher.update(&self.payload);
+        if let Some(rare) = self.rare() {
+            lineage(&mut hasher, &rare.lineage);
+            redaction(&mut hasher, &rare.redaction);
+            text(&mut hasher, rare.policy_doc_id.as_deref());
+            text(&mut hasher, rare.decision_id.as_deref());
+        }
+        hasher.finalize().into()
     }
-    hasher.finalize().into()
 }
 
 fn fixed(hasher: &mut Sha256, entry: &AuditEntry) {

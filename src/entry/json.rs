@@ -3,121 +3,70 @@
 //! Close to half of an entry's bytes are arrays of small numbers, which `serde_json` writes one by one. [`encode`]
 //! copies each from a table instead; a property test checks that both write the same.
 
-use std::borrow::Cow;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::event::weight_of;
 use super::parts::{Lineage, Rare, Redaction};
 use super::{AgentId, AuditEntry, AuditEventType, CredentialFinding, SessionId};
 
-/// The flat form of an entry in JSON.
-#[derive(Serialize, Deserialize)]
+/// An entry as read from JSON. Flat: with `flatten`, `serde` could not report which fields are unknown.
+#[derive(Deserialize)]
 #[serde(rename = "AuditEntry")]
-struct Flat<'a> {
+struct Flat {
     seq: u64,
     timestamp_ns: u64,
     event_type: AuditEventType,
     agent_id: AgentId,
     session_id: SessionId,
-    payload: Cow<'a, str>,
+    payload: String,
     previous_hash: [u8; 32],
     entry_hash: [u8; 32],
-    #[serde(skip_serializing_if = "Option::is_none")]
     root_agent_id: Option<AgentId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     parent_agent_id: Option<AgentId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    team_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    org_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delegation_reason: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spawned_by_tool: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    team_id: Option<String>,
+    org_id: Option<String>,
+    delegation_reason: Option<String>,
+    spawned_by_tool: Option<String>,
     depth: Option<u32>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty", default)]
-    credential_findings: Cow<'a, [CredentialFinding]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    redacted_payload: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy_doc_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    decision_id: Option<Cow<'a, str>>,
-}
-
-impl Serialize for AuditEntry {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Flat::from(self).serialize(serializer)
-    }
+    #[serde(default)]
+    credential_findings: Vec<CredentialFinding>,
+    redacted_payload: Option<String>,
+    policy_doc_id: Option<String>,
+    decision_id: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for AuditEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Flat::deserialize(deserializer).map(Self::from)
-    }
-}
-
-impl<'a> From<&'a AuditEntry> for Flat<'a> {
-    fn from(entry: &'a AuditEntry) -> Self {
-        Self {
-            seq: entry.seq,
-            timestamp_ns: entry.timestamp_ns,
-            event_type: entry.event_type,
-            agent_id: entry.agent_id,
-            session_id: entry.session_id,
-            payload: entry.payload().into(),
-            previous_hash: entry.previous_hash,
-            entry_hash: entry.entry_hash,
-            root_agent_id: entry.root_agent_id(),
-            parent_agent_id: entry.parent_agent_id(),
-            team_id: entry.team_id().map(Cow::from),
-            org_id: entry.org_id().map(Cow::from),
-            delegation_reason: entry.delegation_reason().map(Cow::from),
-            spawned_by_tool: entry.spawned_by_tool().map(Cow::from),
-            depth: entry.depth(),
-            credential_findings: entry.credential_findings().into(),
-            redacted_payload: entry.redacted_payload().map(Cow::from),
-            policy_doc_id: entry.policy_doc_id().map(Cow::from),
-            decision_id: entry.decision_id().map(Cow::from),
-        }
-    }
-}
-
-impl From<Flat<'_>> for AuditEntry {
-    fn from(flat: Flat<'_>) -> Self {
-        let owned = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        let flat = Flat::deserialize(deserializer)?;
         let rare = Rare {
             lineage: Lineage {
                 root_agent_id: flat.root_agent_id,
                 parent_agent_id: flat.parent_agent_id,
-                team_id: owned(flat.team_id),
-                org_id: owned(flat.org_id),
-                delegation_reason: owned(flat.delegation_reason),
-                spawned_by_tool: owned(flat.spawned_by_tool),
+                team_id: flat.team_id,
+                org_id: flat.org_id,
+                delegation_reason: flat.delegation_reason,
+                spawned_by_tool: flat.spawned_by_tool,
                 depth: flat.depth,
             },
             redaction: Redaction {
-                credential_findings: flat.credential_findings.into_owned(),
-                redacted_payload: owned(flat.redacted_payload),
+                credential_findings: flat.credential_findings,
+                redacted_payload: flat.redacted_payload,
             },
-            policy_doc_id: owned(flat.policy_doc_id),
-            decision_id: owned(flat.decision_id),
-        }
-        .boxed();
-        Self {
+            policy_doc_id: flat.policy_doc_id,
+            decision_id: flat.decision_id,
+        };
+        let entry = Self {
             seq: flat.seq,
             timestamp_ns: flat.timestamp_ns,
             event_type: flat.event_type,
             agent_id: flat.agent_id,
             session_id: flat.session_id,
-            weight: weight_of(&flat.payload, rare.as_deref()),
-            payload: flat.payload.into_owned(),
+            payload: flat.payload,
             previous_hash: flat.previous_hash,
             entry_hash: flat.entry_hash,
-            rare,
-        }
+            weight: 0,
+            rare: rare.boxed(),
+        };
+        Ok(entry.weighed())
     }
 }
 

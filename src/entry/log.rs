@@ -1,8 +1,8 @@
 //! Chains of entries: appending to a session's, and finding where one is broken.
 
-use std::fmt;
+use data_encoding::HEXLOWER;
 
-use super::{AgentId, AuditEntry, AuditEventType, Lineage, SessionId, hash};
+use super::{AgentId, AuditEntry, AuditEventType, Lineage, SessionId};
 
 /// The entries of one session, each numbered and chained to the previous one.
 ///
@@ -63,8 +63,8 @@ pub enum AuditLogError {
     #[error(
         "entry {index} (seq {seq}) was changed after it was sealed: its fields hash to {}, it says {}; replace it from \
          another copy",
-        Hex(expected),
-        Hex(got)
+        hex(expected),
+        hex(got)
     )]
     Tampered {
         /// The place of the entry.
@@ -107,8 +107,8 @@ pub enum AuditLogError {
     #[error(
         "entry {index} (seq {at_seq}) follows an entry with the hash {}, the one before it has {}: one of the two was \
          replaced, compare them with another copy",
-        Hex(got),
-        Hex(expected)
+        hex(got),
+        hex(expected)
     )]
     HashChainBroken {
         /// The place of the entry.
@@ -251,7 +251,7 @@ impl ChainVerifier {
     ///
     /// An entry that breaks the chain is not counted: the next call still expects the same place.
     pub fn verify(&mut self, entry: &AuditEntry) -> Result<(), AuditLogError> {
-        let expected = hash::of(entry);
+        let expected = entry.hash();
         if expected != entry.entry_hash {
             return Err(AuditLogError::Tampered {
                 index: self.verified,
@@ -306,10 +306,6 @@ impl ChainVerifier {
     }
 }
 
-struct Hex<'a>(&'a [u8; 32]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
+fn hex(hash: &[u8; 32]) -> String {
+    HEXLOWER.encode(hash)
 }

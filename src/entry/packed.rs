@@ -1,8 +1,9 @@
 //! An entry as words, for a ring that outlives the process: the fields that every entry has, then those that are set.
 
 use super::parts::Rare;
-use super::{AgentId, AuditEntry, AuditEventType, CredentialFinding, CredentialKind, Lineage};
-use super::{Redaction, SessionId, event};
+use super::{
+    AgentId, AuditEntry, AuditEventType, CredentialFinding, CredentialKind, Lineage, SessionId,
+};
 use crate::durable::{Durable, Pack, Packer, Unpacker};
 
 /// Words before the payload: seq, time, shape, agent, session, and two hashes.
@@ -21,68 +22,53 @@ const POLICY: u64 = 1 << 40;
 const DECISION: u64 = 1 << 41;
 const FINDINGS: u64 = 1 << 42;
 
+/// The texts, in the order of [`Rare::texts`].
+const TEXTS: [u64; 7] = [TEAM, ORG, REASON, TOOL, REDACTED, POLICY, DECISION];
+
 impl Rare {
-    fn texts(&self) -> [(u64, &Option<String>); 7] {
-        let (lineage, redaction) = (&self.lineage, &self.redaction);
-        [
-            (TEAM, &lineage.team_id),
-            (ORG, &lineage.org_id),
-            (REASON, &lineage.delegation_reason),
-            (TOOL, &lineage.spawned_by_tool),
-            (REDACTED, &redaction.redacted_payload),
-            (POLICY, &self.policy_doc_id),
-            (DECISION, &self.decision_id),
-        ]
-    }
-
-    fn agents(&self) -> [(u64, Option<AgentId>); 2] {
-        let lineage = &self.lineage;
-        [
-            (ROOT, lineage.root_agent_id),
-            (PARENT, lineage.parent_agent_id),
-        ]
-    }
-
     /// Which fields are set.
     fn shape(&self) -> u64 {
-        let texts = self.texts().into_iter();
-        let texts = texts.filter_map(|(bit, text)| text.as_ref().map(|_| bit));
-        let agents = self.agents().into_iter();
-        let agents = agents.filter_map(|(bit, agent)| agent.map(|_| bit));
-        let depth = self.lineage.depth.map_or(0, |_| DEPTH);
-        let found = !self.redaction.credential_findings.is_empty();
-        let findings = if found { FINDINGS } else { 0 };
-        texts
-            .chain(agents)
-            .fold(depth | findings, |all, bit| all | bit)
+        let texts = TEXTS.into_iter().zip(self.texts().map(Option::is_some));
+        let others = [
+            (ROOT, self.lineage.root_agent_id.is_some()),
+            (PARENT, self.lineage.parent_agent_id.is_some()),
+            (DEPTH, self.lineage.depth.is_some()),
+            (FINDINGS, !self.redaction.credential_findings.is_empty()),
+        ];
+        let all = texts.chain(others);
+        all.fold(0, |shape, (bit, set)| if set { shape | bit } else { shape })
+    }
+
+    fn agents(&self) -> impl Iterator<Item = AgentId> {
+        let Lineage {
+            root_agent_id: root,
+            parent_agent_id: parent,
+            ..
+        } = self.lineage;
+        [root, parent].into_iter().flatten()
     }
 
     fn words(&self) -> usize {
-        let texts = self
-            .texts()
-            .into_iter()
-            .filter_map(|(_, text)| text.as_ref());
-        let texts: usize = texts.map(|text| Packer::words_of(text.len())).sum();
-        let agents = self.agents().into_iter().filter_map(|(_, agent)| agent);
+        let texts = self.texts().into_iter().flatten();
+        let texts = texts.map(|text| Packer::words_of(text.len()));
         let findings = &self.redaction.credential_findings;
-        let each = findings.iter();
-        let each: usize = each
-            .map(|finding| 2 + Packer::words_of(finding.matched.len()))
-            .sum();
-        let findings = if findings.is_empty() { 0 } else { 1 + each };
-        texts + 2 * agents.count() + usize::from(self.lineage.depth.is_some()) + findings
+        let each = findings
+            .iter()
+            .map(|it| 2 + Packer::words_of(it.matched.len()));
+        let others = [
+            2 * self.agents().count(),
+            usize::from(self.lineage.depth.is_some()),
+            usize::from(!findings.is_empty()),
+        ];
+        texts.chain(each).chain(others).sum()
     }
 
     fn pack(&self, out: &mut Packer<'_>) {
-        for (_, agent) in self.agents() {
-            if let Some(agent) = agent {
-                out.put_whole(agent.as_bytes());
-            }
+        for agent in self.agents() {
+            out.put_whole(agent.as_bytes());
         }
-        for (_, text) in self.texts() {
-            if let Some(text) = text {
-                out.put_bytes(text.as_bytes());
-            }
+        for text in self.texts().into_iter().flatten() {
+            out.put_bytes(text.as_bytes());
         }
         if let Some(depth) = self.lineage.depth {
             out.put_u64(depth.into());
@@ -100,50 +86,40 @@ impl Rare {
 
     fn unpack(shape: u64, from: &mut Unpacker<'_>) -> Option<Self> {
         let is_set = |bit| shape & bit != 0;
-        let agent = |bit, from: &mut Unpacker<'_>| {
-            if is_set(bit) {
-                get(from).map(|bytes| Some(AgentId::from_bytes(bytes)))
-            } else {
-                Some(None)
-            }
-        };
-        let text = |bit, from: &mut Unpacker<'_>| {
-            if is_set(bit) {
-                from.str().map(|text| Some(text.to_owned()))
-            } else {
-                Some(None)
-            }
-        };
-        let lineage = Lineage {
-            root_agent_id: agent(ROOT, from)?,
-            parent_agent_id: agent(PARENT, from)?,
-            team_id: text(TEAM, from)?,
-            org_id: text(ORG, from)?,
-            delegation_reason: text(REASON, from)?,
-            spawned_by_tool: text(TOOL, from)?,
-            depth: None,
-        };
-        let redacted_payload = text(REDACTED, from)?;
-        let (policy_doc_id, decision_id) = (text(POLICY, from)?, text(DECISION, from)?);
-        let depth = if is_set(DEPTH) {
-            Some(u32::try_from(from.u64()?).ok()?)
-        } else {
-            None
-        };
-        let credential_findings = if is_set(FINDINGS) {
-            findings(from)?
-        } else {
-            Vec::new()
-        };
-        Some(Self {
-            lineage: Lineage { depth, ..lineage },
-            redaction: Redaction {
-                credential_findings,
-                redacted_payload,
-            },
+        let mut rare = Self::default();
+        let Self {
+            lineage,
+            redaction,
             policy_doc_id,
             decision_id,
-        })
+        } = &mut rare;
+        let (root, parent) = (&mut lineage.root_agent_id, &mut lineage.parent_agent_id);
+        for (bit, agent) in [(ROOT, root), (PARENT, parent)] {
+            if is_set(bit) {
+                *agent = Some(AgentId::from_bytes(get(from)?));
+            }
+        }
+        let texts = [
+            &mut lineage.team_id,
+            &mut lineage.org_id,
+            &mut lineage.delegation_reason,
+            &mut lineage.spawned_by_tool,
+            &mut redaction.redacted_payload,
+            policy_doc_id,
+            decision_id,
+        ];
+        for (bit, text) in TEXTS.into_iter().zip(texts) {
+            if is_set(bit) {
+                *text = Some(from.str()?.to_owned());
+            }
+        }
+        if is_set(DEPTH) {
+            lineage.depth = Some(u32::try_from(from.u64()?).ok()?);
+        }
+        if is_set(FINDINGS) {
+            redaction.credential_findings = findings(from)?;
+        }
+        Some(rare)
     }
 }
 
@@ -197,8 +173,7 @@ impl Durable for AuditEntry {
         let (previous_hash, entry_hash) = (get(from)?, get(from)?);
         let payload = from.str()?.to_owned();
         let rare = Rare::unpack(shape, from)?.boxed();
-        let weight = event::weight_of(&payload, rare.as_deref());
-        from.is_done().then_some(Self {
+        let entry = Self {
             seq,
             timestamp_ns,
             event_type,
@@ -207,9 +182,10 @@ impl Durable for AuditEntry {
             payload,
             previous_hash,
             entry_hash,
-            weight,
+            weight: 0,
             rare,
-        })
+        };
+        from.is_done().then(|| entry.weighed())
     }
 }
 

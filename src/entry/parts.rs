@@ -24,30 +24,39 @@ pub struct SessionId([u8; 16]);
 ///
 /// let lineage = Lineage { org_id: Some("acme".into()), depth: Some(0), ..Lineage::default() };
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Lineage {
     /// The agent at the top of the delegation.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub root_agent_id: Option<AgentId>,
     /// The agent that spawned this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_agent_id: Option<AgentId>,
     /// The team that the agent works for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub team_id: Option<String>,
     /// The organisation that the agent works for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub org_id: Option<String>,
     /// Why the work was delegated to this agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delegation_reason: Option<String>,
     /// The tool or framework that spawned this agent, such as `langgraph`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub spawned_by_tool: Option<String>,
     /// How many delegations lie between the root agent (0) and this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<u32>,
 }
 
 /// The result of a credential scanner for a payload.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Redaction {
     /// Where it found credentials.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credential_findings: Vec<CredentialFinding>,
     /// The payload with each of them replaced by its label.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub redacted_payload: Option<String>,
 }
 
@@ -63,17 +72,41 @@ pub struct CredentialFinding {
 }
 
 /// The fields that few entries have, in a box so that the others don't carry them along.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub(super) struct Rare {
+    #[serde(flatten)]
     pub(super) lineage: Lineage,
+    #[serde(flatten)]
     pub(super) redaction: Redaction,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) policy_doc_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) decision_id: Option<String>,
 }
 
 impl Rare {
     pub(super) fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
+    }
+
+    pub(super) fn texts(&self) -> [&Option<String>; 7] {
+        let (lineage, redaction) = (&self.lineage, &self.redaction);
+        [
+            &lineage.team_id,
+            &lineage.org_id,
+            &lineage.delegation_reason,
+            &lineage.spawned_by_tool,
+            &redaction.redacted_payload,
+            &self.policy_doc_id,
+            &self.decision_id,
+        ]
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        let texts = self.texts().into_iter().flatten().map(String::len);
+        let findings = self.redaction.credential_findings.iter();
+        let findings = findings.map(|it| size_of::<CredentialFinding>() + it.matched.len());
+        size_of::<Self>() + texts.chain(findings).sum::<usize>()
     }
 }
 

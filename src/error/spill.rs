@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::event::Position;
+use crate::ids::Position;
 
 /// The spill cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -134,16 +134,10 @@ impl SpillError {
             Self::Io { source, .. } => {
                 source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
             }
-            Self::Database { source, .. } => source
-                .downcast_ref::<rusqlite::Error>()
-                .and_then(rusqlite::Error::sqlite_error_code)
-                .is_some_and(|code| {
-                    matches!(
-                        code,
-                        CannotOpen | DatabaseCorrupt | NotADatabase | SystemIoFailure
-                    )
-                }),
-            _ => false,
+            _ => matches!(
+                self.sqlite_code(),
+                Some(CannotOpen | DatabaseCorrupt | NotADatabase | SystemIoFailure)
+            ),
         }
     }
 
@@ -154,12 +148,16 @@ impl SpillError {
                 source.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             ),
-            Self::Database { source, .. } => source
-                .downcast_ref::<rusqlite::Error>()
-                .and_then(rusqlite::Error::sqlite_error_code)
-                .is_some_and(|code| code == rusqlite::ErrorCode::DiskFull),
-            _ => false,
+            _ => self.sqlite_code() == Some(rusqlite::ErrorCode::DiskFull),
         }
+    }
+
+    fn sqlite_code(&self) -> Option<rusqlite::ErrorCode> {
+        let Self::Database { source, .. } = self else {
+            return None;
+        };
+        let error = source.downcast_ref::<rusqlite::Error>();
+        error.and_then(rusqlite::Error::sqlite_error_code)
     }
 }
 

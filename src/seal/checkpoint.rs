@@ -1,12 +1,13 @@
-//! A checkpoint: size and root of a tree, signed.
+//! A checkpoint: size and root of a tree, signed; and the seal, which a sink stores with a batch.
 
-use std::fmt::Write;
+use std::io;
 
+use serde::{Deserialize, Serialize};
 use signed_note::{Note, StandardSigner, StandardVerifier, VerifierList};
 
-use super::tree::{decoded, encoded};
-use super::{Hash, SealError, Tree};
-use crate::event::{Position, PublisherId, RunId};
+use super::tree::{Hash, Tree, decoded, encoded};
+use crate::clock::unix_ms;
+use crate::ids::{Position, PublisherId};
 
 /// The prefix of each log's name.
 const ORIGIN: &str = "spillring/";
@@ -15,6 +16,40 @@ const ORIGIN: &str = "spillring/";
 const OPEN: &str = "open";
 /// Far more than any number of entries.
 const SIZE_MAX: u64 = 1 << 62;
+
+/// Stored by a sink with a batch: covers all entries up to the end of the batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Seal {
+    /// A [`Checkpoint`] with its signature, as a C2SP signed note.
+    pub checkpoint: String,
+    /// The public key of the signature, as in C2SP's `signed-note`: `spillring/<publisher id>+<key id>+<key>`.
+    pub key: String,
+    /// The peaks of the tree, largest first, each in base64: one for each bit set in the size.
+    pub peaks: Vec<String>,
+    /// Included once a minute: the newest checkpoints that name the next key, oldest first. Each is signed with the
+    /// key that the previous one names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
+}
+
+/// Why a seal, a checkpoint or a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// It is malformed.
+    #[error("{0}")]
+    Malformed(String),
+    /// The signature is missing, by another key, or wrong.
+    #[error("it is not signed with the key {0}")]
+    NotSigned(String),
+    /// The key that the operator gave cannot be used.
+    #[error("`signing_key` {0}")]
+    Given(String),
+    /// The keys in the spill directory cannot be read or written.
+    #[error("the signing keys cannot be used: {0}")]
+    Keys(#[from] io::Error),
+}
 
 /// A C2SP checkpoint. Its text is the origin, the size, and the root in base64, one per line. Extension lines follow:
 /// `through <run id>.<n>`, `time <seconds since 1970>`, and, where they apply, `open`, `recovered <count>`, and `next
@@ -41,14 +76,40 @@ pub struct Checkpoint {
     pub next: Option<String>,
 }
 
+impl Seal {
+    /// The tree with these peaks, if its root is that of the checkpoint. Does not check the signature.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError::Malformed`] if they do not fit each other.
+    pub fn tree(&self) -> Result<Tree, SealError> {
+        let checkpoint = Checkpoint::parse(&self.checkpoint)?;
+        let peaks = self.peaks.iter().map(|peak| decoded(peak));
+        let tree = peaks
+            .collect::<Option<Vec<_>>>()
+            .and_then(|peaks| Tree::from_peaks(checkpoint.size, peaks))
+            .filter(|tree| tree.root() == checkpoint.root);
+        tree.ok_or_else(|| SealError::Malformed("the peaks are not those of the checkpoint".into()))
+    }
+
+    /// With the certificates of the seal before it, unless it has its own: not every seal repeats them.
+    pub(crate) fn following(mut self, before: Option<Self>) -> Self {
+        if self.certificates.is_empty() {
+            self.certificates = before.map(|seal| seal.certificates).unwrap_or_default();
+        }
+        self
+    }
+}
+
 impl Checkpoint {
-    pub(super) fn of(origin: &str, tree: &Tree, through: Option<Position>, time: u64) -> Self {
+    /// Of a publisher's tree now.
+    pub(super) fn of(publisher: PublisherId, tree: &Tree, through: Option<Position>) -> Self {
         Self {
-            origin: origin.to_owned(),
+            origin: origin(publisher),
             size: tree.size(),
             root: tree.root(),
             through,
-            time,
+            time: unix_ms() / 1_000,
             is_open: false,
             recovered: 0,
             next: None,
@@ -78,7 +139,7 @@ impl Checkpoint {
             origin,
             size,
             root,
-            through: extension("through").and_then(position),
+            through: extension("through").and_then(Position::parse),
             time: number("time").unwrap_or(0),
             is_open: text.lines().skip(3).any(|line| line == OPEN),
             recovered: number("recovered").unwrap_or(0),
@@ -112,21 +173,18 @@ impl Checkpoint {
     }
 
     pub(super) fn sign(&self, key: &StandardSigner) -> Result<String, SealError> {
-        let mut text = format!("{}\n{}\n{}\n", self.origin, self.size, encoded(&self.root));
-        if let Some(through) = self.through {
-            // Writing to a string cannot fail.
-            let _written = writeln!(text, "through {through}");
-        }
-        let _written = writeln!(text, "time {}", self.time);
-        if self.is_open {
-            let _written = writeln!(text, "{OPEN}");
-        }
-        if self.recovered > 0 {
-            let _written = writeln!(text, "recovered {}", self.recovered);
-        }
-        if let Some(next) = &self.next {
-            let _written = writeln!(text, "next {next}");
-        }
+        let lines = [
+            Some(self.origin.clone()),
+            Some(self.size.to_string()),
+            Some(encoded(&self.root)),
+            self.through.map(|through| format!("through {through}")),
+            Some(format!("time {}", self.time)),
+            self.is_open.then(|| OPEN.to_owned()),
+            (self.recovered > 0).then(|| format!("recovered {}", self.recovered)),
+            self.next.as_ref().map(|next| format!("next {next}")),
+        ];
+        let lines = lines.into_iter().flatten();
+        let text: String = lines.map(|line| line + "\n").collect();
         let malformed = |error| SealError::Malformed(format!("it cannot be signed: {error}"));
         let mut note = Note::new(text.as_bytes(), &[]).map_err(malformed)?;
         note.add_sigs(&[key]).map_err(malformed)?;
@@ -136,12 +194,4 @@ impl Checkpoint {
 
 pub(super) fn origin(publisher: PublisherId) -> String {
     format!("{ORIGIN}{publisher}")
-}
-
-fn position(text: &str) -> Option<Position> {
-    let (run, n) = text.rsplit_once('.')?;
-    Some(Position {
-        run: RunId(uuid::Uuid::try_parse(run).ok()?),
-        n: n.parse().ok()?,
-    })
 }

@@ -8,10 +8,10 @@ use rand_core::OsRng;
 use serde::{Deserialize, Serialize};
 use signed_note::{StandardSigner, generate_key};
 
-use super::checkpoint::{Checkpoint, origin};
-use super::{SealError, Tree};
-use crate::event::{Position, PublisherId};
+use super::checkpoint::{Checkpoint, SealError, origin};
+use super::tree::Tree;
 use crate::host::log;
+use crate::ids::{Position, PublisherId};
 use crate::replace::{Persist, replace};
 
 /// The name of the file.
@@ -130,7 +130,6 @@ impl Keys {
         &mut self,
         tree: &Tree,
         through: Option<Position>,
-        time: u64,
     ) -> Result<(), SealError> {
         let (private, public) = generate_key(&mut OsRng, &origin(self.publisher));
         let next = Self {
@@ -138,12 +137,12 @@ impl Keys {
             private,
             ..self.clone()
         };
-        self.succeed(next, tree, through, time)
+        self.succeed(next, tree, through)
     }
 
     /// The same for a publisher that has taken another id: its log begins with a key that is certified by that of the
     /// old log.
-    pub(super) fn rename(&mut self, publisher: PublisherId, time: u64) -> Result<(), SealError> {
+    pub(super) fn rename(&mut self, publisher: PublisherId) -> Result<(), SealError> {
         let (private, public) = generate_key(&mut OsRng, &origin(publisher));
         let next = Self {
             publisher,
@@ -152,7 +151,7 @@ impl Keys {
             private,
             ..self.clone()
         };
-        self.succeed(next, &Tree::default(), None, time)
+        self.succeed(next, &Tree::default(), None)
     }
 
     fn succeed(
@@ -160,11 +159,10 @@ impl Keys {
         mut next: Self,
         tree: &Tree,
         through: Option<Position>,
-        time: u64,
     ) -> Result<(), SealError> {
         let certificate = Checkpoint {
             next: Some(next.public.clone()),
-            ..Checkpoint::of(&origin(self.publisher), tree, through, time)
+            ..Checkpoint::of(self.publisher, tree, through)
         };
         next.certificates.push(certificate.sign(&self.signer()?)?);
         let surplus = next.certificates.len().saturating_sub(CERTIFICATES_MAX);
@@ -192,7 +190,6 @@ impl Keys {
     }
 }
 
-/// Reads an operator's private key: a line that begins with `PRIVATE+KEY+<name>+`, or 32 bytes in base64.
 /// Writes zeros over the file, where it is.
 fn erase(mut file: fs::File) -> io::Result<()> {
     let length = file.metadata()?.len();
@@ -200,6 +197,7 @@ fn erase(mut file: fs::File) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Reads an operator's private key: a line that begins with `PRIVATE+KEY+<name>+`, or 32 bytes in base64.
 fn given_key(path: &Path, name: &str) -> Result<(String, String), SealError> {
     let given = |why: String| SealError::Given(format!("{}: {why}", path.display()));
     let text =

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::Hash;
-use crate::event::{Position, Record};
+use super::tree::Hash;
+use crate::ids::Position;
 
 /// An entry as a leaf. Its bytes are these lines, each only if present, in this order; then an empty line, and the
 /// entry:
@@ -80,20 +80,4 @@ impl Leaf<'_> {
 fn line(out: &mut Vec<u8>, name: &str, value: &dyn Display) {
     // Writing to a vector cannot fail.
     let _written = writeln!(out, "{name}: {value}");
-}
-
-impl Record {
-    /// The hash of the record as a leaf. A stream keeps the subject, a file does not.
-    pub(crate) fn leaf(&self, subject: Option<&str>) -> Hash {
-        let opening = self.opens_run().map(ToString::to_string);
-        let leaf = Leaf {
-            id: self.id(),
-            lost: self.lost_before(),
-            requeued: self.requeued_from(),
-            opening: opening.as_deref(),
-            subject,
-            bytes: self.bytes(),
-        };
-        leaf.hash()
-    }
 }

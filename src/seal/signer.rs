@@ -7,8 +7,6 @@
 //! of our keys has signed it. A smaller tree, or a seal that is not ours, means that the sink was set back or forged:
 //! the tree then continues from the one we know, so that an auditor sees what is missing.
 
-mod recognize;
-
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,22 +14,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use signed_note::StandardSigner;
 
-use super::checkpoint::{Checkpoint, origin};
+use super::checkpoint::{Checkpoint, Seal, SealError};
 use super::keys::Keys;
-use super::{Hash, Seal, SealError, Tree, tree};
-use crate::event::{Position, PublisherId, unix_ms};
+use super::state::{Rotation, State, Statement, Written};
+use super::tree::{Hash, Tree};
 use crate::host::log;
+use crate::ids::{Position, PublisherId};
 use crate::replace::{Persist, replace};
 
 /// The file with the newest stored seal.
 const SEALED: &str = "sealed.json";
-/// The least number of certificates in a seal that has any: the newest.
-const CERTIFICATES_MIN: usize = 16;
-const CERTIFICATES_MAX: usize = 64;
-/// How often a seal includes certificates while the key stays the same.
-const CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 
 /// Signs checkpoints with the keys of a publisher. [`Batch::signer`](crate::event::Batch::signer) passes it to sinks that
 /// keep [seals](Seal).
@@ -45,42 +38,6 @@ pub struct Signer {
     state: Mutex<State>,
 }
 
-struct State {
-    keys: Arc<Keys>,
-    key: StandardSigner,
-    rotation: Rotation,
-    /// The newest seal that the sink has stored, and its tree.
-    stored: Option<(Seal, Tree)>,
-    written: Written,
-    certificates_at: Option<Instant>,
-}
-
-/// Whether this process has taken a new key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rotation {
-    Due,
-    /// It failed, which is logged once.
-    Failed,
-    Done,
-}
-
-/// Whether the newest stored seal is on disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Written {
-    No,
-    Yes,
-}
-
-/// The content of a seal about its tree.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Statement {
-    pub(crate) through: Option<Position>,
-    /// Entries of its batch come after it.
-    pub(crate) is_open: bool,
-    /// How many of all its entries were found in the sink, without a record of having sent them.
-    pub(crate) recovered: u64,
-}
-
 impl Signer {
     /// Reads the keys in this directory. Generates the first one if there is none.
     pub(crate) fn open(
@@ -92,23 +49,11 @@ impl Signer {
         let mut keys = Keys::open(dir, publisher, given)?;
         if keys.publisher != publisher {
             // The publisher has taken another id, and was killed before its keys had it.
-            keys.rename(publisher, unix_ms() / 1_000)?;
+            keys.rename(publisher)?;
         }
         let stored = fs::read(dir.join(SEALED)).ok();
         let stored = stored.and_then(|text| serde_json::from_slice::<Seal>(&text).ok());
-        let mut state = State {
-            key: keys.signer()?,
-            keys: Arc::new(keys),
-            rotation: Rotation::Due,
-            stored: None,
-            written: Written::Yes,
-            certificates_at: None,
-        };
-        // The file counts only if a power cut has left it whole.
-        state.stored = stored.and_then(|seal| {
-            let (tree, _) = state.recognize(publisher, &seal).ok()?;
-            Some((seal, tree))
-        });
+        let state = State::new(keys, stored)?;
         Ok(Self {
             dir: dir.to_owned(),
             renew_every,
@@ -137,10 +82,8 @@ impl Signer {
         let state = self.state.lock();
         let known = state.stored.as_ref().map(|(_, tree)| tree);
         let found = newest.map(|seal| state.recognize(publisher, seal));
-        let older = |tree: &Tree| {
-            known.is_some_and(|known| tree.size() < known.size())
-                || known.is_some_and(|known| tree.size() == known.size() && tree != known)
-        };
+        let older =
+            |tree: &Tree| known.is_some_and(|known| tree.size() <= known.size() && tree != known);
         match found {
             Some(Ok((mut tree, checkpoint))) if !older(&tree) => {
                 if checkpoint.is_open || leaves.is_empty() {
@@ -183,23 +126,7 @@ impl Signer {
     }
 
     pub(crate) fn sign(&self, tree: &Tree, statement: Statement) -> Result<Seal, SealError> {
-        let state = self.state.lock();
-        let checkpoint = Checkpoint {
-            is_open: statement.is_open,
-            recovered: statement.recovered.max(state.recovered()),
-            ..Checkpoint::of(
-                &origin(state.keys.publisher),
-                tree,
-                statement.through,
-                unix_ms() / 1_000,
-            )
-        };
-        Ok(Seal {
-            checkpoint: checkpoint.sign(&state.key)?,
-            key: state.keys.public.clone(),
-            peaks: tree.peaks().iter().map(tree::encoded).collect(),
-            certificates: state.certificates(),
-        })
+        self.state.lock().sign(tree, statement)
     }
 
     /// Notes that the sink has stored this seal.
@@ -222,32 +149,28 @@ impl Signer {
 
     /// Writes the newest seal, and takes a new key once something is stored.
     pub(crate) fn keep(&self) {
-        let (rotating, unwritten) = {
-            let state = self.state.lock();
-            let stored = state.stored.clone();
-            let rotating = (state.rotation != Rotation::Done).then(|| Arc::clone(&state.keys));
-            let unwritten = (state.written == Written::No).then(|| stored.clone());
-            (rotating.zip(stored), unwritten.flatten())
+        let state = self.state.lock();
+        let Some((seal, tree)) = state.stored.clone() else {
+            return;
         };
-        if let Some((keys, (seal, tree))) = rotating {
+        let (keys, rotation, written) = (Arc::clone(&state.keys), state.rotation, state.written);
+        drop(state);
+        if rotation != Rotation::Done {
             self.rotate((*keys).clone(), &seal, &tree);
         }
-        if let Some((seal, _)) = unwritten
-            && self.write(&seal).is_ok()
-        {
+        if written == Written::No && self.write(&seal).is_ok() {
             let mut state = self.state.lock();
-            let same = state
-                .stored
-                .as_ref()
-                .is_some_and(|(newest, _)| *newest == seal);
-            state.written = if same { Written::Yes } else { Written::No };
+            let newest = state.stored.as_ref().map(|(newest, _)| newest);
+            if newest == Some(&seal) {
+                state.written = Written::Yes;
+            }
         }
     }
 
     /// The publisher has taken another id, because somebody else publishes under the old one: its log starts over.
     pub(crate) fn rename(&self, publisher: PublisherId) {
         let mut keys = (*self.state.lock().keys).clone();
-        let renamed = keys.rename(publisher, unix_ms() / 1_000);
+        let renamed = keys.rename(publisher);
         let mut state = self.state.lock();
         state.stored = None;
         state.adopt(keys, renamed);
@@ -257,7 +180,7 @@ impl Signer {
         let through = Checkpoint::parse(&seal.checkpoint)
             .ok()
             .and_then(|it| it.through);
-        let rotated = keys.rotate(tree, through, unix_ms() / 1_000);
+        let rotated = keys.rotate(tree, through);
         self.state.lock().adopt(keys, rotated);
     }
 
@@ -268,57 +191,5 @@ impl Signer {
             &serde_json::to_vec(seal)?,
             Persist::Unsynced,
         )
-    }
-}
-
-impl State {
-    fn recovered(&self) -> u64 {
-        let newest = self.stored.as_ref().map(|(seal, _)| &seal.checkpoint);
-        newest
-            .and_then(|note| Checkpoint::parse(note).ok())
-            .map_or(0, |it| it.recovered)
-    }
-
-    /// Certificates that lead from the key of the newest stored seal to the present one, and once a minute the newest
-    /// ones.
-    fn certificates(&self) -> Vec<String> {
-        let all = &self.keys.certificates;
-        let known = self.stored.as_ref().map(|(seal, _)| &seal.key);
-        let again = self
-            .certificates_at
-            .is_none_or(|at| at.elapsed() >= CERTIFICATES_EVERY);
-        if known == Some(&self.keys.public) && !again {
-            return Vec::new();
-        }
-        let names = |it: &String| Checkpoint::parse(it).ok().and_then(|it| it.next);
-        let from = all.iter().rposition(|it| names(it).as_ref() == known);
-        let since = from.map_or(all.len(), |from| all.len() - from - 1);
-        let count = since
-            .clamp(CERTIFICATES_MIN, CERTIFICATES_MAX)
-            .min(all.len());
-        all[all.len() - count..].to_vec()
-    }
-
-    /// Uses the keys as they are now on disk.
-    fn adopt(&mut self, keys: Keys, changed: Result<(), SealError>) {
-        match changed.and_then(|()| keys.signer()) {
-            Ok(key) => {
-                self.key = key;
-                self.keys = Arc::new(keys);
-                self.rotation = Rotation::Done;
-                self.certificates_at = None;
-            }
-            Err(error) if self.rotation == Rotation::Due => {
-                log::error!(%error, "cannot change the signing key: signing with the previous one");
-                self.rotation = Rotation::Failed;
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.keys.fmt(f)
     }
 }

@@ -214,7 +214,7 @@ fn a_signer_accepts_only_seals_that_it_has_signed_and_that_are_not_older_than_it
     // Entries after a checkpoint are ours only if it opens a batch.
     let more = [leaf(b"more")];
     assert_eq!(next.tree(PUBLISHER, Some(&known), &more), tree(5));
-    let statement = signer::Statement {
+    let statement = state::Statement {
         through: Some(position(5)),
         is_open: true,
         recovered: 0,
@@ -267,7 +267,7 @@ fn a_publisher_that_takes_another_id_begins_another_log() {
 fn a_checkpoint_reads_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let signer = signer(&dir);
-    let statement = signer::Statement {
+    let statement = state::Statement {
         through: Some(position(4)),
         is_open: true,
         recovered: 2,

@@ -95,10 +95,11 @@ impl FromStr for SinkAddress {
         if text == "nats" {
             return Ok(Self::Nats(String::new()));
         }
-        let urls = text.split(',').map(str::trim);
-        let urls: Vec<_> = urls.filter(|url| !url.is_empty()).collect();
-        let other = match urls.first() {
-            Some(first) if is_nats(first) => urls.into_iter().find(|url| !may_follow(url)),
+        let is_nats = |url: &str| url.starts_with("nats://") || url.starts_with("tls://");
+        let mut urls = text.split(',').map(str::trim).filter(|url| !url.is_empty());
+        let other = match urls.next() {
+            // After another URL, the scheme may be left out.
+            Some(first) if is_nats(first) => urls.find(|url| url.contains("://") && !is_nats(url)),
             _ => Some(text),
         };
         let Some(other) = other else {
@@ -111,15 +112,6 @@ impl FromStr for SinkAddress {
              the NATS settings"
         )))
     }
-}
-
-fn is_nats(url: &str) -> bool {
-    url.starts_with("nats://") || url.starts_with("tls://")
-}
-
-/// The scheme may be left out after another URL.
-fn may_follow(url: &str) -> bool {
-    is_nats(url) || !url.contains("://")
 }
 
 #[cfg(test)]

@@ -56,14 +56,10 @@ mod rules;
 mod tests;
 
 use std::fmt;
-use std::time::Duration;
 
 use crate::sink::Sink;
-use bench::{Bench, Cursor};
 pub use draft::{Draft, resend};
-
-/// The longest that a call may take.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+pub use rules::run;
 
 /// A sink under test, and its storage.
 ///
@@ -124,27 +120,6 @@ pub struct Failure {
     pub rule: Rule,
     /// What happened instead.
     pub found: String,
-}
-
-/// Tests a sink against every rule.
-///
-/// The answer after the first delivery shows whether the sink keeps a cursor. Entries already in the storage are
-/// ignored; nobody else may write to it meanwhile.
-///
-/// # Errors
-///
-/// The first broken rule, and what happened instead.
-pub fn run<H: Harness>(harness: &mut H) -> Result<(), Failure> {
-    run_within(harness, ANSWER_MAX)
-}
-
-fn run_within<H: Harness>(harness: &mut H, answer_max: Duration) -> Result<(), Failure> {
-    let mut first = Bench::open(harness, answer_max, Cursor::None)?;
-    let cursor = rules::find_cursor(&mut first)?;
-    drop(first);
-    rules::all()
-        .iter()
-        .try_for_each(|check| check(&mut Bench::open(harness, answer_max, cursor)?))
 }
 
 impl Failure {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::jetstream::connection::{Connection, NoAnswer};
+use super::jetstream::connection::Connection;
+use super::jetstream::failure::NoAnswer;
 use super::jetstream::message::Message;
 use super::{BoxFuture, Delivery, Sink};
 use crate::config::{NatsConfig, NatsUrl};
@@ -144,23 +145,15 @@ impl AtMostOnceNatsSink {
     ) -> Result<(), SinkError> {
         let message = Message::new(&self.config, record);
         message
-            .check_alone(connection.payload_max(), 0)
+            .check(connection.payload_max(), 0)
             .map_err(SinkError::Rejected)?;
-        let Message {
-            subject,
-            headers,
-            payload,
-        } = message;
-        let publish = connection
-            .client()
-            .publish_with_headers(subject, headers, payload);
         let broken = |why: &str| {
             SinkError::Disconnected(format!("the connection to the NATS server broke: {why}"))
         };
         if !connection.is_up() {
             return Err(broken("it was ended"));
         }
-        match timeout_at(until, publish).await {
+        match timeout_at(until, message.publish(connection.client(), None)).await {
             // It may have gone out: sending it again could store it twice.
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(broken(&error.to_string())),

@@ -35,23 +35,28 @@
 //!
 //! An acknowledgement means that the server has the message, not that it has synced it: see its `sync_interval`.
 
+mod access;
 mod batches;
 pub(in crate::sink) mod connection;
 mod credentials;
 mod cursor;
 mod detour;
-mod failure;
+pub(in crate::sink) mod failure;
 mod fast;
+mod inspect;
 mod last_known;
 pub(in crate::sink) mod message;
 mod permissions;
 mod port;
 mod rates;
-mod recheck;
+mod read;
 mod recovery;
 mod reports;
+mod sending;
+mod settings;
 mod size;
 mod stream;
+mod subjects;
 mod suspect;
 mod transaction;
 mod window;
@@ -62,14 +67,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::access::{Access, Connected, Settings};
 use self::batches::Batches;
+use self::connection::Connection;
 use self::failure::Link;
 use self::reports::Reports;
-use self::stream::{Found, Reading};
 use self::suspect::Suspect;
-use self::wire::Wire;
 use super::{BoxFuture, Delivery, Sink};
-use crate::config::{NatsConfig, NatsUrl};
+use crate::config::NatsConfig;
 use crate::error::{ConfigError, SinkError};
 use crate::event::{Batch, Position, PublisherId};
 use crate::seal::Signer;
@@ -117,33 +122,12 @@ const RENEWAL_MAX: Duration = Duration::from_secs(5);
 /// for it.
 #[derive(Debug)]
 pub struct JetStreamSink {
-    config: NatsConfig,
-    /// Servers that earlier ones have announced.
-    discovered: Vec<NatsUrl>,
+    access: Access,
     /// Taken out during a call: a call that is dropped half-way drops its connection as well.
     connected: Option<Connected>,
     batches: Batches,
     suspect: Option<Suspect>,
-    /// Whether the user may read entries, which recovery of fast batches needs.
-    reading: Reading,
     reports: Reports,
-}
-
-/// A connection, and what is known of its stream.
-#[derive(Debug)]
-struct Connected {
-    wire: Wire,
-    found: Found,
-    /// Whether the stream may have changed since it was inspected.
-    settings: Settings,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Settings {
-    Fresh,
-    Used,
-    /// Something failed, perhaps because of settings.
-    Doubtful,
 }
 
 impl JetStreamSink {
@@ -156,73 +140,53 @@ impl JetStreamSink {
         let config = config.with_context()?;
         config.validate()?;
         Ok(Self {
-            config,
-            discovered: Vec::new(),
+            access: Access::new(config),
             connected: None,
             batches: Batches::new(),
             suspect: None,
-            reading: Reading::default(),
             reports: Reports::default(),
         })
     }
 
     async fn connected(&mut self, until: Instant) -> Result<Connected, SinkError> {
-        let mut wire = match self.connected.take() {
-            Some(mut connected) if connected.wire.connection.is_usable() => {
-                if connected.settings != Settings::Doubtful {
-                    connected.settings = Settings::Used;
-                    return Ok(connected);
-                }
-                connected.wire
+        let before = self.connected.take();
+        let before = before.filter(|to| to.wire.connection.is_usable());
+        let connected = match before {
+            Some(mut connected) if connected.settings != Settings::Doubtful => {
+                connected.settings = Settings::Used;
+                connected
             }
-            _ => Wire::open(&self.config, &self.discovered, until).await?,
+            before => {
+                let wire = before.map(|connected| connected.wire);
+                let connected = self.access.open(wire, until).await?;
+                let stream = &self.access.config.stream;
+                self.reports.weaknesses(stream, &connected.found);
+                self.batches.meet(&connected.found);
+                connected
+            }
         };
-        self.discovered = wire.connection.discovered(self.config.discovered_servers);
-        let found = self.find(&mut wire, until).await?;
-        self.reports.weaknesses(&self.config.stream, &found);
-        self.batches.meet(&found);
-        Ok(Connected {
-            wire,
-            found,
-            settings: Settings::Fresh,
-        })
-    }
-
-    /// Inspects the stream, with this user's permissions.
-    async fn find(&mut self, wire: &mut Wire, until: Instant) -> Result<Found, SinkError> {
-        let found = stream::make_sure(wire, &self.config, &mut self.reading, until).await?;
-        if !wire.connection.is_usable() {
-            // The server has denied something that may not be needed.
-            *wire = Wire::open(&self.config, &self.discovered, until).await?;
-        }
-        Ok(found)
+        let server = connected.wire.connection.server();
+        self.reports.reached(&self.access.config.stream, server);
+        Ok(connected)
     }
 
     async fn read_cursor(&mut self, of: PublisherId) -> Result<Option<Position>, SinkError> {
         let until = Instant::now() + POSITION_MAX;
         let mut connected = self.connected(until).await?;
-        self.reports
-            .reached(&self.config.stream, connected.wire.connection.server());
-        if !self.batches.go(&connected.found) && !self.batches.in_doubt() {
-            self.connected = Some(connected);
-            return Ok(None);
-        }
         let Connected { wire, found, .. } = &mut connected;
-        let position = self
-            .batches
-            .read_cursor(wire, found, &self.config, of, until)
-            .await;
-        if position.is_ok() {
-            self.connected = Some(connected);
-        }
-        position
+        let position = if self.batches.go(found) || self.batches.in_doubt() {
+            self.batches.read_cursor(wire, found, of, until).await?
+        } else {
+            None
+        };
+        self.connected = Some(connected);
+        Ok(position)
     }
 
     async fn store(&mut self, batch: &Batch) -> Delivery {
-        let Some(suspect) = self.suspect.take() else {
-            return self.store_all(batch).await;
-        };
-        let Some(first) = suspect.first_of(batch) else {
+        let suspect = self.suspect.take();
+        let first = suspect.as_ref().and_then(|it| it.first_of(batch));
+        let (Some(suspect), Some(first)) = (suspect, first) else {
             return self.store_all(batch).await;
         };
         let delivery = self.store_all(&first).await;
@@ -244,34 +208,30 @@ impl JetStreamSink {
 
     async fn store_all(&mut self, batch: &Batch) -> Delivery {
         let until = Instant::now() + batch.limit();
-        let mut connected = self.connected(until).await;
-        match &mut connected {
-            Err(why) => Delivery::stopped(0, why.clone()),
-            Ok(to) => {
-                self.reports
-                    .reached(&self.config.stream, to.wire.connection.server());
-                let (mut delivery, link) = self.store_in(to, batch, until).await;
-                if let Some(stopped) = &mut delivery.stopped {
-                    explain(stopped, &mut to.wire).await;
-                    let suspect = Suspect::of_end(batch, delivery.stored, stopped);
-                    self.suspect = suspect.or(self.suspect.take());
-                }
-                match &delivery.stopped {
-                    None => {}
-                    Some(SinkError::Rejected(_)) if to.settings == Settings::Fresh => {}
-                    Some(SinkError::Rejected(why)) => {
-                        let refused = batch.records().get(delivery.stored);
-                        let changed = self.recheck(to, refused, why, until).await;
-                        delivery.stopped = changed.or(delivery.stopped);
-                    }
-                    Some(_) => to.settings = Settings::Doubtful,
-                }
-                if link == Link::Sound {
-                    self.connected = connected.ok();
-                }
-                delivery
-            }
+        let mut to = match self.connected(until).await {
+            Ok(connected) => connected,
+            Err(why) => return Delivery::stopped(0, why),
+        };
+        let (mut delivery, link) = self.store_in(&mut to, batch, until).await;
+        if let Some(stopped) = &mut delivery.stopped {
+            explain(stopped, &mut to.wire.connection).await;
+            let suspect = Suspect::of_end(batch, delivery.stored, stopped);
+            self.suspect = suspect.or(self.suspect.take());
         }
+        match &delivery.stopped {
+            None => {}
+            Some(SinkError::Rejected(_)) if to.settings == Settings::Fresh => {}
+            Some(SinkError::Rejected(why)) => {
+                let refused = batch.records().get(delivery.stored);
+                let changed = self.access.recheck(&mut to, refused, why, until).await;
+                delivery.stopped = changed.err().or(delivery.stopped);
+            }
+            Some(_) => to.settings = Settings::Doubtful,
+        }
+        if link == Link::Sound {
+            self.connected = Some(to);
+        }
+        delivery
     }
 
     async fn store_in(
@@ -280,24 +240,25 @@ impl JetStreamSink {
         batch: &Batch,
         until: Instant,
     ) -> (Delivery, Link) {
-        if self.batches.go(&to.found) {
-            let Connected { wire, found, .. } = to;
-            let (batches, suspect) = (&mut self.batches, &mut self.suspect);
-            let stored = batches.store(wire, found, &self.config, suspect, batch, until);
+        let Connected { wire, found, .. } = to;
+        if self.batches.go(found) {
+            let suspect = &mut self.suspect;
+            let stored = self.batches.store(wire, found, suspect, batch, until);
             return stored.await;
         }
-        self.reports.late(to.found.duplicate_window);
-        let outcome = window::deliver(to, &self.config, batch, until).await;
+        let window = Duration::from_nanos(found.settings.duplicate_window);
+        self.reports.late(window);
+        let outcome = window::deliver(wire, found, batch, until).await;
         self.reports.doubt(outcome.1);
         outcome
     }
 }
 
 /// Adds the server's last error, if the connection broke.
-async fn explain(error: &mut SinkError, wire: &mut Wire) {
+async fn explain(error: &mut SinkError, connection: &mut Connection) {
     if let SinkError::Unknown(why) | SinkError::Unavailable(why) = error
-        && !wire.connection.is_usable()
-        && let Some(said) = wire.connection.last_words().await
+        && !connection.is_usable()
+        && let Some(said) = connection.last_words().await
     {
         *why = format!("{why}; the server said: {said}");
     }

@@ -43,6 +43,7 @@
 
 mod files;
 mod ledger;
+mod ledger_file;
 mod open;
 mod output;
 mod page;
@@ -57,7 +58,6 @@ use crate::event::{Batch, Position, PublisherId};
 use crate::seal::Signer;
 use crate::sink::{BoxFuture, Delivery, Sink};
 use open::Open;
-use page::Page;
 
 /// Appends entries to a file, one JSON line each, and acknowledges them once they are on disk.
 ///
@@ -114,7 +114,6 @@ use page::Page;
 pub struct JsonLinesSink {
     path: PathBuf,
     durability: SpillDurability,
-    page: Page,
     open: Option<Open>,
 }
 
@@ -128,7 +127,6 @@ impl JsonLinesSink {
             // Without a current directory, opening the file reports the error.
             path: std::path::absolute(&path).unwrap_or(path),
             durability: SpillDurability::default(),
-            page: Page::default(),
             open: None,
         }
     }
@@ -140,44 +138,22 @@ impl JsonLinesSink {
         self
     }
 
-    fn store(&mut self, batch: &Batch) -> Delivery {
-        if let Err(why) = self.make_ready() {
-            return Delivery::stopped(0, why);
+    /// Opens the files, or checks that the open ones are still those at the path. Taken out: an error closes them.
+    fn take_open(&mut self) -> Result<Open, SinkError> {
+        if let Some(mut open) = self.open.take()
+            && open.is_undisturbed()?
+        {
+            return Ok(open);
         }
-        let Some(open) = &mut self.open else {
-            return Delivery::stopped(0, SinkError::Unavailable("the output is closed".into()));
-        };
-        self.page.lay_out(batch, &open.account);
-        if let Err(why) = open.append(&self.page, &self.path, self.durability) {
-            self.open = None;
-            return Delivery::stopped(0, why);
-        }
-        let newest = self
-            .page
-            .ranges()
-            .last()
-            .and_then(|range| range.seal.as_ref());
-        if let (Some(signer), Some(seal)) = (batch.signer(), newest) {
-            signer.stored(seal);
-        }
-        self.page.outcome()
+        // The disturbed files were dropped, and their locks with them.
+        Open::new(&self.path, self.durability)
     }
 
-    /// Opens the files, or checks that the open ones are still those at the path.
-    fn make_ready(&mut self) -> Result<(), SinkError> {
-        if let Some(mut open) = self.open.take()
-            && open.is_undisturbed(&self.path)?
-        {
-            if open.ledger.has_grown() {
-                open.ledger.rewrite(&open.account)?;
-            }
-            self.open = Some(open);
-            return Ok(());
-        }
-        // This drops the disturbed files, and their locks with them.
-        let open = Open::new(&self.path, self.durability)?;
+    fn store(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
+        let mut open = self.take_open()?;
+        let delivery = open.store(batch)?;
         self.open = Some(open);
-        Ok(())
+        Ok(delivery)
     }
 }
 
@@ -187,14 +163,17 @@ impl Sink for JsonLinesSink {
         of: &'a PublisherId,
     ) -> BoxFuture<'a, Result<Option<Position>, SinkError>> {
         Box::pin(async move {
-            self.make_ready()?;
-            Ok(self.open.as_ref().and_then(|open| open.account.cursor(of)))
+            let open = self.take_open()?;
+            Ok(self.open.insert(open).cursor(of))
         })
     }
 
     // Both calls block, and cannot be dropped half-way: the sink has its own thread.
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
-        Box::pin(async move { self.store(batch) })
+        Box::pin(async move {
+            let stored = self.store(batch);
+            stored.unwrap_or_else(|why| Delivery::stopped(0, why))
+        })
     }
 
     fn renew<'a>(
@@ -203,10 +182,8 @@ impl Sink for JsonLinesSink {
         signer: &'a Arc<Signer>,
     ) -> BoxFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {
-            self.make_ready()?;
-            let durability = self.durability;
-            let open = self.open.as_mut();
-            open.map_or(Ok(()), |open| open.renew(*of, signer, durability))
+            let open = self.take_open()?;
+            self.open.insert(open).renew(*of, signer)
         })
     }
 }

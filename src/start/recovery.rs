@@ -73,7 +73,7 @@ fn left_of_run<E: Durable>(
     created: &Created,
     spill: &mut Spill,
 ) -> Result<Option<KilledRun>, SpillError> {
-    let last = Key::from_raw(image.last().max(image.last_entry()));
+    let last = Key::from_number(image.last().max(image.last_entry()));
     let id = RunId(Uuid::from_u64_pair(created.run.0, created.run.1));
     let turned_over = last.local_run() != created.local;
     let run = spill.run_of_ring((!turned_over).then_some(id), last.local_run())?;
@@ -100,7 +100,7 @@ fn left_of_run<E: Durable>(
         format: created.format,
         now_ms: unix_ms(),
     };
-    let entry = Key::from_raw(image.last_entry());
+    let entry = Key::from_number(image.last_entry());
     let losses = if entry.local_run() == last.local_run() {
         last.n() - entry.n()
     } else {
@@ -144,7 +144,7 @@ struct Leftover {
 
 impl Leftover {
     fn take<E: Durable>(&mut self, taken: &Taken, payload: &[u8]) {
-        let key = Key::from_raw(taken.number);
+        let key = Key::from_number(taken.number);
         let is_numbered = key.local_run() == self.spilled.local_run() && key.n() > 0;
         if is_numbered && key <= self.spilled {
             if self.numbers == Numbering::Kept {
@@ -187,7 +187,7 @@ impl Leftover {
     }
 
     fn keep_number(&mut self, taken: &Taken, encoded: Encoded) {
-        let n = Key::from_raw(taken.number).n();
+        let n = Key::from_number(taken.number).n();
         if taken.is_lost() {
             // If the process was killed before it had noted that, nobody has counted it.
             if n > self.sequencer.last_n() {

@@ -24,4 +24,5 @@ mod outages;
 mod reading;
 mod replicated;
 mod restarts;
+mod sink;
 mod streams;

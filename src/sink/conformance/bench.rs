@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{Failure, Harness, Rule, Stored};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId, Record};
-use crate::sink::{Delivery, Sink};
+use crate::sink::{BoxFuture, Delivery, Sink};
 
 /// Whether the sink answers a position, and so must store nothing twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +67,8 @@ impl<'h, H: Harness> Bench<'h, H> {
 
     pub(super) fn position(&mut self, of: PublisherId) -> Result<Option<Position>, Failure> {
         let answer_max = self.answer_max;
-        let Live { sink, runtime } = self.live()?;
-        let call = async { AssertUnwindSafe(sink.position(&of)).catch_unwind().await };
-        answered(runtime.block_on(async { timeout(answer_max, call).await }))?
+        self.live()?
+            .answer(answer_max, |sink| sink.position(&of))?
             .map_err(|why| Failure::new(Rule::Stores, format!("`position` fails: {why}")))
     }
 
@@ -93,9 +92,9 @@ impl<'h, H: Harness> Bench<'h, H> {
     /// Delivers a batch whose records may be refused. From then on, what counts as stored must be there.
     pub(super) fn attempt(&mut self, batch: &Batch) -> Result<Delivery, Failure> {
         let answer_max = self.answer_max;
-        let Live { sink, runtime } = self.live()?;
-        let call = async { AssertUnwindSafe(sink.deliver(batch)).catch_unwind().await };
-        let delivery = answered(runtime.block_on(async { timeout(answer_max, call).await }))?;
+        let delivery = self
+            .live()?
+            .answer(answer_max, |sink| sink.deliver(batch))?;
         let length = batch.records().len();
         let is_whole = delivery.stored == length;
         if delivery.stored > length || (delivery.stopped.is_none() && !is_whole) {
@@ -217,13 +216,20 @@ impl<S: Sink> Live<S> {
         let sink = harness.reopen();
         Ok(Self { sink, runtime })
     }
-}
 
-fn answered<T, E, F>(call: Result<Result<T, E>, F>) -> Result<T, Failure> {
-    match call {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(Failure::new(Rule::Answers, "it panics")),
-        Err(_) => Err(Failure::new(Rule::Answers, "it takes longer")),
+    /// The answer of a call that must neither panic nor take longer.
+    fn answer<'a, T>(
+        &'a mut self,
+        answer_max: Duration,
+        call: impl FnOnce(&'a mut S) -> BoxFuture<'a, T>,
+    ) -> Result<T, Failure> {
+        let Self { sink, runtime } = self;
+        let answer = AssertUnwindSafe(async { call(sink).await }).catch_unwind();
+        match runtime.block_on(async { timeout(answer_max, answer).await }) {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Failure::new(Rule::Answers, "it panics")),
+            Err(_) => Err(Failure::new(Rule::Answers, "it takes longer")),
+        }
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::ANSWER_MAX;
 use crate::event::{
     Batch, Loss, LossReason, Position, PreviousRun, PublisherId, Record, Run, RunEnd, RunId,
     fresh_uuid,
 };
+
+/// The longest that a call may take.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Makes batches for tests: numbers entries and losses as a publisher does.
 ///
@@ -36,13 +38,7 @@ impl Draft {
     #[expect(clippy::new_without_default, reason = "each one is another publisher")]
     pub fn new() -> Self {
         Self {
-            run: Arc::new(Run {
-                id: RunId(fresh_uuid()),
-                publisher: PublisherId(fresh_uuid()),
-                local: 1,
-                previous: None,
-                killed_starts: 0,
-            }),
+            run: Run::alone(PublisherId(fresh_uuid())),
             n: 0,
             losses: Vec::new(),
             records: Vec::new(),
@@ -97,10 +93,9 @@ impl Draft {
         };
         self.run = Arc::new(Run {
             id: RunId(fresh_uuid()),
-            publisher: self.run.publisher,
             local: self.run.local + 1,
             previous: Some(previous),
-            killed_starts: 0,
+            ..*self.run
         });
         self.n = 0;
         self.losses.clear();
@@ -113,10 +108,7 @@ impl Draft {
         Batch {
             publisher: self.run.publisher,
             records: mem::take(&mut self.records),
-            through: Position {
-                run: self.run.id,
-                n: self.n,
-            },
+            through: Position::new(self.run.id, self.n),
             limit: ANSWER_MAX,
             signer: None,
         }

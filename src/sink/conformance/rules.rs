@@ -1,7 +1,9 @@
 //! The rules, each a small story of deliveries.
 
+use std::time::Duration;
+
 use super::bench::{Bench, Cursor};
-use super::draft::{Draft, resend};
+use super::draft::{ANSWER_MAX, Draft, resend};
 use super::{Failure, Harness, Rule};
 use crate::error::SinkError;
 use crate::event::{Batch, Loss, LossReason, Position, RunEnd, fresh_uuid};
@@ -27,7 +29,28 @@ const ODD: [&[u8]; 9] = [
     b"%s {} $(x) '; --",
 ];
 
-pub(super) const fn all<H: Harness>() -> [Check<H>; 12] {
+/// Tests a sink against every rule.
+///
+/// The answer after the first delivery shows whether the sink keeps a cursor. Entries already in the storage are
+/// ignored; nobody else may write to it meanwhile.
+///
+/// # Errors
+///
+/// The first broken rule, and what happened instead.
+pub fn run<H: Harness>(harness: &mut H) -> Result<(), Failure> {
+    run_within(harness, ANSWER_MAX)
+}
+
+pub(super) fn run_within<H: Harness>(harness: &mut H, answer_max: Duration) -> Result<(), Failure> {
+    let mut first = Bench::open(harness, answer_max, Cursor::None)?;
+    let cursor = find_cursor(&mut first)?;
+    drop(first);
+    all()
+        .iter()
+        .try_for_each(|check| check(&mut Bench::open(harness, answer_max, cursor)?))
+}
+
+const fn all<H: Harness>() -> [Check<H>; 12] {
     [
         is_empty_at_first,
         keeps_bytes_and_order,
@@ -45,7 +68,7 @@ pub(super) const fn all<H: Harness>() -> [Check<H>; 12] {
 }
 
 /// Finds out from the answer after a delivery whether the sink keeps a cursor.
-pub(super) fn find_cursor<H: Harness>(bench: &mut Bench<'_, H>) -> Result<Cursor, Failure> {
+fn find_cursor<H: Harness>(bench: &mut Bench<'_, H>) -> Result<Cursor, Failure> {
     let batch = filled(&mut Draft::new(), 1);
     bench.deliver(&batch)?;
     Ok(match bench.position(batch.publisher())? {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Failure, Harness, Rule, Stored, run, run_within};
+use super::rules::run_within;
+use super::{Failure, Harness, Rule, Stored, run};
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId};
 use crate::sink::{BoxFuture, Delivery, Sink};

@@ -3,19 +3,20 @@
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::cursor::{self, From, Tip};
+use super::cursor::Tip;
 use super::detour::Detour;
 use super::failure::Link;
 use super::fast::{Fast, KNOWN_MAX, Sent};
+use super::inspect::{Found, Mode};
 use super::last_known::{LastKnown, Whose};
 use super::rates::{Kind, Rates};
+use super::read;
 use super::recovery::{Progress, Recovery};
+use super::sending::Sending;
 use super::size::{ATOMIC_MAX, FAST_MAX, Size};
-use super::stream::{Found, Mode};
 use super::suspect::Suspect;
 use super::transaction::Transactions;
 use super::wire::Wire;
-use crate::config::NatsConfig;
 use crate::error::SinkError;
 use crate::event::{Batch, Position, PublisherId, RunId};
 use crate::sink::Delivery;
@@ -65,27 +66,21 @@ impl Batches {
 
     /// The cursor of a publisher, if known.
     pub(super) fn known(&self, of: PublisherId) -> Option<Position> {
-        let (_, tip) = self
-            .tip
-            .as_ref()
-            .filter(|(publisher, _)| *publisher == of)?;
+        let known = self.tip.as_ref();
+        let (_, tip) = known.filter(|(publisher, _)| *publisher == of)?;
         tip.position()
     }
 
     /// Whether to send batches now. If they keep being refused, messages are sent for a while.
     pub(super) fn go(&self, found: &Found) -> bool {
-        matches!(found.mode, Mode::Batches { .. }) && !self.detour.is_taken(Instant::now())
+        found.mode != Mode::Messages && !self.detour.is_taken(Instant::now())
     }
 
     /// The stream was inspected.
     pub(super) fn meet(&mut self, found: &Found) {
-        let Found {
-            created,
-            last_sequence,
-            expires,
-            ..
-        } = found;
-        if !self.last_known.meet(created, *last_sequence, *expires) {
+        let expires = found.settings.max_age > 0;
+        let (created, last_sequence) = (&found.created, found.last_sequence);
+        if !self.last_known.meet(created, last_sequence, expires) {
             self.tip = None;
         }
     }
@@ -95,20 +90,14 @@ impl Batches {
         &mut self,
         wire: &mut Wire,
         found: &Found,
-        config: &NatsConfig,
         of: PublisherId,
         until: Instant,
     ) -> Result<Option<Position>, SinkError> {
         self.tip = None;
-        let from = if found.direct {
-            From::AnyReplica
-        } else {
-            From::Leader
-        };
-        let tip = cursor::read(wire, config, of, from, until).await?;
+        let tip = read::newest(wire, found, of, until).await?;
         if let Some(newer) = self.last_known.newer(of, &tip)
             && found.is_fast()
-            && cursor::is_there(wire, config, newer, until).await?
+            && read::is_there(wire, newer, until).await?
         {
             return Err(SinkError::Unavailable(format!(
                 "message {} is the newest cursor, but the server does not find it by its subject: see its log, or let another \
@@ -116,39 +105,38 @@ impl Batches {
                 newer.sequence
             )));
         }
-        let mut progress = self.progress.take();
         match self.last_known.read(of, &tip) {
             Whose::Old => Err(SinkError::Unavailable(
                 "the server that was asked for the cursor lags behind the others".to_owned(),
             )),
             Whose::Ours => {
-                let recovery = Recovery {
-                    wire,
-                    config,
-                    publisher: of,
-                    progress: &mut progress,
-                    until,
-                };
-                let tip = self.recover(recovery, tip).await;
-                self.progress = progress;
-                let tip = tip?;
+                let tip = self.recover(wire, of, tip, until).await?;
                 self.doubt = false;
                 let position = tip.position();
                 self.tip = Some((of, tip));
                 Ok(position)
             }
-            Whose::Anothers => Ok(tip.position().map(|position| Position {
-                run: STRANGER,
-                ..position
-            })),
+            Whose::Anothers => Ok(tip.position().map(|at| Position::new(STRANGER, at.n))),
         }
     }
 
     /// Makes the cursor exact, if a fast batch was left half-way.
-    async fn recover(&mut self, mut recovery: Recovery<'_>, tip: Tip) -> Result<Tip, SinkError> {
+    async fn recover(
+        &mut self,
+        wire: &mut Wire,
+        publisher: PublisherId,
+        tip: Tip,
+        until: Instant,
+    ) -> Result<Tip, SinkError> {
         let open = tip.cursor.as_ref().filter(|cursor| cursor.is_open());
         let Some(batch) = open.map(|cursor| cursor.batch) else {
             return Ok(tip);
+        };
+        let mut recovery = Recovery {
+            wire,
+            publisher,
+            progress: &mut self.progress,
+            until,
         };
         let mut tip = recovery.close(tip).await?;
         let ours = batch == Some(self.sent.batch);
@@ -161,7 +149,7 @@ impl Batches {
                 tip.sequence
             )));
         }
-        self.last_known.recovered(recovery.publisher, &tip);
+        self.last_known.recovered(publisher, &tip);
         self.ended = batch.map(|id| (id, Instant::now() + KNOWN_MAX));
         Ok(tip)
     }
@@ -171,7 +159,6 @@ impl Batches {
         &mut self,
         wire: &mut Wire,
         found: &Found,
-        config: &NatsConfig,
         suspect: &mut Option<Suspect>,
         batch: &Batch,
         until: Instant,
@@ -180,62 +167,71 @@ impl Batches {
         let entries = batch.records().len();
         let kind = self.kind(found, entries);
         // Taken out: a call that is dropped half-way leaves a doubt.
-        let tip = self.tip.take().filter(|(of, _)| *of == publisher);
-        let mut tip = tip.map(|(_, tip)| tip);
+        let Some((_, tip)) = self.tip.take().filter(|(of, _)| *of == publisher) else {
+            self.doubt = true;
+            let why = "the cursor must be read first".to_owned();
+            return (Delivery::stopped(0, SinkError::Unknown(why)), Link::Sound);
+        };
         let started = Instant::now();
+        let mut sending = Sending {
+            wire,
+            found,
+            batch,
+            size: match kind {
+                Kind::Atomic => &mut self.atomic_size,
+                Kind::Fast => &mut self.fast_size,
+            },
+            last_known: &mut self.last_known,
+            detour: &mut self.detour,
+            until,
+            tip,
+            stored: 0,
+            doubt: false,
+        };
+        let to = &mut sending;
         let outcome = match kind {
-            Kind::Atomic => {
-                let transactions = Transactions {
-                    wire,
-                    found,
-                    config,
-                    batch,
-                    size: &mut self.atomic_size,
-                    last_known: &mut self.last_known,
-                    detour: &mut self.detour,
-                    until,
-                };
-                transactions.store(&mut tip).await
-            }
+            Kind::Atomic => Transactions(to).store().await,
             Kind::Fast => {
-                let fast = Fast {
-                    wire,
-                    found,
-                    config,
-                    batch,
-                    size: &mut self.fast_size,
-                    last_known: &mut self.last_known,
-                    detour: &mut self.detour,
+                let (ended, sent) = (&mut self.ended, &mut self.sent);
+                let mut fast = Fast {
+                    to,
                     suspect,
-                    ended: &mut self.ended,
-                    sent: &mut self.sent,
-                    until,
+                    ended,
+                    sent,
                 };
-                fast.store(&mut tip).await
+                fast.store().await
             }
         };
-        match &outcome.0.stopped {
+        let Sending {
+            tip, stored, doubt, ..
+        } = sending;
+        if doubt {
+            self.doubt = true;
+        } else {
+            self.tip = Some((publisher, tip));
+        }
+        let link = outcome
+            .as_ref()
+            .map_or_else(|failure| failure.link, |()| Link::Sound);
+        let stopped = outcome.err().map(|failure| failure.error);
+        match &stopped {
             _ if entries == 0 => {}
             None => self.rates.note(kind, entries, started.elapsed()),
             Some(SinkError::Rejected(_)) => {}
             Some(_) => self.rates.failed(kind, entries),
         }
-        self.doubt |= tip.is_none();
-        self.detour.note(&outcome.0, Instant::now());
-        self.tip = tip.map(|tip| (publisher, tip));
-        outcome
+        let delivery = Delivery { stored, stopped };
+        self.detour.note(&delivery, Instant::now());
+        (delivery, link)
     }
 
     fn kind(&mut self, found: &Found, entries: usize) -> Kind {
         match found.mode {
             // A cursor alone is a message like any other.
             _ if entries == 0 => Kind::Atomic,
-            Mode::Batches {
-                atomic: true,
-                fast: true,
-            } => self.rates.choose(entries),
-            Mode::Batches { atomic: false, .. } => Kind::Fast,
-            Mode::Batches { fast: false, .. } | Mode::Messages => Kind::Atomic,
+            Mode::Measured => self.rates.choose(entries),
+            Mode::Fast => Kind::Fast,
+            Mode::Atomic | Mode::Messages => Kind::Atomic,
         }
     }
 }

@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::{self, ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, ReconnectToServer, Server, ServerAddr};
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::failure::{self, NoAnswer};
 use super::permissions::Permissions;
-use super::{credentials, failure, port};
+use super::{credentials, port};
 use crate::config::{DiscoveredServers, NatsConfig, NatsUrl};
 use crate::error::SinkError;
 use crate::host::log;
@@ -40,7 +40,6 @@ const DENIED_GRACE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(in crate::sink) struct Connection {
     client: Client,
-    context: jetstream::Context,
     notices: watch::Receiver<Notices>,
     permissions: Permissions,
     url: NatsUrl,
@@ -61,17 +60,6 @@ struct Notices {
     error: Option<String>,
     /// It is about to shut down.
     lame_duck: bool,
-}
-
-/// An answer did not come.
-#[derive(Debug)]
-pub(in crate::sink) enum NoAnswer {
-    /// The server denied the request: its message, and the remedy.
-    Denied(String),
-    /// No answer in time.
-    Late,
-    /// The connection has ended.
-    Ended,
 }
 
 impl Connection {
@@ -101,12 +89,11 @@ impl Connection {
         url: &NatsUrl,
         limit: Duration,
     ) -> Result<Self, SinkError> {
-        let address = url
-            .address()
-            .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
-        let nowhere = NatsUrl::from(NOWHERE)
-            .address()
-            .map_err(|error| SinkError::Misconfigured(error.to_string()))?;
+        let parsed = |url: &NatsUrl| {
+            let address = url.address();
+            address.map_err(|error| SinkError::Misconfigured(error.to_string()))
+        };
+        let (address, nowhere) = (parsed(url)?, parsed(&NOWHERE.into())?);
         let (sender, notices) = watch::channel(Notices::default());
         // The rest is for probing a silent port.
         let patience = limit.saturating_sub(port::PROBE_MAX.min(limit / 4));
@@ -128,9 +115,6 @@ impl Connection {
             }
         };
         Ok(Self {
-            context: ContextBuilder::new()
-                .api_prefix(config.api())
-                .build(client.clone()),
             client,
             notices,
             permissions: Permissions::needed(config),
@@ -163,13 +147,6 @@ impl Connection {
 
     pub(in crate::sink) fn server(&self) -> &str {
         &self.server
-    }
-
-    /// A context with this limit for a single answer.
-    pub(super) fn context(&self, limit: Duration) -> jetstream::Context {
-        let mut context = self.context.clone();
-        context.set_timeout(limit);
-        context
     }
 
     pub(in crate::sink) fn client(&self) -> &Client {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use async_nats::{ConnectOptions, ServerAddr};
+use percent_encoding::percent_decode_str;
 use tokio::fs;
 
 use crate::config::{NatsConfig, NatsTls, Secret, TlsHandshake};
@@ -115,39 +116,5 @@ fn unreadable(key: &str, path: &Path, error: &io::Error) -> SinkError {
 
 /// A user or password from a URL, where special characters are written as `%40`.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.map(|hex| u8::from_str_radix(hex, 16)) {
-            Some(Ok(byte)) if first == b'%' => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decoded;
-
-    #[test]
-    fn special_characters_of_a_url_are_decoded() {
-        let table = [
-            ("plain", "plain"),
-            ("p%40ss%3aword", "p@ss:word"),
-            ("100%", "100%"),
-            ("%zz%4", "%zz%4"),
-            ("%C3%A9", "é"),
-        ];
-        for (text, expected) in table {
-            assert_eq!(decoded(text), expected);
-        }
-    }
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

@@ -5,15 +5,12 @@
 //! refused as a whole: its cursor continues from one that is no longer the newest. After any doubt, reading the cursor
 //! shows what is stored.
 
-mod read;
-
 use std::fmt;
 
 use async_nats::HeaderMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(super) use self::read::{From, is_there, read};
 use super::message::Message;
 use crate::config::NatsConfig;
 use crate::event::{Position, PublisherId, Record, RunId};
@@ -86,10 +83,7 @@ impl State {
 
 impl Account {
     pub(super) fn position(&self) -> Position {
-        Position {
-            run: self.run,
-            n: self.last,
-        }
+        Position::new(self.run, self.last)
     }
 
     /// After an entry that announces this many losses.
@@ -118,11 +112,6 @@ impl Account {
             last: first.saturating_sub(1),
             lost: 0,
         }
-    }
-
-    /// After the record.
-    pub(super) fn past_record(before: Option<Self>, record: &Record) -> Self {
-        Self::past(before, record.id(), record.lost_before())
     }
 
     /// After losses that no entry announces any more.
@@ -197,25 +186,20 @@ impl Cursor {
         self.state != State::Closed
     }
 
-    /// The message of a cursor that continues from the one at `expected`.
+    /// The message of a cursor that continues from the one at `expected`; `None` inside a batch that does.
     pub(super) fn message(
         &self,
         config: &NatsConfig,
         publisher: PublisherId,
-        expected: u64,
+        expected: Option<u64>,
     ) -> Message {
-        let mut message = self.plain_message(config, publisher);
-        message
-            .headers
-            .insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
-        message
-    }
-
-    /// The message of a cursor inside a batch that continues from the right one.
-    pub(super) fn plain_message(&self, config: &NatsConfig, publisher: PublisherId) -> Message {
+        let mut headers = HeaderMap::new();
+        if let Some(expected) = expected {
+            headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
+        }
         Message {
             subject: subject(config, publisher),
-            headers: HeaderMap::new(),
+            headers,
             payload: serde_json::json!(self).to_string().into(),
         }
     }
@@ -230,37 +214,17 @@ impl Tip {
         self.account().map(|account| account.position())
     }
 
+    /// The seal of the cursor.
+    pub(super) fn seal(&self) -> Option<&Seal> {
+        self.cursor.as_ref()?.seal.as_ref()
+    }
+
     /// How many entries of the tree could not be confirmed to be ours.
     fn recovered_in_all(&self) -> u64 {
-        let seal = self.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
+        let seal = self.seal();
         let said = seal.and_then(|seal| Checkpoint::parse(&seal.checkpoint).ok());
         self.recovered + said.map_or(0, |said| said.recovered)
     }
-
-    /// The tree of the stored entries; empty without a signer.
-    pub(super) fn tree(&self, signer: Option<&Signer>, publisher: PublisherId) -> Tree {
-        let newest = self.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
-        signer.map_or_else(Tree::default, |signer| {
-            signer.tree(publisher, newest, &self.leaves)
-        })
-    }
-}
-
-/// The newest cursor is stored, and so is its seal.
-pub(super) fn note_stored(signer: Option<&Signer>, tip: &Tip) {
-    let seal = tip.cursor.as_ref().and_then(|cursor| cursor.seal.as_ref());
-    if let (Some(signer), Some(seal)) = (signer, seal) {
-        signer.stored(seal);
-    }
-}
-
-/// The position that an `Audit-Id` names.
-pub(super) fn position(id: &str) -> Option<Position> {
-    let (run, n) = id.rsplit_once('.')?;
-    Some(Position {
-        run: RunId(Uuid::try_parse(run).ok()?),
-        n: n.parse().ok()?,
-    })
 }
 
 /// The subject of a publisher's cursors.

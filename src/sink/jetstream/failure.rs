@@ -10,10 +10,6 @@ use async_nats::client::{PublishError, PublishErrorKind};
 use async_nats::jetstream;
 use async_nats::{ConnectError, ConnectErrorKind, ServerError, rustls};
 
-use super::connection::NoAnswer;
-use super::stream::Found;
-use super::wire::Ack;
-use crate::config::NatsConfig;
 use crate::error::SinkError;
 
 /// The cursor is not the one that was expected.
@@ -21,13 +17,35 @@ pub(super) const STALE: u64 = 10_071;
 /// The same, while another batch with that cursor is under way.
 pub(super) const OVERTAKEN: u64 = 10_164;
 
+/// An answer did not come.
+#[derive(Debug)]
+pub(in crate::sink) enum NoAnswer {
+    /// The server denied the request: its message, and the remedy.
+    Denied(String),
+    /// No answer in time.
+    Late,
+    /// The connection has ended.
+    Ended,
+}
+
 /// A record was not stored.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: SinkError,
     pub(super) link: Link,
+    pub(super) cause: Cause,
+}
+
+/// The cause of a failure, as far as the size of a batch depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
     /// The whole limit passed without an answer.
-    pub(super) timed_out: bool,
+    Silence,
+    /// The server refused some message of the batch.
+    Content,
+    /// The batch has more messages than the server takes.
+    TooMany,
+    Other,
 }
 
 /// The state of the connection after a delivery.
@@ -56,13 +74,21 @@ impl Failure {
             ..self
         }
     }
+
+    /// The same, if something may have been stored.
+    pub(super) fn unknown(self) -> Self {
+        Self {
+            error: SinkError::Unknown(self.error.to_string()),
+            ..self
+        }
+    }
 }
 
 fn sound(error: SinkError) -> Failure {
     Failure {
         error,
         link: Link::Sound,
-        timed_out: false,
+        cause: Cause::Other,
     }
 }
 
@@ -70,7 +96,7 @@ fn doubtful(error: SinkError) -> Failure {
     Failure {
         error,
         link: Link::Doubtful,
-        timed_out: false,
+        cause: Cause::Other,
     }
 }
 
@@ -80,21 +106,6 @@ pub(super) fn rejected(why: String) -> Failure {
 
 pub(super) fn misconfigured(why: String) -> Failure {
     doubtful(SinkError::Misconfigured(why))
-}
-
-/// Another stream captures our subjects.
-pub(super) fn foreign(ack: &Ack, found: &Found, config: &NatsConfig) -> Failure {
-    let name = |stream: &str, domain: &str| match domain {
-        "" => format!("the stream {stream}"),
-        domain => format!("the stream {stream} of the domain {domain}"),
-    };
-    misconfigured(format!(
-        "{} took the entry instead of {}: two streams claim subjects below {} or {}; change their subjects",
-        name(&ack.stream, &ack.domain),
-        name(&config.stream, &found.domain),
-        config.subject_prefix,
-        config.cursor_prefix
-    ))
 }
 
 /// The connection ended.
@@ -108,7 +119,7 @@ pub(super) fn broken(why: &str) -> Failure {
 pub(super) fn silent() -> Failure {
     let text = "the NATS server did not acknowledge within the time limit";
     Failure {
-        timed_out: true,
+        cause: Cause::Silence,
         ..doubtful(SinkError::Unknown(text.to_owned()))
     }
 }

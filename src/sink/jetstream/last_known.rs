@@ -47,14 +47,6 @@ pub(super) enum Whose {
     Old,
 }
 
-/// Whether a batch that was refused as stale can be stale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Staleness {
-    Possible,
-    /// The batch continued from the newest cursor that there can be.
-    Impossible,
-}
-
 /// A change of the stream by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
@@ -90,61 +82,53 @@ impl LastKnown {
         change.is_none()
     }
 
+    fn known(&self, publisher: PublisherId) -> Option<&Tip> {
+        let known = self.cursor.as_ref();
+        known.and_then(|(of, tip)| (*of == publisher).then_some(tip))
+    }
+
     /// The known cursor, if an older one or none was read.
     pub(super) fn newer(&self, publisher: PublisherId, read: &Tip) -> Option<&Tip> {
-        let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);
-        let (_, known) = known?;
+        let known = self.known(publisher)?;
         (known.cursor.is_some() && known.sequence > read.sequence).then_some(known)
     }
 
     /// Notes a cursor that was read, perhaps from a lagging replica.
     pub(super) fn read(&mut self, publisher: PublisherId, tip: &Tip) -> Whose {
-        let known = self.cursor.as_ref().filter(|(of, _)| *of == publisher);
-        let known = known.map(|(_, tip)| tip.clone());
-        let least = known.as_ref().map_or(0, |known| known.sequence);
+        let known = self.known(publisher).cloned().unwrap_or_default();
         let gone = tip.cursor.is_none() && self.expires;
-        if tip.sequence < least.max(self.sequence_min) && !gone {
+        if tip.sequence < known.sequence.max(self.sequence_min) && !gone {
             self.old_reads += 1;
             if self.old_reads < OLD_READS_MAX {
                 return Whose::Old;
             }
         }
-        let whose = known
-            .as_ref()
-            .map_or(Whose::Ours, |known| self.whose(known, tip));
-        if let Some(known) = &known {
-            match &tip.cursor {
-                None if known.cursor.is_some() && self.expires => {
-                    log::info!(
-                        "the cursor has expired with its stream's messages: going on after what was acknowledged"
-                    );
-                }
-                None if known.cursor.is_some() => self.report(Change::CursorGone, 0),
-                Some(_) if tip.sequence < known.sequence => self.report(Change::CursorWentBack, 0),
-                _ => {}
+        match &tip.cursor {
+            None if known.cursor.is_some() && self.expires => {
+                log::info!(
+                    "the cursor has expired with its stream's messages: going on after what was acknowledged"
+                );
             }
+            None if known.cursor.is_some() => self.report(Change::CursorGone, 0),
+            Some(_) if tip.sequence < known.sequence => self.report(Change::CursorWentBack, 0),
+            _ => {}
         }
-        if whose == Whose::Ours {
-            self.remember(publisher, tip);
-        } else {
+        if self.is_anothers(publisher, tip) {
             self.cursor = None;
+            return Whose::Anothers;
         }
-        whose
+        self.remember(publisher, tip);
+        Whose::Ours
     }
 
-    /// Who wrote the cursor that was read, if another one was known.
-    fn whose(&self, known: &Tip, tip: &Tip) -> Whose {
+    /// Whether a newer cursor than the known one is of a batch that this process has not sent.
+    fn is_anothers(&self, publisher: PublisherId, tip: &Tip) -> bool {
         let batch = |tip: &Tip| tip.cursor.as_ref().and_then(|cursor| cursor.batch);
-        match batch(tip) {
-            Some(id)
-                if tip.sequence > known.sequence
-                    && !self.sent.contains(&id)
-                    && batch(known) != Some(id) =>
-            {
-                Whose::Anothers
-            }
-            _ => Whose::Ours,
-        }
+        self.known(publisher).is_some_and(|known| {
+            tip.sequence > known.sequence
+                && batch(tip).is_some_and(|id| !self.sent.contains(&id))
+                && batch(tip) != batch(known)
+        })
     }
 
     /// A batch is about to be sent.
@@ -164,27 +148,22 @@ impl LastKnown {
 
     /// A batch that continued from the cursor at `expected` was refused as stale. Returns whether that is possible: a
     /// cursor that was read is never newer than the newest.
-    pub(super) fn refused(&mut self, expected: u64, newest: Option<u64>) -> Staleness {
-        match newest {
-            Some(newest) if newest <= expected => Staleness::Impossible,
-            newest => {
-                self.sequence_min = newest.unwrap_or(0);
-                Staleness::Possible
-            }
+    pub(super) fn refused(&mut self, expected: u64, newest: Option<u64>) -> bool {
+        let is_possible = newest.is_none_or(|newest| newest > expected);
+        if is_possible {
+            self.sequence_min = newest.unwrap_or(0);
         }
+        is_possible
     }
 
     /// Notes the cursor after recovery. After a new fence, no earlier batch can arrive any more; after one that was
     /// only read again, from a lagging replica, a batch of ours may.
     pub(super) fn recovered(&mut self, publisher: PublisherId, tip: &Tip) {
-        if tip.sequence > self.last_cursor() {
+        let known = self.cursor.as_ref().map_or(0, |(_, known)| known.sequence);
+        if tip.sequence > known {
             self.sent.clear();
         }
         self.remember(publisher, tip);
-    }
-
-    fn last_cursor(&self) -> u64 {
-        self.cursor.as_ref().map_or(0, |(_, known)| known.sequence)
     }
 
     fn remember(&mut self, publisher: PublisherId, tip: &Tip) {
@@ -283,7 +262,7 @@ mod tests {
         let fence = tip(before, 5, 10, State::Fence(4, Vec::new()));
         assert_eq!(last_known.read(PUBLISHER, &fence), Whose::Ours);
         last_known.recovered(PUBLISHER, &closed);
-        assert_eq!(last_known.refused(10, Some(20)), Staleness::Possible);
+        assert!(last_known.refused(10, Some(20)));
         let newest = tip(in_doubt, 9, 20, State::Closed);
         assert_eq!(last_known.read(PUBLISHER, &newest), Whose::Ours);
         // A new fence comes after everything that was sent: a later batch is somebody else's.

@@ -1,16 +1,11 @@
 //! A record as a message.
 
-use async_nats::HeaderMap;
+use async_nats::client::PublishError;
+use async_nats::{Client, HeaderMap, HeaderValue};
 use bytes::Bytes;
 
-use super::connection::Connection;
-use super::cursor::Account;
-use super::stream::{Found, covers};
 use crate::config::NatsConfig;
 use crate::event::Record;
-
-/// The header on the first record of a run.
-const RUN: &str = "Audit-Run";
 
 /// A message, ready to be published.
 #[derive(Debug, Clone)]
@@ -18,23 +13,6 @@ pub(in crate::sink) struct Message {
     pub(in crate::sink) subject: String,
     pub(in crate::sink) headers: HeaderMap,
     pub(in crate::sink) payload: Bytes,
-}
-
-/// The limits of a stream and its server.
-#[derive(Debug)]
-pub(super) struct Limits<'a> {
-    pub(super) found: &'a Found,
-    /// The largest payload, headers included, that the server takes.
-    pub(super) payload_max: usize,
-}
-
-impl<'a> Limits<'a> {
-    pub(super) fn of(found: &'a Found, connection: &Connection) -> Self {
-        Self {
-            found,
-            payload_max: connection.payload_max(),
-        }
-    }
 }
 
 impl Message {
@@ -49,7 +27,7 @@ impl Message {
             headers.insert("Audit-Requeued", old.to_string());
         }
         if let Some(run) = record.opens_run() {
-            headers.insert(RUN, run.to_string());
+            headers.insert("Audit-Run", run.to_string());
         }
         Self {
             subject: format!("{}.{}", config.subject_prefix, record.subject()),
@@ -58,46 +36,24 @@ impl Message {
         }
     }
 
-    /// Adds, at the beginning of a run, the cursor that the publisher had reached in the stream before.
-    pub(super) fn after(mut self, account: Option<Account>) -> Self {
-        if let Some(account) = account
-            && self.headers.get(RUN).is_some()
-        {
-            self.headers.insert("Audit-After", account.to_string());
-        }
-        self
-    }
-
-    /// Checks that the stream will take it with this many more bytes of headers.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub(super) fn check(&self, limits: &Limits<'_>, more: usize) -> Result<(), String> {
-        self.check_alone(limits.payload_max, more)?;
-        let theirs = &limits.found.subjects;
-        if !theirs.iter().any(|pattern| covers(pattern, &self.subject)) {
-            return Err(format!(
-                "the stream takes the subjects [{}], not {}: add it to them",
-                theirs.join(", "),
-                self.subject
-            ));
-        }
-        let size = self.wire_len() + more;
-        match limits.found.message_max.filter(|max| size > *max) {
-            Some(max) => Err(format!(
-                "it has {size} bytes with its headers, the stream takes {max}: raise its `max_msg_size`"
-            )),
-            None => Ok(()),
+    /// Hands it to the client. Its answer, if one is wanted, goes to the subject `reply`.
+    pub(in crate::sink) async fn publish(
+        self,
+        client: &Client,
+        reply: Option<String>,
+    ) -> Result<(), PublishError> {
+        let (subject, headers, payload) = (self.subject, self.headers, self.payload);
+        match reply {
+            None => client.publish_with_headers(subject, headers, payload).await,
+            Some(reply) => {
+                let sent = client.publish_with_reply_and_headers(subject, reply, headers, payload);
+                sent.await
+            }
         }
     }
 
-    /// The same check for a server, whatever its streams.
-    pub(in crate::sink) fn check_alone(
-        &self,
-        payload_max: usize,
-        more: usize,
-    ) -> Result<(), String> {
+    /// Says why a server with this `max_payload` will not take it with this many more bytes of headers.
+    pub(in crate::sink) fn check(&self, payload_max: usize, more: usize) -> Result<(), String> {
         let subject = &self.subject;
         if !can_be_published(subject) {
             return Err(format!("{subject:?} is not a subject to publish on"));
@@ -111,20 +67,21 @@ impl Message {
         Ok(())
     }
 
-    fn wire_len(&self) -> usize {
-        wire_len(&self.headers) + self.payload.len()
+    /// Its size as the server counts it: version line, headers, empty line, payload.
+    pub(super) fn wire_len(&self) -> usize {
+        let fields = self.headers.iter().flat_map(|(name, values)| {
+            let name: &str = name.as_ref();
+            values
+                .iter()
+                .map(move |value| name.len() + ": \r\n".len() + value.as_str().len())
+        });
+        "NATS/1.0\r\n\r\n".len() + fields.sum::<usize>() + self.payload.len()
     }
 }
 
-/// The bytes of the headers on the wire, as the server counts them: version line, fields, empty line.
-fn wire_len(headers: &HeaderMap) -> usize {
-    let fields = headers.iter().flat_map(|(name, values)| {
-        let name: &str = name.as_ref();
-        values
-            .iter()
-            .map(move |value| name.len() + ": \r\n".len() + value.as_str().len())
-    });
-    "NATS/1.0\r\n\r\n".len() + fields.sum::<usize>()
+/// A header that a server adds to a message that is read. It comes after those of the message.
+pub(super) fn added<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get_all(name).last().map(HeaderValue::as_str)
 }
 
 /// Whether a message can be published on the subject: the server would take a wildcard for a word, and close the

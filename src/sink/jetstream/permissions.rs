@@ -1,6 +1,6 @@
 //! The permissions of a user, and the remedy where one is missing.
 
-use super::stream::covers;
+use super::subjects::{covers, cursors, entries};
 use crate::config::NatsConfig;
 
 /// The patterns of subjects that a user must be permitted, by the settings.
@@ -15,7 +15,7 @@ pub(super) struct Permissions {
 impl Permissions {
     pub(super) fn needed(config: &NatsConfig) -> Self {
         Self {
-            publish: [&config.subject_prefix, &config.cursor_prefix].map(|it| format!("{it}.>")),
+            publish: [entries(config), cursors(config)],
             subscribe: format!("{}.>", config.inbox()),
         }
     }

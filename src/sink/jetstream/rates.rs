@@ -65,11 +65,7 @@ impl Rates {
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no 53 bits")]
     pub(super) fn note(&mut self, kind: Kind, entries: usize, took: Duration) {
         let now = entries as f64 / took.as_secs_f64().max(1e-9);
-        let class = self.class(entries);
-        let rate = match kind {
-            Kind::Atomic => &mut class.atomic,
-            Kind::Fast => &mut class.fast,
-        };
+        let rate = self.class(entries).rate(kind);
         rate.entries_per_second = match rate.trials {
             0 => now,
             _ => rate.entries_per_second * (1.0 - WEIGHT) + now * WEIGHT,
@@ -79,11 +75,7 @@ impl Rates {
 
     /// A batch was not stored: that counts as slow.
     pub(super) fn failed(&mut self, kind: Kind, entries: usize) {
-        let class = self.class(entries);
-        let rate = match kind {
-            Kind::Atomic => &mut class.atomic,
-            Kind::Fast => &mut class.fast,
-        };
+        let rate = self.class(entries).rate(kind);
         rate.entries_per_second *= 1.0 - WEIGHT;
         rate.trials = rate.trials.saturating_add(1);
     }
@@ -98,6 +90,13 @@ impl Rates {
 }
 
 impl Class {
+    fn rate(&mut self, kind: Kind) -> &mut Rate {
+        match kind {
+            Kind::Atomic => &mut self.atomic,
+            Kind::Fast => &mut self.fast,
+        }
+    }
+
     fn faster(&self) -> Kind {
         if self.fast.entries_per_second > self.atomic.entries_per_second {
             Kind::Fast

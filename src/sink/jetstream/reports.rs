@@ -6,7 +6,7 @@ use metrics::counter;
 use tokio::time::Instant;
 
 use super::failure::Link;
-use super::stream::Found;
+use super::inspect::Found;
 use crate::host::{self, log};
 
 #[derive(Debug, Default)]

@@ -1,24 +1,19 @@
 //! The stream: created if it is missing, inspected, changed only if the settings ask for it.
 
-mod inspect;
-mod settings;
-mod subjects;
+use std::sync::Arc;
 
 use async_nats::jetstream::ErrorCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::failure;
+use super::inspect::{Found, inspect};
+use super::settings::{FAST_SINCE, Info};
+use super::subjects::{covers, cursors, entries};
 use super::wire::Wire;
 use crate::config::{NatsConfig, StreamCare, StreamStorage};
 use crate::error::SinkError;
 use crate::host::log;
-pub(super) use inspect::{Found, Mode};
-pub(super) use settings::Info;
-pub(super) use subjects::covers;
-
-/// Since this version fast batches are numbered by the term of their leader.
-const FAST_SINCE: (u64, u64, u64) = (2, 14, 4);
 
 /// Whether the user may read entries, which recovery of fast batches needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,36 +27,27 @@ pub(super) enum Reading {
 /// Finds the stream, or creates it, upgrades it if asked to, and checks that it will take our entries.
 pub(super) async fn make_sure(
     wire: &mut Wire,
-    config: &NatsConfig,
     reading: &mut Reading,
     until: Instant,
 ) -> Result<Found, SinkError> {
-    let server = wire.connection.server_version();
-    let mut info = match find(wire, config, String::new(), until).await? {
+    let config = Arc::clone(&wire.config);
+    let mut info = match find(wire, String::new(), until).await? {
         Some(info) => info,
-        None => match config.stream_care {
-            StreamCare::Create | StreamCare::Upgrade => {
-                make(wire, config, until).await?;
-                // The answer to a creation lacks the domain.
-                find(wire, config, String::new(), until)
-                    .await?
-                    .ok_or_else(vanished)?
-            }
-            StreamCare::Verify => {
-                return Err(SinkError::Misconfigured(format!(
-                    "there is no stream {}: make it with the subjects {} and {}, or set `stream_care` to \"create\"",
-                    config.stream,
-                    entries(config),
-                    cursors(config)
-                )));
-            }
-        },
+        None if config.stream_care != StreamCare::Verify => make(wire, until).await?,
+        None => {
+            return Err(SinkError::Misconfigured(format!(
+                "there is no stream {}: make it with the subjects {} and {}, or set `stream_care` to \"create\"",
+                config.stream,
+                entries(&config),
+                cursors(&config)
+            )));
+        }
     };
     if config.stream_care == StreamCare::Upgrade {
-        info = upgrade(wire, config, info, until).await?;
+        info = upgrade(wire, info, until).await?;
     }
-    let mut found = inspect::inspect(&info, config, server)?;
-    if found.is_fast() && !may_read(wire, config, reading, until).await? {
+    let mut found = inspect(&info, &config, wire.connection.server_version())?;
+    if found.is_fast() && !may_read(wire, reading, until).await? {
         found.without_fast();
     }
     Ok(found)
@@ -70,12 +56,11 @@ pub(super) async fn make_sure(
 /// Whether entries may be read. If not, the server has denied something.
 async fn may_read(
     wire: &mut Wire,
-    config: &NatsConfig,
     reading: &mut Reading,
     until: Instant,
 ) -> Result<bool, SinkError> {
     if *reading == Reading::Untried {
-        let request = format!("{}.DIRECT.GET.{}", config.api(), config.stream);
+        let request = wire.api("DIRECT.GET");
         *reading = match wire.ask(&request, r#"{"seq":1}"#, until).await {
             Ok(_) => Reading::Permitted,
             Err(SinkError::Misconfigured(_)) => Reading::Denied,
@@ -88,22 +73,16 @@ async fn may_read(
 /// Whether the leader lists messages on a subject. It may list one that it cannot read.
 pub(super) async fn lists(
     wire: &mut Wire,
-    config: &NatsConfig,
     subject: &str,
     until: Instant,
 ) -> Result<bool, SinkError> {
     let wanted = json!({ "subjects_filter": subject }).to_string();
-    let info = find(wire, config, wanted, until).await?;
+    let info = find(wire, wanted, until).await?;
     Ok(info.is_some_and(|info| info.state.subjects.is_some_and(|on| !on.is_empty())))
 }
 
-async fn find(
-    wire: &mut Wire,
-    config: &NatsConfig,
-    wanted: String,
-    until: Instant,
-) -> Result<Option<Info>, SinkError> {
-    let request = format!("{}.STREAM.INFO.{}", config.api(), config.stream);
+async fn find(wire: &mut Wire, wanted: String, until: Instant) -> Result<Option<Info>, SinkError> {
+    let request = wire.api("STREAM.INFO");
     match wire.request(&request, wanted, until).await? {
         Ok(info) => Ok(Some(info)),
         Err(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
@@ -112,20 +91,20 @@ async fn find(
 }
 
 /// Creates the stream. If another publisher is quicker, theirs is used.
-async fn make(wire: &mut Wire, config: &NatsConfig, until: Instant) -> Result<(), SinkError> {
-    let request = format!("{}.STREAM.CREATE.{}", config.api(), config.stream);
+async fn make(wire: &mut Wire, until: Instant) -> Result<Info, SinkError> {
+    let request = wire.api("STREAM.CREATE");
     let fast = wire.connection.server_version() >= FAST_SINCE;
-    let wanted = wanted(config, fast).to_string();
+    let wanted = wanted(&wire.config, fast).to_string();
     match wire.request::<Info>(&request, wanted, until).await? {
-        Ok(_) => log_made(config),
+        Ok(_) => log_made(&wire.config),
         Err(said) if said.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
         Err(said) => return Err(failure::of_server(&said)),
     }
-    Ok(())
-}
-
-fn vanished() -> SinkError {
-    SinkError::Unavailable("the stream was created, and is gone again".to_owned())
+    // The answer to a creation lacks the domain.
+    let made = find(wire, String::new(), until).await?;
+    made.ok_or_else(|| {
+        SinkError::Unavailable("the stream was created, and is gone again".to_owned())
+    })
 }
 
 /// Logs the limits of the new stream, and which settings change them: once in its life, loud enough to be seen.
@@ -142,12 +121,7 @@ fn log_made(config: &NatsConfig) {
 
 /// Adds what the stream lacks, and removes what would let others erase entries. All other settings stay, known here or
 /// not. If a server refuses, the stream stays as it is.
-async fn upgrade(
-    wire: &mut Wire,
-    config: &NatsConfig,
-    mut info: Info,
-    until: Instant,
-) -> Result<Info, SinkError> {
+async fn upgrade(wire: &mut Wire, mut info: Info, until: Instant) -> Result<Info, SinkError> {
     let before = info.config.clone();
     let mut set = |key: &str, value: Value| {
         if let Some(config) = info.config.as_object_mut() {
@@ -162,7 +136,7 @@ async fn upgrade(
     set("allow_rollup_hdrs", json!(false));
     set("deny_delete", json!(true));
     set("deny_purge", json!(true));
-    let cursors = cursors(config);
+    let cursors = cursors(&wire.config);
     let subjects = before["subjects"].as_array().cloned().unwrap_or_default();
     let covered = |theirs: &Value| theirs.as_str().is_some_and(|it| covers(it, &cursors));
     if !subjects.iter().any(covered) {
@@ -172,33 +146,23 @@ async fn upgrade(
     if info.config == before {
         return Ok(info);
     }
-    let request = format!("{}.STREAM.UPDATE.{}", config.api(), config.stream);
+    let request = wire.api("STREAM.UPDATE");
     let wanted = info.config.to_string();
     match wire.request(&request, wanted, until).await? {
         Ok(Info { config: now, .. }) => {
-            log::info!(stream = %config.stream, "upgraded the stream");
+            log::info!(stream = %wire.config.stream, "upgraded the stream");
             info.config = now;
             Ok(info)
         }
         Err(error) => {
-            log::warning!(stream = %config.stream, %error, "the stream cannot be upgraded");
+            log::warning!(stream = %wire.config.stream, %error, "the stream cannot be upgraded");
             info.config = before;
             Ok(info)
         }
     }
 }
 
-/// The subjects of entries.
-fn entries(config: &NatsConfig) -> String {
-    format!("{}.>", config.subject_prefix)
-}
-
-/// The subjects of cursors.
-fn cursors(config: &NatsConfig) -> String {
-    format!("{}.>", config.cursor_prefix)
-}
-
-fn wanted(config: &NatsConfig, fast: bool) -> Value {
+pub(super) fn wanted(config: &NatsConfig, fast: bool) -> Value {
     let age = config.stream_max_age.unwrap_or_default();
     let mut wanted = json!({
         "name": config.stream,

@@ -2,25 +2,18 @@
 //! reader checks what the stream then holds.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
-mod access;
 mod append_only;
-mod failover;
 mod fast;
 mod halfway;
-mod logs;
 mod messages;
-mod operator;
-mod options;
 mod outages;
 mod permissions;
-mod ports;
-mod secrets;
 mod settings;
 mod streams;
-mod tls;
 mod transactions;
 mod unfound;
 
+use std::io::{self, Seek};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +23,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::JetStreamSink;
-use crate::config::{NatsConfig, StreamCare, TlsHandshake};
+use crate::config::{NatsConfig, StreamCare};
 use crate::error::SinkError;
 use crate::event::{Batch, Loss, LossReason, Position, PublisherId, Record, Run, RunId};
 use crate::sink::{Delivery, Sink};
@@ -154,6 +147,19 @@ fn batch(records: &[Record], limit: Duration) -> Batch {
         limit,
         signer: None,
     }
+}
+
+/// The log of this thread, on which the client runs as well.
+fn logged(act: impl FnOnce()) -> String {
+    let mut log = tempfile::tempfile().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(log.try_clone().unwrap())
+        .finish();
+    tracing::subscriber::with_default(subscriber, act);
+    log.rewind().unwrap();
+    io::read_to_string(log).unwrap()
 }
 
 fn ids(messages: &[Message]) -> Vec<&str> {

@@ -12,21 +12,16 @@
 //! is stored once they are granted.
 
 use async_nats::jetstream;
-use tokio::time::{Duration, Instant, timeout};
+use tokio::time::{Duration, timeout};
 use uuid::Uuid;
 
-use super::cursor::{Account, Cursor, Tip, note_stored};
-use super::detour::Detour;
-use super::failure::{self, Failure, Link};
-use super::last_known::{LastKnown, Staleness};
-use super::message::{Limits, Message};
-use super::size::Size;
-use super::stream::Found;
-use super::wire::{Ack, Wire};
-use crate::config::NatsConfig;
+use super::cursor::{Account, Cursor};
+use super::failure::{self, Cause, Failure};
+use super::message::Message;
+use super::sending::{LaidOut, Sending};
+use super::wire::Ack;
 use crate::error::SinkError;
-use crate::event::{Batch, Record, fresh_uuid};
-use crate::sink::Delivery;
+use crate::event::{Record, fresh_uuid};
 
 /// How long to wait for the answer to a first message once the commit has failed: it was given before.
 const FIRST_ANSWER_MAX: Duration = Duration::from_millis(250);
@@ -44,184 +39,107 @@ const TOO_MANY: u64 = 10_199;
 const FIRST: &str = "first";
 const LAST: &str = "last";
 
-pub(super) struct Transactions<'a> {
-    pub(super) wire: &'a mut Wire,
-    pub(super) found: &'a Found,
-    pub(super) config: &'a NatsConfig,
-    pub(super) batch: &'a Batch,
-    pub(super) size: &'a mut Size,
-    pub(super) last_known: &'a mut LastKnown,
-    pub(super) detour: &'a mut Detour,
-    pub(super) until: Instant,
-}
+pub(super) struct Transactions<'a, 'b>(pub(super) &'b mut Sending<'a>);
 
-/// Why a transaction was not stored.
-enum NotStored {
-    /// A message of it was refused.
-    Content(Failure),
-    /// It has more messages than the server takes.
-    TooMany(Failure),
-    /// Anything else.
-    Failed(Failure),
-}
-
-impl NotStored {
-    fn into_failure(self) -> Failure {
-        match self {
-            Self::Content(failure) | Self::TooMany(failure) | Self::Failed(failure) => failure,
-        }
-    }
-}
-
-impl Transactions<'_> {
-    /// Stores a prefix of the batch after `tip`. Leaves in `tip` what the stream holds afterwards, or nothing after a
-    /// doubt.
-    pub(super) async fn store(mut self, known: &mut Option<Tip>) -> (Delivery, Link) {
-        let Some(mut tip) = known.take() else {
-            let why = "the cursor must be read first".to_owned();
-            return (Delivery::stopped(0, SinkError::Unknown(why)), Link::Sound);
-        };
-        let mut stored = 0;
-        let stopped = self.advance(&mut tip, &mut stored).await;
-        let doubt =
-            matches!(&stopped, Some(failure) if matches!(failure.error, SinkError::Unknown(_)));
-        *known = (!doubt).then_some(tip);
-        match stopped {
-            None => (Delivery::all(self.batch), Link::Sound),
-            Some(failure) => (Delivery::stopped(stored, failure.error), failure.link),
-        }
+impl Transactions<'_, '_> {
+    /// Stores the rest of the batch, or a prefix of it.
+    pub(super) async fn store(&mut self) -> Result<(), Failure> {
+        let outcome = self.advance().await;
+        let unknown = |failure: &Failure| matches!(failure.error, SinkError::Unknown(_));
+        self.0.doubt = outcome.as_ref().is_err_and(unknown);
+        outcome
     }
 
-    /// Returns why it stopped, if it did.
-    async fn advance(&mut self, tip: &mut Tip, stored: &mut usize) -> Option<Failure> {
-        let batch = self.batch;
-        let records = batch.records();
+    async fn advance(&mut self) -> Result<(), Failure> {
+        let all = self.0.batch.records();
         let (mut size, mut tries) = (usize::MAX, 0);
-        while *stored < records.len() {
-            let count = size.min(self.size.entries());
-            let next = &records[*stored..(*stored + count).min(records.len())];
-            let (messages, account, refused) = self.lay_out(tip.account(), next);
-            if messages.is_empty() {
+        while self.0.stored < all.len() {
+            let left = &all[self.0.stored..];
+            let next = &left[..left.len().min(size).min(self.0.size.entries())];
+            let LaidOut {
+                messages,
+                account,
+                refused,
+            } = self.0.lay_out(next, ENVELOPE);
+            let Some(account) = account else {
                 return refused;
-            }
+            };
             let count = messages.len();
-            match self.commit(tip, account, &next[..count], messages).await {
-                Ok(()) => {
-                    self.size.worked(count);
-                    *stored += count;
-                    if refused.is_some() {
-                        return refused;
-                    }
-                }
-                Err(NotStored::Failed(failure)) => {
-                    if failure.timed_out {
-                        self.size.timed_out(count);
-                    }
-                    return Some(failure);
-                }
-                Err(NotStored::TooMany(failure)) if count == 1 => return Some(failure),
-                Err(NotStored::TooMany(_)) => self.size.too_many(count),
-                Err(NotStored::Content(failure)) => {
-                    if let Some(why) = self.wire.connection.denied() {
-                        return Some(failure::misconfigured(why));
+            let Err(failure) = self.commit(account, &next[..count], messages).await else {
+                self.0.size.worked(count);
+                self.0.stored += count;
+                refused?;
+                continue;
+            };
+            match failure.cause {
+                Cause::TooMany if count > 1 => self.0.size.too_many(count),
+                Cause::Content => {
+                    if let Some(why) = self.0.wire.connection.denied() {
+                        return Err(failure::misconfigured(why));
                     }
                     match tries {
-                        _ if count == 1 => return Some(failure),
+                        _ if count == 1 => return Err(failure),
                         0 => tries += 1,
                         _ => size = count.div_ceil(2),
                     }
                 }
+                Cause::Silence => {
+                    self.0.size.timed_out(count);
+                    return Err(failure);
+                }
+                Cause::TooMany | Cause::Other => return Err(failure),
             }
         }
-        self.pass_losses(tip).await.err()
+        self.pass_losses().await
     }
 
     /// Moves the cursor past losses that no entry announces any more.
-    async fn pass_losses(&mut self, tip: &mut Tip) -> Result<(), Failure> {
-        let account = Account::through(tip.account(), self.batch.through());
+    async fn pass_losses(&mut self) -> Result<(), Failure> {
+        let (batch, before) = (self.0.batch, self.0.tip.account());
+        let account = Account::through(before, batch.through());
         // An empty batch that changes nothing asks for a new signature.
-        let renewal = self.batch.records().is_empty() && self.batch.signer().is_some();
-        if tip.account() == Some(account) && !renewal {
+        let renewal = batch.records().is_empty() && batch.signer().is_some();
+        if before == Some(account) && !renewal {
             return Ok(());
         }
-        self.commit(tip, account, &[], Vec::new())
-            .await
-            .map_err(NotStored::into_failure)
-    }
-
-    /// The messages of the records up to one that will not be taken, the reason for that, and the account after them.
-    fn lay_out(
-        &self,
-        mut account: Option<Account>,
-        records: &[Record],
-    ) -> (Vec<Message>, Account, Option<Failure>) {
-        let limits = Limits::of(self.found, &self.wire.connection);
-        let mut messages = Vec::with_capacity(records.len());
-        let mut refused = None;
-        for record in records {
-            let message = Message::new(self.config, record).after(account);
-            if let Err(why) = message.check(&limits, ENVELOPE) {
-                refused = Some(failure::rejected(why));
-                break;
-            }
-            account = Some(Account::past_record(account, record));
-            messages.push(message);
-        }
-        let account = account.unwrap_or(Account::through(None, self.batch.through()));
-        (messages, account, refused)
+        self.commit(account, &[], Vec::new()).await
     }
 
     /// Sends one transaction, and moves the tip to its cursor.
     async fn commit(
         &mut self,
-        tip: &mut Tip,
         account: Account,
         records: &[Record],
         messages: Vec<Message>,
-    ) -> Result<(), NotStored> {
-        let count = messages.len() as u64;
-        let id = fresh_uuid();
-        self.last_known.sent(id);
-        let (publisher, signer) = (self.batch.publisher(), self.batch.signer());
-        let mut tree = tip.tree(signer, publisher);
-        if signer.is_some() {
-            tree.extend(
-                records
-                    .iter()
-                    .map(|record| record.leaf(Some(record.subject()))),
-            );
+    ) -> Result<(), Failure> {
+        let (id, count) = (fresh_uuid(), messages.len() as u64);
+        self.0.last_known.sent(id);
+        let mut tree = self.0.tree();
+        if self.0.batch.signer().is_some() {
+            tree.extend(records.iter().map(|it| it.leaf(Some(it.subject()))));
         }
-        let cursor = Cursor::closed(account, id).sealed(signer, &tree, tip);
-        let limits = Limits::of(self.found, &self.wire.connection);
-        let cursor = cursor.fitting(|cursor| {
-            let message = cursor.message(self.config, publisher, tip.sequence);
-            message.check(&limits, ENVELOPE).is_ok()
-        });
-        let first = cursor.message(self.config, publisher, tip.sequence);
-        let fits = first
-            .check(&limits, ENVELOPE)
-            .map_err(|why| failure::no_cursor(&why));
-        fits.map_err(NotStored::Failed)?;
+        let cursor = Cursor::closed(account, id);
+        let expected = Some(self.0.tip.sequence);
+        let (cursor, first) = self.0.seal(cursor, &tree, expected, ENVELOPE)?;
         let sent = self.send(id, first, messages).await;
         sent.map_err(|failure| match failure.error {
             // What the client refuses now fitted before; nothing of it is stored.
-            SinkError::Rejected(_) => NotStored::Failed(failure.unavailable()),
-            _ => NotStored::Failed(failure),
+            SinkError::Rejected(_) => failure.unavailable(),
+            _ => failure,
         })?;
-        let ack = self.outcome(tip.sequence).await?;
-        let whole = if count == 0 {
-            ack.batch.is_none()
-        } else {
-            ack.batch == Some(id.simple().to_string()) && ack.count == count + 1
+        let ack = self.outcome().await?;
+        self.0.found.took(&ack, &self.0.wire.config)?;
+        let whole = match count {
+            0 => ack.batch.is_none(),
+            _ => ack.covers(id, count + 1),
         };
-        self.check(&ack, whole)?;
-        *tip = Tip {
-            cursor: Some(cursor),
-            sequence: ack.seq - count,
-            ..Tip::default()
-        };
-        note_stored(self.batch.signer(), tip);
-        self.last_known.acknowledged(publisher, tip, ack.seq);
+        if !whole {
+            return Err(failure::broken(&format!(
+                "of a batch {} messages were acknowledged",
+                ack.count
+            )));
+        }
+        self.0.acknowledged(cursor, ack.seq - count, ack.seq);
         Ok(())
     }
 
@@ -232,26 +150,26 @@ impl Transactions<'_> {
         mut first: Message,
         mut messages: Vec<Message>,
     ) -> Result<(), Failure> {
-        self.wire.skip_answers();
+        self.0.wire.skip_answers();
         let Some(mut last) = messages.pop() else {
-            return self.wire.send(first, Some(LAST), self.until).await;
+            return self.0.wire.send(first, Some(LAST), self.0.until).await;
         };
         let id = id.simple().to_string();
         let last_number = messages.len() + 2;
         first.number(&id, 1);
-        self.wire.send(first, Some(FIRST), self.until).await?;
+        self.0.wire.send(first, Some(FIRST), self.0.until).await?;
         for (mut message, number) in messages.into_iter().zip(2..) {
             message.number(&id, number);
-            self.wire.send(message, None, self.until).await?;
+            self.0.wire.send(message, None, self.0.until).await?;
         }
         last.number(&id, last_number);
         last.headers.insert("Nats-Batch-Commit", "1");
-        self.wire.send(last, Some(LAST), self.until).await
+        self.0.wire.send(last, Some(LAST), self.0.until).await
     }
 
     /// The outcome. The answer to the first message explains a refusal of the whole better than the answer to the
     /// last.
-    async fn outcome(&mut self, expected: u64) -> Result<Ack, NotStored> {
+    async fn outcome(&mut self) -> Result<Ack, Failure> {
         let mut first = None;
         loop {
             let (token, said) = self.next().await?;
@@ -266,7 +184,7 @@ impl Transactions<'_> {
                         {
                             first = ack.error;
                         }
-                        return Err(self.refused(&first.unwrap_or(last), expected));
+                        return Err(self.refused(&first.unwrap_or(last)));
                     }
                 },
                 _ => {}
@@ -274,49 +192,23 @@ impl Transactions<'_> {
         }
     }
 
-    async fn next(&mut self) -> Result<(String, Option<Ack>), NotStored> {
-        let answer = self.wire.answer(self.until).await;
-        let answer = answer.map_err(|why| NotStored::Failed(failure::unanswered(why)))?;
-        let ack = answer.ack().map_err(NotStored::Failed)?;
+    async fn next(&mut self) -> Result<(String, Option<Ack>), Failure> {
+        let answer = self.0.wire.answer(self.0.until).await;
+        let answer = answer.map_err(failure::unanswered)?;
+        let ack = answer.ack()?;
         Ok((answer.token, ack))
     }
 
-    fn refused(&mut self, error: &jetstream::Error, expected: u64) -> NotStored {
+    fn refused(&mut self, error: &jetstream::Error) -> Failure {
         let failure = failure::of_answer(error);
-        match error.error_code().0 {
-            TOO_MANY => NotStored::TooMany(failure.unavailable()),
-            INCOMPLETE => NotStored::Content(failure.unavailable()),
-            // Late, or the stream has changed: it is inspected again.
-            failure::STALE | failure::OVERTAKEN => {
-                let newest = failure::newest(&error.to_string());
-                if self.last_known.refused(expected, newest) == Staleness::Impossible {
-                    self.detour.refused_without_reason();
-                }
-                NotStored::Failed(Failure {
-                    error: SinkError::Unknown(failure.error.to_string()),
-                    link: Link::Doubtful,
-                    ..failure
-                })
-            }
-            _ if matches!(failure.error, SinkError::Rejected(_)) => NotStored::Content(failure),
-            _ => NotStored::Failed(failure),
-        }
-    }
-
-    /// The acknowledgement must be for this transaction and from our stream: another stream, perhaps in another
-    /// domain, may capture the subjects.
-    fn check(&self, ack: &Ack, whole: bool) -> Result<(), NotStored> {
-        if ack.stream != self.config.stream || ack.domain != self.found.domain {
-            let taken = failure::foreign(ack, self.found, self.config);
-            return Err(NotStored::Failed(taken));
-        }
-        if whole {
-            return Ok(());
-        }
-        Err(NotStored::Failed(failure::broken(&format!(
-            "of a batch {} messages were acknowledged",
-            ack.count
-        ))))
+        let (cause, failure) = match error.error_code().0 {
+            TOO_MANY => (Cause::TooMany, failure.unavailable()),
+            INCOMPLETE => (Cause::Content, failure.unavailable()),
+            failure::STALE | failure::OVERTAKEN => (Cause::Other, self.0.stale(failure)),
+            _ if matches!(failure.error, SinkError::Rejected(_)) => (Cause::Content, failure),
+            _ => (Cause::Other, failure),
+        };
+        Failure { cause, ..failure }
     }
 }
 

@@ -5,19 +5,17 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::Connected;
 use super::failure::{self, Failure, Link};
-use super::message::{Limits, Message};
-use super::stream::Found;
+use super::inspect::Found;
+use super::message::Message;
 use super::wire::{Answer, Wire};
-use crate::config::NatsConfig;
 use crate::event::{Batch, Record};
 use crate::sink::Delivery;
 
 /// Stores a prefix of the batch, and returns whether the connection is good for the next one.
 pub(super) async fn deliver(
-    Connected { wire, found, .. }: &mut Connected,
-    config: &NatsConfig,
+    wire: &mut Wire,
+    found: &Found,
     batch: &Batch,
     until: Instant,
 ) -> (Delivery, Link) {
@@ -25,8 +23,6 @@ pub(super) async fn deliver(
     let mut window = Window {
         wire,
         found,
-        config,
-        in_flight_max: found.in_flight_max(),
         until,
         settled: 0,
         under_way: VecDeque::new(),
@@ -57,8 +53,6 @@ pub(super) async fn deliver(
 struct Window<'a> {
     wire: &'a mut Wire,
     found: &'a Found,
-    config: &'a NatsConfig,
-    in_flight_max: usize,
     until: Instant,
     /// How many messages are settled. Their numbers are their tokens.
     settled: usize,
@@ -72,7 +66,7 @@ impl Window<'_> {
         &mut self,
         unsent: &mut impl Iterator<Item = &'a Record>,
     ) -> Result<(), Failure> {
-        while self.under_way.len() < self.in_flight_max {
+        while self.under_way.len() < self.found.in_flight_max() {
             let Some(record) = unsent.next() else {
                 break;
             };
@@ -82,12 +76,13 @@ impl Window<'_> {
     }
 
     async fn send(&mut self, record: &Record) -> Result<(), Failure> {
-        let mut message = Message::new(self.config, record);
+        let mut message = Message::new(&self.wire.config, record);
         message
             .headers
             .insert("Nats-Msg-Id", record.id().to_string());
-        let limits = Limits::of(self.found, &self.wire.connection);
-        message.check(&limits, 0).map_err(failure::rejected)?;
+        let payload_max = self.wire.connection.payload_max();
+        let fits = self.found.takes(&message, payload_max, 0);
+        fits.map_err(failure::rejected)?;
         let token = (self.settled + self.under_way.len()).to_string();
         self.wire.send(message, Some(&token), self.until).await?;
         self.under_way.push_back(None);
@@ -115,16 +110,12 @@ impl Window<'_> {
         Some(outcome)
     }
 
-    /// The acknowledgement must come from our stream: another one may capture the subject.
     fn check(&self, answer: &Answer) -> Result<(), Failure> {
         let ack = answer.ack()?.unwrap_or_default();
         if let Some(error) = &ack.error {
             return Err(failure::of_answer(error));
         }
-        if ack.stream != self.config.stream || ack.domain != self.found.domain {
-            return Err(failure::foreign(&ack, self.found, self.config));
-        }
-        Ok(())
+        self.found.took(&ack, &self.wire.config)
     }
 
     /// Takes all acknowledgements, up to the first that failed.

@@ -3,28 +3,29 @@
 //! Each message that wants an answer has a token, which follows the inbox in the reply subject: the subject of an
 //! answer names what it answers. Nothing else waits for answers, so they are taken in the order of arrival.
 
+use std::sync::Arc;
+
 use async_nats::jetstream;
 use async_nats::{HeaderMap, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
-use super::connection::{Connection, NoAnswer};
-use super::failure::{self, Failure};
+use super::connection::Connection;
+use super::failure::{self, Failure, NoAnswer};
 use super::message::Message;
-use crate::config::NatsConfig;
-use crate::config::NatsUrl;
+use crate::config::{NatsConfig, NatsUrl};
 use crate::error::SinkError;
 
-/// A connection is renewed only from this age on.
-pub(super) const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// The prefix of the tokens of requests.
 const REQUEST: &str = "request.";
 
 #[derive(Debug)]
 pub(super) struct Wire {
+    pub(super) config: Arc<NatsConfig>,
     pub(super) connection: Connection,
     /// The prefix of each token.
     inbox: String,
@@ -64,36 +65,21 @@ pub(super) struct Ack {
 
 impl Wire {
     pub(super) async fn open(
-        config: &NatsConfig,
+        config: &Arc<NatsConfig>,
         discovered: &[NatsUrl],
         until: Instant,
     ) -> Result<Self, SinkError> {
         let connection = Connection::open(config, discovered, until).await?;
         let inbox = connection.client().new_inbox();
-        let answers = subscribe(&connection, &inbox).await?;
+        let answers = connection.client().subscribe(format!("{inbox}.>")).await;
+        let answers = answers.map_err(|error| SinkError::Disconnected(error.to_string()))?;
         Ok(Self {
+            config: Arc::clone(config),
             connection,
             inbox,
             answers,
             requests: 0,
         })
-    }
-
-    /// Connects again, unless it just did, if the server takes no message of this size: the server announces a larger
-    /// `max_payload` only to new connections. Nothing is under way.
-    pub(super) async fn renew_for(
-        &mut self,
-        message: Option<&Message>,
-        config: &NatsConfig,
-        discovered: &[NatsUrl],
-        until: Instant,
-    ) -> Result<(), SinkError> {
-        let payload_max = self.connection.payload_max();
-        let too_large = |it: &Message| it.check_alone(payload_max, 0).is_err();
-        if message.is_some_and(too_large) && self.connection.age() >= RENEW_EVERY {
-            *self = Self::open(config, discovered, until).await?;
-        }
-        Ok(())
     }
 
     /// Publishes a message. Its answer, if it has a token, arrives later.
@@ -103,23 +89,8 @@ impl Wire {
         token: Option<&str>,
         until: Instant,
     ) -> Result<(), Failure> {
-        let Message {
-            subject,
-            headers,
-            payload,
-        } = message;
-        let client = self.connection.client();
-        let sent = async {
-            match token {
-                Some(token) => {
-                    let reply = format!("{}.{token}", self.inbox);
-                    let publish =
-                        client.publish_with_reply_and_headers(subject, reply, headers, payload);
-                    publish.await
-                }
-                None => client.publish_with_headers(subject, headers, payload).await,
-            }
-        };
+        let reply = token.map(|token| format!("{}.{token}", self.inbox));
+        let sent = message.publish(self.connection.client(), reply);
         match timeout_at(until, sent).await {
             Ok(sent) => sent.map_err(|error| failure::unsent(&error)),
             Err(_elapsed) => Err(failure::silent()),
@@ -142,7 +113,26 @@ impl Wire {
         })
     }
 
-    /// Sends a request to the API of `JetStream`, such as `STREAM.INFO.AUDIT`. Nothing else is under way.
+    /// The next answer with this token.
+    pub(super) async fn answer_to(
+        &mut self,
+        token: &str,
+        until: Instant,
+    ) -> Result<Answer, SinkError> {
+        loop {
+            let answer = self.answer(until).await.map_err(unanswered)?;
+            if answer.token == token {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// The subject of a request about the stream, such as `STREAM.INFO`, to the API of `JetStream`.
+    pub(super) fn api(&self, what: &str) -> String {
+        format!("{}.{what}.{}", self.config.api(), self.config.stream)
+    }
+
+    /// Sends a request to the [API](Self::api). Nothing else is under way.
     pub(super) async fn request<T: DeserializeOwned>(
         &mut self,
         subject: &str,
@@ -180,18 +170,13 @@ impl Wire {
         };
         let sent = self.send(message, Some(&token), until).await;
         sent.map_err(|failure| failure.error)?;
-        loop {
-            let answer = self.answer(until).await.map_err(unanswered)?;
-            if answer.token != token {
-                continue;
-            }
-            if answer.status == Some(StatusCode::NO_RESPONDERS) {
-                return Err(SinkError::Unavailable(
-                    "no JetStream server responds: enable JetStream on the servers, or wait for their leader".to_owned(),
-                ));
-            }
-            return Ok(answer);
+        let answer = self.answer_to(&token, until).await?;
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(SinkError::Unavailable(
+                "no JetStream server responds: enable JetStream on the servers, or wait for their leader".to_owned(),
+            ));
         }
+        Ok(answer)
     }
 
     /// Skips answers that nobody waits for any more.
@@ -217,6 +202,13 @@ impl Answer {
     }
 }
 
+impl Ack {
+    /// Whether it says that this batch is stored with this many messages.
+    pub(super) fn covers(&self, batch: Uuid, messages: u64) -> bool {
+        self.batch.as_deref() == Some(&batch.simple().to_string()) && self.count == messages
+    }
+}
+
 /// No answer came to a request, which has changed nothing that matters.
 pub(super) fn unanswered(why: NoAnswer) -> SinkError {
     match why {
@@ -228,9 +220,4 @@ pub(super) fn unanswered(why: NoAnswer) -> SinkError {
             SinkError::Disconnected("the connection to the NATS server broke".to_owned())
         }
     }
-}
-
-async fn subscribe(connection: &Connection, inbox: &str) -> Result<Subscriber, SinkError> {
-    let subscribed = connection.client().subscribe(format!("{inbox}.>")).await;
-    subscribed.map_err(|error| SinkError::Disconnected(error.to_string()))
 }

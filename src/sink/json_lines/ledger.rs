@@ -1,6 +1,6 @@
 //! The lines of the ledger, and the account that they add up to. No I/O here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -49,16 +49,23 @@ pub(super) struct Birth {
 /// The content of the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    before: BTreeMap<PublisherId, (Position, Option<Seal>)>,
+    before: BTreeMap<PublisherId, Reached>,
     unaccounted: u64,
     /// The file that the first bytes go to, known before they are written; `None` once it is opened again.
     pub(super) begun: Option<Birth>,
     ranges: Vec<Range>,
-    cursors: HashMap<PublisherId, Position>,
-    /// The newest line of each publisher.
-    seals: HashMap<PublisherId, Seal>,
-    /// Those that are newer than the ranges.
+    /// What the newest lines say.
+    reached: BTreeMap<PublisherId, Reached>,
+    /// Seals that are newer than the ranges.
     renewed: BTreeMap<PublisherId, Seal>,
+}
+
+/// How far a publisher has come.
+#[derive(Debug, Clone)]
+struct Reached {
+    cursor: Position,
+    /// The newest, with the certificates for its key.
+    seal: Option<Seal>,
 }
 
 /// A ledger after reading.
@@ -72,14 +79,10 @@ pub(super) struct Read {
     pub(super) damage: Option<String>,
 }
 
-/// Reads a ledger up to a torn end.
+/// Reads a ledger up to a torn end. The error says why the text is not a readable ledger.
 ///
 /// A bad line before a good one is damage, not a torn write. Trusting only what precedes it would cut acknowledged
 /// entries off the output. The positions of the good lines are still trusted.
-///
-/// # Errors
-///
-/// Why the text is not a readable ledger.
 pub(super) fn read(text: &[u8]) -> Result<Read, String> {
     let mut read = Read::default();
     let (mut end, mut bad) = (0, None);
@@ -112,30 +115,35 @@ impl Account {
     }
 
     pub(super) fn cursor(&self, of: &PublisherId) -> Option<Position> {
-        self.cursors.get(of).copied()
+        self.reached.get(of).map(|reached| reached.cursor)
     }
 
     /// The newest seal of a publisher.
     pub(super) fn seal(&self, of: &PublisherId) -> Option<&Seal> {
-        self.seals.get(of)
+        self.reached.get(of)?.seal.as_ref()
     }
 
     /// Replaces the seal by another one of the same entries.
     pub(super) fn renew(&mut self, of: PublisherId, seal: Seal) {
-        self.note_seal(of, Some(&seal));
+        if let Some(cursor) = self.cursor(&of) {
+            self.reach(of, cursor, Some(&seal));
+        }
         self.renewed.insert(of, seal);
     }
 
-    /// The newest seal carries the certificates for its key; not every seal repeats them.
-    fn note_seal(&mut self, of: PublisherId, seal: Option<&Seal>) {
-        let before = self.seals.remove(&of);
-        let Some(mut seal) = seal.cloned() else {
-            return;
-        };
-        if let Some(before) = before.filter(|_| seal.certificates.is_empty()) {
-            seal.certificates = before.certificates;
-        }
-        self.seals.insert(of, seal);
+    /// Returns the cursor so far.
+    fn reach(
+        &mut self,
+        of: PublisherId,
+        cursor: Position,
+        seal: Option<&Seal>,
+    ) -> Option<Position> {
+        let before = self.reached.remove(&of);
+        let cursor_before = before.as_ref().map(|before| before.cursor);
+        let seal_before = before.and_then(|before| before.seal);
+        let seal = seal.map(|seal| seal.clone().following(seal_before));
+        self.reached.insert(of, Reached { cursor, seal });
+        cursor_before
     }
 
     /// The last range that has bytes.
@@ -159,29 +167,23 @@ impl Account {
 
     /// The account of an output with this length and unknown content: every cursor stays.
     pub(super) fn start_over(self, unaccounted: u64) -> Self {
-        let seal = |of| self.seals.get(of).cloned();
-        let before = self.cursors.iter().map(|(of, at)| (*of, (*at, seal(of))));
         Self {
-            before: before.collect(),
+            before: self.reached.clone(),
             unaccounted,
-            begun: None,
-            ranges: Vec::new(),
-            cursors: self.cursors,
-            seals: self.seals,
-            renewed: BTreeMap::new(),
+            reached: self.reached,
+            ..Self::default()
         }
     }
 
     /// Adds a range after the others, merged with the last one if contiguous.
     pub(super) fn push(&mut self, range: Range) {
-        if let Some(known) = self.cursors.insert(range.publisher, range.cursor())
+        if let Some(known) = self.reach(range.publisher, range.cursor(), range.seal.as_ref())
             && known.run == range.run
             && range.first <= known.n
         {
             self.replace_trailing_losses(&range);
         }
         self.renewed.remove(&range.publisher);
-        self.note_seal(range.publisher, range.seal.as_ref());
         match self.ranges.last_mut() {
             Some(last) if last.is_continued_by(&range) => last.absorb(range),
             _ => self.ranges.push(range),
@@ -203,11 +205,11 @@ impl Account {
     /// The whole ledger.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
         Line::Ledger { version: VERSION }.write(out)?;
-        for (&publisher, &(Position { run, n }, ref seal)) in &self.before {
+        for (&publisher, Reached { cursor, seal }) in &self.before {
             Line::Before {
                 publisher,
-                run,
-                last: n,
+                run: cursor.run,
+                last: cursor.n,
                 seal: seal.clone(),
             }
             .write(out)?;
@@ -240,10 +242,9 @@ impl Account {
                 last,
                 seal,
             } => {
-                let at = Position { run, n: last };
-                self.note_seal(publisher, seal.as_ref());
-                self.before.insert(publisher, (at, seal));
-                self.cursors.insert(publisher, at);
+                let cursor = Position::new(run, last);
+                self.reach(publisher, cursor, seal.as_ref());
+                self.before.insert(publisher, Reached { cursor, seal });
             }
             Line::Unaccounted { bytes } => self.unaccounted = bytes,
             Line::Begun(birth) => self.begun = Some(birth),
@@ -252,8 +253,7 @@ impl Account {
                 self.push(range);
             }
             Line::Stored(range) => {
-                self.note_seal(range.publisher, range.seal.as_ref());
-                self.cursors.insert(range.publisher, range.cursor());
+                self.reach(range.publisher, range.cursor(), range.seal.as_ref());
                 return Err(format!(
                     "the range of bytes {} to {} does not follow on byte {}",
                     range.start,

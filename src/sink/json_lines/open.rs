@@ -1,39 +1,41 @@
 //! The output and its ledger, open and locked.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
-use super::files::{self, LedgerFile, Step};
+use super::files::{Held, sync_directory};
 use super::ledger::{self, Account, Line};
+use super::ledger_file::LedgerFile;
 use super::output;
 use super::page::Page;
 use crate::config::SpillDurability;
 use crate::error::SinkError;
-use crate::event::PublisherId;
+use crate::event::{Batch, Position, PublisherId};
 use crate::host::log;
 use crate::seal::Signer;
+use crate::sink::Delivery;
 
 /// Both files, and the account. Dropped at the first error: opening them again is the recovery.
 #[derive(Debug)]
 pub(super) struct Open {
-    output: File,
-    pub(super) ledger: LedgerFile,
-    pub(super) account: Account,
+    output: Held,
+    ledger: LedgerFile,
+    account: Account,
+    /// The batch under way. Kept for its buffer.
+    page: Page,
 }
 
 impl Open {
     pub(super) fn new(path: &Path, durability: SpillDurability) -> Result<Self, SinkError> {
-        let output = output::open(path)?;
-        let (mut ledger, text) = LedgerFile::open(path)?;
-        output::lock(&output, path)?;
+        let mut output = output::open(path, durability)?;
+        let (mut ledger, text) = LedgerFile::open(path, durability)?;
+        output::lock(&output)?;
         let read = ledger::read(&text).map_err(|problem| ledger.unusable(&problem))?;
         let known = if let Some(damage) = &read.damage {
-            complain(ledger.path(), damage, path);
+            complain(&ledger.held.path, damage, path);
             false
         } else {
             ledger.cut(read.good)?;
-            read.good > 0 && output::settle(&output, path, &read.account)?
+            read.good > 0 && output::settle(&output, &read.account)?
         };
         let mut account = read.account;
         account.begun = None;
@@ -41,13 +43,13 @@ impl Open {
             if account.has_ranges() || read.damage.is_some() {
                 ledger.keep(&text)?;
             }
-            account = account.start_over(output::finish_line(&output, path)?);
+            account = account.start_over(output::finish_line(&mut output)?);
         }
+        // A position that a power cut could still undo must not be answered.
+        output.sync()?;
+        ledger.held.sync()?;
         if durability == SpillDurability::PowerLoss {
-            // A position that a power cut could still undo must not be answered.
-            output.sync_data().step("sync", path)?;
-            ledger.sync()?;
-            files::sync_directory(path)?;
+            sync_directory(path)?;
         }
         if !known || read.lines > account.lines() {
             ledger.rewrite(&account)?;
@@ -56,57 +58,70 @@ impl Open {
             output,
             ledger,
             account,
+            page: Page::default(),
         })
     }
 
-    /// Whether both files are still those at the path, and the output is as long as the account says.
-    pub(super) fn is_undisturbed(&mut self, path: &Path) -> Result<bool, SinkError> {
+    /// Whether both files are still those at the path, and the output is as long as the account says. A ledger that has
+    /// grown too long is rewritten.
+    pub(super) fn is_undisturbed(&mut self) -> Result<bool, SinkError> {
         if self.ledger.is_missing() {
-            log::warning!(
-                "the ledger of {} was removed: written again",
-                path.display()
-            );
+            let path = self.output.path.display();
+            log::warning!("the ledger of {path} was removed: written again");
             self.ledger.rewrite(&self.account)?;
         }
-        let length = self.output.metadata().step("look at", path)?.len();
-        Ok(length == self.account.end()
-            && files::is_at(&self.output, path)
-            && self.ledger.is_in_place())
+        let is_whole = self.output.metadata()?.len() == self.account.end();
+        if !is_whole || !self.output.is_in_place() || !self.ledger.held.is_in_place() {
+            return Ok(false);
+        }
+        if self.ledger.has_grown() {
+            self.ledger.rewrite(&self.account)?;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn cursor(&self, of: &PublisherId) -> Option<Position> {
+        self.account.cursor(of)
+    }
+
+    /// Stores a prefix of the batch; an error says that nothing is.
+    pub(super) fn store(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
+        self.page.lay_out(batch, &self.account);
+        if !self.page.ranges().is_empty()
+            && let Err(why) = self.append()
+        {
+            self.take_back();
+            return Err(why);
+        }
+        for range in self.page.ranges() {
+            self.account.push(range.clone());
+        }
+        let newest = self.page.ranges().last();
+        let newest = newest.and_then(|range| range.seal.as_ref());
+        if let (Some(signer), Some(seal)) = (batch.signer(), newest) {
+            signer.stored(seal);
+        }
+        Ok(self.page.outcome())
     }
 
     /// Output, sync, ledger, sync. An error undoes both, so that a full disk does not stay full because of a torn end.
-    pub(super) fn append(
-        &mut self,
-        page: &Page,
-        path: &Path,
-        durability: SpillDurability,
-    ) -> Result<(), SinkError> {
-        if page.ranges().is_empty() {
-            return Ok(());
+    fn append(&mut self) -> Result<(), SinkError> {
+        let bytes = self.page.bytes();
+        if !bytes.is_empty() {
+            if self.account.last_bytes().is_none() && self.account.begun.is_none() {
+                // Recorded before the first range: it identifies a torn first write.
+                let birth = output::birth(&self.output)?;
+                self.ledger.append(birth.map(Line::Begun))?;
+                self.account.begun = birth;
+            }
+            self.output.append(bytes)?;
         }
-        let written = self
-            .append_output(page.bytes(), path, durability)
-            .and_then(|()| {
-                let lines = page.ranges().iter().cloned().map(Line::Stored);
-                self.ledger.append(lines, durability)
-            });
-        if let Err(why) = written {
-            self.take_back(path);
-            return Err(why);
-        }
-        for range in page.ranges() {
-            self.account.push(range.clone());
-        }
-        Ok(())
+        let lines = self.page.ranges().iter().cloned().map(Line::Stored);
+        self.ledger.append(lines)
     }
 
     /// Adds another seal of the same entries.
-    pub(super) fn renew(
-        &mut self,
-        of: PublisherId,
-        signer: &Signer,
-        durability: SpillDurability,
-    ) -> Result<(), SinkError> {
+    pub(super) fn renew(&mut self, of: PublisherId, signer: &Signer) -> Result<(), SinkError> {
         let Some(seal) = self.account.seal(&of) else {
             return Ok(());
         };
@@ -117,10 +132,8 @@ impl Open {
             publisher: of,
             seal: seal.clone(),
         };
-        if let Err(why) = self.ledger.append([line], durability) {
-            if let Err(error) = self.ledger.take_back() {
-                log::warning!("cannot cut the ledger back yet: {error}");
-            }
+        if let Err(why) = self.ledger.append([line]) {
+            self.take_back();
             return Err(why);
         }
         signer.stored(&seal);
@@ -128,42 +141,16 @@ impl Open {
         Ok(())
     }
 
-    fn append_output(
-        &mut self,
-        bytes: &[u8],
-        path: &Path,
-        durability: SpillDurability,
-    ) -> Result<(), SinkError> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        if self.account.last_bytes().is_none() && self.account.begun.is_none() {
-            self.begin(path, durability)?;
-        }
-        self.output.write_all(bytes).step("write to", path)?;
-        match durability {
-            SpillDurability::PowerLoss => self.output.sync_data().step("sync", path),
-            SpillDurability::ProcessCrash => Ok(()),
-        }
-    }
-
-    /// Records which file is written to before it has a range: this identifies a torn first write.
-    fn begin(&mut self, path: &Path, durability: SpillDurability) -> Result<(), SinkError> {
-        let birth = output::birth(&self.output, path)?;
-        self.ledger.append(birth.map(Line::Begun), durability)?;
-        self.account.begun = birth;
-        Ok(())
-    }
-
     /// Best effort: what cannot be cut back now is cut when the files are opened again. The ledger goes first: it must
     /// never cover more than the output holds.
-    fn take_back(&mut self, path: &Path) {
+    fn take_back(&mut self) {
         let cut = self
             .ledger
             .take_back()
-            .and_then(|()| self.output.set_len(self.account.end()));
+            .and_then(|()| self.output.cut(self.account.end()));
         if let Err(error) = cut {
-            log::warning!("cannot cut {} back yet: {error}", path.display());
+            let path = self.output.path.display();
+            log::warning!("cannot cut {path} back yet: {error}");
         }
     }
 }

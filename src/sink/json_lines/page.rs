@@ -3,9 +3,8 @@
 use super::ledger::Account;
 use super::range::{Range, Requeued};
 use crate::error::SinkError;
-use crate::event::{Batch, Position, Record};
+use crate::event::{Batch, Position, PublisherId, Record};
 use crate::host::log;
-use crate::seal::Hash;
 use crate::sink::Delivery;
 
 /// The bytes that a batch adds to the output, and the ranges that it adds to the ledger. Reused, for its buffer.
@@ -15,7 +14,6 @@ pub(super) struct Page {
     ranges: Vec<Range>,
     dealt_with: usize,
     refused: Option<SinkError>,
-    leaves: Vec<Hash>,
 }
 
 impl Page {
@@ -26,7 +24,8 @@ impl Page {
         self.refused = None;
         self.dealt_with = 0;
         let base = account.end();
-        let cursor = account.cursor(&batch.publisher());
+        let publisher = batch.publisher();
+        let cursor = account.cursor(&publisher);
         for record in batch.records() {
             if !is_stored(cursor, record.id()) {
                 if record.bytes().contains(&b'\n') {
@@ -36,7 +35,7 @@ impl Page {
                     )));
                     break;
                 }
-                self.add(batch, record, base);
+                self.add(publisher, record, base);
             }
             self.dealt_with += 1;
         }
@@ -53,13 +52,15 @@ impl Page {
 
     /// Signs the tree of all entries up to the end of each range.
     fn seal(&mut self, batch: &Batch, account: &Account) {
-        let leaves = std::mem::take(&mut self.leaves);
         let Some(signer) = batch.signer().filter(|_| !self.ranges.is_empty()) else {
             return;
         };
         let publisher = batch.publisher();
         let mut tree = signer.tree(publisher, account.seal(&publisher), &[]);
-        let mut leaves = leaves.into_iter();
+        let cursor = account.cursor(&publisher);
+        let added = batch.records()[..self.dealt_with].iter();
+        let added = added.filter(|record| !is_stored(cursor, record.id()));
+        let mut leaves = added.map(|record| record.leaf(None));
         for range in &mut self.ranges {
             let count = usize::try_from(range.entries).unwrap_or(usize::MAX);
             tree.extend(leaves.by_ref().take(count));
@@ -86,10 +87,7 @@ impl Page {
         }
     }
 
-    fn add(&mut self, batch: &Batch, record: &Record, base: u64) {
-        if batch.signer().is_some() {
-            self.leaves.push(record.leaf(None));
-        }
+    fn add(&mut self, publisher: PublisherId, record: &Record, base: u64) {
         let Position { run, n } = record.id();
         let first = n.saturating_sub(record.lost_before()).max(1);
         let start = base + self.bytes.len() as u64;
@@ -100,7 +98,7 @@ impl Page {
             Some(last) if last.run == run && last.last + 1 == first => last,
             other => {
                 self.ranges.extend(other);
-                Range::begin(batch.publisher(), run, start, first)
+                Range::begin(publisher, run, start, first)
             }
         };
         for loss in record.losses_before() {

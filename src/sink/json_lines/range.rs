@@ -100,10 +100,7 @@ impl Range {
     }
 
     pub(super) fn cursor(&self) -> Position {
-        Position {
-            run: self.run,
-            n: self.last,
-        }
+        Position::new(self.run, self.last)
     }
 
     pub(super) fn is_sound(&self) -> bool {
@@ -139,15 +136,8 @@ impl Range {
         for requeued in next.requeued {
             self.requeue(requeued);
         }
-        self.seal = match (self.seal.take(), next.seal) {
-            (Some(before), Some(mut seal)) => {
-                if seal.certificates.is_empty() {
-                    seal.certificates = before.certificates;
-                }
-                Some(seal)
-            }
-            (_, next) => next,
-        };
+        let before = self.seal.take();
+        self.seal = next.seal.map(|seal| seal.following(before));
         self.audit_run = self.audit_run.take().or(next.audit_run);
         self.entries += next.entries;
         self.end = next.end;

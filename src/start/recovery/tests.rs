@@ -116,14 +116,14 @@ impl Bench {
             before = self.stored()?;
             let Some(taken) = ring.take(next, &mut payload) else {
                 sequencer.number_losses(ring.lost(), Lost::default);
-                ring.number_losses(sequencer.last_key().raw(), sequencer.numbered());
+                ring.number_losses(sequencer.last_key().number(), sequencer.numbered());
                 break;
             };
             next = taken.next;
             sequencer.number_losses(taken.lost, Lost::default);
             let encoded = Encoder::default().unpack_and_encode::<Number>(1, &payload);
             let record = sequencer.number(encoded, 0, Instant::now());
-            let (last, numbered) = (sequencer.last_key().raw(), sequencer.numbered());
+            let (last, numbered) = (sequencer.last_key().number(), sequencer.numbered());
             match &record {
                 Some(record) => ring.number_entry(&taken, last, record.lost_before(), numbered),
                 None => ring.number_loss(&taken, last, numbered),

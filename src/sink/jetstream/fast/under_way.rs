@@ -9,6 +9,7 @@ use crate::seal::Hash;
 pub(super) const PORTIONS: u64 = 4;
 /// How many messages are sent before the server has announced how many it acknowledges at once.
 const FIRST: u64 = 64;
+
 /// The entries of the last batch, as leaves, so that recovery can recognise them.
 #[derive(Debug, Default)]
 pub(in crate::sink::jetstream) struct Sent {
@@ -20,8 +21,6 @@ pub(in crate::sink::jetstream) struct Sent {
 pub(super) struct UnderWay<'a> {
     pub(super) id: Uuid,
     pub(super) records: &'a [Record],
-    /// The sequence of the cursor that it continues from.
-    pub(super) expected: u64,
     /// All messages up to this number are stored.
     pub(super) stored: u64,
     /// How many messages the server acknowledges at once.
@@ -30,11 +29,10 @@ pub(super) struct UnderWay<'a> {
 }
 
 impl<'a> UnderWay<'a> {
-    pub(super) fn new(records: &'a [Record], expected: u64) -> Self {
+    pub(super) fn new(records: &'a [Record]) -> Self {
         Self {
             id: fresh_uuid(),
             records,
-            expected,
             stored: 0,
             portion: FIRST / PORTIONS,
             sent: 0,

@@ -46,12 +46,12 @@ fn a_stream_that_can_be_rolled_up_is_used_and_named_and_hardened_if_that_is_aske
         },
     );
     let records = records(1..=10, COMMON);
-    let log = logs::logged(|| Rig::new(&server.url()).deliver_all(&records[..5]));
+    let log = logged(|| Rig::new(&server.url()).deliver_all(&records[..5]));
     assert!(log.contains("can erase all of it"), "{log}");
     let mut rig = Rig::with(&server.url(), |config| {
         config.stream_care = StreamCare::Upgrade;
     });
-    let log = logs::logged(|| rig.deliver_all(&records[5..]));
+    let log = logged(|| rig.deliver_all(&records[5..]));
     assert!(!log.contains("can erase all of it"), "{log}");
     let hardened = config_of(&server);
     assert!(hardened.deny_delete && hardened.deny_purge && !hardened.allow_rollup);

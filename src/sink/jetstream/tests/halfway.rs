@@ -7,7 +7,7 @@ use super::fast::{ByHand, cursors, make, server};
 use super::outages::wait_for_messages;
 use super::streams::beside;
 use super::*;
-use crate::sink::jetstream::wire::RENEW_EVERY;
+use crate::sink::jetstream::access::RENEW_EVERY;
 use test_support::eventually::eventually;
 use test_support::proxy::{Direction, Fault, Proxy};
 

@@ -20,7 +20,7 @@ fn a_stream_without_transactions_gets_messages_with_ids_and_logs_that_once() {
     let server = plain_stream();
     let mut rig = Rig::new(&server.url());
     let records = records(1..=3_000, COMMON);
-    let log = logs::logged(|| {
+    let log = logged(|| {
         for part in records.chunks(1_000) {
             assert_all(&rig.deliver(&batch(part, AMPLE)), 1_000);
             rig.sink.connected = None;
@@ -68,7 +68,7 @@ fn a_doubtful_batch_after_the_duplicate_window_is_logged() {
     server.cont_signal();
     // As long as an outage that outlasts the window: there is nothing to wait for except the clock.
     std::thread::sleep(window * 3);
-    let log = logs::logged(|| rig.deliver_all(&records));
+    let log = logged(|| rig.deliver_all(&records));
     assert_eq!(log.matches("stored twice").count(), 1, "{log}");
     let read = read_stream(&server.url(), "AUDIT");
     let stored = ids(&read);
@@ -90,8 +90,7 @@ fn a_server_that_knows_no_transactions_gets_messages() {
             config.stream_care = StreamCare::Upgrade;
         });
         let records = records(1..=3_000, COMMON);
-        let log =
-            logs::logged(|| assert_all(&rig.deliver(&batch(&records[..1_500], AMPLE)), 1_500));
+        let log = logged(|| assert_all(&rig.deliver(&batch(&records[..1_500], AMPLE)), 1_500));
         assert_eq!(
             log.matches("at least once").count(),
             1,

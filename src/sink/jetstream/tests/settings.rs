@@ -117,7 +117,7 @@ fn a_stream_that_renames_the_subjects_of_cursors_is_used_for_messages() {
     );
     let mut rig = Rig::new(&server.url());
     let records = records(1..=10, COMMON);
-    let log = logs::logged(|| rig.deliver_all(&records));
+    let log = logged(|| rig.deliver_all(&records));
     assert!(log.contains("subject_transform"), "{log}");
     assert_eq!(rig.position().unwrap(), None);
     assert_stored(&server, &records);
@@ -196,7 +196,7 @@ fn a_cursor_that_has_expired_is_no_obstacle() {
             assert!(Instant::now() < until);
         }
         rig.doubt = true;
-        let log = logs::logged(|| rig.deliver_all(&records[10..]));
+        let log = logged(|| rig.deliver_all(&records[10..]));
         assert!(!log.contains("ERROR spillring"), "{log}");
         assert_eq!(rig.position().unwrap(), Some(records[19].id()));
     }
@@ -214,7 +214,7 @@ fn a_subject_that_the_server_ends_the_connection_for_is_rejected_and_its_neighbo
         let mut rig = Rig::new(&server.url());
         let mut records = records(1..=20, COMMON);
         records[6].subject = format!("{}.agent", "o".repeat(4_100)).into();
-        let log = logs::logged(|| assert_eq!(deliver(&mut rig, &records).0, [6], "{settings}"));
+        let log = logged(|| assert_eq!(deliver(&mut rig, &records).0, [6], "{settings}"));
         assert!(log.to_lowercase().contains("maximum control line"), "{log}");
         records.remove(6);
         assert_stored(&server, &records);

@@ -219,7 +219,7 @@ fn a_purged_cursor_is_noticed_and_the_publisher_goes_on() {
         let stream = context.get_stream("AUDIT").await.unwrap();
         stream.purge().await.unwrap();
     });
-    let log = logs::logged(|| rig.deliver_all(&records[10..]));
+    let log = logged(|| rig.deliver_all(&records[10..]));
     assert_eq!(log.matches("the cursor is gone").count(), 1, "{log}");
     assert_stored(&server, &records[10..]);
     let run = records[0].run.id.to_string();
@@ -236,7 +236,7 @@ fn a_stream_that_is_made_again_is_noticed() {
     beside(&server, |context| async move {
         context.delete_stream("AUDIT").await.unwrap();
     });
-    let log = logs::logged(|| rig.deliver_all(&records[10..]));
+    let log = logged(|| rig.deliver_all(&records[10..]));
     assert_eq!(log.matches("deleted and created again").count(), 1, "{log}");
     assert_stored(&server, &records[10..]);
 }
@@ -254,7 +254,7 @@ fn a_stream_that_went_back_is_noticed() {
     rig.deliver_all(&records[10..20]);
     server.kill();
     server.restore_store(&backup);
-    let log = logs::logged(|| {
+    let log = logged(|| {
         server.restart();
         rig.deliver_all(&records[20..]);
     });

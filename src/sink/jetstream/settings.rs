@@ -7,9 +7,12 @@ use serde_json::Value;
 
 use crate::error::SinkError;
 
+/// Since this version fast batches are numbered by the term of their leader.
+pub(super) const FAST_SINCE: (u64, u64, u64) = (2, 14, 4);
+
 /// A stream, as `STREAM.INFO` answers.
 #[derive(Debug, Clone, Deserialize)]
-pub(in crate::sink::jetstream) struct Info {
+pub(super) struct Info {
     /// All settings, known here or not: an update must not lose any.
     pub(super) config: Value,
     pub(super) created: String,
@@ -66,7 +69,6 @@ pub(super) struct Settings {
 pub(super) struct Transform {
     /// Empty: all.
     pub(super) src: String,
-    pub(super) dest: String,
 }
 
 impl Info {

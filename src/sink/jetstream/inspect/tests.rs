@@ -1,4 +1,4 @@
-use super::super::wanted;
+use super::super::stream::wanted;
 use super::*;
 
 #[test]
@@ -8,15 +8,8 @@ fn each_weakness_is_named_and_what_was_asked_for_is_none() {
     let version = FAST_SINCE;
     let of = |found: &Settings| weaknesses(found, &config, &entries(&config), version);
     assert!(of(&new).is_empty());
-    let (atomic, fast) = (true, true);
-    assert_eq!(mode(&new, &config, version), Mode::Batches { atomic, fast });
-    assert_eq!(
-        mode(&new, &config, (2, 14, 3)),
-        Mode::Batches {
-            atomic,
-            fast: false
-        }
-    );
+    assert_eq!(mode(&new, &config, version), Mode::Measured);
+    assert_eq!(mode(&new, &config, (2, 14, 3)), Mode::Atomic);
     let weak = Settings {
         storage: "memory".to_owned(),
         retention: "workqueue".to_owned(),
@@ -26,7 +19,7 @@ fn each_weakness_is_named_and_what_was_asked_for_is_none() {
         discard: "old".to_owned(),
         max_msgs_per_subject: 1,
         allow_rollup_hdrs: true,
-        subject_transform: Some(super::super::settings::Transform::default()),
+        subject_transform: Some(Transform::default()),
         ..new.clone()
     };
     assert_eq!(of(&weak).len(), 10);

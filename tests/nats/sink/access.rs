@@ -15,7 +15,7 @@ pub(super) const NKEY: &str =
 pub(super) const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 
 pub(super) fn position(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Result<(), SinkError> {
-    Rig::with(url, change).position().map(|_| ())
+    Rig::with(url, change).position()
 }
 
 pub(super) fn assert_kept_out(url: &str, change: impl FnOnce(&mut NatsConfig)) -> String {
@@ -149,10 +149,10 @@ fn credentials_that_are_revoked_in_the_middle_are_misconfigured_at_the_next_call
     let mut rig = Rig::with(&server.url(), |c| c.token = Some("sesame".into()));
     rig.position().unwrap();
     server.restart_with("authorization { token: other }");
-    let records = records(1..=10, COMMON);
+    let batch = ten(&mut Draft::new());
     let until = Instant::now() + AMPLE;
     while !matches!(
-        rig.deliver(&batch(&records, AMPLE)).stopped,
+        rig.deliver(&batch).stopped,
         Some(SinkError::Misconfigured(_))
     ) {
         assert!(Instant::now() < until, "it was never logged");

@@ -1,7 +1,19 @@
 //! Patterns of subjects, as in streams and permissions.
 
+use crate::config::NatsConfig;
+
+/// The subjects of entries.
+pub(super) fn entries(config: &NatsConfig) -> String {
+    format!("{}.>", config.subject_prefix)
+}
+
+/// The subjects of cursors.
+pub(super) fn cursors(config: &NatsConfig) -> String {
+    format!("{}.>", config.cursor_prefix)
+}
+
 /// Whether all subjects of the pattern `inner` are subjects of the pattern `outer`.
-pub(in crate::sink::jetstream) fn covers(outer: &str, inner: &str) -> bool {
+pub(super) fn covers(outer: &str, inner: &str) -> bool {
     let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
     loop {
         match (outer.next(), inner.next()) {

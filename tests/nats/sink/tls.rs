@@ -77,8 +77,7 @@ fn tls_takes_the_authority_and_the_client_certificate_and_no_other_way_in() {
         c.tls.cert = Some(cert.clone());
         c.tls.key = Some(key.clone());
     });
-    let records = records(1..=10, COMMON);
-    assert_all(&rig.deliver(&batch(&records, AMPLE)), 10);
+    assert_whole(&rig.deliver(&ten(&mut Draft::new())));
 
     // No certificate to show; an authority that has signed nothing here; a missing file.
     assert_kept_out(&url, |c| c.tls.ca = Some(ca.clone()));

@@ -1,83 +1,117 @@
 //! Inspects a stream: whether it takes our entries, how, and what could go wrong with it.
 
-use std::time::Duration;
-
-use super::settings::{Info, Settings};
-use super::subjects::{covers, overlap};
-use super::{FAST_SINCE, cursors, entries};
+use super::failure::{self, Failure};
+use super::message::Message;
+use super::settings::{FAST_SINCE, Info, Settings, Transform};
+use super::subjects::{covers, cursors, entries, overlap};
+use super::wire::Ack;
 use crate::config::{NatsConfig, StreamStorage};
 use crate::error::SinkError;
 
 /// The findings on the stream.
 #[derive(Debug, Clone)]
-pub(in crate::sink::jetstream) struct Found {
-    pub(in crate::sink::jetstream) mode: Mode,
+pub(super) struct Found {
+    pub(super) mode: Mode,
+    pub(super) settings: Settings,
     /// The domain of its `JetStream`; empty without one.
-    pub(in crate::sink::jetstream) domain: String,
-    /// Whether any replica may be asked for the cursor.
-    pub(in crate::sink::jetstream) direct: bool,
-    replicas: usize,
-    /// How long it recognises messages that are sent again.
-    pub(in crate::sink::jetstream) duplicate_window: Duration,
-    /// Whether its messages expire.
-    pub(in crate::sink::jetstream) expires: bool,
-    /// The largest message that it takes, headers included.
-    pub(in crate::sink::jetstream) message_max: Option<usize>,
-    /// The patterns of subjects that it takes.
-    pub(in crate::sink::jetstream) subjects: Vec<String>,
+    domain: String,
     /// When it was created.
-    pub(in crate::sink::jetstream) created: String,
-    pub(in crate::sink::jetstream) last_sequence: u64,
+    pub(super) created: String,
+    pub(super) last_sequence: u64,
     /// What weakens the guarantee that each entry is in it once, in order, for good.
-    pub(in crate::sink::jetstream) weaknesses: Vec<String>,
+    pub(super) weaknesses: Vec<String>,
+}
+
+/// How entries are stored in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Each batch with its cursor, atomically.
+    Atomic,
+    /// Each batch with its cursor, fast.
+    Fast,
+    /// Whichever of the two is faster here.
+    Measured,
+    /// Each message separately.
+    Messages,
 }
 
 impl Found {
-    pub(in crate::sink::jetstream) fn is_fast(&self) -> bool {
-        matches!(self.mode, Mode::Batches { fast: true, .. })
+    pub(super) fn is_fast(&self) -> bool {
+        matches!(self.mode, Mode::Fast | Mode::Measured)
     }
 
     /// A user who may not read entries cannot recover a fast batch.
-    pub(in crate::sink::jetstream) fn without_fast(&mut self) {
-        self.mode = match self.mode {
-            Mode::Batches { atomic: true, .. } => Mode::Batches {
-                atomic: true,
-                fast: false,
-            },
-            Mode::Batches { .. } | Mode::Messages => {
-                self.weaknesses.push(
-                    "fast batches need the permission to publish on `$JS.API.DIRECT.GET.<stream>`, so that entries are stored at least \
-                     once"
-                    .to_owned(),
-                );
-                Mode::Messages
-            }
-        };
+    pub(super) fn without_fast(&mut self) {
+        if self.mode == Mode::Measured {
+            self.mode = Mode::Atomic;
+            return;
+        }
+        self.mode = Mode::Messages;
+        let why = "fast batches need the permission to publish on `$JS.API.DIRECT.GET.<stream>`, so that entries are \
+                   stored at least once";
+        self.weaknesses.push(why.to_owned());
     }
 
     /// How many messages may be under way at a time.
-    pub(in crate::sink::jetstream) fn in_flight_max(&self) -> usize {
-        match self.replicas {
+    pub(super) fn in_flight_max(&self) -> usize {
+        match self.settings.num_replicas {
             0 | 1 => IN_FLIGHT_MAX,
             _ => 1,
         }
     }
 
+    /// Says why the stream, on a server with this `max_payload`, will not take the message with this many more bytes of
+    /// headers.
+    pub(super) fn takes(
+        &self,
+        message: &Message,
+        payload_max: usize,
+        more: usize,
+    ) -> Result<(), String> {
+        message.check(payload_max, more)?;
+        let (subject, theirs) = (&message.subject, &self.settings.subjects);
+        if !theirs.iter().any(|pattern| covers(pattern, subject)) {
+            return Err(format!(
+                "the stream takes the subjects [{}], not {subject}: add it to them",
+                theirs.join(", ")
+            ));
+        }
+        let size = message.wire_len() + more;
+        let max = usize::try_from(self.settings.max_msg_size).unwrap_or(0);
+        if max > 0 && size > max {
+            return Err(format!(
+                "it has {size} bytes with its headers, the stream takes {max}: raise its `max_msg_size`"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that an acknowledgement comes from this stream: another one, perhaps in another domain, may capture the
+    /// subjects.
+    pub(super) fn took(&self, ack: &Ack, config: &NatsConfig) -> Result<(), Failure> {
+        if ack.stream == config.stream && ack.domain == self.domain {
+            return Ok(());
+        }
+        let name = |stream: &str, domain: &str| match domain {
+            "" => format!("the stream {stream}"),
+            domain => format!("the stream {stream} of the domain {domain}"),
+        };
+        Err(failure::misconfigured(format!(
+            "{} took the entry instead of {}: two streams claim subjects below {} or {}; change their subjects",
+            name(&ack.stream, &ack.domain),
+            name(&config.stream, &self.domain),
+            config.subject_prefix,
+            config.cursor_prefix
+        )))
+    }
+
     /// Whether it takes the same messages as that one.
-    pub(in crate::sink::jetstream) fn takes_as(&self, other: &Self) -> bool {
-        self.message_max == other.message_max
-            && self.subjects == other.subjects
+    pub(super) fn takes_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.settings, &other.settings);
+        ours.max_msg_size == theirs.max_msg_size
+            && ours.subjects == theirs.subjects
             && self.mode == other.mode
     }
-}
-
-/// How entries are stored in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sink::jetstream) enum Mode {
-    /// Each batch with its cursor: atomically, or fast, or as measured.
-    Batches { atomic: bool, fast: bool },
-    /// Each message separately.
-    Messages,
 }
 
 /// How many messages are under way without an acknowledgement. With a single replica only: on a replicated stream a
@@ -98,19 +132,11 @@ pub(super) fn inspect(
             config.stream
         )));
     }
-    let mode = mode(&settings, config, server);
     Ok(Found {
-        mode,
-        domain: info.domain.clone(),
-        direct: settings.allow_direct,
-        expires: settings.max_age > 0,
-        replicas: settings.num_replicas,
-        duplicate_window: Duration::from_nanos(settings.duplicate_window),
-        message_max: usize::try_from(settings.max_msg_size)
-            .ok()
-            .filter(|max| *max > 0),
+        mode: mode(&settings, config, server),
         weaknesses: weaknesses(&settings, config, &ours, server),
-        subjects: settings.subjects,
+        settings,
+        domain: info.domain.clone(),
         created: info.created.clone(),
         last_sequence: info.state.last_seq,
     })
@@ -143,13 +169,12 @@ fn refusal(found: &Settings, ours: &str, consumers: u64) -> Option<String> {
 /// Relies on what the server reports about the stream: an old one silently accepts any setting, and then stores the
 /// messages of a transaction one by one.
 fn mode(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Mode {
-    if lacks(found, config, server).is_empty() {
-        return Mode::Batches {
-            atomic: found.allow_atomic,
-            fast: is_fast(found, server),
-        };
+    match (found.allow_atomic, is_fast(found, server)) {
+        _ if !lacks(found, config, server).is_empty() => Mode::Messages,
+        (true, true) => Mode::Measured,
+        (_, false) => Mode::Atomic,
+        (false, true) => Mode::Fast,
     }
-    Mode::Messages
 }
 
 /// Fast batches are read back after a doubt.
@@ -161,10 +186,6 @@ fn is_fast(found: &Settings, server: (u64, u64, u64)) -> bool {
 fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<String> {
     let cursors = cursors(config);
     let takes_cursors = found.subjects.iter().any(|theirs| covers(theirs, &cursors));
-    let renames = |transform: &super::settings::Transform| {
-        transform.src.is_empty() || overlap(&transform.src, &cursors)
-    };
-    let transforms = found.subject_transform.as_ref().is_some_and(renames);
     [
         (
             !found.allow_atomic && !is_fast(found, server),
@@ -172,7 +193,7 @@ fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<
         ),
         (!takes_cursors, format!("the subject {cursors}")),
         (
-            transforms,
+            renames(found, &cursors),
             format!("a `subject_transform` that leaves {cursors} alone"),
         ),
         (
@@ -188,6 +209,12 @@ fn lacks(found: &Settings, config: &NatsConfig, server: (u64, u64, u64)) -> Vec<
     .into_iter()
     .filter_map(|(lacking, what)| lacking.then_some(what))
     .collect()
+}
+
+/// Whether it stores some of these subjects under others.
+fn renames(found: &Settings, subjects: &str) -> bool {
+    let touches = |of: &Transform| of.src.is_empty() || overlap(&of.src, subjects);
+    found.subject_transform.as_ref().is_some_and(touches)
 }
 
 /// A cursor with a signed checkpoint and some certificates fits into this many bytes.
@@ -206,9 +233,6 @@ fn weaknesses(
         "it lacks {lacks} for batches with a cursor, so that entries are stored at least once (set `stream_care` to \"upgrade\")"
     );
     let forgets = !lacks.is_empty() && found.duplicate_window == 0;
-    let renames = |transform: &super::settings::Transform| {
-        transform.src.is_empty() || overlap(&transform.src, ours)
-    };
     let warnings = [
         (
             found.allow_rollup_hdrs,
@@ -219,7 +243,7 @@ fn weaknesses(
             "its subjects take only some of those below the prefix",
         ),
         (
-            found.subject_transform.as_ref().is_some_and(renames),
+            renames(found, ours),
             "it renames the subjects of entries (`subject_transform`), so that readers find them elsewhere",
         ),
         (

@@ -24,16 +24,17 @@ fn said(server: &mut NatsServer, change: impl FnOnce(&mut NatsConfig)) -> String
             said.push(format!("{c:?}"));
         });
         said.push(format!("{:?}", rig.sink));
-        let records = records(1..=10, COMMON);
-        assert_all(&rig.deliver(&batch(&records[..5], AMPLE)), 5);
+        let draft = &mut Draft::new();
+        let (first, second) = (ten(draft), ten(draft));
+        assert_whole(&rig.deliver(&first));
         said.push(format!("{:?}", rig.sink));
         server.kill();
-        said.push(format!("{:?}", rig.deliver(&batch(&records[5..], AMPLE))));
+        said.push(format!("{:?}", rig.deliver(&second)));
         server.restart();
-        rig.deliver_all(&records[5..]);
+        rig.deliver_all(&second);
         server.restart_with(SHUT);
         for _ in 0..2 {
-            let refused = rig.deliver(&batch(&records, AMPLE)).stopped.unwrap();
+            let refused = rig.deliver(&second).stopped.unwrap();
             said.push(format!("{refused} {refused:?} {:?}", rig.sink));
         }
     });

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// Identifies a publisher for good: generated once per spill directory.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PublisherId(pub Uuid);
 
 /// Identifies one start of a publisher (`UUIDv7`). Random, so that a restored snapshot or a cloned volume never gives
 /// two different entries the same identity.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
@@ -125,6 +125,10 @@ impl Run {
 }
 
 impl Position {
+    pub(crate) const fn new(run: RunId, n: u64) -> Self {
+        Self { run, n }
+    }
+
     /// As in the spill: the run's id, and the number, big-endian.
     pub(crate) fn to_bytes(self) -> [u8; 24] {
         let mut bytes = [0; 24];
@@ -133,12 +137,19 @@ impl Position {
         bytes
     }
 
+    /// From its display: `<run id>.<n>`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (run, n) = text.rsplit_once('.')?;
+        Some(Self::new(
+            RunId(Uuid::try_parse(run).ok()?),
+            n.parse().ok()?,
+        ))
+    }
+
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (run, n) = bytes.split_first_chunk()?;
-        Some(Self {
-            run: RunId(Uuid::from_bytes(*run)),
-            n: u64::from_be_bytes(n.try_into().ok()?),
-        })
+        let n = u64::from_be_bytes(n.try_into().ok()?);
+        Some(Self::new(RunId(Uuid::from_bytes(*run)), n))
     }
 }
 
@@ -153,13 +164,13 @@ impl Key {
         Self(u64::from(local_run) << Self::N_BITS | n)
     }
 
-    /// As one word.
-    pub(crate) fn raw(self) -> u64 {
+    /// The key as one number, in the same order.
+    pub(crate) fn number(self) -> u64 {
         self.0
     }
 
-    pub(crate) fn from_raw(word: u64) -> Self {
-        Self(word)
+    pub(crate) fn from_number(number: u64) -> Self {
+        Self(number)
     }
 
     /// From a row id of the spill; negative ones are not ours.
@@ -186,16 +197,6 @@ impl Key {
         end.0.saturating_sub(self.0)
     }
 
-    /// As one number; see [`number`](Self::number).
-    pub(crate) fn from_number(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The key as one number, in the same order.
-    pub(crate) fn number(self) -> u64 {
-        self.0
-    }
-
     pub(crate) fn local_run(self) -> u32 {
         u32::try_from(self.0 >> Self::N_BITS).unwrap_or(u32::MAX)
     }
@@ -211,21 +212,9 @@ impl fmt::Display for PublisherId {
     }
 }
 
-impl fmt::Debug for PublisherId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublisherId({})", self.0)
-    }
-}
-
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl fmt::Debug for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RunId({})", self.0)
     }
 }
 
