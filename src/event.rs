@@ -62,6 +62,8 @@ pub trait Event: Send + 'static {
 }
 
 /// Why entries are missing from the stream.
+///
+/// See the example of [`Stats`](crate::Stats).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -83,6 +85,8 @@ pub enum LossReason {
 }
 
 /// A number of consecutive losses with one reason.
+///
+/// [`Draft`](crate::sink::conformance::Draft) shows some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     /// How many.
@@ -93,7 +97,7 @@ pub struct Loss {
 
 /// One entry, numbered and encoded, on its way to a sink.
 ///
-/// Cloning is cheap: the bytes are shared.
+/// Cloning is cheap: the bytes are shared. See the example of [`Sink`](crate::Sink).
 #[derive(Debug, Clone)]
 pub struct Record {
     pub(crate) run: Arc<Run>,
@@ -109,6 +113,8 @@ pub struct Record {
 }
 
 /// Records in order. A batch without records only moves the cursor past trailing losses.
+///
+/// See the example of [`Sink`](crate::Sink).
 #[derive(Debug)]
 pub struct Batch {
     pub(crate) publisher: PublisherId,

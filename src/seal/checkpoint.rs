@@ -19,6 +19,8 @@ const SIZE_MAX: u64 = 1 << 62;
 /// A C2SP checkpoint. Its text is the origin, the size, and the root in base64, one per line. Extension lines follow:
 /// `through <run id>.<n>`, `time <seconds since 1970>`, and, where they apply, `open`, `recovered <count>`, and `next
 /// <key>`.
+///
+/// See the [example](super).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checkpoint {
