@@ -31,6 +31,7 @@ pub(crate) fn channels(
     let mut part = Part::new(name, machine);
     context.warm_up(&mut lanes);
     let shapes = [
+        Shape::Grouped,
         Shape::Saturated,
         Shape::Paced(Duration::from_micros(1)),
         Shape::Paced(Duration::from_micros(10)),
@@ -45,7 +46,8 @@ pub(crate) fn channels(
     }
     let pace = Duration::from_millis(1);
     let shape = Shape::Paced(pace);
-    let (rows, noise) = context.in_turns(&mut lanes, pace, context.samples(60_000, 100));
+    let (rows, noise) =
+        context.in_turns(&mut lanes, pace, context.samples(60_000, 100).min(60_000));
     part.figure(&shape.title(), &shape.slug(), &rows);
     println!(
         "the publisher of all of them: {} involuntary switches, {} ms of steal",
