@@ -103,6 +103,18 @@ impl Row {
         u64::try_from(each).ok().filter(|each| *each > 0)
     }
 
+    /// A service time, no finer than the clock's step; of a group the mean of its calls.
+    fn shown(&self, quantile: f64, step: u64) -> String {
+        let span = self.service.value_at_quantile(quantile);
+        if self.calls > 1 {
+            format!("{:.1}", span as f64 / self.calls as f64)
+        } else if span <= step {
+            format!("≤ {step}")
+        } else {
+            ns(span)
+        }
+    }
+
     fn json(&self) -> Value {
         let at = |of: &Latencies| -> Value {
             if of.is_empty() {
@@ -203,14 +215,7 @@ fn service_table(rows: &[Row], step: u64) -> Table {
     let mut table = vec![head];
     for row in rows {
         let mut cells = vec![row.name.clone(), grouped(row.service.len())];
-        cells.extend(QUANTILES.map(|(_, quantile)| {
-            let span = row.service.value_at_quantile(quantile);
-            match (row.calls, span) {
-                (1, span) if span <= step => format!("≤ {step}"),
-                (1, span) => ns(span),
-                (calls, span) => format!("{:.1}", span as f64 / calls as f64),
-            }
-        }));
+        cells.extend(QUANTILES.map(|(_, quantile)| row.shown(quantile, step)));
         for other in [bare, ours].into_iter().flatten() {
             let ratio = |quantile| {
                 let [its, others] = [row, other].map(|row| row.service.value_at_quantile(quantile));
