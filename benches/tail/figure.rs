@@ -111,7 +111,7 @@ impl Row {
         } else if span <= step {
             format!("≤ {step}")
         } else {
-            ns(span)
+            ns((span + step / 2) / step * step)
         }
     }
 
@@ -166,9 +166,11 @@ impl Part {
             println!("\n{title}: beside it\n");
             print_table(&beside);
         }
-        let path = out(&format!("{}-{slug}.svg", self.name));
-        plot(&path, &title, rows);
-        println!("\nplot: {}", shown(&path));
+        if rows.iter().all(|row| row.calls == 1) {
+            let path = out(&format!("{}-{slug}.svg", self.name));
+            plot(&path, &title, rows);
+            println!("\nplot: {}", shown(&path));
+        }
         self.figures.push(json!({
             "title": title,
             "rows": rows.iter().map(Row::json).collect::<Vec<_>>(),

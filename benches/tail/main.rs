@@ -11,7 +11,7 @@
 //!
 //! The counter may count in steps that are longer than a call: 10 ns on an AMD EPYC. The first lines report the step,
 //! and the tables give nothing below it. For calls that are shorter, 16 of them share a reading: their table shows a
-//! call's mean in each group.
+//! call's mean in each group, and its empty row moves the entry into a vector.
 //!
 //! Where calls have a schedule, the time from when a call should have begun is reported as well (open loop): a wait for
 //! a call that took long is hidden in service times, and shows there. Compare it with the empty row's: on a machine

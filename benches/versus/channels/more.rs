@@ -1,5 +1,6 @@
 //! The candidates that the workspace cannot hold.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,10 +73,17 @@ fn disruptor() -> [Box<dyn Lane>; 2] {
     fn parts() -> (Disruptor, impl FnMut() -> Option<AuditEntry> + Send) {
         let builder = build_multi_producer(CAPACITY, || Shared::new(None), BusySpin);
         let (mut poller, builder) = builder.new_event_poller();
+        let mut taken = VecDeque::new();
         let pop = move || {
-            let mut events = poller.take(1).ok()?;
-            let slot = (&mut events).next()?;
-            slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+            if taken.is_empty() {
+                let mut events = poller.poll().ok()?;
+                let take = |slot: &Shared| {
+                    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+                    slot.take()
+                };
+                taken.extend((&mut events).filter_map(take));
+            }
+            taken.pop_front()
         };
         (builder.build(), pop)
     }
