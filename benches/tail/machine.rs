@@ -17,7 +17,7 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// What the kernel itself takes the time from; where it is not `tsc`, quanta may have to ask the kernel.
     pub(crate) clock_source: String,
-    /// The shortest time that the clock can tell from none.
+    /// The step in which it counts: the shortest time between two readings that differ.
     pub(crate) clock_step_ns: u64,
     /// The mean of a reading, one after the other in a tight loop.
     pub(crate) clock_mean_ns: f64,
