@@ -35,9 +35,17 @@ pub(crate) use spill_key::SpillKey;
 ///
 /// ```
 /// use spillring::Config;
+/// use spillring::config::{Signing, SpillDurability, WhenRingUnusable};
+/// use spillring::config::{WhenSpillFull, WhenSpillUnusable};
 ///
 /// let mut config = Config::new("/var/lib/agent/spill");
 /// config.spill_bytes_max = 10 << 30;
+/// config.when_spill_full = WhenSpillFull::EvictOldest; // the newest matter most
+/// config.spill_durability = SpillDurability::ProcessCrash; // no sync per commit
+/// config.when_spill_unusable = WhenSpillUnusable::StartWithout;
+/// config.ring_dir = Some("/dev/shm".into());
+/// config.when_ring_unusable = WhenRingUnusable::UseMemory;
+/// config.signing = Signing::Off;
 /// assert_eq!(config.validate(), Ok(()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -22,7 +22,8 @@ use crate::status::refuse_if_ring_is_left;
 ///     println!("{} {}: {}", letter.id, letter.reason, letter.detail);
 /// }
 /// // Once the stream takes larger messages:
-/// let count = letters.requeue(&Selection::All, |old, new| println!("{old} is now {new}"))?;
+/// let all = Selection::All; // or Selection::These(vec![letter.id])
+/// let count = letters.requeue(&all, |old, new| println!("{old} is now {new}"))?;
 /// # Ok::<(), spillring::error::SpillError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct DeadLetters {
 }
 
 /// A selection of dead letters.
+///
+/// See the example of [`DeadLetters`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// Those with these numbers. If one of them is missing, nothing is done.
@@ -51,7 +54,7 @@ impl DeadLetters {
         Self::open_in(dir.into(), None)
     }
 
-    /// The same of a spill that may be encrypted. What is requeued with a key is encrypted.
+    /// Like [`open`](Self::open), of a spill that may be encrypted. What is requeued with a key is encrypted.
     ///
     /// # Errors
     ///

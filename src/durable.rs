@@ -3,7 +3,7 @@
 use crate::event::Event;
 use crate::file_ring::Claim;
 
-/// Packs an entry into words, on the publishing thread: without allocation, and fast.
+/// Packs an entry into words, on the publishing thread: without allocation, and fast. [`Durable`] unpacks it.
 ///
 /// ```
 /// use spillring::durable::{Pack, Packer};
@@ -31,6 +31,43 @@ pub trait Pack {
 }
 
 /// An [`Event`] for [`start_durable`](crate::start_durable): published entries survive the death of the process.
+///
+/// ```
+/// use spillring::durable::{Durable, Pack, Packer, Unpacker};
+/// # use spillring::{Event, event::EncodeError};
+///
+/// #[derive(Debug, PartialEq)]
+/// struct Decision { at: u64, tool: String } // an Event
+/// # impl Event for Decision {
+/// #     fn subject(&self) -> String { "decisions".into() }
+/// #     fn encode(&self, _: &mut Vec<u8>) -> Result<(), EncodeError> { Ok(()) }
+/// #     fn weight(&self) -> usize { size_of::<Self>() + self.tool.capacity() }
+/// # }
+///
+/// impl Pack for Decision {
+///     fn packed_words(&self) -> usize {
+///         1 + Packer::words_of(self.tool.len())
+///     }
+///
+///     fn pack(&self, out: &mut Packer<'_>) {
+///         out.put_u64(self.at);
+///         out.put_bytes(self.tool.as_bytes());
+///     }
+/// }
+///
+/// impl Durable for Decision {
+///     const FORMAT: u32 = 1;
+///
+///     fn unpack(format: u32, from: &mut Unpacker<'_>) -> Option<Self> {
+///         (format == Self::FORMAT).then_some(())?;
+///         Some(Self { at: from.u64()?, tool: from.str()?.to_owned() })
+///     }
+/// }
+///
+/// let decision = Decision { at: 7, tool: "bash".into() };
+/// let packed = Packer::pack_to_vec(&decision);
+/// assert_eq!(Decision::unpack(1, &mut Unpacker::new(&packed)), Some(decision));
+/// ```
 pub trait Durable: Event + Pack {
     /// Identifies the layout of [`pack`](Pack::pack): change the number with the layout.
     const FORMAT: u32;
@@ -43,6 +80,8 @@ pub trait Durable: Event + Pack {
 }
 
 /// Collects the words of an entry.
+///
+/// See the example of [`Durable`].
 #[derive(Debug)]
 pub struct Packer<'r> {
     to: To<'r>,
@@ -55,6 +94,8 @@ enum To<'r> {
 }
 
 /// Returns the words in the same order.
+///
+/// See the example of [`Durable`].
 #[derive(Debug)]
 pub struct Unpacker<'b> {
     rest: &'b [u8],

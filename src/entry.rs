@@ -50,7 +50,7 @@ use parts::Rare;
 /// assert!(entry.verify_integrity());
 ///
 /// let line = serde_json::to_string(&entry)?;
-/// assert!(line.starts_with(r#"{"seq":0,"timestamp_ns":1763800000000000000,"event_type":"#));
+/// assert!(line.starts_with(r#"{"seq":0,"timestamp_ns":1763800000000000000,"#));
 /// assert_eq!(serde_json::from_str::<AuditEntry>(&line)?, entry);
 /// # Ok::<(), serde_json::Error>(())
 /// ```

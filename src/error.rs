@@ -8,6 +8,8 @@ use std::{fmt, io};
 pub use spill::SpillError;
 
 /// Why a [`Sink`](crate::Sink) stopped, in terms that the drainer acts on.
+///
+/// See the examples of [`Sink`](crate::Sink) and [`EmitSink`](crate::sink::EmitSink).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SinkError {
@@ -29,6 +31,23 @@ pub enum SinkError {
 }
 
 /// `try_publish` handed the entry back.
+///
+/// ```
+/// use std::time::Duration;
+/// use spillring::error::TryPublishError;
+/// use spillring::{RawEntry, testing};
+///
+/// let (drainer, _sink) = testing::start();
+/// let publisher = drainer.publisher();
+/// drainer.shutdown(Duration::ZERO).wait(Duration::from_secs(10))?;
+///
+/// match publisher.try_publish(RawEntry::new("acme.agent-7", *b"{}")) {
+///     Ok(()) => {}
+///     Err(TryPublishError::Full(entry)) => println!("try again: {entry:?}"),
+///     Err(TryPublishError::Closed(entry)) => println!("too late: {entry:?}"),
+/// }
+/// # Ok::<(), spillring::error::TicketError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TryPublishError<E> {
     /// There is no room in the ring now.
@@ -40,6 +59,8 @@ pub enum TryPublishError<E> {
 }
 
 /// `publish_timeout` handed the entry back.
+///
+/// Use it as in the example of [`TryPublishError`].
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishTimeoutError<E> {
     /// There was no room within the limit.
@@ -54,6 +75,8 @@ pub enum PublishTimeoutError<E> {
 }
 
 /// A ticket of `flush` or `shutdown` failed.
+///
+/// See the example of [`Ticket`](crate::Ticket).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TicketError {
@@ -69,6 +92,14 @@ pub enum TicketError {
 }
 
 /// A setting that cannot be used.
+///
+/// ```
+/// let mut config = spillring::Config::new("spill");
+/// config.batch_max = 0;
+/// let error = config.validate().unwrap_err();
+/// assert_eq!(error.key, "batch_max");
+/// println!("{error}"); // a sentence, with the valid values
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` {problem}")]
 pub struct ConfigError {
@@ -79,6 +110,24 @@ pub struct ConfigError {
 }
 
 /// `start` did not start.
+///
+/// ```
+/// use spillring::error::{SpillError, StartError};
+/// use spillring::{Config, JsonLinesSink, RawEntry};
+/// # let temporary = tempfile::tempdir()?;
+/// # let (dir, output) = (temporary.path().join("spill"), temporary.path().join("out"));
+///
+/// let sink = || JsonLinesSink::new(&output);
+/// let first = spillring::start::<RawEntry>(Config::new(&dir), sink())?;
+/// match spillring::start::<RawEntry>(Config::new(&dir), sink()) {
+///     Ok(_drainer) => unreachable!("two publishers in one directory"),
+///     Err(StartError::Spill(SpillError::InUse { .. })) => println!("runs already"),
+///     Err(other) => println!("{other}"), // a sentence, with the remedy
+/// }
+/// # let limit = std::time::Duration::from_secs(10);
+/// # first.shutdown(limit).wait(limit)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -105,6 +154,8 @@ pub enum StartError {
 }
 
 /// The file of a ring that outlives the process cannot be used. Nothing in it is lost.
+///
+/// [`StartError`] shows how to match such an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RingError {
@@ -131,8 +182,10 @@ pub enum RingError {
     },
 }
 
-/// The backlog of an event buffer of Agent Assembly could not be imported. Entries imported before the error are in
-/// the spill.
+/// The backlog of an event buffer of Agent Assembly could not be imported. Entries imported before the error are in the
+/// spill.
+///
+/// See the example of [`import`](crate::operate::import()).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
@@ -181,6 +234,8 @@ pub enum ImportError {
 }
 
 /// The backlog could not be exported.
+///
+/// See the example of [`export`](crate::operate::export()).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {

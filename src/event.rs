@@ -59,6 +59,8 @@ pub trait Event: Send + 'static {
 }
 
 /// An entry could not be encoded.
+///
+/// See the example of [`Event`].
 #[derive(Debug, thiserror::Error)]
 #[error("the entry cannot be encoded: {0}")]
 pub struct EncodeError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
@@ -70,6 +72,8 @@ impl From<serde_json::Error> for EncodeError {
 }
 
 /// Why entries are missing from the stream.
+///
+/// See the example of [`Stats`](crate::Stats).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -91,6 +95,8 @@ pub enum LossReason {
 }
 
 /// A number of consecutive losses with one reason.
+///
+/// [`Draft`](crate::sink::conformance::Draft) shows some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
     /// How many.
@@ -101,7 +107,7 @@ pub struct Loss {
 
 /// One entry, numbered and encoded, on its way to a sink.
 ///
-/// Cloning is cheap: the bytes are shared.
+/// Cloning is cheap: the bytes are shared. See the example of [`Sink`](crate::Sink).
 #[derive(Debug, Clone)]
 pub struct Record {
     pub(crate) run: Arc<Run>,
@@ -117,6 +123,8 @@ pub struct Record {
 }
 
 /// Records in order. A batch without records only moves the cursor past trailing losses.
+///
+/// See the example of [`Sink`](crate::Sink).
 #[derive(Debug)]
 pub struct Batch {
     pub(crate) publisher: PublisherId,

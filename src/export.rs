@@ -13,6 +13,8 @@ use crate::event::{Record, RunId};
 use crate::spill::{Directory, Inspection};
 
 /// The result of an [`export`].
+///
+/// See its example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exported {
@@ -55,6 +57,15 @@ struct ExportedLine<'r> {
 /// `popped_ms`, when it was popped from the ring, in milliseconds since 1970; and `entry`, the bytes of the entry
 /// unchanged, if they are JSON in one line, or else `bytes`, the same in Base64.
 ///
+/// ```no_run
+/// use std::{fs::File, io::BufWriter};
+///
+/// let mut file = BufWriter::new(File::create("backlog.jsonl")?);
+/// let done = spillring::operate::export("/var/lib/agent/spill".as_ref(), &mut file)?;
+/// println!("{} entries, {} damaged or missing", done.entries, done.missing);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`ExportError::Write`] if `out` fails; [`ExportError::Spill`] with [`SpillError::InUse`] if a publisher is running,
@@ -65,7 +76,9 @@ pub fn export(dir: &Path, out: &mut impl Write) -> Result<Exported, ExportError>
     export_from(dir, None, out)
 }
 
-/// The same of a spill that may be encrypted.
+/// Like [`export`], of a spill that may be encrypted.
+///
+/// See the examples of [`export`] and [`SpillKey`].
 ///
 /// # Errors
 ///

@@ -8,19 +8,24 @@ use serde::{Deserialize, Serialize};
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// Identifies a publisher for good: generated once per spill directory.
+///
+/// See the example of [`Run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PublisherId(pub Uuid);
 
 /// Identifies one start of a publisher (`UUIDv7`). Random, so that a restored snapshot or a cloned volume never gives
 /// two different entries the same identity.
+///
+/// See the example of [`Run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
 /// The place of an entry: the run, and its number in it, from 1. Displayed as the `Audit-Id`, `<run id>.<n>`.
 ///
-/// As an answer of [`Sink::position`](crate::Sink::position) it is the last number that the sink has covered.
+/// As an answer of [`Sink::position`](crate::Sink::position) it is the last number that the sink has covered. See the
+/// example of [`conformance`](crate::sink::conformance), a sink with a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// The run.
@@ -30,6 +35,8 @@ pub struct Position {
 }
 
 /// How a run ended, as far as the next one knows.
+///
+/// See the example of [`Run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunEnd {
@@ -42,6 +49,8 @@ pub enum RunEnd {
 
 /// The last earlier run of the same publisher that a reader may have seen: one of its entries may have reached the
 /// stream or the spill, or it ended clean with a last number.
+///
+/// See the example of [`Run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PreviousRun {
@@ -59,6 +68,21 @@ pub struct PreviousRun {
 /// Displayed as the value of that header: `publisher=<id>`; then, unless it is the first run, `; previous=<run id>;
 /// ended=clean` or `; previous=<run id>; ended=killed`, and `; last=<n>` if its last number is known; and `;
 /// killed_starts=<count>` if there were any since the previous run.
+///
+/// ```
+/// # use std::time::Duration;
+/// use spillring::event::RunEnd;
+/// use spillring::{RawEntry, testing};
+///
+/// let (drainer, _sink) = testing::start::<RawEntry>();
+/// let run = drainer.run();
+/// println!("run {} of publisher {}", run.id(), run.publisher());
+/// if run.previous().is_some_and(|previous| previous.end == RunEnd::Killed) {
+///     println!("the previous run was killed");
+/// }
+/// # drainer.shutdown(Duration::ZERO).wait(Duration::from_secs(10))?;
+/// # Ok::<(), spillring::error::TicketError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub(crate) id: RunId,

@@ -26,7 +26,8 @@ use buffer::{Buffer, unusable};
 /// drain: they count towards the cap until they are removed.
 ///
 /// ```no_run
-/// let done = spillring::operate::import("/var/lib/agent-assembly/buffer.db", "/var/lib/agent/spill")?;
+/// let (buffer, dir) = ("/var/lib/agent-assembly/buffer.db", "/var/lib/agent/spill");
+/// let done = spillring::operate::import(buffer, dir)?;
 /// println!("{} entries, {} dead letters", done.entries, done.dead_letters);
 /// # Ok::<(), spillring::error::ImportError>(())
 /// ```
@@ -40,7 +41,9 @@ pub fn import(buffer: impl AsRef<Path>, dir: impl AsRef<Path>) -> Result<Importe
     import_into(buffer.as_ref(), dir.as_ref(), None)
 }
 
-/// The same into a spill that may be encrypted. What is imported with a key is encrypted.
+/// Like [`import`], into a spill that may be encrypted. What is imported with a key is encrypted.
+///
+/// See the examples of [`import`] and [`SpillKey`].
 ///
 /// # Errors
 ///

@@ -20,35 +20,37 @@
 //!         scope.spawn(move || {
 //!             let session = SessionId::from_bytes([agent; 16]);
 //!             let agent = AgentId::from_bytes([agent; 16]);
-//!             let payload = r#"{"tool":"bash"}"#.to_owned();
+//!             let text = r#"{"tool":"bash"}"#.to_owned();
 //!             let kind = AuditEventType::ToolCallIntercepted;
-//!             publisher.publish(AuditEntry::new(0, 1, kind, agent, session, payload, [0; 32]));
+//!             let entry = AuditEntry::new(0, 1, kind, agent, session, text, [0; 32]);
+//!             publisher.publish(entry);
 //!         });
 //!     }
 //! });
 //!
-//! let account = drainer.shutdown(Duration::from_secs(5)).wait(Duration::from_secs(10))?;
+//! let limit = Duration::from_secs(5);
+//! let account = drainer.shutdown(limit).wait(Duration::MAX)?;
 //! assert_eq!((account.accepted, account.delivered), (4, 4));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With NATS, which is what the feature `nats` is for:
+//! With NATS JetStream (feature `nats`, on by default), and with a ring that survives the process:
 //!
 //! ```no_run
 //! # #[cfg(feature = "nats")] {
 //! use std::time::Duration;
 //! use spillring::{AuditEntry, Config, JetStreamSink, NatsConfig};
 //!
-//! let mut nats = NatsConfig::from_env()?;                      // NATS_URL, NATS_CREDS, …
-//! nats.stream = "AUDIT".into();                                // made if it is missing
-//! let sink = JetStreamSink::new(nats)?;                        // connects when it is first used
+//! let mut nats = NatsConfig::from_env()?;               // NATS_URL, NATS_CREDS, …
+//! nats.stream = "AUDIT".into();                         // made if it is missing
+//! let sink = JetStreamSink::new(nats)?;                 // connects at its first use
 //! let mut config = Config::new("/var/lib/agent/spill");
-//! config.ring_dir = Some("/dev/shm".into());                   // entries survive SIGKILL, too
+//! config.ring_dir = Some("/dev/shm".into());            // entries survive SIGKILL
 //! let drainer = spillring::start_durable::<AuditEntry>(config, sink)?;
 //!
-//! let publisher = drainer.publisher();                         // clone it for each thread
-//! publisher.flush().wait(Duration::from_secs(5))?;             // or .await: acknowledged or on disk
-//! publisher.delivered().wait(Duration::from_secs(60))?;        // or .await: acknowledged
+//! let publisher = drainer.publisher();                  // clone it for each thread
+//! publisher.flush().wait(Duration::from_secs(5))?;      // acknowledged or on disk
+//! publisher.delivered().wait(Duration::from_secs(60))?; // acknowledged; or .await?
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -73,8 +75,9 @@
 //! | feature | |
 //! | --- | --- |
 //! | `nats` (default) | the sinks for NATS, and what moves over from Agent Assembly |
-//! | `tracing` | `LogWriter` |
-//! | `cli` | the binary `spillring` |
+//! | `tracing` | `LogWriter`: log lines as entries |
+//! | `encryption` | `Config::spill_key`: entries are encrypted on disk |
+//! | `cli` | the binary `spillring`; no API |
 //!
 //! # Metrics
 //!
@@ -87,6 +90,18 @@
 //! | `aa_audit_state{state}` | 1 for the present [`State`] |
 //! | `aa_audit_oldest_entry_age_seconds` | how long the oldest entry has waited for the sink |
 //! | `aa_audit_spill_seconds_until_full` | time until the spill is at its cap |
+//!
+//! Any recorder will do, installed before or after the start. `metrics-exporter-prometheus`, for example:
+//!
+//! ```
+//! # #[cfg(feature = "cli")] {
+//! use metrics_exporter_prometheus::PrometheusBuilder;
+//!
+//! let prometheus = PrometheusBuilder::new().install_recorder()?;
+//! let text = prometheus.render(); // answers GET /metrics
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! [`Publisher::stats`] has the same counts without a recorder.
 //!
@@ -115,13 +130,13 @@
 //! # The way of an entry
 //!
 //! ```text
-//!  any thread               drainer                           workers
-//! ┌───────────┐ push ┌──────┐ pop ┌──────────────────┐ batch ┌─────────────┐
-//! │ publish() │─────▶│ ring │────▶│ numbers, order,  │──────▶│ sink worker │ JetStream, JSON lines, …
-//! └───────────┘      └──────┘     │ decisions        │◀──────└─────────────┘
-//!                                 │ (memory only)    │ order ┌─────────────┐
-//!                                 │                  │──────▶│ spill worker│ SQLite: holds the backlog
-//!                                 └──────────────────┘◀──────└─────────────┘
+//!  any thread             drainer                      workers
+//! ┌─────────┐push┌──────┐pop┌───────────────┐batch┌──────────────┐
+//! │publish()│───▶│ ring │──▶│ numbers,      │────▶│ sink worker  │ NATS, a file, …
+//! └─────────┘    └──────┘   │ order,        │◀────└──────────────┘
+//!                           │ decisions     │order┌──────────────┐
+//!                           │ (memory only) │────▶│ spill worker │ SQLite: backlog
+//!                           └───────────────┘◀────└──────────────┘
 //! ```
 //!
 //! [architecture.md] explains the threads, and the lives of an entry, a segment and a run; [guarantees.md] what happens

@@ -49,7 +49,7 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// use spillring::{Config, JsonLinesSink};
 /// use spillring::log_writer::LogWriter;
 ///
-/// // Before: let (writer, _guard) = tracing_appender::non_blocking(File::create("app.jsonl")?);
+/// // Before: tracing_appender::non_blocking(File::create("app.jsonl")?);
 /// let sink = JsonLinesSink::new("app.jsonl");
 /// let (writer, _guard) = LogWriter::start(Config::new("spill"), sink, "acme.app")?;
 /// tracing_subscriber::fmt().json().with_writer(writer).init();
@@ -62,20 +62,23 @@ const END_MAX: Duration = Duration::from_secs(10);
 /// use std::time::Duration;
 /// use spillring::{Config, JsonLinesSink, RawEntry};
 /// use spillring::log_writer::LogWriter;
+/// use tracing_subscriber::filter::Targets;
 /// use tracing_subscriber::prelude::*;
 ///
-/// # let dir = tempfile::tempdir()?;
-/// let sink = JsonLinesSink::new(dir.path().join("audit.jsonl"));
-/// let drainer = spillring::start::<RawEntry>(Config::new(dir.path().join("spill")), sink)?;
+/// # let temporary = tempfile::tempdir()?;
+/// # let (dir, output) = (temporary.path().join("spill"), temporary.path().join("out"));
+/// let sink = JsonLinesSink::new(output);
+/// let drainer = spillring::start::<RawEntry>(Config::new(dir), sink)?;
 /// let audit = LogWriter::new(drainer.publisher(), "acme.app").into_json_layer();
-/// let only = tracing_subscriber::filter::Targets::new().with_target("audit", tracing::Level::INFO);
+/// let only = Targets::new().with_target("audit", tracing::Level::INFO);
 /// let _scope = tracing_subscriber::registry()
 ///     .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
 ///     .with(audit.with_filter(only))
 ///     .set_default();
 ///
 /// tracing::info!(target: "audit", tool = "bash", "tool call");
-/// let account = drainer.shutdown(Duration::from_secs(5)).wait(Duration::from_secs(10))?;
+/// let limit = Duration::from_secs(10);
+/// let account = drainer.shutdown(limit).wait(limit)?;
 /// assert_eq!((account.accepted, account.delivered), (1, 1));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -86,6 +89,8 @@ pub struct LogWriter {
 }
 
 /// One line: everything written until the drop becomes one entry. An empty line is no entry.
+///
+/// `fmt` gets it from a [`LogWriter`], whose example shows both.
 #[derive(Debug)]
 pub struct LogLine<'a> {
     /// `None`: the line is excluded.
@@ -97,6 +102,8 @@ pub struct LogLine<'a> {
 
 /// Ends the publisher of a [`LogWriter`] when dropped: delivers for up to a second, then spills the rest, which the
 /// next start delivers. Waits for that, at most ten seconds.
+///
+/// See the example of [`LogWriter`].
 ///
 /// Keep it until the end of `main`, in a named variable: `_` drops it at once. Later lines are lost, and counted.
 #[derive(Debug)]

@@ -76,7 +76,8 @@ impl<E: Event> Publisher<E> {
     ///
     /// # Errors
     ///
-    /// [`TryPublishError::Full`] or [`TryPublishError::Closed`], with the entry.
+    /// [`TryPublishError::Full`] or [`TryPublishError::Closed`], with the entry. See the example of
+    /// [`TryPublishError`].
     #[inline]
     pub fn try_publish(&self, entry: E) -> Result<(), TryPublishError<E>> {
         self.shared.push(entry).map_err(|refused| {

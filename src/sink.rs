@@ -29,6 +29,8 @@ use crate::host;
 use crate::seal::Signer;
 
 /// A boxed future that a [`Sink`] returns.
+///
+/// See its example.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Stores batches durably and in order, and knows how far it has come.
@@ -62,7 +64,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///             for (stored, record) in batch.records().iter().enumerate() {
 ///                 let line = [record.bytes(), &b"\n"[..]].concat();
 ///                 if let Err(error) = self.0.write_all(&line) {
-///                     return Delivery::stopped(stored, SinkError::Unavailable(error.to_string()));
+///                     let why = SinkError::Unavailable(error.to_string());
+///                     return Delivery::stopped(stored, why);
 ///                 }
 ///             }
 ///             Delivery::all(batch)
@@ -118,6 +121,8 @@ impl<S: Sink + ?Sized> Sink for Box<S> {
 }
 
 /// The outcome of [`Sink::deliver`]: how many leading records are durably stored, and, if not all, why it stopped.
+///
+/// See the example of [`Sink`].
 #[derive(Debug)]
 #[must_use]
 pub struct Delivery {

@@ -30,6 +30,8 @@ use opening::{Opened, Packing, may_go_without, open, signer, without_spill};
 
 /// The owner of a running publisher: hands out [`Publisher`]s, and ends it.
 ///
+/// See the example of [`start`].
+///
 /// Dropping it without [`shutdown`](Self::shutdown) leaves the publishers as they are. When the last of all handles is
 /// dropped without a `shutdown`, the rest is spilled without being delivered; the drop waits for that at most a
 /// second, and a warning is logged. A handle in a `static`, or a forgotten one, is never dropped: before the process
@@ -59,11 +61,15 @@ pub struct Drainer<E: Event> {
 /// use std::time::Duration;
 /// use spillring::{AuditEntry, Config, JsonLinesSink};
 ///
-/// let dir = tempfile::tempdir()?;
-/// let sink = JsonLinesSink::new(dir.path().join("audit.jsonl"));
-/// let drainer = spillring::start::<AuditEntry>(Config::new(dir.path().join("spill")), sink)?;
+/// # let temporary = tempfile::tempdir()?;
+/// # let (dir, output) = (temporary.path().join("spill"), temporary.path().join("out"));
+/// let sink = JsonLinesSink::new(output);
+/// let drainer = spillring::start::<AuditEntry>(Config::new(dir), sink)?;
+/// let publisher = drainer.publisher(); // clone it for each thread
+/// # drop(publisher);
+///
 /// let stats = drainer.shutdown(Duration::from_secs(5)).wait(Duration::from_secs(10))?;
-/// assert_eq!(stats.accepted, 0);
+/// assert_eq!(stats.accepted, stats.delivered);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, StartError> {

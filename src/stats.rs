@@ -10,6 +10,28 @@ use crate::ids::{Position, PublisherId, RunId};
 
 /// Counts of one run, and the depths at this moment. Always
 /// `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded` holds.
+///
+/// ```
+/// use std::time::Duration;
+/// use spillring::event::LossReason;
+/// use spillring::{RawEntry, testing};
+///
+/// let (drainer, _sink) = testing::start();
+/// drainer.publisher().publish(RawEntry::new("acme.agent-7", *b"{}"));
+///
+/// let stats = drainer.stats();
+/// assert_eq!(stats.entered(), stats.accounted());
+/// for reason in LossReason::ALL {
+///     println!("{reason}: {}", stats.count(reason));
+/// }
+/// println!("{}: {} wait on disk", stats.state.as_str(), stats.spilled);
+///
+/// let limit = Duration::from_secs(10);
+/// let account = drainer.shutdown(limit).wait(limit)?;
+/// assert_eq!((account.accepted, account.delivered), (1, 1));
+/// assert_eq!((account.lost.total(), account.discarded.total()), (0, 0));
+/// # Ok::<(), spillring::error::TicketError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -68,6 +90,8 @@ pub struct Stats {
 }
 
 /// Entries that `publish` dropped, by reason.
+///
+/// See the example of [`Stats`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Lost {
@@ -80,6 +104,8 @@ pub struct Lost {
 }
 
 /// Accepted entries that were dropped, by reason.
+///
+/// See the example of [`Stats`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Discarded {
@@ -92,6 +118,8 @@ pub struct Discarded {
 }
 
 /// The state of the drainer.
+///
+/// See the example of [`Stats`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -114,6 +142,8 @@ pub enum State {
 }
 
 /// Whether a spill is healthy.
+///
+/// See the example of [`status`](crate::operate::status()).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -128,6 +158,8 @@ pub enum Health {
 }
 
 /// The state of a publisher, as in `status.json`: readable without access to the database.
+///
+/// See the example of [`status`](crate::operate::status()).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -166,7 +198,7 @@ pub struct Status {
     pub stats: Stats,
 }
 
-/// A ring in a file.
+/// A ring in a file: [`Status::ring`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RingStatus {

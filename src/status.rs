@@ -20,6 +20,21 @@ use crate::stats::{Health, RingStatus, State, Stats, Status};
 /// A spill at rest is read as a whole, checksums included, and left exactly as it is. A publisher that starts
 /// meanwhile goes first.
 ///
+/// ```no_run
+/// use spillring::{operate, stats::Health};
+///
+/// let status = operate::status("/var/lib/agent/spill".as_ref())?;
+/// match status.health {
+///     Health::Damaged => println!("damaged: {}", status.damage.unwrap_or_default()),
+///     Health::InUse => println!("running, sink up: {}", status.stats.sink_up),
+///     _ => println!("{} entries wait for the next start", status.stats.spilled),
+/// }
+/// if let Some(ring) = status.ring {
+///     println!("{} bytes in {}", ring.bytes, ring.file.display());
+/// }
+/// # Ok::<(), spillring::error::SpillError>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`SpillError::Missing`] if no publisher has ever used the directory, and any failure to read the spill. Damage is
@@ -28,7 +43,9 @@ pub fn status(dir: &Path) -> Result<Status, SpillError> {
     status_of(dir, None)
 }
 
-/// The same of a spill that may be encrypted.
+/// Like [`status`], of a spill that may be encrypted.
+///
+/// See the examples of [`status`] and [`SpillKey`].
 ///
 /// # Errors
 ///
@@ -55,6 +72,12 @@ fn status_of(dir: &Path, key: Option<&SpillKey>) -> Result<Status, SpillError> {
 ///
 /// Reads one small file, however large the spill is: for frequent probes. [`Status::run`] is `None` while the
 /// publisher is starting.
+///
+/// ```no_run
+/// let running = spillring::operate::running_status("/var/lib/agent/spill".as_ref())?;
+/// let is_alive = running.is_some_and(|status| status.stats.sink_up);
+/// # Ok::<(), spillring::error::SpillError>(())
+/// ```
 ///
 /// # Errors
 ///

@@ -37,7 +37,8 @@ use crate::start::{Drainer, start_in_memory};
 ///
 /// publisher.delivered().wait(Duration::from_secs(10))?;
 /// let entries = sink.entries();
-/// assert_eq!((&*entries[0].subject, &entries[0].bytes[..]), ("acme.agent-7", &b"bash"[..]));
+/// assert_eq!(entries[0].subject, "acme.agent-7");
+/// assert_eq!(entries[0].bytes, "bash");
 /// # drainer.shutdown(Duration::ZERO).wait(Duration::from_secs(10))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -52,6 +53,8 @@ pub fn start<E: Event>() -> (Drainer<E>, MemorySink) {
 
 /// A sink that keeps what it gets. Clones share it, so a test can hold one and hand the other to
 /// [`start`](crate::start).
+///
+/// See the examples of [`start`], and of [`Ticket`](crate::Ticket) for an outage.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySink(Arc<Mutex<Received>>);
 
@@ -63,6 +66,8 @@ struct Received {
 }
 
 /// An entry that a [`MemorySink`] received.
+///
+/// See the example of [`start`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {

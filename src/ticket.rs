@@ -15,6 +15,26 @@ use crate::own_thread::on_own_thread;
 /// A promise of the drainer. The work is done whether or not somebody waits.
 ///
 /// `.await` it under any runtime, or [`wait`](Ticket::wait) for it without one.
+///
+/// ```
+/// use std::time::Duration;
+/// use spillring::error::TicketError;
+/// use spillring::{RawEntry, testing};
+///
+/// let (drainer, sink) = testing::start();
+/// let publisher = drainer.publisher();
+/// sink.set_away(true);
+/// publisher.publish(RawEntry::new("acme.agent-7", *b"{}"));
+///
+/// let delivered = publisher.delivered();
+/// let early = delivered.wait(Duration::from_millis(10));
+/// assert_eq!(early, Err(TicketError::Elapsed)); // wait again later
+///
+/// sink.set_away(false);
+/// delivered.wait(Duration::from_secs(10))?; // in async code: delivered.await?
+/// # drainer.shutdown(Duration::ZERO).wait(Duration::from_secs(10))?;
+/// # Ok::<(), TicketError>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a ticket reports when the work is done; drop it explicitly if that does not matter"]
 pub struct Ticket<T> {

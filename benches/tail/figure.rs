@@ -1,4 +1,4 @@
-//! What came out, and how it is told: tables that read as they are and as Markdown, JSON, and plots.
+//! What came out, and how it is reported: tables that read as they are and as Markdown, JSON, and plots.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::lane::{Receipts, Role};
 use crate::machine::{Machine, Noise};
 use crate::plot::plot;
-use crate::times::{Latencies, Shape, Times, latencies};
+use crate::times::{GROUP, Latencies, Shape, Times, latencies};
 
 /// The quantiles of the tables, and their names.
 const QUANTILES: [(&str, f64); 6] = [
@@ -27,8 +27,9 @@ const QUANTILES: [(&str, f64); 6] = [
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) role: Role,
-    /// From before a call to after it.
+    /// From before a call to after it, or of so many calls together.
     pub(crate) service: Latencies,
+    calls: u64,
     /// From when a call should have begun to after it; of shapes with a schedule only.
     open: Latencies,
     /// From before a call until the receiver had the entry.
@@ -47,6 +48,7 @@ impl Row {
             name: name.to_owned(),
             role,
             service: latencies(),
+            calls: 1,
             open: latencies(),
             received: latencies(),
             cpu: Duration::ZERO,
@@ -63,6 +65,12 @@ impl Row {
         times: &Times,
         receipts: Option<&Receipts>,
     ) {
+        if shape == Shape::Grouped {
+            self.calls = GROUP as u64;
+            let groups = times.calls.iter().map(|group| group.service(clock));
+            groups.for_each(|span| self.service.saturating_record(span));
+            return;
+        }
         for call in &times.calls {
             self.service.saturating_record(call.service(clock));
             if shape != Shape::Saturated {
@@ -95,19 +103,33 @@ impl Row {
         u64::try_from(each).ok().filter(|each| *each > 0)
     }
 
+    /// A service time, no finer than the clock's step; of a group the mean of its calls.
+    fn shown(&self, quantile: f64, step: u64) -> String {
+        let span = self.service.value_at_quantile(quantile);
+        if self.calls > 1 {
+            format!("{:.1}", span as f64 / self.calls as f64)
+        } else if span <= step {
+            format!("≤ {step}")
+        } else {
+            ns((span + step / 2) / step * step)
+        }
+    }
+
     fn json(&self) -> Value {
         let at = |of: &Latencies| -> Value {
             if of.is_empty() {
                 return Value::Null;
             }
-            let told = QUANTILES.map(|(name, quantile)| (name.to_owned(), quantile));
-            told.into_iter()
+            let named = QUANTILES.map(|(name, quantile)| (name.to_owned(), quantile));
+            named
+                .into_iter()
                 .map(|(name, quantile)| (name, of.value_at_quantile(quantile)))
                 .collect()
         };
         json!({
             "name": self.name,
             "samples": self.service.len(),
+            "calls_in_a_sample": self.calls,
             "refused": self.refused,
             "service_ns": at(&self.service),
             "open_ns": at(&self.open),
@@ -135,18 +157,20 @@ impl Part {
         }
     }
 
-    /// Tells a figure; `slug` ends the name of its plot.
+    /// Prints a figure; `slug` ends the name of its plot.
     pub(crate) fn figure(&mut self, title: &str, slug: &str, rows: &[Row]) {
         let title = format!("{}: {title}", self.name);
         println!("\n{title}: service time, ns\n");
-        print_table(&service_table(rows));
+        print_table(&service_table(rows, self.machine.clock_step_ns));
         if let Some(beside) = beside_table(rows) {
             println!("\n{title}: beside it\n");
             print_table(&beside);
         }
-        let path = out(&format!("{}-{slug}.svg", self.name));
-        plot(&path, &title, rows);
-        println!("\nplot: {}", told(&path));
+        if rows.iter().all(|row| row.calls == 1) {
+            let path = out(&format!("{}-{slug}.svg", self.name));
+            plot(&path, &title, rows);
+            println!("\nplot: {}", shown(&path));
+        }
         self.figures.push(json!({
             "title": title,
             "rows": rows.iter().map(Row::json).collect::<Vec<_>>(),
@@ -159,7 +183,7 @@ impl Part {
         let all = json!({ "part": self.name, "machine": self.machine, "figures": self.figures });
         let text = serde_json::to_string_pretty(&all).expect("plain values");
         fs::write(&path, text + "\n").expect("a file in the build's folder");
-        println!("\nall of it: {}", told(&path));
+        println!("\nall of it: {}", shown(&path));
     }
 }
 
@@ -172,14 +196,15 @@ fn out(name: &str) -> PathBuf {
 }
 
 /// The path as the reader knows it.
-fn told(path: &std::path::Path) -> String {
+fn shown(path: &std::path::Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     format!("target/tail/{name}")
 }
 
 type Table = Vec<Vec<String>>;
 
-fn service_table(rows: &[Row]) -> Table {
+/// Nothing in it is finer than the clock's step.
+fn service_table(rows: &[Row], step: u64) -> Table {
     let bare = rows.iter().find(|row| row.role == Role::Bare);
     let ours = rows.iter().find(|row| row.role == Role::Ours);
     let mut head = vec![String::new(), "samples".to_owned()];
@@ -192,7 +217,7 @@ fn service_table(rows: &[Row]) -> Table {
     let mut table = vec![head];
     for row in rows {
         let mut cells = vec![row.name.clone(), grouped(row.service.len())];
-        cells.extend(QUANTILES.map(|(_, quantile)| ns(row.service.value_at_quantile(quantile))));
+        cells.extend(QUANTILES.map(|(_, quantile)| row.shown(quantile, step)));
         for other in [bare, ours].into_iter().flatten() {
             let ratio = |quantile| {
                 let [its, others] = [row, other].map(|row| row.service.value_at_quantile(quantile));

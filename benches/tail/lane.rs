@@ -21,7 +21,7 @@ pub(crate) const CAPACITY: usize = 65_536;
 pub(crate) const BLOCK: usize = 32_000;
 /// How long anything may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-/// How a receiver that polls backs off: as spillring's drainer does.
+/// How a receiver that polls backs off.
 const POLL_MIN: Duration = Duration::from_micros(50);
 const POLL_MAX: Duration = Duration::from_millis(8);
 
@@ -154,16 +154,26 @@ impl<S: Sender> Rig<S> {
         }
     }
 
-    /// With a receiver that polls as spillring's does: it takes what there is, then sleeps for 50 µs, and for twice as
-    /// long each time it finds nothing, up to 8 ms.
+    /// With a receiver that polls: it takes what there is, then sleeps for 50 µs, and for twice as long each time it
+    /// finds nothing, up to 8 ms.
     pub(crate) fn polled<T>(
+        name: &'static str,
+        sender: S,
+        pop: impl FnMut() -> Option<T> + Send + 'static,
+    ) -> Self {
+        Self::polled_after(POLL_MIN, name, sender, pop)
+    }
+
+    /// The same with another first sleep; a receiver without one spins, and holds its core.
+    pub(crate) fn polled_after<T>(
+        pause: Duration,
         name: &'static str,
         sender: S,
         pop: impl FnMut() -> Option<T> + Send + 'static,
     ) -> Self {
         let (receipts, turn) = (Receipts::new(), Arc::new(Turn::default()));
         let (stamps, its) = (Arc::clone(&receipts), Arc::clone(&turn));
-        let (thread, threads) = spawn(move || poll(&its, &stamps, pop));
+        let (thread, threads) = spawn(move || poll(&its, &stamps, pause, pop));
         Self {
             receiver: Receiver {
                 thread: Some(thread),
@@ -172,6 +182,25 @@ impl<S: Sender> Rig<S> {
             receipts: Some(receipts),
             threads,
             ..Self::alone(name, Role::Other, sender)
+        }
+    }
+
+    /// The same with a sender made of this one.
+    pub(crate) fn with_sender<T: Sender>(
+        self,
+        name: &'static str,
+        role: Role,
+        of: impl FnOnce(S) -> T,
+    ) -> Rig<T> {
+        Rig {
+            name,
+            role,
+            sender: of(self.sender),
+            receiver: self.receiver,
+            receipts: self.receipts,
+            threads: self.threads,
+            settle: self.settle,
+            keep: self.keep,
         }
     }
 }
@@ -195,13 +224,18 @@ const RESTING: u8 = 0;
 const POLLING: u8 = 1;
 const OVER: u8 = 2;
 
-fn poll<T>(turn: &Turn, receipts: &Receipts, mut pop: impl FnMut() -> Option<T>) {
-    let mut pause = POLL_MIN;
+fn poll<T>(
+    turn: &Turn,
+    receipts: &Receipts,
+    pause_min: Duration,
+    mut pop: impl FnMut() -> Option<T>,
+) {
+    let mut pause = pause_min;
     loop {
         match turn.0.load(Ordering::Acquire) {
             RESTING => {
                 thread::park();
-                pause = POLL_MIN;
+                pause = pause_min;
                 continue;
             }
             POLLING => {}
@@ -210,10 +244,14 @@ fn poll<T>(turn: &Turn, receipts: &Receipts, mut pop: impl FnMut() -> Option<T>)
         while let Some(entry) = pop() {
             receipts.stamp(1);
             drop(entry);
-            pause = POLL_MIN;
+            pause = pause_min;
         }
-        thread::park_timeout(pause);
-        pause = (pause * 2).min(POLL_MAX);
+        if pause.is_zero() {
+            std::hint::spin_loop();
+        } else {
+            thread::park_timeout(pause);
+            pause = (pause * 2).min(POLL_MAX);
+        }
     }
 }
 
@@ -252,7 +290,8 @@ impl<S: Sender> Lane for Rig<S> {
     }
 
     fn run(&mut self, clock: &Clock, shape: Shape, entries: Vec<AuditEntry>, times: &mut Times) {
-        let items = entries.into_iter().map(S::prepare).collect();
+        let mut items: Vec<_> = entries.into_iter().map(S::prepare).collect();
+        S::chill(&mut items);
         drive(clock, shape, &mut self.sender, items, times);
     }
 

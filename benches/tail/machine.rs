@@ -17,6 +17,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// What the kernel itself takes the time from; where it is not `tsc`, quanta may have to ask the kernel.
     pub(crate) clock_source: String,
+    /// The step in which it counts: the shortest time between two readings that differ.
+    pub(crate) clock_step_ns: u64,
     /// The mean of a reading, one after the other in a tight loop.
     pub(crate) clock_mean_ns: f64,
     /// Between two readings with nothing in between.
@@ -28,7 +30,7 @@ impl Machine {
     pub(crate) fn read(clock: &Clock) -> Self {
         let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpus.lines().find(|line| line.starts_with("model name"));
-        let (clock_mean_ns, between) = clock_cost(clock);
+        let (clock_mean_ns, clock_step_ns, between) = clock_cost(clock);
         Self {
             cpu: model.and_then(|line| line.split_once(": ")).map_or_else(
                 || "an unnamed processor".to_owned(),
@@ -37,6 +39,7 @@ impl Machine {
             cores: cores().len(),
             kernel: line("/proc/sys/kernel/osrelease"),
             clock_source: line("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            clock_step_ns,
             clock_mean_ns,
             clock_p50_ns: between.value_at_quantile(0.5),
             clock_p999_ns: between.value_at_quantile(0.999),
@@ -49,8 +52,12 @@ impl Machine {
             self.cpu, self.cores, self.kernel
         );
         println!(
-            "clock: quanta raw (kernel: {}), {:.1} ns a reading; between two readings p50 {} ns, p99.9 {} ns",
-            self.clock_source, self.clock_mean_ns, self.clock_p50_ns, self.clock_p999_ns
+            "clock: quanta raw (kernel: {}), steps of {} ns, {:.1} ns a reading; between two readings p50 {} ns, p99.9 {} ns",
+            self.clock_source,
+            self.clock_step_ns,
+            self.clock_mean_ns,
+            self.clock_p50_ns,
+            self.clock_p999_ns
         );
     }
 }
@@ -59,19 +66,22 @@ fn line(path: &str) -> String {
     fs::read_to_string(path).map_or_else(|_| "?".to_owned(), |text| text.trim().to_owned())
 }
 
-fn clock_cost(clock: &Clock) -> (f64, Latencies) {
+/// The mean of a reading, the clock's step, and the times between two readings.
+fn clock_cost(clock: &Clock) -> (f64, u64, Latencies) {
     const READINGS: u32 = 1_000_000;
     let begin = clock.raw();
     for _ in 0..READINGS {
         std::hint::black_box(clock.raw());
     }
     let mean = clock.delta_as_nanos(begin, clock.raw()) as f64 / f64::from(READINGS);
-    let mut between = latencies();
+    let (mut between, mut step) = (latencies(), u64::MAX);
     for _ in 0..READINGS {
         let before = clock.raw();
-        between.saturating_record(clock.delta_as_nanos(before, clock.raw()));
+        let span = clock.delta_as_nanos(before, clock.raw());
+        between.saturating_record(span);
+        step = step.min(if span == 0 { step } else { span });
     }
-    (mean, between)
+    (mean, step, between)
 }
 
 /// What was taken away from the calling thread, and from the machine.
@@ -155,9 +165,16 @@ fn line_of(path: &std::path::Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
+/// How much the last cache holds.
+pub(crate) fn cache_bytes() -> usize {
+    let size = line("/sys/devices/system/cpu/cpu0/cache/index3/size");
+    let kib = size.strip_suffix('K').and_then(|kib| kib.parse().ok());
+    kib.unwrap_or(32 << 10) << 10
+}
+
 /// The cores that this process may use.
 pub(crate) fn cores() -> Vec<usize> {
-    let allowed = sched_getaffinity(None).expect("Linux tells it");
+    let allowed = sched_getaffinity(None).expect("Linux knows it");
     (0..CpuSet::MAX_CPU)
         .filter(|core| allowed.is_set(*core))
         .collect()

@@ -1,6 +1,6 @@
 //! The tail of `publish` beside other queues, and under every condition: service times by percentile, in tables, JSON and
-//! plots. `cargo bench --bench tail -- channels|conditions|publishers|preempted|outlives|stall`; without a name all
-//! of them run; with `--test` each runs short; `--samples N` sets how many each candidate has.
+//! plots. `cargo bench --bench tail -- channels|cold|conditions|publishers|preempted|outlives|stall`; without a name
+//! all of them run; with `--test` each runs short; `--samples N` sets how many each candidate has.
 //!
 //! # What is timed
 //!
@@ -9,9 +9,13 @@
 //! row of each table is the same region with no call in it: clock and machine alone. The counter is read without a
 //! fence, so a region of a few nanoseconds overlaps its neighbours, in all rows alike.
 //!
-//! Where calls have a schedule, the time from when a call should have begun is told as well (open loop): waiting behind
-//! a call that took long is hidden in service times, and shows there. Compare it with the empty row's: on a machine whose
-//! cores are shared, most of it is the machine's.
+//! The counter may count in steps that are longer than a call: 10 ns on an AMD EPYC. The first lines report the step,
+//! and the tables give nothing below it. For calls that are shorter, 16 of them share a reading: their table shows a
+//! call's mean in each group, and its empty row moves the entry into a vector.
+//!
+//! Where calls have a schedule, the time from when a call should have begun is reported as well (open loop): a wait for
+//! a call that took long is hidden in service times, and shows there. Compare it with the empty row's: on a machine
+//! whose cores are shared, most of it is the machine's.
 //!
 //! *Received* is from before the call until the receiver has the entry, in spillring's case the sink. *Receiver CPU* is
 //! what the system counts for the receiver's threads, in spillring's case for all it has, from the beginning of a block
@@ -36,6 +40,7 @@
 )]
 
 mod channels;
+mod cold;
 mod conditions;
 mod figure;
 mod lane;
@@ -64,6 +69,9 @@ fn main() {
     if context.args.wants("channels") {
         let lanes = channels::in_the_workspace();
         channels::channels("channels", &context, &machine, lanes);
+    }
+    if context.args.wants("cold") {
+        cold::cold(&context, &machine);
     }
     if context.args.wants("conditions") {
         conditions::conditions(&context, &machine);

@@ -27,7 +27,7 @@ sends_entries!(Packed, |publisher, entry| {
     Some(entry)
 });
 
-fn in_a_file(name: &'static str) -> Rig<Publish> {
+pub(crate) fn in_a_file(name: &'static str) -> Rig<Publish> {
     let dir = env::var_os("SPILLRING_RING_DIR").map_or("/dev/shm".into(), PathBuf::from);
     ours(name, Free, Gets::Everything, move |config| {
         config.ring_dir = Some(dir);
@@ -35,17 +35,8 @@ fn in_a_file(name: &'static str) -> Rig<Publish> {
 }
 
 pub(crate) fn packed() -> Rig<Packed> {
-    let rig = in_a_file("ring_dir, publish_packed");
-    Rig {
-        name: rig.name,
-        role: Role::Other,
-        sender: Packed(rig.sender.0),
-        receiver: rig.receiver,
-        receipts: rig.receipts,
-        threads: rig.threads,
-        settle: rig.settle,
-        keep: rig.keep,
-    }
+    let name = "ring_dir, publish_packed";
+    in_a_file(name).with_sender(name, Role::Other, |publish| Packed(publish.0))
 }
 
 pub(crate) fn outlives(context: &Context, machine: &Machine) {

@@ -87,7 +87,7 @@ impl Context {
         for round in 0..=self.rounds() {
             for turn in order(lanes.len()) {
                 let lane = &mut lanes[turn];
-                let entries = self.entries(self.block());
+                let (entries, calls) = (self.entries(self.block()), self.block());
                 lane.wake();
                 if let Some(receipts) = lane.receipts() {
                     receipts.clear();
@@ -96,13 +96,13 @@ impl Context {
                 let (cpu, noise) = (lane.threads().cpu(), Noise::now());
                 lane.run(&self.clock, shape, entries, &mut times);
                 let noise = noise.since();
-                lane.settle(times.calls.len());
+                lane.settle(calls);
                 thread::sleep(DOZE);
                 let cpu = lane.threads().cpu().saturating_sub(cpu);
                 lane.rest();
                 if round > 0 {
                     rows[turn].add(&self.clock, shape, &times, lane.receipts());
-                    rows[turn].add_cpu(cpu, times.calls.len());
+                    rows[turn].add_cpu(cpu, calls);
                     rows[turn].add_noise(noise);
                 }
             }
@@ -111,7 +111,7 @@ impl Context {
     }
 
     /// One call of each lane in every period, at equal distances: so rarely does each receiver get anything. What was
-    /// taken away from the publisher cannot be told apart by lane; it is answered for all of them.
+    /// taken away from the publisher cannot be split by lane: the answer is for all of them.
     pub(crate) fn in_turns(
         &self,
         lanes: &mut [Box<dyn Lane>],

@@ -1,8 +1,8 @@
-//! The other candidates that may stand in the workspace's graph: the bare queue, the channels of tokio and std, flume.
+//! The other candidates that the workspace's graph may hold: the bare queue, the channels of tokio and std, flume.
 //!
-//! Each channel stands here twice: as shipped, its receiver blocking in its own receive (tokio's awaiting on a
-//! current-thread runtime of its own), which the sender has to wake; and with a receiver that polls as spillring's does,
-//! which nobody wakes. The receiver drops what it gets.
+//! Each channel is here twice: as shipped, its receiver blocking in its own receive (tokio's awaiting on a current-thread
+//! runtime of its own, and in a task of a multi-thread runtime), which the sender has to wake; and with a receiver that
+//! polls, which nobody wakes. The receiver drops what it gets.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use crossbeam_queue::ArrayQueue;
 use spillring::AuditEntry;
 use tokio::sync::mpsc;
 
-use crate::lane::{CAPACITY, Lane, Rig, Role};
+use crate::lane::{CAPACITY, Lane, Receipts, Rig, Role};
+use crate::machine::Threads;
 use crate::times::Sender;
 
 /// Implements [`Sender`] for a sender of entries, with what stays in the caller's hands.
@@ -79,18 +80,44 @@ sends_entries!(flume::Sender<AuditEntry>, |sender, entry| {
         .map(flume::TrySendError::into_inner)
 });
 
+async fn receive(mut receiver: mpsc::Receiver<AuditEntry>, receipts: &Receipts) {
+    while let Some(entry) = receiver.recv().await {
+        receipts.stamp(1);
+        drop(entry);
+    }
+}
+
+/// The receiver awaits on a current-thread runtime of its own.
+pub(crate) fn tokio_mpsc() -> Rig<mpsc::Sender<AuditEntry>> {
+    let (sender, receiver) = mpsc::channel(CAPACITY);
+    Rig::shipped("tokio mpsc", sender, move |receipts| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        runtime.block_on(receive(receiver, receipts));
+    })
+}
+
+/// The receiver is a task of a runtime with two workers.
+fn tokio_mpsc_multi_thread() -> Rig<mpsc::Sender<AuditEntry>> {
+    let (sender, receiver) = mpsc::channel(CAPACITY);
+    let receipts = Receipts::new();
+    let stamps = Arc::clone(&receipts);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("mpsc-worker")
+        .build()
+        .expect("a runtime");
+    runtime.spawn(async move { receive(receiver, &stamps).await });
+    Rig {
+        receipts: Some(receipts),
+        threads: Threads::Named("mpsc-worker"),
+        keep: Box::new(runtime),
+        ..Rig::alone("tokio mpsc, multi-thread", Role::Other, sender)
+    }
+}
+
 /// The channels, as shipped and polled.
 pub(crate) fn channels() -> Vec<Box<dyn Lane>> {
-    let (tokio, mut receiver) = mpsc::channel(CAPACITY);
-    let tokio = Rig::shipped("tokio mpsc", tokio, move |receipts| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        runtime.expect("a runtime").block_on(async {
-            while let Some(entry) = receiver.recv().await {
-                receipts.stamp(1);
-                drop::<AuditEntry>(entry);
-            }
-        });
-    });
     let (std, receiver) = sync_channel(CAPACITY);
     let std = Rig::shipped("std sync_channel", std, move |receipts| {
         for entry in receiver {
@@ -116,7 +143,8 @@ pub(crate) fn channels() -> Vec<Box<dyn Lane>> {
     let (sender, receiver) = flume::bounded(CAPACITY);
     let flume_polled = Rig::polled("flume, polled", sender, move || receiver.try_recv().ok());
     vec![
-        Box::new(tokio),
+        Box::new(tokio_mpsc()),
+        Box::new(tokio_mpsc_multi_thread()),
         Box::new(tokio_polled),
         Box::new(std),
         Box::new(std_polled),

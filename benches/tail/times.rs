@@ -21,16 +21,22 @@ pub(crate) enum Shape {
     Paced(Duration),
     /// So many right after one another, every so often.
     Bursts { calls: u32, every: Duration },
+    /// [`GROUP`] right after one another in each so many microseconds, timed together.
+    Grouped,
 }
+
+/// How many calls share a reading of the clock where one takes less than the clock's step.
+pub(crate) const GROUP: usize = 16;
 
 impl Shape {
     /// When this call is to begin, in nanoseconds from the first. A schedule: a call that comes late does not move the
-    /// ones behind it.
+    /// ones after it.
     fn due(self, call: u64) -> u64 {
         match self {
             Self::Saturated => 0,
             Self::Paced(pace) => call * nanos(pace),
             Self::Bursts { calls, every } => call / u64::from(calls) * nanos(every),
+            Self::Grouped => call * GROUP as u64 * 1_000,
         }
     }
 
@@ -39,6 +45,9 @@ impl Shape {
             Self::Saturated => "saturated".to_owned(),
             Self::Paced(pace) => format!("one call per {pace:?}"),
             Self::Bursts { calls, every } => format!("bursts of {calls} every {every:?}"),
+            Self::Grouped => {
+                format!("{GROUP} calls a reading every {GROUP} µs, the mean of a call")
+            }
         }
     }
 
@@ -47,6 +56,7 @@ impl Shape {
             Self::Saturated => "saturated".to_owned(),
             Self::Paced(pace) => format!("{pace:?}").replace('µ', "u"),
             Self::Bursts { .. } => "bursts".to_owned(),
+            Self::Grouped => "grouped".to_owned(),
         }
     }
 }
@@ -61,6 +71,9 @@ pub(crate) trait Sender {
     type Item;
 
     fn prepare(entry: spillring::AuditEntry) -> Self::Item;
+
+    /// What else is done to the items of a block before its calls.
+    fn chill(_items: &mut [Self::Item]) {}
 
     /// The timed call. Answers what stays in the caller's hands, a refused item for one: it is dropped after the clock
     /// has been read.
@@ -111,10 +124,33 @@ pub(crate) fn drive<S: Sender>(
     times.calls.clear();
     times.calls.reserve(items.len());
     times.start = clock.raw();
+    if shape == Shape::Grouped {
+        return drive_groups(clock, sender, items, times);
+    }
     for (place, item) in (0..).zip(items) {
         let (call, left) = timed(clock, sender, item, times.start, shape.due(place));
         drop(left);
         times.calls.push(call);
+    }
+}
+
+/// Notes a group as one call. Its items are brought into the cache first; what stays in the caller's hands is dropped
+/// after the clock has been read.
+fn drive_groups<S: Sender>(clock: &Clock, sender: &mut S, items: Vec<S::Item>, times: &mut Times) {
+    let mut items = items.into_iter();
+    let (mut group, mut left) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
+    for place in 0.. {
+        group.extend(items.by_ref().take(GROUP));
+        if group.is_empty() {
+            return;
+        }
+        let due = Shape::Grouped.due(place);
+        wait_until(clock, times.start, due);
+        let before = clock.raw();
+        left.extend(group.drain(..).filter_map(|item| sender.send(item)));
+        let after = clock.raw();
+        left.clear();
+        times.calls.push(Call { due, before, after });
     }
 }
 

@@ -12,12 +12,10 @@ use crate::trace::{Event, Mark, Step};
 
 /// Up to so many calls that are not synced yet, every subset of them is tried.
 const ALL_SUBSETS_MAX: usize = 5;
-/// How many subsets are tried of more, and of many more: the index fills a megabyte when it is made.
+/// How many subsets are tried of more, and of more than `MANY`: the index fills a megabyte when it is made.
 const SUBSETS: usize = 12;
 const MANY: usize = 24;
 const SUBSETS_OF_MANY: usize = 5;
-/// One disk in so many is checked, drawn by chance, unless all are asked for.
-const SAMPLE: u8 = 4;
 
 /// All the disks that a recorded run may leave behind, however long it lasts.
 #[derive(Debug)]
@@ -37,7 +35,7 @@ pub struct Disks {
     /// As it was after this event, or later, the watermark is on the disk.
     watermark_since: usize,
     random: fastrand::Rng,
-    all: bool,
+    sample: u8,
     seen: HashSet<Key>,
 }
 
@@ -69,9 +67,9 @@ type NodeKey = (PathBuf, usize, usize, Vec<(usize, Portion)>);
 type Key = (Vec<NodeKey>, u64, usize, usize);
 
 impl Disks {
-    /// Of this run: all of them, or a sample.
+    /// Of this run: one in `sample`, drawn by chance.
     #[must_use]
-    pub fn of(events: Vec<Event>, seed: u64, all: bool) -> Self {
+    pub fn of(events: Vec<Event>, seed: u64, sample: u8) -> Self {
         Self {
             events,
             at: 0,
@@ -83,7 +81,7 @@ impl Disks {
             stored: 0,
             watermark_since: 0,
             random: fastrand::Rng::with_seed(seed),
-            all,
+            sample,
             seen: HashSet::new(),
         }
     }
@@ -96,10 +94,8 @@ impl Disks {
             let pending = self.pending();
             for there in self.subsets(&pending) {
                 for beside in self.besides(there.is_empty() || there.len() == pending.len()) {
-                    if !self.all && self.random.u8(0..SAMPLE) > 0 {
-                        continue;
-                    }
-                    if let Some(disk) = self.rebuild(&there, beside)
+                    if self.random.u8(0..self.sample) == 0
+                        && let Some(disk) = self.rebuild(&there, beside)
                         && check(disk).is_break()
                     {
                         return;

@@ -26,8 +26,9 @@ use crate::error::ConfigError;
 /// "#;
 /// let assembly = AssemblyConfig::from_toml_str(text)?;
 /// let sink = JetStreamSink::new(assembly.nats()?)?;
-/// let config = assembly.config("/var/lib/agent/spill"); // imports the old buffer at the start
-/// assert_eq!(config.import.as_deref(), Some("/var/lib/agent-assembly/buffer.db".as_ref()));
+/// let config = assembly.config("/var/lib/agent/spill");
+/// let buffer = config.import.as_deref(); // imported at the start
+/// assert_eq!(buffer, Some("/var/lib/agent-assembly/buffer.db".as_ref()));
 /// # drop(sink);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 /// What an entry survives once it counts as on disk.
+///
+/// See the example of [`Config`](crate::Config).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -15,6 +17,8 @@ pub enum SpillDurability {
 }
 
 /// Whether checkpoints are signed.
+///
+/// See the example of [`Config`](crate::Config).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -27,6 +31,8 @@ pub enum Signing {
 }
 
 /// What happens at the spill's cap.
+///
+/// See the example of [`Config`](crate::Config).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -43,8 +49,10 @@ pub enum WhenSpillFull {
     EvictOldest,
 }
 
-/// What happens if the spill directory cannot be used at the start: it cannot be created or written, or its disk
-/// fails. Damage does not count, nor does a disk that fails later.
+/// What happens if the spill directory cannot be used at the start: it cannot be created or written, or its disk fails.
+/// Damage does not count, nor does a disk that fails later.
+///
+/// See the example of [`Config`](crate::Config).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -60,6 +68,8 @@ pub enum WhenSpillUnusable {
 
 /// What happens if [`ring_dir`](crate::Config::ring_dir) cannot be used at the start: it is full, not writable, or
 /// another process uses the ring.
+///
+/// See the example of [`Config`](crate::Config).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -20,6 +20,22 @@ pub use secret::{NatsUrl, Secret};
 ///
 /// With serde, a duration is a string such as `"5s"`, and an unknown key is an error. It does not implement
 /// `Serialize`, so no secret is written by accident.
+///
+/// ```
+/// use spillring::NatsConfig;
+/// use spillring::nats::{DiscoveredServers, StreamCare, StreamStorage, TlsHandshake};
+///
+/// let mut nats = NatsConfig::default(); // or from_env()
+/// nats.urls = vec!["nats://a.example.org,b.example.org".into()];
+/// nats.discovered_servers = DiscoveredServers::Ignore;
+/// nats.creds = Some("/etc/agent/nats.creds".into()); // or `token`, a Secret
+/// nats.tls.ca = Some("/etc/agent/ca.pem".into());
+/// nats.tls.handshake = Some(TlsHandshake::First);
+/// nats.stream_care = StreamCare::Upgrade;
+/// nats.stream_replicas = 3;
+/// nats.stream_storage = StreamStorage::File;
+/// assert_eq!(nats.validate(), Ok(()));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -82,6 +98,8 @@ pub struct NatsConfig {
 }
 
 /// What the sink does about the stream when it connects.
+///
+/// See the example of [`NatsConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -98,6 +116,8 @@ pub enum StreamCare {
 }
 
 /// Whether to use the other servers of the cluster, as a server announces them.
+///
+/// See the example of [`NatsConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -110,6 +130,8 @@ pub enum DiscoveredServers {
 }
 
 /// Where a stream keeps its messages.
+///
+/// See the example of [`NatsConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -122,6 +144,8 @@ pub enum StreamStorage {
 }
 
 /// Certificates, each the path of a PEM file read at each connect, and the time of the TLS handshake.
+///
+/// See the example of [`NatsConfig`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -137,6 +161,8 @@ pub struct NatsTls {
 }
 
 /// When TLS starts on a connection.
+///
+/// See the example of [`NatsConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

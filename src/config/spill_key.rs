@@ -32,12 +32,22 @@ mod present {
     /// Its memory is overwritten when it is dropped, and `Debug` shows nothing of it.
     ///
     /// ```
-    /// use spillring::Config;
     /// use spillring::config::SpillKey;
+    /// use spillring::{Config, JsonLinesSink, RawEntry, operate};
+    /// # let temporary = tempfile::tempdir()?;
+    /// # let (dir, output) = (temporary.path().join("spill"), temporary.path().join("out"));
     ///
-    /// let mut config = Config::new("/var/lib/agent/spill");
-    /// config.spill_key = Some(SpillKey::from_text(&"0f".repeat(32))?);
-    /// # Ok::<(), spillring::error::ConfigError>(())
+    /// let key = SpillKey::from_text(&"0f".repeat(32))?; // or from_file
+    /// let mut config = Config::new(&dir);
+    /// config.spill_key = Some(key.clone());
+    /// let drainer = spillring::start::<RawEntry>(config, JsonLinesSink::new(output))?;
+    /// # let limit = std::time::Duration::from_secs(10);
+    /// drainer.shutdown(limit).wait(limit)?;
+    ///
+    /// let status = operate::status_with_key(&dir, Some(&key))?;
+    /// assert!(operate::status(&dir).is_err()); // encrypted
+    /// # let _read = status;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[derive(Clone, PartialEq, Eq)]
     pub struct SpillKey(Zeroizing<[u8; BYTES]>);

@@ -20,9 +20,9 @@ const NO_TENANT: &str = "default";
 /// # let (agent, session) = (AgentId::from_bytes([0xa1; 16]), SessionId::from_bytes([2; 16]));
 ///
 /// let lineage = Lineage { org_id: Some("acme corp.eu".into()), ..Lineage::default() };
-/// let (payload, previous) = ("{}".into(), [0; 32]);
+/// let (kind, text, last) = (MessageBlocked, "{}".into(), [0; 32]);
 /// let entry =
-///     AuditEntry::new_with_lineage(0, 0, MessageBlocked, agent, session, payload, previous, lineage);
+///     AuditEntry::new_with_lineage(0, 0, kind, agent, session, text, last, lineage);
 /// assert_eq!(
 ///     spillring::assembly::subject_for(&entry),
 ///     "assembly.audit.acme_corp_eu.a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1",
@@ -35,6 +35,13 @@ pub fn subject_for(entry: &AuditEntry) -> String {
 
 /// The same without its prefix, for the [`Event::subject`] of your own Agent Assembly entry type: its organisation,
 /// else its team, and its agent.
+///
+/// ```
+/// use spillring::assembly::{AgentId, subject_of};
+///
+/// let subject = subject_of(Some("acme"), AgentId::from_bytes([0xa1; 16]));
+/// assert_eq!(subject, "acme.a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1");
+/// ```
 #[must_use]
 pub fn subject_of(tenant: Option<&str>, agent: AgentId) -> String {
     let tenant = tenant.filter(|tenant| !tenant.is_empty());

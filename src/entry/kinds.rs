@@ -101,6 +101,8 @@ names! {
 
 names! {
     /// The kind of a found credential. Displayed, and in JSON, by its name.
+    ///
+    /// See the example of [`Redaction`](super::Redaction).
     CredentialKind {
         /// An API key of Anthropic.
         AnthropicKey,

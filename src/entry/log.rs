@@ -11,9 +11,11 @@ use super::{AgentId, AuditEntry, AuditEventType, Lineage, SessionId};
 /// ```
 /// use spillring::assembly::{AgentId, AuditEventType, AuditLog, SessionId};
 ///
-/// let mut log = AuditLog::new(AgentId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
-/// log.next_entry(AuditEventType::ApprovalRequested, 1_763_800_000_000_000_000, "{}".into());
-/// log.next_entry(AuditEventType::ApprovalGranted, 1_763_800_001_000_000_000, "{}".into());
+/// let session = SessionId::from_bytes([2; 16]);
+/// let agent = AgentId::from_bytes([1; 16]);
+/// let mut log = AuditLog::new(agent, session);
+/// log.next_entry(AuditEventType::ApprovalRequested, 1_763_800_000, "{}".into());
+/// log.next_entry(AuditEventType::ApprovalGranted, 1_763_800_001, "{}".into());
 ///
 /// assert_eq!(log.entries()[1].previous_hash(), log.entries()[0].entry_hash());
 /// log.verify_chain()?;
@@ -33,7 +35,8 @@ pub struct AuditLog {
 /// # Examples
 ///
 /// ```
-/// use spillring::assembly::{AgentId, AuditEventType, AuditLog, AuditLogError, ChainVerifier, SessionId};
+/// use spillring::assembly::{AgentId, AuditEventType, AuditLog, SessionId};
+/// use spillring::assembly::{AuditLogError, ChainVerifier};
 ///
 /// let session = SessionId::from_bytes([2; 16]);
 /// let mut log = AuditLog::new(AgentId::from_bytes([1; 16]), session);
@@ -56,6 +59,8 @@ pub struct ChainVerifier {
 }
 
 /// Where a chain breaks: at which entry, counted from 0, and what was expected there.
+///
+/// See the example of [`ChainVerifier`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditLogError {

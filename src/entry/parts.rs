@@ -8,11 +8,18 @@ use uuid::Uuid;
 use super::CredentialKind;
 
 /// Names an agent across its sessions. Displayed as a hyphenated UUID; in JSON an array of 16 numbers.
+///
+/// ```
+/// let agent = spillring::assembly::AgentId::from_bytes([0xa1; 16]);
+/// assert_eq!(agent.to_string(), "a1a1a1a1-a1a1-a1a1-a1a1-a1a1a1a1a1a1");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AgentId([u8; 16]);
 
 /// Names one session of an agent. Displayed as a hyphenated UUID; in JSON an array of 16 numbers.
+///
+/// Made and shown like an [`AgentId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId([u8; 16]);
@@ -22,7 +29,8 @@ pub struct SessionId([u8; 16]);
 /// ```
 /// use spillring::assembly::Lineage;
 ///
-/// let lineage = Lineage { org_id: Some("acme".into()), depth: Some(0), ..Lineage::default() };
+/// let org_id = Some("acme".into());
+/// let lineage = Lineage { org_id, depth: Some(0), ..Lineage::default() };
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Lineage {
@@ -50,6 +58,17 @@ pub struct Lineage {
 }
 
 /// The result of a credential scanner for a payload.
+///
+/// ```
+/// use spillring::assembly::{CredentialFinding, CredentialKind, Redaction};
+///
+/// let finding = CredentialFinding::new(CredentialKind::AwsAccessKey, 8);
+/// let payload = format!(r#"{{"key":"{}"}}"#, finding.matched);
+/// let redaction = Redaction {
+///     credential_findings: vec![finding],
+///     redacted_payload: Some(payload),
+/// };
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Redaction {
     /// Where it found credentials.

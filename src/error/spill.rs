@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use crate::ids::Position;
 
 /// The spill cannot be used.
+///
+/// See the example of [`StartError`](super::StartError).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpillError {

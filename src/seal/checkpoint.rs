@@ -18,6 +18,8 @@ const OPEN: &str = "open";
 const SIZE_MAX: u64 = 1 << 62;
 
 /// Stored by a sink with a batch: covers all entries up to the end of the batch.
+///
+/// See the [example](crate::seal).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Seal {
@@ -34,6 +36,8 @@ pub struct Seal {
 }
 
 /// Why a seal, a checkpoint or a key cannot be used.
+///
+/// See the [example](crate::seal).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
@@ -54,6 +58,8 @@ pub enum SealError {
 /// A C2SP checkpoint. Its text is the origin, the size, and the root in base64, one per line. Extension lines follow:
 /// `through <run id>.<n>`, `time <seconds since 1970>`, and, where they apply, `open`, `recovered <count>`, and `next
 /// <key>`.
+///
+/// See the [example](super).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checkpoint {

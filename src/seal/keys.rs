@@ -20,6 +20,8 @@ pub(crate) const KEYS: &str = "signing-keys.json";
 const CERTIFICATES_MAX: usize = 1_000;
 
 /// The public keys of a publisher.
+///
+/// See the [example](super).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PublicKeys {

@@ -18,6 +18,8 @@ use crate::ids::Position;
 /// Audit-Run: <the header of the first entry of a run>
 /// Subject: <the subject, below the prefix; in a stream only>
 /// ```
+///
+/// See the [example](super).
 #[derive(Debug, Clone, Copy)]
 #[allow(
     clippy::exhaustive_structs,

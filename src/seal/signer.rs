@@ -28,6 +28,24 @@ const SEALED: &str = "sealed.json";
 
 /// Signs checkpoints with the keys of a publisher. [`Batch::signer`](crate::event::Batch::signer) passes it to sinks that
 /// keep [seals](Seal).
+///
+/// ```
+/// use spillring::event::Batch;
+/// use spillring::seal::{Hash, Seal, SealError};
+///
+/// /// What a sink stores with the batch. `newest` is the seal it stored before,
+/// /// `leaves` are the hashes of the batch's entries.
+/// fn seal(
+///     batch: &Batch,
+///     newest: Option<&Seal>,
+///     leaves: &[Hash],
+/// ) -> Result<Option<Seal>, SealError> {
+///     let Some(signer) = batch.signer() else { return Ok(None) };
+///     let tree = signer.tree(batch.publisher(), newest, leaves);
+///     signer.seal(&tree, Some(batch.through())).map(Some)
+///     // Once it is stored, the sink calls `signer.stored(&seal)`.
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Signer {
     dir: PathBuf,

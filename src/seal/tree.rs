@@ -5,9 +5,13 @@ use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
 /// A SHA-256.
+///
+/// See the [example](super).
 pub type Hash = [u8; 32];
 
 /// A tree without its leaves: its size and its peaks.
+///
+/// See the [example](super).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     size: u64,

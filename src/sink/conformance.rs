@@ -27,7 +27,9 @@
 //!     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
 //!         Box::pin(async move {
 //!             let mut memory = self.0.lock().unwrap();
-//!             memory.0.extend(batch.records().iter().map(|record| record.bytes().to_vec()));
+//!             for record in batch.records() {
+//!                 memory.0.push(record.bytes().to_vec());
+//!             }
 //!             memory.1.insert(batch.publisher(), batch.through());
 //!             Delivery::all(batch)
 //!         })
@@ -63,6 +65,8 @@ pub use rules::run;
 
 /// A sink under test, and its storage.
 ///
+/// See the [example](self).
+///
 /// Both methods are called outside any Tokio runtime, so they may block or use their own.
 pub trait Harness {
     /// The sink under test.
@@ -76,6 +80,8 @@ pub trait Harness {
 }
 
 /// An entry, read back from the storage.
+///
+/// See the [example](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The `Audit-Id`, if the sink stores it. A sink without a cursor must store it, or nobody could recognise
@@ -85,7 +91,7 @@ pub struct Stored {
     pub bytes: Vec<u8>,
 }
 
-/// A rule for sinks. `Display` writes it as a sentence.
+/// A rule for sinks. `Display` writes it as a sentence. [`run`] names the one that is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
@@ -111,7 +117,7 @@ pub enum Rule {
     PartsPublishers,
 }
 
-/// A broken rule.
+/// A broken rule, as [`run`] returns it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{rule}; but {found}")]
 #[non_exhaustive]

@@ -33,6 +33,15 @@ use crate::host::log;
 /// Each entry becomes a message on `<subject_prefix>.<subject of the entry>` with the same headers as from
 /// `JetStreamSink`, so a subscriber sees from the numbers what it missed. Only the settings for servers, credentials,
 /// TLS and `subject_prefix` apply.
+///
+/// ```no_run
+/// use spillring::nats::AtMostOnceNatsSink;
+/// use spillring::{Config, NatsConfig, RawEntry};
+///
+/// let sink = AtMostOnceNatsSink::new(NatsConfig::from_env()?)?;
+/// let drainer = spillring::start::<RawEntry>(Config::new("spill"), sink)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AtMostOnceNatsSink {
     config: NatsConfig,

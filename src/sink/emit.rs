@@ -24,7 +24,7 @@ use crate::host;
 ///
 /// [`ack_timeout`](crate::Config::ack_timeout) limits a whole batch. After half of it no further entry begins; the
 /// rest counts as a failed delivery and is tried again after a backoff. If a call takes longer than a few
-/// milliseconds, reduce [`batch_max`](crate::Config::batch_max) from its default of 999 accordingly.
+/// milliseconds, reduce [`batch_max`](crate::Config::batch_max) from its default of 3,996 accordingly.
 ///
 /// ```
 /// use spillring::{AuditEntry, Config};
@@ -37,11 +37,12 @@ use crate::host;
 ///     Ok(())
 /// }
 ///
-/// let dir = tempfile::tempdir()?;
+/// # let temporary = tempfile::tempdir()?;
+/// # let dir = temporary.path().join("spill");
 /// let sink = EmitSink::entries(|entry: AuditEntry| async {
 ///     store(entry).await.map_err(|error| SinkError::Unavailable(error.to_string()))
 /// });
-/// let drainer = spillring::start::<AuditEntry>(Config::new(dir.path().join("spill")), sink)?;
+/// let drainer = spillring::start::<AuditEntry>(Config::new(dir), sink)?;
 /// # drop(drainer.shutdown(std::time::Duration::from_secs(5)).wait(std::time::Duration::from_secs(10))?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

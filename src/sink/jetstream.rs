@@ -104,6 +104,8 @@ const RENEWAL_MAX: Duration = Duration::from_secs(5);
 /// **Elsewhere** each message has a `Nats-Msg-Id`, by which the server recognises repetitions within the stream's
 /// duplicate window (two minutes by default).
 ///
+/// The [front page](crate) has an example; that of [`NatsConfig`] shows more settings.
+///
 /// # Permissions
 ///
 /// The user needs these permissions, at the defaults of [`NatsConfig`]:

@@ -38,6 +38,8 @@ pub(crate) struct Foreign {
 
 /// The result of an [`import`](crate::operate::import()).
 ///
+/// See the example of [`import`](crate::operate::import()).
+///
 /// See its example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

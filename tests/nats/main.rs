@@ -9,6 +9,10 @@
     clippy::expect_used,
     reason = "a test that cannot go on panics"
 )]
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "a path in a configuration stands in quotes"
+)]
 
 mod access;
 mod bench;

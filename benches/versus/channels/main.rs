@@ -4,14 +4,14 @@
 //!
 //! `cargo bench --manifest-path benches/versus/channels/Cargo.toml`, with `-- --test` for a short run.
 //!
-//! What is timed, and how, is told in `benches/tail/main.rs`. Of the candidates here:
+//! `benches/tail/main.rs` says what is timed, and how. Of the candidates here:
 //!
 //! - crossbeam-channel, kanal and thingbuf (its blocking channel) as shipped, and polled.
 //! - rtrb has one producer, one consumer and no way to wait: polled only.
 //! - tracing-appender, lossy, is given ready bytes, the entry's JSON line, by `write_all`; copying them onto the heap is
 //!   part of its call, making them is not. Its own worker writes them to a writer that only counts.
-//! - disruptor is not here: its consumers see entries by reference, and a producer drops each when its slot comes around
-//!   again, so the free that the receiver does for all others would be inside its call.
+//! - disruptor with several producers, polled, and with a receiver that spins, as it is meant to: that one holds a core
+//!   while it has its turn.
 
 #![allow(
     missing_docs,

@@ -1,8 +1,11 @@
 //! The candidates that the workspace cannot hold.
 
+use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use disruptor::{BusySpin, MultiProducer, Producer, SingleConsumerBarrier, build_multi_producer};
 use spillring::AuditEntry;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder};
 
@@ -13,6 +16,7 @@ use crate::times::Sender;
 
 pub(crate) fn more() -> Vec<Box<dyn Lane>> {
     let mut lanes = crossbeam();
+    lanes.extend(disruptor());
     lanes.push(appender());
     lanes.extend(kanal());
     lanes.extend(thingbuf());
@@ -40,6 +44,54 @@ fn crossbeam() -> Vec<Box<dyn Lane>> {
         receiver.try_recv().ok()
     });
     vec![Box::new(shipped), Box::new(polled)]
+}
+
+/// Its consumers see slots by reference: a lock that nobody else wants lets the receiver take the entry out, and free
+/// it. The producer, to whom the slot is exclusive, does not lock.
+type Shared = Mutex<Option<AuditEntry>>;
+type Disruptor = MultiProducer<Shared, SingleConsumerBarrier>;
+
+impl Sender for Disruptor {
+    type Item = AuditEntry;
+
+    fn prepare(entry: AuditEntry) -> AuditEntry {
+        entry
+    }
+
+    #[inline]
+    fn send(&mut self, entry: AuditEntry) -> Option<AuditEntry> {
+        let put = |slot: &mut Shared| {
+            *slot.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(entry);
+        };
+        self.try_publish(put).expect("the queue was full");
+        None
+    }
+}
+
+/// Polled like the others; and spinning, as its consumers are meant to.
+fn disruptor() -> [Box<dyn Lane>; 2] {
+    fn parts() -> (Disruptor, impl FnMut() -> Option<AuditEntry> + Send) {
+        let builder = build_multi_producer(CAPACITY, || Shared::new(None), BusySpin);
+        let (mut poller, builder) = builder.new_event_poller();
+        let mut taken = VecDeque::new();
+        let pop = move || {
+            if taken.is_empty() {
+                let mut events = poller.poll().ok()?;
+                let take = |slot: &Shared| {
+                    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+                    slot.take()
+                };
+                taken.extend((&mut events).filter_map(take));
+            }
+            taken.pop_front()
+        };
+        (builder.build(), pop)
+    }
+    let (sender, pop) = parts();
+    let polled = Rig::polled("disruptor, polled", sender, pop);
+    let (sender, pop) = parts();
+    let spinning = Rig::polled_after(Duration::ZERO, "disruptor, spinning", sender, pop);
+    [Box::new(polled), Box::new(spinning)]
 }
 
 /// A refused entry is dropped in the call; none is.

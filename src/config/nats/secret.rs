@@ -10,6 +10,12 @@ use serde::de::{Deserializer, Error};
 use crate::error::ConfigError;
 
 /// A value that `Debug` does not show.
+///
+/// ```
+/// let token = spillring::nats::Secret::from("s3cr3t");
+/// assert_eq!(format!("{token:?}"), "***");
+/// assert_eq!(token.expose(), "s3cr3t");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -19,6 +25,11 @@ pub struct Secret(String);
 /// Each of several is a separate URL, as in NATS's own clients: it does not inherit user, password or token from the
 /// one before. A URL without a scheme is `tls://` if any other is, else `nats://`. Write a comma inside a password as
 /// `%2C`.
+///
+/// ```
+/// let url = spillring::nats::NatsUrl::from("tls://agent:s3cr3t@nats.example.org");
+/// assert_eq!(url.to_string(), "tls://***@nats.example.org");
+/// ```
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct NatsUrl(String);

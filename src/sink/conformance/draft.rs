@@ -20,7 +20,8 @@ pub(super) const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// use spillring::event::LossReason;
 /// use spillring::sink::conformance::Draft;
 ///
-/// let batch = Draft::new().entry("{}").lose(2, LossReason::QueueFull).entry("[]").batch();
+/// let mut draft = Draft::new();
+/// let batch = draft.entry("{}").lose(2, LossReason::QueueFull).entry("[]").batch();
 /// assert_eq!(batch.records()[1].id().n, 4);
 /// assert_eq!(batch.records()[1].lost_before(), 2);
 /// ```
@@ -116,6 +117,14 @@ impl Draft {
 }
 
 /// The batch as a publisher resends it once the sink has answered `position`: without the records up to there.
+///
+/// ```
+/// use spillring::sink::conformance::{Draft, resend};
+///
+/// let batch = Draft::new().entry("1").entry("2").batch();
+/// let rest = resend(&batch, Some(batch.records()[0].id()));
+/// assert_eq!(rest.records().len(), 1);
+/// ```
 #[must_use]
 pub fn resend(batch: &Batch, position: Option<Position>) -> Batch {
     let is_stored = |record: &Record| {

@@ -31,6 +31,8 @@ const ODD: [&[u8]; 9] = [
 
 /// Tests a sink against every rule.
 ///
+/// See the [example](crate::sink::conformance).
+///
 /// The answer after the first delivery shows whether the sink keeps a cursor. Entries already in the storage are
 /// ignored; nobody else may write to it meanwhile.
 ///
