@@ -286,3 +286,17 @@ fn a_checkpoint_reads_as_it_was_written() {
         assert!(Checkpoint::parse(broken).is_err(), "{broken:?}");
     }
 }
+
+#[test]
+fn a_seal_without_certificates_has_those_of_the_seal_before_it() {
+    let seal = |certificates: &[&str]| Seal {
+        checkpoint: String::new(),
+        key: String::new(),
+        peaks: Vec::new(),
+        certificates: certificates.iter().map(|&it| it.to_owned()).collect(),
+    };
+    let before = Some(seal(&["old"]));
+    assert_eq!(seal(&[]).following(before.clone()), seal(&["old"]));
+    assert_eq!(seal(&["new"]).following(before), seal(&["new"]));
+    assert_eq!(seal(&[]).following(None), seal(&[]));
+}

@@ -1,5 +1,9 @@
 //! Tries to keep the sink from its stream: by wrong credentials, certificates, addresses and ports, and by servers that
 //! vanish. A rig drives the sink as its thread would.
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "a path in a configuration is in quotes"
+)]
 
 mod access;
 mod failover;

@@ -254,3 +254,21 @@ fn of_few_runs(records: &[Record]) -> &[Record] {
     let count = runs.take(RUNS_MAX).map(<[Record]>::len).sum();
     &records[..count]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::RunEnd;
+    use crate::sink::conformance::Draft;
+
+    #[test]
+    fn a_batch_ends_before_more_runs_than_its_open_cursor_lists() {
+        let mut draft = Draft::new();
+        for _ in 0..=RUNS_MAX {
+            draft.entry("1").entry("2").restart(RunEnd::Killed);
+        }
+        let batch = draft.batch();
+        assert_eq!(of_few_runs(batch.records()).len(), 2 * RUNS_MAX);
+        assert_eq!(of_few_runs(&batch.records()[1..4]).len(), 3);
+    }
+}

@@ -141,3 +141,36 @@ impl Page {
 fn is_stored(cursor: Option<Position>, at: Position) -> bool {
     cursor.is_some_and(|cursor| cursor.run == at.run && at.n <= cursor.n)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::seal::{Signer, Tree};
+    use crate::sink::conformance::Draft;
+
+    /// A publisher that was killed sends again what is stored, and more.
+    #[test]
+    fn each_entry_is_one_leaf_of_the_tree_however_often_it_is_sent() {
+        let (dir, mut draft) = (TempDir::new().unwrap(), Draft::new());
+        let signer = Signer::open(dir.path(), draft.publisher(), None, Duration::MAX).unwrap();
+        let mut first = draft.entry("1").batch();
+        first.signer = Some(Arc::new(signer));
+        let mut more = draft.entry("2").entry("3").batch();
+        more.signer.clone_from(&first.signer);
+        more.records.splice(..0, first.records.clone());
+
+        let (mut page, mut account) = (Page::default(), Account::default());
+        page.lay_out(&first, &account);
+        account.push(page.ranges()[0].clone());
+        page.lay_out(&more, &account);
+        let mut expected = Tree::default();
+        expected.extend(more.records().iter().map(|record| record.leaf(None)));
+        let seal = page.ranges()[0].seal.as_ref().unwrap();
+        assert_eq!(seal.tree().unwrap(), expected);
+    }
+}

@@ -54,6 +54,25 @@ pub(super) fn update(server: &NatsServer, config: Config) {
 }
 
 #[test]
+fn the_leader_of_a_stream_without_direct_reads_is_asked_for_the_cursor() {
+    let server = NatsServer::start();
+    let config = Config {
+        allow_direct: false,
+        ..with_cursors()
+    };
+    create(&server, config);
+    assert!(!config_of(&server).allow_direct);
+    let records = records(1..=20, COMMON);
+    let mut first = Rig::new(&server.url());
+    assert_eq!(first.position(), Ok(None));
+    assert_all(&first.deliver(&batch(&records[..10], AMPLE)), 10);
+    let mut second = Rig::new(&server.url());
+    assert_eq!(second.position(), Ok(Some(records[9].id())));
+    assert_all(&second.deliver(&batch(&records[10..], AMPLE)), 10);
+    assert_stored(&server, &records);
+}
+
+#[test]
 fn a_missing_stream_is_made_as_the_settings_say_also_when_it_goes_missing_later() {
     let server = NatsServer::start();
     let mut rig = Rig::with(&server.url(), |config| {
