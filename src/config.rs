@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
 
-#[cfg(feature = "nats")]
+#[cfg(feature = "assembly")]
 pub(crate) mod assembly;
 mod bounds;
 mod choices;

@@ -74,7 +74,8 @@
 //!
 //! | feature | |
 //! | --- | --- |
-//! | `nats` (default) | the sinks for NATS, and what moves over from Agent Assembly |
+//! | `nats` (default) | the sinks for NATS |
+//! | `assembly` | the settings file of Agent Assembly, and the module `moving` |
 //! | `tracing` | `LogWriter`: log lines as entries |
 //! | `encryption` | `Config::spill_key`: entries are encrypted on disk |
 //! | `cli` | the binary `spillring`; no API |
@@ -215,7 +216,7 @@ mod ingress;
 #[cfg(feature = "tracing")]
 pub mod log_writer;
 mod metrics;
-#[cfg(feature = "nats")]
+#[cfg(feature = "assembly")]
 pub mod moving;
 mod own_thread;
 mod policy;
@@ -250,7 +251,7 @@ mod ring_dir_page {
 
 /// Entries and settings of Agent Assembly.
 pub mod assembly {
-    #[cfg(feature = "nats")]
+    #[cfg(feature = "assembly")]
     pub use crate::config::assembly::AssemblyConfig;
     pub use crate::entry::{
         AgentId, AuditEntry, AuditEventType, AuditLog, AuditLogError, ChainVerifier,

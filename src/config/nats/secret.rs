@@ -148,6 +148,7 @@ impl NatsUrl {
     }
 
     /// The same server, over TLS.
+    #[cfg(feature = "assembly")]
     pub(in crate::config) fn with_tls(&self) -> Self {
         let (_, who, host) = self.parts();
         Self(format!("tls://{who}{host}"))
