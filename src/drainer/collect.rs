@@ -72,7 +72,9 @@ impl DrainLoop {
 
     /// The disk has written something.
     pub(super) fn wrote(&mut self) {
-        self.disk.writing_works();
+        if self.disk.writes.works() {
+            log::info!("the spill works again");
+        }
         self.requests.progress();
     }
 
@@ -89,7 +91,11 @@ impl DrainLoop {
                 self.disk.settlement.doubt(last);
                 self.disk.writing_failed(error, now);
             }
-            Order::Read { .. } => self.disk.reading_failed(error, now),
+            Order::Read { .. } => {
+                if self.disk.reads.failed(Duration::MAX, now) {
+                    log::error!(%error, "the backlog cannot be read; trying again");
+                }
+            }
             Order::Settle { .. } => {
                 self.disk.settlement.failed();
                 self.disk.upkeep_failed(error, now);

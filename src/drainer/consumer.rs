@@ -21,19 +21,18 @@ pub(crate) struct RingConsumer {
     popped: u64,
     poll: Duration,
     poll_max: Duration,
-    bounds: RingBounds,
+    /// The size of the ring, and its high water mark.
+    entries_max: f64,
+    bytes_max: f64,
+    high_water: f64,
     /// Popped entries still take much of the ring's room, as they do in a file until they are safe elsewhere.
     held: bool,
 }
 
-/// The size of the ring, and its high water mark.
-#[derive(Debug, Clone, Copy)]
-struct RingBounds {
-    entries: u64,
-    bytes: u64,
-    high_water: f64,
-}
-
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of a bound needs no 53 bits"
+)]
 impl RingConsumer {
     pub(crate) fn new(config: &Config, source: Box<dyn Source>) -> Self {
         Self {
@@ -42,32 +41,26 @@ impl RingConsumer {
             popped: 0,
             poll: POLL_MIN,
             poll_max: config.poll_max,
-            bounds: RingBounds {
-                entries: config.ring_capacity as u64,
-                bytes: config.ring_bytes_max,
-                high_water: config.ring_high_water,
-            },
+            entries_max: config.ring_capacity as f64,
+            bytes_max: config.ring_bytes_max as f64,
+            high_water: config.ring_high_water,
             held: false,
         }
     }
 
     /// How full the ring is. If entries may gather, the ring is checked as rarely as possible.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a share of a bound needs no 53 bits"
-    )]
     pub(crate) fn inspect(&mut self, may_gather: bool, now: Instant) -> RingFacts {
         let gate = || self.source.entrance().inside();
         let inside = match self.watch.inspect(may_gather, self.popped, now, gate) {
             RingView::Gathering(until) => return RingFacts::Gathering(until),
             RingView::Inside(inside) => inside,
         };
-        let entries = inside.entries as f64 / self.bounds.entries as f64;
-        let bytes = inside.bytes as f64 / self.bounds.bytes as f64;
-        self.held = bytes >= self.bounds.high_water;
+        let entries = inside.entries as f64 / self.entries_max;
+        let bytes = inside.bytes as f64 / self.bytes_max;
+        self.held = bytes >= self.high_water;
         if inside.entries == 0 {
             RingFacts::Empty
-        } else if entries.max(bytes) >= self.bounds.high_water {
+        } else if entries.max(bytes) >= self.high_water {
             RingFacts::High
         } else if inside.entries >= APPEND_ROWS_MAX as u64 {
             RingFacts::Chunk

@@ -128,21 +128,9 @@ impl DiskSide {
         unsettled.without(self.view.totals.backlog).entries
     }
 
-    pub(super) fn writing_works(&mut self) {
-        if self.writes.works() {
-            log::info!("the spill works again");
-        }
-    }
-
     pub(super) fn writing_failed(&mut self, error: &SpillError, now: Instant) {
         if self.writes.failed(Duration::MAX, now) {
             log::error!(%error, "the spill does not work; entries stay in memory");
-        }
-    }
-
-    pub(super) fn reading_failed(&mut self, error: &SpillError, now: Instant) {
-        if self.reads.failed(Duration::MAX, now) {
-            log::error!(%error, "the backlog cannot be read; trying again");
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) fn copy_one(index: &mut Index, file: &Path, now: Instant) -> Result<(
     if known?.is_some() {
         return Ok(());
     }
-    for known in runs::read_all(&old, index.publisher()).0 {
+    for known in runs::read_all(&old, index.publisher).0 {
         let local = known.run.local;
         index.runs.load(known);
         index.runs.unsaved.insert(local);

@@ -35,11 +35,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The index, and what it holds as far as that is kept in memory.
 #[derive(Debug)]
 pub(super) struct Index {
-    path: PathBuf,
-    publisher: PublisherId,
+    pub(super) path: PathBuf,
+    pub(super) publisher: PublisherId,
     open: Option<(Connection, DatabaseFiles)>,
     /// It is known what the file holds.
-    loaded: bool,
+    pub(super) loaded: bool,
     /// Since when it cannot be opened.
     trouble: Option<Instant>,
     pub(super) runs: Runs,
@@ -104,23 +104,10 @@ impl Index {
         }
     }
 
-    /// Whether what the file holds is known.
-    pub(super) fn is_known(&self) -> bool {
-        self.loaded
-    }
-
-    pub(super) fn publisher(&self) -> PublisherId {
-        self.publisher
-    }
-
     /// It is another publisher's from now on.
     pub(super) fn rename(&mut self, publisher: PublisherId) {
         self.publisher = publisher;
         self.runs.rename(publisher);
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Succeeds once it is known what the file holds. It may be read only.

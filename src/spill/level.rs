@@ -62,7 +62,7 @@ impl Spill {
     fn note_dead_letters(&mut self, level: Option<Level>) {
         let known = level.map_or(0, |level| level.dead_letters);
         let found = self.index.dead_letters.entries;
-        if !self.index.is_known() {
+        if !self.index.loaded {
             self.index.dead_letters.entries = known;
         } else if found < known {
             log::error!(found, known, "dead letters are missing");

@@ -207,7 +207,7 @@ impl Spill {
 
     fn bytes_on_disk(&self) -> u64 {
         let files = self.segments.iter().map(|segment| segment.path.as_path());
-        let files = files.chain([self.index.path()]);
+        let files = files.chain([self.index.path.as_path()]);
         files
             .filter_map(|file| fs::metadata(file).ok())
             .map(|file| file.len())

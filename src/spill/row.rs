@@ -175,12 +175,7 @@ impl<'r> Row<'r> {
     }
 
     /// Reads the columns that [`columns`] names; `None` if they do not fit their checksum.
-    pub(super) fn read(row: &'r SqlRow<'_>) -> rusqlite::Result<Option<Self>> {
-        let key = Key::from_row(row.get(0)?).unwrap_or_default();
-        Ok(Self::sound(key, row))
-    }
-
-    fn sound(key: Key, row: &'r SqlRow<'_>) -> Option<Self> {
+    pub(super) fn sound(key: Key, row: &'r SqlRow<'_>) -> Option<Self> {
         let integer = |column| row.get::<_, i64>(column).ok();
         let ValueRef::Blob(bytes) = row.get_ref(7).ok()? else {
             return None;
@@ -213,7 +208,7 @@ impl StoredRow {
             end: first.after(1),
             content: Content::Damaged,
         };
-        Ok(Row::read(row)?.map_or(damaged, |row| Self::of(&row)))
+        Ok(Row::sound(first, row).map_or(damaged, |row| Self::of(&row)))
     }
 
     fn of(row: &Row<'_>) -> Self {

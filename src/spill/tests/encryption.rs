@@ -244,7 +244,7 @@ fn an_empty_spill_takes_another_key_once_its_check_is_removed() -> Outcome {
 fn change(conn: &Connection, key: Key, with: impl Fn(&mut Row<'_>)) -> Outcome {
     let sql = format!("SELECT {} FROM rows WHERE key = ?1", columns(conn));
     let checksum: u32 = conn.query_row(&sql, [key.row()], |row| {
-        let mut row = Row::read(row)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let mut row = Row::sound(key, row).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
         with(&mut row);
         Ok(row.checksum())
     })?;
