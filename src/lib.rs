@@ -1,4 +1,4 @@
-//! Publish audit entries from any thread in tens of nanoseconds; lose none.
+//! Publish audit entries from any thread in tens of nanoseconds; none is lost in silence.
 //!
 //! [`Publisher::publish`] pushes onto a bounded lock-free ring and returns, whatever the network and the disk are
 //! doing. One drainer moves the entries, in order, to a [`Sink`], such as NATS JetStream, and to a local SQLite spill
@@ -128,7 +128,7 @@
 //!   refuses, the other crate wants an older or newer `libsqlite3-sys` than 0.27 to 0.40.
 //! - A host that enables both the `ring` and the `aws-lc-rs` feature of rustls must install a default provider for TLS.
 //!
-//! # The way of an entry
+//! # The path of an entry
 //!
 //! ```text
 //!  any thread             drainer                      workers

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use spillring::Drainer;
+use spillring::{Drainer, State};
 use spillring::error::TicketError;
 use spillring::event::LossReason;
 
@@ -147,7 +147,12 @@ fn deleted((what, choose): Choice) {
     let mut bench = blind();
     bench.config.spill_bytes_max = 16 << 20;
     let drainer = bench.start();
-    publish(&drainer, 0..8_000);
+    publish(&drainer, 0..1);
+    // Else the first segment may be open to be read, and what is in it is not lost by its deletion.
+    eventually("the sink is known to be away", || {
+        drainer.stats().state == State::Spilling
+    });
+    publish(&drainer, 1..8_000);
     until_spilled(&drainer);
     let gone = choose(&databases(&bench.spill()));
     let lost: BTreeSet<_> = gone.iter().flat_map(|segment| entries(segment)).collect();
