@@ -15,11 +15,13 @@ mod unfound;
 
 use std::io::{self, Seek};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use tokio::runtime::Runtime;
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 use uuid::Uuid;
 
 use super::JetStreamSink;
@@ -35,6 +37,11 @@ const PUBLISHER: PublisherId = PublisherId(Uuid::from_u128(7));
 /// The size of a common entry.
 const COMMON: usize = 850;
 
+/// Subscribers that take nothing. With a single one in the process, which may be that of `logged`, a callsite that
+/// another thread is the first to reach would ask only the subscriber of that thread, and stay off for all.
+static OTHERS: LazyLock<[Dispatch; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
+
 /// The sink, and the runtime that its thread would have. Like the drainer it asks for the position after a doubt, and
 /// does not resend what is stored.
 struct Rig {
@@ -49,6 +56,7 @@ impl Rig {
     }
 
     fn with(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Self {
+        LazyLock::force(&OTHERS);
         let mut config = NatsConfig {
             urls: vec![url.into()],
             ..NatsConfig::default()
