@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
-use spillring::{Drainer, State};
 use spillring::error::TicketError;
 use spillring::event::LossReason;
+use spillring::{Drainer, State};
 
 use crate::child::{alone, at_once};
 use crate::log;
