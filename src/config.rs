@@ -77,7 +77,7 @@ pub struct Config {
     /// How full the ring may be, as a share of either bound, before it is emptied into the spill; above 0 and up to 1.
     /// Default 0.5.
     pub ring_high_water: f64,
-    /// How long an entry may stay in memory only while a delivery is pending. Default 1 s.
+    /// How long an entry may be in memory without a copy on disk while a delivery is pending. Default 1 s.
     #[serde(with = "humantime_serde")]
     pub pending_max: Duration,
     /// The largest number of entries in a batch, from 1 to 10,000. A batch is also bounded to 4 MiB and to an eighth
@@ -184,13 +184,13 @@ impl Config {
         Ok(())
     }
 
-    /// The key of the spill, if this build knows keys.
+    /// The key of the spill.
     #[cfg(feature = "encryption")]
     pub(crate) fn spill_key(&self) -> Option<&SpillKey> {
         self.spill_key.as_ref()
     }
 
-    /// The key of the spill, if this build knows keys.
+    /// None: this build cannot encrypt.
     #[cfg(not(feature = "encryption"))]
     #[allow(clippy::unused_self, reason = "with the feature it is a setting")]
     pub(crate) fn spill_key(&self) -> Option<&SpillKey> {

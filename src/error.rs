@@ -9,6 +9,9 @@ pub use spill::SpillError;
 
 /// Why a [`Sink`](crate::Sink) stopped, in terms that the drainer acts on.
 ///
+/// For every variant but `Unknown`, [`Delivery::stored`](crate::sink::Delivery) is taken as exact. If more may be
+/// stored, for example because a connection broke after the records were sent, it is `Unknown`.
+///
 /// See the examples of [`Sink`](crate::Sink) and [`EmitSink`](crate::sink::EmitSink).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

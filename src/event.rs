@@ -147,7 +147,8 @@ impl Batch {
         &self.records
     }
 
-    /// The sink's cursor once all records are stored: the last number covered, including losses after the last record.
+    /// The sink's cursor once all records are stored: the number of the last record. In a batch without records it is
+    /// that of a loss at the end of a run. A sink takes it as it is.
     #[must_use]
     pub fn through(&self) -> Position {
         self.through
@@ -268,7 +269,7 @@ impl Loss {
 }
 
 impl LossReason {
-    /// Every reason, in the order of their labels in the metrics.
+    /// Every reason.
     pub const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::AlreadyShutdown,

@@ -132,12 +132,13 @@ pub(crate) struct Spill {
     inherited: Key,
     /// The entries after what is delivered.
     backlog: Tally,
-    /// When the newest of them was popped, as of the start, or came to the spill since.
+    /// When the newest inherited entry was popped, as of the start, or came to the spill since.
     inherited_until_ms: Option<u64>,
-    /// The oldest of them, and when it was popped.
+    /// The oldest entry of the backlog, and when it was popped.
     oldest: Option<(Key, u64)>,
-    /// What was configured, and that as far as the disk has room.
+    /// `spill_bytes_max` as configured.
     cap: u64,
+    /// The same, as far as the disk has room.
     bytes_max: u64,
     /// At which size a segment is sealed.
     segment_bytes: u64,

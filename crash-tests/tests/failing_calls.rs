@@ -33,7 +33,7 @@ use test_support::bench::{LIMIT, until_delivered};
 use test_support::sinks::Mode;
 
 /// Scenarios at the same time: most of it is waiting.
-const WORKERS: usize = 6;
+const WORKERS: usize = 12;
 
 const WEATHERS: [Weather; 3] = [Weather::Up, Weather::Down, Weather::Flapping];
 

@@ -74,7 +74,7 @@ impl DrainLoop {
     pub(super) fn answered(&mut self, position: Option<Position>) {
         self.requests.progress();
         let Some(position) = position else {
-            return self.sink.is_known();
+            return self.sink.became_known();
         };
         match self.context(&position).judge(position) {
             Meaning::Delivered(key) => self.settle_through(key),
@@ -85,7 +85,7 @@ impl DrainLoop {
                 return;
             }
         }
-        self.sink.is_known();
+        self.sink.became_known();
     }
 
     fn context(&self, position: &Position) -> PositionContext {
@@ -149,7 +149,7 @@ impl DrainLoop {
         for record in self.pipeline.records_mut() {
             Arc::make_mut(&mut record.run).publisher = publisher;
         }
-        self.sink.is_known();
+        self.sink.became_known();
     }
 }
 

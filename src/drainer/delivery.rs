@@ -102,7 +102,7 @@ impl DrainLoop {
     fn sink_is_gone(&mut self, now: Instant) {
         // The outcome of the batch is unknown.
         self.pipeline.land(0, now);
-        if self.sink.is_gone() {
+        if self.sink.thread_ended() {
             self.counts.delivery_errors += 1;
         }
     }

@@ -70,7 +70,7 @@ impl SinkSide {
 
     /// The sink has answered its position, so it can be reached. Other trouble ends only with a delivery: the answer
     /// may be all that this sink can do.
-    pub(super) fn is_known(&mut self) {
+    pub(super) fn became_known(&mut self) {
         self.question = Due::No;
         if matches!(self.trouble, Some(SinkError::Disconnected(_))) {
             self.works();
@@ -113,7 +113,7 @@ impl SinkSide {
     }
 
     /// The sink's thread has ended for good. Returns whether that is new.
-    pub(super) fn is_gone(&mut self) -> bool {
+    pub(super) fn thread_ended(&mut self) -> bool {
         self.asked = false;
         let new = !self.gone;
         self.gone = true;

@@ -286,7 +286,7 @@ impl StoredEntry {
     }
 }
 
-/// The numbers are part of the format: never change one.
+/// The numbers are part of the format: never change one. 8 is [`ACCOUNTED`]; the next free one is 9.
 pub(super) fn kind(reason: LossReason) -> i64 {
     match reason {
         LossReason::QueueFull => 1,
@@ -310,7 +310,7 @@ pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// As we keep counts; a negative one is damage, and none.
+/// As we keep counts. A negative one is damage, and reads as 0.
 pub(super) fn uint(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

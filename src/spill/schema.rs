@@ -60,7 +60,8 @@ CREATE TABLE imported (digest BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 pub(super) const ENCRYPTED_SEGMENT: &str = "ALTER TABLE rows ADD COLUMN nonce_tag BLOB;";
 
 /// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it may
-///   be in the stream, `spilled_n` is its newest number that was written to a segment, as of the next start.
+///   be in the stream, `spilled_n` is its newest number that was written to a segment, as of the next start; `heard` is 1 once the sink's
+///   cursor was seen in it.
 /// - `dead_letters`: entries that were taken out but kept; they outlive their run's row, hence the run's id.
 ///   The table gets a column `nonce_tag` with the first one that is encrypted.
 /// - `absent`: numbers that will not be delivered, and the reason as in `rows`.

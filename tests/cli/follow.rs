@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::bench::{Bench, Said, wait_for};
 
-const KILLS: usize = 8;
+const KILLS: usize = 5;
 /// Lines between two kills, at least.
 const LINES: usize = 700;
 

@@ -18,7 +18,9 @@
 )]
 
 pub mod eventually;
+#[cfg(feature = "servers")]
 pub mod nats;
+#[cfg(feature = "servers")]
 pub mod proxy;
 pub mod skipped;
 

@@ -58,7 +58,7 @@ const fn all<H: Harness>() -> [Check<H>; 12] {
         keeps_bytes_and_order,
         keeps_the_position,
         stores_once,
-        goes_on_behind_a_refused_entry,
+        continues_after_a_refused_entry,
         parts_publishers,
         moves_through_trailing_losses,
         takes_losses_between_entries,
@@ -121,7 +121,7 @@ fn stores_once<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
     bench.verify()
 }
 
-fn goes_on_behind_a_refused_entry<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
+fn continues_after_a_refused_entry<H: Harness>(bench: &mut Bench<'_, H>) -> Result<(), Failure> {
     let mut draft = Draft::new();
     let mut batch = draft.entry("1").entry("two\nlines").entry("3").batch();
     loop {

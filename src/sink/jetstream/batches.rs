@@ -26,7 +26,7 @@ const STRANGER: RunId = RunId(Uuid::nil());
 
 #[derive(Debug)]
 pub(super) struct Batches {
-    /// The cursor of each publisher; `None` after a doubt.
+    /// The publisher served last, and its cursor; `None` after a doubt.
     tip: Option<(PublisherId, Tip)>,
     last_known: LastKnown,
     atomic_size: Size,
