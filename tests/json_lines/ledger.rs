@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use serde_json::{Value, json};
 use spillring::config::SpillDurability;
 use spillring::event::{Batch, LossReason, Position, RunEnd};
 use spillring::sink::conformance::Draft;
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
 
 use super::bench::{Bench, lines, position, store, three};
 
@@ -285,6 +287,11 @@ fn a_foreign_file_with_the_ledgers_name_is_left_alone() {
     );
 }
 
+/// Subscribers that take nothing. With a single one in the process, a callsite that another thread is the first to reach
+/// would ask only the subscriber of that thread, and stay off for all.
+static OTHERS: LazyLock<[Dispatch; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
+
 /// What is logged at error level meanwhile.
 fn errors_during(step: impl FnOnce()) -> String {
     let log = Log::default();
@@ -293,6 +300,7 @@ fn errors_during(step: impl FnOnce()) -> String {
         .with_max_level(tracing::Level::ERROR)
         .with_writer(move || writer.clone())
         .finish();
+    LazyLock::force(&OTHERS);
     tracing::subscriber::with_default(subscriber, step);
     String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
 }
