@@ -58,21 +58,23 @@ fn killed(key: Option<&str>) -> Bench {
     bench
 }
 
+/// Delivers what is in the spill.
+const RUN: [&str; 7] = [
+    "run",
+    "--input",
+    "/dev/null",
+    "--sink",
+    "jsonl:out",
+    "--spill",
+    "spill",
+];
+
 fn with_key(bench: &Bench, arguments: &[&str]) -> Said {
     bench.run(&[arguments, &["--spill-key-file", "key"]].concat())
 }
 
 fn deliver(bench: &Bench) {
-    let arguments = [
-        "run",
-        "--input",
-        "/dev/null",
-        "--sink",
-        "jsonl:out",
-        "--spill",
-        "spill",
-    ];
-    with_key(bench, &arguments).assert_code(0);
+    with_key(bench, &RUN).assert_code(0);
 }
 
 #[test]
@@ -99,18 +101,7 @@ fn without_the_key_each_command_says_so_and_changes_nothing() {
     let bench = killed(Some("key"));
     let before = files(&bench.path("spill"));
     let commands: [(&[&str], i32); 5] = [
-        (
-            &[
-                "run",
-                "--input",
-                "/dev/null",
-                "--sink",
-                "jsonl:out",
-                "--spill",
-                "spill",
-            ],
-            6,
-        ),
+        (&RUN, 6),
         (&["export", "spill"], 2),
         (&["status", "spill"], 2),
         (&["dead-letters", "spill", "list"], 2),

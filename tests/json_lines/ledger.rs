@@ -2,15 +2,13 @@
 //! ledger must stay small.
 
 use std::fs;
-use std::io;
-use std::sync::{Arc, LazyLock, Mutex};
 
 use serde_json::{Value, json};
 use spillring::config::SpillDurability;
 use spillring::event::{Batch, LossReason, Position, RunEnd};
 use spillring::sink::conformance::Draft;
-use tracing::Dispatch;
-use tracing::subscriber::NoSubscriber;
+use test_support::logged::logged;
+use tracing::Level;
 
 use super::bench::{Bench, lines, position, store, three};
 
@@ -222,7 +220,7 @@ fn a_damaged_ledger_costs_no_entry_and_stops_nobody() {
     damaged[second_line] ^= 1;
     fs::write(bench.ledger(), &damaged).unwrap();
     let third = three(&mut other);
-    let complaints = errors_during(|| store(&mut bench.sink(), &third));
+    let complaints = logged(Level::ERROR, || store(&mut bench.sink(), &third));
     assert!(complaints.contains("line 2 is bad"), "{complaints}");
     assert_eq!(bench.text(), lines(&[&batches[0], &batches[1], &third]));
     assert_eq!(
@@ -285,35 +283,4 @@ fn a_foreign_file_with_the_ledgers_name_is_left_alone() {
         fs::read_to_string(bench.ledger()).unwrap(),
         "2026-01-01 open accounts 3\n"
     );
-}
-
-/// Subscribers that take nothing. With a single one in the process, a callsite that another thread is the first to reach
-/// would ask only the subscriber of that thread, and stay off for all.
-static OTHERS: LazyLock<[Dispatch; 2]> =
-    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
-
-/// What is logged at error level meanwhile.
-fn errors_during(step: impl FnOnce()) -> String {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::ERROR)
-        .with_writer(move || writer.clone())
-        .finish();
-    LazyLock::force(&OTHERS);
-    tracing::subscriber::with_default(subscriber, step);
-    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -11,7 +11,7 @@
 )]
 #![allow(
     clippy::unnecessary_debug_formatting,
-    reason = "a path in a configuration stands in quotes"
+    reason = "paths in configuration files are quoted"
 )]
 
 mod access;

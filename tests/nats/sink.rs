@@ -1,9 +1,5 @@
 //! Tries to keep the sink from its stream: by wrong credentials, certificates, addresses and ports, and by servers that
 //! vanish. A rig drives the sink as its thread would.
-#![allow(
-    clippy::unnecessary_debug_formatting,
-    reason = "a path in a configuration is in quotes"
-)]
 
 mod access;
 mod failover;
@@ -14,7 +10,6 @@ mod ports;
 mod secrets;
 mod tls;
 
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
@@ -26,17 +21,10 @@ use spillring::sink::conformance::{Draft, resend};
 use spillring::{JetStreamSink, NatsConfig, Sink};
 use test_support::nats::{Message, NatsServer, block_on, client, free_port, read_stream};
 use tokio::runtime::{Builder, Runtime};
-use tracing::Dispatch;
-use tracing::subscriber::NoSubscriber;
 use uuid::Uuid;
 
 /// More than any delivery below needs.
 const AMPLE: Duration = Duration::from_secs(30);
-
-/// Subscribers that take nothing. With a single one in the process, which may be that of `logged`, a callsite that
-/// another thread is the first to reach would ask only the subscriber of that thread, and stay off for all.
-static OTHERS: LazyLock<[Dispatch; 2]> =
-    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
 
 /// The sink, and the runtime that its thread would have. Like the drainer it asks for the position after a doubt, and
 /// does not resend what is stored.
@@ -52,7 +40,6 @@ impl Rig {
     }
 
     fn with(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Self {
-        LazyLock::force(&OTHERS);
         let mut config = NatsConfig::default();
         config.urls = vec![url.into()];
         change(&mut config);

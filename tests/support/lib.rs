@@ -1,5 +1,5 @@
-//! What the tests and benches share: real servers, a proxy before them, readers that share nothing with the library;
-//! and, for the core, a publisher on a temporary directory and a sink that does as it is told.
+//! What the tests and benches share: real servers, a proxy before them, readers that share no code with the library, a
+//! publisher on a temporary directory, and a sink whose faults a test chooses.
 #![allow(missing_docs, reason = "names say it, or the line above them")]
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@
 )]
 #![allow(
     clippy::unnecessary_debug_formatting,
-    reason = "a path in a configuration stands in quotes"
+    reason = "paths in configuration files are quoted"
 )]
 
 pub mod eventually;
@@ -32,5 +32,7 @@ pub mod damages;
 pub mod ear;
 #[cfg(feature = "publisher")]
 pub mod law;
+#[cfg(feature = "publisher")]
+pub mod logged;
 #[cfg(feature = "publisher")]
 pub mod sinks;

@@ -13,15 +13,12 @@ mod streams;
 mod transactions;
 mod unfound;
 
-use std::io::{self, Seek};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use tokio::runtime::Runtime;
-use tracing::Dispatch;
-use tracing::subscriber::NoSubscriber;
 use uuid::Uuid;
 
 use super::JetStreamSink;
@@ -37,11 +34,6 @@ const PUBLISHER: PublisherId = PublisherId(Uuid::from_u128(7));
 /// The size of a common entry.
 const COMMON: usize = 850;
 
-/// Subscribers that take nothing. With a single one in the process, which may be that of `logged`, a callsite that
-/// another thread is the first to reach would ask only the subscriber of that thread, and stay off for all.
-static OTHERS: LazyLock<[Dispatch; 2]> =
-    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
-
 /// The sink, and the runtime that its thread would have. Like the drainer it asks for the position after a doubt, and
 /// does not resend what is stored.
 struct Rig {
@@ -56,7 +48,6 @@ impl Rig {
     }
 
     fn with(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Self {
-        LazyLock::force(&OTHERS);
         let mut config = NatsConfig {
             urls: vec![url.into()],
             ..NatsConfig::default()
@@ -157,17 +148,9 @@ fn batch(records: &[Record], limit: Duration) -> Batch {
     }
 }
 
-/// The log of this thread, on which the client runs as well.
+/// The client runs on this thread, too.
 fn logged(act: impl FnOnce()) -> String {
-    let mut log = tempfile::tempfile().unwrap();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(log.try_clone().unwrap())
-        .finish();
-    tracing::subscriber::with_default(subscriber, act);
-    log.rewind().unwrap();
-    io::read_to_string(log).unwrap()
+    test_support::logged::logged(tracing::Level::TRACE, act)
 }
 
 fn ids(messages: &[Message]) -> Vec<&str> {
@@ -235,24 +218,4 @@ fn one_connection_serves_many_batches() {
     let connections = server.log().matches("Client connection created").count();
     // Besides the sink, only the harness before it and the reader after it connected.
     assert_eq!(connections, 3, "{}", server.log());
-}
-
-/// A figure for the report, not a guarantee: `cargo test --release -- --ignored --nocapture rate`.
-#[test]
-#[ignore = "a measurement"]
-#[allow(
-    clippy::print_stdout,
-    clippy::cast_precision_loss,
-    reason = "it reports"
-)]
-fn rate_into_a_local_server() {
-    let server = NatsServer::start();
-    let mut rig = Rig::new(&server.url());
-    let records = records(1..=200_000, COMMON);
-    let started = Instant::now();
-    for part in records.chunks(999) {
-        assert_all(&rig.deliver(&batch(part, AMPLE)), part.len());
-    }
-    let rate = records.len() as f64 / started.elapsed().as_secs_f64();
-    println!("{rate:.0} entries of {COMMON} bytes per second, transactions of 999");
 }

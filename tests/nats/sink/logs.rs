@@ -1,20 +1,10 @@
 //! Tries to find a secret in a log, even in the client's own at its finest level, and an outage that is logged twice.
 
-use std::io::{self, Seek};
-
 use super::*;
 
-/// The log of this thread, on which the client runs as well.
+/// The client runs on this thread, too.
 pub(super) fn logged(act: impl FnOnce()) -> String {
-    let mut log = tempfile::tempfile().unwrap();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(log.try_clone().unwrap())
-        .finish();
-    tracing::subscriber::with_default(subscriber, act);
-    log.rewind().unwrap();
-    io::read_to_string(log).unwrap()
+    test_support::logged::logged(tracing::Level::TRACE, act)
 }
 
 fn ours<'a>(log: &'a str, text: &str) -> Vec<&'a str> {
