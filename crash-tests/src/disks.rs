@@ -8,14 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::call::FileKind;
 use crate::disk::{Disk, Portion};
 use crate::small::{self, Beside};
+use crate::subsets;
 use crate::trace::{Event, Mark, Step};
-
-/// Up to so many calls that are not synced yet, every subset of them is tried.
-const ALL_SUBSETS_MAX: usize = 5;
-/// How many subsets are tried of more, and of more than `MANY`: the index fills a megabyte when it is made.
-const SUBSETS: usize = 12;
-const MANY: usize = 24;
-const SUBSETS_OF_MANY: usize = 5;
 
 /// All the disks that a recorded run may leave behind, however long it lasts.
 #[derive(Debug)]
@@ -92,7 +86,7 @@ impl Disks {
         while self.at < self.events.len() {
             self.advance();
             let pending = self.pending();
-            for there in self.subsets(&pending) {
+            for there in subsets::of(&self.events, &pending, &mut self.random) {
                 for beside in self.besides(there.is_empty() || there.len() == pending.len()) {
                     if self.random.u8(0..self.sample) == 0
                         && let Some(disk) = self.rebuild(&there, beside)
@@ -227,59 +221,6 @@ impl Disks {
             .collect();
         pending.sort_unstable();
         pending
-    }
-
-    fn subsets(&mut self, pending: &[usize]) -> Vec<Vec<(usize, Portion)>> {
-        let whole = |events: &[usize]| -> Vec<_> {
-            events
-                .iter()
-                .map(|&event| (event, Portion::Whole))
-                .collect()
-        };
-        let mut subsets = if pending.len() <= ALL_SUBSETS_MAX {
-            (0..1_usize << pending.len())
-                .map(|mask| {
-                    let there = pending.iter().enumerate();
-                    there
-                        .filter(|(bit, _)| mask >> bit & 1 == 1)
-                        .map(|(_, &event)| (event, Portion::Whole))
-                        .collect()
-                })
-                .collect()
-        } else {
-            let mut subsets = vec![
-                Vec::new(),
-                whole(pending),
-                whole(&pending[1..]),
-                whole(&pending[..pending.len() - 1]),
-            ];
-            let count = if pending.len() > MANY {
-                SUBSETS_OF_MANY
-            } else {
-                SUBSETS
-            };
-            subsets.extend((subsets.len()..count).map(|_| self.some(pending)));
-            subsets
-        };
-        if let Some((last, others)) = pending.split_last() {
-            let mut torn = whole(others);
-            torn.push((*last, Portion::Half));
-            subsets.push(torn);
-        }
-        subsets
-    }
-
-    /// A subset by chance: half of the calls, most, or nearly all; a few of them torn.
-    fn some(&mut self, pending: &[usize]) -> Vec<(usize, Portion)> {
-        let share = [0.5, 0.9, 0.97][self.random.usize(0..3)];
-        let mut there = Vec::new();
-        for &event in pending {
-            if self.random.f64() < share {
-                let torn = self.random.u8(0..16) == 0;
-                there.push((event, if torn { Portion::Half } else { Portion::Whole }));
-            }
-        }
-        there
     }
 
     /// None if there was such a disk already.

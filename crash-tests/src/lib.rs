@@ -53,6 +53,7 @@ mod faults;
 mod killer;
 mod parallel;
 mod small;
+mod subsets;
 mod trace;
 #[allow(unsafe_code, reason = "SQLite's interface for a VFS is one of C")]
 pub mod vfs;

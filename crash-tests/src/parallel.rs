@@ -14,7 +14,7 @@ use crate::trace::Event;
 /// Disks checked at the same time: most of it is waiting.
 const WORKERS: usize = 8;
 /// One disk in so many is checked, unless all are asked for.
-const SAMPLE: u8 = 6;
+const SAMPLE: u8 = 10;
 
 /// Checks the disks that a power cut may leave of this run, and answers how many there were: all with
 /// `SPILLRING_ALL_CUTS=1`, else a sample. Says which one it was that a check panicked on, and goes on with no more then.
@@ -39,7 +39,7 @@ pub fn check_each(events: &[Event], check: impl Fn(&Disk) + Sync) -> usize {
         }
         drop(disks);
         let seed = events.len() as u64;
-        let all = std::env::var_os("SPILLRING_ALL_CUTS").is_some();
+        let all = std::env::var_os("SPILLRING_ALL_CUTS").is_some_and(|all| !all.is_empty());
         let sample = if all { 1 } else { SAMPLE };
         Disks::of(events.to_vec(), seed, sample).each(|disk| match to_workers.send(disk) {
             Ok(()) => ControlFlow::Continue(()),

@@ -98,6 +98,19 @@ pub enum Mark {
 }
 
 impl Step {
+    /// The file that it is about.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Open { file }
+            | Self::Write { file, .. }
+            | Self::Truncate { file, .. }
+            | Self::Sync { file }
+            | Self::SyncFailed { file }
+            | Self::Delete { file, .. } => Some(file),
+            Self::Mark(_) => None,
+        }
+    }
+
     /// The bytes that a write goes to; none for anything else.
     pub(crate) fn extent(&self) -> Range<usize> {
         match self {

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crash_tests::{Disk, Event, Mark, SPILL_BYTES_MAX, Step, Trace, check_each, memory, vfs};
+use crash_tests::{Call, Disk, Event, Mark, SPILL_BYTES_MAX, Step, Trace, Verdict, Watch};
+use crash_tests::{check_each, memory, vfs};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use spillring::assembly::{AgentId, AuditEventType, SessionId};
@@ -61,7 +62,8 @@ fn record(import: impl Fn(&Path)) -> Vec<Event> {
     let dir = tempfile::tempdir_in(memory()).unwrap();
     fs::create_dir(dir.path().join("theirs")).unwrap();
     let trace = Trace::of(dir.path());
-    let _watching = vfs::watch(dir.path(), Arc::clone(&trace) as _);
+    let watch = Arc::new(AsShipped(Arc::clone(&trace)));
+    let _watching = vfs::watch(dir.path(), watch);
     let mut rows = 0;
     for fill in FILLS {
         fill_buffer(&dir.path().join(BUFFER), rows, fill);
@@ -70,6 +72,19 @@ fn record(import: impl Fn(&Path)) -> Vec<Event> {
         import(dir.path());
     }
     trace.events()
+}
+
+/// A page of an import is small: with a checkpoint every few pages of a file, each would be synced by it.
+struct AsShipped(Arc<Trace>);
+
+impl Watch for AsShipped {
+    fn before(&self, call: Call<'_>) -> Verdict {
+        self.0.before(call)
+    }
+
+    fn after(&self, call: Call<'_>) {
+        self.0.after(call);
+    }
 }
 
 /// Closed, so that all of it is safe.

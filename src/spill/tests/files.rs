@@ -1,6 +1,8 @@
 //! The directory: modes, what durability rests on, the identity, the cap; and an index that is damaged, deleted, or
 //! cannot be made, which keeps nobody from reading the backlog.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
@@ -244,7 +246,7 @@ fn an_index_that_cannot_be_read_for_a_moment_is_read_then() -> Outcome {
         let started = scope.spawn(|| begun(dir.path()).map_err(|error| error.to_string()));
         std::thread::sleep(Duration::from_millis(300));
         assert!(!started.is_finished());
-        std::fs::write(&file, whole).map_err(|error| error.to_string())?;
+        restore(&file, &whole).map_err(|error| error.to_string())?;
         started
             .join()
             .unwrap_or_else(|_| Err("it panicked".to_owned()))
@@ -259,6 +261,11 @@ fn an_index_that_cannot_be_read_for_a_moment_is_read_then() -> Outcome {
         (2, Some(run.id))
     );
     Ok(())
+}
+
+/// Writes in place: a file that was truncated first would be an empty index for a moment, which is a valid one.
+fn restore(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.write_all(bytes)
 }
 
 /// A folder has its name: the backlog comes out, and is not forgotten.
