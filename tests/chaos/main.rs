@@ -36,12 +36,12 @@ use schedule::{Kind, Schedule};
 
 #[test]
 fn each_entry_stands_in_the_stream_once_and_in_order_whatever_strikes() {
-    chaos(Way::Atomic, 15, 3_000, 2_000);
+    chaos(Way::Atomic, 15, 1_000, 600);
 }
 
 #[test]
 fn and_so_it_does_where_batches_are_fast() {
-    chaos(Way::Fast, 15, 3_000, 2_000);
+    chaos(Way::Fast, 15, 1_000, 600);
 }
 
 /// Each message in doubt is sent again well within the time in which the stream knows it.

@@ -4,23 +4,16 @@ use std::collections::HashSet;
 
 use crate::bench::{Bench, Running};
 use crate::reading::Reading;
-use test_support::nats::{Cluster, NatsServer, read_stream};
+use test_support::nats::{Cluster, read_stream};
 
 const PUBLISHERS: usize = 200;
 const ROUNDS: usize = 5;
 
 #[test]
 fn two_hundred_publishers_with_an_entry_now_and_then_are_all_served() {
-    assert_all_served(&NatsServer::start().url(), 1);
-}
-
-#[test]
-fn and_so_they_are_by_three_servers() {
-    assert_all_served(&Cluster::start().url(), 3);
-}
-
-fn assert_all_served(url: &str, replicas: usize) {
-    let benches: Vec<Bench> = (0..PUBLISHERS).map(|_| patient(url, replicas)).collect();
+    let cluster = Cluster::start();
+    let url = cluster.url();
+    let benches: Vec<Bench> = (0..PUBLISHERS).map(|_| patient(&url)).collect();
     let mut running: Vec<Running> = benches.iter().map(Bench::start).collect();
     for round in 0..ROUNDS {
         for (place, publisher) in running.iter_mut().enumerate() {
@@ -33,7 +26,7 @@ fn assert_all_served(url: &str, replicas: usize) {
     for publisher in running {
         publisher.deliver_all();
     }
-    let read = read_stream(url, "AUDIT");
+    let read = read_stream(&url, "AUDIT");
     let cursors: HashSet<_> = read
         .iter()
         .filter_map(|message| message.subject.strip_prefix("assembly.cursor."))
@@ -51,9 +44,9 @@ fn assert_all_served(url: &str, replicas: usize) {
 }
 
 /// With the acknowledgement limit that publishers have by default: an answer may take its time here.
-fn patient(url: &str, replicas: usize) -> Bench {
+fn patient(url: &str) -> Bench {
     let mut bench = Bench::new(url);
-    bench.nats.stream_replicas = replicas;
+    bench.nats.stream_replicas = 3;
     bench.config.ack_timeout = std::time::Duration::from_secs(5);
     bench.config.ring_capacity = 1_024;
     bench

@@ -41,7 +41,7 @@ fn kills(by_default: usize) -> usize {
 fn what_publish_has_returned_for_outlives_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let place = Place::new(dir.path());
-    let kills = kills(150);
+    let kills = kills(60);
     place.kill(kills, |random| {
         if random.bool() {
             Way::Lines
@@ -62,7 +62,7 @@ fn so_it_does_on_its_way_to_a_server() {
     let place = Place::new(dir.path());
     let server = NatsServer::start();
     let nobody = format!("nats://127.0.0.1:{}", free_port());
-    let kills = kills(50);
+    let kills = kills(20);
     place.kill(kills, |random| match random.u32(..3) {
         0 => Way::Nats(nobody.clone()),
         _ => Way::Nats(server.url()),
