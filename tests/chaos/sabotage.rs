@@ -47,12 +47,14 @@ fn without_the_fence_entries_stand_there_twice() {
     assert!(again, "{faults:#?}");
 }
 
-/// The same, when the publisher was killed and is in its next run.
+/// The same, when the publisher was killed: its run goes on after the next one has begun, or, where that one still
+/// delivers what the ring had kept, doubles it.
 #[test]
-fn without_the_fence_a_dead_publishers_run_goes_on_behind_the_next() {
+fn without_the_fence_a_dead_publishers_run_goes_on() {
     let (arena, faults) = sabotage(Way::Atomic, Tamper::Unfenced, Kind::ArrivesAfterDeath);
     assert!(arena.late[0].contains("wrong last sequence"));
-    assert!(faults[0].contains("goes on at"), "{faults:#?}");
+    let goes_on = |it: &String| it.contains("goes on at") || it.contains("comes again");
+    assert!(faults.iter().any(goes_on), "{faults:#?}");
 }
 
 /// What was stored, but not acknowledged, is sent again.
