@@ -219,11 +219,13 @@ fn a_ring_of_before_a_reboot_loses_nothing_that_is_in_it() {
     let mut bench = bench();
     let drainer = start(&bench);
     publish_until_still(&drainer, 0..300);
+    let killed = drainer.run().id();
     kill(&mut bench, drainer);
     reboot(&rings(&bench)[0]);
     let drainer = start(&bench);
     assert_eq!(deliver(&bench, drainer), names(0..300));
     let stored = bench.remote.stored();
+    assert_ne!(stored[0].run, killed);
     let opening = stored[0].opens.clone().unwrap();
     assert_eq!(opening.previous, None, "nothing of the killed run is known");
 }

@@ -24,7 +24,7 @@ use crate::ids::{Position, PublisherId};
 use crate::replace::{Persist, replace};
 
 /// The file with the newest stored seal.
-const SEALED: &str = "sealed.json";
+pub(super) const SEALED: &str = "sealed.json";
 
 /// Signs checkpoints with the keys of a publisher. [`Batch::signer`](crate::event::Batch::signer) passes it to sinks that
 /// keep [seals](Seal).

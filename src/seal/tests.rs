@@ -1,9 +1,11 @@
 //! The tree against the vectors of Certificate Transparency, the keys on disk, and which seals of a sink a signer
 //! accepts.
 
+mod sealed;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
@@ -181,16 +183,25 @@ fn a_signer_accepts_only_seals_that_it_has_signed_and_that_are_not_older_than_it
     let first = signer(&dir);
     let old = stored(&first, 3);
     let known = stored(&first, 5);
+    // A copy of the directory does not know the next key.
+    let copy = tempfile::tempdir().unwrap();
+    fs::copy(dir.path().join(KEYS), copy.path().join(KEYS)).unwrap();
     first.keep();
     let newer = first.seal(&tree(8), Some(position(8))).unwrap();
     drop(first);
     let next = signer(&dir);
     assert_eq!(next.tree(PUBLISHER, Some(&known), &[]), tree(5));
     assert_eq!(next.tree(PUBLISHER, Some(&newer), &[]), tree(8));
+    let copied = signer(&copy);
+    assert_eq!(copied.tree(PUBLISHER, Some(&newer), &[]), tree(8));
     assert_eq!(next.tree(PUBLISHER, Some(&old), &[]), tree(5), "set back");
     assert_eq!(next.tree(PUBLISHER, None, &[]), tree(5), "purged");
     let elsewhere = tempfile::tempdir().unwrap();
-    let anothers = stored(&signer(&elsewhere), 9);
+    let other = signer(&elsewhere);
+    stored(&other, 4);
+    other.keep();
+    let anothers = stored(&other, 9);
+    assert_eq!(anothers.certificates.len(), 1);
     assert_eq!(
         next.tree(PUBLISHER, Some(&anothers), &[]),
         tree(5),
@@ -223,6 +234,11 @@ fn a_signer_accepts_only_seals_that_it_has_signed_and_that_are_not_older_than_it
     let mut recovered = tree(5);
     recovered.push(more[0]);
     assert_eq!(next.tree(PUBLISHER, Some(&open), &more), recovered);
+    // Signed before the key changed; the acknowledgement was lost.
+    let late = next.seal(&tree(9), Some(position(9))).unwrap();
+    stored(&next, 8);
+    next.keep();
+    assert_eq!(next.tree(PUBLISHER, Some(&late), &[]), tree(9));
 }
 
 #[test]
@@ -243,8 +259,11 @@ fn a_seal_has_the_certificates_until_its_key_is_known_to_be_stored() {
             .len(),
         0
     );
-    assert!(!first.is_due(std::time::Instant::now()));
-    assert!(first.is_due(std::time::Instant::now() + AGE));
+    first.keep();
+    let next = signer(&dir).seal(&tree(3), Some(position(3))).unwrap();
+    assert_eq!(next.certificates.len(), 1, "again after a start");
+    assert!(!first.is_due(Instant::now()));
+    assert!(first.is_due(Instant::now() + AGE));
 }
 
 /// The key that has signed for the old id certifies the first key of the new one.
@@ -252,14 +271,18 @@ fn a_seal_has_the_certificates_until_its_key_is_known_to_be_stored() {
 fn a_publisher_that_takes_another_id_begins_another_log() {
     let dir = tempfile::tempdir().unwrap();
     let signer = signer(&dir);
+    stored(&signer, 3);
+    signer.keep();
     let before = stored(&signer, 4);
     let renamed = PublisherId(Uuid::from_u128(8));
     signer.rename(renamed);
-    assert_eq!(signer.tree(renamed, None, &[]), Tree::default());
+    for newest in [None, Some(&before)] {
+        assert_eq!(signer.tree(renamed, newest, &[]), Tree::default());
+    }
     let seal = signer.seal(&tree(1), Some(position(1))).unwrap();
     let checkpoint = Checkpoint::open(&seal.checkpoint, &seal.key).unwrap();
     assert_eq!(checkpoint.publisher(), Some(renamed));
-    let certificate = Checkpoint::open(&seal.certificates[0], &before.key).unwrap();
+    let certificate = Checkpoint::open(&seal.certificates[1], &before.key).unwrap();
     assert_eq!(certificate.next, Some(seal.key));
 }
 

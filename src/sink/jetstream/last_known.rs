@@ -263,6 +263,7 @@ mod tests {
         assert_eq!(last_known.read(PUBLISHER, &fence), Whose::Ours);
         last_known.recovered(PUBLISHER, &closed);
         assert!(last_known.refused(10, Some(20)));
+        assert_eq!(last_known.read(PUBLISHER, &closed), Whose::Old);
         let newest = tip(in_doubt, 9, 20, State::Closed);
         assert_eq!(last_known.read(PUBLISHER, &newest), Whose::Ours);
         // A new fence comes after everything that was sent: a later batch is somebody else's.

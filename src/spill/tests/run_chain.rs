@@ -156,6 +156,29 @@ fn a_run_that_has_left_an_empty_ring_has_lost_nothing() -> Outcome {
     Ok(())
 }
 
+/// The spill has gone on without the ring: what is in it comes after the entries of the later run.
+#[test]
+fn a_ring_of_a_run_before_the_last_is_taken_over_as_another_run() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let (mut spill, run) = begun(dir.path())?;
+    spill.append(&records(&run, 1..=2))?;
+    let later = spill.begin()?.run;
+    spill.append(&records(&later, 1..=3))?;
+    assert_eq!(spill.newest_of(run.local), Key::new(run.local, 2));
+    let left = spill
+        .run_of_ring(Some(run.id), run.local)?
+        .ok_or("the run")?;
+    spill.take_killed_run(&KilledRun {
+        records: records(&left, 1..=4),
+        run: left,
+        last_n: 4,
+        first_n: 5,
+        losses: Vec::new(),
+    })?;
+    assert_eq!(numbers(&all(&mut spill)?), [1, 2, 1, 2, 3, 1, 2, 3, 4]);
+    Ok(())
+}
+
 /// A dead letter that never was in the backlog is not added to it by the ring of its run.
 #[test]
 fn what_became_a_dead_letter_in_memory_is_not_taken_over() -> Outcome {

@@ -10,6 +10,7 @@ use super::*;
 use crate::config::SpillDurability;
 use crate::durable::{Pack, Packer};
 use crate::event::{EncodeError, Event, PreviousRun, PublisherId, Run, RunEnd, fresh_uuid};
+use crate::file_ring::CONTROL;
 use crate::ring::Refusal;
 use crate::ring_file::RingFile;
 
@@ -142,6 +143,16 @@ impl Bench {
         Ok(STORES
             .map(|at| words[usize::try_from(at).unwrap_or(0)])
             .map(u64::from_ne_bytes))
+    }
+
+    /// Changes the word of an entry.
+    fn damage(&self, entry: u64) -> Outcome {
+        let mut bytes = fs::read(self.path())?;
+        let (words, _) = bytes.as_chunks_mut::<8>();
+        let mut records = words[CONTROL..].chunks_exact_mut(8);
+        let record = records.find(|it| it[0] != [0; 8] && it[5] == entry.to_ne_bytes());
+        record.ok_or("no such entry")?[5] = [7; 8];
+        Ok(fs::write(self.path(), bytes)?)
     }
 
     /// Killed when this many of the remaining records are in the spill.
@@ -285,6 +296,30 @@ fn a_publisher_that_is_still_there_is_refused() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn a_damaged_entry_is_a_loss_whether_it_has_a_number_or_not() -> Outcome {
+    for numbered in 0..=ENTRIES {
+        let bench = Bench::new()?;
+        bench.leave_ring(Kill {
+            numbered,
+            stores: STORES.len(),
+        })?;
+        bench.damage(4)?;
+        let mut spill = open_spill(bench.dir.path())?;
+        recover::<Number>(bench.dir.path(), &mut spill)?;
+        let found = spill.read(None, 100, u64::MAX)?.records;
+        let texts: Vec<_> = found.iter().map(|record| &record.bytes[..]).collect();
+        assert_eq!(texts, [b"0", b"1", b"2", b"5"]);
+        let corrupt = found[3].losses.last();
+        let expected = Loss {
+            count: 1,
+            reason: LossReason::Corrupt,
+        };
+        assert_eq!(corrupt, Some(&expected), "{numbered}: {found:#?}");
+    }
+    Ok(())
+}
+
 /// The machine has stopped since: entries get other numbers, and so do losses that perhaps no reader has seen.
 #[test]
 fn losses_with_numbers_that_no_reader_has_seen_get_others() -> Outcome {
@@ -299,8 +334,11 @@ fn losses_with_numbers_that_no_reader_has_seen_get_others() -> Outcome {
             boot: (1, 2),
             ..created
         };
+        let spilled = numbered.min(1);
+        bench.begin_take_over(usize::try_from(spilled)?)?;
         let mut spill = open_spill(bench.dir.path())?;
         let left = left_of_run::<Number>(&image, &before, &mut spill)?.ok_or("a run")?;
+        assert_eq!(left.records.len() as u64, ENTRIES - 1 - spilled);
         let announced = left.records.iter().map(Record::lost_before).sum::<u64>();
         let trailing = left.losses.iter().map(|loss| loss.count).sum::<u64>();
         assert_eq!(announced + trailing, 3 * LOST + 1, "{numbered}: {left:#?}");

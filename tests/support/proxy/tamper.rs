@@ -13,6 +13,8 @@ pub enum Tamper {
     DeafToCursor,
     /// While a transaction is held, those that follow have its id.
     ReusedId,
+    /// No fence holds: each transaction says another sequence, as if the server compared the right one wrongly.
+    Misfenced,
     /// No message says which one it is: the header gets a name that the server doesn't know.
     Nameless,
 }
@@ -24,6 +26,16 @@ impl State {
             Some(Tamper::Unfenced) if frame.place() == Place::First => {
                 let fence = "Nats-Expected-Last-Subject-Sequence";
                 frame.overwrite(fence, "Gone-Expected-Last-Subject-Sequence");
+            }
+            Some(Tamper::Misfenced) => {
+                let fence = "Nats-Expected-Last-Subject-Sequence";
+                if let Some(sequence) = frame.header(fence).map(str::to_owned) {
+                    let other = "9".repeat(sequence.len());
+                    frame.overwrite(
+                        &format!("{fence}: {sequence}"),
+                        &format!("{fence}: {other}"),
+                    );
+                }
             }
             Some(Tamper::Nameless) => frame.overwrite("Nats-Msg-Id", "Gone-Msg-Id"),
             Some(Tamper::ReusedId) => {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::streams::{audit, beside, config_of, create, update, with_cursors};
 use super::*;
+use test_support::proxy::{Proxy, Tamper};
 
 /// The cursors in the stream, without the ids of their batches.
 fn cursors(server: &NatsServer) -> Vec<Value> {
@@ -136,6 +137,23 @@ fn an_entry_in_the_middle_of_many_that_the_server_refuses_is_found() {
     }
 }
 
+/// With the cursor there is one message too many: the commit is answered with the limit of the server.
+#[test]
+fn a_server_that_takes_fewer_messages_in_a_batch_gets_smaller_ones() {
+    let server = NatsServer::start_with_jetstream("limits { batch { max_msgs: 999 } }");
+    create(&server, with_cursors());
+    let mut rig = Rig::new(&server.url());
+    let records = records(1..=1_998, COMMON);
+    assert_all(&rig.deliver(&batch(&records[..999], AMPLE)), 999);
+    assert_all(&rig.deliver(&batch(&records[999..], AMPLE)), 999);
+    let sizes: Vec<_> = cursors(&server)
+        .iter()
+        .map(|it| it["last"].clone())
+        .collect();
+    assert_eq!(sizes, [500, 999, 1_499, 1_998]);
+    assert_stored(&server, &records);
+}
+
 #[test]
 fn an_entry_on_a_subject_that_the_stream_does_not_take_is_refused_and_its_neighbours_go_on() {
     let server = NatsServer::start();
@@ -205,6 +223,20 @@ fn a_stream_that_cannot_be_upgraded_is_used_as_it_is() {
     assert_all(&rig.deliver(&batch(&records, AMPLE)), 10);
     assert_stored(&server, &records);
     assert_eq!(config_of(&server).subjects, ["assembly.audit.>"]);
+}
+
+/// As by a server of version 2.12.0.
+#[test]
+fn entries_go_as_messages_where_no_batch_with_the_newest_cursor_is_taken() {
+    let server = NatsServer::start();
+    let proxy = Proxy::new(&[server.port()]);
+    let mut rig = Rig::new(&proxy.url());
+    let records = records(1..=20, COMMON);
+    rig.deliver_all(&records[..10]);
+    proxy.tamper(Some(Tamper::Misfenced));
+    let log = logged(|| rig.deliver_all(&records[10..]));
+    assert_eq!(log.matches("refuses every batch").count(), 1, "{log}");
+    assert_stored(&server, &records);
 }
 
 /// What was acknowledged is not sent again, and a new cursor begins where it was lost.
