@@ -62,6 +62,11 @@ def ledger_lines(data):
             raise ValueError(f"line {number} of the ledger is damaged")
 
 
+def fields(text):
+    """A list of `name=value`."""
+    return dict(field.split("=", 1) for field in text.split("; "))
+
+
 class Run:
     """The numbers of a run."""
 
@@ -81,7 +86,7 @@ class Run:
             if n in self.entries:
                 yield f"number {n} is there twice"
         if "audit_run" in told:
-            self.opening = dict(field.split("=", 1) for field in told["audit_run"].split("; "))
+            self.opening = fields(told["audit_run"])
         elif not self.entries and numbers and self.first == 1:
             yield "its first entry does not open it"
         self.entries.update(numbers)
@@ -133,6 +138,11 @@ def judge(wrong, runs):
         if previous and not known and int(run.opening.get("last", 0)) > 0:
             wrong.append(f"run {previous}, which came before {name}, is not there")
         latest[run.publisher] = name
+    return settled(wrong, runs)
+
+
+def settled(wrong, runs):
+    """The same with what is missing, which also says how far each run came."""
     for name, run in runs.items():
         if run.missing():
             wrong.append(f"run {name}: neither stored nor announced as lost: {run.missing()[:5]}")
@@ -140,11 +150,21 @@ def judge(wrong, runs):
     return wrong
 
 
-try:
+def conclude(judged):
+    """Says what is wrong, as a process that ends."""
+    try:
+        problems = judged()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        print(f"unreadable: {error}")
+        sys.exit(2)
+    print("\n".join(problems) or "complete")
+    sys.exit(bool(problems))
+
+
+def of_file():
     with open(sys.argv[1], "rb") as output, open((sys.argv + [sys.argv[1] + ".ledger"])[2], "rb") as ledger:
-        problems = judge(*read(output.read(), ledger.read()))
-except (OSError, ValueError, IndexError, KeyError, AssertionError) as error:
-    print(f"unreadable: {error}")
-    sys.exit(2)
-print("\n".join(problems) or "complete")
-sys.exit(bool(problems))
+        return judge(*read(output.read(), ledger.read()))
+
+
+if __name__ == "__main__":
+    conclude(of_file)

@@ -110,6 +110,11 @@ impl Proxy {
         self.shared.state.lock().accepted
     }
 
+    /// Will hold the next thing of this kind; [`catch`](Self::catch) waits for it.
+    pub fn arm(&self, what: Hold) {
+        self.set(|state| state.armed = Some(what));
+    }
+
     /// Holds the next thing of this kind, and says whether one came within the limit.
     pub fn catch(&self, what: Hold, limit: Duration) -> bool {
         let mut state = self.shared.state.lock();

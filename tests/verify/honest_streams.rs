@@ -13,7 +13,7 @@ use test_support::eventually::eventually;
 use test_support::nats::{Message, NatsServer, block_on, client, read_stream};
 
 /// Larger than the server of these tests takes.
-fn oversize() -> Vec<AuditEntry> {
+pub(super) fn oversize() -> Vec<AuditEntry> {
     let (agent, session) = (AgentId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
     let kind = AuditEventType::ToolCallIntercepted;
     vec![AuditEntry::new(

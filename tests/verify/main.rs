@@ -15,6 +15,7 @@ mod gone;
 mod honest_files;
 mod honest_streams;
 mod page;
+mod page_streams;
 mod permissions;
 mod publisher;
 mod said;
