@@ -29,7 +29,7 @@ use faults::{
     READ_LOG, READ_LOG_EIO, SYNC, WRITE,
 };
 use story::{Losses, STRETCH, Weather, When, scenario};
-use test_support::bench::{LIMIT, until_delivered};
+use test_support::bench::{LIMIT, eventually, until_delivered};
 use test_support::sinks::Mode;
 
 /// Scenarios at the same time: most of it is waiting.
@@ -175,6 +175,7 @@ fn a_commit_that_failed_is_overtaken_by_the_sink() {
         story.failing.once(SYNC, 0);
         story.failing.always(OPEN);
         drainer.publisher().flush().wait(STRETCH).unwrap_err();
+        eventually("another segment is tried", || story.failing.hits() > 1);
         story.remote.set(Mode::Up);
         until_delivered(drainer);
         story.failing.none();

@@ -22,7 +22,8 @@ fn what_a_shutdown_could_not_deliver_is_spilled_and_delivered_by_the_next_start(
     let told = spillring::operate::status(bench.spill()).expect("a status");
     assert_eq!(
         (told.stats.state, told.stats.spilled),
-        (State::Stopped, 500)
+        (State::Stopped, 500),
+        "{told:#?}"
     );
     assert_eq!(told.pid, None);
 

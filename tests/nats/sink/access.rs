@@ -3,6 +3,7 @@
 use std::fs;
 
 use tempfile::TempDir;
+use test_support::eventually::eventually;
 
 use super::operator::Operator;
 use super::*;
@@ -14,8 +15,13 @@ pub(super) const NKEY: &str =
     "authorization { users: [{ nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 }] }";
 pub(super) const SEED: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 
+/// Asks until the server has answered, whatever it says: a connection may take longer than the limit on a busy machine.
 pub(super) fn position(url: &str, change: impl FnOnce(&mut NatsConfig)) -> Result<(), SinkError> {
-    Rig::with(url, change).position()
+    let mut rig = Rig::with(url, change);
+    eventually("an answer", || match rig.position() {
+        Err(SinkError::Disconnected(_)) => None,
+        answered => Some(answered),
+    })
 }
 
 pub(super) fn assert_kept_out(url: &str, change: impl FnOnce(&mut NatsConfig)) -> String {
