@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use spillring::{AuditEntry, Config, JetStreamSink, NatsConfig};
 
 use super::honest_streams::oversize;
-use super::trail::{Publisher, Run, entries, places};
+use super::said::verify;
+use super::trail::{Publisher, Run, entries, places, stream_of};
 use test_support::eventually::eventually;
 use test_support::nats::{Message, NatsServer, block_on, client, free_port, read_stream};
 use test_support::proxy::{Hold, Proxy, Verdict};
@@ -485,6 +486,7 @@ fn a_run_that_begins_after_itself_is_complete() {
     assert_eq!(first.header("Audit-After"), Some(itself.as_str()));
     let runs = ["2 entries, 1 lost, up to 3"];
     assert_complete(&trail, &runs);
+    verify(&stream_of(&trail).url(), &[]).assert_holds();
     let mut set_back = trail.clone();
     change(set_back.last_mut().unwrap(), "\"last\":3", "\"last\":2");
     assert_found(&set_back, "number 3 comes before a cursor that ends with 2");

@@ -213,9 +213,12 @@ impl Judge {
 }
 
 /// The publisher's previous run in this trail. The account stored with the entries takes precedence over the
-/// publisher's word, which may name a run that left nothing here.
+/// publisher's word, which may name a run that left nothing here. If it says that the run itself had come to 0, a
+/// batch was cut off before its first entry.
 fn named(seen: &Observed<'_>, opening: &Opening) -> Option<RunId> {
-    let after = seen.after.map(|after| after.run);
+    let own = |after: &RunAccount| after.run == seen.id.run && after.last == 0;
+    let after = seen.after.filter(|after| !own(after));
+    let after = after.map(|after| after.run);
     after.or(opening.previous.map(|previous| previous.run))
 }
 
