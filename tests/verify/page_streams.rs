@@ -514,6 +514,7 @@ fn a_run_whose_numbers_are_all_lost_is_not_missing() {
     }
     let runs = ["3 entries, 0 lost, up to 3", "0 entries, 2 lost, up to 2"];
     assert_complete(&dump(&server), &runs);
+    verify(&server.url(), &[]).assert_holds();
 }
 
 /// No cursor goes with it, and the next run goes on from the one that was there before.

@@ -101,7 +101,10 @@ impl Judge {
             (None, None) => None,
             (None, Some(named)) => {
                 self.absent.entry(source).or_default().begins_late = true;
-                let gone = left_entries(seen, opening) || has_known_end(opening);
+                let gone = match seen.after {
+                    Some(_) => left_entries(seen, opening),
+                    None => has_known_end(opening),
+                };
                 (gone && !self.may_be_gone(named)).then(|| missing(named))
             }
             (Some(latest), Some(named))
@@ -232,7 +235,8 @@ fn left_entries(seen: &Observed<'_>, opening: &Opening) -> bool {
     }
 }
 
-/// Whether the last number of the run before is known: then its entries must be here.
+/// Whether the last number of the run before is known: then its entries must be here, unless a cursor says that all
+/// were lost.
 fn has_known_end(opening: &Opening) -> bool {
     let end = opening.previous.map(|previous| previous.end);
     end.and_then(AnnouncedEnd::last) > Some(0)
