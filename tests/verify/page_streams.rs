@@ -356,7 +356,7 @@ fn nowhere() -> String {
 }
 
 /// A stream that takes fast batches, if it takes cursors.
-fn create(server: &NatsServer, subjects: &[&str]) {
+pub(super) fn create(server: &NatsServer, subjects: &[&str]) {
     let wanted = json!({ "name": "AUDIT", "subjects": subjects, "allow_direct": true, "allow_batched": true });
     ask(server, "CREATE", &wanted);
 }

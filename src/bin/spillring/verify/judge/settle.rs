@@ -337,7 +337,7 @@ fn tail_in_words(seen: u64, account: &RunAccount, cut: u64) -> String {
     let numbers = numbers_in_words(seen + 1, account.last);
     let last = account.last;
     match account.lost {
-        None => format!("{numbers}: the next run says that it came to {last}"),
+        None => format!("{numbers}: lost or removed; the next run says that it came to {last}"),
         Some(_) if cut < last - seen => {
             format!(
                 "{} of the {numbers}: it had come to {last}",
