@@ -1,6 +1,6 @@
 //! The sequence of a publisher's runs: each names the one before, and how far the publisher had come.
 
-use spillring::event::{PublisherId, RunId};
+use spillring::event::{Position, PublisherId, RunId};
 
 use super::{Counter, Judge, JudgedRun, RunClaim, RunFate};
 use crate::verify::finding::Kind;
@@ -9,6 +9,18 @@ use crate::verify::trail::{AnnouncedEnd, Observed, Opening, Previous, RunAccount
 use crate::verify::{counted, numbers_in_words};
 
 impl Judge {
+    /// Notes how far a publisher had come before this trail.
+    pub(in crate::verify) fn before(&mut self, publisher: PublisherId, at: Position) {
+        self.enter(at.run, Some(publisher), Way::WithAccount);
+        if let Some(run) = self.runs.get_mut(&at.run) {
+            run.numbers = Numbers::from(at.n.saturating_add(1));
+            run.counted_to = at.n;
+            run.opened = true;
+        }
+        let source = Counter::Publisher(publisher);
+        self.absent.entry(source).or_default().begins_late = true;
+    }
+
     /// Adds a run that is new.
     pub(super) fn enter(&mut self, id: RunId, publisher: Option<PublisherId>, way: Way) {
         if self.runs.contains_key(&id) {
@@ -19,6 +31,7 @@ impl Judge {
             publisher,
             appeared: self.order.len(),
             numbers: Numbers::from(1),
+            counted_to: 0,
             ended: RunFate::Open,
             opened: false,
             way,
