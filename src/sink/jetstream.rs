@@ -252,6 +252,9 @@ impl JetStreamSink {
         self.reports.late(window);
         let outcome = window::deliver(wire, found, batch, until).await;
         self.reports.doubt(outcome.1);
+        if let Some(last) = batch.records()[..outcome.0.stored].last() {
+            self.batches.stored_alone(last.id());
+        }
         outcome
     }
 }

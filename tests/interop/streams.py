@@ -53,7 +53,7 @@ class Run(reader.Run):
         self.lost.update(range(end + 1, min(last, end + lost - announced) + 1))
         self.last = max(self.last, last)
         entries, there = entries_of(self.account), sum(first <= n <= last for n in self.entries)
-        if entries != there and not self.missing() and not self.alone:
+        if entries != there and not self.missing():
             yield f"its account has {entries} entries up to number {last}, there are {there}"
 
 

@@ -7,6 +7,7 @@ use spillring::AuditEntry;
 use spillring::assembly::{AgentId, AuditEventType, SessionId};
 
 use super::bench::Bench;
+use super::page_streams::create;
 use super::said::verify;
 use super::trail::{Publisher, entries};
 use test_support::eventually::eventually;
@@ -162,6 +163,27 @@ fn a_stream_without_transactions_says_that_its_tail_cannot_be_checked() {
     verdict.assert_holds_unsigned();
     assert_eq!(verdict.notes(), ["tail_unchecked", "unidentified"]);
     assert_eq!(verdict.of_runs("entries"), [30, 30]);
+}
+
+/// The next run names the last number, and nobody says whether it was lost: it is missing, and nobody is accused.
+#[test]
+fn a_loss_at_the_end_of_a_run_without_cursors_may_be_a_removal() {
+    let server = NatsServer::start_with("max_payload: 8192");
+    create(&server, &["assembly.audit.>"]);
+    let publisher = Publisher::new();
+    for part in [[entries(0..5), oversize()].concat(), entries(5..8)] {
+        let mut run = publisher.start_on(&server);
+        run.publish(part);
+        run.settle();
+        run.end();
+    }
+    let verdict = verify(&server.url(), &[]);
+    verdict.assert_breaks(&["tail_missing"]);
+    assert_eq!(verdict.of_runs("missing"), [1, 0]);
+    let findings = verdict.json["findings"].as_array().unwrap();
+    let mut texts = findings.iter().map(|it| it["text"].as_str().unwrap());
+    let accuses_nobody = texts.any(|text| text.contains("lost or removed"));
+    assert!(accuses_nobody, "{verdict:#?}");
 }
 
 /// Each delivery moves the cursor while the trail is read.

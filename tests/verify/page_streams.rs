@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use spillring::{AuditEntry, Config, JetStreamSink, NatsConfig};
 
 use super::honest_streams::oversize;
-use super::trail::{Publisher, Run, entries, places};
+use super::said::verify;
+use super::trail::{Publisher, Run, entries, places, stream_of};
 use test_support::eventually::eventually;
 use test_support::nats::{Message, NatsServer, block_on, client, free_port, read_stream};
 use test_support::proxy::{Hold, Proxy, Verdict};
@@ -355,7 +356,7 @@ fn nowhere() -> String {
 }
 
 /// A stream that takes fast batches, if it takes cursors.
-fn create(server: &NatsServer, subjects: &[&str]) {
+pub(super) fn create(server: &NatsServer, subjects: &[&str]) {
     let wanted = json!({ "name": "AUDIT", "subjects": subjects, "allow_direct": true, "allow_batched": true });
     ask(server, "CREATE", &wanted);
 }
@@ -485,6 +486,7 @@ fn a_run_that_begins_after_itself_is_complete() {
     assert_eq!(first.header("Audit-After"), Some(itself.as_str()));
     let runs = ["2 entries, 1 lost, up to 3"];
     assert_complete(&trail, &runs);
+    verify(&stream_of(&trail).url(), &[]).assert_holds();
     let mut set_back = trail.clone();
     change(set_back.last_mut().unwrap(), "\"last\":3", "\"last\":2");
     assert_found(&set_back, "number 3 comes before a cursor that ends with 2");
@@ -512,6 +514,7 @@ fn a_run_whose_numbers_are_all_lost_is_not_missing() {
     }
     let runs = ["3 entries, 0 lost, up to 3", "0 entries, 2 lost, up to 2"];
     assert_complete(&dump(&server), &runs);
+    verify(&server.url(), &[]).assert_holds();
 }
 
 /// No cursor goes with it, and the next run goes on from the one that was there before.
@@ -520,12 +523,10 @@ fn a_run_that_was_stored_alone_between_batches_is_complete() {
     let (server, publisher) = (NatsServer::start(), Publisher::new());
     create(&server, &["assembly.audit.>", "assembly.cursor.>"]);
     for (part, cursors) in [(0..2, true), (2..4, false), (4..6, true)] {
-        let mut config = ask(&server, "INFO", &json!({}))["config"].clone();
-        let subjects = ["assembly.audit.>", "assembly.cursor.>"];
-        config["subjects"] = json!(subjects[..=usize::from(cursors)]);
-        ask(&server, "UPDATE", &config);
+        take_cursors(&server, cursors);
         spill(&publisher, &[entries(part)]);
         publisher.start_on(&server).end();
+        verify(&server.url(), &[]).assert_holds_unsigned();
     }
     let trail = dump(&server);
     let expected = [
@@ -533,6 +534,73 @@ fn a_run_that_was_stored_alone_between_batches_is_complete() {
     ];
     assert_eq!(outline(&trail), expected);
     assert_complete(&trail, &["2 entries, 0 lost, up to 2"; 3]);
+}
+
+/// Whether the stream takes cursors from now on.
+fn take_cursors(server: &NatsServer, cursors: bool) {
+    let mut config = ask(server, "INFO", &json!({}))["config"].clone();
+    let subjects = ["assembly.audit.>", "assembly.cursor.>"];
+    config["subjects"] = json!(subjects[..=usize::from(cursors)]);
+    ask(server, "UPDATE", &config);
+}
+
+/// A publisher, and a run of it that stores each part in batches or alone; a dead letter before each has the stream inspected.
+fn now_and_then_alone(server: &NatsServer, parts: &[(Vec<AuditEntry>, bool)]) -> Publisher {
+    create(server, &["assembly.audit.>", "assembly.cursor.>"]);
+    let publisher = Publisher::new();
+    let mut run = publisher.start_on(server);
+    for (part, cursors) in parts {
+        take_cursors(server, *cursors);
+        run.publish([oversize(), part.clone()].concat());
+        run.settle();
+    }
+    run.end();
+    publisher
+}
+
+/// What is stored alone announces losses that no cursor counts.
+#[test]
+fn a_run_that_was_stored_alone_for_a_while_is_complete() {
+    let server = NatsServer::start_with("max_payload: 8192");
+    let parts = [
+        (entries(0..2), true),
+        (entries(2..4), false),
+        (entries(4..6), true),
+        (entries(6..8), false),
+    ];
+    let publisher = now_and_then_alone(&server, &parts);
+    let outlined = outline(&dump(&server)).join(" ");
+    let expected = "open 2 3 exact 5 6 open 8 9 exact 11 12";
+    assert_eq!(outlined, expected);
+    assert_complete(&dump(&server), &["8 entries, 4 lost, up to 12"]);
+    verify(&server.url(), &[]).assert_holds_unsigned();
+    take_cursors(&server, true);
+    let mut second = publisher.start_on(&server);
+    second.publish(entries(8..10));
+    second.end();
+    let runs = ["8 entries, 4 lost, up to 12", "2 entries, 0 lost, up to 2"];
+    assert_complete(&dump(&server), &runs);
+    let verdict = verify(&server.url(), &[]);
+    verdict.assert_holds_unsigned();
+    assert_eq!(verdict.of_runs("lost"), [4, 0]);
+}
+
+/// The cursor of the last losses does not take entries for lost that were stored alone before.
+#[test]
+fn losses_after_entries_that_were_stored_alone_are_counted_right() {
+    let server = NatsServer::start_with("max_payload: 8192");
+    let parts = [
+        (entries(0..2), true),
+        (entries(2..4), false),
+        (Vec::new(), true),
+    ];
+    now_and_then_alone(&server, &parts);
+    let trail = dump(&server);
+    assert_eq!(outline(&trail).join(" "), "open 2 3 exact 5 6 exact");
+    assert_complete(&trail, &["4 entries, 3 lost, up to 7"]);
+    let verdict = verify(&server.url(), &[]);
+    verdict.assert_holds_unsigned();
+    assert_eq!(verdict.of_runs("lost"), [3]);
 }
 
 /// Its last number was refused before it reached the stream: the next run tells of it, and no cursor.

@@ -32,6 +32,8 @@ pub(super) struct Batches {
     atomic_size: Size,
     fast_size: Size,
     detour: Detour,
+    /// The last entry that was stored alone.
+    alone: Option<Position>,
     rates: Rates,
     /// A fast batch that recovery has ended, and until when a replica may remember it.
     ended: Option<(Uuid, Instant)>,
@@ -51,6 +53,7 @@ impl Batches {
             atomic_size: Size::new(ATOMIC_MAX),
             fast_size: Size::new(FAST_MAX),
             detour: Detour::default(),
+            alone: None,
             rates: Rates::default(),
             ended: None,
             progress: None,
@@ -74,6 +77,11 @@ impl Batches {
     /// Whether to send batches now. If they keep being refused, messages are sent for a while.
     pub(super) fn go(&self, found: &Found) -> bool {
         found.mode != Mode::Messages && !self.detour.is_taken(Instant::now())
+    }
+
+    /// An entry was stored without a cursor.
+    pub(super) fn stored_alone(&mut self, id: Position) {
+        self.alone = Some(id);
     }
 
     /// The stream was inspected.
@@ -185,6 +193,7 @@ impl Batches {
             detour: &mut self.detour,
             until,
             tip,
+            alone: self.alone,
             stored: 0,
             doubt: false,
         };

@@ -18,7 +18,7 @@ use crate::host::log;
 use crate::seal::{Checkpoint, Hash, Seal, Signer, Statement, Tree};
 
 /// Which numbers of a run are in the stream: all from `first` to `last`, except for `lost` of them. `first` is 1,
-/// unless an earlier cursor went missing.
+/// unless an earlier cursor went missing, or entries before it were stored alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Account {
     run: RunId,
@@ -86,9 +86,11 @@ impl Account {
         Position::new(self.run, self.last)
     }
 
-    /// After an entry that announces this many losses.
+    /// After an entry that announces this many losses. Entries that were stored alone before it are in no account: it
+    /// then begins a new one.
     pub(super) fn past(before: Option<Self>, id: Position, lost: u64) -> Self {
-        match before.filter(|account| account.run == id.run) {
+        let is_next = |it: &Self| it.run == id.run && it.last + lost + 1 == id.n;
+        match before.filter(is_next) {
             Some(account) => Self {
                 last: id.n,
                 lost: account.lost + lost,
@@ -112,6 +114,23 @@ impl Account {
             last: first.saturating_sub(1),
             lost: 0,
         }
+    }
+
+    /// After an entry of this run that was stored alone, unless the account before is of a later one.
+    pub(super) fn after_alone(
+        before: Option<Self>,
+        alone: Option<Position>,
+        run: RunId,
+    ) -> Option<Self> {
+        let counts = |id: Position| before.is_some_and(|it| it.run == run && it.last >= id.n);
+        let alone = alone.filter(|id| id.run == run && !counts(*id));
+        let begun = alone.map(|id| Self {
+            run,
+            first: id.n + 1,
+            last: id.n,
+            lost: 0,
+        });
+        begun.or(before)
     }
 
     /// After losses that no entry announces any more.

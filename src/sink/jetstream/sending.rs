@@ -10,7 +10,7 @@ use super::last_known::LastKnown;
 use super::message::Message;
 use super::size::Size;
 use super::wire::Wire;
-use crate::event::{Batch, Record};
+use crate::event::{Batch, Position, Record};
 use crate::seal::Tree;
 
 pub(super) struct Sending<'a> {
@@ -23,6 +23,8 @@ pub(super) struct Sending<'a> {
     pub(super) until: Instant,
     /// What the stream holds of the publisher.
     pub(super) tip: Tip,
+    /// The last entry that was stored alone.
+    pub(super) alone: Option<Position>,
     /// How many records of the batch are stored.
     pub(super) stored: usize,
     /// Whether the stream may hold more than `tip` says.

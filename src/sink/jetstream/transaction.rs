@@ -96,7 +96,9 @@ impl Transactions<'_, '_> {
     /// Moves the cursor past losses that no entry announces any more.
     async fn pass_losses(&mut self) -> Result<(), Failure> {
         let (batch, before) = (self.0.batch, self.0.tip.account());
-        let account = Account::through(before, batch.through());
+        let through = batch.through();
+        let reached = Account::after_alone(before, self.0.alone, through.run);
+        let account = Account::through(reached, through);
         // An empty batch that changes nothing asks for a new signature.
         let renewal = batch.records().is_empty() && batch.signer().is_some();
         if before == Some(account) && !renewal {

@@ -10,6 +10,7 @@ mod line;
 mod payload;
 mod requeued;
 mod settle;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -80,6 +81,8 @@ struct JudgedRun {
     /// How many runs appeared before it.
     appeared: usize,
     numbers: Numbers,
+    /// The highest number that an account must count: of an entry that was not stored alone.
+    counted_to: u64,
     ended: RunFate,
     opened: bool,
     way: Way,
@@ -159,17 +162,6 @@ impl Judge {
         self.publishers.entry(of).or_default().cursor = Some((account, place));
     }
 
-    /// Notes how far a publisher had come before this trail.
-    pub(super) fn before(&mut self, publisher: PublisherId, at: Position) {
-        self.enter(at.run, Some(publisher), Way::WithAccount);
-        if let Some(run) = self.runs.get_mut(&at.run) {
-            run.numbers = Numbers::from(at.n.saturating_add(1));
-            run.opened = true;
-        }
-        let source = Counter::Publisher(publisher);
-        self.absent.entry(source).or_default().begins_late = true;
-    }
-
     /// Takes the next entry.
     pub(super) fn take(&mut self, seen: &Observed<'_>) {
         self.counts.entries += 1;
@@ -180,6 +172,9 @@ impl Judge {
         };
         let step = run.numbers.take(n, seen.lost, seen.place);
         run.last_place = Some(seen.place);
+        if seen.way == Way::WithAccount {
+            run.counted_to = run.counted_to.max(n);
+        }
         if let Some(gap) = run.numbers.forget() {
             self.report_missing(id, gap);
         }
@@ -230,6 +225,7 @@ impl Judge {
         let lost = account.lost.unwrap_or(0);
         if let Some(run) = self.runs.get_mut(&account.run) {
             run.numbers.pass(account.last, there, lost);
+            run.counted_to = run.counted_to.max(account.last);
             run.last_place = Some(seen.place);
         }
         let source = self.source(account.run);

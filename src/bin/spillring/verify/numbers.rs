@@ -150,6 +150,19 @@ impl Numbers {
         Some(gap)
     }
 
+    /// How many of these numbers are announced as lost, if that is known. Where it is not known which ones are, it is
+    /// that of the whole run.
+    pub(super) fn lost_within(&self, first: u64, last: u64) -> Option<u64> {
+        let within = |(from, to): &(u64, u64)| {
+            let (from, to) = (first.max(*from), last.min(*to));
+            (to + 1).saturating_sub(from)
+        };
+        match &self.losses {
+            Some(losses) => Some(losses.iter().map(within).sum()),
+            None => (self.begin == first).then_some(self.lost),
+        }
+    }
+
     /// Marks the numbers up to `end` as lost, and returns how many they are.
     pub(super) fn lose_through(&mut self, end: u64) -> u64 {
         let lost = (end + 1).saturating_sub(self.next);

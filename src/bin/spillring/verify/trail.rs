@@ -158,7 +158,7 @@ impl RunAccount {
     /// Parses `<run id>.<n>; first=<n>; lost=<k>`. Only the first part is required.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (position, rest) = text.split_once("; ").unwrap_or((text, ""));
-        let Position { run, n } = position_of(position)?;
+        let Position { run, n } = progress_of(position)?;
         let number = |key| value_of(rest, key).map(str::parse).transpose().ok();
         Some(Self {
             run,
@@ -186,8 +186,13 @@ impl RunAccount {
 
 /// Parses `<run id>.<n>`; numbers begin with 1.
 pub(crate) fn position_of(text: &str) -> Option<Position> {
+    progress_of(text).filter(|position| position.n > 0)
+}
+
+/// The same, with 0 before the first number.
+fn progress_of(text: &str) -> Option<Position> {
     let (run, n) = text.split_once('.')?;
-    let n = n.parse().ok().filter(|n| (1..NUMBER_MAX).contains(n))?;
+    let n = n.parse().ok().filter(|n| *n < NUMBER_MAX)?;
     let run = uuid(run).map(RunId)?;
     Some(Position { run, n })
 }

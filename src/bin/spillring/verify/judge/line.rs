@@ -1,6 +1,6 @@
 //! The sequence of a publisher's runs: each names the one before, and how far the publisher had come.
 
-use spillring::event::{PublisherId, RunId};
+use spillring::event::{Position, PublisherId, RunId};
 
 use super::{Counter, Judge, JudgedRun, RunClaim, RunFate};
 use crate::verify::finding::Kind;
@@ -9,6 +9,18 @@ use crate::verify::trail::{AnnouncedEnd, Observed, Opening, Previous, RunAccount
 use crate::verify::{counted, numbers_in_words};
 
 impl Judge {
+    /// Notes how far a publisher had come before this trail.
+    pub(in crate::verify) fn before(&mut self, publisher: PublisherId, at: Position) {
+        self.enter(at.run, Some(publisher), Way::WithAccount);
+        if let Some(run) = self.runs.get_mut(&at.run) {
+            run.numbers = Numbers::from(at.n.saturating_add(1));
+            run.counted_to = at.n;
+            run.opened = true;
+        }
+        let source = Counter::Publisher(publisher);
+        self.absent.entry(source).or_default().begins_late = true;
+    }
+
     /// Adds a run that is new.
     pub(super) fn enter(&mut self, id: RunId, publisher: Option<PublisherId>, way: Way) {
         if self.runs.contains_key(&id) {
@@ -19,6 +31,7 @@ impl Judge {
             publisher,
             appeared: self.order.len(),
             numbers: Numbers::from(1),
+            counted_to: 0,
             ended: RunFate::Open,
             opened: false,
             way,
@@ -101,7 +114,10 @@ impl Judge {
             (None, None) => None,
             (None, Some(named)) => {
                 self.absent.entry(source).or_default().begins_late = true;
-                let gone = left_entries(seen, opening) || has_known_end(opening);
+                let gone = match seen.after {
+                    Some(_) => left_entries(seen, opening),
+                    None => has_known_end(opening),
+                };
                 (gone && !self.may_be_gone(named)).then(|| missing(named))
             }
             (Some(latest), Some(named))
@@ -213,9 +229,12 @@ impl Judge {
 }
 
 /// The publisher's previous run in this trail. The account stored with the entries takes precedence over the
-/// publisher's word, which may name a run that left nothing here.
+/// publisher's word, which may name a run that left nothing here. If it says that the run itself had come to 0, a
+/// batch was cut off before its first entry.
 fn named(seen: &Observed<'_>, opening: &Opening) -> Option<RunId> {
-    let after = seen.after.map(|after| after.run);
+    let own = |after: &RunAccount| after.run == seen.id.run && after.last == 0;
+    let after = seen.after.filter(|after| !own(after));
+    let after = after.map(|after| after.run);
     after.or(opening.previous.map(|previous| previous.run))
 }
 
@@ -229,7 +248,8 @@ fn left_entries(seen: &Observed<'_>, opening: &Opening) -> bool {
     }
 }
 
-/// Whether the last number of the run before is known: then its entries must be here.
+/// Whether the last number of the run before is known: then its entries must be here, unless a cursor says that all
+/// were lost.
 fn has_known_end(opening: &Opening) -> bool {
     let end = opening.previous.map(|previous| previous.end);
     end.and_then(AnnouncedEnd::last) > Some(0)

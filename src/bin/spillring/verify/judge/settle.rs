@@ -7,10 +7,10 @@ use indicatif::HumanCount;
 use serde::Serialize;
 use spillring::event::{PublisherId, RunId};
 
-use super::{Judge, JudgedCounts, RunClaim, RunFate, Writers};
+use super::{Judge, JudgedCounts, RunFate, Writers};
 use crate::verify::finding::{Finding, Kind};
 use crate::verify::seals::{Seals, Signed};
-use crate::verify::trail::{RunAccount, TrailPlace, Way};
+use crate::verify::trail::{RunAccount, TrailPlace};
 use crate::verify::{counted, numbers_in_words};
 
 /// The judgement on a trail.
@@ -140,87 +140,6 @@ impl Judge {
         }
     }
 
-    fn settle_end(&mut self, id: RunId) {
-        let Some(run) = self.runs.get(&id) else {
-            return;
-        };
-        let publisher = run.publisher.and_then(|of| self.publishers.get(&of));
-        let cursor = publisher.and_then(|publisher| publisher.cursor.as_ref());
-        let by_cursor = cursor.filter(|(account, _)| account.run == id);
-        let place = run.last_place;
-        if let Some(claim) = run.claim {
-            return self.settle_tail(id, claim, Writers::Idle);
-        }
-        if let Some((account, _)) = by_cursor {
-            let claim = RunClaim {
-                account: *account,
-                last: account.last,
-            };
-            return self.settle_tail(id, claim, self.writers);
-        }
-        if !self.is_latest(id) || cursor.is_some() {
-            return;
-        }
-        let kept = run.way == Way::WithAccount && !self.may_be_gone(id);
-        let (kind, text) = if kept && self.writers == Writers::Idle {
-            let text = "its entries were stored together with a cursor, and there is none";
-            (Kind::CursorMissing, text)
-        } else {
-            let text = "there is no cursor: a missing end would go undetected";
-            (Kind::TailUnchecked, text)
-        };
-        self.find(kind, Some(id), place, text.to_owned());
-    }
-
-    /// Compares the end of a run, and the count of its losses, with the account of it.
-    fn settle_tail(&mut self, id: RunId, claim: RunClaim, writers: Writers) {
-        let RunClaim { account, last: end } = claim;
-        let Some(run) = self.runs.get_mut(&id) else {
-            return;
-        };
-        let (numbers, at) = (&mut run.numbers, run.last_place);
-        let mut found = Vec::new();
-        let is_whole = numbers.begin() == account.first;
-        let seen = numbers.last();
-        let open = account.last.saturating_sub(seen);
-        let room = match account.lost {
-            Some(lost) if is_whole => lost.saturating_sub(numbers.lost),
-            lost => lost.unwrap_or(0),
-        };
-        let lost = numbers.lose_through(seen + open.min(room));
-        found.extend(loss_at_end(lost, numbers.last()));
-        let cut = open - lost;
-        if cut > 0 {
-            numbers.miss(cut);
-            found.push((Kind::TailMissing, tail_in_words(seen, &account, cut)));
-        }
-        if let Some(claimed) = account.lost.filter(|_| is_whole && !account.open) {
-            let differs = claimed.abs_diff(numbers.lost);
-            if numbers.lost > claimed || differs > numbers.missing() {
-                let text = format!(
-                    "the entries announce {}, the account of the run counts {}",
-                    counted(numbers.lost, "loss"),
-                    counted(claimed, "loss")
-                );
-                found.push((Kind::CursorMismatch, text));
-            }
-        }
-        if account.last < seen && writers == Writers::Idle && !account.open {
-            let text = format!(
-                "it goes on to number {seen}, but its account ends with {}",
-                account.last
-            );
-            found.push((Kind::CursorBehind, text));
-        }
-        if cut == 0 {
-            let lost = numbers.lose_through(end);
-            found.extend(loss_at_end(lost, end));
-        }
-        for (kind, text) in found {
-            self.find(kind, Some(id), at, text);
-        }
-    }
-
     /// Compares the end of a run with the acknowledged position in its publisher's spill.
     fn settle_acknowledged(&mut self) {
         let Some(at) = self.acknowledged else { return };
@@ -276,7 +195,7 @@ impl Judge {
         }
     }
 
-    /// A cursor must name its publisher's last run.
+    /// A cursor must name its publisher's last run, but for runs whose entries were all stored alone.
     fn settle_cursor(&mut self, id: PublisherId) {
         let Some(publisher) = self.publishers.get(&id) else {
             return;
@@ -284,7 +203,8 @@ impl Judge {
         let Some((account, place)) = publisher.cursor else {
             return;
         };
-        let latest = publisher.runs.last().copied();
+        let counted = |id: &&RunId| self.runs.get(id).is_some_and(|run| run.counted_to > 0);
+        let latest = publisher.runs.iter().rev().find(counted).copied();
         if latest == Some(account.run) {
             return;
         }
@@ -326,24 +246,4 @@ impl Judge {
 fn now_s() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs())
-}
-
-fn loss_at_end(lost: u64, end: u64) -> Option<(Kind, String)> {
-    let text = || format!("the last {} of it, up to {end}", counted(lost, "number"));
-    (lost > 0).then(|| (Kind::Lost, text()))
-}
-
-fn tail_in_words(seen: u64, account: &RunAccount, cut: u64) -> String {
-    let numbers = numbers_in_words(seen + 1, account.last);
-    let last = account.last;
-    match account.lost {
-        None => format!("{numbers}: the next run says that it came to {last}"),
-        Some(_) if cut < last - seen => {
-            format!(
-                "{} of the {numbers}: it had come to {last}",
-                counted(cut, "entry")
-            )
-        }
-        Some(_) => format!("{numbers}: it had come to {last}"),
-    }
 }

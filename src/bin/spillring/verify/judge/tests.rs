@@ -253,6 +253,26 @@ fn a_kill_hides_how_far_the_run_came_and_breaks_nothing() {
     assert_eq!(judgement.findings[0].name, Kind::KilledStarts);
 }
 
+/// A batch was cut off before its first entry, and no cursor was there before: what was stored alone has none, and
+/// what was lost between left nothing.
+#[test]
+fn a_run_that_begins_after_itself_follows_one_that_was_stored_alone() {
+    let mut first = messages(1, 10);
+    for message in &mut first {
+        message.way = Way::Alone;
+    }
+    for (previous, last) in [(1, 10), (7, 4)] {
+        let mut second = messages(2, 10);
+        let end = AnnouncedEnd::Clean(last);
+        follows(&mut second, previous, end, account(2, 0, 0));
+        let trail = [first.clone(), second].concat();
+        assert_breaks(&trail, account(2, 10, 0), &[]);
+    }
+    let mut alone = messages(2, 10);
+    alone[0].after = Some(account(2, 0, 0));
+    assert_breaks(&alone, account(2, 10, 0), &[]);
+}
+
 /// Ten messages whose payloads are the entries of one session.
 fn session() -> (Vec<Message>, Vec<AuditEntry>) {
     let (agent, id) = (AgentId::from_bytes([1; 16]), SessionId::from_bytes([2; 16]));
