@@ -5,6 +5,7 @@
 //! what the entry costs. The mean of 16 calls has all but the last one's.
 
 use std::hint::black_box;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use spillring::AuditEntry;
@@ -49,10 +50,14 @@ impl<S: Sender<Item = AuditEntry>> Sender for Cold<S> {
     }
 }
 
-/// Writes and reads twice as much memory as the last cache holds.
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// Reads twice as much memory as the last cache holds.
 fn evict() {
-    let other = black_box(vec![1_u8; 2 * crate::machine::cache_bytes()]);
-    black_box(other.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+    static OTHER: LazyLock<Vec<u8>> = LazyLock::new(|| vec![1; 2 * crate::machine::cache_bytes()]);
+    let lines = OTHER.iter().step_by(LINE);
+    black_box(lines.map(|byte| u64::from(*byte)).sum::<u64>());
 }
 
 fn cold_of<S: Sender<Item = AuditEntry> + 'static>(rig: Rig<S>, role: Role) -> Box<dyn Lane>
