@@ -5,7 +5,6 @@
 //! what the entry costs. The mean of 16 calls has all but the last one's.
 
 use std::hint::black_box;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use spillring::AuditEntry;
@@ -53,10 +52,10 @@ impl<S: Sender<Item = AuditEntry>> Sender for Cold<S> {
 /// Bytes of a line of the cache.
 const LINE: usize = 64;
 
-/// Reads twice as much memory as the last cache holds.
+/// Writes and reads twice as much memory as the last cache holds.
 fn evict() {
-    static OTHER: LazyLock<Vec<u8>> = LazyLock::new(|| vec![1; 2 * crate::machine::cache_bytes()]);
-    let lines = OTHER.iter().step_by(LINE);
+    let other = black_box(vec![1_u8; 2 * crate::machine::cache_bytes()]);
+    let lines = other.iter().step_by(LINE);
     black_box(lines.map(|byte| u64::from(*byte)).sum::<u64>());
 }
 

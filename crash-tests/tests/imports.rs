@@ -74,7 +74,7 @@ fn record(import: impl Fn(&Path)) -> Vec<Event> {
     trace.events()
 }
 
-/// A page of an import is small: with a checkpoint every few pages of a file, each would be synced by it.
+/// Without the scaled checkpoints: they would sync each page of an import, and hide that nothing else does.
 struct AsShipped(Arc<Trace>);
 
 impl Watch for AsShipped {

@@ -13,7 +13,7 @@ const FIRST_SEED: u64 = 1;
 const SCHEDULES: u64 = 300;
 /// Within how many schedules a broken promise must be found.
 const BREAK_SCHEDULES_MAX: u64 = 1_000;
-/// The search for these begins near a seed that finds them: one in some hundred does.
+/// One seed in some hundred finds these: the search begins near one that does.
 const RARE: [(Break, u64); 2] = [
     (Break::CountEvictedTwice, 150),
     (Break::LoseWatermarkSyncs, 325),

@@ -15,7 +15,7 @@ use super::bench::{Bench, Said, wait_for};
 const KILLS: usize = 5;
 /// Lines between two kills, at least.
 const LINES: usize = 700;
-/// So many lines are written at the most before they have come out: starts may take long.
+/// The file is at most so many lines ahead of the output: a start may take long.
 const AHEAD: usize = 2_000;
 
 fn follow(bench: &Bench) -> Child {

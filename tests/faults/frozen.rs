@@ -10,7 +10,7 @@ use test_support::bench::{Bench, LIMIT, Note, end_within, eventually, until_spil
 use test_support::sinks::Mode;
 
 const ENTRIES: usize = 60_000;
-/// Half of it at a time, so that the ring refuses nothing as long as it is emptied.
+/// Entries are published half a ring at a time, so that none is refused while the drainer empties it.
 const RING: usize = 1 << 15;
 /// How long the freeze lasts, at least.
 const FREEZE_MIN: Duration = Duration::from_secs(5);

@@ -19,13 +19,13 @@ fn what_a_shutdown_could_not_deliver_is_spilled_and_delivered_by_the_next_start(
     first.publish(500..1_000);
     let stats = first.shutdown(Duration::from_millis(300));
     assert_eq!((stats.delivered, stats.spilled), (500, 500), "{stats:#?}");
-    let told = spillring::operate::status(bench.spill()).expect("a status");
+    let report = spillring::operate::status(bench.spill()).expect("a status");
     assert_eq!(
-        (told.stats.state, told.stats.spilled),
+        (report.stats.state, report.stats.spilled),
         (State::Stopped, 500),
-        "{told:#?}"
+        "{report:#?}"
     );
-    assert_eq!(told.pid, None);
+    assert_eq!(report.pid, None);
 
     server.cont_signal();
     let mut second = bench.start();

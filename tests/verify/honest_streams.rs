@@ -165,7 +165,7 @@ fn a_stream_without_transactions_says_that_its_tail_cannot_be_checked() {
     assert_eq!(verdict.of_runs("entries"), [30, 30]);
 }
 
-/// The next run names the last number, and nobody says whether it was lost: it is missing, and nobody is accused.
+/// The next run gives the last number; nothing says whether it was lost. It counts as missing, and the text accuses nobody.
 #[test]
 fn a_loss_at_the_end_of_a_run_without_cursors_may_be_a_removal() {
     let server = NatsServer::start_with("max_payload: 8192");

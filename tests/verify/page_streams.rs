@@ -260,7 +260,7 @@ fn losses_that_a_header_or_a_cursor_announces_are_not_missing() {
         "10 entries, 0 lost, up to 10",
     ];
     assert_complete(&trail, &whole);
-    // Without the cursor that counts the last two, the next run tells of them.
+    // Without the cursor that counts the last two, only the next run mentions them.
     let at = places(&trail);
     let between = at[39] + 1..at[40] - 1;
     assert!(!between.is_empty());
@@ -350,7 +350,7 @@ fn sink(url: &str) -> JetStreamSink {
     JetStreamSink::new(nats).unwrap()
 }
 
-/// Where nobody answers.
+/// An address where no server listens.
 fn nowhere() -> String {
     format!("nats://127.0.0.1:{}", free_port())
 }
@@ -603,7 +603,7 @@ fn losses_after_entries_that_were_stored_alone_are_counted_right() {
     assert_eq!(verdict.of_runs("lost"), [3]);
 }
 
-/// Its last number was refused before it reached the stream: the next run tells of it, and no cursor.
+/// Its last number was refused before it reached the stream: the next run mentions it, no cursor does.
 #[test]
 fn losses_at_the_end_of_a_run_that_no_cursor_counts_are_not_missing() {
     let (server, publisher) = (NatsServer::start(), Publisher::new());
