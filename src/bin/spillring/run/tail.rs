@@ -179,8 +179,15 @@ impl Tail {
     }
 }
 
-/// The file of this name, and its rotated files. Symbolic links are followed.
-fn siblings(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
+/// The file of this name, or one of its rotated files.
+struct Sibling {
+    path: PathBuf,
+    about: Metadata,
+    rotated: bool,
+}
+
+/// Symbolic links are followed.
+fn siblings(path: &Path) -> impl Iterator<Item = Sibling> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path
         .parent()
@@ -194,7 +201,11 @@ fn siblings(path: &Path) -> impl Iterator<Item = (PathBuf, Metadata)> {
             .as_encoded_bytes()
             .strip_prefix(name.as_encoded_bytes())?;
         let about = entry.metadata().ok().filter(Metadata::is_file)?;
-        is_rotation(rest).then(|| (entry.path(), about))
+        is_rotation(rest).then(|| Sibling {
+            path: entry.path(),
+            about,
+            rotated: !rest.is_empty(),
+        })
     })
 }
 
@@ -213,21 +224,75 @@ fn is_rotation(rest: &[u8]) -> bool {
 
 /// The file of the position, unless it is gone or its bytes differ.
 fn find(path: &Path, position: FilePosition) -> Option<File> {
-    let (found, _) = siblings(path).find(|(_, about)| about.ino() == position.inode)?;
-    open(&found).ok().filter(|file| position.is_in(file))
+    let found = siblings(path).find(|it| it.about.ino() == position.inode)?;
+    open(&found.path).ok().filter(|file| position.is_in(file))
 }
 
 /// The oldest file newer than the one that was read: it may have been rotated as well.
 fn next(path: &Path, read: &Metadata) -> PathBuf {
-    let time = |it: &Metadata| (it.mtime(), it.mtime_nsec());
-    let newer = siblings(path).filter(|(_, it)| it.ino() != read.ino() && time(it) > time(read));
-    let oldest = newer.min_by_key(|(_, it)| time(it));
-    oldest.map_or_else(|| path.to_owned(), |(found, _)| found)
+    // The file system's clock may tick every few milliseconds. A file may be written to after its successor was made.
+    let age = |it: &Metadata, rotated: bool| {
+        let made = it.created().or_else(|_| it.modified()).ok();
+        (made, it.modified().ok(), !rotated, it.ino())
+    };
+    let newer = siblings(path)
+        .filter(|it| it.about.ino() != read.ino())
+        .map(|it| (age(&it.about, it.rotated), it.path))
+        .filter(|(found, _)| *found > age(read, true));
+    newer
+        .min()
+        .map_or_else(|| path.to_owned(), |(_, found)| found)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_rotation;
+    use std::fs::{self, File, Metadata};
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    use super::{is_rotation, next};
+
+    fn create(path: &Path, modified: u64) -> Metadata {
+        let file = File::create(path).unwrap();
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(modified);
+        file.set_modified(modified).unwrap();
+        file.metadata().unwrap()
+    }
+
+    #[test]
+    fn a_rotated_file_comes_before_the_current_one_of_the_same_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("app.log");
+        let rotated = folder.path().join("app.log.1");
+        let read = create(&folder.path().join("app.log.2"), 1);
+        for _ in 0..100 {
+            let (current, before) = (create(&log, 2), create(&rotated, 2));
+            // Within a tick, and not in the order of their inodes.
+            if current.created().ok() == before.created().ok() && current.ino() < before.ino() {
+                assert_eq!(next(&log, &read), rotated);
+            }
+            fs::remove_file(&rotated).unwrap();
+            assert_eq!(next(&log, &read), log);
+            fs::remove_file(&log).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_after_its_rotation_comes_before_its_successors() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("app.log");
+        let [first, second] = ["app.log.2", "app.log.1"].map(|name| folder.path().join(name));
+        let read = create(&first, 5);
+        let Ok(made) = read.created() else {
+            return; // The file system keeps no time of creation.
+        };
+        while create(&second, 2).created().unwrap() == made {
+            fs::remove_file(&second).unwrap();
+        }
+        create(&log, 3);
+        assert_eq!(next(&log, &read), second);
+    }
 
     #[test]
     fn names_of_rotations_end_with_numbers_or_dates() {
