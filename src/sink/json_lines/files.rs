@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::SpillDurability;
 use crate::error::SinkError;
+use crate::host::log;
 
 /// A file that is appended to, and locked for this process.
 #[derive(Debug)]
@@ -14,6 +15,16 @@ pub(super) struct Held {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) durability: SpillDurability,
+}
+
+impl Drop for Held {
+    /// Closing would not do: the lock goes with the last copy of the handle, and a child that another thread is just
+    /// starting has one until it executes its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            log::debug!(%error, file = %self.path.display(), "the file could not be unlocked");
+        }
+    }
 }
 
 /// Translates a failed step on a file into the sink's terms.
@@ -39,7 +50,7 @@ impl Held {
         })
     }
 
-    /// The lock dies with the last handle of the file.
+    /// Until this is dropped.
     pub(super) fn lock(&self) -> Result<(), SinkError> {
         match self.file.try_lock() {
             Ok(()) => Ok(()),
@@ -118,4 +129,22 @@ pub(super) fn in_use(path: &Path) -> SinkError {
         "{} is held by another process or sink: give each its own output, or end the other",
         path.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_is_just_starting_keeps_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Held::open(dir.path().join("held"), SpillDurability::ProcessCrash).unwrap();
+        let held = open();
+        held.lock().unwrap();
+        assert!(open().lock().is_err());
+        let of_child = held.file.try_clone().unwrap();
+        drop(held);
+        open().lock().unwrap();
+        drop(of_child);
+    }
 }
