@@ -26,6 +26,7 @@ use spillring::{AuditEntry, Config, Drainer, JsonLinesSink};
 use test_support::bench::{
     Bench, Bomb, Flaw, LIMIT, Note, end, eventually, names, publish, until_delivered, until_spilled,
 };
+use test_support::child::assert_one_passed;
 use test_support::sinks::Mode;
 
 const CHILD: &str = "SPILLRING_HOSTS_CHILD";
@@ -36,8 +37,7 @@ fn in_child(test: &str) -> bool {
     if env::var_os(CHILD).is_some() {
         return true;
     }
-    let said = run(test);
-    assert!(said.status.success(), "{}", text(&said.stderr));
+    assert_one_passed(&run(test));
     false
 }
 

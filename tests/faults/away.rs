@@ -10,7 +10,7 @@ use spillring::{Config, Drainer, State};
 use crate::child::{at_once, with_shim};
 use crate::shim::{CHANGE, Fault, Rule, Shim};
 use crate::stock::{end_whole, publish};
-use test_support::bench::{Bench, Note, end_within, eventually, until_spilled};
+use test_support::bench::{Bench, Note, end_within, eventually, until_delivered, until_spilled};
 use test_support::sinks::Mode;
 
 const NONE: Duration = Duration::ZERO;
@@ -115,4 +115,31 @@ fn a_shutdown_delivers_what_no_disk_takes() {
         // The watermark may not have been written: the sink knows better.
         assert_delivers(&bench, 1_100);
     });
+}
+
+/// Entries go to the sink from memory until the disk can be written to again.
+#[test]
+fn a_disk_that_becomes_read_only_serves_the_sink_from_memory() {
+    with_shim(
+        a_disk_that_becomes_read_only_serves_the_sink_from_memory,
+        |shim| {
+            let bench = Bench::down();
+            let drainer = bench.start();
+            publish(&drainer, 0..1_000);
+            until_spilled(&drainer);
+            let path = format!("{}*", bench.spill().display());
+            let fault = shim.begin(&Rule::fail(CHANGE, Errno::ROFS, path));
+            bench.remote.set(Mode::Up);
+            publish(&drainer, 1_000..2_000);
+            until_delivered(&drainer);
+            assert!(fault.hits() > 0, "nothing was refused");
+            drop(fault);
+            bench.remote.set(Mode::Down);
+            publish(&drainer, 2_000..3_000);
+            until_spilled(&drainer);
+            bench.remote.set(Mode::Up);
+            until_delivered(&drainer);
+            end_whole(&bench, drainer, 3_000, 0..3_000);
+        },
+    );
 }

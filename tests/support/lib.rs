@@ -17,6 +17,7 @@
     reason = "paths in configuration files are quoted"
 )]
 
+pub mod child;
 pub mod eventually;
 #[cfg(feature = "servers")]
 pub mod nats;

@@ -1,10 +1,5 @@
 //! A ring that is kept in a file: what comes of it after a kill and after an end that found no place for entries, and what keeps
-//! a start from having one. A kill is a copy of the files as they are; `outlives.rs` kills real processes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed expectation fails the test"
-)]
+//! a start from having one. A kill is a copy of the files as they are; `tests/outlives/` kills real processes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,10 +1,5 @@
 //! The files of the spill are deleted, moved or damaged under a publisher at work: it notices within a second, makes them
 //! again, and goes on. What was in a segment that is gone is counted and announced; what is flushed from then on is on disk.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed expectation fails the test"
-)]
 
 use std::fs::{self, OpenOptions};
 use std::io;

@@ -1,13 +1,8 @@
 //! The operator's tools around a spill at rest, over the same table of damages that starts have to cope with. `status`
 //! says what is damaged and what is not, `export` writes what a start would deliver, and neither changes a byte of the
 //! directory.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed expectation fails the test"
-)]
 
-#[path = "json_lines/kernel.rs"]
+#[path = "../json_lines/kernel.rs"]
 #[allow(dead_code, reason = "the tests of JSON lines use the rest")]
 mod kernel;
 

@@ -3,11 +3,6 @@
 //!
 //! The disk is a small tmpfs of its own: this test binary is started again in a mount namespace. Where that cannot be
 //! had, the tests are skipped.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed expectation fails the test"
-)]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -30,6 +25,7 @@ use test_support::bench::{
     Bench, LIMIT, Note, announced, assert_announced, end, end_within, eventually, name,
     until_delivered, until_spilled,
 };
+use test_support::child::assert_one_passed;
 use test_support::sinks::Mode;
 use test_support::skipped::skipped;
 
@@ -55,10 +51,10 @@ fn small_disk(test: &str) -> Option<PathBuf> {
         skipped("no tmpfs can be mounted here");
         return None;
     }
-    let child = format!("{mount} && exec \"$0\" --exact {test} --nocapture --test-threads=1");
+    let child =
+        format!("{mount} && exec \"$0\" --exact full_disk::{test} --nocapture --test-threads=1");
     let output = in_namespace(&child).unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    assert_one_passed(&output);
     None
 }
 
@@ -243,60 +239,6 @@ fn a_publisher_starts_on_a_full_disk() {
             }
         },
     );
-}
-
-/// A file system that is mounted where the spill is, read only from one moment on.
-#[test]
-fn a_disk_that_becomes_read_only_serves_the_sink_from_memory() {
-    let Some(disk) = small_disk("a_disk_that_becomes_read_only_serves_the_sink_from_memory") else {
-        return;
-    };
-    let bench = bench(&disk);
-    let drainer = bench.start();
-    for n in 0..1_000 {
-        drainer
-            .publisher()
-            .publish_timeout(Note::new(text(n)), LIMIT)
-            .unwrap();
-    }
-    until_spilled(&drainer);
-    remount(&disk, "ro");
-    bench.remote.set(Mode::Up);
-    for n in 1_000..2_000 {
-        drainer
-            .publisher()
-            .publish_timeout(Note::new(text(n)), LIMIT)
-            .unwrap();
-    }
-    until_delivered(&drainer);
-    remount(&disk, "rw");
-    bench.remote.set(Mode::Down);
-    for n in 2_000..3_000 {
-        drainer
-            .publisher()
-            .publish_timeout(Note::new(text(n)), LIMIT)
-            .unwrap();
-    }
-    until_spilled(&drainer);
-    bench.remote.set(Mode::Up);
-    until_delivered(&drainer);
-    end(drainer, 3_000);
-    assert_eq!(bench.remote.texts(), texts(0..3_000));
-    assert_announced(&bench.remote.stored());
-}
-
-/// The kernel refuses while files are open for writing, unless it is made to.
-fn remount(disk: &Path, how: &str) {
-    let done = Command::new("mount")
-        .args(["-o", &format!("remount,{how}")])
-        .arg(disk)
-        .status()
-        .unwrap();
-    if !done.success() {
-        assert_eq!(how, "ro", "it cannot be made writable again");
-        skipped("a disk in use cannot be made read only here");
-        std::process::exit(0);
-    }
 }
 
 /// The folder of the segments is a disk of its own, from which nothing can be moved.

@@ -3,11 +3,6 @@
 //!
 //! The disk is taken away with a limit on the size of files. That is the whole process's, so the story is told by a
 //! child: this test binary, started again by a shell that ignores the signal which comes with the limit.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed expectation fails the test"
-)]
 
 use std::process::Command;
 use std::time::Duration;
@@ -21,20 +16,21 @@ use test_support::bench::{
     Bench, LIMIT, Note, after_a_kill, announced, assert_announced, end, eventually, names, publish,
     until_delivered, until_spilled,
 };
+use test_support::child::assert_one_passed;
 use test_support::sinks::{Fault, Mode};
 
 const CHILD: &str = "SPILLRING_DISK_CHILD";
 
 fn run_in_a_child(test: &str) {
-    let child = format!("trap '' XFSZ; exec \"$0\" --exact {test} --nocapture --test-threads=1");
+    let child =
+        format!("trap '' XFSZ; exec \"$0\" --exact disk::{test} --nocapture --test-threads=1");
     let output = Command::new("sh")
         .args(["-c", &child])
         .arg(std::env::current_exe().unwrap())
         .env(CHILD, "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    assert_one_passed(&output);
 }
 
 fn is_child() -> bool {

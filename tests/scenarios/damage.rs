@@ -1,10 +1,5 @@
 //! A spill that was damaged between two starts never stops the publisher: what can be read is delivered, in order and
 //! once; what cannot is counted and announced; and what is published afterwards goes on. One table of cases drives it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed expectation fails the test"
-)]
 
 use std::fs;
 use std::path::Path;

@@ -3,11 +3,6 @@
 //! and in order after a restart; of the rest, only the newest may be missing.
 //!
 //! The process to be killed is this test binary, started again with a variable that says where it works.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed expectation fails the test"
-)]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -116,7 +111,7 @@ fn flushed(dir: &Path) -> u64 {
 
 fn publisher(dir: &Path, mode: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "kill::child", "--nocapture", "--test-threads=1"])
         .env(WHERE, dir)
         .env(HOW, mode)
         .stdout(Stdio::null())
