@@ -42,7 +42,7 @@
 //!
 //! Moving an entry costs more than the gate, and the compiler removes no move across an atomic access. So an entry is
 //! put into its slot before the gate, the slot is what is pushed or handed back, and a cell holds a value without a
-//! destructor ([`Kept`]), which would need its own copy. `benches/instructions.rs` counts.
+//! destructor ([`Kept`]), which would need its own copy. `benches/instructions/` counts.
 
 use std::mem::ManuallyDrop;
 

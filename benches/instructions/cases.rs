@@ -1,16 +1,8 @@
 //! What is counted: the same loop over the same entries, around one call each.
 
-#![expect(
-    clippy::needless_pass_by_value,
-    reason = "gungraun hands over what a case has left behind"
-)]
-
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
-use gungraun::{
-    Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
-};
 use spillring::{AuditEntry, Drainer, Publisher, State};
 use tempfile::TempDir;
 
@@ -104,33 +96,32 @@ fn ours((drainer, dir): (Drainer<AuditEntry>, TempDir)) -> Ours {
     }
 }
 
-fn all_pushed(bare: Bare) {
+fn all_pushed(bare: &Bare) {
     assert_eq!(bare.queue.len(), CALLS);
 }
 
-fn all_handed_back(bare: Bare) {
+fn all_handed_back(bare: &Bare) {
     assert_eq!(bare.returned.len(), CALLS);
 }
 
-fn all_accepted(ours: Ours) {
+fn all_accepted(ours: &Ours) {
     assert_eq!(ours.publisher.stats().accepted, CALLS as u64);
     assert_eq!(ours.publisher.stats().lost.total(), 0);
 }
 
-fn all_lost(ours: Ours) {
+fn all_lost(ours: &Ours) {
     assert_eq!(
         ours.publisher.stats().lost.total(),
         ours.lost_before + CALLS as u64
     );
 }
 
-fn all_returned(ours: Ours) {
+fn all_returned(ours: &Ours) {
     assert_eq!(ours.returned.len(), CALLS);
 }
 
-#[library_benchmark]
-#[bench::case(setup = empty, teardown = all_pushed)]
-fn push_accepted(bare: Bare) -> Bare {
+#[inline(never)]
+fn push(bare: Bare) -> Bare {
     let Bare {
         queue,
         entries,
@@ -148,29 +139,8 @@ fn push_accepted(bare: Bare) -> Bare {
     }
 }
 
-#[library_benchmark]
-#[bench::case(setup = full)]
-fn push_refused(bare: Bare) -> Bare {
-    let Bare {
-        queue,
-        entries,
-        returned,
-    } = bare;
-    each(entries, |entry| {
-        if let Err(entry) = queue.push(entry) {
-            drop(entry);
-        }
-    });
-    Bare {
-        queue,
-        entries: Vec::new(),
-        returned,
-    }
-}
-
-#[library_benchmark]
-#[bench::case(setup = full, teardown = all_handed_back)]
-fn try_push_refused(bare: Bare) -> Bare {
+#[inline(never)]
+fn try_push(bare: Bare) -> Bare {
     let Bare {
         queue,
         entries,
@@ -188,9 +158,8 @@ fn try_push_refused(bare: Bare) -> Bare {
     }
 }
 
-#[library_benchmark]
-#[bench::case(setup = idle, teardown = all_accepted)]
-fn publish_accepted(mut ours: Ours) -> Ours {
+#[inline(never)]
+fn publish(mut ours: Ours) -> Ours {
     let publisher = &ours.publisher;
     each(std::mem::take(&mut ours.entries), |entry| {
         publisher.publish(entry);
@@ -198,19 +167,8 @@ fn publish_accepted(mut ours: Ours) -> Ours {
     ours
 }
 
-#[library_benchmark]
-#[bench::case(setup = stuck, teardown = all_lost)]
-fn publish_refused(mut ours: Ours) -> Ours {
-    let publisher = &ours.publisher;
-    each(std::mem::take(&mut ours.entries), |entry| {
-        publisher.publish(entry);
-    });
-    ours
-}
-
-#[library_benchmark]
-#[bench::case(setup = stuck, teardown = all_returned)]
-fn try_publish_refused(mut ours: Ours) -> Ours {
+#[inline(never)]
+fn try_publish(mut ours: Ours) -> Ours {
     let publisher = &ours.publisher;
     let returned = &mut ours.returned;
     each(std::mem::take(&mut ours.entries), |entry| {
@@ -221,23 +179,20 @@ fn try_publish_refused(mut ours: Ours) -> Ours {
     ours
 }
 
-library_benchmark_group!(
-    name = cases,
-    benchmarks = [
-        push_accepted,
-        publish_accepted,
-        push_refused,
-        publish_refused,
-        try_push_refused,
-        try_publish_refused
-    ]
-);
+/// Runs one case.
+pub(crate) fn run(case: &str) {
+    match case {
+        "push_accepted" => all_pushed(&push(empty())),
+        "push_refused" => drop(push(full())),
+        "try_push_refused" => all_handed_back(&try_push(full())),
+        "publish_accepted" => all_accepted(&publish(idle())),
+        "publish_refused" => all_lost(&publish(stuck())),
+        "try_publish_refused" => all_returned(&try_publish(stuck())),
+        other => panic!("{other} is no case"),
+    }
+}
 
-main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["--cache-sim=no"])),
-    library_benchmark_groups = cases
-);
-
-pub(crate) fn run() {
-    main();
+/// The function of a case that is counted.
+pub(crate) fn function(case: &str) -> &str {
+    case.rsplit_once('_').map_or(case, |(function, _)| function)
 }
