@@ -65,15 +65,15 @@ impl Context {
     /// Sends more through each lane than its queue holds: none is measured while the system finds it memory.
     pub(crate) fn warm_up(&self, lanes: &mut [Box<dyn Lane>]) {
         let mut times = Times::default();
-        for _ in 0..=CAPACITY / BLOCK {
+        for _ in 0..self.args.choose(CAPACITY / BLOCK + 1, 1) {
             for lane in &mut *lanes {
                 lane.wake();
                 if let Some(receipts) = lane.receipts() {
                     receipts.clear();
                 }
-                let entries = self.entries(BLOCK);
+                let entries = self.entries(self.block());
                 lane.run(&self.clock, Shape::Saturated, entries, &mut times);
-                lane.settle(BLOCK);
+                lane.settle(self.block());
                 lane.rest();
             }
         }
