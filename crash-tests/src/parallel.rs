@@ -14,7 +14,7 @@ use crate::trace::Event;
 /// Disks checked at the same time: most of it is waiting.
 const WORKERS: usize = 8;
 /// One disk in so many is checked, unless all are asked for.
-const SAMPLE: u8 = 10;
+const SAMPLE: u8 = 16;
 
 /// Checks the disks that a power cut may leave of this run, and answers how many there were: all with
 /// `SPILLRING_ALL_CUTS=1`, else a sample. Says which one it was that a check panicked on, and goes on with no more then.

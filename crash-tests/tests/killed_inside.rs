@@ -39,7 +39,7 @@ const SEED: &str = "CRASH_TESTS_SEED";
 /// Publishers that are killed again and again, each on a directory of its own.
 const DIRS: u64 = 8;
 /// How often each.
-const KILLS: u64 = 48;
+const KILLS: u64 = 24;
 /// The call that a kill without a landing comes at is below this.
 const CALLS_MAX: u64 = 250;
 

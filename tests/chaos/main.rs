@@ -36,18 +36,18 @@ use schedule::{Kind, Schedule};
 
 #[test]
 fn each_entry_stands_in_the_stream_once_and_in_order_whatever_strikes() {
-    chaos(Way::Atomic, 15, 1_000, 600);
+    chaos(Way::Atomic, 8, 1_000, 600);
 }
 
 #[test]
 fn and_so_it_does_where_batches_are_fast() {
-    chaos(Way::Fast, 15, 1_000, 600);
+    chaos(Way::Fast, 8, 1_000, 600);
 }
 
 /// Each message in doubt is sent again well within the time in which the stream knows it.
 #[test]
 fn and_so_it_does_where_entries_are_messages() {
-    chaos(Way::Messages, 15, 500, 400);
+    chaos(Way::Messages, 8, 500, 400);
 }
 
 #[test]
