@@ -30,7 +30,10 @@ pub(crate) fn looks(args: &Args) {
             config.entry_bytes_max = 64;
         });
         burying(args, "rejected", Refusing, |_| {});
-        damaged(args);
+        // The publisher tries for ten seconds first.
+        if args.choose(true, false) {
+            damaged(args);
+        }
     }
     with_shim("looks", |shim| frozen(shim, args));
 }

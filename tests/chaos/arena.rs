@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
 
 use crate::publisher::Publisher;
@@ -22,6 +23,9 @@ const LONG_WINDOW: Duration = Duration::from_secs(2 * 60);
 const CATCH_MAX: Duration = Duration::from_secs(60);
 /// How often a kind of fault may miss its moment before that is a failure.
 const TRIES: usize = 3;
+/// Arenas at the same time, at most: a node that waits seconds for a processor is as good as stopped.
+const ARENAS: usize = 3;
+static ARENAS_LEFT: (Mutex<usize>, Condvar) = (Mutex::new(ARENAS), Condvar::new());
 
 /// How the stream takes entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +49,34 @@ pub(crate) struct Arena {
     pub(crate) late: Vec<String>,
     began: Instant,
     dir: TempDir,
+    _slot: Slot,
+}
+
+/// One of [`ARENAS`]. A field that is dropped last gives it back once all others have ended.
+#[derive(Debug)]
+struct Slot;
+
+impl Slot {
+    fn take() -> Self {
+        let (left, changed) = &ARENAS_LEFT;
+        let mut left = left.lock();
+        changed.wait_while(&mut left, |left| *left == 0);
+        *left -= 1;
+        Self
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *ARENAS_LEFT.0.lock() += 1;
+        ARENAS_LEFT.1.notify_one();
+    }
 }
 
 impl Arena {
     /// Starts everything; all publishers together offer so many entries in a second.
     pub(crate) fn start(publishers: usize, rate: u32, way: Way) -> Self {
+        let slot = Slot::take();
         let cluster = Cluster::start();
         make_stream(&cluster.url(), way);
         let dir = TempDir::new().expect("a temporary directory can be made");
@@ -68,6 +95,7 @@ impl Arena {
             late: Vec::new(),
             began: Instant::now(),
             dir,
+            _slot: slot,
         };
         arena.start_publishers();
         arena
