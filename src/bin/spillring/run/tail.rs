@@ -231,12 +231,11 @@ fn find(path: &Path, position: FilePosition) -> Option<File> {
 /// The oldest file newer than the one that was read: it may have been rotated as well.
 fn next(path: &Path, read: &Metadata) -> PathBuf {
     // The file system's clock may tick every few milliseconds. A file may be written to after its successor was made.
-    let age = |it: &Metadata, rotated: bool| {
-        let made = it.created().or_else(|_| it.modified()).ok();
-        (made, it.modified().ok(), !rotated, it.ino())
-    };
+    let made = |it: &Metadata| it.created().or_else(|_| it.modified()).ok();
+    let age = |it: &Metadata, rotated: bool| (made(it), it.modified().ok(), !rotated, it.ino());
     let newer = siblings(path)
-        .filter(|it| it.about.ino() != read.ino())
+        // An older file may have been restored since.
+        .filter(|it| it.about.ino() != read.ino() && it.about.modified().ok() >= made(read))
         .map(|it| (age(&it.about, it.rotated), it.path))
         .filter(|(found, _)| *found > age(read, true));
     newer
@@ -253,9 +252,10 @@ mod tests {
 
     use super::{is_rotation, next};
 
+    /// Last changed so many seconds after a time in 2106: after all files are made.
     fn create(path: &Path, modified: u64) -> Metadata {
         let file = File::create(path).unwrap();
-        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(modified);
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(0x1_0000_0000 + modified);
         file.set_modified(modified).unwrap();
         file.metadata().unwrap()
     }
@@ -276,6 +276,21 @@ mod tests {
             assert_eq!(next(&log, &read), log);
             fs::remove_file(&log).unwrap();
         }
+    }
+
+    #[test]
+    fn an_older_file_that_was_restored_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let [log, read, old] =
+            ["app.log", "app.log.1", "app.log.2"].map(|it| folder.path().join(it));
+        let read = create(&read, 1);
+        while create(&old, 1).created().ok() == read.created().ok() && read.created().is_ok() {
+            fs::remove_file(&old).unwrap();
+        }
+        let before = read.created().unwrap_or(SystemTime::UNIX_EPOCH) - Duration::from_secs(60);
+        File::open(&old).unwrap().set_modified(before).unwrap();
+        create(&log, 2);
+        assert_eq!(next(&log, &read), log);
     }
 
     #[test]
