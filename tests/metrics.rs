@@ -43,7 +43,7 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
     until_delivered(&drainer);
     metrics::set_global_recorder(ear.clone()).unwrap();
     // Nothing has been lost so far, and each reason is heard all the same.
-    eventually("the recorder is told", || !ear.0.lock().is_empty());
+    eventually("a report is complete", || ear.reports() > 0);
     for reason in LossReason::ALL
         .iter()
         .filter(|&&reason| reason != LossReason::DeadLettered)
@@ -67,6 +67,8 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
             .get("aa_audit_spill_entries")
             .is_some_and(|&entries| entries > 50.5)
     });
+    let reports = ear.reports();
+    eventually("a report is complete", || ear.reports() > reports);
     assert_depths(&ear);
     second.remote.set(Mode::Up);
     until_delivered(&drainer);

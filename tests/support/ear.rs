@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
@@ -10,17 +11,29 @@ use metrics::{
 };
 use parking_lot::Mutex;
 
+/// What a publisher reports last each time.
+const LAST_REPORTED: &str = "aa_audit_state state=stopped";
+
 /// The last value of each metric by name and labels; of histograms how often one was recorded.
 #[derive(Debug, Clone, Default)]
 pub struct Ear(
     pub Arc<Mutex<BTreeMap<String, f64>>>,
     /// The names that have a help text.
     pub Arc<Mutex<BTreeSet<String>>>,
+    /// How many reports are complete.
+    Arc<AtomicU64>,
 );
 
 struct Slot(Ear, String);
 
 impl Ear {
+    /// How many times a publisher has reported everything. Between two values of one report others are still those of
+    /// the report before, or missing.
+    #[must_use]
+    pub fn reports(&self) -> u64 {
+        self.2.load(Ordering::Acquire)
+    }
+
     fn slot(&self, key: &Key) -> Arc<Slot> {
         let labels: Vec<_> = key
             .labels()
@@ -68,6 +81,9 @@ impl GaugeFn for Slot {
 
     fn set(&self, value: f64) {
         self.0.0.lock().insert(self.1.clone(), value);
+        if self.1 == LAST_REPORTED {
+            self.0.2.fetch_add(1, Ordering::Release);
+        }
     }
 }
 
