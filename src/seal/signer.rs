@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::checkpoint::{Checkpoint, Seal, SealError};
 use super::keys::Keys;
-use super::state::{Rotation, State, Statement, Written};
+use super::state::{Rotation, SignerState, Statement, Written};
 use super::tree::{Hash, Tree};
 use crate::host::log;
 use crate::ids::{Position, PublisherId};
@@ -53,7 +53,7 @@ pub struct Signer {
     renew_every: Duration,
     /// When the newest seal was stored, or last requested.
     stored_at: Mutex<Option<Instant>>,
-    state: Mutex<State>,
+    state: Mutex<SignerState>,
 }
 
 impl Signer {
@@ -71,7 +71,7 @@ impl Signer {
         }
         let stored = fs::read(dir.join(SEALED)).ok();
         let stored = stored.and_then(|text| serde_json::from_slice::<Seal>(&text).ok());
-        let state = State::new(keys, stored)?;
+        let state = SignerState::new(keys, stored)?;
         Ok(Self {
             dir: dir.to_owned(),
             renew_every,

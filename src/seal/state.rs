@@ -18,7 +18,7 @@ const CERTIFICATES_MAX: usize = 64;
 /// How often a seal includes certificates while the key stays the same.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(60);
 
-pub(super) struct State {
+pub(super) struct SignerState {
     pub(super) keys: Arc<Keys>,
     key: StandardSigner,
     pub(super) rotation: Rotation,
@@ -54,7 +54,7 @@ pub(crate) struct Statement {
     pub(crate) recovered: u64,
 }
 
-impl State {
+impl SignerState {
     /// With the newest stored seal as found on disk, if it is ours: a power cut may have damaged it.
     pub(super) fn new(keys: Keys, stored: Option<Seal>) -> Result<Self, SealError> {
         let mut state = Self {
@@ -170,7 +170,7 @@ impl State {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for SignerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.keys.fmt(f)
     }

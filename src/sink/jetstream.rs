@@ -67,7 +67,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::access::{Access, Connected, Settings};
+use self::access::{Access, Connected, Freshness};
 use self::batches::Batches;
 use self::connection::Connection;
 use self::failure::Link;
@@ -154,8 +154,8 @@ impl JetStreamSink {
         let before = self.connected.take();
         let before = before.filter(|to| to.wire.connection.is_usable());
         let connected = match before {
-            Some(mut connected) if connected.settings != Settings::Doubtful => {
-                connected.settings = Settings::Used;
+            Some(mut connected) if connected.freshness != Freshness::Doubtful => {
+                connected.freshness = Freshness::Used;
                 connected
             }
             before => {
@@ -222,13 +222,13 @@ impl JetStreamSink {
         }
         match &delivery.stopped {
             None => {}
-            Some(SinkError::Rejected(_)) if to.settings == Settings::Fresh => {}
+            Some(SinkError::Rejected(_)) if to.freshness == Freshness::Fresh => {}
             Some(SinkError::Rejected(why)) => {
                 let refused = batch.records().get(delivery.stored);
                 let changed = self.access.recheck(&mut to, refused, why, until).await;
                 delivery.stopped = changed.err().or(delivery.stopped);
             }
-            Some(_) => to.settings = Settings::Doubtful,
+            Some(_) => to.freshness = Freshness::Doubtful,
         }
         if link == Link::Sound {
             self.connected = Some(to);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::inspect::Found;
 use super::message::Message;
-use super::stream::{self, Reading};
+use super::stream::{self, ReadPermission};
 use super::wire::Wire;
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::SinkError;
@@ -22,7 +22,7 @@ pub(super) struct Access {
     /// Servers that earlier ones have announced.
     discovered: Vec<NatsUrl>,
     /// Whether the user may read entries, which recovery of fast batches needs.
-    reading: Reading,
+    reading: ReadPermission,
 }
 
 /// A connection, and what is known of its stream.
@@ -31,11 +31,11 @@ pub(super) struct Connected {
     pub(super) wire: Wire,
     pub(super) found: Found,
     /// Whether the stream may have changed since it was inspected.
-    pub(super) settings: Settings,
+    pub(super) freshness: Freshness,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settings {
+pub(super) enum Freshness {
     Fresh,
     Used,
     /// Something failed, perhaps because of settings.
@@ -47,7 +47,7 @@ impl Access {
         Self {
             config: Arc::new(config),
             discovered: Vec::new(),
-            reading: Reading::default(),
+            reading: ReadPermission::default(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Access {
         Ok(Connected {
             wire,
             found,
-            settings: Settings::Fresh,
+            freshness: Freshness::Fresh,
         })
     }
 
@@ -97,7 +97,7 @@ impl Access {
             to.wire = Wire::open(&self.config, &self.discovered, until).await?;
         }
         let found = self.find(&mut to.wire, until).await?;
-        to.settings = Settings::Fresh;
+        to.freshness = Freshness::Fresh;
         let now_max = to.wire.connection.payload_max();
         let fits = message.is_some_and(|it| found.takes(&it, now_max, 0).is_ok());
         let changed = !found.takes_as(&to.found) || now_max > payload_max;

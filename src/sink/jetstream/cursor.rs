@@ -36,8 +36,8 @@ pub(super) struct Cursor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) batch: Option<Uuid>,
     /// Whether entries of the batch may come after it.
-    #[serde(default, skip_serializing_if = "State::is_closed")]
-    pub(super) state: State,
+    #[serde(default, skip_serializing_if = "Coverage::is_closed")]
+    pub(super) state: Coverage,
     /// The tree of the entries up to here. For an open cursor: the tree before its batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) seal: Option<Seal>,
@@ -46,7 +46,7 @@ pub(super) struct Cursor {
 /// Whether a cursor covers all entries of its batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(super) enum Coverage {
     /// It is exact.
     #[default]
     Closed,
@@ -68,7 +68,7 @@ pub(super) struct Tip {
     pub(super) recovered: u64,
 }
 
-impl State {
+impl Coverage {
     /// Before these records.
     pub(super) fn open(records: &[Record]) -> Self {
         let mut runs: Vec<_> = records.iter().map(|record| record.id().run).collect();
@@ -163,7 +163,7 @@ impl Cursor {
         Self {
             account,
             batch: Some(batch),
-            state: State::Closed,
+            state: Coverage::Closed,
             seal: None,
         }
     }
@@ -202,7 +202,7 @@ impl Cursor {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.state != State::Closed
+        self.state != Coverage::Closed
     }
 
     /// The message of a cursor that continues from the one at `expected`; `None` inside a batch that does.

@@ -30,7 +30,7 @@ pub(in crate::sink) enum NoAnswer {
 
 /// A record was not stored.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct NotStored {
     pub(super) error: SinkError,
     pub(super) link: Link,
     pub(super) cause: Cause,
@@ -66,7 +66,7 @@ impl Link {
     }
 }
 
-impl Failure {
+impl NotStored {
     /// The same, if it is certain that nothing was stored.
     pub(super) fn unavailable(self) -> Self {
         Self {
@@ -84,62 +84,62 @@ impl Failure {
     }
 }
 
-fn sound(error: SinkError) -> Failure {
-    Failure {
+fn sound(error: SinkError) -> NotStored {
+    NotStored {
         error,
         link: Link::Sound,
         cause: Cause::Other,
     }
 }
 
-fn doubtful(error: SinkError) -> Failure {
-    Failure {
+fn doubtful(error: SinkError) -> NotStored {
+    NotStored {
         error,
         link: Link::Doubtful,
         cause: Cause::Other,
     }
 }
 
-pub(super) fn rejected(why: String) -> Failure {
+pub(super) fn rejected(why: String) -> NotStored {
     sound(SinkError::Rejected(why))
 }
 
-pub(super) fn misconfigured(why: String) -> Failure {
+pub(super) fn misconfigured(why: String) -> NotStored {
     doubtful(SinkError::Misconfigured(why))
 }
 
 /// The connection ended.
-pub(super) fn broken(why: &str) -> Failure {
+pub(super) fn broken(why: &str) -> NotStored {
     doubtful(SinkError::Unknown(format!(
         "the connection to the NATS server broke: {why}"
     )))
 }
 
 /// The whole limit passed.
-pub(super) fn silent() -> Failure {
+pub(super) fn silent() -> NotStored {
     let text = "the NATS server did not acknowledge within the time limit";
-    Failure {
+    NotStored {
         cause: Cause::Silence,
         ..doubtful(SinkError::Unknown(text.to_owned()))
     }
 }
 
 /// The stream or the server has no room for a cursor.
-pub(super) fn no_cursor(why: &str) -> Failure {
+pub(super) fn no_cursor(why: &str) -> NotStored {
     sound(SinkError::Misconfigured(format!(
         "no room for a cursor: {why}"
     )))
 }
 
 /// No stream takes messages on the subject.
-pub(super) fn no_stream() -> Failure {
+pub(super) fn no_stream() -> NotStored {
     doubtful(SinkError::Unavailable(
         "no stream took the entry: it is missing, has no leader, or JetStream is off".to_owned(),
     ))
 }
 
 /// A message that the client could not send.
-pub(super) fn unsent(error: &PublishError) -> Failure {
+pub(super) fn unsent(error: &PublishError) -> NotStored {
     match error.kind() {
         PublishErrorKind::MaxPayloadExceeded => {
             rejected(format!("{error}: raise `max_payload` of the NATS servers"))
@@ -150,7 +150,7 @@ pub(super) fn unsent(error: &PublishError) -> Failure {
 }
 
 /// An answer that did not arrive.
-pub(super) fn unanswered(why: NoAnswer) -> Failure {
+pub(super) fn unanswered(why: NoAnswer) -> NotStored {
     match why {
         NoAnswer::Denied(why) => misconfigured(why),
         NoAnswer::Late => silent(),
@@ -165,7 +165,7 @@ pub(super) fn newest(said: &str) -> Option<u64> {
 }
 
 /// The server answered a message with an error.
-pub(super) fn of_answer(error: &jetstream::Error) -> Failure {
+pub(super) fn of_answer(error: &jetstream::Error) -> NotStored {
     sound(of_server(error))
 }
 

@@ -14,8 +14,8 @@ mod under_way;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::cursor::{Account, Cursor, State};
-use super::failure::{self, Cause, Failure, Link};
+use super::cursor::{Account, Coverage, Cursor};
+use super::failure::{self, Cause, Link, NotStored};
 use super::message::Message;
 use super::sending::{LaidOut, Sending};
 use super::suspect::Suspect;
@@ -43,7 +43,7 @@ pub(super) struct Fast<'a, 'b> {
 
 impl Fast<'_, '_> {
     /// Stores the rest of the batch, or a prefix of it.
-    pub(super) async fn store(&mut self) -> Result<(), Failure> {
+    pub(super) async fn store(&mut self) -> Result<(), NotStored> {
         let all = self.to.batch.records();
         while self.to.stored < all.len() {
             let left = &all[self.to.stored..];
@@ -86,7 +86,7 @@ impl Fast<'_, '_> {
         under_way: &mut UnderWay<'_>,
         after: Account,
         messages: Vec<Message>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotStored> {
         self.to.wire.skip_answers();
         self.end_again().await?;
         let signs = self.to.batch.signer().is_some();
@@ -95,7 +95,7 @@ impl Fast<'_, '_> {
         let open = Cursor {
             account: self.to.tip.account().or(first).unwrap_or(after),
             batch: Some(under_way.id),
-            state: State::open(under_way.records),
+            state: Coverage::open(under_way.records),
             seal: None,
         };
         let (_, open) = self
@@ -127,7 +127,7 @@ impl Fast<'_, '_> {
     }
 
     /// A replica that lagged may still know an ended batch, and must not take more of it if it becomes the leader.
-    async fn end_again(&mut self) -> Result<(), Failure> {
+    async fn end_again(&mut self) -> Result<(), NotStored> {
         let (Some((id, until)), now) = (*self.ended, Instant::now()) else {
             return Ok(());
         };
@@ -145,7 +145,7 @@ impl Fast<'_, '_> {
         under_way: &mut UnderWay<'_>,
         message: Message,
         op: Op,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotStored> {
         under_way.sent += 1;
         let token = token(under_way.id, FLOW, under_way.sent, op);
         let sent = self
@@ -154,10 +154,10 @@ impl Fast<'_, '_> {
             .send(message, Some(&token), self.to.until)
             .await;
         // What the client refuses now fitted before; earlier messages are under way.
-        sent.map_err(Failure::unknown)
+        sent.map_err(NotStored::unknown)
     }
 
-    async fn wait_for_room(&mut self, under_way: &mut UnderWay<'_>) -> Result<(), Failure> {
+    async fn wait_for_room(&mut self, under_way: &mut UnderWay<'_>) -> Result<(), NotStored> {
         while under_way.sent >= under_way.stored + under_way.portion * PORTIONS {
             if let Some(ack) = self.receive(under_way).await? {
                 self.check(&ack, under_way)?;
@@ -167,7 +167,7 @@ impl Fast<'_, '_> {
     }
 
     /// Takes the next answer. Returns it if it ends the batch.
-    async fn receive(&mut self, under_way: &mut UnderWay<'_>) -> Result<Option<Ack>, Failure> {
+    async fn receive(&mut self, under_way: &mut UnderWay<'_>) -> Result<Option<Ack>, NotStored> {
         let answer = self.to.wire.answer(self.to.until).await;
         let answer = answer.map_err(failure::unanswered)?;
         let Some(number) = number(&answer, under_way.id) else {
@@ -196,9 +196,9 @@ impl Fast<'_, '_> {
         &mut self,
         number: u64,
         code: u64,
-        failure: Failure,
+        failure: NotStored,
         under_way: &UnderWay<'_>,
-    ) -> Failure {
+    ) -> NotStored {
         let index = usize::try_from(number)
             .ok()
             .and_then(|number| number.checked_sub(2));
@@ -215,14 +215,14 @@ impl Fast<'_, '_> {
                 why: failure.error.to_string(),
             });
         }
-        Failure {
+        NotStored {
             link: Link::Sound,
             ..failure.unknown()
         }
     }
 
     /// The first message was refused: nothing of the batch is stored.
-    fn refused_at_once(&mut self, code: u64, failure: Failure) -> Failure {
+    fn refused_at_once(&mut self, code: u64, failure: NotStored) -> NotStored {
         match failure.error {
             _ if matches!(code, failure::STALE | failure::OVERTAKEN) => self.to.stale(failure),
             // The refused message is not an entry.
@@ -232,7 +232,7 @@ impl Fast<'_, '_> {
     }
 
     /// The acknowledgement must come from our stream and cover all messages.
-    fn check(&self, ack: &Ack, under_way: &mut UnderWay<'_>) -> Result<(), Failure> {
+    fn check(&self, ack: &Ack, under_way: &mut UnderWay<'_>) -> Result<(), NotStored> {
         if let Err(foreign) = self.to.found.took(ack, &self.to.wire.config) {
             // Then so do the earlier acknowledgements, which do not name their stream.
             under_way.stored = 0;
@@ -241,7 +241,7 @@ impl Fast<'_, '_> {
         if ack.covers(under_way.id, under_way.sent) {
             return Ok(());
         }
-        Err(Failure {
+        Err(NotStored {
             link: Link::Sound,
             ..failure::broken(&format!("{} messages of a batch are stored", ack.count))
         })

@@ -1,6 +1,6 @@
 //! Inspects a stream: whether it takes our entries, how, and what could go wrong with it.
 
-use super::failure::{self, Failure};
+use super::failure::{self, NotStored};
 use super::message::Message;
 use super::settings::{FAST_SINCE, Info, Settings, Transform};
 use super::subjects::{covers, cursors, entries, overlap};
@@ -88,7 +88,7 @@ impl Found {
 
     /// Checks that an acknowledgement comes from this stream: another one, perhaps in another domain, may capture the
     /// subjects.
-    pub(super) fn took(&self, ack: &Ack, config: &NatsConfig) -> Result<(), Failure> {
+    pub(super) fn took(&self, ack: &Ack, config: &NatsConfig) -> Result<(), NotStored> {
         if ack.stream == config.stream && ack.domain == self.domain {
             return Ok(());
         }

@@ -49,7 +49,7 @@ pub(super) enum Whose {
 
 /// A change of the stream by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+enum StreamChange {
     Recreated,
     WentBack,
     CursorGone,
@@ -63,11 +63,11 @@ impl LastKnown {
         let is_older = last_sequence < self.last_sequence;
         self.early_ends = if is_older { self.early_ends + 1 } else { 0 };
         let change = if before.is_some_and(|before| before != created) {
-            Some(Change::Recreated)
+            Some(StreamChange::Recreated)
         } else if is_older && self.early_ends < EARLY_ENDS_MAX {
             return true;
         } else {
-            is_older.then_some(Change::WentBack)
+            is_older.then_some(StreamChange::WentBack)
         };
         if let Some(change) = change {
             self.report(
@@ -109,8 +109,10 @@ impl LastKnown {
                     "the cursor has expired with its stream's messages: going on after what was acknowledged"
                 );
             }
-            None if known.cursor.is_some() => self.report(Change::CursorGone, 0),
-            Some(_) if tip.sequence < known.sequence => self.report(Change::CursorWentBack, 0),
+            None if known.cursor.is_some() => self.report(StreamChange::CursorGone, 0),
+            Some(_) if tip.sequence < known.sequence => {
+                self.report(StreamChange::CursorWentBack, 0);
+            }
             _ => {}
         }
         if self.is_anothers(publisher, tip) {
@@ -174,7 +176,7 @@ impl LastKnown {
     }
 
     /// At least `gone` messages are missing.
-    fn report(&self, change: Change, gone: u64) {
+    fn report(&self, change: StreamChange, gone: u64) {
         let (kind, text) = change.describe();
         host::call(|| counter!("aa_audit_stream_changes_total", "kind" => kind).increment(1));
         log::error!(
@@ -185,7 +187,7 @@ impl LastKnown {
     }
 }
 
-impl Change {
+impl StreamChange {
     fn describe(self) -> (&'static str, &'static str) {
         match self {
             Self::Recreated => (
@@ -214,11 +216,11 @@ impl Change {
 mod tests {
     use super::*;
     use crate::event::{Position, RunId, fresh_uuid};
-    use crate::sink::jetstream::cursor::{Account, Cursor, State};
+    use crate::sink::jetstream::cursor::{Account, Coverage, Cursor};
 
     const PUBLISHER: PublisherId = PublisherId(Uuid::nil());
 
-    fn tip(batch: Uuid, n: u64, sequence: u64, state: State) -> Tip {
+    fn tip(batch: Uuid, n: u64, sequence: u64, state: Coverage) -> Tip {
         let run = RunId(Uuid::nil());
         let account = Account::through(None, Position { run, n });
         let cursor = Cursor {
@@ -256,19 +258,19 @@ mod tests {
     fn a_fence_that_was_read_again_makes_no_batch_in_doubt_anothers() {
         let mut last_known = LastKnown::default();
         let [before, in_doubt] = [fresh_uuid(), fresh_uuid()];
-        let closed = tip(before, 5, 10, State::Closed);
+        let closed = tip(before, 5, 10, Coverage::Closed);
         last_known.recovered(PUBLISHER, &closed);
         last_known.sent(in_doubt);
-        let fence = tip(before, 5, 10, State::Fence(4, Vec::new()));
+        let fence = tip(before, 5, 10, Coverage::Fence(4, Vec::new()));
         assert_eq!(last_known.read(PUBLISHER, &fence), Whose::Ours);
         last_known.recovered(PUBLISHER, &closed);
         assert!(last_known.refused(10, Some(20)));
         assert_eq!(last_known.read(PUBLISHER, &closed), Whose::Old);
-        let newest = tip(in_doubt, 9, 20, State::Closed);
+        let newest = tip(in_doubt, 9, 20, Coverage::Closed);
         assert_eq!(last_known.read(PUBLISHER, &newest), Whose::Ours);
         // A new fence comes after everything that was sent: a later batch is somebody else's.
-        last_known.recovered(PUBLISHER, &tip(in_doubt, 9, 21, State::Closed));
-        let another = tip(before, 12, 30, State::Closed);
+        last_known.recovered(PUBLISHER, &tip(in_doubt, 9, 21, Coverage::Closed));
+        let another = tip(before, 12, 30, Coverage::Closed);
         assert_eq!(last_known.read(PUBLISHER, &another), Whose::Anothers);
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::time::{Duration, Instant};
 use uuid::Uuid;
 
-use super::cursor::{Account, Cursor, State, Tip};
+use super::cursor::{Account, Coverage, Cursor, Tip};
 use super::failure;
 use super::fast::{BEYOND, Op, number, ping, token};
 use super::message::{Message, added};
@@ -60,13 +60,13 @@ impl Recovery<'_> {
         };
         let id = cursor.batch.unwrap_or_default();
         let (from, end, runs) = match &cursor.state {
-            State::Closed => return Ok(tip),
+            Coverage::Closed => return Ok(tip),
             // Nothing of the batch comes after it.
-            State::Fence(from, runs) => (*from, tip.sequence, runs),
-            State::Open(runs) => {
+            Coverage::Fence(from, runs) => (*from, tip.sequence, runs),
+            Coverage::Open(runs) => {
                 self.end(id).await?;
                 let fence = Cursor {
-                    state: State::Fence(tip.sequence, runs.clone()),
+                    state: Coverage::Fence(tip.sequence, runs.clone()),
                     ..cursor.clone()
                 };
                 let end = self.fence(&fence, id, tip.sequence).await?;

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::cursor::{Account, Cursor, Tip};
 use super::detour::Detour;
-use super::failure::{self, Failure, Link};
+use super::failure::{self, Link, NotStored};
 use super::inspect::Found;
 use super::last_known::LastKnown;
 use super::message::Message;
@@ -37,7 +37,7 @@ pub(super) struct LaidOut {
     /// After the last of them; `None` if there are none.
     pub(super) account: Option<Account>,
     /// Why the next one is left out, if one is.
-    pub(super) refused: Result<(), Failure>,
+    pub(super) refused: Result<(), NotStored>,
 }
 
 impl Sending<'_> {
@@ -88,7 +88,7 @@ impl Sending<'_> {
         tree: &Tree,
         expected: Option<u64>,
         more: usize,
-    ) -> Result<(Cursor, Message), Failure> {
+    ) -> Result<(Cursor, Message), NotStored> {
         let publisher = self.batch.publisher();
         let message = |cursor: &Cursor| cursor.message(&self.wire.config, publisher, expected);
         let cursor = cursor.sealed(self.batch.signer(), tree, &self.tip);
@@ -101,12 +101,12 @@ impl Sending<'_> {
 
     /// The batch was refused because its cursor is not the next one. It is late, or the stream has changed, which is
     /// then inspected again.
-    pub(super) fn stale(&mut self, failure: Failure) -> Failure {
+    pub(super) fn stale(&mut self, failure: NotStored) -> NotStored {
         let newest = failure::newest(&failure.error.to_string());
         if !self.last_known.refused(self.tip.sequence, newest) {
             self.detour.refused_without_reason();
         }
-        Failure {
+        NotStored {
             link: Link::Doubtful,
             ..failure.unknown()
         }

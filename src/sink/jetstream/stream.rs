@@ -17,7 +17,7 @@ use crate::host::log;
 
 /// Whether the user may read entries, which recovery of fast batches needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum ReadPermission {
     #[default]
     Untried,
     Permitted,
@@ -27,7 +27,7 @@ pub(super) enum Reading {
 /// Finds the stream, or creates it, upgrades it if asked to, and checks that it will take our entries.
 pub(super) async fn make_sure(
     wire: &mut Wire,
-    reading: &mut Reading,
+    reading: &mut ReadPermission,
     until: Instant,
 ) -> Result<Found, SinkError> {
     let config = Arc::clone(&wire.config);
@@ -56,18 +56,18 @@ pub(super) async fn make_sure(
 /// Whether entries may be read. If not, the server has denied something.
 async fn may_read(
     wire: &mut Wire,
-    reading: &mut Reading,
+    reading: &mut ReadPermission,
     until: Instant,
 ) -> Result<bool, SinkError> {
-    if *reading == Reading::Untried {
+    if *reading == ReadPermission::Untried {
         let request = wire.api("DIRECT.GET");
         *reading = match wire.ask(&request, r#"{"seq":1}"#, until).await {
-            Ok(_) => Reading::Permitted,
-            Err(SinkError::Misconfigured(_)) => Reading::Denied,
+            Ok(_) => ReadPermission::Permitted,
+            Err(SinkError::Misconfigured(_)) => ReadPermission::Denied,
             Err(error) => return Err(error),
         };
     }
-    Ok(*reading == Reading::Permitted)
+    Ok(*reading == ReadPermission::Permitted)
 }
 
 /// Whether the leader lists messages on a subject. It may list one that it cannot read.

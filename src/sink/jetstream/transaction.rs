@@ -16,7 +16,7 @@ use tokio::time::{Duration, timeout};
 use uuid::Uuid;
 
 use super::cursor::{Account, Cursor};
-use super::failure::{self, Cause, Failure};
+use super::failure::{self, Cause, NotStored};
 use super::message::Message;
 use super::sending::{LaidOut, Sending};
 use super::wire::Ack;
@@ -43,14 +43,14 @@ pub(super) struct Transactions<'a, 'b>(pub(super) &'b mut Sending<'a>);
 
 impl Transactions<'_, '_> {
     /// Stores the rest of the batch, or a prefix of it.
-    pub(super) async fn store(&mut self) -> Result<(), Failure> {
+    pub(super) async fn store(&mut self) -> Result<(), NotStored> {
         let outcome = self.advance().await;
-        let unknown = |failure: &Failure| matches!(failure.error, SinkError::Unknown(_));
+        let unknown = |failure: &NotStored| matches!(failure.error, SinkError::Unknown(_));
         self.0.doubt = outcome.as_ref().is_err_and(unknown);
         outcome
     }
 
-    async fn advance(&mut self) -> Result<(), Failure> {
+    async fn advance(&mut self) -> Result<(), NotStored> {
         let all = self.0.batch.records();
         let (mut size, mut tries) = (usize::MAX, 0);
         while self.0.stored < all.len() {
@@ -94,7 +94,7 @@ impl Transactions<'_, '_> {
     }
 
     /// Moves the cursor past losses that no entry announces any more.
-    async fn pass_losses(&mut self) -> Result<(), Failure> {
+    async fn pass_losses(&mut self) -> Result<(), NotStored> {
         let (batch, before) = (self.0.batch, self.0.tip.account());
         let through = batch.through();
         let reached = Account::after_alone(before, self.0.alone, through.run);
@@ -113,7 +113,7 @@ impl Transactions<'_, '_> {
         account: Account,
         records: &[Record],
         messages: Vec<Message>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotStored> {
         let (id, count) = (fresh_uuid(), messages.len() as u64);
         self.0.last_known.sent(id);
         let mut tree = self.0.tree();
@@ -151,7 +151,7 @@ impl Transactions<'_, '_> {
         id: Uuid,
         mut first: Message,
         mut messages: Vec<Message>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotStored> {
         self.0.wire.skip_answers();
         let Some(mut last) = messages.pop() else {
             return self.0.wire.send(first, Some(LAST), self.0.until).await;
@@ -171,7 +171,7 @@ impl Transactions<'_, '_> {
 
     /// The outcome. The answer to the first message explains a refusal of the whole better than the answer to the
     /// last.
-    async fn outcome(&mut self) -> Result<Ack, Failure> {
+    async fn outcome(&mut self) -> Result<Ack, NotStored> {
         let mut first = None;
         loop {
             let (token, said) = self.next().await?;
@@ -194,14 +194,14 @@ impl Transactions<'_, '_> {
         }
     }
 
-    async fn next(&mut self) -> Result<(String, Option<Ack>), Failure> {
+    async fn next(&mut self) -> Result<(String, Option<Ack>), NotStored> {
         let answer = self.0.wire.answer(self.0.until).await;
         let answer = answer.map_err(failure::unanswered)?;
         let ack = answer.ack()?;
         Ok((answer.token, ack))
     }
 
-    fn refused(&mut self, error: &jetstream::Error) -> Failure {
+    fn refused(&mut self, error: &jetstream::Error) -> NotStored {
         let failure = failure::of_answer(error);
         let (cause, failure) = match error.error_code().0 {
             TOO_MANY => (Cause::TooMany, failure.unavailable()),
@@ -210,7 +210,7 @@ impl Transactions<'_, '_> {
             _ if matches!(failure.error, SinkError::Rejected(_)) => (Cause::Content, failure),
             _ => (Cause::Other, failure),
         };
-        Failure { cause, ..failure }
+        NotStored { cause, ..failure }
     }
 }
 

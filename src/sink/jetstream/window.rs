@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::failure::{self, Failure, Link};
+use super::failure::{self, Link, NotStored};
 use super::inspect::Found;
 use super::message::Message;
 use super::wire::{Answer, Wire};
@@ -65,7 +65,7 @@ impl Window<'_> {
     async fn fill<'a>(
         &mut self,
         unsent: &mut impl Iterator<Item = &'a Record>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotStored> {
         while self.under_way.len() < self.found.in_flight_max() {
             let Some(record) = unsent.next() else {
                 break;
@@ -75,7 +75,7 @@ impl Window<'_> {
         Ok(())
     }
 
-    async fn send(&mut self, record: &Record) -> Result<(), Failure> {
+    async fn send(&mut self, record: &Record) -> Result<(), NotStored> {
         let mut message = Message::new(&self.wire.config, record);
         message
             .headers
@@ -90,7 +90,7 @@ impl Window<'_> {
     }
 
     /// The outcome of the oldest message under way; `None` if there is none.
-    async fn oldest(&mut self) -> Option<Result<(), Failure>> {
+    async fn oldest(&mut self) -> Option<Result<(), NotStored>> {
         let outcome = loop {
             if let Some(answer) = self.under_way.front()? {
                 break self.check(answer);
@@ -110,7 +110,7 @@ impl Window<'_> {
         Some(outcome)
     }
 
-    fn check(&self, answer: &Answer) -> Result<(), Failure> {
+    fn check(&self, answer: &Answer) -> Result<(), NotStored> {
         let ack = answer.ack()?.unwrap_or_default();
         if let Some(error) = &ack.error {
             return Err(failure::of_answer(error));
@@ -119,7 +119,7 @@ impl Window<'_> {
     }
 
     /// Takes all acknowledgements, up to the first that failed.
-    async fn drain(&mut self, stored: &mut usize) -> Option<Failure> {
+    async fn drain(&mut self, stored: &mut usize) -> Option<NotStored> {
         while let Some(outcome) = self.oldest().await {
             match outcome {
                 Ok(()) => *stored += 1,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::failure::{self, Failure, NoAnswer};
+use super::failure::{self, NoAnswer, NotStored};
 use super::message::Message;
 use crate::config::{NatsConfig, NatsUrl};
 use crate::error::SinkError;
@@ -88,7 +88,7 @@ impl Wire {
         message: Message,
         token: Option<&str>,
         until: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotStored> {
         let reply = token.map(|token| format!("{}.{token}", self.inbox));
         let sent = message.publish(self.connection.client(), reply);
         match timeout_at(until, sent).await {
@@ -187,7 +187,7 @@ impl Wire {
 
 impl Answer {
     /// The stream's answer to a message: `None` if it has only noted the message as one of a batch.
-    pub(super) fn ack(&self) -> Result<Option<Ack>, Failure> {
+    pub(super) fn ack(&self) -> Result<Option<Ack>, NotStored> {
         if self.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(failure::no_stream());
         }

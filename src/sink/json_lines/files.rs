@@ -28,7 +28,7 @@ impl Drop for Held {
 }
 
 /// Translates a failed step on a file into the sink's terms.
-pub(super) trait Step<T> {
+pub(super) trait FileStep<T> {
     /// `action` is a verb, such as `sync`.
     fn step(self, action: &str, path: &Path) -> Result<T, SinkError>;
 }
@@ -90,7 +90,7 @@ impl Held {
     }
 }
 
-impl<T> Step<T> for io::Result<T> {
+impl<T> FileStep<T> for io::Result<T> {
     fn step(self, action: &str, path: &Path) -> Result<T, SinkError> {
         self.map_err(|error| {
             let text = format!("cannot {action} {}: {error}", path.display());

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::files::{self, Held, Step};
+use super::files::{self, FileStep, Held};
 use super::ledger::{Account, Line};
 use crate::config::SpillDurability;
 use crate::error::SinkError;

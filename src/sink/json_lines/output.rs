@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use super::files::{Held, Step};
+use super::files::{FileStep, Held};
 use super::ledger::{Account, Birth};
 use super::range::Range;
 use crate::config::SpillDurability;
