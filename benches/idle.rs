@@ -31,8 +31,7 @@ use support::{entries, start};
 use test_support::nats::NatsServer;
 
 const PARTS: [&str; 2] = ["nats", "lines"];
-/// How long it is silent before an entry, and how much longer at the most: by then the drainer does what it does in a
-/// silence.
+/// How long the silence before an entry lasts, and how much longer at most: by then the drainer is idle.
 const SILENCE_MIN: Duration = Duration::from_millis(200);
 const SILENCE_SPREAD: Duration = Duration::from_millis(200);
 /// How long anything may take.
@@ -129,7 +128,7 @@ fn tell_waits(waits: &[Duration]) {
     );
 }
 
-/// Fills the ring once, as fast as it goes, and tells the memory beside that of the ring.
+/// Fills the ring once, as fast as possible, and prints how much memory is used, and how much of it is the ring's.
 fn tell_memory(drainer: &Drainer<AuditEntry>, entries: &[AuditEntry], [before, started]: [f64; 2]) {
     let publisher = drainer.publisher();
     for entry in entries.iter().cycle() {

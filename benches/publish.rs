@@ -1,6 +1,6 @@
 //! What `publish` costs its caller: alone, contended, with the ring full, with the sink away, beside a bare queue.
 //!
-//! Criterion gives means of long loops; the tail is the business of `tail`.
+//! Criterion gives means of long loops; the bench `tail` measures the tail.
 
 #![allow(
     missing_docs,

@@ -17,8 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     //
     //     let (writer, guard) = tracing_appender::non_blocking(File::create(&output)?);
     //
-    // After: counted and announced if the ring is full and the disk takes nothing. Name a `ring_dir` in the settings, and a
-    // kill loses nothing. With a `JetStreamSink` the lines go to NATS.
+    // After: counted and announced if the ring is full and the disk takes nothing. Name a `ring_dir` in the settings,
+    // and a kill loses nothing. With a `JetStreamSink` the lines go to NATS.
     let config = Config::new(dir.path().join("spill"));
     let (writer, guard) = LogWriter::start(config, JsonLinesSink::new(&output), "acme.app")?;
 

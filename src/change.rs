@@ -1,4 +1,4 @@
-//! Every change of a file that is not `SQLite`'s. Tests may put faults between them and the disk.
+//! All changes to files, except `SQLite`'s own. Tests may inject faults between a change and the disk.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// What is about to be done. Paths that are not absolute begin at the spill directory.
 #[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "what is between, in tests, looks at most of them")]
+#[expect(dead_code, reason = "only the watcher in tests reads the fields")]
 pub(crate) enum Change<'c> {
     /// An empty file is made, or one is opened to be written to.
     Make(&'c Path),
@@ -24,7 +24,10 @@ pub(crate) enum Change<'c> {
 impl Change<'_> {
     /// Does it.
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, reason = "for what is between, in tests")]
+    #[expect(
+        clippy::unused_self,
+        reason = "the version for tests shows it to a watcher"
+    )]
     pub(crate) fn make<T>(self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         act()
     }
@@ -51,7 +54,7 @@ pub(crate) trait WatchChanges {
     fn pause(&self, pause: Duration);
 }
 
-/// The time, for those who wait without an order's own.
+/// The time, for waits outside of orders: an order has its own.
 pub(crate) fn now() -> Instant {
     #[cfg(test)]
     if let Some(watch) = WATCH.with_borrow(Clone::clone) {

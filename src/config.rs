@@ -102,8 +102,8 @@ pub struct Config {
     #[serde(deserialize_with = "size::deserialize")]
     pub entry_bytes_max: u64,
     /// How many bytes the backlog and the dead letters may take together. Each entry counts with its stored bytes, its
-    /// subject, and 32 more. The cap is also at most half of what the disk has free without them, or had free at any
-    /// time since the start; what is there already is never too much for the disk. Default 4 GiB.
+    /// subject, and 32 more. The cap is also limited to half of what the disk has free without them, or had free at any
+    /// time since the start, but never below what is already stored. Default 4 GiB.
     #[serde(deserialize_with = "size::deserialize")]
     pub spill_bytes_max: u64,
     /// What a committed spill survives. Default [`SpillDurability::PowerLoss`].

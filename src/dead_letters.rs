@@ -54,12 +54,11 @@ impl DeadLetters {
         Self::open_in(dir.into(), None)
     }
 
-    /// Like [`open`](Self::open), of a spill that may be encrypted. What is requeued with a key is encrypted.
+    /// Like [`open`](Self::open), for a spill that may be encrypted. What is requeued with a key is encrypted.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another
-    /// one.
+    /// As [`open`](Self::open); and [`SpillError::Encrypted`] if the key is missing, or [`SpillError::WrongKey`].
     #[cfg(feature = "encryption")]
     pub fn open_with_key(
         dir: impl Into<PathBuf>,
@@ -108,8 +107,8 @@ impl DeadLetters {
         self.open_shared()?.get(id)
     }
 
-    /// Deletes them for good, calls `each` for every one, and returns how many they were. Those passed to `each` stay
-    /// deleted, even if an error follows.
+    /// Deletes them for good, calls `each` for every one, and returns their count. Those passed to `each` stay deleted,
+    /// even if an error follows.
     ///
     /// # Errors
     ///
@@ -130,12 +129,12 @@ impl DeadLetters {
     }
 
     /// Puts them back into the backlog, oldest first, calls `each` for every one with its old and its new number, and
-    /// returns how many they were. The next start delivers them after the rest.
+    /// returns their count. The next start delivers them after the rest.
     ///
     /// They get numbers in their own run, and announce the number under which they were lost
-    /// ([`Record::requeued_from`](crate::event::Record::requeued_from)). A page of up to 256 letters is first written to the
-    /// backlog, where it survives a power cut, and then removed here: after an interruption each letter is in the
-    /// backlog or still here. The cap of the spill does not apply, since it bounds both together.
+    /// ([`Record::requeued_from`](crate::event::Record::requeued_from)). A page of up to 256 letters is first written
+    /// to the backlog, where it survives a power cut, and then removed here: after an interruption each letter is in
+    /// the backlog or still here. The cap of the spill does not apply, since it bounds both together.
     ///
     /// # Errors
     ///

@@ -164,7 +164,7 @@ pub enum StartError {
 pub enum RingError {
     /// Another process uses it.
     #[error(
-        "the ring {file} is in use by another process, whose spill directory was copied: give this one another `ring_dir`"
+        "the ring {file} is in use by the process whose spill directory this one was copied from: set another `ring_dir`"
     )]
     InUse {
         /// The file.

@@ -116,7 +116,7 @@ pub struct Record {
     /// When it was popped from the ring, in milliseconds since 1970.
     pub(crate) popped_ms: u64,
     pub(crate) requeued: Option<Position>,
-    /// Since when, at most, it has been in memory, ring included.
+    /// The earliest moment at which it may have entered memory, ring included.
     pub(crate) since: Instant,
     pub(crate) subject: Arc<str>,
     pub(crate) bytes: Bytes,
@@ -148,7 +148,7 @@ impl Batch {
     }
 
     /// The sink's cursor once all records are stored: the number of the last record. In a batch without records it is
-    /// that of a loss at the end of a run. A sink takes it as it is.
+    /// that of a loss at the end of a run. A sink stores it unchanged.
     #[must_use]
     pub fn through(&self) -> Position {
         self.through
@@ -182,7 +182,7 @@ impl Record {
         self.losses.iter().map(|loss| loss.count).sum()
     }
 
-    /// The same losses by reason, in order.
+    /// The losses directly before it, by reason, in order.
     #[must_use]
     pub fn losses_before(&self) -> &[Loss] {
         &self.losses
@@ -242,7 +242,7 @@ impl Record {
         (self.subject.len() + self.bytes.len()) as u64 + Self::OVERHEAD
     }
 
-    /// The largest encoded entry: well below the limit of an `SQLite` row, a thousand million bytes.
+    /// The largest encoded entry: well below the limit of an `SQLite` row, 10⁹ bytes.
     pub(crate) const BYTES_MAX: usize = 512 << 20;
     /// The overhead of a record in the spill's accounts, on top of subject and payload.
     pub(crate) const OVERHEAD: u64 = 32;

@@ -76,13 +76,13 @@ pub fn export(dir: &Path, out: &mut impl Write) -> Result<Exported, ExportError>
     export_from(dir, None, out)
 }
 
-/// Like [`export`], of a spill that may be encrypted.
+/// Like [`export`], for a spill that may be encrypted.
 ///
 /// See the examples of [`export`] and [`SpillKey`].
 ///
 /// # Errors
 ///
-/// As [`export`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another one.
+/// As [`export`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or wrong.
 ///
 /// [`SpillError::Encrypted`]: crate::error::SpillError::Encrypted
 /// [`SpillError::WrongKey`]: crate::error::SpillError::WrongKey

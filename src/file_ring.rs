@@ -26,9 +26,9 @@
 //! holds up nothing.
 //!
 //! **Free.** Room is given back when an entry is acknowledged or on disk, not when it is taken: `tail` moves past it
-//! (`LEAVE`). `ENTER` is the matching acquire: a publisher that sees the room sees that its record was read. Before a publisher
-//! is refused it reads both words again, and then sees at least what the publishers saw that claimed the places
-//! (`TAKE` and `READ`).
+//! (`LEAVE`). `ENTER` is the matching acquire: a publisher that sees the room also sees that the record there was read.
+//! Before a publisher is refused it reads both words again, and then sees at least what the publishers that claimed the
+//! places saw (`TAKE` and `READ`).
 //!
 //! **Numbers.** Before an entry leaves the drainer its number is stored in its record, and in a control word. The next
 //! start, which reads the file after a kill, gives the same number to the same entry: an entry that the

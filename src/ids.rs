@@ -22,8 +22,8 @@ pub struct PublisherId(pub Uuid);
 #[serde(transparent)]
 pub struct RunId(pub Uuid);
 
-/// The place of an entry: the run, and its number in it, from 1. Displayed as the `Audit-Id`, `<run id>.<n>`; a sink that
-/// keeps it serializes it.
+/// The place of an entry: the run, and its number in it, from 1. Displayed as the `Audit-Id`, `<run id>.<n>`; a sink
+/// that keeps it serializes it.
 ///
 /// As an answer of [`Sink::position`](crate::Sink::position) it is the last number that the sink has covered. See the
 /// example of [`conformance`](crate::sink::conformance), a sink with a cursor.

@@ -47,7 +47,7 @@ pub fn import(buffer: impl AsRef<Path>, dir: impl AsRef<Path>) -> Result<Importe
 ///
 /// # Errors
 ///
-/// As [`import`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another one.
+/// As [`import`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or wrong.
 ///
 /// [`SpillError::Encrypted`]: crate::error::SpillError::Encrypted
 /// [`SpillError::WrongKey`]: crate::error::SpillError::WrongKey

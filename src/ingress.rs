@@ -82,7 +82,7 @@ impl<E: Event> Ingress<E> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "called, it would be handed a copy of the entry"
+        reason = "as a call, it would take a copy of the entry"
     )]
     pub(crate) fn push(&self, entry: E) -> Result<(), PushError<E>> {
         match self {

@@ -110,9 +110,9 @@
 //!
 //! - Starting works with and without a Tokio runtime; three threads of spillring's own are started. Tickets can be
 //!   awaited under any runtime.
-//! - In a service, stop the server first, then the publisher. With axum:
-//!   `axum::serve(listener, app).with_graceful_shutdown(sigterm).await?; drainer.shutdown(Duration::from_secs(5)).await?;`
-//!   Give the service manager longer than that limit: spilling comes after it.
+//! - In a service, stop the server first, then the publisher. With axum: `axum::serve(listener,
+//!   app).with_graceful_shutdown(sigterm).await?; drainer.shutdown(Duration::from_secs(5)).await?;` Give the service
+//!   manager longer than that limit: spilling comes after it.
 //! - Before `process::exit`, and where handles are in a `static` or forgotten, nothing is dropped: call
 //!   [`shutdown`](Drainer::shutdown) and wait for it.
 //! - A publisher cannot be used across a fork: the child has no drainer.
@@ -160,13 +160,13 @@
 //!    [`ring_high_water`](Config::ring_high_water), or when an entry has been in memory only for
 //!    [`pending_max`](Config::pending_max); what the disk or a spill at its cap does not take stays in memory, however
 //!    long. Entries are refused only when publishers outrun the disk for longer than the ring is deep in entries or
-//!    bytes, when the disk fails or the spill is at its cap and does not [evict](config::WhenSpillFull::EvictOldest), or when
-//!    one is as heavy as the whole ring.
+//!    bytes, when the disk fails or the spill is at its cap and does not [evict](config::WhenSpillFull::EvictOldest),
+//!    or when one is as heavy as the whole ring.
 //! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch
 //!    by acknowledgement, into the spill or the dead letters; the spill by acknowledgement, into the dead letters, or
 //!    by eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have; the
-//!    dead letters by an operator, who removes them or puts them back ([`DeadLetters`](operate::DeadLetters)). What can be put nowhere at the
-//!    end is reported as `in_ring` and `in_memory`.
+//!    dead letters by an operator, who removes them or puts them back ([`DeadLetters`](operate::DeadLetters)). What can
+//!    be put nowhere at the end is reported as `in_ring` and `in_memory`.
 //! 7. **Conservation**, per run, whenever [`Stats`] are read:
 //!    `inherited + accepted = delivered + in_ring + in_memory + spilled + dead_lettered + discarded`, and
 //!    `attempted = accepted + returned + lost`. [`Stats`] has all the terms; what was evicted is among the
@@ -180,11 +180,12 @@
 //! # Tools for a spill
 //!
 //! A damaged spill stops no start: what can be read is delivered, what is missing is announced. Of a publisher that is
-//! not running, [`status`](operate::status()) says whether its spill is healthy, and [`export`](operate::export()) writes its backlog as JSON lines. Of one
-//! that is running, [`running_status`](operate::running_status()) reads its last report. None of them changes anything.
+//! not running, [`status`](operate::status()) says whether its spill is healthy, and [`export`](operate::export())
+//! writes its backlog as JSON lines. Of one that is running, [`running_status`](operate::running_status()) reads its
+//! last report. None of them changes anything.
 //!
-//! [`import`](operate::import()) takes over the backlog of Agent Assembly's buffer; the module `moving` says what else takes the place of
-//! what.
+//! [`import`](operate::import()) takes over the backlog of Agent Assembly's buffer; the module `moving` says what else
+//! takes the place of what.
 //!
 //! [architecture.md]: https://docs.rs/crate/spillring/latest/source/docs/architecture.md
 //! [guarantees.md]: https://docs.rs/crate/spillring/latest/source/docs/guarantees.md

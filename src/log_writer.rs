@@ -1,6 +1,6 @@
 //! Log lines as entries, for applications that use `tracing` already.
 //!
-//! Excluded are spillring's own lines, whose target is `spillring`, and everything logged on spillring's threads,
+//! It leaves out spillring's own lines, whose target is `spillring`, and everything logged on spillring's threads,
 //! where the sink, its client, and the host's encoders run. Otherwise a failing sink would feed itself: its failure is
 //! logged, the line is an entry, the entry fails. The threads mark themselves when they start, including those of the
 //! sink's blocking pool.

@@ -36,8 +36,8 @@ pub(crate) struct Shared<E> {
     pub(crate) refusals: CachePadded<RefusalCounts>,
 }
 
-/// Counts of refused entries. One that is lost for another reason than a full ring is counted here before it is
-/// counted in the ring, which counts all losses.
+/// Counts of refused entries. The ring counts all losses; one with a reason other than a full ring is counted here
+/// first.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalCounts {
     /// The spill is at its cap, which is why the ring is full.
@@ -95,8 +95,8 @@ impl<E: Event> Publisher<E> {
     /// # Errors
     ///
     /// With the entry: [`PublishTimeoutError::Full`] if there was no room within the limit,
-    /// [`PublishTimeoutError::Closed`], or [`PublishTimeoutError::WouldDeadlock`] if there is no room at once on one
-    /// of spillring's own threads.
+    /// [`PublishTimeoutError::Closed`], or [`PublishTimeoutError::WouldDeadlock`] if called on one of spillring's own
+    /// threads while there is no room.
     pub fn publish_timeout(&self, entry: E, limit: Duration) -> Result<(), PublishTimeoutError<E>> {
         let start = Instant::now();
         let mut pause = ROOM_POLL_MIN;
@@ -201,9 +201,9 @@ impl<E> Clone for Publisher<E> {
 impl<E> Shared<E> {
     /// The drainer's last stats, with the ring and the refusals as they are now.
     ///
-    /// The drainer reports as accepted what it had popped by then. Any other entry that has entered counts as in the
-    /// ring, even if the drainer has popped it since: so the law holds whenever it held in the drainer's report. The
-    /// report is read first: what it had popped had entered before.
+    /// In the drainer's report, `accepted` counts the entries popped by then. All other accepted entries count as in
+    /// the ring, even those popped since: so the conservation law holds whenever it held in the report. The report is
+    /// read first: every entry popped by then has been accepted before.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.control.stats();
         let accepted = self.ingress.accepted();
@@ -220,7 +220,7 @@ impl<E: Event> Shared<E> {
     #[inline(always)]
     #[expect(
         clippy::inline_always,
-        reason = "called, it would be handed a copy of the entry"
+        reason = "as a call, it would take a copy of the entry"
     )]
     fn push(&self, entry: E) -> Result<(), PushError<E>> {
         self.ingress.push(entry)

@@ -18,9 +18,10 @@
 //!
 //! **Leave.** The drainer pops, and only after its pops have returned gives back their weight and moves `head` past
 //! them, once per batch ([`Drain`]). So a publisher with a position finds its cell empty at once. `ENTER` is the
-//! acquire to the release of `LEAVE`: a publisher that sees the room sees the cells emptied. `head` is read before the gate,
-//! and is therefore never ahead of it. It may be out of date by then: before a publisher is refused for it, it reads
-//! again, and then sees at least what the publishers saw that claimed the positions (`TAKE` and `READ`).
+//! acquire to the release of `LEAVE`: a publisher that sees the room also sees the emptied cells. `head` is read before
+//! the gate, and is therefore never ahead of it. It may be out of date by then: before refusing an entry because of it,
+//! the publisher reads again, and then sees at least what the publishers that claimed the positions saw (`TAKE` and
+//! `READ`).
 //!
 //! **Close** sets the bit. A publisher that claims a position after that fails, and sees it; one that claimed before
 //! will fill it. So once the drainer sees *closed* and no entries, it has popped every entry that ever entered, and

@@ -72,10 +72,10 @@ impl RingFile {
         bytes: u64,
         entries_max: usize,
     ) -> Result<Self, RingError> {
-        fs::create_dir_all(dir).map_err(because("make the directory of", dir))?;
+        fs::create_dir_all(dir).map_err(because("create the directory of", dir))?;
         let path = path_of(dir, run.publisher());
         let file = options().create_new(true).mode(0o600).open(&path);
-        let file = file.map_err(because("make", &path))?;
+        let file = file.map_err(because("create", &path))?;
         let made = Self::fill(
             file,
             &path,
@@ -88,7 +88,7 @@ impl RingFile {
             if let Err(error) = fs::remove_file(&path) {
                 log::debug!(%error, "a ring that was not made cannot be removed");
             }
-            because("make", &path)(source)
+            because("create", &path)(source)
         })
     }
 
@@ -175,7 +175,7 @@ impl RingFile {
             None => fs::rename(&self.path, &path).map(|()| self.path = path),
         };
         if let Err(error) = kept {
-            log::error!(%error, file = %self.path.display(), "the file of the ring does not have exactly the one name that it should have");
+            log::error!(%error, file = %self.path.display(), "the file of the ring has a wrong or an additional name");
         }
     }
 

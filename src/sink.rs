@@ -87,7 +87,7 @@ pub trait Sink: Send + 'static {
     /// Stores the records of the batch in order, or a prefix of them.
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery>;
 
-    /// Signs the newest checkpoint again, so that an idle publisher can be told from one whose end is missing. Called
+    /// Signs the newest checkpoint again, so that auditors can tell an idle publisher from a truncated trail. Called
     /// while there is nothing to deliver and the newest [seal](crate::seal::Seal) of this sink is
     /// [old](crate::Config::checkpoint_age_max). Does nothing by default.
     fn renew<'a>(

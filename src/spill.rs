@@ -4,25 +4,26 @@
 //!
 //! Entries are appended to a segment, a `SQLite` file of its own; only the newest is ever written to, in transactions.
 //! When it is full it is sealed, and from then on it is only read. Nothing is updated, and no row is ever deleted:
-//! *delivered* is a number, kept in the [`watermark`], and a segment wholly below it is unlinked. So a full disk drains.
+//! *delivered* is a number, kept in the [`watermark`], and a segment wholly below it is unlinked. So a full disk
+//! drains.
 //!
-//! The [`index`] has what must be known beside the entries: the runs, the dead letters, and the numbers that will not be
-//! delivered, because they were taken out after they were written (`absent`).
+//! The [`index`] has what must be known beside the entries: the runs, the dead letters, and the numbers that will not
+//! be delivered, because they were taken out after they were written (`absent`).
 //!
 //! # Faults
 //!
-//! Any fault of writing has one answer: the active segment is abandoned as it is. What is in memory and not known to be
-//! on disk is written again, under the same keys, into another. A segment owns the keys from its first one to the first of
+//! Every write error has one answer: the active segment is abandoned as it is. What is in memory and not known to be on
+//! disk is written again, under the same keys, into another. A segment owns the keys from its first one to the first of
 //! the next segment, so rows that a failed commit has written all the same are never read.
 //!
 //! There is one reader, and nothing else searches for damage. Every number between *delivered* and the newest entry was
-//! written, or says why it was not: what is missing is a loss with the reason `corrupt`.
+//! written, or it is recorded why not: any other is a loss with the reason `corrupt`.
 //!
 //! # What survives what
 //!
-//! A transaction that was committed survives a panic, an abort and a SIGKILL. Under
-//! [`SpillDurability::PowerLoss`] it also survives a power cut; under [`SpillDurability::ProcessCrash`] the newest ones may
-//! then be gone, always from the end. The index survives a power cut under either. The watermark is synced once a second.
+//! A transaction that was committed survives a panic, an abort and a SIGKILL. Under [`SpillDurability::PowerLoss`] it
+//! also survives a power cut; under [`SpillDurability::ProcessCrash`] the newest ones may then be gone, always from the
+//! end. The index survives a power cut under either. The watermark is synced once a second.
 //!
 //! # Files
 //!
@@ -32,7 +33,8 @@
 //! - `index`, with `runs`, `absent` and `dead_letters`;
 //! - `reader`, with `chunk`, `assembler` (numbers become losses) and `salvage` (reading past damage);
 //! - `evict`, `imports`, `requeue`: what else moves entries; `adopt`: directories of the first versions;
-//! - `orders`, `service`: what the drainer orders, and how it is carried out; `inspection`, `status_file`: what others see.
+//! - `orders`, `service`: what the drainer orders, and how it is carried out; `inspection`, `status_file`: what others
+//!   see.
 
 mod absent;
 mod active;
@@ -105,7 +107,7 @@ pub(crate) use status_file::read_status;
 pub(crate) use tally::Tally;
 use watermark::{Level, Watermark};
 
-/// How many records a transaction should take: with more the rate hardly grows, and the wait for one commit does.
+/// How many records a transaction should take: with more, the rate hardly rises, but each commit takes longer.
 pub(crate) const APPEND_ROWS_MAX: usize = 1_024;
 
 /// The drainer's end of the thread that owns the spill.
@@ -132,7 +134,7 @@ pub(crate) struct Spill {
     inherited: Key,
     /// The entries after what is delivered.
     backlog: Tally,
-    /// When the newest inherited entry was popped, as of the start, or came to the spill since.
+    /// At the start, when the newest entry was popped; later, when an entry was last written.
     inherited_until_ms: Option<u64>,
     /// The oldest entry of the backlog, and when it was popped.
     oldest: Option<(Key, u64)>,
@@ -262,7 +264,7 @@ impl Spill {
         Ok(found.reading)
     }
 
-    /// A fresh handle sees more than one that has failed.
+    /// Abandons the segment whose handle failed: a fresh one may read it.
     fn abandon_unreadable(&mut self) {
         let failed = |active: &mut Active| Some(&active.segment) == self.reader.segment();
         if let Some(active) = self.active.take_if(failed) {

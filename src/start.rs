@@ -84,8 +84,8 @@ pub fn start<E: Event>(config: Config, sink: impl Sink) -> Result<Drainer<E>, St
     launch(config, sink, None)
 }
 
-/// The same for entries that can be packed: with [`Config::ring_dir`] published entries survive the death of the
-/// process.
+/// Like [`start`], for entries that can be packed: with [`Config::ring_dir`], published entries survive the death of
+/// the process.
 ///
 /// When this returns, the entries that an earlier process left in its ring are in the spill.
 ///

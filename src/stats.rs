@@ -182,7 +182,7 @@ pub struct Status {
     pub at_ms: u64,
     /// Dead letters that are kept.
     pub dead_letters: u64,
-    /// How many bytes they count for in [`spill_bytes_max`](crate::Config::spill_bytes_max).
+    /// How many bytes they count towards [`spill_bytes_max`](crate::Config::spill_bytes_max).
     #[serde(default)]
     pub dead_letter_bytes: u64,
     /// Segments that lost rows, were delivered as far as they could be read, and are kept next to the others.

@@ -43,13 +43,13 @@ pub fn status(dir: &Path) -> Result<Status, SpillError> {
     status_of(dir, None)
 }
 
-/// Like [`status`], of a spill that may be encrypted.
+/// Like [`status`], for a spill that may be encrypted.
 ///
 /// See the examples of [`status`] and [`SpillKey`].
 ///
 /// # Errors
 ///
-/// As [`status`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or another one, unless a
+/// As [`status`]; and [`SpillError::Encrypted`] or [`SpillError::WrongKey`] if the key is missing or wrong, unless a
 /// publisher is running.
 #[cfg(feature = "encryption")]
 pub fn status_with_key(dir: &Path, key: Option<&SpillKey>) -> Result<Status, SpillError> {
@@ -90,7 +90,7 @@ pub fn running_status(dir: &Path) -> Result<Option<Status>, SpillError> {
     }
 }
 
-/// The entries in the ring of a killed publisher come before anything that is added to its backlog.
+/// Refuses if a killed publisher has left a ring: its entries come before anything that is added to the backlog.
 pub(crate) fn refuse_if_ring_is_left(dir: &Path) -> Result<(), SpillError> {
     let ring = ring_left(read_status(dir)?, identity::read(dir).unwrap_or_default());
     match ring {

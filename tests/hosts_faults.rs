@@ -1,7 +1,7 @@
-//! The host misbehaves: its log, its metrics, its tasks and its entries panic, also with payloads whose own `Drop` panics;
-//! it starts a publisher without files or threads to spare, and it changes its current directory. Every entry still
-//! arrives, the end accounts, and what cannot start is an error with a sentence. Each scenario has a process of its own:
-//! subscriber, recorder, limits and directory are the process's.
+//! The host misbehaves: its log, its metrics, its tasks and its entries panic, also with payloads whose own `Drop`
+//! panics; it starts a publisher without files or threads to spare, and it changes its current directory. Every entry
+//! still arrives, the end accounts, and what cannot start is an error with a sentence. Each scenario has a process of
+//! its own: subscriber, recorder, limits and directory are the process's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

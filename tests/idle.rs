@@ -58,7 +58,7 @@ fn fill(drainer: &Drainer<Note>) {
     });
 }
 
-/// Busy is who uses more in each of a few stretches: a single one may fall on a report.
+/// A thread is busy if it uses more in each of a few stretches: a single one may coincide with a report.
 #[track_caller]
 fn assert_waits(what: &str) {
     let task = drain_thread();

@@ -1,5 +1,5 @@
-//! Promise: what the tests of Agent Assembly's publisher assert of it holds here, too. They run one after the other: the
-//! totals of the metrics are the process's.
+//! Promise: what the tests of Agent Assembly's publisher assert of it holds here, too. They run one after the other:
+//! the totals of the metrics are the process's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,8 +1,8 @@
 //! How fast real entries get from `publish` to the acknowledgement of a real nats-server on the same machine, beside a
-//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- one|always|three|plain|singly|many|ring|signed|replay`;
-//! without a name all of them run; with `--test` each runs short.
+//! plain async-nats loop on an equal stream: `cargo bench --bench deliver -- PART`, one of `one`, `always`, `three`,
+//! `plain`, `singly`, `many`, `ring`, `signed`, `replay`; all of them without a name. With `--test` each runs short.
 //!
-//! The two take turns in blocks, so that what else happens on the machine strikes both; the ratio of the medians is told.
+//! The two take turns in blocks, so that other load affects both; the result is the ratio of the medians.
 
 #![allow(
     missing_docs,

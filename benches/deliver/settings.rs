@@ -1,5 +1,5 @@
-//! Two settings beside one another, in turns: a ring in memory and one in a file; unsigned and signed checkpoints. Into a server, and
-//! to the disk while there is none.
+//! Two settings beside one another, in turns: a ring in memory and one in a file; unsigned and signed checkpoints. Into
+//! a server, and to the disk while there is none.
 
 use std::time::{Duration, Instant};
 

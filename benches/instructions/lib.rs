@@ -1,1 +1,1 @@
-//! Nothing: all there is here is the bench.
+//! Empty: this package consists of its bench.

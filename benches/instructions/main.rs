@@ -1,5 +1,5 @@
-//! How many instructions `publish` and `try_publish` cost over a bare `ArrayQueue::push` of the same entries, counted by
-//! callgrind. Fails where one costs more than [`MORE_MAX`] over its bare twin.
+//! How many instructions `publish` and `try_publish` cost over a bare `ArrayQueue::push` of the same entries, counted
+//! by callgrind. Fails where one costs more than [`MORE_MAX`] over its bare twin.
 //!
 //! `.ci/instructions` sees to valgrind, and runs this: `cargo bench -p instructions`.
 

@@ -14,7 +14,7 @@ use crate::support::{entries, start_with};
 /// Rows of a turn: fifty transactions, less than the ring holds.
 const BLOCK: usize = 50 * ROWS;
 
-/// Plain twice: what two equals differ by is noise.
+/// The plain one twice: any difference between equals is noise.
 const NAMES: [&str; 4] = [
     "plain rusqlite",
     "plain rusqlite again",

@@ -14,7 +14,7 @@ const BLOCK: usize = 51_200;
 
 const NAMES: [&str; 3] = ["the transactions alone", "publish to flushed", "replayed"];
 
-/// Plain twice: what two equals differ by is noise.
+/// The plain one twice: any difference between equals is noise.
 const PUBLISHERS: [&str; 3] = ["plain", "plain again", "encrypted"];
 
 pub(crate) fn encrypted(args: &Args) {

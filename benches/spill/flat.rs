@@ -1,5 +1,5 @@
-//! Whether a deep backlog is slower than a shallow one: to write to, to read from, to open, to hold in memory. And how large
-//! its directory is, with all of it and after the last delivery.
+//! Whether a deep backlog is slower than a shallow one: to write to, to read from, to open, to hold in memory. And how
+//! large its directory is, with all of it and after the last delivery.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Whether a sink elsewhere feels that the spill's disk is frozen: 30,000 entries a second for some seconds, in turns with
-//! and without a disk on which every call hangs. Nothing is in the spill when a turn begins.
+//! Whether a sink elsewhere feels that the spill's disk is frozen: 30,000 entries a second for some seconds, in turns
+//! with and without a disk on which every call hangs. Nothing is in the spill when a turn begins.
 
 use std::path::Path;
 use std::thread::sleep;

@@ -1,5 +1,6 @@
-//! What PERF.md says of the spill: `cargo bench --bench spill -- append|replay|encrypted|looks|frozen|sync|flat|space`. Without
-//! a name all of them run. With `--test` each runs short. `--rows N` says how deep `looks`, `flat` and `space` go.
+//! What PERF.md says of the spill: `cargo bench --bench spill -- append|replay|encrypted|looks|frozen|sync|flat|space`.
+//! Without a name all of them run. With `--test` each runs short. `--rows N` says how deep `looks`, `flat` and `space`
+//! go.
 //!
 //! What is compared takes turns in one run, so that whatever else happens on the machine strikes all of it. Results are
 //! medians over the turns; how far two equals differ is noise.

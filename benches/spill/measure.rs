@@ -83,7 +83,7 @@ pub(crate) fn notes(count: u64) -> impl ExactSizeIterator<Item = Note> {
     (0..count).map(|n| Note::new(u64::from(n)))
 }
 
-/// So many turns in an order by chance: none always follows the same one, and meets what it has left to the disk.
+/// This many turns in random order, so that none always follows the same one and inherits its load on the disk.
 pub(crate) fn shuffled(count: usize) -> Vec<usize> {
     let mut turns: Vec<_> = (0..count).collect();
     fastrand::shuffle(&mut turns);

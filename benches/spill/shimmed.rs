@@ -7,7 +7,7 @@ use crate::shim::{CONTROL, EVERYTHING, Fault, Rule, Shim};
 use crate::support::args::Args;
 use crate::support::bench::eventually;
 
-/// In the process that was started again: the one part that it runs.
+/// Set in the restarted process: the one part that it runs.
 const PART: &str = "SPILLRING_BENCH_PART";
 
 /// Whether this process runs the part.

@@ -1,5 +1,5 @@
-//! Whether the spill gives its disk back: how large its directory is while a backlog leaves, when the last entry has been
-//! delivered, and from then on.
+//! Whether the spill gives its disk back: how large its directory is while a backlog leaves, when the last entry has
+//! been delivered, and from then on.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

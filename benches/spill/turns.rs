@@ -1,17 +1,18 @@
 //! How long the drainer goes without a look at its ring, seen from outside.
 //!
-//! A look itself cannot be seen. A full ring that gets room proves one, but the drainer may look and have nowhere to put an
-//! entry. So this watches turns: at each turn the drainer looks at its ring, and then reports its stats. The look is left
-//! out only while entries gather, for a millisecond at most. Hence two different reports have a turn, and a look, between
-//! them, give or take that millisecond.
+//! A look itself cannot be seen. A full ring that gets room proves one, but the drainer may look and have nowhere to
+//! put an entry. So this watches turns: at each turn the drainer looks at its ring, and then reports its stats. The
+//! look is left out only while entries gather, for a millisecond at most. Hence two different reports have a turn, and
+//! a look, between them, give or take that millisecond.
 //!
-//! Reports keep changing as long as there are turns. A trickle of one entry a millisecond sees to it: either entries move on
-//! and change the counts, or the oldest of them waits and its age grows, which the report gives in milliseconds. There is
-//! one exception: with a backlog whose oldest entry the spill does not know at the moment, the trickle may wait in the ring,
-//! and turns change nothing. The observer is *blind* then. That time is printed and is part of neither result: a stall in it
-//! would not be seen.
+//! Reports keep changing as long as there are turns. A trickle of one entry a millisecond sees to it: either entries
+//! move on and change the counts, or the oldest of them waits and its age grows, which the report gives in
+//! milliseconds. There is one exception: with a backlog whose oldest entry the spill does not know at the moment, the
+//! trickle may wait in the ring, and turns change nothing. The observer is *blind* then. That time is printed and is
+//! part of neither result: a stall in it would not be seen.
 //!
-//! An observer asks for the report ten times a millisecond. It can be kept from its core itself, so there are two results:
+//! An observer asks for the report ten times a millisecond. It can be kept from its core itself, so there are two
+//! results:
 //!
 //! - *seen*: the longest time through which it asked and got the same report;
 //! - *at most*: the longest time from its last question before one change to the first after the next, its own absence

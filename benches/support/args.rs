@@ -1,4 +1,4 @@
-//! What the benches with a harness of their own are told on the command line: the names of parts, `--test`, `--rows N`,
+//! Command-line arguments of the benches with a harness of their own: the names of parts, `--test`, `--rows N`,
 //! `--seconds N`, `--publishers N,N`, `--samples N`.
 
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Service times of paced calls: how they are taken, and how they are told.
+//! Service times of paced calls: how they are measured, and how they are reported.
 
 use std::time::Duration;
 

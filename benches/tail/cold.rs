@@ -1,8 +1,8 @@
 //! What a call costs if its entry was made long before: the entries of a block take more room than the last cache, and
 //! the calls take them in an order by chance. Moving an entry in is part of the call, as in the empty row.
 //!
-//! A clock that is read without a fence does not wait for memory that nothing has needed yet: single calls hide a part of
-//! what the entry costs. The mean of 16 calls has all but the last one's.
+//! A clock that is read without a fence does not wait for memory that nothing has needed yet: single calls hide a part
+//! of what the entry costs. The mean of 16 calls has all but the last one's.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! What `publish` costs while the sink is up, free, away or hanging, while the ring is full, and while the drainer
-//! sleeps; each beside the empty region and a bare queue whose receiver polls, under the same load and in turns with it.
+//! sleeps; each beside the empty region and a bare queue whose receiver polls, under the same load and in turns with
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,8 +65,8 @@ sends_entries!(Drops, |queue, entry| {
     None
 });
 
-/// Every call is refused: the sink never answers and the spill is at its cap, so nothing leaves the ring. Nothing leaves
-/// the bare queue either.
+/// Every call is refused: the sink never answers and the spill is at its cap, so nothing leaves the ring. Nothing
+/// leaves the bare queue either.
 fn full(context: &Context, part: &mut Part) {
     let (drainer, _dir) = start_with(Stalled, |config| config.spill_bytes_max = 1 << 20);
     let publisher = drainer.publisher();

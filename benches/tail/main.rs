@@ -1,6 +1,6 @@
-//! The tail of `publish` beside other queues, and under every condition: service times by percentile, in tables, JSON and
-//! plots. `cargo bench --bench tail -- channels|cold|conditions|publishers|preempted|outlives|stall`; without a name
-//! all of them run; with `--test` each runs short; `--samples N` sets how many each candidate has.
+//! The tail of `publish` beside other queues, and under every condition: service times by percentile, in tables, JSON
+//! and plots. `cargo bench --bench tail -- channels|cold|conditions|publishers|preempted|outlives|stall`; without a
+//! name all of them run; with `--test` each runs short; `--samples N` sets how many each candidate has.
 //!
 //! # What is timed
 //!
@@ -23,13 +23,13 @@
 //! to its bytes, which none of the others do. *Switches* are those that the publisher was made to do, *steal* is the
 //! machine's, both only while calls were made.
 //!
-//! # Who is favoured
+//! # Fairness
 //!
 //! All go through the same loop, compiled for each; all queues hold 65,536 entries of the same type, and are never full
-//! but where it is said. They take turns in an order by chance, in blocks that begin with every receiver idle for 20 ms.
+//! unless stated otherwise. They take turns in random order, in blocks that begin with every receiver idle for 20 ms.
 //! While others have their turn, receivers that poll are stopped, but for spillring's drainer, which goes on looking at
-//! its ring every 8 ms: what that takes strikes the others too, and them only. Notes go to memory of the publisher's, or
-//! of the receiver's, own.
+//! its ring every 8 ms: what that takes strikes the others too, and them only. Notes go to memory of the publisher's,
+//! or of the receiver's, own.
 
 #![allow(
     missing_docs,

@@ -1,5 +1,5 @@
-//! What a ring in a file costs beside the ring in memory: `publish`, which also frees the entry, and `publish_packed`, whose
-//! caller keeps it.
+//! What a ring in a file costs beside the ring in memory: `publish`, which also frees the entry, and `publish_packed`,
+//! whose caller keeps it.
 //!
 //! `SPILLRING_RING_DIR` is where the file lies; without it, in `/dev/shm`.
 

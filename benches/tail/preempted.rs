@@ -130,8 +130,8 @@ fn full(context: &Context, part: &mut Part, two: [usize; 2], all: &[usize]) {
     }
 }
 
-/// Fills the queue while its receiver rests (spillring's cannot), then times calls, each with an entry until it is taken.
-/// Answers how many took long though the scheduler did not take the core from the publisher.
+/// Fills the queue while its receiver rests (spillring's cannot), then times calls, each with an entry until it is
+/// taken. Answers how many took long though the scheduler did not take the core from the publisher.
 fn retry<S: Sender<Item = AuditEntry>>(context: &Context, rig: &mut Rig<S>, row: &mut Row) -> u64 {
     let clock = &context.clock;
     for entry in context.entries(2 * CAPACITY) {

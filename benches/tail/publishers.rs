@@ -1,7 +1,7 @@
 //! Several publishers at once: each thread with its own handle, its own share of the block, and its own histogram.
 //!
-//! Spillring and the bare queue run in pairs, and each twice in a pair, in an order by chance. The ratio is taken in each
-//! pair; the ratios of one candidate to itself tell what equal runs differ by.
+//! Spillring and the bare queue run in pairs, and each twice in a pair, in an order by chance. The ratio is taken in
+//! each pair; the ratios of one candidate to itself show how much equal runs differ.
 
 use std::sync::Barrier;
 use std::thread;

@@ -1,5 +1,5 @@
-//! How candidates take turns: in short blocks, or call by call, in an order by chance in each round, so that what else
-//! happens on the machine strikes all of them.
+//! How candidates take turns: in short blocks, or call by call, in random order in each round, so that other load on
+//! the machine affects all of them.
 
 use std::thread;
 use std::time::Duration;

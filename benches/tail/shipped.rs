@@ -1,8 +1,8 @@
 //! The other candidates that the workspace's graph may hold: the bare queue, the channels of tokio and std, flume.
 //!
-//! Each channel is here twice: as shipped, its receiver blocking in its own receive (tokio's awaiting on a current-thread
-//! runtime of its own, and in a task of a multi-thread runtime), which the sender has to wake; and with a receiver that
-//! polls, which nobody wakes. The receiver drops what it gets.
+//! Each channel is here twice: as shipped, its receiver blocking in its own receive (tokio's awaiting on a
+//! current-thread runtime of its own, and in a task of a multi-thread runtime), which the sender has to wake; and with
+//! a receiver that polls, which nobody wakes. The receiver drops what it gets.
 
 use std::hint::black_box;
 use std::sync::Arc;

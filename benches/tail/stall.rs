@@ -1,5 +1,5 @@
-//! Whether a server that hangs reaches the publisher: 100,000 entries a second to a real one that is stopped in between,
-//! and the same without the stop.
+//! Whether a server that hangs reaches the publisher: 100,000 entries a second to a real one that is stopped in
+//! between, and the same without the stop.
 
 use std::thread;
 use std::time::{Duration, Instant};

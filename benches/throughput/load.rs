@@ -1,4 +1,5 @@
-//! Publishers at a steady rate all together, none of which spins: each sleeps a millisecond, then publishes what is due.
+//! Publishers at a steady rate all together, none of which spins: each sleeps a millisecond, then publishes what is
+//! due.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,9 +1,9 @@
-//! The highest rate, publish to acknowledged, that one real nats-server on the same cores takes for a minute with nothing
-//! lost: `cargo bench --bench throughput -- batches|messages`; without a name both run. `--seconds N`
-//! sets how long instead of a minute, `--publishers 1,2` how many publishers; with `--test` each runs for a second.
+//! The highest rate, publish to acknowledged, that one real nats-server on the same cores takes for a minute with
+//! nothing lost: `cargo bench --bench throughput -- batches|messages`; without a name both run. `--seconds N` sets how
+//! long instead of a minute, `--publishers 1,2` how many publishers; with `--test` each runs for a second.
 //!
 //! A short search comes first, in trials of a sixth of the time: in steps of a quarter up or down from where the last
-//! row stood, then halving the step. The minute that is told is one of its own; if it does not hold what the trial did,
+//! row ended, then halving the step. The reported minute is a run of its own; if it does not sustain the trial's rate,
 //! it is repeated a little slower.
 
 #![allow(
@@ -104,7 +104,7 @@ fn search(stream: Stream, publishers: usize, start: f64, span: Duration) -> f64 
     rate
 }
 
-/// The whole time at that rate, or a little slower. The last attempt is told even if it does not hold.
+/// The whole time at that rate, or a little slower. The last attempt is reported even if it does not hold.
 fn minute(stream: Stream, publishers: usize, mut rate: f64, span: Duration) -> Outcome {
     for _ in 1..MINUTES_MAX {
         let outcome = trial(stream, publishers, rate, span, Judge::Reader);

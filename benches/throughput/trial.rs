@@ -12,7 +12,7 @@ use crate::support::usage::{Threads, process_runtime};
 use crate::support::{entries, start};
 use test_support::nats::NatsServer;
 
-/// How long the last acknowledgement may come behind the last publish: a share of the time, and no less than this.
+/// How long after the last publish the last acknowledgement may come: a share of the time, and no less than this.
 const LATE_SHARE: f64 = 0.05;
 const LATE_MIN: Duration = Duration::from_millis(500);
 /// How long anything may take.
@@ -48,7 +48,7 @@ pub(crate) struct Outcome {
     /// Published, and not yet acknowledged: the most, and with the last publish.
     pub(crate) behind_most: u64,
     pub(crate) behind_end: u64,
-    /// How long the last acknowledgement came behind the last publish.
+    /// How long after the last publish the last acknowledgement came.
     pub(crate) caught_up: Duration,
     /// From the first publish to the last acknowledgement.
     pub(crate) took: Duration,

@@ -11,7 +11,7 @@ use crate::trace::Small;
 pub struct Disk {
     /// After how many events the power was cut.
     pub events: usize,
-    /// Of the calls not synced by then, by the number of their event, those that are there.
+    /// The unsynced calls that are on the disk, by the number of their event.
     pub there: Vec<(usize, Portion)>,
     /// So many entries counted as safe.
     pub flushed: usize,

@@ -40,7 +40,7 @@ struct Node {
     synced: Vec<u8>,
     /// The last event in it.
     through: usize,
-    /// Every call behind that.
+    /// Every call after that.
     calls: Vec<(usize, Fate)>,
 }
 
@@ -49,7 +49,7 @@ struct Node {
 enum Fate {
     /// Undo it, until a sync.
     Unsynced,
-    /// Undo it, whatever is synced later: the kernel tells of a failed sync once, and then takes the pages for clean.
+    /// Undo it, whatever is synced later: the kernel reports a failed sync once, and then takes the pages for clean.
     Forgotten,
     /// Nothing.
     Synced,
@@ -99,8 +99,8 @@ impl Disks {
         }
     }
 
-    /// The small files to try: with nothing and with everything of the rest the newest, the newest with a torn watermark,
-    /// and the oldest, else those of any moment so far.
+    /// The small files to try. If none or all of the unsynced calls are there: the newest, the newest with a torn
+    /// watermark, and the oldest; otherwise those of a random moment so far.
     fn besides(&mut self, extreme: bool) -> Vec<Beside> {
         let events = &self.events[..self.at];
         let (newest, oldest) = (self.at - 1, self.watermark_since);

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::call::{Act, Call, FileKind, Verdict, Watch};
 use crate::vfs;
 
-/// Kills this process at one call, and says before where it has landed.
+/// Kills this process at one call, after reporting where the kill lands.
 #[derive(Debug)]
 pub struct Killer {
     /// Where to land; anywhere if there is none.
@@ -29,7 +29,8 @@ pub struct Killer {
 pub enum Landing {
     /// A segment was made and is still empty: before `SQLite` opens it.
     Made,
-    /// Before anything is done to a rollback journal, to a database that has no log yet, or to a log while tables are made.
+    /// Before anything is done to a rollback journal, to a database that has no log yet, or to a log while tables are
+    /// made.
     Tables,
     /// Before a write to the log of a segment, while entries are appended.
     BeforeAppend,

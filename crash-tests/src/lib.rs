@@ -6,29 +6,29 @@
 //!
 //! # A power cut
 //!
-//! A recorded run is cut after each of its calls, and what the disk may hold then is rebuilt ([`Disk`]); a sample of these
-//! disks is checked, or all of them (`SPILLRING_ALL_CUTS=1`):
+//! A recorded run is cut after each of its calls, and what the disk may hold then is rebuilt ([`Disk`]); a sample of
+//! these disks is checked, or all of them (`SPILLRING_ALL_CUTS=1`):
 //!
 //! - What was written to a file before its last sync is there. Of what was written, or cut off, since then, any subset
 //!   may be there, in the order of the calls; the last one that is, perhaps half of it.
 //! - A file that was made or deleted has its name, or has lost it, for sure once its folder is synced. `os_unix.c` does
-//!   that with the first sync of a new journal or WAL (`UNIXFILE_DIRSYNC`, in `unixSync`) and where `xDelete` is told to
-//!   (`unixDelete`), which closing a WAL does not. Until then it may have happened or not. A file without its name is
-//!   lost with its content. That spillring itself syncs the folder of a new segment cannot be seen here, and is not
+//!   that with the first sync of a new journal or WAL (`UNIXFILE_DIRSYNC`, in `unixSync`) and where `xDelete` is told
+//!   to (`unixDelete`), which closing a WAL does not. Until then it may have happened or not. A file without its name
+//!   is lost with its content. That spillring itself syncs the folder of a new segment cannot be seen here, and is not
 //!   supposed.
 //! - spillring makes segments before `SQLite` opens them, and unlinks them, past the VFS: they are looked for with each
 //!   call.
 //! - What was written before a sync that failed may be missing for good, whatever is synced later, until it is written
-//!   over: the kernel tells of the error once, and then takes the pages for clean.
+//!   over: the kernel reports the error once, and then takes the pages for clean.
 //! - The small files that spillring writes itself are as they were at some moment since the run began, when all but two
 //!   were absent; only `identity`, which is synced before it is used, is always as it was last. The two slots of the
-//!   watermark are each as they were at some moment since a segment was last unlinked, which spillring does only after a
-//!   sync of the watermark; the newest one may be torn.
+//!   watermark are each as they were at some moment since a segment was last unlinked, which spillring does only after
+//!   a sync of the watermark; the newest one may be torn.
 //!
 //! That is what `SQLite` itself supposes ("Atomic Commit In SQLite", section 2, "Hardware Assumptions"): that a sync is
-//! honest, that writes between two syncs may be carried out in any order, that a single one may be torn but harms nothing
-//! beside it ("powersafe overwrite", which `os_unix.c` reports by default). Not modelled: disks that lie about syncs,
-//! and bits that rot.
+//! honest, that writes between two syncs may be carried out in any order, that a single one may be torn but harms
+//! nothing beside it ("powersafe overwrite", which `os_unix.c` reports by default). Not modelled: disks that lie about
+//! syncs, and bits that rot.
 //!
 //! What does not lose power is the sink: it is the truth outside the disk, and is given what it had stored by then.
 //!
@@ -36,8 +36,8 @@
 //!
 //! The pages that start a checkpoint, 1,024 as shipped, are lowered on the way, in the pragma itself ([`SCALED`]): the
 //! same is done every few commits. With the smallest cap that there may be ([`SPILL_BYTES_MAX`]) a segment is full at
-//! 64 KiB. So a run of some hundred calls checkpoints, restarts and truncates logs, and seals and unlinks segments, several
-//! times over.
+//! 64 KiB. So a run of some hundred calls checkpoints, restarts and truncates logs, and seals and unlinks segments,
+//! several times over.
 #![deny(unsafe_code)]
 #![allow(
     clippy::unwrap_used,

@@ -17,7 +17,8 @@ const WORKERS: usize = 8;
 const SAMPLE: u8 = 16;
 
 /// Checks the disks that a power cut may leave of this run, and answers how many there were: all with
-/// `SPILLRING_ALL_CUTS=1`, else a sample. Says which one it was that a check panicked on, and goes on with no more then.
+/// `SPILLRING_ALL_CUTS=1`, else a sample. Says which one it was that a check panicked on, and goes on with no more
+/// then.
 pub fn check_each(events: &[Event], check: impl Fn(&Disk) + Sync) -> usize {
     let checked = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);

@@ -250,8 +250,8 @@ fn inode_of(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|found| found.ino())
 }
 
-/// All but databases, which only `SQLite` may open: closing another handle drops its locks. One that is being renamed at
-/// this moment is missing.
+/// All but databases, which only `SQLite` may open: closing another handle drops its locks. One that is being renamed
+/// at this moment is missing.
 fn small_files(dir: &Path) -> Small {
     let mut small = Small::new();
     for entry in fs::read_dir(dir).expect("the directory") {

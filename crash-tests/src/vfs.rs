@@ -1,8 +1,8 @@
 //! A VFS around the default one, registered as the default of this process, and another around `unix-none`, under that
-//! name: every call on a watched folder goes past its [`Watch`]. All unsafe code of the workspace is in here and in
+//! name: every call on a watched folder goes through its [`Watch`]. All unsafe code of the workspace is in here and in
 //! `statements`.
 //!
-//! Mapping files into memory is not offered (the methods are of version 2), so no write goes past the watch. Everything
+//! Mapping files into memory is not offered (the methods are of version 2), so no write bypasses the watch. Everything
 //! else, locks and shared memory included, is handed through.
 
 mod statements;
@@ -77,8 +77,8 @@ fn register() {
 ///
 /// The other one lives for ever.
 unsafe fn around_vfs(real: *mut ffi::sqlite3_vfs, name: &'static CStr) -> *mut ffi::sqlite3_vfs {
-    // SAFETY: the caller's. The copy is leaked. The methods that are kept do not look at the VFS they are called with, but
-    // for `mxPathname`, which is the same.
+    // SAFETY: the caller's. The copy is leaked. The methods that are kept do not look at the VFS they are called with,
+    // but for `mxPathname`, which is the same.
     let ours = Box::leak(Box::new(unsafe { *real }));
     ours.szOsFile = c_int::try_from(size_of::<File>()).expect("two pointers");
     ours.pNext = std::ptr::null_mut();
@@ -169,7 +169,8 @@ unsafe extern "C" fn open(
     let makes = flags & ffi::SQLITE_OPEN_CREATE != 0 && !inner.path.exists();
     let act = Act::Open { makes };
     let code = around(inner.watch.as_ref(), &inner.path, act, |_| {
-        // SAFETY: the arguments are SQLite's, but for the file, which is zeroed memory of the size that this VFS asks for.
+        // SAFETY: the arguments are SQLite's, but for the file, which is zeroed memory of the size that this VFS asks
+        // for.
         unsafe { (*vfs).xOpen.expect("a method")(vfs, name, inner.real, flags, out_flags) }
     });
     // SAFETY: SQLite has allocated `szOsFile` bytes for our file. Without methods it is not closed.
@@ -227,7 +228,7 @@ macro_rules! hand_through {
     };
 }
 
-/// A method that goes past the watch.
+/// A method that goes through the watch.
 macro_rules! watched {
     ($name:ident, $method:ident ($($argument:ident: $type:ty),*), $act:expr) => {
         unsafe extern "C" fn $name(file: *mut ffi::sqlite3_file $(, $argument: $type)*) -> c_int {
@@ -273,8 +274,9 @@ unsafe extern "C" fn file_control(
     // SAFETY: SQLite calls methods on open files only.
     let inner = unsafe { inner(file) };
     if let (ffi::SQLITE_FCNTL_PRAGMA, Some(watch)) = (operation, &inner.watch) {
-        // SAFETY: for this operation the argument is an array of texts: an answer, the name, and the value or null, which
-        // the parser has copied for this statement alone, and reads again afterwards. No byte is written behind its end.
+        // SAFETY: for this operation the argument is an array of texts: an answer, the name, and the value or null,
+        // which the parser has copied for this statement alone, and reads again afterwards. No byte is written past its
+        // end.
         unsafe {
             let texts = argument.cast::<*mut c_char>();
             let (name, value) = (*texts.add(1), *texts.add(2));

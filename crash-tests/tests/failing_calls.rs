@@ -1,10 +1,11 @@
 //! A call that `SQLite` makes for the spill fails as the kernel lets it fail, once, for a while, or for good: opening,
-//! reading, writing, syncing, cutting and deleting, on segments, the index, and what lies beside them. Publishing goes on,
-//! nothing that was accepted is lost or doubled, and once the fault is gone, so are its effects, without help. What can
-//! never be read again is counted and announced.
+//! reading, writing, syncing, cutting and deleting, on segments, the index, and what lies beside them. Publishing goes
+//! on, nothing that was accepted is lost or doubled, and once the fault is gone, so are its effects, without help. What
+//! can never be read again is counted and announced.
 //!
-//! The codes are those of `os_unix.c`: a read that fails with `EIO` is `SQLITE_IOERR_CORRUPTFS` there, which reaches the
-//! caller as `SQLITE_CORRUPT`, like damage; with other errors it is `SQLITE_IOERR_READ`. A full disk is `SQLITE_FULL`.
+//! The codes are those of `os_unix.c`: a read that fails with `EIO` is `SQLITE_IOERR_CORRUPTFS` there, which reaches
+//! the caller as `SQLITE_CORRUPT`, like damage; with other errors it is `SQLITE_IOERR_READ`. A full disk is
+//! `SQLITE_FULL`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -112,7 +113,7 @@ fn calls_that_fail_for_a_while_lose_nothing() {
     all(&scenarios);
 }
 
-/// Whoever opens files again after an error finds that it cannot, or cannot read them, for a while.
+/// After an error, files cannot be opened again, or cannot be read, for a while.
 #[test]
 fn files_that_cannot_be_opened_again_for_a_while_lose_nothing() {
     all(&[
@@ -160,8 +161,8 @@ fn segments_that_cannot_be_read_for_good_are_announced() {
     ]);
 }
 
-/// The entries of a commit that failed, and has happened all the same, reach the sink from memory before another segment
-/// can be made.
+/// The entries of a commit that failed, and has happened all the same, reach the sink from memory before another
+/// segment can be made.
 #[test]
 fn a_commit_that_failed_is_overtaken_by_the_sink() {
     let outcome = scenario(Losses::None, |story, drainer| {

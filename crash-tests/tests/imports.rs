@@ -1,7 +1,7 @@
 //! The power fails after each call that an import makes, on the spill's files or on those of the buffer that it takes
-//! over: with what the disk has kept, the next import completes it, by hand or at a start, and each row of the buffer is
-//! delivered once and in order, but for those that are no entry: they are dead letters. The buffer is filled, imported,
-//! filled again and imported again.
+//! over: with what the disk has kept, the next import completes it, by hand or at a start, and each row of the buffer
+//! is delivered once and in order, but for those that are no entry: they are dead letters. The buffer is filled,
+//! imported, filled again and imported again.
 //!
 //! Each filling is one page of an import. Between two pages it is killed by `tests/moving/import.rs`.
 #![allow(

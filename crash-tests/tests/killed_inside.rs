@@ -1,7 +1,7 @@
-//! A publisher is killed with SIGKILL inside a call that `SQLite` makes for its spill, before it or with half of a write
-//! done: while it makes a segment, appends, commits, checkpoints, seals or writes to the index, or when it has just unlinked
-//! a segment. After each kill, and so again after every later one, whatever had been flushed, as a journal of the publisher says, comes out once and
-//! in order; of the rest, only the newest may be missing.
+//! A publisher is killed with SIGKILL inside a call that `SQLite` makes for its spill, before it or with half of a
+//! write done: while it makes a segment, appends, commits, checkpoints, seals or writes to the index, or when it has
+//! just unlinked a segment. After each kill, and so again after every later one, whatever had been flushed, as a
+//! journal of the publisher says, comes out once and in order; of the rest, only the newest may be missing.
 //!
 //! The process to be killed is this test binary, started again with a variable that says where it works. It works on a
 //! file system of a disk; what each kill has left is delivered from a copy.
@@ -142,7 +142,7 @@ fn assert_delivered(dir: &Path, journal: &Journal, what: &str) {
         let found = texts.get(at..at + expected.len());
         assert_eq!(found, Some(&*expected), "{what}: flushed by one process");
         at += expected.len();
-        // Behind what was flushed, a prefix of what was published without one.
+        // After what was flushed, a prefix of what was published without a flush.
         let mut next = last_flushed + 1;
         while texts.get(at) == Some(&text(next)) {
             (at, next) = (at + 1, next + 1);

@@ -1,10 +1,11 @@
-//! The power fails after each call that a publisher's spill makes, and the disk has kept any part of what was not synced
-//! yet: whatever counted as safe comes out after the restart, once and in order, and nothing that the sink has comes
-//! again. See the crate's docs for what a power cut is here.
+//! The power fails after each call that a publisher's spill makes, and the disk has kept any part of what was not
+//! synced yet: whatever counted as safe comes out after the restart, once and in order, and nothing that the sink has
+//! comes again. See the crate's docs for what a power cut is here.
 //!
-//! Covered is a sample of the disks after every call, with `SPILLRING_ALL_CUTS=1` each: the making of index and segments,
-//! checkpoints with restarts of their logs, sealing, unlinking, a clean end, and a second life. Of the calls not synced at
-//! that point all subsets are tried if they are few, else some; disks that are the same, with the same true of them, once.
+//! Covered is a sample of the disks after every call, with `SPILLRING_ALL_CUTS=1` each: the making of index and
+//! segments, checkpoints with restarts of their logs, sealing, unlinking, a clean end, and a second life. Of the calls
+//! not synced at that point all subsets are tried if they are few, else some; disks that are the same, with the same
+//! true of them, once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -57,8 +58,8 @@ fn what_was_flushed_survives_a_power_cut_at_any_call() {
     check_all(&recorded, Since::Start);
 }
 
-/// Flushed entries may be gone here, but only from the end, and nothing is doubled or out of order. What is gone is counted
-/// and announced, unless the watermark that knew of it is gone as well.
+/// Flushed entries may be gone here, but only from the end, and nothing is doubled or out of order. What is gone is
+/// counted and announced, unless the watermark that knew of it is gone as well.
 #[test]
 fn unsynced_commits_vanish_from_the_end_only() {
     let recorded = record(SpillDurability::ProcessCrash, [8, 4], None);

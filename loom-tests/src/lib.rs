@@ -3,15 +3,15 @@
 //!
 //! # What is modelled
 //!
-//! `src/ring.rs` and `src/file_ring.rs` themselves, not copies: they name shared memory only through `super::sync`, and are compiled here by
-//! `#[path]` beside a `sync` made of loom's atomics. The orderings are the shipping ones too, read from `src/sync.rs`.
-//! Only the lock of the cells is left out: the model fails where two threads would meet in a cell, or where a
-//! push finds one that is full. Beside each unit of the ring in a file stands a cell that loom watches, since it sees no race
-//! between atomic words.
+//! `src/ring.rs` and `src/file_ring.rs` themselves, not copies: they name shared memory only through `super::sync`, and
+//! are compiled here by `#[path]` beside a `sync` made of loom's atomics. The orderings are the shipping ones too, read
+//! from `src/sync.rs`. Only the lock of the cells is left out: the model fails where two threads would meet in a cell,
+//! or where a push finds one that is full. Beside each unit of the ring in a file stands a cell that loom watches,
+//! since it sees no race between atomic words.
 //!
-//! [`shipping::races`] and [`shipping::file_races`] hold one scenario for each race; `tests/holds.rs` runs them. The other modules build the same
-//! ring with one thing broken, an ordering or the word itself; `tests/breaks.rs` asserts that the model then fails, so
-//! that a scenario which stopped looking would be noticed.
+//! [`shipping::races`] and [`shipping::file_races`] hold one scenario for each race; `tests/holds.rs` runs them. The
+//! other modules build the same ring with one thing broken, an ordering or the word itself; `tests/breaks.rs` asserts
+//! that the model then fails, so that a scenario which stopped looking would be noticed.
 //!
 //! # What is not
 //!

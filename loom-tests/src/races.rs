@@ -1,5 +1,5 @@
-//! The races, one scenario each. Every scenario runs through all its interleavings and panics if one of them breaks what
-//! its first line promises.
+//! The races, one scenario each. Every scenario runs through all its interleavings and panics if one of them breaks
+//! what its first line promises.
 
 use std::sync::atomic::Ordering;
 
@@ -202,7 +202,7 @@ pub fn shutdown_while_publishers_go_on_calling() {
     });
 }
 
-/// Who has once been refused by a closed ring writes to the word no more: else its calls would keep the end away.
+/// A publisher refused by a closed ring never writes to the word again: its calls would put off the end.
 pub fn refused_by_a_closed_ring() {
     model(PAIR, || {
         let ring = ring(1);
@@ -269,7 +269,7 @@ fn is_set(flag: &Mutex<bool>) -> bool {
     flag.lock().is_ok_and(|flag| *flag)
 }
 
-/// Who loses an entry and then publishes one tells the loss with it.
+/// A thread that loses an entry and then publishes one announces the loss with it.
 pub fn loss_reported_by_its_thread() {
     model(PAIR, || {
         let ring = ring(1);
@@ -298,7 +298,7 @@ pub fn loss_reported_by_its_thread() {
     });
 }
 
-/// Who has learned of another's loss, by whatever orders the two, tells it with its next entry.
+/// A thread that has learned of another's loss, by any synchronisation, announces it with its next entry.
 pub fn loss_reported_by_who_learned_of_it() {
     model(PAIR, || {
         let ring = ring(1);

@@ -37,7 +37,7 @@ fn entering_must_be_one_step() {
 
 #[test]
 #[should_panic(expected = "left: []")]
-fn a_close_must_be_noticed_by_who_is_entering() {
+fn an_entering_publisher_must_notice_a_close() {
     doubled_enter::races::close_against_push();
 }
 

@@ -1,5 +1,5 @@
 //! Tries to break the ring's promises by letting loom choose every interleaving, and every value that a weak ordering
-//! allows, of the shipping ring. What each race promises stands at its scenario.
+//! allows, of the shipping ring. Each scenario's docs state its promise.
 
 use loom_tests::shipping::{file_races, races};
 

@@ -1,7 +1,7 @@
-//! A file in memory, shared, as atomic words. This is all of spillring that is unsafe.
+//! A file mapped into shared memory, as atomic words. This is all the unsafe code of spillring.
 //!
-//! Whoever truncates the file while it is mapped ends the process by SIGBUS: so does a sparse file on a full file system. The
-//! file must have all its blocks, and nobody else may write to it.
+//! Truncating the file while it is mapped kills the process with SIGBUS; so does a sparse file on a full file system.
+//! All blocks of the file must be allocated, and nobody else may write to it.
 
 use std::fs::File;
 use std::io;
@@ -46,8 +46,8 @@ impl Mapping {
     #[must_use]
     #[inline]
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is page-aligned, has this many words, and lives as long as `self`. Any bytes are a valid word.
-        // Other processes may write to it only with atomic stores of whole words.
+        // SAFETY: the mapping is page-aligned, has this many words, and lives as long as `self`. Any bytes are a valid
+        // word. Other processes may write to it only with atomic stores of whole words.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.words) }
     }
 }

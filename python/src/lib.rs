@@ -1,6 +1,7 @@
 //! The native half of Python's package `spillring`: `lib/spillring/__init__.py` is the other half.
 //!
-//! No thread of spillring's ever holds or waits for the GIL, so an interpreter that ends, forks or hangs stops none of them.
+//! No thread of spillring's ever holds or waits for the GIL, so an interpreter that ends, forks or hangs stops none of
+//! them.
 
 mod errors;
 mod log;

@@ -1,5 +1,5 @@
-//! Log lines leave through a pipe, whose other end a thread of Python's reads: `lib/spillring/_log.py`. No thread of spillring's
-//! waits for it: what a full pipe does not take is dropped.
+//! Log lines leave through a pipe, whose other end a thread of Python's reads: `lib/spillring/_log.py`. No thread of
+//! spillring's waits for it: what a full pipe does not take is dropped.
 
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};

@@ -99,8 +99,8 @@ impl Publisher {
 }
 
 impl Drop for Publisher {
-    /// Spills what a publisher that nobody closed still has. In a forked child the parent's handles are leaked: their end
-    /// is the parent's.
+    /// Spills what a publisher that nobody closed still has. In a forked child the parent's handles are leaked: their
+    /// end is the parent's.
     fn drop(&mut self) {
         if !self.running.is_ours() {
             std::mem::forget(Arc::clone(&self.running));

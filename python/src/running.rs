@@ -1,7 +1,8 @@
 //! A publisher that runs, the end of it, and the end of all of them.
 //!
-//! A child after a fork has none of its parent's threads: who waited for them would hang. [`FORKS`] keeps the two apart. Python
-//! counts there in each child, while that has one thread only, and what was started under another count is left alone.
+//! A child after a fork has none of its parent's threads: who waited for them would hang. [`FORKS`] keeps the two
+//! apart. Python counts there in each child, while that has one thread only, and what was started under another count
+//! is left alone.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};

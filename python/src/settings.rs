@@ -20,8 +20,8 @@ pub(crate) fn config(spill_dir: PathBuf, settings: &Bound<'_, PyDict>) -> PyResu
     Ok(config)
 }
 
-/// The sink at an address: `jsonl:PATH`, `nats://HOST:PORT` and more after commas, or `nats` for the servers of `nats` or of
-/// `NATS_URL`.
+/// The sink at an address: `jsonl:PATH`, `nats://HOST:PORT` and more after commas, or `nats` for the servers of `nats`
+/// or of `NATS_URL`.
 pub(crate) fn sink(address: &str, nats: Option<&Bound<'_, PyDict>>) -> PyResult<Box<dyn Sink>> {
     let address: SinkAddress = address.parse().map_err(|error| errors::config(&error))?;
     let mut settings = nats

@@ -104,7 +104,7 @@ impl AssemblyConfig {
     }
 
     /// The settings of NATS. A table `tls`, even an empty one, requires TLS. A `token` overrides anything before the
-    /// `@` of the URL; without one, that counts, although Agent Assembly ignores it.
+    /// `@` of the URL. Without a `token` the URL's credentials are used, although Agent Assembly ignores them.
     ///
     /// # Errors
     ///

@@ -73,22 +73,22 @@ impl Config {
             (
                 "pending_max",
                 some_time(self.pending_max),
-                "must be longer than nothing and at most \"365d\", such as \"1s\"",
+                "must be above 0 and at most \"365d\", such as \"1s\"",
             ),
             (
                 "poll_max",
                 !self.poll_max.is_zero() && self.poll_max <= Duration::from_secs(1),
-                "must be longer than nothing and at most \"1s\"",
+                "must be above 0 and at most \"1s\"",
             ),
             (
                 "ack_timeout",
                 some_time(self.ack_timeout),
-                "must be longer than nothing and at most \"365d\", such as \"5s\"",
+                "must be above 0 and at most \"365d\", such as \"5s\"",
             ),
             (
                 "backoff_min",
                 some_time(self.backoff_min),
-                "must be longer than nothing and at most \"365d\", such as \"100ms\"",
+                "must be above 0 and at most \"365d\", such as \"100ms\"",
             ),
             (
                 "backoff_max",

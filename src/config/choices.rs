@@ -42,9 +42,9 @@ pub enum WhenSpillFull {
     /// longer kept, until dead letters are removed or requeued ([`DeadLetters`](crate::operate::DeadLetters)).
     #[default]
     RefuseNew,
-    /// The oldest entries of the backlog are evicted, as announced losses with the reason `spill_evicted`; excepted
-    /// are entries that the sink may already have, and the newest of each run. The sink first gets
-    /// [`pending_max`](crate::Config::pending_max), or until the ring is above
+    /// The oldest entries of the backlog are evicted, as announced losses with the reason `spill_evicted`. Entries that
+    /// the sink may already have, and the newest entry of each run, stay. Before that the sink has
+    /// [`pending_max`](crate::Config::pending_max) to make room, or less if the ring rises above
     /// [`ring_high_water`](crate::Config::ring_high_water).
     EvictOldest,
 }

@@ -72,7 +72,7 @@ pub struct NatsConfig {
     pub jwt: Option<Secret>,
     /// Certificates. TLS is required as soon as one is set; a `tls://` URL also requires it.
     pub tls: NatsTls,
-    /// The prefix of the subjects for answers, before a dot. Default `_INBOX`.
+    /// The prefix of reply subjects, before a dot. Default `_INBOX`.
     pub inbox_prefix: Option<String>,
     /// The domain of the `JetStream` that has the stream. Default: that of the server.
     pub jetstream_domain: Option<String>,
@@ -152,7 +152,7 @@ pub enum StreamStorage {
 pub struct NatsTls {
     /// The authorities to trust, instead of the system's.
     pub ca: Option<PathBuf>,
-    /// The certificate to show; needs `key` as well.
+    /// The client certificate; needs `key` as well.
     pub cert: Option<PathBuf>,
     /// The private key of `cert`.
     pub key: Option<PathBuf>,
@@ -204,7 +204,7 @@ impl Default for NatsConfig {
 }
 
 impl NatsConfig {
-    /// The prefix of the subjects for answers.
+    /// The prefix of reply subjects.
     pub(crate) fn inbox(&self) -> &str {
         self.inbox_prefix.as_deref().unwrap_or("_INBOX")
     }

@@ -22,7 +22,7 @@ mod present {
 
     /// How long a key is.
     const BYTES: usize = 32;
-    /// A file of more bytes is none of a key's.
+    /// A larger file cannot be a key file.
     const FILE_BYTES_MAX: u16 = 256;
     /// What anybody but the owner and the group may do.
     const OTHERS: u32 = 0o007;
@@ -63,7 +63,7 @@ mod present {
         ///
         /// # Errors
         ///
-        /// [`ConfigError`] if the text is none of these. The error holds nothing of the text.
+        /// [`ConfigError`] if the text is neither. The error does not show the text.
         pub fn from_text(text: &str) -> Result<Self, ConfigError> {
             let text = text.trim().as_bytes();
             let decoded = HEXLOWER_PERMISSIVE.decode(text);
@@ -114,7 +114,7 @@ mod present {
             log::warning!(
                 file = %file.display(),
                 mode = %format_args!("{:o}", mode & 0o777),
-                "other users may read the key of the spill: `chmod 600` closes the file"
+                "other users may read the key of the spill: restrict the file with `chmod 600`"
             );
         }
     }

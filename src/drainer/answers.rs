@@ -13,8 +13,8 @@ use crate::policy::Due;
 pub(super) enum Meaning {
     /// The sink has everything up to here.
     Delivered(Key),
-    /// This directory is an older copy of itself that was restored, or its disk took nothing for a while: the present
-    /// run comes after one that the directory does not know, which has delivered everything that the directory held.
+    /// This directory was restored from an older copy, or its disk took no writes for a while: before the current run
+    /// came one that the directory does not know, and that one delivered everything the directory held.
     PutBack,
     /// Another process continues this publisher: this directory, or the machine, is a copy.
     Clone,
@@ -117,8 +117,8 @@ impl DrainLoop {
     fn follow(&mut self, position: Position) {
         log::warning!(
             cursor = %position,
-            "the sink has a run of this publisher that the spill directory does not know: an older copy of it was \
-             put back, or its disk took nothing meanwhile. What it held at the start counts as delivered"
+            "the sink has a run of this publisher that the spill directory does not know: the directory was restored \
+             from an older copy, or its disk took no writes. What it held at the start counts as delivered"
         );
         self.settle_through(Key::new(self.sequencer.run().local, 0));
         self.sequencer.follow(PreviousRun {
@@ -141,8 +141,8 @@ impl DrainLoop {
         if let Some(position) = self.sink.stranger.take() {
             log::warning!(
                 %old, new = %publisher, cursor = %position,
-                "the sink has come further with this publisher than this spill directory knows: it is a copy. \
-                 Going on under a new publisher id"
+                "the sink is ahead of this spill directory, so the directory is a copy. \
+                 Continuing under a new publisher id"
             );
         }
         self.sequencer.rename(publisher);

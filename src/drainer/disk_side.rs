@@ -130,7 +130,7 @@ impl DiskSide {
 
     pub(super) fn writing_failed(&mut self, error: &SpillError, now: Instant) {
         if self.writes.failed(Duration::MAX, now) {
-            log::error!(%error, "the spill does not work; entries stay in memory");
+            log::error!(%error, "the spill cannot be written to; entries stay in memory");
         }
     }
 
@@ -141,7 +141,7 @@ impl DiskSide {
     }
 }
 
-/// The answer to an order that no thread carries out. Numbers and ids that no disk will know are not taken.
+/// The answer to an order that no thread carries out. Orders for new numbers or ids fail: no disk would record them.
 fn without_thread(order: &Order) -> Result<Done, SpillError> {
     match order {
         Order::Renumber(_) | Order::RenewIdentity => Err(SpillError::Absent),

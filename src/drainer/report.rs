@@ -1,4 +1,4 @@
-//! Reporter the state: to `stats`, to the metrics, and to the log.
+//! Reports the state to `stats`, the metrics and the log.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ impl Reporter {
 }
 
 impl DrainLoop {
-    /// Reporter to `stats` at every turn, to the others once a second.
+    /// Reports to `stats` at every turn, and metrics and losses once a second.
     pub(super) fn report(&mut self, facts: &Facts) {
         let stats = self.stats(self.state(facts));
         self.ring

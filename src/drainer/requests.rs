@@ -11,7 +11,7 @@ use crate::ticket::Promise;
 /// Replaces a limit that the clock cannot hold.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3_600);
 
-/// Flushes whose tickets were dropped are searched for each time this many were added.
+/// Flushes whose tickets were dropped are removed once per this many new ones.
 const PURGE_EVERY: usize = 1_024;
 
 /// Flushes and shutdowns under way.
@@ -57,7 +57,7 @@ pub(crate) struct FlushProgress {
 }
 
 impl Requests {
-    /// After so many `pops` everything that is in the ring now has left it; the disk has got this many `orders`.
+    /// After `pops` pops everything that is now in the ring has left it; `orders` orders have been sent to the disk.
     pub(crate) fn add(&mut self, request: Request, pops: u64, orders: u64, now: Instant) {
         match request {
             Request::Flush(until, promise) => {

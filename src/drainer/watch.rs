@@ -7,8 +7,8 @@ use super::ring_age::RingAge;
 use super::source::Inside;
 
 /// How long less than a chunk of entries gathers in the ring between two pops, unless somebody waits for them: each
-/// check and each pop takes cache lines from publishers that are about to write them. This is the maximum, and applies
-/// for each slot of the ring and each KiB of its bound: a small ring must not fill meanwhile.
+/// check and each pop takes cache lines from publishers that are about to write them. This is the maximum; in a small
+/// ring the time is proportional to its slots or its KiB, so that it does not fill meanwhile.
 const GATHER_MAX: Duration = Duration::from_millis(1);
 const GATHER_PER_SLOT: Duration = Duration::from_nanos(16);
 

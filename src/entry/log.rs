@@ -108,7 +108,7 @@ pub enum AuditLogError {
         /// The number that came.
         got: u64,
     },
-    /// The entry was chained to another entry than the one before it.
+    /// The entry was chained to an entry other than the one before it.
     #[error(
         "entry {index} (seq {at_seq}) follows an entry with the hash {}, the one before it has {}: one of the two was \
          replaced, compare them with another copy",

@@ -138,7 +138,7 @@ impl Buffer {
         if removed == page.rows.len() {
             work.commit().map_err(failed())
         } else {
-            let why = "between rows that can be read are others that cannot";
+            let why = "some rows between readable ones cannot be read";
             Err(damaged(&self.file, why))
         }
     }

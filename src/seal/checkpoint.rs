@@ -69,14 +69,13 @@ pub struct Checkpoint {
     pub size: u64,
     /// The root of the tree.
     pub root: Hash,
-    /// The last number that the publisher had covered: those after the last entry are losses.
+    /// The last number that the checkpoint covers: numbers after the last entry's are losses.
     pub through: Option<Position>,
     /// When it was signed, in seconds since 1970, by the publisher's clock.
     pub time: u64,
     /// It is at the beginning of a batch, whose entries come after it.
     pub is_open: bool,
-    /// How many of all its entries a publisher has found in the stream after kills, without a record of having sent
-    /// them.
+    /// How many entries in all the publisher has found in the stream after kills, without a record of having sent them.
     pub recovered: u64,
     /// In a certificate: the key that replaces the one it is signed with.
     pub next: Option<String>,

@@ -26,8 +26,8 @@ use crate::replace::{Persist, replace};
 /// The file with the newest stored seal.
 pub(super) const SEALED: &str = "sealed.json";
 
-/// Signs checkpoints with the keys of a publisher. [`Batch::signer`](crate::event::Batch::signer) passes it to sinks that
-/// keep [seals](Seal).
+/// Signs checkpoints with the keys of a publisher. [`Batch::signer`](crate::event::Batch::signer) passes it to sinks
+/// that keep [seals](Seal).
 ///
 /// ```
 /// use spillring::event::Batch;

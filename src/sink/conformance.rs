@@ -109,7 +109,7 @@ pub enum Rule {
     StoresOnce,
     /// A sink without a cursor stores the `Audit-Id` of each entry.
     StoresIds,
-    /// After a delivery the position is the one that the batch goes through.
+    /// After a delivery the position is the batch's `through`.
     MovesThePosition,
     /// The position is the same after a restart.
     KeepsThePosition,
@@ -141,15 +141,13 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Answers => "a call must answer within 30 seconds and without a panic",
-            Self::Stores => "a delivery must not stop without need",
+            Self::Stores => "a delivery must not stop without a reason",
             Self::CountsThePrefix => "`stored` must count the leading records that are stored",
             Self::KeepsBytes => "entries must be stored byte for byte",
             Self::KeepsOrder => "entries must be stored in the order of delivery, none left out",
             Self::StoresOnce => "a sink with a cursor must store each entry once",
             Self::StoresIds => "a sink without a cursor must store each entry's `Audit-Id`",
-            Self::MovesThePosition => {
-                "the position after a delivery must be what the batch goes through"
-            }
+            Self::MovesThePosition => "the position after a delivery must be the batch's `through`",
             Self::KeepsThePosition => "the position must survive a restart",
             Self::PartsPublishers => "each publisher must have a position of its own",
         })

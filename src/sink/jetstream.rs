@@ -94,7 +94,7 @@ const RENEWAL_MAX: Duration = Duration::from_secs(5);
 /// [`stream_care`](NatsConfig::stream_care) says.
 ///
 /// **Batches with a cursor** need a stream that takes the subjects of cursors and has `allow_atomic` (servers from
-/// 2.12.1 on), or `allow_batched` and `allow_direct` (from 2.14.4 on); a stream made by this sink has all of it. Each
+/// 2.12.1 on), or `allow_batched` and `allow_direct` (from 2.14.4 on); a stream made by this sink has all these. Each
 /// batch includes a message on `<cursor_prefix>.<publisher id>` that says how far the publisher has come, such as
 /// `{"run":"…","first":1,"last":1200,"lost":3,"batch":"…"}`: of the numbers `first` to `last` of the run, three are
 /// not in the stream. Its `seal` is the [`Seal`](crate::seal::Seal) of the entries up to there. A cursor with a
@@ -119,9 +119,9 @@ const RENEWAL_MAX: Duration = Duration::from_secs(5);
 /// - publish on `$JS.API.STREAM.CREATE.AUDIT` to create the stream, and on `$JS.API.STREAM.UPDATE.AUDIT` to upgrade
 ///   it; neither with [`StreamCare::Verify`](crate::nats::StreamCare::Verify).
 ///
-/// `jetstream_domain` and `jetstream_api_prefix` replace `$JS.API`, by `$JS.<domain>.API` or as they are. A missing
-/// permission makes the sink [misconfigured](SinkError::Misconfigured), and the error names it; no entry is dropped
-/// for it.
+/// `$JS.API` becomes `$JS.<domain>.API` with `jetstream_domain`, and the value of `jetstream_api_prefix` with that. A
+/// missing permission makes the sink [misconfigured](SinkError::Misconfigured), and the error names it; no entry is
+/// dropped because of it.
 #[derive(Debug)]
 pub struct JetStreamSink {
     access: Access,
@@ -193,7 +193,7 @@ impl JetStreamSink {
         };
         let delivery = self.store_all(&first).await;
         if suspect.is_alone_in(&first) {
-            // Only now the culprit is certain.
+            // Only now is the culprit certain.
             let again = self.suspect.take_if(|again| again.id == suspect.id);
             if again.is_some() {
                 return Delivery::stopped(0, SinkError::Rejected(suspect.why));

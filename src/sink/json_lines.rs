@@ -94,7 +94,7 @@ use open::Open;
 ///   cover the numbers `first` to `last`: those that `losses` does not name (`first`, `count`, and the `reason` if
 ///   known) are the entries, in order. Those that `requeued` names (`first`, `count`) had been dead letters: the
 ///   numbers `was` and following of `run`, which were announced as lost. `crc32` is over the bytes, as a number.
-///   `audit_run` is on the range that opens a run, with the value of the header `Audit-Run`. `seal` is the
+///   On the range that opens a run, `audit_run` is the value of the header `Audit-Run`. `seal` is the
 ///   [`Seal`](crate::seal::Seal) of the entries up to its end;
 /// - `sealed`: `publisher` has signed `seal` again while nothing was written.
 ///

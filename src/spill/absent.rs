@@ -1,5 +1,5 @@
-//! Numbers that will not be delivered, and why: dead letters, evicted entries, damage that was found. In memory; the index
-//! keeps a copy.
+//! Numbers that will not be delivered, and why: dead letters, evicted entries, damage that was found. In memory; the
+//! index keeps a copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::row::{int, kind, uint};
 #[derive(Debug, Default)]
 pub(super) struct Absent {
     stretches: BTreeMap<Key, Stretch>,
-    /// First keys of stretches that the index has not, or no longer, in this form.
+    /// First keys of stretches that differ from the copy in the index.
     pub(super) unsaved: BTreeSet<Key>,
 }
 
@@ -50,7 +50,7 @@ impl Absent {
         self.stretches.len() as u64
     }
 
-    /// The first stretch that reaches beyond this key, from its first key on.
+    /// The stretch that contains this key, or else the first one after it.
     pub(super) fn from(&self, key: Key) -> Option<(Key, Stretch)> {
         let before = self.stretches.range(..=key).next_back();
         let covers = before.filter(|(first, stretch)| first.after(stretch.count) > key);
@@ -111,7 +111,7 @@ impl Absent {
         );
     }
 
-    /// Those that reach into the keys from one on and before another.
+    /// The stretches that overlap the keys `from..below`.
     pub(super) fn within(&self, from: Key, below: Key) -> impl Iterator<Item = (Key, Stretch)> {
         let start = self.from(from).map_or(below, |(first, _)| first);
         let found = self.stretches.range(start.min(below)..below);
@@ -157,7 +157,7 @@ impl Absent {
         }
     }
 
-    /// The index has nothing of it.
+    /// Marks everything as unsaved.
     pub(super) fn forget_saved(&mut self) {
         self.unsaved = self.stretches.keys().copied().collect();
     }

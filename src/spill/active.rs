@@ -32,10 +32,10 @@ pub(super) struct Active {
 
 /// One transaction.
 pub(super) struct Write<'w> {
-    /// Numbers from this key on, and how many, are accounted for although they are not written.
+    /// The first key and the count of numbers that are accounted for without being written.
     pub(super) accounted: Option<(Key, u64)>,
     pub(super) records: &'w [Record],
-    /// Of rows that came from elsewhere.
+    /// The digests of imported rows.
     pub(super) digests: &'w [[u8; 16]],
 }
 
@@ -140,7 +140,7 @@ impl Active {
     /// Carries its log into the database and closes it. From then on it is only read.
     pub(super) fn seal(self) {
         if let Err(error) = schema::checkpoint(&self.conn) {
-            log::warning!(%error, "the log of a segment stays beside it");
+            log::warning!(%error, "the log of a segment cannot be checkpointed, and is kept");
             self.abandon();
         }
     }

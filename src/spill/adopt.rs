@@ -1,7 +1,7 @@
 //! Directories of the first versions of spillring, which kept one database in `db/` and a file `mark` beside it.
 //!
-//! The database is read in place, as the first segment, and deleted once it is delivered. Its runs, dead letters and imports
-//! are copied into the index once. One that was set aside, with rows still to be carried over, comes before it.
+//! The database is read in place, as the first segment, and deleted once it is delivered. Its runs, dead letters and
+//! imports are copied into the index once. One that was set aside, with rows still to be carried over, comes before it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -35,9 +35,9 @@ pub(super) fn copy_to_index(index: &mut Index, databases: &[PathBuf], now: Insta
     }
 }
 
-/// Killed after it, or asked once more, it changes nothing.
+/// Idempotent: a second call, also after a kill, changes nothing.
 pub(super) fn copy_one(index: &mut Index, file: &Path, now: Instant) -> Result<(), SpillError> {
-    // The directory may be moved.
+    // Only the name: the directory may be moved.
     let folder = file.parent().and_then(Path::file_name);
     let source = folder.unwrap_or_default().to_string_lossy().into_owned();
     let old = schema::open_to_read(file).map_err(database_error("adopt"))?;

@@ -50,8 +50,8 @@ impl Spill {
         Ok(added.entries)
     }
 
-    /// Writes to the active segment, or into a new one. After an error nobody knows what was written, and the segment is
-    /// abandoned.
+    /// Writes to the active segment, or into a new one. After an error nobody knows what was written, and the segment
+    /// is abandoned.
     fn write(&mut self, write: &Write<'_>, first: Key) -> Result<Tally, SpillError> {
         if self.room == Room::Absent {
             return Err(SpillError::Absent);
@@ -87,14 +87,14 @@ impl Spill {
     fn begin_segment(&mut self, write: &Write<'_>, first: Key) -> Result<Active, SpillError> {
         // Files that have vanished are made again first: without them nobody would know what is missing.
         if let Err(error) = self.check() {
-            log::debug!(%error, "the spill is not whole");
+            log::debug!(%error, "the check of the spill's files failed");
         }
         // Not before an older one, which would own its rows: a power cut may have set `newest` back.
         let floor = self
             .segments
             .last()
             .map_or(first, |last| last.first.min(first));
-        // Losses before the first record may be of numbers that were written, and taken out since.
+        // The numbers of losses before the first record may have been written, and taken out since.
         let first = first.max(self.newest.after(1));
         let first = write.accounted.map_or(first, |(first, _)| first.max(floor));
         let segment = self.segments.name(first);
@@ -104,7 +104,8 @@ impl Spill {
         Ok(active)
     }
 
-    /// Numbers between the newest entry and this record were delivered without being written, or are announced elsewhere.
+    /// Numbers between the newest entry and this record were delivered without being written, or are announced
+    /// elsewhere.
     fn accounted_before(&self, record: &Record) -> Option<(Key, u64)> {
         let is_new = self.newest == Key::default();
         let newest = if is_new {

@@ -1,8 +1,8 @@
 //! From rows back to records: each number is an entry, a loss, accounted for elsewhere, or missing. Pure.
 //!
-//! Rows come in the order of their keys, those of `absent` among them. Whatever covers a number first decides what it is.
-//! A number that nothing covers is lost with the reason `corrupt`: everything between what is delivered and the newest
-//! entry was written, or says why it was not.
+//! Rows come in the order of their keys, those of `absent` among them. Whatever covers a number first decides what it
+//! is. A number that nothing covers is lost with the reason `corrupt`: everything between what is delivered and the
+//! newest entry was written, or says why it was not.
 
 use crate::event::{Key, Loss, LossReason};
 
@@ -43,7 +43,7 @@ struct PendingLoss {
 }
 
 impl Assembler {
-    /// What comes after this key; after `None` what comes at all.
+    /// Takes rows after this key; with `None`, from the first row on.
     pub(super) fn new(after: Option<Key>) -> Self {
         Self {
             next: after.map(|key| key.after(1)),
@@ -58,8 +58,8 @@ impl Assembler {
         self.next
     }
 
-    /// Takes the next row, which covers the keys from `first` up to `end`. For an entry that is wanted, returns the losses
-    /// before it. `tail` returns the last number of a run, as far as it is known.
+    /// Takes the next row, which covers the keys from `first` up to `end`. For an entry that is wanted, returns the
+    /// losses before it. `tail` returns the last number of a run, as far as it is known.
     pub(super) fn take(
         &mut self,
         first: Key,
@@ -79,14 +79,15 @@ impl Assembler {
         match what {
             What::Entry => return Some(self.losses()),
             What::Accounted if end.local_run() == first.local_run() => self.pending.clear(),
-            // Where a run ended; what is missing at its end is not accounted for.
+            // It spans the end of a run: numbers missing there are not accounted for.
             What::Accounted => self.enter(end.local_run()),
             What::Loss(reason) => self.lose(first, first.distance(end), reason),
         }
         None
     }
 
-    /// The backlog ends here; `newest` was its newest entry. Returns the losses after it, if they are the present run's.
+    /// The backlog ends here; `newest` was its newest entry. Returns the losses after it, if they are the present
+    /// run's.
     pub(super) fn finish(
         &mut self,
         newest: Key,
@@ -127,7 +128,7 @@ impl Assembler {
         }
     }
 
-    /// Of an earlier run the numbers from this one up to the last are missing.
+    /// The numbers of an earlier run from `first` up to `last_n` are missing.
     fn miss(&mut self, first: Key, last_n: u64) {
         self.enter(first.local_run());
         if first.n() <= last_n {
@@ -135,8 +136,8 @@ impl Assembler {
         }
     }
 
-    /// Losses of earlier runs have no entry after them. The next run announces those that nobody knew of; the others are
-    /// among the numbers up to its last one, if it ended clean.
+    /// Losses at the end of an earlier run have no entry after them. Damage becomes orphans, which a later run
+    /// announces; the other losses are covered by the run's last number, if it ended cleanly.
     fn enter(&mut self, run: u32) {
         let pending = &mut self.pending;
         let earlier = pending.extract_if(.., |stretch| stretch.first.local_run() != run);

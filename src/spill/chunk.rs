@@ -1,4 +1,4 @@
-//! Rows of a segment, some at once.
+//! Reads the rows of a segment in chunks.
 
 use rusqlite::Connection;
 
@@ -33,7 +33,8 @@ pub(super) enum ChunkEnd {
     Failed(rusqlite::Error),
 }
 
-/// The row after which reading goes on: the key of a damaged one may be wrong, but if there is no other it must do.
+/// The row after which reading continues: the last sound one, as a damaged row's key may be wrong; without one, the
+/// last.
 pub(super) fn last_read(rows: &[StoredRow]) -> Option<&StoredRow> {
     let sound = |row: &&StoredRow| !matches!(row.content, Content::Damaged);
     rows.iter().rfind(sound).or(rows.last())
@@ -44,9 +45,9 @@ pub(super) fn was_never_made(conn: &Connection) -> bool {
     schema::has_table(conn, "rows").is_ok_and(|exists| !exists)
 }
 
-/// Reads rows from one key on and before another. What covers the first key may begin before it.
+/// Reads the rows with keys in `from..below`. The row that covers `from` may begin before it.
 ///
-/// Rows are walked as the file has them in order: a damaged one whose key is beyond the last ends nothing.
+/// Rows come in the order of the file: a damaged one whose key is past the range does not end the reading.
 pub(super) fn read_rows(
     conn: &Connection,
     from: Key,

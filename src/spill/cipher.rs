@@ -2,10 +2,11 @@
 //!
 //! The ciphertext is as long as the entry, and takes its place in the column `bytes`. Nonce and tag are in a column of
 //! their own, `nonce_tag`, which only encrypted segments and indexes have. The tag also covers the entry's
-//! [`AssociatedData`]: a row that was changed, or put in another's place, does not decrypt, and counts as damaged. The checksum of a
-//! row is that of the ciphertext: that of the entry would say something about it.
+//! [`AssociatedData`]: a row that was changed, or put in another's place, does not decrypt, and counts as damaged. The
+//! checksum of a row covers the ciphertext: a checksum of the plain text would reveal something about it.
 //!
-//! Without the feature `encryption` there is no cipher, and [`unlock`](super::unlock) refuses directories that need one.
+//! Without the feature `encryption` there is no cipher, and [`unlock`](super::unlock) refuses directories that need
+//! one.
 
 use crate::config::SpillKey;
 use crate::event::{Key, Position, RunId};

@@ -32,7 +32,7 @@ const INSERT: &str = "INSERT INTO dead_letters \
      (key, run, reason, detail, popped_ms, at_ms, checksum, requeued, subject, bytes) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING";
 
-/// In short: what the bytes are is not read, only how many there are.
+/// For listing: reads the length of the entry's bytes, not the bytes.
 const LIST: &str = "SELECT key, run, reason, detail, popped_ms, at_ms, requeued, subject, length(bytes) \
      FROM dead_letters WHERE key > ?1 ORDER BY key LIMIT ?2";
 
@@ -75,7 +75,7 @@ pub(super) enum StoredDeadLetter {
     Unfit(Position),
 }
 
-/// The keys of these dead letters, and those numbers that there are none of.
+/// The keys of these dead letters, and the numbers that do not exist.
 pub(super) fn keys(
     conn: &Connection,
     ids: &[Position],
@@ -207,8 +207,8 @@ pub(super) fn count(conn: &Connection) -> rusqlite::Result<Tally> {
     })
 }
 
-/// The local numbers of the runs of dead letters. They outlive the rows of their runs, so they are asked themselves: once
-/// a run, not once a letter.
+/// The local numbers of the runs of dead letters. Dead letters outlive the rows of their runs, so the numbers are read
+/// from the letters: one query per run, not per letter.
 struct LocalRuns(HashMap<RunId, u32>);
 
 impl LocalRuns {
@@ -270,7 +270,8 @@ pub(super) fn list(
     letters.collect()
 }
 
-/// The first version of spillring did not keep where entries were requeued from, and only an encrypted index has nonces.
+/// The first version of spillring did not keep where entries were requeued from, and only an encrypted index has
+/// nonces.
 fn known_columns<'s>(conn: &Connection, sql: &'s str) -> Cow<'s, str> {
     if is_encrypted(conn) {
         return sql.into();

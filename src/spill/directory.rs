@@ -66,7 +66,7 @@ impl Directory {
         }
     }
 
-    /// Takes the directory to look at it, beside others who do: makes nothing, writes nothing.
+    /// Takes the directory to inspect it, together with other inspectors. Creates and writes nothing.
     pub(crate) fn take_existing(path: &Path) -> Result<Self, SpillError> {
         let directory = Self {
             path: path.to_owned(),
@@ -97,7 +97,7 @@ impl Directory {
         Ok(files.filter(|file| !is_missing(file)).collect())
     }
 
-    /// An error if a publisher waits for the directory: an inspector that reads for long asks.
+    /// Fails if a publisher is waiting for the directory; long-running inspectors call this.
     pub(super) fn give_way(&self) -> Result<(), SpillError> {
         self.lock.as_ref().map_or(Ok(()), Lock::give_way)
     }

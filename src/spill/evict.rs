@@ -1,8 +1,8 @@
 //! Eviction: at the cap the oldest segment makes room, and losses take the place of its entries.
 //!
-//! The newest entry of each run stays: it keeps the run in the stream and announces the evicted entries. If a run ends in
-//! the segment, its newest entry moves into a new segment first. That segment has the same first key, so it replaces the old
-//! one as soon as it exists.
+//! The newest entry of each run stays: it keeps the run in the stream and announces the evicted entries. If a run ends
+//! in the segment, its newest entry moves into a new segment first. That segment has the same first key, so it replaces
+//! the old one as soon as it exists.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use super::segments::{Origin, Segment};
 use super::tally::Tally;
 use super::{Spill, runs};
 
-/// How much of the backlog a batch of an earlier run may be, which the sink may have.
+/// The largest batch of an earlier run, in bytes, that the sink may already have.
 const OLDEST_BATCH_BYTES: u64 = 4 << 20;
 
 /// What a segment holds, in short.
@@ -31,7 +31,7 @@ const OLDEST_BATCH_BYTES: u64 = 4 << 20;
 struct Summary {
     /// Rows of entries, also of those that will not be delivered anyway.
     rows: u64,
-    /// The other entries but those that stay.
+    /// The deliverable entries, except those that stay.
     evicted: Tally,
     /// Numbers that will not be delivered, one after the other, and why.
     lost: Vec<(Key, Vec<Loss>)>,
@@ -42,7 +42,7 @@ struct Summary {
 }
 
 impl Spill {
-    /// Evicts the oldest segments that may be; returns how many entries they had: 0 if none may be.
+    /// Evicts the oldest evictable segments. Returns how many entries were evicted, 0 if none can be.
     pub(super) fn evict(&mut self, evictable: Evictable) -> Result<u64, SpillError> {
         let mut evicted = Tally::default();
         while evicted.bytes < evictable.bytes.max(1)
@@ -53,8 +53,8 @@ impl Spill {
         Ok(evicted.entries)
     }
 
-    /// The oldest segment that is not being written to, if neither memory nor the sink can have any of it. Entries of this run
-    /// were sent only after the sink had reported its cursor.
+    /// The oldest segment that is not being written to, if neither memory nor the sink can have any of it. Entries of
+    /// this run were sent only after the sink had reported its cursor.
     fn evictable_segment(&self, evictable: Evictable) -> Option<Segment> {
         let delivered = self.delivered.unwrap_or_default();
         let after = evictable.after.unwrap_or_default().max(delivered);
@@ -101,7 +101,7 @@ impl Spill {
                 return Ok(Tally::default());
             }
         };
-        // Killed after this, the file is still there, and what is lost of it is known.
+        // After a kill at this point the file still exists, and its losses are known.
         self.note_evicted(&summary)?;
         self.keep_digests(segment)?;
         self.keep_newest(segment, &conn, &summary)?;

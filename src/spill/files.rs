@@ -25,7 +25,7 @@ impl FileId {
         Ok(Self(file.dev(), file.ino()))
     }
 
-    /// Whether the name is gone, or another file's. That it cannot be looked at says nothing.
+    /// Whether the name is gone, or refers to another file; false if that cannot be determined.
     pub(super) fn has_left(self, path: &Path) -> bool {
         match Self::of(path) {
             Ok(found) => found != self,
@@ -110,7 +110,7 @@ pub(super) fn remove_database(path: &Path) -> io::Result<()> {
     remove(&journal_of(path))
 }
 
-/// Removes a database that never came to be one, its log first: a new one of that name must not find it.
+/// Removes a database whose creation failed, its log first: a new database of that name must not find the log.
 pub(super) fn discard_database(path: &Path) {
     for file in [&log_of(path), &journal_of(path), path] {
         if let Err(error) = remove(file) {
@@ -135,7 +135,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), SpillError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(io_error("make", path))?;
+        .map_err(io_error("create", path))?;
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .map_or(Ok(()), sync_folder)
@@ -166,7 +166,8 @@ pub(super) fn free_bytes(dir: &Path) -> io::Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Whether the disk takes a small file: `SQLite` does not say whether it is a quota or the number of files that is used up.
+/// Whether the disk takes a small file: `SQLite` does not say whether it is a quota or the number of files that is used
+/// up.
 pub(super) fn has_room(dir: &Path) -> bool {
     // A segment is a file with a log, and a journal while it is made.
     let files = ["room", "room-wal", "room-journal"].map(|name| dir.join(name));
@@ -182,8 +183,8 @@ pub(super) fn has_room(dir: &Path) -> bool {
     })
 }
 
-/// Whether the disk gives anything of this file: its beginning, or its end. If it does, what cannot be read of it is
-/// damaged, and waiting brings nothing back.
+/// Whether the beginning or the end of this file can be read. If so, the parts that cannot are damaged, and waiting
+/// does not help.
 pub(super) fn answers(path: &Path) -> bool {
     let read = |from| {
         Change::Stat(path).make(|| {
@@ -195,7 +196,7 @@ pub(super) fn answers(path: &Path) -> bool {
     read(SeekFrom::Start(0)).is_ok() || read(SeekFrom::End(-512)).is_ok()
 }
 
-/// Whether there is no such file. That it cannot be looked at says nothing.
+/// Whether there is no such file; false if that cannot be determined.
 pub(super) fn is_missing(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }

@@ -1,10 +1,9 @@
-//! Imports rows of a buffer of Agent Assembly: each once, whatever is killed in between, and from whichever copy of the
-//! buffer.
+//! Imports rows of a buffer of Agent Assembly: each exactly once, across kills and copies of the buffer.
 //!
 //! A row is known by a digest. That of an entry is written with it, in one transaction of its segment, and moves to the
 //! index before the segment is removed; that of a row that is no entry is written to the index with the dead letter.
-//! The row is removed from the buffer after that. If that fails, or the process is killed before, the next import passes
-//! over the row.
+//! The row is removed from the buffer after that. If that fails, or the process is killed before, the next import
+//! passes over the row.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,8 +20,8 @@ use super::row::{int, kind};
 use super::schema::database_error;
 use super::{Spill, dead_letters};
 
-/// How many rows of earlier imports an import remembers: a buffer holds 100,000 where Agent Assembly makes it. Older ones
-/// are forgotten before the first row of an import, so that those it finds to be known are not forgotten meanwhile.
+/// How many rows of earlier imports are remembered: a buffer made by Agent Assembly holds 100,000. Older rows are
+/// forgotten before the first row of an import, so that none that it recognises is forgotten meanwhile.
 const REMEMBERED_MAX: u64 = 250_000;
 
 /// A row of the buffer.
@@ -32,15 +31,13 @@ pub(crate) struct Foreign {
     pub(crate) digest: [u8; 16],
     pub(crate) popped_ms: u64,
     pub(crate) bytes: Bytes,
-    /// Or why it is no entry.
+    /// The subject, or why the row is not an entry.
     pub(crate) subject: Result<Box<str>, String>,
 }
 
 /// The result of an [`import`](crate::operate::import()).
 ///
 /// See the example of [`import`](crate::operate::import()).
-///
-/// See its example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Imported {
@@ -76,7 +73,7 @@ impl Spill {
             new.into_iter().partition(|row| row.subject.is_ok());
         done.entries = entries.len() as u64;
         done.dead_letters = others.len() as u64;
-        // Numbers of entries have no holes, whatever is killed before the others are kept.
+        // Entries come first, so their numbers have no gaps even if a kill prevents keeping the others.
         self.append_foreign(&entries, run, last_n)?;
         self.keep_undecodable(&others, run, last_n + done.entries)?;
         Ok(done)

@@ -1,11 +1,11 @@
 //! The index: what is known beside the segments. Runs, dead letters, numbers that will not be delivered, imports.
 //!
 //! Runs and absent numbers are kept in memory; a change is written with the next transaction, and until one succeeds it
-//! stays unsaved. So a disk that takes nothing keeps nobody from reading. Each transaction survives a power cut.
+//! stays unsaved. So reading works even while the disk takes no writes. Each transaction survives a power cut.
 //!
-//! A handle is closed after any error, and the next use opens a fresh one. Only when all fresh handles have found damage
-//! for [`PATIENCE`] is the file set aside, as `index.damaged-<milliseconds>`, and another made of memory and of what can be
-//! read.
+//! A handle is closed after any error, and the next use opens a fresh one. Only when all fresh handles have found
+//! damage for [`PATIENCE`] is the file set aside, as `index.damaged-<milliseconds>`, and another made of memory and of
+//! what can be read.
 
 mod damage;
 
@@ -46,8 +46,7 @@ pub(super) struct Index {
     pub(super) absent: Absent,
     /// The dead letters.
     pub(super) dead_letters: Tally,
-    /// Everything up to here is delivered, as of the last time that anything was removed because of that: the watermark may be
-    /// an older copy.
+    /// Everything up to here was delivered when delivered data was last removed: the watermark may be an older copy.
     pub(super) settled: Key,
     /// How many entries were ever taken out of the backlog. Written with the numbers that are absent.
     pub(super) taken: u64,
@@ -63,8 +62,8 @@ impl Index {
         }
     }
 
-    /// Reads the index of a publisher that is not running, or of an earlier version, and will write nothing. Also says what
-    /// is wrong with it.
+    /// Reads the index of a publisher that is not running, or of an earlier version, and will write nothing. Also says
+    /// what is wrong with it.
     pub(super) fn inspect(file: Option<PathBuf>, publisher: PublisherId) -> (Self, Option<String>) {
         let mut index = Self::new(PathBuf::new(), publisher);
         let looked = file.map(|file| {
@@ -132,8 +131,8 @@ impl Index {
         }
     }
 
-    /// Does the work in one transaction that survives a power cut, and saves what is unsaved. After an error nothing of it
-    /// has happened, or, if the commit itself failed, perhaps all of it: the work must be harmless to repeat.
+    /// Does the work in one transaction that survives a power cut, and saves what is unsaved. After an error nothing of
+    /// it has happened, or, if the commit itself failed, perhaps all of it: the work must be harmless to repeat.
     pub(super) fn transact<T>(
         &mut self,
         action: &'static str,
@@ -183,8 +182,8 @@ impl Index {
         }
     }
 
-    /// Everything up to this key is delivered: nobody needs to know what is absent there. A start that finds no watermark
-    /// does not either: the same transaction writes how far delivery had come.
+    /// Everything up to this key is delivered, so its absent numbers are no longer needed, even by a start that finds
+    /// no watermark: the same transaction writes how far delivery had come.
     pub(super) fn prune(&mut self, through: Key) {
         if self.absent.prune(through) {
             self.settled = self.settled.max(through);
@@ -210,7 +209,7 @@ impl Index {
         done
     }
 
-    /// Whether the file is no longer where it was: then the next use makes another one.
+    /// If the file is no longer in place, lets the next use create it again from memory.
     pub(super) fn check_place(&mut self) {
         if self
             .open
@@ -295,7 +294,7 @@ impl Index {
         Ok(())
     }
 
-    /// After an error, runs that cannot be read are missing, and so are all absent numbers if some cannot.
+    /// After an error, unreadable runs are missing; if any absent number is unreadable, all are missing.
     fn load_rest(&mut self, conn: &Connection) -> rusqlite::Result<()> {
         let (known, all) = runs::read_all(conn, self.publisher);
         for known in known {

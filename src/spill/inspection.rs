@@ -12,8 +12,8 @@ use super::watermark::Watermark;
 use super::{Directory, Spill, Tally, damaged, dead_letters, schema};
 use crate::change::{now, pause};
 
-/// How long a segment that cannot be read is tried again, and how often. A disk that returns nothing at all gets up to the
-/// second limit.
+/// How long a segment that cannot be read is tried again, and how often. A disk that returns nothing at all gets up to
+/// the second limit.
 const PATIENCE: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_millis(50);
 const PATIENCE_MAX: Duration = Duration::from_secs(5);

@@ -21,9 +21,9 @@ pub(crate) struct KilledRun {
 }
 
 impl Spill {
-    /// The run that a ring belongs to; none if it was taken over already, or ended clean. If the spill has gone on without that
-    /// ring, its entries can no longer have their places: then it is another run, which has ended already. `id` is known unless
-    /// the process that died had begun a second run.
+    /// The run that a ring belongs to; `None` if it was moved already, or ended cleanly. If the spill has since
+    /// continued without that ring, its entries cannot keep their numbers: returns a new run that has already ended.
+    /// `id` is `None` if the killed process had begun a second run.
     pub(crate) fn run_of_ring(
         &mut self,
         id: Option<RunId>,
@@ -62,10 +62,10 @@ impl Spill {
         })
     }
 
-    /// Appends what the spill does not have yet, and notes the run's end. Both survive the death of the process once this has
-    /// returned.
+    /// Appends what the spill does not have yet, and notes the run's end. Both survive the death of the process once
+    /// this has returned.
     pub(crate) fn take_killed_run(&mut self, left: &KilledRun) -> Result<(), SpillError> {
-        // What became a dead letter without being spilled is not on its way any more.
+        // An entry that became a dead letter without being spilled must not be delivered.
         let absent = |record: &&Record| self.index.absent.at(record.key()).is_some();
         let records = left.records.iter().filter(|record| !absent(record));
         let records: Vec<_> = records.cloned().collect();

@@ -19,8 +19,8 @@ use super::tally::Tally;
 use super::watermark::Level;
 
 impl Spill {
-    /// Finds out how far delivery and writing have come. Neither a watermark that is lost nor an older copy of it repeats what
-    /// was in segments that are removed.
+    /// Finds out how far delivery and writing have come. Entries of removed segments are not delivered again, even if
+    /// the watermark is lost or an older copy.
     pub(super) fn find_level(&mut self, level: Option<Level>) {
         self.note_dead_letters(level);
         let settled = self.index.settled;
@@ -31,7 +31,8 @@ impl Spill {
                 .begin_of_backlog()
                 .max(Some(settled).filter(|&key| key > Key::default())),
         };
-        // Killed before it wrote the watermark, a spill may have taken out more than that knows: all is counted again.
+        // After a kill before the watermark was written, more may have been taken out than it says: counts everything
+        // again.
         let taken = level.unwrap_or_default().taken;
         let counted = current.filter(|_| taken >= self.index.taken);
         let counted = counted.unwrap_or(Level {
@@ -87,7 +88,7 @@ impl Spill {
         Key::from_row(row).map(Key::before)
     }
 
-    /// The watermark may be older than the newest rows, after a power cut. What cannot be read counts once it is.
+    /// Counts rows newer than the watermark, as after a power cut. Unreadable rows are counted once they can be read.
     fn count_newer(&mut self, counted: Key) {
         let known = counted.min(self.newest);
         for segment in self.segments.iter().rev() {
@@ -137,8 +138,8 @@ impl Spill {
         }
     }
 
-    /// The sink has everything up to this key. What must be counted is settled in parts of at most one segment, so that no
-    /// order takes long.
+    /// The sink has everything up to this key. What must be counted is settled in parts of at most one segment, so that
+    /// no order takes long.
     pub(crate) fn settle(&mut self, through: Key, counted: Counted) -> Result<Settled, SpillError> {
         let settled = match counted {
             Counted::Known(tally) => Settled { through, tally },
@@ -159,8 +160,8 @@ impl Spill {
         Ok(settled)
     }
 
-    /// Counts the entries after what is delivered, up to a key or to the end of the first segment that has any. What cannot
-    /// be read for long counts as nothing.
+    /// Counts the entries after what is delivered, up to a key or to the end of the first segment that has any. What
+    /// cannot be read for long counts as nothing.
     fn count_through(&mut self, through: Key) -> Result<Settled, SpillError> {
         let from = self.delivered.unwrap_or_default();
         if through >= self.newest {
@@ -196,15 +197,14 @@ impl Spill {
         if !passed_over || part.through == through {
             self.uncounted_since = None;
         }
-        // What the sink has and a power cut has taken from the files is found by no reading.
+        // Reading does not find delivered entries that a power cut removed from the files.
         let left = self.backlog.entries.saturating_sub(part.tally.entries);
         let possible = self.numbers_after(part.through).unwrap_or(left);
         part.tally.entries += left.saturating_sub(possible);
         Ok(part)
     }
 
-    /// How many entries there can be at most after this key, of its run: no more than there are numbers. `None` if others may
-    /// come after them.
+    /// The most entries that can follow this key in its run, given the numbers left. `None` if a later run may follow.
     fn numbers_after(&self, key: Key) -> Option<u64> {
         if key.local_run() != self.newest.local_run() {
             return None;
@@ -270,7 +270,7 @@ impl Spill {
     }
 }
 
-/// Whether its process was killed before anything was in the segment: it says nothing of what comes before it.
+/// Whether the segment is empty because its process was killed: it proves nothing about what comes before it.
 fn is_bare(segment: &Segment) -> bool {
     let empty = |conn: &Connection| {
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM rows)";

@@ -18,7 +18,7 @@ use crate::host::log;
 
 const LOCK: &str = "lock";
 
-/// Lookers leave within milliseconds: how long a publisher that starts waits for that, at the most.
+/// How long a starting publisher waits for inspectors, which leave within milliseconds.
 const LOOKERS_MAX: Duration = Duration::from_secs(1);
 /// The longest wait between two tries of it: short, because between two inspectors there may be no more than a moment.
 const LOOKERS_POLL: Duration = Duration::from_millis(1);
@@ -32,8 +32,8 @@ pub(super) struct Lock {
 }
 
 impl Drop for Lock {
-    /// Closing would not do: the lock goes with the last copy of the handle, and a child that another thread is just
-    /// starting has one until it executes its program.
+    /// Closing is not enough: the lock is released with the last copy of the handle, and a child process that another
+    /// thread is starting holds one until `exec`.
     fn drop(&mut self) {
         self.unlock();
     }
@@ -56,13 +56,13 @@ impl Lock {
         }
         // It is for messages only, and a full disk may not take it.
         if let Err(error) = lock.write_pid() {
-            log::debug!(%error, "the lock does not say whose it is");
+            log::debug!(%error, "the process id cannot be written to the lock file");
         }
         Ok(lock)
     }
 
-    /// If the lock can be shared, no other publisher has it, only inspectors, and they leave: soon, or when they see that
-    /// the folder itself is locked.
+    /// If the lock can be shared, no other publisher has it, only inspectors, and they leave: soon, or when they see
+    /// that the folder itself is locked.
     fn claim_from_inspectors(&mut self, folder: &File) -> Result<(), SpillError> {
         let deadline = Instant::now() + LOOKERS_MAX;
         while !self.try_lock(FlockOperation::NonBlockingLockExclusive)? {
@@ -72,16 +72,16 @@ impl Lock {
             if Instant::now() >= deadline {
                 return Err(self.in_use_by(None));
             }
-            // Kept, the share would bar another publisher that waits in the same way.
+            // If kept, the shared lock would block another publisher that waits in the same way.
             self.unlock();
-            // That another one has it already, or a file system has no such lock, does no harm.
+            // Harmless if another publisher has it already, or the file system does not support it.
             rustix::fs::flock(folder, FlockOperation::NonBlockingLockExclusive).unwrap_or_default();
             thread::sleep(LOOKERS_POLL.mul_f64(fastrand::f64()));
         }
         Ok(())
     }
 
-    /// An error if a publisher waits for the directory: an inspector that reads for long asks.
+    /// Fails if a publisher is waiting for the directory; long-running inspectors call this.
     pub(super) fn give_way(&self) -> Result<(), SpillError> {
         let awaited = File::open(&self.dir).is_ok_and(|folder| {
             let free = rustix::fs::flock(&folder, FlockOperation::NonBlockingLockShared);

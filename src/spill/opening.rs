@@ -104,7 +104,7 @@ impl Spill {
         Ok((spill, damage))
     }
 
-    /// A spill that takes nothing, for a publisher that goes without; its id is for this time only.
+    /// A spill that stores nothing, for a publisher that runs without one, under a temporary id.
     pub(crate) fn absent(dir: &Path) -> (Self, Arc<Run>) {
         let publisher = PublisherId(fresh_uuid());
         let run = Run::alone(publisher);
@@ -214,15 +214,15 @@ impl Spill {
             .sum()
     }
 
-    /// Begins a run. Survives a power cut once it has returned, unless the disk takes nothing: then a backlog is delivered
-    /// all the same, and the run is noted as soon as it can be.
+    /// Begins a run. Survives a power cut once it has returned, unless the disk takes nothing: then a backlog is
+    /// delivered all the same, and the run is noted as soon as it can be.
     pub(crate) fn begin(&mut self) -> Result<Begun, SpillError> {
         let run = self.begin_run()?;
         if let Err(error) = patiently(|| self.index.save(now())) {
             if self.backlog.entries == 0 && !error.is_full() {
                 return Err(error);
             }
-            log::error!(%error, "the spill cannot be written to: what it holds is delivered, and it takes nothing until it can be");
+            log::error!(%error, "the spill cannot be written to: its backlog is delivered, but it takes no new entries for now");
             self.note_room(&error);
         }
         let corrupt = kind(LossReason::Corrupt);
@@ -255,8 +255,8 @@ impl Spill {
         newest.map_or(0, |known| known.run.local)
     }
 
-    /// Begins a run for entries that come from no ring. It counts as ended from the beginning, and again with each page of
-    /// them. So if the process that appends them is killed, the run has ended clean with what is in it.
+    /// Begins a run for entries that come from no ring. It counts as ended from the beginning, and again with each page
+    /// of them. So if the process that appends them is killed, the run has ended clean with what is in it.
     pub(crate) fn begin_ended_run(&mut self) -> Result<Arc<Run>, SpillError> {
         let run = self.begin_run()?;
         self.index

@@ -12,8 +12,8 @@ use super::tally::Tally;
 /// One order at a time is under way.
 #[derive(Debug, Clone)]
 pub(crate) enum Order {
-    /// Write these records, which are in memory only, after everything that the spill has. In the order of their keys, and all
-    /// there are up to the last: nothing else is undelivered between the spill's newest entry and the last of these.
+    /// Write these records, which are in memory only, after everything that the spill has. They are in key order and
+    /// complete: between the spill's newest entry and the last of these, nothing else is undelivered.
     Append(Arc<[Record]>),
     /// Read the oldest records after this key.
     Read {
@@ -156,7 +156,7 @@ pub(crate) struct Outcome {
 
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// So many of the records were not there yet; all are now.
+    /// All of the records are in the spill; `entries` of them are new.
     Appended {
         entries: u64,
         took: Duration,
@@ -216,7 +216,7 @@ pub(crate) struct View {
     pub(crate) bytes_max: u64,
     /// When the oldest entry was popped from the ring, in milliseconds since 1970.
     pub(crate) oldest_popped_ms: Option<u64>,
-    /// The same of the newest as of the start, or when the last one came to the spill since.
+    /// At the start, when the newest entry was popped; later, when an entry was last written.
     pub(crate) inherited_until_ms: Option<u64>,
     /// Entries found damaged or missing since the start.
     pub(crate) corrupt: u64,
@@ -232,7 +232,7 @@ pub(crate) struct Totals {
     /// Undelivered entries.
     pub(crate) backlog: Tally,
     pub(crate) dead_letters: Tally,
-    /// Losses after the fact, which must be settled like entries.
+    /// Stretches of absent numbers, which must be settled like entries.
     pub(crate) absent: u64,
 }
 

@@ -1,9 +1,9 @@
-//! The one reader of the backlog, for replay, export, status and import: it walks the segments in order, and nothing else
-//! searches for damage.
+//! The one reader of the backlog, for replay, export, status and import: it walks the segments in order, and nothing
+//! else searches for damage.
 //!
-//! One failed read looks like damage to `SQLite`. So the reader first retries the segment with a fresh handle, for at least
-//! its `patience`, and longer if the disk returns nothing of the file. After that it seeks past what fails, and the fold
-//! finds what is missing.
+//! One failed read looks like damage to `SQLite`. So the reader first retries the segment with a fresh handle, for at
+//! least its `patience`, and longer if the disk returns nothing of the file. After that it seeks past what fails, and
+//! the `assembler` finds what is missing.
 
 mod walk;
 
@@ -137,8 +137,8 @@ impl Reader {
         self.read_from = ReadFrom::Covering;
     }
 
-    /// Reads at most so many records and bytes, and at least one record if there is one. After an error the same is tried
-    /// again.
+    /// Reads at most so many records and bytes, and at least one record if there is one. After an error the same is
+    /// tried again.
     pub(super) fn read(
         &mut self,
         sources: &Sources<'_>,
@@ -192,8 +192,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// Makes a record of a row, if it is an entry that is wanted. A damaged row, whose key may be wrong too, or an entry of
-    /// a run that nobody knows, or that does not decrypt, is as good as missing.
+    /// Turns a row into a record, if it is an entry that is wanted. A damaged row, whose key may be wrong too, counts
+    /// as missing; so does an entry of an unknown run, or one that does not decrypt.
     fn take(&mut self, sources: &Sources<'_>, mut row: StoredRow) -> Option<Record> {
         if matches!(row.content, Content::Damaged) {
             return None;
@@ -223,7 +223,8 @@ impl Reader {
         Some(entry.record(row.first, &run?, losses))
     }
 
-    /// Numbers that were delivered without being written. Absent numbers of the run that goes on after them are no such.
+    /// Takes numbers that were delivered without being written, except absent ones of the run that continues after
+    /// them.
     fn account(&mut self, sources: &Sources<'_>, first: Key, end: Key) {
         let tail = |run| sources.runs.tail(run);
         let next = self.assembler.next().unwrap_or(first);

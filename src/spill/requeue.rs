@@ -1,7 +1,7 @@
 //! Putting dead letters back into the backlog, under new numbers.
 //!
-//! The row is written first, and the letter removed after that. Killed in between, the letter is still there, and its old
-//! number is in the backlog: the next opening of the directory for such work removes it.
+//! The row is written first, and the letter removed after that. Killed in between, the letter is still there, and its
+//! old number is in the backlog: the next opening of the directory for such work removes it.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) struct RequeuedPage {
 }
 
 impl Spill {
-    /// The keys of these dead letters, oldest first; an error names those that there are none of.
+    /// The keys of these dead letters, oldest first; an error lists those that do not exist.
     pub(crate) fn dead_letter_keys(&mut self, ids: &[Position]) -> Result<Vec<Key>, SpillError> {
         let (keys, unknown) = self.index.read(|conn| dead_letters::keys(conn, ids))?;
         if unknown.is_empty() {

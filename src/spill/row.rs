@@ -27,8 +27,8 @@ pub(super) const INSERT_ENCRYPTED: &str = "INSERT INTO rows (key, kind, count, p
 /// The column that only encrypted segments and indexes have.
 pub(super) const NONCE_TAG: &str = "nonce_tag";
 
-/// The columns that [`INSERT_ENCRYPTED`] names, as far as the segment has them. The first version of spillring did not keep
-/// where entries were requeued from.
+/// The columns that [`INSERT_ENCRYPTED`] names, as far as the segment has them. The first version of spillring did not
+/// keep where entries were requeued from.
 pub(super) fn columns(conn: &Connection) -> &'static str {
     if has_column(conn, "rows", NONCE_TAG) {
         "key, kind, count, popped_ms, checksum, requeued, subject, bytes, nonce_tag"

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::event::{Key, Position, PreviousRun, PublisherId, Run, RunEnd, RunId};
 pub(super) use rows::{read_all, save, write_to_segment};
 
-/// The local number of a run takes what the number in the run leaves of a row id.
+/// A run's local number has the bits of a row id that the number within the run leaves.
 pub(super) const LOCAL_MAX: u32 = (1 << 23) - 1;
 
 /// Opened runs that are kept for a sink that has not been asked for long.
@@ -36,7 +36,7 @@ pub(super) struct RunState {
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     by_local: BTreeMap<u32, RunState>,
-    /// Runs that the index has not, or no longer, in this form.
+    /// Runs that differ from the copy in the index.
     pub(super) unsaved: BTreeSet<u32>,
 }
 
@@ -77,7 +77,7 @@ impl RunState {
         }
     }
 
-    /// Its last number, and how it came to it.
+    /// Records its last number, and how it ended.
     pub(super) fn end_at(&mut self, last_n: u64, end: RunEnd) {
         (self.last_n, self.end) = (Some(last_n), end);
     }
@@ -96,7 +96,7 @@ impl Runs {
         runs
     }
 
-    /// As a database has it. The first that knows a run counts, but what has come of the run may be known elsewhere.
+    /// Adds a run as read from a database. The first database to name it wins, but later ones may add to its state.
     pub(super) fn load(&mut self, known: RunState) {
         match self.by_local.get_mut(&known.run.local) {
             Some(old) if old.run.id == known.run.id => {
@@ -126,7 +126,7 @@ impl Runs {
         known.map_or(0, |known| known.last_n.unwrap_or(0).max(known.spilled_n))
     }
 
-    /// Those before the run with this number.
+    /// All runs by id, and the newest one before `present`.
     pub(super) fn known(&self, present: &Run) -> KnownRuns {
         let earlier = self.by_local.range(..present.local);
         KnownRuns {
@@ -182,8 +182,8 @@ impl Runs {
         run
     }
 
-    /// What the next run says: the last that a reader may have heard of, and how many starts since then were killed. A start
-    /// that ended clean without a number never existed.
+    /// What the next run reports: the last run that a reader may know of, and how many starts since then were killed. A
+    /// start that ended cleanly without a number does not count.
     ///
     /// What a run itself says may be out of date: rows of the one before it may have come to light since.
     fn follow(&self) -> (Option<PreviousRun>, u64) {
@@ -205,8 +205,8 @@ impl Runs {
         })
     }
 
-    /// Forgets runs before `present` that nothing refers to: those that never opened, and all but the last opened ones, up
-    /// to the newest in which the sink's cursor was seen. `oldest_used` has entries in a segment.
+    /// Forgets runs before `present` that nothing refers to: those that never opened, and all but the last opened ones,
+    /// up to the newest in which the sink's cursor was seen. `oldest_used` has entries in a segment.
     pub(super) fn prune(&mut self, present: u32, oldest_used: u32) {
         let earlier = || self.by_local.range(..present.min(oldest_used));
         let opened = earlier().filter(|(_, known)| known.opened).rev();
@@ -226,13 +226,13 @@ impl Runs {
         }
     }
 
-    /// The newest run has come to nothing.
+    /// Takes back the newest run: it could not be begun.
     pub(super) fn take_back(&mut self, local: u32) {
         self.by_local.remove(&local);
         self.unsaved.insert(local);
     }
 
-    /// The index has nothing of them.
+    /// Marks all runs as unsaved.
     pub(super) fn forget_saved(&mut self) {
         self.unsaved = self.by_local.keys().copied().collect();
     }

@@ -10,8 +10,8 @@ use super::schema::has_column;
 
 /// The first key after `failed` from which on rows can be read again, and below `end`; `None` if nothing more can.
 ///
-/// A search by key does not touch the pages before it. So the distance is doubled until a search succeeds, and then halved
-/// down to the first that does.
+/// A search by key does not touch the pages before it. So the distance is doubled until a search succeeds, and then
+/// halved down to the first that does.
 pub(super) fn seek(failed: Key, end: Key, mut readable: impl FnMut(Key) -> bool) -> Option<Key> {
     let (mut bad, mut step) = (failed, 1);
     let last = end.before();

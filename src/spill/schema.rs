@@ -29,9 +29,9 @@ const BUSY: Duration = Duration::from_millis(100);
 /// Memory for pages, in KiB, as `SQLite` wants it: negative.
 const CACHE: i64 = -8_192;
 
-/// - `rows`: `kind` 0 is an entry; others cover `count` keys from `key` on: losses by reason, or numbers that are accounted
-///   for elsewhere. `key` is `local run << 40 | n`. `requeued` is the number that an entry had before it was a dead letter:
-///   16 bytes of the run's id, and 8 of the number, big-endian.
+/// - `rows`: `kind` 0 is an entry; others cover `count` keys from `key` on: losses by reason, or numbers that are
+///   accounted for elsewhere. `key` is `local run << 40 | n`. `requeued` is the number that an entry had before it was
+///   a dead letter: 16 bytes of the run's id, and 8 of the number, big-endian.
 /// - `runs`: those that the rows belong to, so that a segment can be read without the index.
 /// - `imported`: digests of the rows that came from elsewhere.
 pub(super) const SEGMENT: &str = "
@@ -59,16 +59,16 @@ CREATE TABLE imported (digest BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 /// What an encrypted segment has as well: nonce and tag of the entries, whose `bytes` are ciphertext.
 pub(super) const ENCRYPTED_SEGMENT: &str = "ALTER TABLE rows ADD COLUMN nonce_tag BLOB;";
 
-/// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of it may
-///   be in the stream, `spilled_n` is its newest number that was written to a segment, as of the next start; `heard` is 1 once the sink's
-///   cursor was seen in it.
+/// - `runs`: the starts of this publisher; `last_n` is null until one has ended clean; `opened` is 1 once an entry of
+///   it may be in the stream, `spilled_n` is its newest number that was written to a segment, as of the next start;
+///   `heard` is 1 once the sink's cursor was seen in it.
 /// - `dead_letters`: entries that were taken out but kept; they outlive their run's row, hence the run's id.
 ///   The table gets a column `nonce_tag` with the first one that is encrypted.
 /// - `absent`: numbers that will not be delivered, and the reason as in `rows`.
 /// - `imported`: digests of rows that were taken over from elsewhere, and are no longer in a segment.
 /// - `adopted`: databases of the first versions whose runs, dead letters and imports are copied.
-/// - `level`: everything up to `settled` was delivered when anything was removed last; `taken` entries were ever taken out
-///   of the backlog.
+/// - `level`: everything up to `settled` was delivered when anything was removed last; `taken` entries were ever taken
+///   out of the backlog.
 pub(super) const INDEX: &str = "
 CREATE TABLE runs (
     local INTEGER PRIMARY KEY,
@@ -148,8 +148,8 @@ pub(super) fn open(
     Ok(conn)
 }
 
-/// Opens a database that nobody writes to, to read what can be read, and changes nothing: neither is its log carried over,
-/// nor a file made or deleted beside it.
+/// Opens a database that nobody writes to, to read what can be read, and changes nothing: neither is its log carried
+/// over, nor a file made or deleted beside it.
 ///
 /// No locks are taken either: the directory's own keeps publishers out, and inspectors do not disturb one another.
 /// A log is read into an index on the heap. Without one the database is opened as a file that never changes, because
@@ -204,8 +204,8 @@ pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
 }
 
-/// A log beside an empty file counts for nothing, and `SQLite` would delete it. Nor does one beside a journal: the database
-/// was not made yet, and `SQLite` would want to roll it back.
+/// A log next to an empty file does not count: `SQLite` would delete it. Nor does one next to a journal: the database
+/// was not finished, and `SQLite` would roll it back.
 fn has_log(file: &Path) -> io::Result<bool> {
     let filled = |file: &Path| {
         let found = if_there(fs::metadata(file))?;
@@ -242,7 +242,7 @@ fn make_file(file: &Path) -> Result<(), SpillError> {
     let made = Change::Make(file).make(|| options.open(file));
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made.map(drop).map_err(io_error("make", file)),
+        made => made.map(drop).map_err(io_error("create", file)),
     }
 }
 
@@ -271,9 +271,9 @@ fn is_empty(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row(sql, (), |row| row.get(0))
 }
 
-/// Exclusive locking comes before anything that looks at the file: the log then keeps its index on the heap and needs no
-/// file for it. The page size counts only while the file is empty. The log's file keeps its size: writing over blocks that
-/// a file already has is cheaper to sync than growing it, and needs no room on a full disk.
+/// Exclusive locking comes before anything that looks at the file: the log then keeps its index on the heap and needs
+/// no file for it. The page size counts only while the file is empty. The log's file keeps its size: writing over
+/// blocks that a file already has is cheaper to sync than growing it, and needs no room on a full disk.
 fn configure(conn: &Connection, durability: SpillDurability) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(32);

@@ -1,8 +1,8 @@
 //! The segments on disk, in the order of their keys.
 //!
 //! Each is a database named by the first key that it holds. It owns the keys from there up to the first of the next
-//! segment: rows beyond that, which a failed commit may have left, are written again in the next one. Only the newest is
-//! ever written to. What the first versions of spillring wrote, one database in `db/`, is the first segment.
+//! segment: rows beyond that, which a failed commit may have left, are written again in the next one. Only the newest
+//! is ever written to. What the first versions of spillring wrote, one database in `db/`, is the first segment.
 
 use std::fs;
 use std::io;
@@ -161,7 +161,7 @@ impl Segments {
         self.list.retain(|other| other != segment);
     }
 
-    /// The same of one that vanished: what is missing of its keys is no other segment's damage.
+    /// Forgets a segment that vanished. Its missing keys do not count as damage of another segment.
     pub(super) fn lose(&mut self, segment: &Segment) {
         self.lost.push((segment.first, self.end_of(segment)));
         self.forget(segment);

@@ -120,7 +120,7 @@ impl Spill {
         let reason = kind(LossReason::DeadLettered);
         for letter in letters {
             let (record, absent) = (&letter.record, &mut self.index.absent);
-            // No segment may have what was lost before it.
+            // The losses before it may be in no segment.
             absent.cover_losses(first_key(record), &record.losses);
             absent.cover(record.key(), 1, reason);
         }
@@ -182,7 +182,7 @@ impl Spill {
         self.index.save(self.now)
     }
 
-    /// Whether everything is where it was; what is not is made again.
+    /// Checks that all files are in place, and recreates those that are not.
     pub(super) fn check(&mut self) -> Result<(), SpillError> {
         if self.directory.restore(self.publisher)? {
             log::error!(dir = %self.directory.path().display(), "the spill directory was moved or deleted: it is made again");
@@ -194,7 +194,7 @@ impl Spill {
             let file = self.directory.watermark();
             self.watermark
                 .reopen(&file)
-                .map_err(io_error("make", &file))?;
+                .map_err(io_error("create", &file))?;
         }
         self.index.check_place();
         if let Some(active) = self.active.take_if(|active| active.has_left()) {
@@ -235,7 +235,7 @@ impl Spill {
         checked
     }
 
-    /// A full disk that syncs nothing must get room; what is only written survives the process.
+    /// A full disk that cannot sync must free space: an unsynced watermark still survives the process.
     fn may_unlink_unsynced(&self) -> bool {
         self.room == Room::Full && self.watermark.is_written()
     }
@@ -300,7 +300,7 @@ impl Spill {
         ended
     }
 
-    /// What came from elsewhere is known by its digests, longer than its segment lives.
+    /// Keeps the digests of imported rows: they must outlive their segment.
     pub(super) fn keep_digests(&mut self, segment: &Segment) -> Result<(), SpillError> {
         let Ok(conn) = schema::open_to_read(&segment.path) else {
             return Ok(());

@@ -1,10 +1,10 @@
 //! Whether a directory may be opened with a key, or without one. A wrong or missing key is an error before anything is
 //! touched, and never damage.
 //!
-//! The file `encryption` holds a check that only the directory's key fits. It is made, and synced, before the first entry is
-//! encrypted. If it is missing or damaged, the entries themselves are the check: one that decrypts proves the key. So the
-//! operator who wants another key, or none, may remove the file once nothing encrypted is left, and loses nothing by
-//! removing it earlier.
+//! The file `encryption` holds a check that only the directory's key fits. It is made, and synced, before the first
+//! entry is encrypted. If it is missing or damaged, the entries themselves are the check: one that decrypts proves the
+//! key. So the operator who wants another key, or none, may remove the file once nothing encrypted is left, and loses
+//! nothing by removing it earlier.
 
 use data_encoding::HEXLOWER;
 use rusqlite::Connection;

@@ -1,8 +1,8 @@
 //! The watermark: how far delivery has come, and how far writing, in a file that is overwritten in place.
 //!
 //! Delivering deletes nothing from a segment: it moves `delivered`, at once, and the file is synced once a second. So a
-//! kill repeats nothing. A power cut may set the watermark back by a second, for sinks that cannot say how far they came.
-//! Overwriting needs no room: a full disk drains all the same.
+//! kill repeats nothing. A power cut may set the watermark back by a second, for sinks that cannot say how far they
+//! came. Overwriting needs no room: a full disk drains all the same.
 //!
 //! `newest` says what the segments must hold. Rows that have vanished from their end, with a deleted log for example,
 //! leave no other trace: `SQLite` opens what is left without a word.
@@ -13,9 +13,9 @@
 //! "spillwm1" | turn | delivered | newest | entries | bytes | dead letters | taken | CRC-32 of all that, u32 | 0 u32
 //! ```
 //!
-//! All numbers are u64 and little-endian, but the checksum and the zero are u32. `entries` and `bytes` are those between
-//! `delivered` and `newest`. `taken` is how many were ever taken out of the backlog, as far as these two know: the index may
-//! know more, because it is written first.
+//! All numbers are u64 and little-endian, but the checksum and the zero are u32. `entries` and `bytes` are those
+//! between `delivered` and `newest`. `taken` is how many were ever taken out of the backlog, as of `entries` and
+//! `bytes`: the index may know more, because it is written first.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -83,7 +83,7 @@ impl Watermark {
             keep_name(path);
         }
         let state = match (&file, found) {
-            // A new one is written before there is a segment: one that says nothing beside a segment was damaged.
+            // A new watermark is written before the first segment: an unreadable one next to a segment was damaged.
             (None, _) | (_, None) => WriteState::Failed,
             // A publisher that was killed may not have synced it.
             (Some(_), Some(_)) => WriteState::Written,
@@ -198,7 +198,7 @@ fn keep_name(path: &Path) {
     }
 }
 
-/// The newer of the two slots that are sound. One that cannot be read for a moment is no torn one.
+/// The newer of the sound slots. A slot that cannot be read for a moment does not count as torn.
 fn read(file: &File) -> Option<(u64, Level)> {
     let slots = [0, STRIDE].map(|offset| patiently(|| read_slot(file, offset)));
     let slots = slots.map(|slot| {

@@ -1,7 +1,7 @@
 //! Moves what a killed process left in its ring into the backlog, under the numbers that it had or would have had.
 //!
 //! The file is read, not mapped. From `tail` on each record has its place. A place without a record means that a
-//! publisher was killed before its `publish` returned; the next unit is tried. Numbering that were assigned are in the
+//! publisher was killed before its `publish` returned; the next unit is tried. Numbers that were assigned are in the
 //! records. The other records follow, with the losses between them, as the drainer would have numbered them.
 //!
 //! Everything is committed to the spill before the file is removed, together with the run's end: killed, with a last

@@ -1,11 +1,11 @@
-//! The publisher in a process of its own, which can be killed: this test binary, started again with a variable that says
-//! what to do. It publishes until its stdin is closed, and ends once all is delivered.
+//! The publisher in a process of its own, which can be killed: this test binary, started again with a variable that
+//! says what to do. It publishes until its stdin is closed, and ends once all is delivered.
 
 use std::env;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use spillring::{AuditEntry, Config, JetStreamSink, NatsConfig, Publisher};
 
 use crate::entries::{Chain, Whose};
 use crate::journal::Journal;
+use test_support::child::Process;
 
 const TASK: &str = "SPILLRING_CHAOS_TASK";
 /// How many threads publish.
@@ -51,7 +52,7 @@ impl Task {
     }
 
     /// Starts the process. It ends when the pipe is closed, also by our own death.
-    pub(crate) fn start(&self) -> (Child, ChildStdin) {
+    pub(crate) fn start(&self) -> (Process, ChildStdin) {
         let said = self.dir.join(format!("said {}", self.start));
         let said = File::create(said).expect("a file can be made");
         let mut child = Command::new(env::current_exe().expect("a path"))
@@ -64,7 +65,7 @@ impl Task {
             .spawn()
             .expect("it starts");
         let pipe = child.stdin.take().expect("a pipe");
-        (child, pipe)
+        (child.into(), pipe)
     }
 }
 

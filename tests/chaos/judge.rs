@@ -1,8 +1,8 @@
-//! Reads the stream as anyone could, and holds it against the journals of those who published.
+//! Reads the stream as anyone could, and compares it with the publishers' journals.
 //!
-//! Per publisher: runs follow each other and name each other, the numbers of a run have no gap, none comes twice, and the
-//! cursor stands at the last. Per thread: entries are those that it made, in its order, from the first; all that it had
-//! flushed, and, unless it was killed, all that was accepted.
+//! Per publisher: runs follow each other and name each other, the numbers of a run have no gap, none comes twice, and
+//! the cursor stands at the last. Per thread: entries are those that it made, in its order, from the first; all that it
+//! had flushed, and, unless it was killed, all that was accepted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;

@@ -1,16 +1,16 @@
 //! Tries to lose, double or reorder entries by everything at once, for as long as one likes.
 //!
-//! Two publishers with four threads each share the subjects of a replicated stream in a cluster of three nodes. A schedule
-//! drawn from a seed kills and stops nodes, moves the stream's leader, cuts, stalls and deafens connections, and kills
-//! publishers, each time while a transaction is not acknowledged: a proxy holds it, and then the fault strikes. In the
-//! end the stream is held against what the threads have noted for themselves.
+//! Two publishers with four threads each share the subjects of a replicated stream in a cluster of three nodes. A
+//! schedule drawn from a seed kills and stops nodes, moves the stream's leader, cuts, stalls and deafens connections,
+//! and kills publishers, each time while a transaction is not acknowledged: a proxy holds it, and then the fault
+//! strikes. In the end the stream is compared with what the threads have noted.
 //!
-//! A transaction is an atomic batch, a fast one, or a message, by what the stream takes. Messages are promised once and in
-//! order as long as outages are shorter than the stream's duplicate window, as all of them are here.
+//! A transaction is an atomic batch, a fast one, or a message, by what the stream takes. Messages are promised once and
+//! in order as long as outages are shorter than the stream's duplicate window, as all of them are here.
 //!
 //! By hand, for ten minutes: `SPILLRING_CHAOS_SECONDS=600 cargo test --release --test chaos -- --ignored --nocapture`.
-//! It takes about two gigabytes of disk a minute. A seed that the test has told, in `SPILLRING_CHAOS_SEED`, brings the same
-//! schedule again; `SPILLRING_CHAOS_RATE` is how many entries are offered in a second.
+//! It takes about two gigabytes of disk a minute. A printed seed, in `SPILLRING_CHAOS_SEED`, repeats its
+//! schedule; `SPILLRING_CHAOS_RATE` is how many entries are offered in a second.
 #![cfg(feature = "nats")]
 #![allow(
     clippy::unwrap_used,
@@ -35,24 +35,24 @@ use judge::judge;
 use schedule::{Kind, Schedule};
 
 #[test]
-fn each_entry_stands_in_the_stream_once_and_in_order_whatever_strikes() {
+fn atomic_batches_store_each_entry_once_and_in_order_under_faults() {
     chaos(Way::Atomic, 8, 1_000, 600);
 }
 
 #[test]
-fn and_so_it_does_where_batches_are_fast() {
+fn fast_batches_store_each_entry_once_and_in_order_under_faults() {
     chaos(Way::Fast, 8, 1_000, 600);
 }
 
 /// Each message in doubt is sent again well within the time in which the stream knows it.
 #[test]
-fn and_so_it_does_where_entries_are_messages() {
+fn single_messages_store_each_entry_once_and_in_order_under_faults() {
     chaos(Way::Messages, 8, 500, 400);
 }
 
 #[test]
 #[ignore = "as the one above with far more entries, by hand, for as long as one likes"]
-fn the_same_at_ten_thousand_entries_a_second() {
+fn each_entry_is_stored_once_and_in_order_at_ten_thousand_a_second() {
     chaos(Way::Both, 300, 12_000, 10_000);
 }
 

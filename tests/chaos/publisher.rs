@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin};
+use std::process::ChildStdin;
 
 use crate::child::{SHUTDOWN_MAX, THREADS, Task};
 use crate::entries::Whose;
 use crate::journal::{self, Noted};
+use test_support::child::Process;
 use test_support::eventually::eventually_within;
 use test_support::proxy::Proxy;
 
@@ -22,7 +23,7 @@ pub(crate) enum End {
 pub(crate) struct Publisher {
     pub(crate) proxy: Proxy,
     task: Task,
-    process: Option<Child>,
+    process: Option<Process>,
     /// The process ends by itself when this is closed.
     pipe: Option<ChildStdin>,
     /// Of all starts that have ended.
@@ -118,11 +119,5 @@ impl Publisher {
             };
             (whose, journal::read(&self.task.dir, whose), end)
         })
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

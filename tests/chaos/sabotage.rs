@@ -1,7 +1,8 @@
 //! The test of the test: a publisher that lacks one of its safeguards must be found out.
 //!
-//! The safeguards are in the library and stay there; a proxy alters on the way what they do, so that the servers and the
-//! publisher behave as if one was missing. Each time the same strikes come first with nothing altered, and are survived.
+//! The safeguards are in the library and stay there; a proxy alters on the way what they do, so that the servers and
+//! the publisher behave as if one was missing. Each time the same strikes come first with nothing altered, and are
+//! survived.
 
 use crate::arena::{Arena, Way, tell};
 use crate::judge::judge;
@@ -37,7 +38,7 @@ fn sabotage(way: Way, tamper: Tamper, kind: Kind) -> (Arena, Vec<String>) {
 
 /// A transaction that comes late is stored beside what was sent in its place.
 #[test]
-fn without_the_fence_entries_stand_there_twice() {
+fn without_the_fence_entries_are_stored_twice() {
     let (arena, faults) = sabotage(Way::Atomic, Tamper::Unfenced, Kind::ArrivesLate);
     let (sound, unfenced) = arena.late.split_at(1);
     assert!(sound[0].contains("wrong last sequence"), "{sound:?}");
@@ -50,7 +51,7 @@ fn without_the_fence_entries_stand_there_twice() {
 /// The same, when the publisher was killed: its run goes on after the next one has begun, or, where that one still
 /// delivers what the ring had kept, doubles it.
 #[test]
-fn without_the_fence_a_dead_publishers_run_goes_on() {
+fn without_the_fence_a_dead_publisher_can_still_write() {
     let (arena, faults) = sabotage(Way::Atomic, Tamper::Unfenced, Kind::ArrivesAfterDeath);
     assert!(arena.late[0].contains("wrong last sequence"));
     let goes_on = |it: &String| it.contains("goes on at") || it.contains("comes again");
@@ -59,7 +60,7 @@ fn without_the_fence_a_dead_publishers_run_goes_on() {
 
 /// What was stored, but not acknowledged, is sent again.
 #[test]
-fn without_heeding_the_cursor_entries_stand_there_twice() {
+fn ignoring_the_cursor_stores_entries_twice() {
     let (_arena, faults) = sabotage(
         Way::Atomic,
         Tamper::DeafToCursor,
@@ -70,7 +71,7 @@ fn without_heeding_the_cursor_entries_stand_there_twice() {
 
 /// A message that was stored, but not acknowledged, is sent again.
 #[test]
-fn without_ids_messages_stand_there_twice() {
+fn without_ids_messages_are_stored_twice() {
     let kind = Kind::AcknowledgementsSwallowed;
     let (_arena, faults) = sabotage(Way::Messages, Tamper::Nameless, kind);
     assert!(faults[0].contains("comes again"), "{faults:#?}");
@@ -78,7 +79,7 @@ fn without_ids_messages_stand_there_twice() {
 
 /// A late message completes another transaction than its own: the cursor then tells of more than is stored.
 #[test]
-fn with_an_id_used_twice_entries_are_missing() {
+fn reusing_a_batch_id_loses_entries() {
     let (_arena, faults) = sabotage(Way::Atomic, Tamper::ReusedId, Kind::EndsAnother);
     let missing = faults.iter().any(|it| it.contains("are missing"));
     assert!(missing, "{faults:#?}");

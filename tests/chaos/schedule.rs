@@ -38,8 +38,8 @@ pub(crate) enum Kind {
     /// The same after a SIGKILL of the publisher and its restart. A message is in the spill by then: nothing else keeps
     /// it from arriving after the next run has begun.
     ArrivesAfterDeath,
-    /// Of a transaction that the publisher has given up nothing arrives but the last message, in the middle of the next.
-    /// (Servers that have changed their leader have forgotten the others.)
+    /// Of a transaction that the publisher has given up nothing arrives but the last message, in the middle of the
+    /// next. (Servers that have changed their leader have forgotten the others.)
     EndsAnother,
 }
 

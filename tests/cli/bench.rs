@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use test_support::child::Process;
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -90,11 +91,11 @@ impl Bench {
     }
 
     /// Starts it, with a pipe for its input.
-    pub(super) fn piped(&self, arguments: &[&str]) -> (Child, ChildStdin) {
+    pub(super) fn piped(&self, arguments: &[&str]) -> (Process, ChildStdin) {
         let mut command = self.command(arguments);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
-        (child, stdin)
+        (child.into(), stdin)
     }
 
     /// What `status --json` says, once this holds of it.
@@ -113,14 +114,13 @@ impl Bench {
 
 impl Said {
     /// Waits for the end, with a limit.
-    pub(super) fn of(mut child: Child) -> Self {
+    pub(super) fn of(child: impl Into<Process>) -> Self {
+        let mut child: Process = child.into();
         let pid = child.id();
         let out = read_all(child.stdout.take().unwrap());
         let err = read_all(child.stderr.take().unwrap());
         let status = wait_for(|| child.try_wait().unwrap());
-        if status.is_none() {
-            child.kill().unwrap();
-        }
+        drop(child);
         let output = Output {
             status: status.unwrap_or_else(|| panic!("process {pid} did not come to an end")),
             stdout: out.join().unwrap(),

@@ -1,4 +1,4 @@
-//! Promise: a config file may be shared with others, a slip in our own tables is told, and flags go before it.
+//! Promise: a config file may be shared with others, a mistake in our own tables is reported, and flags override it.
 
 use super::bench::{Bench, SESSIONS};
 
@@ -206,7 +206,7 @@ fn everything_can_stand_in_the_file_beside_the_tables_of_others() {
 }
 
 #[test]
-fn flags_go_before_the_file() {
+fn flags_override_the_file() {
     let bench = Bench::new();
     let config =
         "[spillring]\nspill_dir = \"no/where\"\nsink = \"jsonl:no/where\"\ninput = \"none\"\n";

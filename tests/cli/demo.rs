@@ -25,7 +25,7 @@ fn a_small_one_holds() {
         "30,001 read back; 31 chains unbroken",
         "p99.9",
         "clock alone",
-        "All holds",
+        "All checks hold",
     ] {
         assert!(out.contains(piece), "no `{piece}` in {out}");
     }

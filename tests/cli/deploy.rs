@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::bench::{Bench, SESSIONS, Said, wait_for};
 use super::serving::Serving;
+use test_support::child::Process;
 use test_support::skipped::skipped;
 
 fn deploy(name: &str) -> PathBuf {
@@ -273,16 +274,12 @@ fn a_pipe_that_the_service_manager_keeps_open_has_no_end() {
     let mut options = fs::OpenOptions::new();
     let kept = options.read(true).write(true).open(&pipe).unwrap();
     let mut command = bench.command(&["run", "--spill", "spill", "--sink", "jsonl:out"]);
-    let child = command.stdin(Stdio::from(kept)).spawn().unwrap();
+    let child = Process::from(command.stdin(Stdio::from(kept)).spawn().unwrap());
     let sessions = fs::read_to_string(SESSIONS).unwrap();
     for (n, line) in sessions.lines().take(3).enumerate() {
         fs::write(&pipe, line.to_owned() + "\n").unwrap();
         bench.status_when(|status| status["stats"]["delivered"] == n + 1);
     }
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&child),
-        rustix::process::Signal::TERM,
-    )
-    .unwrap();
+    child.signal(rustix::process::Signal::TERM);
     Said::of(child).assert_code(0);
 }

@@ -1,5 +1,5 @@
-//! Promise: with a key nothing of an entry can be read from the spill directory, whatever is killed; without it, or with another
-//! one, each command says so and changes nothing; with it everything comes out, once and in order.
+//! Promise: with a key nothing of an entry can be read from the spill directory, whatever is killed; without it, or
+//! with another one, each command says so and changes nothing; with it everything comes out, once and in order.
 
 use std::collections::BTreeMap;
 use std::fs;

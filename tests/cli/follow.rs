@@ -1,14 +1,14 @@
-//! Promise: a file that is followed is published line by line, once and in order, whatever becomes of the file and of the
-//! process.
+//! Promise: a file that is followed is published line by line, once and in order, whatever becomes of the file and of
+//! the process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+use test_support::child::Process;
 
 use super::bench::{Bench, Said, wait_for};
 
@@ -18,7 +18,7 @@ const LINES: usize = 700;
 /// The file is at most so many lines ahead of the output: a start may take long.
 const AHEAD: usize = 2_000;
 
-fn follow(bench: &Bench) -> Child {
+fn follow(bench: &Bench) -> Process {
     let arguments = [
         "run",
         "--follow",
@@ -33,11 +33,7 @@ fn follow(bench: &Bench) -> Child {
         "--sink",
         "jsonl:out",
     ];
-    bench.command(&arguments).spawn().unwrap()
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
+    bench.command(&arguments).spawn().unwrap().into()
 }
 
 fn append(bench: &Bench, name: &str, text: &str) {
@@ -65,13 +61,8 @@ fn until_out(bench: &Bench, count: usize) {
     });
 }
 
-fn kill(child: &mut Child) {
-    signal(child, Signal::KILL);
-    child.wait().unwrap();
-}
-
-fn end(child: Child) {
-    signal(&child, Signal::TERM);
+fn end(child: Process) {
+    child.signal(Signal::TERM);
     Said::of(child).assert_code(0);
 }
 
@@ -104,26 +95,26 @@ fn after_kills_nothing_is_lost_and_nothing_doubled() {
             }
         });
         for killed in 1..=KILLS {
-            let mut child = follow(&bench);
+            let child = follow(&bench);
             until_out(&bench, killed * LINES);
             out.store(killed * LINES, Ordering::Relaxed);
-            kill(&mut child);
+            drop(child);
         }
         stop.store(true, Ordering::Relaxed);
     });
     // One that is killed with lines after its last bookmark, and one that had nothing to publish.
     let mut all = written.into_inner();
-    let mut child = follow(&bench);
+    let child = follow(&bench);
     until_out(&bench, all);
     append(&bench, "app.log", &lines(all..all + 300));
     all += 300;
     until_out(&bench, all);
-    kill(&mut child);
+    drop(child);
     let before = bench.read("spill/input.json");
-    let mut child = follow(&bench);
+    let child = follow(&bench);
     let begun = || (bench.read("spill/input.json") != before).then_some(());
     wait_for(begun).expect("its first bookmark");
-    kill(&mut child);
+    drop(child);
     append(&bench, "app.log", &lines(all..all + 5));
     all += 5;
     let child = follow(&bench);
@@ -179,7 +170,7 @@ fn the_writers_of_a_pipe_come_and_go() {
     for writer in 0..6 {
         if writer == 3 {
             // What was published is not in the pipe any more: nothing of the rest is passed over.
-            kill(&mut child);
+            drop(child);
             child = follow(&bench);
         }
         let mut pipe = File::options().write(true).open(&fifo).unwrap();
@@ -209,7 +200,7 @@ fn what_was_read_before_is_not_taken_for_what_is_there_now() {
         append(&bench, "real.log", &lines(all..all + more));
         all += more;
         until_out(&bench, all);
-        kill(&mut child);
+        drop(child);
         child = follow(&bench);
         append(&bench, "real.log", &lines(all..all + 10));
         all += 10;
@@ -221,7 +212,7 @@ fn what_was_read_before_is_not_taken_for_what_is_there_now() {
     all += 600;
     let child = follow(&bench);
     until_out(&bench, all);
-    signal(&child, Signal::TERM);
+    child.signal(Signal::TERM);
     let said = Said::of(child);
     let told = "is read from its beginning";
     assert!(said.assert_code(0).err.contains(told), "{}", said.err);

@@ -1,5 +1,5 @@
-//! Promise: `run --listen` says over HTTP how a publisher is: what Prometheus reads, whether the drainer lives, and whether
-//! losses are in sight. No client can hold it up, and none holds up the publisher.
+//! Promise: `run --listen` says over HTTP how a publisher is: what Prometheus reads, whether the drainer lives, and
+//! whether losses are in sight. No client can hold it up, and none holds up the publisher.
 
 use std::fs;
 use std::io::Write;

@@ -34,7 +34,7 @@ fn entries_go_to_the_stream_as_they_are() {
 }
 
 #[test]
-fn the_file_goes_behind_the_environment_and_the_environment_behind_the_flags() {
+fn flags_override_the_environment_and_the_environment_overrides_the_file() {
     let (bench, server) = (
         Bench::new(),
         NatsServer::start_with("authorization { token: right }"),
@@ -71,7 +71,7 @@ fn the_file_goes_behind_the_environment_and_the_environment_behind_the_flags() {
 }
 
 #[test]
-fn servers_in_the_sink_of_the_file_go_behind_the_environment() {
+fn the_environment_overrides_servers_in_the_files_sink() {
     let (bench, server) = (Bench::new(), NatsServer::start());
     let url = server.url();
     let run = |sink: &str, nats: &str, arguments: &[&str], environment: &[(&str, &str)]| {
@@ -124,7 +124,7 @@ fn several_servers_with_commas_between_them_are_an_address_everywhere() {
 }
 
 #[test]
-fn a_context_goes_behind_the_file_and_is_named_by_it_or_by_the_environment() {
+fn the_file_overrides_a_context_named_by_it_or_by_the_environment() {
     let bench = Bench::new();
     let server = NatsServer::start_with("authorization { user: anna, password: right }");
     let url = server.url();
@@ -194,7 +194,7 @@ fn the_demo_holds_and_leaves_no_stream() {
     for piece in [
         "stream SPILLRING_DEMO of nats://",
         "20,000 read back; 20 chains",
-        "All holds",
+        "All checks hold",
     ] {
         assert!(out.contains(piece), "no `{piece}` in {out}");
     }

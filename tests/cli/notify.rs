@@ -1,5 +1,5 @@
-//! Promise: a service manager learns through `NOTIFY_SOCKET` when a publisher is ready and when it stops, and its watchdog
-//! gets signs of life only while the drainer moves.
+//! Promise: a service manager learns through `NOTIFY_SOCKET` when a publisher is ready and when it stops, and its
+//! watchdog gets signs of life only while the drainer moves.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, PipeWriter, Read, Write};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::process::Signal;
+use test_support::child::Process;
 
 use super::bench::{Bench, SESSIONS, Said, wait_for};
 use super::serving::{Serving, address_in};
@@ -102,7 +103,7 @@ fn a_manager_that_is_away_for_a_while_still_learns_that_it_is_ready() {
     let mut command = bench.command(&["run", "--spill", "spill"]);
     command.env("NOTIFY_SOCKET", bench.path("notify"));
     command.env("WATCHDOG_USEC", "200000").stdin(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    let mut child = Process::from(command.spawn().unwrap());
     let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
     let failed = |line: &str| line.contains("the service manager cannot be notified");
     said.find(|line| failed(line.as_ref().unwrap()))

@@ -1,4 +1,4 @@
-//! Promise: what goes in comes out, byte for byte, and what is no entry is told and counted.
+//! Promise: what goes in comes out, byte for byte, and what is not an entry is reported and counted.
 
 use std::fs;
 use std::io::Write;
@@ -30,7 +30,11 @@ fn a_file_is_delivered_as_it_is() {
         "{}",
         said.out
     );
-    assert!(said.out.ends_with("All is delivered.\n"), "{}", said.out);
+    assert!(
+        said.out.ends_with("Everything is delivered.\n"),
+        "{}",
+        said.out
+    );
 }
 
 #[test]
@@ -130,13 +134,13 @@ fn lines_that_are_no_entries_are_reported_with_their_numbers_and_passed_over() {
 
     let told: Vec<_> = said.assert_code(4).err.lines().skip(1).collect();
     assert_eq!(told.len(), 3, "{told:#?}");
-    assert_eq!(told[0], "line 3 is no entry: expected ident (column 2)");
+    assert_eq!(told[0], "line 3 is not an entry: expected ident (column 2)");
     assert_eq!(
         told[1],
-        "line 4 is no entry: missing field `timestamp_ns` (column 9)"
+        "line 4 is not an entry: missing field `timestamp_ns` (column 9)"
     );
     assert!(
-        told[2].starts_with("line 7 is no entry: EOF while parsing"),
+        told[2].starts_with("line 7 is not an entry: EOF while parsing"),
         "{}",
         told[2]
     );
@@ -197,7 +201,7 @@ fn an_overlong_line_is_passed_over() {
     ];
     let said = bench.run_with(&arguments, &format!("{long}\n{entry}\n{long}"));
     let expected: String = [1, 3]
-        .map(|line| format!("line {line} is no entry: it is longer than 16777216 bytes\n"))
+        .map(|line| format!("line {line} is not an entry: it is longer than 16777216 bytes\n"))
         .concat();
     assert_eq!(
         said.assert_code(4).err,
@@ -262,7 +266,7 @@ fn a_wrong_hash_is_reported_and_by_a_flag_rejected() {
     let wrong = entry.replacen("\"timestamp_ns\":1", "\"timestamp_ns\":2", 1);
     assert_ne!(wrong, entry);
     let reported = "line 2: its entry_hash is not the hash of its fields";
-    let rejected = "line 2 is no entry: its entry_hash is not the hash of its fields";
+    let rejected = "line 2 is not an entry: its entry_hash is not the hash of its fields";
     for (flag, code, line, left) in [
         (None, 0, reported, 2),
         (Some("--reject-wrong-hash"), 4, rejected, 1),

@@ -2,11 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+use test_support::child::Process;
 
 use super::bench::{Bench, wait_for};
 
@@ -15,7 +16,7 @@ const RESPONSE_MAX: Duration = Duration::from_secs(30);
 
 /// Ends with the test.
 pub(super) struct Serving {
-    pub(super) child: Child,
+    pub(super) child: Process,
     pub(super) stdin: Option<ChildStdin>,
     pub(super) address: SocketAddr,
     /// Held open for the report at the end.
@@ -47,7 +48,8 @@ impl Serving {
     }
 
     /// One that was started, and has said where it serves.
-    pub(super) fn of(mut child: Child, address: SocketAddr) -> Self {
+    pub(super) fn of(child: impl Into<Process>, address: SocketAddr) -> Self {
+        let mut child: Process = child.into();
         Self {
             stdin: child.stdin.take(),
             address,
@@ -61,7 +63,7 @@ impl Serving {
     }
 
     pub(super) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.child.signal(signal);
     }
 
     pub(super) fn get(&self, path: &str) -> Response {
@@ -101,14 +103,6 @@ impl Serving {
         let line = format!("\naa_audit_delivered_total {entries}\n");
         self.when("/metrics", |metrics| metrics.body.contains(&line))
             .body
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // It may have come to an end.
-        self.child.kill().unwrap_or_default();
-        self.child.wait().unwrap();
     }
 }
 

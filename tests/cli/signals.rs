@@ -3,15 +3,12 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+use test_support::child::Process;
 
 use super::bench::{Bench, SESSIONS, Said, assert_same, wait_for};
-
-fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).unwrap();
-}
 
 #[test]
 fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
@@ -31,7 +28,7 @@ fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
     stdin.write_all(&entries).unwrap();
     stdin.write_all(b"{\"seq\":").unwrap();
     bench.status_when(|status| status["stats"]["accepted"] == 2_000);
-    signal(&child, Signal::TERM);
+    child.signal(Signal::TERM);
     let said = Said::of(child);
 
     let report = said.assert_code(4).report();
@@ -41,7 +38,7 @@ fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
     );
     assert!(
         said.err
-            .contains("stopping: not read on from line 2001, delivering for at most 100ms"),
+            .contains("stopping: not reading line 2001 and later, delivering for at most 100ms"),
         "{}",
         said.err
     );
@@ -55,7 +52,8 @@ fn sigterm_keeps_what_was_read_and_an_empty_run_delivers_it() {
     assert_same(&bench.path("later/out"), &entries);
 }
 
-/// A terminal that goes away, or a supervisor that reloads; and `nohup`. What we have inherited ourselves does not matter.
+/// A terminal that goes away, or a supervisor that reloads; and `nohup`. What we have inherited ourselves does not
+/// matter.
 #[test]
 fn sighup_is_as_sigterm_unless_whoever_started_it_ignores_it() {
     let entries = fs::read(SESSIONS).unwrap();
@@ -70,11 +68,11 @@ fn sighup_is_as_sigterm_unless_whoever_started_it_ignores_it() {
         env.args(["run", "--spill", "spill", "--report", "json"]);
         env.current_dir(bench.path(".")).env_remove("NATS_URL");
         let piped = env.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = piped.stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = Process::from(piped.stderr(Stdio::piped()).spawn().unwrap());
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(first).unwrap();
         bench.status_when(|status| status["stats"]["accepted"] == 1);
-        signal(&child, Signal::HUP);
+        child.signal(Signal::HUP);
         if read == 2 {
             stdin.write_all(first).unwrap();
             drop(stdin);
@@ -92,7 +90,7 @@ fn sigint_delivers_what_it_can() {
     stdin.write_all(&entries).unwrap();
     wait_for(|| (fs::read(bench.path("out")).ok()? == entries).then_some(()))
         .expect("what was read is delivered before anybody asks");
-    signal(&child, Signal::INT);
+    child.signal(Signal::INT);
     Said::of(child).assert_code(0);
     assert_same(&bench.path("out"), &entries);
 }
@@ -123,9 +121,9 @@ fn a_signal_at_the_cap_leaves_the_rest_unread_for_the_next_run() {
         "--report",
         "json",
     ];
-    let child = bench.command(&arguments).spawn().unwrap();
+    let child = Process::from(bench.command(&arguments).spawn().unwrap());
     bench.status_when(|status| status["stats"]["state"] == "spill_full");
-    signal(&child, Signal::TERM);
+    child.signal(Signal::TERM);
     let said = Said::of(child);
 
     let report = said.assert_code(4).report();
@@ -135,7 +133,7 @@ fn a_signal_at_the_cap_leaves_the_rest_unread_for_the_next_run() {
         [read, read, 0],
         "{report}"
     );
-    let told = format!("not read on from line {}", read + 1);
+    let told = format!("not reading line {} and later", read + 1);
     assert!(said.err.contains(&told), "no `{told}` in {}", said.err);
 
     fs::create_dir(bench.path("later")).unwrap();
@@ -151,13 +149,13 @@ fn after_a_signal_no_line_is_hurried_past_the_rate() {
     let arguments = [
         "run", "--input", SESSIONS, "--spill", "spill", "--rate", "1", "--report", "json",
     ];
-    let child = bench.command(&arguments).spawn().unwrap();
+    let child = Process::from(bench.command(&arguments).spawn().unwrap());
     let accepted = bench.status_when(|status| status["stats"]["accepted"].as_u64() > Some(0));
-    signal(&child, Signal::INT);
+    child.signal(Signal::INT);
     let said = Said::of(child);
     let read = said.assert_code(0).report()["read"].as_u64().unwrap();
     assert!(read < 40, "{read} lines read, after {accepted}");
-    let told = format!("not read on from line {}", read + 1);
+    let told = format!("not reading line {} and later", read + 1);
     assert!(said.err.contains(&told), "no `{told}` in {}", said.err);
 }
 
@@ -176,9 +174,9 @@ fn the_second_signal_ends_it_at_once() {
     ]);
     stdin.write_all(&fs::read(SESSIONS).unwrap()).unwrap();
     bench.status_when(|status| status["stats"]["accepted"] == 2_000);
-    signal(&child, Signal::TERM);
+    child.signal(Signal::TERM);
     bench.status_when(|status| status["stats"]["state"] == "stopping");
-    signal(&child, Signal::TERM);
+    child.signal(Signal::TERM);
     let status = wait_for(|| child.try_wait().unwrap()).expect("it ends");
     assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
 }

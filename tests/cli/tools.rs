@@ -1,5 +1,5 @@
-//! Promise: `status` and `export` say in words and by exit code what is wrong with a spill, what they left out and where
-//! damaged segments lie; a publisher that runs is left alone.
+//! Promise: `status` and `export` say in words and by exit code what is wrong with a spill, what they left out and
+//! where damaged segments lie; a publisher that runs is left alone.
 
 use std::fs;
 

@@ -10,7 +10,7 @@ fn complains(bench: &Bench, arguments: &[&str], pieces: &[&str]) -> Said {
     complains_with(2, bench, arguments, pieces)
 }
 
-/// The same for what another try may mend.
+/// The same for errors that a retry may fix.
 #[track_caller]
 fn fails(bench: &Bench, arguments: &[&str], pieces: &[&str]) -> Said {
     complains_with(6, bench, arguments, pieces)
@@ -125,7 +125,11 @@ fn a_spill_that_cannot_be_made_is_reported() {
     fails(
         &bench,
         &["run", "--spill", "file"],
-        &["cannot make /", "a file is in the way", "give a directory"],
+        &[
+            "cannot create /",
+            "a file is in the way",
+            "give a directory",
+        ],
     );
     fails(
         &bench,

@@ -151,7 +151,7 @@ fn swapped_and_removed_entries_are_named_by_their_gap() {
 }
 
 #[test]
-fn an_edited_entry_is_named_and_if_sealed_again_the_one_behind_it() {
+fn an_edited_entry_is_named_or_if_rehashed_the_next_one() {
     let mut entries = log_of(6).entries().to_vec();
     let was = *entries[1].entry_hash();
     entries[1] = edited(&entries[1], "payload", json!("nothing happened"));

@@ -1,5 +1,5 @@
-//! The spill's disk freezes: every call on it hangs. A sink elsewhere must not notice, and publishers neither; a backlog on
-//! the disk waits, with nothing lost, until it thaws.
+//! The spill's disk freezes: every call on it hangs. A sink elsewhere must not notice, and publishers neither; a
+//! backlog on the disk waits, with nothing lost, until it thaws.
 
 use std::time::Duration;
 
@@ -102,23 +102,26 @@ fn a_sink_that_comes_back_is_served_from_memory() {
 
 /// A flush waits for the disk, or for the sink, whichever has everything first.
 #[test]
-fn a_flush_on_a_frozen_disk_is_kept_by_the_sink() {
-    with_shim(a_flush_on_a_frozen_disk_is_kept_by_the_sink, |shim| {
-        let bench = blind();
-        let drainer = bench.start();
-        let fault = freeze(shim, &bench, CHANGE);
-        publish(&drainer, 0..500);
-        let flush = drainer.publisher().flush();
-        assert!(
-            flush.wait(Duration::from_millis(500)).is_err(),
-            "neither has it"
-        );
-        bench.remote.set(Mode::Up);
-        flush.wait(LIMIT).unwrap();
-        assert_eq!(bench.remote.stored().len(), 500);
-        drop(fault);
-        end_whole(&bench, drainer, 500, 0..500);
-    });
+fn a_flush_on_a_frozen_disk_completes_through_the_sink() {
+    with_shim(
+        a_flush_on_a_frozen_disk_completes_through_the_sink,
+        |shim| {
+            let bench = blind();
+            let drainer = bench.start();
+            let fault = freeze(shim, &bench, CHANGE);
+            publish(&drainer, 0..500);
+            let flush = drainer.publisher().flush();
+            assert!(
+                flush.wait(Duration::from_millis(500)).is_err(),
+                "neither has it"
+            );
+            bench.remote.set(Mode::Up);
+            flush.wait(LIMIT).unwrap();
+            assert_eq!(bench.remote.stored().len(), 500);
+            drop(fault);
+            end_whole(&bench, drainer, 500, 0..500);
+        },
+    );
 }
 
 /// A shutdown does not wait for a disk that does not answer, and accounts for what it could put nowhere.

@@ -1,5 +1,5 @@
-//! The disk fails to read for seconds, or one page of it for good. What can be read later is not lost; of what never can
-//! be, only the entries of that page are, after ten seconds of trying, counted and announced.
+//! The disk fails to read for seconds, or one page of it for good. What can be read later is not lost; of what never
+//! can be, only the entries of that page are, after ten seconds of trying, counted and announced.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -127,8 +127,8 @@ enum When {
 }
 
 #[test]
-fn what_can_never_be_read_costs_itself_only() {
-    with_shim(what_can_never_be_read_costs_itself_only, |shim| {
+fn unreadable_pages_lose_only_their_own_entries() {
+    with_shim(unreadable_pages_lose_only_their_own_entries, |shim| {
         let page = |page| page * PAGE_BYTES..(page + 1) * PAGE_BYTES;
         let cases = [
             Never::Pages(When::BeforeTheStart),

@@ -1,5 +1,6 @@
-//! The disk fails to read for a few milliseconds, and works again: five such moments, and eleven; while a publisher runs,
-//! and while it starts. The bytes never change, so nothing may be lost, doubled or set aside, and every start succeeds.
+//! The disk fails to read for a few milliseconds, and works again: five such moments, and eleven; while a publisher
+//! runs, and while it starts. The bytes never change, so nothing may be lost, doubled or set aside, and every start
+//! succeeds.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Two pages of a segment at rest are damaged, at a tenth and at nine tenths of it, in one way or another. All entries but
-//! theirs are delivered; theirs are counted and announced.
+//! Two pages of a segment at rest are damaged, at a tenth and at nine tenths of it, in one way or another. All entries
+//! but theirs are delivered; theirs are counted and announced.
 //!
 //! The file format is read here without the library. Source: <https://www.sqlite.org/fileformat2.html>.
 
@@ -132,7 +132,7 @@ fn damaged(damage: fn(&mut [u8])) {
 
 /// A disk that wrote a page to the place of a later one: all its bytes are sound.
 #[test]
-fn a_page_in_the_place_of_another_costs_the_entries_of_that() {
+fn a_misplaced_page_loses_only_the_entries_it_replaced() {
     let (from, to) = (10, 90);
     let bench = blind();
     leave_backlog(&bench, 0..ENTRIES / 4);

@@ -1,10 +1,9 @@
-//! A real disk is full, of blocks or of inodes: while a publisher runs, when it starts, and when it was killed on it. What is
-//! on it comes out all the same, and with room again all is as before. The same on tmpfs and on ext4, which differ: ext4
-//! has a journal, and allocates late.
+//! A real disk is full, of blocks or of inodes: while a publisher runs, when it starts, and when it was killed on it.
+//! What is on it comes out all the same, and with room again all is as before. The same on tmpfs and on ext4, which
+//! differ: ext4 has a journal, and allocates late.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::Duration;
 
 use spillring::{Drainer, State};
@@ -16,6 +15,7 @@ use test_support::bench::{
     Bench, LIMIT, Note, assert_announced, end, end_within, eventually, quick, until_delivered,
     until_spilled,
 };
+use test_support::child::Process;
 use test_support::sinks::{Mode, Remote};
 
 const SPILLED: usize = 5_000;
@@ -177,7 +177,7 @@ fn killed_on_a_full_one(disk: &Path) {
     let journal = elsewhere.path().join("journal");
     let places = format!("{}\n{}", disk.display(), journal.display());
     let child = test_binary(name_of_fn(killed)).env(WHERE, places).spawn();
-    let child = KillOnDrop(child.unwrap());
+    let child = Process::from(child.unwrap());
     let said = |what: &str| {
         let said = fs::read_to_string(&journal).unwrap_or_default();
         said.lines().any(|line| line == what)
@@ -200,16 +200,6 @@ fn killed_on_a_full_one(disk: &Path) {
     let stats = end(drainer, 1);
     assert_eq!(stats.discarded.total(), 0, "{stats:#?}");
     assert_announced(&bench.remote.stored());
-}
-
-/// SIGKILL, also if the story fails before it comes to that.
-struct KillOnDrop(Child);
-
-impl Drop for KillOnDrop {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
 }
 
 fn name_of_fn<T>(_: T) -> &'static str {

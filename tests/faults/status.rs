@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 
 use rustix::io::Errno;
 use serde_json::Value;
@@ -12,13 +12,14 @@ use serde_json::Value;
 use crate::child::at_once;
 use crate::shim::{CREATE, RENAME, Rule, Shim, WRITE};
 use test_support::bench::eventually;
+use test_support::child::Process;
 
 const SESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/sessions.jsonl");
 
 /// A publisher that runs under the shim, with a sink that takes nothing.
 struct Publisher {
     dir: PathBuf,
-    child: Child,
+    child: Process,
     stdin: ChildStdin,
     /// Not yet published.
     lines: Vec<String>,
@@ -39,7 +40,7 @@ impl Publisher {
         Self {
             dir: dir.to_owned(),
             stdin: child.stdin.take().unwrap(),
-            child,
+            child: child.into(),
             lines: sessions.lines().map(str::to_owned).collect(),
         }
     }
@@ -68,13 +69,6 @@ impl Publisher {
     fn until_said_again(&self) {
         let said = self.status()["at_ms"].clone();
         eventually("it says something again", || self.status()["at_ms"] != said);
-    }
-}
-
-impl Drop for Publisher {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
     }
 }
 

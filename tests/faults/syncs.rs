@@ -1,5 +1,5 @@
-//! Syncs fail now and then: of a log, while a segment is sealed, of the watermark, of the index, of a folder. The kernel
-//! may have dropped what it could not write, so the unsynced rows are written again; nothing is lost, and
+//! Syncs fail now and then: of a log, while a segment is sealed, of the watermark, of the index, of a folder. The
+//! kernel may have dropped what it could not write, so the unsynced rows are written again; nothing is lost, and
 //! nothing doubled, although the sink cannot say how far it has come.
 
 use std::fs;
@@ -16,8 +16,8 @@ use crate::stock::{blind, end_whole, publish};
 use test_support::bench::{Bench, Note, end_within, eventually, until_delivered, until_spilled};
 use test_support::sinks::Mode;
 
-/// Which calls fail on which files, how many succeed before one that fails, and how often that comes to pass in a run, if
-/// not always. Fewer successes than an attempt needs would be a disk that takes nothing.
+/// Which calls fail on which files, how many succeed before one that fails, and how often that comes to pass in a run,
+/// if not always. Fewer successes than an attempt needs would be a disk that takes nothing.
 type Case = (&'static str, u32, &'static str, u32, u32);
 
 const CASES: [Case; 8] = [

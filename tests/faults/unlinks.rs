@@ -1,5 +1,5 @@
-//! What was delivered cannot be deleted for a while: the folder refuses, or the disk fails. It is not delivered again, by this
-//! run or the next, to a sink that cannot say how far it has come; and it is deleted as soon as that works.
+//! What was delivered cannot be deleted for a while: the folder refuses, or the disk fails. It is not delivered again,
+//! by this run or the next, to a sink that cannot say how far it has come; and it is deleted as soon as that works.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Files are taken away under a publisher at work. A flush never vouches for what is gone, and segments that are gone are
-//! noticed within about a second: logged, counted, announced; what is published afterwards goes on.
+//! Files are taken away under a publisher at work. A flush never vouches for what is gone, and segments that are gone
+//! are noticed within about a second: logged, counted, announced; what is published afterwards goes on.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -69,7 +69,7 @@ fn does_not_vouch(more: usize) {
 
 /// With a sink, a flush is kept without any directory.
 #[test]
-fn a_flush_is_kept_by_the_sink_without_a_directory() {
+fn a_flush_without_a_directory_completes_through_the_sink() {
     let bench = Bench::new();
     let drainer = bench.start();
     publish(&drainer, 0..10);
@@ -84,7 +84,7 @@ fn a_flush_is_kept_by_the_sink_without_a_directory() {
 
 /// What a flush vouches for after the directory is there again is on disk, but for what was counted as lost.
 #[test]
-fn a_flush_after_the_directory_is_there_again_is_true() {
+fn a_flush_is_durable_once_the_directory_is_back() {
     let bench = blind();
     let drainer = bench.start();
     publish(&drainer, 0..1_000);

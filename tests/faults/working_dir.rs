@@ -1,5 +1,5 @@
-//! The directory of the spill is relative, and the host changes its working directory while the publisher works. There is
-//! one spill all the same, where the publisher was started.
+//! The directory of the spill is relative, and the host changes its working directory while the publisher works. There
+//! is one spill all the same, where the publisher was started.
 
 use std::fs;
 use std::path::Path;

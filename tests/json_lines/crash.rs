@@ -103,7 +103,7 @@ fn a_torn_first_delivery_is_cut_off() {
 }
 
 /// The story: a machine with nothing synced loses power, and of two lines of the ledger only the later one reached the
-/// disk. The publishers go on from what is told, by themselves; what was stored stays, and who verifies finds the old
+/// disk. The publishers continue from the position that they get; what was stored stays, and a verifier finds the old
 /// ledger.
 #[test]
 fn a_ledger_with_a_hole_is_kept_and_its_good_lines_are_believed() {
@@ -118,7 +118,7 @@ fn a_ledger_with_a_hole_is_kept_and_its_good_lines_are_believed() {
         .split_inclusive(|byte| *byte == b'\n')
         .map(<[u8]>::len)
         .collect();
-    // The zeros and the line behind them are one bad line: what that one told is not known any more.
+    // The zeros and the line after them are one bad line: what that line said is lost.
     for (hole, others) in [(0, Some(batches[1].through())), (1, None)] {
         let start: usize = lengths[..hole].iter().sum();
         let mut damaged = good.clone();

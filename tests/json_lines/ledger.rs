@@ -1,5 +1,4 @@
-//! Whoever verifies an output goes by its ledger: each line of it must be told, with its run and number, and the
-//! ledger must stay small.
+//! A verifier relies on an output's ledger: it must identify each line by run and number, and it must stay small.
 
 use std::fs;
 
@@ -62,7 +61,7 @@ fn runs_losses_and_bytes_are_reported_where_they_stand() {
     assert_eq!(told.len(), 3);
 }
 
-/// Losses behind the last entry have no reason yet; a reader of the ledger sees them all the same.
+/// Losses after the last entry have no reason yet; a reader of the ledger sees them all the same.
 #[test]
 fn trailing_losses_are_reported_at_once() {
     let bench = Bench::new();
@@ -79,8 +78,8 @@ fn trailing_losses_are_reported_at_once() {
     assert_eq!(told["losses"], json!([{"first": 2, "count": 4}]));
 }
 
-/// Entries that had been dead letters are told with their old numbers, neighbours as one stretch, also once the ledger
-/// is written anew with two deliveries as one range.
+/// Requeued dead letters are recorded with their old numbers, neighbours as one stretch, even after the ledger is
+/// rewritten with two deliveries as one range.
 #[test]
 fn requeued_entries_are_reported_with_their_old_numbers() {
     let bench = Bench::new();
@@ -206,7 +205,7 @@ fn publishers_take_turns_in_one_output() {
 }
 
 /// A flipped bit in the middle is no torn write: to go on from the line before it would cut acknowledged entries off.
-/// Nobody has to come and repair it, either: it is told as an error, and the sink goes on.
+/// It needs no manual repair, either: it is reported as an error, and the sink goes on.
 #[test]
 fn a_damaged_ledger_costs_no_entry_and_stops_nobody() {
     let bench = Bench::new();

@@ -51,7 +51,7 @@ proptest! {
     }
 }
 
-/// Plays the acts, and tells the lines as they ought to stand.
+/// Plays the acts, and returns the lines that the output must hold.
 fn play(bench: &Bench, acts: Vec<(usize, Act)>) -> Vec<String> {
     let open = || bench.sink().durability(SpillDurability::ProcessCrash);
     let (mut sink, mut expected) = (open(), Vec::new());
@@ -103,7 +103,7 @@ fn tear(bench: &Bench, before: u64, share: f64) {
         .unwrap();
 }
 
-/// How long the line is that tells, before the output is touched, that it will be: no kill can tear it off afterwards.
+/// Length of the line that announces a write before the output is touched: no kill can tear it off afterwards.
 fn begun_length(ledger: &[u8], at: u64) -> u64 {
     let written = &ledger[usize::try_from(at).unwrap()..];
     let line = written.split_inclusive(|byte| *byte == b'\n').next();

@@ -141,7 +141,7 @@ fn a_full_disk_is_waited_out_and_the_torn_entry_cut_back() {
     assert_eq!(bench.text(), lines(&[&first, &large]));
 }
 
-/// The entries still fit, the ledger's line does not: nobody was told that they are stored, so they go.
+/// The entries still fit, the ledger's line does not: the entries were never acknowledged, so they are cut off.
 #[test]
 fn a_disk_that_is_full_for_the_ledger_takes_the_entries_back() {
     let bench = Bench::new();

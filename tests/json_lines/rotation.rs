@@ -12,7 +12,7 @@ use spillring::sink::conformance::Draft;
 use super::bench::{Bench, append, lines, position, reported_in, store, three};
 
 #[test]
-fn foreign_lines_stay_and_entries_go_behind_them() {
+fn foreign_lines_stay_and_entries_are_appended_after_them() {
     for (foreign, kept) in [
         ("one\ntwo\n", "one\ntwo\n"),
         ("one\nunfinished", "one\nunfinished\n"),
@@ -84,7 +84,7 @@ fn the_ledger_of_a_rotated_output_is_kept() {
     assert_eq!(range["losses"][0]["reason"], "queue_full");
 }
 
-/// A ledger that told of no numbers is of no use to anybody.
+/// A ledger that holds no numbers is of no use.
 #[test]
 fn a_ledger_that_reported_nothing_is_not_kept() {
     let bench = Bench::new();

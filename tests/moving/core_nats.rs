@@ -76,7 +76,7 @@ fn start(config: Config, nats: NatsConfig) -> Drainer<AuditEntry> {
 }
 
 #[test]
-fn who_subscribes_gets_entries_in_order_with_their_numbers() {
+fn a_subscriber_gets_entries_in_order_with_their_numbers() {
     let server = NatsServer::start_without_jetstream();
     let mut listener = Listener::new(&server.url());
     let dir = tempfile::tempdir().unwrap();
@@ -98,7 +98,7 @@ fn who_subscribes_gets_entries_in_order_with_their_numbers() {
 }
 
 #[test]
-fn what_is_published_while_the_server_is_away_arrives_behind_it_in_order() {
+fn entries_published_during_an_outage_arrive_after_it_in_order() {
     let mut server = NatsServer::start_without_jetstream();
     let url = server.url();
     server.kill();
@@ -205,7 +205,7 @@ impl io::Write for Log {
 }
 
 #[test]
-fn the_log_says_once_what_it_cannot_promise() {
+fn at_most_once_delivery_is_logged_once() {
     let subscriber = tracing_subscriber::fmt().with_writer(|| Log).finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let mut server = NatsServer::start_without_jetstream();

@@ -56,8 +56,8 @@ fn what_the_type_does_not_read_becomes_a_dead_letter() {
     );
 }
 
-/// The first call for each entry never ends: it is cut off with the batch's time, and the entry is sent again. Those before
-/// it are not.
+/// The first call for each entry never ends: it is cut off with the batch's time, and the entry is sent again. Those
+/// before it are not.
 #[test]
 fn a_call_that_hangs_is_cut_off_and_repeated() {
     let dir = tempfile::tempdir().unwrap();

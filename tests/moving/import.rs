@@ -1,4 +1,5 @@
-//! A backlog of Agent Assembly's buffer is taken over whole, in order and once, and nothing is removed before it is safe.
+//! A backlog of Agent Assembly's buffer is taken over whole, in order and once, and nothing is removed before it is
+//! safe.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -387,7 +388,7 @@ fn a_buffer_with_nothing_in_it_yet_is_empty() {
 }
 
 #[test]
-fn what_is_no_buffer_is_reported() {
+fn a_file_that_is_not_a_buffer_is_reported() {
     let place = Place::new();
     fs::write(
         place.path("text"),

@@ -1,4 +1,4 @@
-//! Promise: who comes from Agent Assembly's publisher finds its capabilities here: its sinks, its backlog, and its way
+//! Promise: users of Agent Assembly's publisher find its capabilities here: its sinks, its backlog, and its way
 //! to publish to NATS.
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Buffers that are damaged, or that Agent Assembly would not make: nothing is removed from them that was not taken over,
-//! and what is wrong is told.
+//! Buffers that are damaged, or that Agent Assembly would not make: nothing is removed from them that was not taken
+//! over, and what is wrong is told.
 
 use std::fs;
 use std::path::Path;
@@ -122,9 +122,9 @@ fn rows_that_were_not_read_are_not_removed() {
     assert!(rows_in(&place.path("buffer.db")) >= 1_976);
 }
 
-/// What stands before a damaged page is taken over; the rest is told, with what to do, and comes from a copy.
+/// What lies before a damaged page is imported; the rest is reported, with a remedy, and comes from a copy.
 #[test]
-fn what_stands_before_the_damage_is_taken_over() {
+fn rows_before_the_damage_are_imported() {
     let place = Place::holding(THEIRS, 1..=3_000).closed();
     let copy = place.path("copy.db");
     fs::copy(place.path("buffer.db"), &copy).unwrap();
@@ -175,7 +175,7 @@ fn rows_in_a_log_are_taken_over() {
 }
 
 #[test]
-fn no_name_and_a_name_in_memory_are_files() {
+fn empty_and_in_memory_names_are_taken_for_files() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["", ":memory:"] {
         let error = spillring::operate::import(name, dir.path().join("spill")).unwrap_err();
@@ -184,7 +184,7 @@ fn no_name_and_a_name_in_memory_are_files() {
 }
 
 #[test]
-fn payloads_that_are_no_bytes_are_dead_letters() {
+fn payloads_that_are_not_bytes_become_dead_letters() {
     let place = Place::new("CREATE TABLE events (id INTEGER PRIMARY KEY, payload, enqueued_at)");
     let rows = "INSERT INTO events VALUES (-4, NULL, 'x'), (2, 1.5, NULL), (3, 7, 7)";
     place.conn.as_ref().unwrap().execute_batch(rows).unwrap();

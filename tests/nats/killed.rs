@@ -6,11 +6,12 @@
 use std::env;
 use std::io::{BufRead, BufReader, Lines, Write, stdin, stdout};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crate::bench::{AMPLE, Bench, Running, config, entry, nats};
 use crate::reading::{Reading, Run};
+use test_support::child::Process;
 use test_support::nats::NatsServer;
 
 const URL: &str = "SPILLRING_TEST_URL";
@@ -20,7 +21,7 @@ const MARK: &str = "said: ";
 
 /// A publisher in a process of its own.
 struct Other {
-    child: Child,
+    child: Process,
     orders: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
 }
@@ -39,7 +40,7 @@ impl Other {
         let orders = child.stdin.take().expect("a pipe");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         Self {
-            child,
+            child: child.into(),
             orders,
             lines,
         }
@@ -60,13 +61,6 @@ impl Other {
     /// SIGKILL.
     fn kill(mut self) {
         self.child.kill().expect("it can be killed");
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

@@ -44,7 +44,7 @@ fn an_entry_too_large_for_the_server_is_buried_and_its_neighbours_are_delivered(
     let at_rest = spillring::operate::status(bench.spill()).expect("a status");
     assert_eq!(at_rest.dead_letters, 4);
 
-    // The last one has no entry behind it to tell of it: the next run does.
+    // No entry after the last loss can announce it: the next run does.
     let mut second = bench.start();
     second.publish(30..40);
     second.deliver_all();

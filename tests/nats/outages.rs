@@ -16,7 +16,7 @@ const AGENTS: usize = 2;
 const PER_SECOND: u32 = 667;
 
 #[test]
-fn with_the_server_up_all_the_time_each_entry_stands_in_the_stream_once_and_in_order() {
+fn with_the_server_up_each_entry_is_stored_once_and_in_order() {
     let server = NatsServer::start();
     let mut running = Bench::new(&server.url()).start();
     running.publish(0..ALL);
@@ -102,7 +102,7 @@ fn a_server_that_is_killed_during_the_replay_misses_nothing() {
     Reading::of(&server).one_run().assert_lines(expected);
 }
 
-/// A stopped server holds its connections open and says nothing: only the limit on the acknowledgement tells. When it
+/// A stopped server holds its connections open and says nothing: only the acknowledgement limit reveals it. When it
 /// goes on, it finds in its sockets what was sent before, and takes it beside what is sent again.
 #[test]
 fn a_server_that_stops_for_longer_than_the_limit_misses_nothing() {

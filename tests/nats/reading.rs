@@ -1,5 +1,5 @@
 //! What a stream holds, as a reader sees it who has only the stream: every message is checked for itself, and every
-//! run for gaps that nobody has told.
+//! run for gaps that nothing announces.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,6 +1,6 @@
-//! A process that publishes from four threads at full rate is killed with SIGKILL, again and again, also within its first
-//! moments and while it takes over what the one before it has left. With `ring_dir`, whatever `publish` had returned for comes
-//! out exactly once and in order, and each run says its last number.
+//! A process that publishes from four threads at full rate is killed with SIGKILL, again and again, also within its
+//! first moments and while it takes over what the one before it has left. With `ring_dir`, whatever `publish` had
+//! returned for comes out exactly once and in order, and each run says its last number.
 //!
 //! What had returned is known from counters in a file of their own, which is shared memory as well.
 //!
@@ -38,7 +38,7 @@ fn kills(by_default: usize) -> usize {
 }
 
 #[test]
-fn what_publish_has_returned_for_outlives_the_process() {
+fn published_entries_outlive_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let place = Place::new(dir.path());
     let kills = kills(60);
@@ -55,7 +55,7 @@ fn what_publish_has_returned_for_outlives_the_process() {
 
 #[cfg(feature = "nats")]
 #[test]
-fn so_it_does_on_its_way_to_a_server() {
+fn published_entries_for_a_server_outlive_the_process() {
     use test_support::nats::{NatsServer, free_port, read_stream};
 
     let dir = tempfile::tempdir().unwrap();
@@ -78,7 +78,7 @@ fn so_it_does_on_its_way_to_a_server() {
 
 /// A panic ends so as well where it aborts.
 #[test]
-fn so_does_what_ends_by_itself() {
+fn published_entries_outlive_an_abort_or_exit() {
     let dir = tempfile::tempdir().unwrap();
     let place = Place::new(dir.path());
     let ends = ["abort", "overflow", "exit"];
@@ -92,7 +92,7 @@ fn so_does_what_ends_by_itself() {
 }
 
 #[test]
-fn so_does_what_the_kernel_kills_for_want_of_memory() {
+fn published_entries_outlive_an_out_of_memory_kill() {
     let Some(group) = Group::new() else {
         return skipped("no control group can be made here");
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use spillring::{JetStreamSink, NatsConfig};
 use spillring_mapping::Mapping;
 
 use crate::mark::Mark;
+use test_support::child::Process;
 
 /// What the process that is killed is told: where, who, how.
 const WHERE: &str = "SPILLRING_OUTLIVES_DIR";
@@ -123,7 +124,7 @@ impl Place {
     }
 
     /// A process that publishes until it is killed, or until it ends by itself.
-    pub(crate) fn child(&self, life: usize, way: &Way, ends: &str) -> Child {
+    pub(crate) fn child(&self, life: usize, way: &Way, ends: &str) -> Process {
         let how = match way {
             Way::Lines => "lines",
             Way::NoLines => "none",
@@ -140,9 +141,11 @@ impl Place {
             .stderr(File::create(self.dir.join("said")).unwrap())
             .spawn()
             .unwrap()
+            .into()
     }
 
-    /// Kills processes, half of them within their first moments: before anything was published, or while they take over.
+    /// Kills processes, half of them within their first moments: before anything was published, or while they take
+    /// over.
     pub(crate) fn kill(&self, kills: usize, mut way: impl FnMut(&mut fastrand::Rng) -> Way) {
         let mut random = fastrand::Rng::with_seed(kills as u64);
         for life in 0..kills {

@@ -158,8 +158,8 @@ fn without_a_cursor_everything_comes_at_least_once_in_order() {
     assert_eq!(texts, names(0..200));
 }
 
-/// Refused records, first, last, neighbours, among them: each becomes a dead letter, the others go on, and the next
-/// one tells. Once from memory, once with everything on disk.
+/// Refused records (first, last and adjacent ones): each becomes a dead letter, the others go on, and the next one
+/// announces it. Once from memory, once with everything on disk.
 #[test]
 fn refused_records_become_dead_letters_and_their_neighbours_go_on() {
     let refused = [0, 1, 40, 41, 99, 100, 101, 199];
@@ -221,7 +221,7 @@ fn a_refusal_in_a_batch_whose_followers_are_spilled_is_reported_once() {
 
 /// One record a batch, all on disk: nothing is staged behind what is refused, and its loss is told by the next row.
 #[test]
-fn a_refused_record_that_stands_alone_in_memory_is_reported_once() {
+fn a_refused_record_alone_in_memory_is_reported_once() {
     let mut bench = Bench::down();
     bench.config.batch_max = 1;
     for number in [0, 7, 8, 19] {

@@ -1,5 +1,5 @@
-//! At its cap the spill gives up its oldest entries, if it is told to: counted, told where they were, and nothing that
-//! the sink may have, or will have, is told as lost.
+//! At its cap the spill evicts its oldest entries, if so configured: counted, announced where they were, and
+//! nothing that the sink may have, or will have, is announced as lost.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -66,7 +66,8 @@ fn evicted(remote: &Remote) -> u64 {
 /// What two segments hold at the most, each with an append over: of this many entries eviction takes all or none.
 const GRAIN: usize = 130;
 
-/// The newest survive; the batch that was about to go stays with its segments, and what lies between is told at its place.
+/// The newest survive; the batch that was about to go stays with its segments, and what lies between is told at its
+/// place.
 #[test]
 fn an_outage_beyond_the_cap_costs_the_oldest() {
     let bench = evicting(Mode::Down);
@@ -367,7 +368,6 @@ fn a_flush_at_the_cap_makes_room() {
     end_within(drainer, Duration::ZERO, 2_000);
 }
 
-/// Records that the sink refuses stand before and behind what is evicted.
 /// What is staged is not evicted, and a batch may have more entries than a small spill holds.
 #[test]
 fn a_large_batch_leaves_a_small_spill_something_to_evict() {
@@ -385,6 +385,7 @@ fn a_large_batch_leaves_a_small_spill_something_to_evict() {
     assert_eq!(bench.remote.texts().last(), Some(&text(2_999)));
 }
 
+/// Records that the sink refuses are before and after what is evicted.
 #[test]
 fn dead_letters_and_evictions_are_reported_together() {
     let bench = evicting(Mode::Down);

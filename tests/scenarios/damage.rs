@@ -110,7 +110,7 @@ fn entries_whose_run_is_lost_are_reported_afterwards() {
 
 /// A row whose content rots is one entry lost.
 #[test]
-fn a_row_that_rots_costs_itself_only() {
+fn a_corrupt_row_loses_only_its_own_entry() {
     let bench = spilled(Ended::Clean);
     sql(
         &segment(&bench),
@@ -137,7 +137,8 @@ fn the_last_row_of_a_run_that_rots_is_reported_by_the_next_run() {
     assert_eq!(reported_afterwards(&bench, "the last row"), 1);
 }
 
-/// Whatever is missing is announced by the first entry that is published once the backlog has gone. Answers how many are.
+/// Whatever is missing is announced by the first entry that is published once the backlog has gone. Answers how many
+/// are.
 fn reported_afterwards(bench: &Bench, context: &str) -> u64 {
     bench.remote.set(Mode::Up);
     let drainer = bench.start();
@@ -204,8 +205,8 @@ fn entries_without_watermark_and_index_are_accounted_for() {
     assert_goes_on(&bench, &case);
 }
 
-/// A segment that is older than the sink: what it holds has been delivered, and is not delivered again, whether the sink
-/// says so or not.
+/// A segment that is older than the sink: what it holds has been delivered, and is not delivered again, whether the
+/// sink says so or not.
 #[test]
 fn rows_that_come_back_from_the_past_are_not_delivered_again() {
     for cursor in [Cursor::Kept, Cursor::None] {
@@ -274,7 +275,7 @@ fn a_damaged_identity_is_replaced() {
 
 /// Somebody else has the index open for a while: that is no damage, and keeps nobody from starting or delivering.
 #[test]
-fn what_passes_is_no_damage() {
+fn a_locked_index_is_not_damage() {
     let bench = spilled(Ended::Clean);
     let other = Connection::open(index(&segment(&bench))).unwrap();
     other.execute_batch("BEGIN EXCLUSIVE").unwrap();

@@ -372,7 +372,7 @@ fn damage_that_is_reported_without_the_disk_is_counted() {
     end_of_damage(&bench, drainer, 5);
 }
 
-/// No entry stands behind it that could tell: it is waited for, without a look at it at each turn.
+/// No entry after it could announce it: it is waited for, without a look at each turn.
 #[test]
 fn damage_at_the_end_of_the_backlog_is_waited_for_without_the_disk() {
     if !is_child() {

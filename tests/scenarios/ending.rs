@@ -51,8 +51,8 @@ fn another_sink(bench: &mut Bench) {
     bench.remote = Remote::holding(bench.remote.stored());
 }
 
-/// A busy machine may hold up an order of the disk for longer than an end waits: then the end gives up what is in memory,
-/// and is tried once more.
+/// A busy machine may hold up an order of the disk for longer than an end waits: then the end gives up what is in
+/// memory, and is tried once more.
 fn not_held_up<T>(mut end: impl FnMut() -> (T, Stats)) -> (T, Stats) {
     let gave_up = |stats: &Stats| stats.in_ring + stats.in_memory > 0;
     let mut ends = (0..20).map(|_| end());
@@ -104,7 +104,7 @@ fn an_end_with_nothing_to_do_is_quick() {
 
 /// Entries that are slow to encode are no reason to take a working disk for a dead one.
 #[test]
-fn a_slow_way_to_the_disk_is_no_dead_end() {
+fn slow_encoding_does_not_make_the_disk_look_dead() {
     let ((), stats) = not_held_up(|| {
         let bench = Bench::down();
         let drainer = bench.start();
@@ -121,7 +121,7 @@ fn a_slow_way_to_the_disk_is_no_dead_end() {
 
 /// The drainer sleeps when its time is up, and the sink has its batch: it wakes in time to spill.
 #[test]
-fn an_end_in_a_long_sleep_spills_what_is_left() {
+fn a_sleeping_drainer_wakes_in_time_to_spill_at_the_end() {
     let ((), stats) = not_held_up(|| {
         let mut bench = Bench::new();
         bench.config.poll_max = Duration::from_secs(1);

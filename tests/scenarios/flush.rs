@@ -35,7 +35,7 @@ fn what_was_flushed_survives_a_kill() {
 
 /// With a backlog on disk that leaves slowly, a flush waits for the disk, not for the backlog.
 #[test]
-fn a_flush_behind_a_backlog_does_not_wait_for_it() {
+fn a_flush_does_not_wait_for_the_backlog() {
     let bench = Bench::down();
     let drainer = bench.start();
     let publisher = drainer.publisher();
@@ -128,7 +128,7 @@ fn delivery_is_promised_once_the_sink_has_what_came_before() {
 
 /// An entry that cannot be encoded, or is buried, does not hold up a flush.
 #[test]
-fn a_flush_counts_what_is_given_up_and_so_does_delivery() {
+fn dropped_and_dead_lettered_entries_hold_up_no_flush_or_delivery() {
     let mut bench = Bench::new();
     bench.config.entry_bytes_max = 100;
     let drainer = bench.start();

@@ -72,8 +72,8 @@ fn texts(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
     numbers.into_iter().map(text).collect()
 }
 
-/// Publishes until it is refused and will be: once the spill is full, nothing leaves the ring any more. Answers how many
-/// were taken.
+/// Publishes until it is refused and will be: once the spill is full, nothing leaves the ring any more. Answers how
+/// many were taken.
 fn publish_until_refused(drainer: &Drainer<Note>, mut next: usize) -> usize {
     eventually("the ring refuses", || {
         let full = drainer.stats().state == State::SpillFull;
@@ -521,8 +521,8 @@ fn a_disk_that_stays_full_is_reported_as_full() {
     end(drainer, accepted as u64 + returned + 100);
 }
 
-/// A row is damaged, and what would tell so on disk finds no room: the others come out all the same, and it is announced and
-/// counted once.
+/// A row is damaged, and what would tell so on disk finds no room: the others come out all the same, and it is
+/// announced and counted once.
 #[test]
 fn a_damaged_row_on_a_full_disk_holds_nothing_up() {
     let test = "a_damaged_row_on_a_full_disk_holds_nothing_up";
@@ -594,8 +594,8 @@ fn a_long_backlog_drains_as_fast_from_a_disk_that_stays_full() {
 
 /// The ring is on another file system, and survives what neither sink nor disk took.
 #[test]
-fn what_an_end_finds_no_place_for_waits_in_a_ring_that_is_kept() {
-    let Some(disk) = small_disk("what_an_end_finds_no_place_for_waits_in_a_ring_that_is_kept")
+fn entries_that_a_shutdown_cannot_store_stay_in_the_ring_file() {
+    let Some(disk) = small_disk("entries_that_a_shutdown_cannot_store_stay_in_the_ring_file")
     else {
         return;
     };

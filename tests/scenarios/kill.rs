@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use spillring::event::RunEnd;
@@ -15,6 +15,7 @@ use spillring::event::RunEnd;
 use test_support::bench::{
     LIMIT, Note, assert_announced, end, eventually, name, names, quick, until_delivered,
 };
+use test_support::child::Process;
 use test_support::sinks::{Mode, Remote};
 
 const WHERE: &str = "SPILLRING_KILL_DIR";
@@ -109,7 +110,7 @@ fn flushed(dir: &Path) -> u64 {
         .sum()
 }
 
-fn publisher(dir: &Path, mode: &str) -> Child {
+fn publisher(dir: &Path, mode: &str) -> Process {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "kill::child", "--nocapture", "--test-threads=1"])
         .env(WHERE, dir)
@@ -118,6 +119,7 @@ fn publisher(dir: &Path, mode: &str) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
+        .into()
 }
 
 /// Not a test, but the process that is killed: nothing happens without the variable.

@@ -157,9 +157,9 @@ fn publishing_after_the_end_is_counted() {
     test_support::law::assert_law(&stats, 2);
 }
 
-/// Losses behind the last entry are in the last number of the run, which the next run tells.
+/// Losses after the last entry count in the run's last number, which the next run announces.
 #[test]
-fn losses_behind_the_last_entry_are_in_the_number_of_the_clean_end() {
+fn losses_after_the_last_entry_count_in_the_runs_last_number() {
     let bench = Bench::down();
     let drainer = bench.start();
     let publisher = drainer.publisher();
@@ -187,9 +187,9 @@ fn until_spilled_or_delivered(drainer: &spillring::Drainer<Note>) {
     });
 }
 
-/// No entry follows that could tell: the sink is told at the end, and does not have to be up at once.
+/// No entry follows to announce them: the sink learns at the end, and does not have to be up at once.
 #[test]
-fn losses_behind_the_last_entry_are_reported_at_the_end() {
+fn losses_after_the_last_entry_are_reported_at_the_end() {
     for from in [Mode::Up, Mode::Down] {
         let bench = Bench::new();
         let drainer = bench.start();

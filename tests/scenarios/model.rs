@@ -189,7 +189,7 @@ impl World {
         self.apply(Op::Publish(1, Kind::Sound));
         self.apply(Op::Restart(LIMIT));
         assert_eq!(self.spilled, 0);
-        drop(self.drainer.take());
+        end_within(self.drainer.take().unwrap(), LIMIT, 0);
         let stored = self.bench.remote.stored();
         assert_announced(&stored);
         let attempts: usize = self.runs.iter().map(Vec::len).sum();

@@ -63,8 +63,8 @@ fn an_empty_run_is_passed_over() {
     assert_eq!(previous, Some((stored[0].run, Some(3), RunEnd::Clean)));
 }
 
-/// A start that was killed before it could tell anything is counted, and hides nothing: the losses at the end of the
-/// run before it are told all the same.
+/// A start that was killed before it announced anything is counted, and hides nothing: the losses at the end of the run
+/// before it are announced all the same.
 #[test]
 fn a_killed_start_does_not_hide_how_the_run_before_it_ended() {
     let mut bench = Bench::new();
@@ -273,8 +273,8 @@ fn a_copy_that_went_on_by_itself_takes_another_identity() {
     assert_ne!(identity(&copy), stored[0].opens.as_ref().unwrap().publisher);
 }
 
-/// A copy of the directory is in use at the same time: whoever finds the other's cursor in mid-run takes another name, and
-/// delivers what it has and what is new.
+/// A copy of the directory is in use at the same time: whoever finds the other's cursor in mid-run takes another name,
+/// and delivers what it has and what is new.
 #[test]
 fn of_two_copies_that_are_both_in_use_one_takes_another_identity() {
     let bench = Bench::new();

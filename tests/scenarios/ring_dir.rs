@@ -1,5 +1,6 @@
-//! A ring that is kept in a file: what comes of it after a kill and after an end that found no place for entries, and what keeps
-//! a start from having one. A kill is a copy of the files as they are; `tests/outlives/` kills real processes.
+//! A ring that is kept in a file: what comes of it after a kill and after an end that found no place for entries, and
+//! what keeps a start from having one. A kill is a copy of the files as they are; `tests/outlives/` kills real
+//! processes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -182,7 +183,7 @@ fn copy(bench: &Bench, _alive: &Drainer<Note>) -> PathBuf {
     copy
 }
 
-/// A ring whose process is gone is told to whoever looks at another publisher's: perhaps nobody starts that one again.
+/// A ring without a process shows in other publishers' status, too: its own publisher may never start again.
 #[test]
 fn a_ring_that_no_process_has_is_an_orphan() {
     let (mut gone, mut other) = (bench(), bench());
@@ -207,8 +208,8 @@ fn a_ring_that_no_process_has_is_an_orphan() {
     drop((drainer, back));
 }
 
-/// The machine has stopped meanwhile: nobody knows which pages were written back. Nothing is taken for something that the sink
-/// has, and the run is not said to be complete.
+/// The machine has stopped meanwhile: nobody knows which pages were written back. Nothing is taken for something that
+/// the sink has, and the run is not said to be complete.
 #[test]
 fn a_ring_of_before_a_reboot_loses_nothing_that_is_in_it() {
     let mut bench = bench();
@@ -240,7 +241,7 @@ fn reboot(ring: &Path) {
 }
 
 #[test]
-fn a_ring_that_is_no_ring_is_put_aside() {
+fn an_invalid_ring_file_is_set_aside() {
     let bench = bench();
     bench.remote.set(Mode::Up);
     let drainer = start(&bench);
@@ -283,7 +284,7 @@ fn assert_unusable(bench: &mut Bench, said: &str) {
 }
 
 #[test]
-fn a_ring_that_cannot_be_had_stops_the_start_or_is_in_memory() {
+fn an_unusable_ring_file_fails_the_start_or_falls_back_to_memory() {
     let mut bench = bench();
     let file = bench.dir.path().join("file");
     fs::write(&file, "").unwrap();

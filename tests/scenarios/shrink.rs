@@ -1,5 +1,5 @@
-//! What a backlog took on disk is given back while it goes out, segment by segment; and the logs stay small through all of
-//! it.
+//! What a backlog took on disk is given back while it goes out, segment by segment; and the logs stay small through all
+//! of it.
 
 use std::fs;
 use std::path::Path;

@@ -144,7 +144,7 @@ fn assert_tools(bench: &Bench, context: &str) -> (Status, Exported) {
 
 /// A start tries for ten seconds what is damaged: all cases at once.
 #[test]
-fn whatever_is_damaged_the_tools_tell_it_and_agree_with_a_start() {
+fn the_tools_report_any_damage_and_agree_with_a_start() {
     let in_a_thread = |case: &'static Case| {
         thread::Builder::new()
             .name(case.name.to_owned())

@@ -1,5 +1,6 @@
-//! The files of the spill are deleted, moved or damaged under a publisher at work: it notices within a second, makes them
-//! again, and goes on. What was in a segment that is gone is counted and announced; what is flushed from then on is on disk.
+//! The files of the spill are deleted, moved or damaged under a publisher at work: it notices within a second, makes
+//! them again, and goes on. What was in a segment that is gone is counted and announced; what is flushed from then on
+//! is on disk.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -128,7 +129,7 @@ fn logs(dir: &Path) -> Vec<PathBuf> {
 
 /// With the sink away: what the spill held may be lost, what is flushed afterwards is not.
 #[test]
-fn a_spill_that_vanishes_is_made_again_and_reports_what_went_with_it() {
+fn a_deleted_spill_is_recreated_and_its_losses_are_reported() {
     let in_a_thread = |case: &'static Case| {
         thread::Builder::new()
             .name(case.name.to_owned())

@@ -32,7 +32,7 @@ fn a_directory_that_cannot_be_used_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
-fn a_publisher_that_may_goes_without_a_spill() {
+fn a_publisher_runs_without_a_spill_if_allowed() {
     let mut bench = unusable();
     bench.config.when_spill_unusable = WhenSpillUnusable::StartWithout;
     let drainer = bench.start();

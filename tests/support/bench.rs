@@ -266,8 +266,8 @@ pub fn end_within(drainer: Drainer<Note>, limit: Duration, attempted: u64) -> St
     stats
 }
 
-/// What a reader of the stream asserts: each number is the one before, the losses told, and one; each run is opened,
-/// once, by its first record, names its publisher and the run before, and how that ended.
+/// What a reader of the stream asserts: each number is the previous one plus the announced losses plus one; each run
+/// is opened once, by its first record, names its publisher and the run before, and how that ended.
 #[track_caller]
 pub fn assert_announced(stored: &[Stored]) {
     let mut runs = HashSet::new();

@@ -8,14 +8,15 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use tempfile::TempDir;
 
+use super::child::Process;
 use super::eventually::eventually;
 pub use binary::Release;
 pub use cluster::Cluster;
@@ -36,6 +37,8 @@ const NO_JETSTREAM: &str = "enabled: false";
 /// A running, stopped or killed nats-server, with `JetStream` on unless said otherwise.
 #[derive(Debug)]
 pub struct NatsServer {
+    /// Dropped before its directory.
+    process: Option<Process>,
     dir: TempDir,
     name: String,
     port: u16,
@@ -43,7 +46,6 @@ pub struct NatsServer {
     jetstream: &'static str,
     extra: String,
     binary: PathBuf,
-    process: Option<Child>,
 }
 
 impl NatsServer {
@@ -200,7 +202,7 @@ impl NatsServer {
     /// Any other signal, such as SIGUSR2 for lame duck mode.
     pub fn signal(&self, signal: Signal) {
         let process = self.process.as_ref().expect("the server runs");
-        kill_process(Pid::from_child(process), signal).expect("the signal can be sent");
+        process.signal(signal);
     }
 
     /// What the server has logged.
@@ -250,7 +252,7 @@ impl NatsServer {
             .stderr(log)
             .spawn()
             .expect("the nats-server can be started");
-        self.process = Some(process);
+        self.process = Some(process.into());
         self.came_up()
     }
 
@@ -295,15 +297,6 @@ impl NatsServer {
         let greeting = String::from_utf8_lossy(&greeting).into_owned();
         greeting.contains(&format!("\"server_name\":\"{}\"", self.name))
             && (self.jetstream == NO_JETSTREAM || greeting.contains("\"jetstream\":true"))
-    }
-}
-
-impl Drop for NatsServer {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().ok();
-            process.wait().ok();
-        }
     }
 }
 

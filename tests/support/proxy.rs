@@ -1,9 +1,9 @@
 //! A TCP proxy on 127.0.0.1 between publishers and nats-servers, which does on purpose what networks do by chance.
 //!
 //! It reads the protocol frame by frame, so it knows when a transaction is under way: from its last message, which has
-//! `Nats-Batch-Commit`, to the answer to that. A message with a `Nats-Msg-Id` is a transaction by itself. At such a moment
-//! it can be told to hold what it has in hand, until something else has happened, and then to pass it on, swallow it, or
-//! cut the connection, in the middle of a frame too.
+//! `Nats-Batch-Commit`, to the answer to that. A message with a `Nats-Msg-Id` is a transaction by itself. At such a
+//! moment it can be told to hold what it has in hand, until something else has happened, and then to pass it on,
+//! swallow it, or cut the connection, in the middle of a frame too.
 
 mod frame;
 mod link;

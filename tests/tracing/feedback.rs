@@ -1,5 +1,5 @@
-//! A sink that logs at each call, on its thread and on a thread of the pool, drives a client that logs, to a server that is
-//! away: no such line becomes an entry, or the log of a failure would be the next thing that fails.
+//! A sink that logs at each call, on its thread and on a thread of the pool, drives a client that logs, to a server
+//! that is away: no such line becomes an entry, or the log of a failure would be the next thing that fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Sink for Chatty {
 }
 
 #[test]
-fn what_spillring_and_its_sink_log_becomes_no_entry() {
+fn log_lines_of_spillring_and_its_sink_never_become_entries() {
     let mut server = NatsServer::start();
     let mut nats = NatsConfig::default();
     nats.urls = vec![server.url().into()];

@@ -1,6 +1,6 @@
-//! Tries to lose, double, tear or reorder log lines on their way through a [`LogWriter`], and to make one wait: with many
-//! threads, at a full ring, at the end, and with a SIGKILL in place of an end. And tries to make a failing sink feed on its
-//! own log: `feedback`.
+//! Tries to lose, double, tear or reorder log lines on their way through a [`LogWriter`], and to make one wait: with
+//! many threads, at a full ring, at the end, and with a SIGKILL in place of an end. And tries to make a failing sink
+//! feed on its own log: `feedback`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

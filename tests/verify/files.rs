@@ -221,7 +221,7 @@ fn an_edited_entry_is_called_so_and_no_ledger_covers_it_up() {
 
 /// It makes no difference to the others that it is longer now.
 #[test]
-fn an_edit_that_moves_all_that_is_behind_it_is_found_where_it_is() {
+fn an_edit_that_shifts_later_lines_is_found_where_it_is() {
     let verdict = mutated(|copy| {
         let edited = copy.lines[MIDDLE].replacen("\"payload\":\"", "\"payload\":\"more ", 1);
         assert_ne!(edited, copy.lines[MIDDLE]);

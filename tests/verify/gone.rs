@@ -1,5 +1,5 @@
-//! What somebody has removed from a stream, beside what a stream removes by itself; and sessions whose entries do not come from
-//! one thread of one publisher.
+//! What somebody has removed from a stream, beside what a stream removes by itself; and sessions whose entries do not
+//! come from one thread of one publisher.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ fn a_tail_that_was_deleted_with_its_cursor_leaves_a_hole_at_the_end() {
 }
 
 #[test]
-fn all_entries_of_a_publisher_but_its_cursors_are_missed() {
+fn deleting_all_entries_but_the_cursors_is_found() {
     let trail = stream_trail();
     let server = stream_of(&trail);
     delete(&server, places(&trail).iter().map(|at| *at as u64 + 1));
@@ -201,7 +201,7 @@ fn a_run_whose_entries_were_all_replaced_is_found_by_the_others() {
 
 /// What a stream removes by itself is the oldest first.
 #[test]
-fn a_run_that_was_acknowledged_is_missed_while_an_older_one_is_there() {
+fn a_deleted_acknowledged_run_is_found_if_an_older_one_remains() {
     let (server, publisher) = (NatsServer::start(), Publisher::new());
     let mut before = Vec::new();
     for part in [0..20, 20..40] {
@@ -219,7 +219,7 @@ fn a_run_that_was_acknowledged_is_missed_while_an_older_one_is_there() {
 }
 
 #[test]
-fn nothing_is_never_a_trail_that_holds() {
+fn an_empty_trail_never_verifies() {
     let server = NatsServer::start();
     make_stream(&server, |_| ());
     judge(&server).assert_breaks(&["nothing"]);
@@ -240,7 +240,7 @@ fn nothing_is_never_a_trail_that_holds() {
 
 /// An idle publisher's last batch is an atomic one: its cursor comes first, and goes first.
 #[test]
-fn a_cursor_that_the_stream_has_let_go_of_before_its_entries_is_not_missed() {
+fn a_cursor_that_the_stream_removed_before_its_entries_is_not_reported() {
     let (server, publisher) = (NatsServer::start(), Publisher::new());
     make_stream(&server, |_| ());
     let mut run = publisher.start_on(&server);
@@ -258,7 +258,8 @@ fn a_cursor_that_the_stream_has_let_go_of_before_its_entries_is_not_missed() {
     run.end();
 }
 
-/// All entries of the publisher that goes on are there, and nothing of the one that began: only another one's in between.
+/// All entries of the publisher that goes on are there, and nothing of the one that began: only another one's in
+/// between.
 #[test]
 fn a_session_whose_older_part_the_stream_has_let_go_of_goes_on_elsewhere() {
     let (server, session) = (NatsServer::start(), session(40));

@@ -128,7 +128,7 @@ fn a_rotated_file_and_the_one_behind_it_hold_each_with_its_ledger() {
 }
 
 #[test]
-fn what_stood_there_before_the_ledger_is_reported_and_not_judged() {
+fn lines_older_than_the_ledger_are_reported_but_not_judged() {
     let publisher = Publisher::new();
     let output = publisher.dir.path().join("audit.jsonl");
     fs::write(&output, "by hand\n").unwrap();

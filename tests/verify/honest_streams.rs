@@ -130,7 +130,7 @@ fn publishers_that_share_a_stream_are_told_apart() {
     assert_eq!(verdict.json["entries"], 120);
 }
 
-/// There is no cursor, so a cut tail would not be seen: that is told, and is no break.
+/// There is no cursor, so a cut tail would not be seen: that is reported, and is no break.
 #[test]
 fn a_stream_without_transactions_says_that_its_tail_cannot_be_checked() {
     let server = NatsServer::start();
@@ -165,7 +165,8 @@ fn a_stream_without_transactions_says_that_its_tail_cannot_be_checked() {
     assert_eq!(verdict.of_runs("entries"), [30, 30]);
 }
 
-/// The next run gives the last number; nothing says whether it was lost. It counts as missing, and the text accuses nobody.
+/// The next run gives the last number; nothing says whether it was lost. It counts as missing, and the text accuses
+/// nobody.
 #[test]
 fn a_loss_at_the_end_of_a_run_without_cursors_may_be_a_removal() {
     let server = NatsServer::start_with("max_payload: 8192");

@@ -1,5 +1,5 @@
 //! `spillring verify`, tried like a lock: real trails are made by the library, and then everything is done to them that
-//! somebody could do who wants to hide something. Each deed must be found, and called by its name; and an honest trail,
+//! somebody could do who wants to hide something. Each manipulation must be found, and named; and an honest trail,
 //! whatever it went through, must be called complete and intact.
 #![allow(
     clippy::unwrap_used,

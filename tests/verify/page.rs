@@ -1,5 +1,5 @@
-//! docs/wire-format.md is enough for a reader in another language: `tests/interop/reader.py`, which knows only that page, calls honest
-//! files complete, and finds what was taken out or changed.
+//! docs/wire-format.md is enough for a reader in another language: `tests/interop/reader.py`, which knows only that
+//! page, calls honest files complete, and finds what was taken out or changed.
 
 use std::path::Path;
 use std::process::Command;

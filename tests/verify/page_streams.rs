@@ -1,5 +1,6 @@
-//! docs/wire-format.md is enough for a reader of streams, too: `tests/interop/streams.py`, which knows only that page, calls honest
-//! streams complete, whichever way their batches went and wherever one was cut off, and finds what was taken out or moved.
+//! docs/wire-format.md is enough for a reader of streams, too: `tests/interop/streams.py`, which knows only that page,
+//! calls honest streams complete, whichever way their batches went and wherever one was cut off, and finds what was
+//! taken out or moved.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -86,7 +87,8 @@ fn state(message: &Message) -> Option<String> {
     Some(state.map_or("exact".to_owned(), |it| it.keys().next().unwrap().clone()))
 }
 
-/// Two runs of forty entries. Each sends three small batches atomically, the next three fast, and then goes on with the faster way.
+/// Two runs of forty entries. Each sends three small batches atomically, the next three fast, and then goes on with the
+/// faster way.
 fn both_ways() -> Vec<Message> {
     static TRAIL: LazyLock<Vec<Message>> = LazyLock::new(|| {
         let (server, publisher) = (NatsServer::start(), Publisher::new());
@@ -293,8 +295,9 @@ fn an_entry_that_was_stored_alone_may_be_there_twice() {
     );
 }
 
-/// A run of two entries, and then these runs in one batch, which is cut off: the server refuses an entry of it that has become too
-/// large since the batch was on its way. It ends as a dead letter, and what comes after it is in another batch.
+/// A run of two entries, and then these runs in one batch, which is cut off: the server refuses an entry of it that has
+/// become too large since the batch was on its way. It ends as a dead letter, and what comes after it is in another
+/// batch.
 fn cut_off(runs: &[Vec<AuditEntry>]) -> Vec<Message> {
     cut_off_after(&[entries(0..2)], runs)
 }
@@ -544,7 +547,8 @@ fn take_cursors(server: &NatsServer, cursors: bool) {
     ask(server, "UPDATE", &config);
 }
 
-/// A publisher, and a run of it that stores each part in batches or alone; a dead letter before each has the stream inspected.
+/// A publisher, and a run of it that stores each part in batches or alone; a dead letter before each has the stream
+/// inspected.
 fn now_and_then_alone(server: &NatsServer, parts: &[(Vec<AuditEntry>, bool)]) -> Publisher {
     create(server, &["assembly.audit.>", "assembly.cursor.>"]);
     let publisher = Publisher::new();

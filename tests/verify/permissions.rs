@@ -1,5 +1,5 @@
-//! An auditor and a reader with the permissions that docs/nats.md gives them, and nothing else: they can do their work, and
-//! change nothing.
+//! An auditor and a reader with the permissions that docs/nats.md gives them, and nothing else: they can do their work,
+//! and change nothing.
 
 use std::fs;
 use std::future::Future;

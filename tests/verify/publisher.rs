@@ -1,5 +1,5 @@
-//! What a publisher signs itself when somebody has meddled with its stream while it was away; and honest trails, as an auditor with
-//! keys sees them.
+//! What a publisher signs itself when somebody has meddled with its stream while it was away; and honest trails, as an
+//! auditor with keys sees them.
 
 use std::fs;
 
@@ -32,7 +32,8 @@ fn ran(publisher: &Publisher, server: &NatsServer, range: std::ops::Range<usize>
     read_stream(&server.url(), "AUDIT")
 }
 
-/// Entries with an open cursor before them look like a batch that was cut off by a kill. Nobody but the publisher can open one.
+/// Entries with an open cursor before them look like a batch that was cut off by a kill. Nobody but the publisher can
+/// open one.
 #[test]
 fn a_publisher_does_not_sign_what_others_have_appended_after_a_cursor_that_they_opened() {
     let (publisher, server) = (Publisher::new(), NatsServer::start());
@@ -98,7 +99,7 @@ fn a_publisher_does_not_sign_again_what_it_has_signed_before() {
 
 /// The publisher was killed, so that no next run says how far it came; but it knows, and goes on from there.
 #[test]
-fn a_stream_that_is_set_back_while_its_publisher_is_away_is_missed_by_the_next_checkpoint() {
+fn a_stream_set_back_while_its_publisher_is_away_is_found_by_the_next_checkpoint() {
     let (publisher, server) = (Publisher::new(), NatsServer::start());
     let trail = ran(&publisher, &server, 0..20);
     let at = places(&trail);
@@ -175,7 +176,8 @@ fn a_stream_that_has_let_go_of_its_head_is_authentic_from_its_first_checkpoint_o
     }
 }
 
-/// Runs that were spilled while the output was away are delivered in one batch by a later one; the file is rotated in between.
+/// Runs that were spilled while the output was away are delivered in one batch by a later one; the file is rotated in
+/// between.
 #[test]
 fn files_that_are_rotated_and_batches_of_several_runs_are_authentic() {
     let publisher = Publisher::new();
@@ -249,7 +251,8 @@ fn a_sink_that_is_killed_and_a_publisher_that_comes_back_stay_authentic() {
     assert_eq!(verdict.assert_holds().authentic(), "yes", "{verdict:#?}");
 }
 
-/// Silence can be told from a cut tail: while nothing is delivered, the newest checkpoint is signed again, after a start as well.
+/// Silence can be told from a cut tail: while nothing is delivered, the newest checkpoint is signed again, after a
+/// start as well.
 #[test]
 fn an_idle_publisher_signs_again_into_a_stream_and_into_a_file() {
     let server = NatsServer::start();

@@ -1,6 +1,6 @@
-//! What somebody can do who has all rights on the stream, knows how everything is computed, and covers up what he does: entries are
-//! renumbered, cursors and announced losses corrected. Only the key he has not. What can be found without it is found elsewhere; here
-//! the signatures must find it.
+//! An attacker has all rights on the stream, knows how everything is computed, and covers up every change: entries are
+//! renumbered, cursors and announced losses corrected. The attacker lacks only the key. Other tests cover what can be
+//! found without it; here the signatures must find it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -124,7 +124,7 @@ fn an_honest_trail_is_authentic_to_whoever_knows_the_first_key() {
 }
 
 #[test]
-fn an_entry_that_is_turned_into_an_announced_loss_is_missed() {
+fn an_entry_turned_into_an_announced_loss_is_found() {
     let verdict = forged(|trail, at| {
         let (run, n) = id(&trail[at[13]]);
         set(&mut trail[at[14]], "Audit-Lost", "1");
@@ -387,9 +387,10 @@ fn a_publisher_that_is_not_there_or_that_nobody_knows_is_found() {
     assert_forged(&verdict, &["publisher_missing", "publisher_unknown"]);
 }
 
-/// A tail that is cut off together with its checkpoints, and a stream that is put back, look like a publisher that wrote no more.
+/// A tail that is cut off together with its checkpoints, and a stream that is put back, look like a publisher that
+/// wrote no more.
 #[test]
-fn an_old_state_is_found_by_who_has_seen_a_newer_one() {
+fn an_old_state_is_found_if_an_audit_has_seen_a_newer_one() {
     let (trail, key) = signed_trail();
     let at = places(&trail);
     let auditor = Auditor::knowing(&[&key]);
@@ -404,7 +405,7 @@ fn an_old_state_is_found_by_who_has_seen_a_newer_one() {
 
 /// The publisher goes on after an old state: the entries in between were there at the last audit.
 #[test]
-fn a_fork_is_found_by_who_has_seen_the_other_branch() {
+fn a_fork_is_found_if_an_audit_has_seen_the_other_branch() {
     let (publisher, server) = (Publisher::new(), NatsServer::start());
     let mut run = publisher.start_on(&server);
     run.publish(entries(0..10));

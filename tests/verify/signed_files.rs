@@ -53,7 +53,7 @@ fn deleted_inserted_doubled_and_swapped_lines_are_not_what_was_signed() {
 
 /// Nothing is missing, says the ledger: a number is lost.
 #[test]
-fn a_line_that_is_turned_into_an_announced_loss_is_missed() {
+fn a_line_turned_into_an_announced_loss_is_found() {
     let verdict = forged(|copy| {
         copy.lines.remove(20);
         covered(copy, -1);
@@ -111,7 +111,7 @@ fn seals_cannot_be_left_out() {
 
 /// The first run is cut off, and what it had signed made to what was before this file.
 #[test]
-fn a_head_that_is_cut_off_is_missed_unless_somebody_has_seen_it() {
+fn a_head_that_is_cut_off_with_its_ledger_is_found() {
     let behead = |copy: &mut Copy| {
         let first = copy.ranges().next().unwrap().clone();
         let bytes = first["end"].as_u64().unwrap();
@@ -134,7 +134,7 @@ fn a_head_that_is_cut_off_is_missed_unless_somebody_has_seen_it() {
 
 /// The file ends earlier, and the ledger with it.
 #[test]
-fn a_tail_that_is_cut_off_with_its_ledger_is_missed_by_who_has_seen_it() {
+fn a_tail_that_is_cut_off_with_its_ledger_is_found_if_an_audit_has_seen_it() {
     let mut copy = Copy::new();
     copy.write();
     let auditor = Auditor::knowing(&[&copy.key]);

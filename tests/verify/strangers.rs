@@ -1,5 +1,5 @@
-//! Programs that know nothing of spillring, only the standards, must come to what we have signed: `tlog_tiles` and `signed_note` in Rust,
-//! `aics-tlog` in Python.
+//! Programs that know nothing of spillring, only the standards, must come to what we have signed: `tlog_tiles` and
+//! `signed_note` in Rust, `aics-tlog` in Python.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -149,7 +149,8 @@ fn the_proof_of_an_entry_is_one_to_strangers() {
     assert!(said.err.contains("is not in"), "{}", said.err);
 }
 
-/// Of a file that was rotated, and of a stream that has lost its head, the peaks of the first seal take the place of what is gone.
+/// Of a file that was rotated, and of a stream that has lost its head, the peaks of the first seal take the place of
+/// what is gone.
 #[test]
 fn an_entry_can_be_proved_after_the_beginning_of_its_trail_is_gone() {
     let publisher = Publisher::new();

@@ -36,7 +36,7 @@ fn the_copy_itself_holds() {
 }
 
 #[test]
-fn one_deleted_in_the_middle_is_missing_where_the_next_one_stands() {
+fn an_entry_deleted_in_the_middle_is_missing_at_the_next_one() {
     let trail = stream_trail();
     let at = places(&trail);
     let server = stream_of(&trail);
@@ -185,7 +185,7 @@ fn a_deletion_disguised_as_a_loss_contradicts_the_account() {
 }
 
 #[test]
-fn a_cut_tail_is_missing_behind_the_cursor() {
+fn a_cut_tail_is_found_by_the_cursor() {
     for cut in [1, 12, 30] {
         let verdict = mutated(|trail, at| {
             at[60 - cut..]
@@ -268,7 +268,7 @@ fn entries_of_another_publisher_have_neither_a_beginning_nor_a_cursor_here() {
 }
 
 #[test]
-fn a_removed_or_replaced_cursor_is_missed() {
+fn a_removed_or_replaced_cursor_is_found() {
     let verdict = mutated(|trail, _| {
         trail.retain(|message| !message.subject.starts_with("assembly.cursor."));
     });

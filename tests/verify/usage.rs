@@ -120,7 +120,7 @@ fn another_stream_and_other_prefixes_are_looked_at() {
 }
 
 #[test]
-fn people_are_told_each_break_with_its_place() {
+fn the_text_report_names_each_break_and_its_place() {
     let mut trail = stream_trail();
     let at = super::trail::places(&trail);
     trail.remove(at[40]);

@@ -1,4 +1,4 @@
-//! The tail of `publish` beside more queues: those of the tail bench, whose rooms these are, and others whose features
+//! The tail of `publish` beside more queues: those of the tail bench, whose code it shares, and others whose features
 //! must stay out of the workspace. Built with them, a contended push onto spillring's ring may yield to the scheduler
 //! (`crossbeam-utils/std`); with one publisher none is contended.
 //!
@@ -8,8 +8,8 @@
 //!
 //! - crossbeam-channel, kanal and thingbuf (its blocking channel) as shipped, and polled.
 //! - rtrb has one producer, one consumer and no way to wait: polled only.
-//! - tracing-appender, lossy, is given ready bytes, the entry's JSON line, by `write_all`; copying them onto the heap is
-//!   part of its call, making them is not. Its own worker writes them to a writer that only counts.
+//! - tracing-appender, lossy, is given ready bytes, the entry's JSON line, by `write_all`; copying them onto the heap
+//!   is part of its call, making them is not. Its own worker writes them to a writer that only counts.
 //! - disruptor with several producers, polled, and with a receiver that spins, as it is meant to: that one holds a core
 //!   while it has its turn.
 

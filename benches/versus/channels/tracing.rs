@@ -1,15 +1,16 @@
-//! What a log line costs the thread that logs, through spillring's `LogWriter` and through tracing-appender, lossy and not.
-//! `nothing` discards: the floor.
+//! What a log line costs the thread that logs, through spillring's `LogWriter` and through tracing-appender, lossy and
+//! not. `nothing` discards: the floor.
 //!
-//! `cargo bench --manifest-path benches/versus/channels/Cargo.toml --bench tracing`, with `-- line`, `event` or `stalled`
-//! for a part, and `-- --test` for a short run.
+//! `cargo bench --manifest-path benches/versus/channels/Cargo.toml --bench tracing`, with `-- line`, `event` or
+//! `stalled` for a part, and `-- --test` for a short run.
 //!
 //! - line: the writer is given a ready line, the JSON of an entry. Copying it is part of the call, making it is not.
-//! - event: `tracing::info!` with an entry's payload, through `fmt().json()`. Entering the subscriber is part of the call.
+//! - event: `tracing::info!` with an entry's payload, through `fmt().json()`. Entering the subscriber is part of the
+//!   call.
 //! - stalled: events, one per 10 µs, while the file hangs for the first three seconds.
 //!
-//! Each queue holds 65,536 lines. Each writes to a file of its own in the build's folder; spillring's sink syncs that, and
-//! keeps its ledger.
+//! Each queue holds 65,536 lines. Each writes to a file of its own in the build's folder; spillring's sink syncs that,
+//! and keeps its ledger.
 
 #![allow(
     missing_docs,

@@ -1,4 +1,4 @@
-//! What both sides do alike: the same entries, into an equal stream of an equal server, timed and told in the same way.
+//! What both sides share: the same entries, into an equal stream on an equal server, timed and reported alike.
 
 #![allow(dead_code, reason = "each side uses its part of it")]
 
@@ -142,7 +142,7 @@ struct Identity {
     entry_hash: [u8; 32],
 }
 
-/// How many entries stand in the stream, of so many that were published, and whether they are those, each once and in
+/// How many of the published entries are in the stream, and whether they are exactly those, each once and in
 /// order. What is not acknowledged may still be on its way: it is waited for as long as more comes.
 pub(crate) fn arrived(server: &NatsServer, published: u64) -> (u64, bool) {
     block_on(async {

@@ -15,8 +15,8 @@ static STATEMENTS: OnceLock<fn(&str)> = OnceLock::new();
 pub fn on_statement(hear: fn(&str)) {
     STATEMENTS.get_or_init(|| hear);
     let entry = trace_statements as *const ();
-    // SAFETY: the entry point has the signature that SQLite documents, which versions of `rusqlite` declare differently,
-    // and lives for ever.
+    // SAFETY: the entry point has the signature that SQLite documents, which versions of `rusqlite` declare
+    // differently, and lives for ever.
     let code = unsafe { ffi::sqlite3_auto_extension(Some(std::mem::transmute(entry))) };
     assert_eq!(code, ffi::SQLITE_OK);
 }

@@ -1,8 +1,8 @@
-//! Stands in for the shipping `Place`, without its lock: that would order accesses, and what the gate and the stamps order
-//! too little would not be seen.
+//! Stands in for the shipping `Place`, without its lock: that would order accesses, and what the gate and the stamps
+//! order too little would not be seen.
 //!
-//! The value is kept in a plain cell, which loom doesn't see. Beside it is a cell that loom does watch, so an access that
-//! nothing orders is an error.
+//! The value is kept in a plain cell, which loom doesn't see. Beside it is a cell that loom does watch, so an access
+//! that nothing orders is an error.
 
 use std::cell::Cell;
 use std::fmt;

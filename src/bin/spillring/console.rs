@@ -31,7 +31,7 @@ pub(crate) enum Exit {
     Left = 4,
     /// A publisher is running: its spill is locked.
     InUse = 5,
-    /// It could not start, or could not read on. Another try may succeed.
+    /// It could not start, or its input failed. Another try may succeed.
     Failed = 6,
     /// Ended by the user.
     Interrupted = 130,

@@ -146,7 +146,7 @@ fn one(letters: &DeadLetters, id: Position, raw: bool) -> Result<(), Problem> {
     show(&in_words(&letter).map_err(Problem::new)?);
     match std::str::from_utf8(&bytes) {
         Ok(text) => show(&format!("\n{text}\n")),
-        Err(_) => show("\nits bytes are no text: `--raw` writes them as they are\n"),
+        Err(_) => show("\nits bytes are not text: `--raw` writes them as they are\n"),
     }
     Ok(())
 }
@@ -216,7 +216,7 @@ fn problem(error: SpillError) -> Problem {
             let dir = dir.display();
             let by = pid.map_or_else(String::new, |pid| format!(" by process {pid}"));
             Problem::new(format_args!(
-                "{dir} is in use{by}: end it first, its dead letters are its own while it runs"
+                "{dir} is in use{by}: stop the publisher first, it owns its dead letters while it runs"
             ))
         }
         other => owner::problem(&other),

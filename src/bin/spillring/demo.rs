@@ -68,7 +68,7 @@ pub(crate) struct Args {
     /// Number of publishing threads
     #[arg(long, value_name = "N", default_value = "4", value_parser = threads)]
     threads: NonZeroUsize,
-    /// Duration of the outage, which begins once a fifth is delivered, such as 2s or 500ms; a plain number is seconds
+    /// Duration of the outage, such as 2s or 500ms; a plain number is seconds. It begins once a fifth is delivered
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = time)]
     outage: Duration,
     /// Instead: kill the publishing process with SIGKILL, start again, and show that nothing is missing

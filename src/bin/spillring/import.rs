@@ -59,7 +59,7 @@ fn in_words(done: &Imported, args: &Args) -> Result<String, std::fmt::Error> {
         row(
             "dead letters",
             format!(
-                "{}, which are no entries: `spillring dead-letters {} list` shows them",
+                "{}, which are not entries: `spillring dead-letters {} list` shows them",
                 HumanCount(done.dead_letters),
                 args.dir.display()
             ),

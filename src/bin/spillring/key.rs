@@ -29,8 +29,8 @@ enum Action {
 struct Show {
     /// The directory that was given as `--spill`
     dir: PathBuf,
-    /// Print a table for that file, with the certificates that lead to the later keys: a trail that has lost its
-    /// beginning may have lost them
+    /// Print a table for the file of `verify --publishers`, with the certificates that lead to the later keys: a trail
+    /// that has lost its beginning may have lost them
     #[arg(long)]
     certificates: bool,
 }

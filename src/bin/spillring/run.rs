@@ -40,7 +40,7 @@ use watch::Watch;
 /// `shutdown_max` (10 s unless the config file says otherwise), and spills the rest. A second signal ends it at once.
 ///
 /// Exit code: 0 everything is delivered; 4 nothing is lost, but a backlog or dead letters are left, or lines were
-/// rejected; 3 entries are lost; 2 bad usage; 6 it could not start, or could not read on: another try may succeed.
+/// rejected; 3 entries are lost; 2 bad usage; 6 it could not start, or its input failed: another try may succeed.
 ///
 /// With `--listen`, `/metrics` serves Prometheus metrics; `/healthz` answers 200 while the drainer makes progress;
 /// `/readyz` answers 200 while entries are accepted and none is about to be lost. Otherwise both answer 503 and the
@@ -158,17 +158,15 @@ fn report_end(end: &FeedEnd, next: u64, shutdown_max: Duration) {
         FeedEnd::Input => {}
         FeedEnd::Asked => {
             errln!(
-                "stopping: not read on from line {next}, delivering for at most {shutdown_max:?}"
+                "stopping: not reading line {next} and later, delivering for at most {shutdown_max:?}"
             );
         }
         FeedEnd::Closed => {
-            errln!(
-                "the publisher has closed itself, not read on from line {next}: the log says why"
-            );
+            errln!("the publisher has closed: not reading line {next} and later; the log says why");
         }
         FeedEnd::Unreadable(error) => {
             errln!(
-                "the input cannot be read on from line {next}: {error}; what was read is delivered"
+                "cannot read the input from line {next} on: {error}; what was read is delivered"
             );
         }
     }

@@ -44,11 +44,11 @@ fn from_file(file: &Path) -> Result<SpillKey, Problem> {
     })
 }
 
-/// A variable that is empty is no key: entries must not go to disk in plain text because of that.
+/// An empty variable is an error: otherwise entries would go to disk in plain text.
 fn from_environment() -> Result<Option<SpillKey>, Problem> {
     match env::var(VARIABLE) {
         Err(VarError::NotPresent) => Ok(None),
-        Err(VarError::NotUnicode(_)) => Err(Problem::new(format_args!("{VARIABLE} is no text"))),
+        Err(VarError::NotUnicode(_)) => Err(Problem::new(format_args!("{VARIABLE} is not text"))),
         Ok(text) => SpillKey::from_text(&text)
             .map(Some)
             .map_err(|error| Problem::new(format_args!("{VARIABLE} {}", error.problem))),

@@ -95,7 +95,7 @@ fn health(status: &Status) -> String {
     match status.health {
         Health::Healthy => "healthy".to_owned(),
         Health::InUse => "in use".to_owned(),
-        _ => format!("damaged: {}", damage.unwrap_or("nobody knows how")),
+        _ => format!("damaged: {}", damage.unwrap_or("cause unknown")),
     }
 }
 
@@ -127,7 +127,7 @@ fn state(status: &Status) -> String {
         (None, _) if status.health == Health::InUse => "a publisher is starting".to_owned(),
         (None, _) => "no publisher is running".to_owned(),
         (Some(pid), None) => {
-            format!("running as process {pid}, which has not said yet how it goes")
+            format!("running as process {pid}, which has not reported yet")
         }
         (Some(pid), Some(_)) => format!(
             "running as process {pid}: {}, {} ago",

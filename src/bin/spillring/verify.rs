@@ -38,11 +38,11 @@ pub(crate) use trail::position_of;
 /// have signed what is there; `untrusted` without `--publishers`, because nothing shows whose the keys are; `unsigned`
 /// if some of it is not signed.
 ///
-/// If a limit of the stream may have removed the beginning of a run, the run counts from its first entry. Otherwise,
-/// and in a file, it does so only with `--head-removed`. Messages removed from the middle or the end of a stream make
-/// it incomplete. A stream without batches has no cursors: a missing end goes undetected, and the report says so; an
-/// honest entry may appear twice or late; and losses at the end of a clean run look like a missing end. A trail without
-/// entries is never complete.
+/// If a limit of the stream may have removed the beginning of a run, the run is checked from its first remaining entry
+/// on. Otherwise, and in a file, only with `--head-removed`. Messages removed from the middle or the end of a stream
+/// make it incomplete. A stream without batches has no cursors: a missing end goes undetected, and the report says so;
+/// a valid entry may appear twice or late; and losses at the end of a clean run look like a missing end. A trail
+/// without entries is never complete.
 ///
 /// Exit code: 0 complete, intact, and no signature contradicts it, and with `--publishers` or `--since` authentic; 1
 /// otherwise; 2 bad usage, or it cannot be read.
@@ -52,7 +52,7 @@ pub(crate) use trail::position_of;
 pub(crate) struct Args {
     #[command(flatten)]
     trail: Trail,
-    /// Spill directory of a publisher: whatever was acknowledged to it must be in the trail
+    /// Spill directory of a publisher: the trail must contain everything that it records as acknowledged
     #[arg(long, value_name = "DIR")]
     spill: Option<PathBuf>,
     /// File that `--save` wrote at the last audit: the trail must go on from there

@@ -16,10 +16,7 @@ impl NatsConfig {
         self.check_credentials()?;
         self.check_jetstream()?;
         if self.ping_interval.is_zero() {
-            return Err(wrong(
-                "ping_interval",
-                "must be longer than nothing, such as \"5s\"",
-            ));
+            return Err(wrong("ping_interval", "must be above 0, such as \"5s\""));
         }
         self.check_new_stream()
     }
@@ -103,7 +100,7 @@ impl NatsConfig {
         if self.stream_max_age.is_some_and(|age| age.is_zero()) {
             return Err(wrong(
                 "stream_max_age",
-                "must be longer than nothing; leave it out to keep messages for ever",
+                "must be above 0; leave it out to keep messages for ever",
             ));
         }
         if self

@@ -82,7 +82,7 @@ impl NatsConfig {
             self.check_credentials().map_err(|why| {
                 wrong(
                     "context",
-                    &format!("names {}, with which {why}", path.display()),
+                    &format!("names {}, but then {why}", path.display()),
                 )
             })?;
         }

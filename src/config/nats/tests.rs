@@ -151,7 +151,7 @@ fn each_variable_overrules_its_setting() {
 }
 
 #[test]
-fn a_variable_that_lets_in_displaces_every_other_way() {
+fn a_credential_variable_replaces_all_other_credentials() {
     let changed = |change: &dyn Fn(&mut NatsConfig)| {
         let mut config = changed(change);
         config.urls = vec!["nats://127.0.0.1:4222".into()];

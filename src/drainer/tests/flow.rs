@@ -8,7 +8,7 @@ use crate::policy::OPEN_RUNS_MAX;
 use crate::stats::State;
 
 #[test]
-fn with_a_sink_that_takes_nothing_is_spilled() {
+fn a_healthy_sink_gets_everything_and_nothing_is_spilled() {
     let mut bench = Bench::new();
     for round in 0..10 {
         bench.publish(round * 20..(round + 1) * 20);

@@ -14,7 +14,7 @@ fn full(change: impl FnOnce(&mut Facts)) -> Step {
 }
 
 #[test]
-fn at_its_cap_the_spill_evicts_only_what_entries_would_else_be_refused_for() {
+fn at_its_cap_the_spill_evicts_only_to_avoid_refusing_entries() {
     assert_eq!(full(|_| {}), Step::Wait(POLL), "the sink may make room");
     assert_eq!(full(|f| f.flush = Flush::Wanted), Step::Wait(POLL));
     assert_eq!(full(|f| f.ring = RingFacts::High), disk(DiskStep::Evict));

@@ -77,8 +77,8 @@ impl Draft {
         self
     }
 
-    /// Uses up the next `count` numbers as losses. The next entry announces them, even if a batch has already gone
-    /// through them.
+    /// Uses up the next `count` numbers as losses. The next entry announces them, even if a batch has already covered
+    /// them.
     pub fn lose(&mut self, count: u64, reason: LossReason) -> &mut Self {
         self.n += count;
         self.losses.push(Loss { count, reason });
@@ -116,7 +116,7 @@ impl Draft {
     }
 }
 
-/// The batch as a publisher resends it once the sink has answered `position`: without the records up to there.
+/// The batch as a publisher resends it once the sink has returned `position`: without the records up to there.
 ///
 /// ```
 /// use spillring::sink::conformance::{Draft, resend};

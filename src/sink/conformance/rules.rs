@@ -267,7 +267,7 @@ fn deliver<H: Harness>(bench: &mut Bench<'_, H>, batch: &Batch) -> Result<(), Fa
     position_is(bench, batch, Rule::MovesThePosition)
 }
 
-/// Resends as a publisher does that does not know the outcome. The whole batch must then be stored once.
+/// Resends, as a publisher that does not know the outcome does. The whole batch must then be stored once.
 fn complete<H: Harness>(bench: &mut Bench<'_, H>, batch: &Batch) -> Result<(), Failure> {
     let position = bench.position(batch.publisher())?;
     let rest = resend(batch, position);

@@ -153,7 +153,7 @@ impl Batches {
         } else if ours || tip.leaves.len() > FAST_MAX {
             return Err(SinkError::Misconfigured(format!(
                 "messages before sequence {} continue a batch of this publisher, which has not sent them: somebody else writes \
-                 on its subjects; find out who, and delete them",
+                 on its subjects; find out who, and delete these messages",
                 tip.sequence
             )));
         }

@@ -86,8 +86,8 @@ impl Account {
         Position::new(self.run, self.last)
     }
 
-    /// After an entry that announces this many losses. Entries that were stored alone before it are in no account: it
-    /// then begins a new one.
+    /// The account after an entry that announces this many losses. Entries stored alone are in no account: after them,
+    /// the entry begins a new one.
     pub(super) fn past(before: Option<Self>, id: Position, lost: u64) -> Self {
         let is_next = |it: &Self| it.run == id.run && it.last + lost + 1 == id.n;
         match before.filter(is_next) {
@@ -105,7 +105,7 @@ impl Account {
         }
     }
 
-    /// Before the first record of a publisher in the stream.
+    /// The account before the first record of a publisher in the stream.
     pub(super) fn before(record: &Record) -> Self {
         let first = record.n.saturating_sub(record.lost_before());
         Self {
@@ -116,7 +116,7 @@ impl Account {
         }
     }
 
-    /// After an entry of this run that was stored alone, unless the account before is of a later one.
+    /// The account after `alone`, if that is an entry of this run that `before` does not cover; else `before`.
     pub(super) fn after_alone(
         before: Option<Self>,
         alone: Option<Position>,
@@ -133,7 +133,7 @@ impl Account {
         begun.or(before)
     }
 
-    /// After losses that no entry announces any more.
+    /// The account after the losses that follow the last entry.
     pub(super) fn through(before: Option<Self>, through: Position) -> Self {
         let account = before.filter(|account| account.run == through.run);
         let account = account.unwrap_or(Self {
@@ -205,7 +205,8 @@ impl Cursor {
         self.state != Coverage::Closed
     }
 
-    /// The message of a cursor that continues from the one at `expected`; `None` inside a batch that does.
+    /// The message of the cursor, which continues from the cursor at sequence `expected`. With `None`, an earlier
+    /// message of the same batch does.
     pub(super) fn message(
         &self,
         config: &NatsConfig,

@@ -256,7 +256,7 @@ fn refused_by_server(error: &ConnectError) -> bool {
     }
 }
 
-/// All servers failed. It is a matter of settings only if it is one for all of them.
+/// All servers failed. The settings are to blame only if they are for every server.
 pub(super) fn of_all(failures: Vec<(String, SinkError)>) -> SinkError {
     let mut texts = Vec::with_capacity(failures.len());
     let mut settings = !failures.is_empty();

@@ -28,9 +28,9 @@ use under_way::{PORTIONS, UnderWay};
 
 /// How many messages the server should acknowledge at once. It uses fewer if others send as well.
 const FLOW: u64 = 500;
-/// By how many bytes at most a fence is longer than an open cursor.
+/// A fence is longer than an open cursor by at most this many bytes.
 const FENCE: usize = 64;
-/// From how many runs, at most, the entries of a batch come: its open cursor lists them.
+/// The maximum number of runs in a batch: its open cursor lists them.
 const RUNS_MAX: usize = 32;
 
 pub(super) struct Fast<'a, 'b> {
@@ -126,7 +126,7 @@ impl Fast<'_, '_> {
         }
     }
 
-    /// A replica that lagged may still know an ended batch, and must not take more of it if it becomes the leader.
+    /// Ends that batch again: a lagging replica may still know it, and must take no more of it as the new leader.
     async fn end_again(&mut self) -> Result<(), NotStored> {
         let (Some((id, until)), now) = (*self.ended, Instant::now()) else {
             return Ok(());
@@ -153,7 +153,7 @@ impl Fast<'_, '_> {
             .wire
             .send(message, Some(&token), self.to.until)
             .await;
-        // What the client refuses now fitted before; earlier messages are under way.
+        // The message fitted before; if the client refuses it now, earlier messages are already under way.
         sent.map_err(NotStored::unknown)
     }
 
@@ -234,7 +234,7 @@ impl Fast<'_, '_> {
     /// The acknowledgement must come from our stream and cover all messages.
     fn check(&self, ack: &Ack, under_way: &mut UnderWay<'_>) -> Result<(), NotStored> {
         if let Err(foreign) = self.to.found.took(ack, &self.to.wire.config) {
-            // Then so do the earlier acknowledgements, which do not name their stream.
+            // Earlier acknowledgements do not name their stream: they came from that one, too.
             under_way.stored = 0;
             return Err(foreign);
         }
@@ -248,7 +248,7 @@ impl Fast<'_, '_> {
     }
 }
 
-/// The first of these records, from as many runs as an open cursor lists.
+/// The leading records, from at most as many runs as an open cursor lists.
 fn of_few_runs(records: &[Record]) -> &[Record] {
     let runs = records.chunk_by(|one, next| one.id().run == next.id().run);
     let count = runs.take(RUNS_MAX).map(<[Record]>::len).sum();

@@ -60,7 +60,7 @@ impl Found {
         }
     }
 
-    /// Says why the stream, on a server with this `max_payload`, will not take the message with this many more bytes of
+    /// Checks that the stream, on a server with this `max_payload`, takes the message with `more` bytes of added
     /// headers.
     pub(super) fn takes(
         &self,

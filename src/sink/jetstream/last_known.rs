@@ -16,8 +16,8 @@ const SENT_MAX: usize = 64;
 /// How often a cursor older than the known one is attributed to a lagging replica. After that it is accepted.
 const OLD_READS_MAX: u32 = 20;
 
-/// How often in a row a stream must end before what it had acknowledged until this is accepted. A server that was
-/// stopped for a while answers for the stream until it learns that another one leads it.
+/// How many times in a row the stream must be found shorter than it had acknowledged before this is accepted. A server
+/// that was stopped for a while answers for the stream until it learns that another one leads it.
 const EARLY_ENDS_MAX: u32 = 3;
 
 /// Kept for as long as the sink lives.
@@ -29,7 +29,7 @@ pub(super) struct LastKnown {
     cursor: Option<(PublisherId, Tip)>,
     /// Batches sent since the cursor was last known.
     sent: Vec<Uuid>,
-    /// A replica that answers with less lags behind.
+    /// A replica that answers with a lower sequence lags behind.
     sequence_min: u64,
     old_reads: u32,
     early_ends: u32,
@@ -123,7 +123,7 @@ impl LastKnown {
         Whose::Ours
     }
 
-    /// Whether a newer cursor than the known one is of a batch that this process has not sent.
+    /// Whether the cursor is newer than the known one, and of a batch that this process has not sent.
     fn is_anothers(&self, publisher: PublisherId, tip: &Tip) -> bool {
         let batch = |tip: &Tip| tip.cursor.as_ref().and_then(|cursor| cursor.batch);
         self.known(publisher).is_some_and(|known| {
@@ -255,7 +255,7 @@ mod tests {
 
     /// The replica has the fence of the batch before, but not the batch in doubt: that one is still ours.
     #[test]
-    fn a_fence_that_was_read_again_makes_no_batch_in_doubt_anothers() {
+    fn rereading_the_fence_keeps_a_batch_in_doubt_ours() {
         let mut last_known = LastKnown::default();
         let [before, in_doubt] = [fresh_uuid(), fresh_uuid()];
         let closed = tip(before, 5, 10, Coverage::Closed);

@@ -52,7 +52,7 @@ impl Message {
         }
     }
 
-    /// Says why a server with this `max_payload` will not take it with this many more bytes of headers.
+    /// Checks that a server with this `max_payload` takes it with `more` bytes of added headers.
     pub(in crate::sink) fn check(&self, payload_max: usize, more: usize) -> Result<(), String> {
         let subject = &self.subject;
         if !can_be_published(subject) {

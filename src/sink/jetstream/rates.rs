@@ -9,7 +9,7 @@ pub(super) enum Kind {
     Fast,
 }
 
-/// Batches of this many entries count as large: small ones may have another fastest way.
+/// Batches from this many entries on are measured separately: for smaller ones the other way may be faster.
 const LARGE: usize = 100;
 /// How often each way is tried before they are compared.
 const TRIALS: u32 = 3;

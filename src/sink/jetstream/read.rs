@@ -26,11 +26,11 @@ const MARKER: &str = "Nats-Marker-Reason";
 /// The sequence, headers and payload of a message.
 type Read = (u64, HeaderMap, Bytes);
 
-/// Reads the newest cursor. Where that is allowed, any replica answers, which needs the least permission. Its answer may
-/// be old: then the next batch is refused.
+/// Reads the newest cursor. Where that is allowed, any replica answers, which needs the least permission. Its answer
+/// may be old: then the next batch is refused.
 ///
-/// A server reports a message that it cannot read as missing, and so accepts a batch that expects none. The list of
-/// messages comes from its index.
+/// A server reports a message that it cannot read as missing, and then accepts a batch that expects none. So the list
+/// of messages, which comes from its index, is checked as well.
 pub(super) async fn newest(
     wire: &mut Wire,
     found: &Found,
@@ -54,7 +54,7 @@ pub(super) async fn newest(
         return Ok(Tip::default());
     };
     if headers.get(MARKER).is_some() {
-        // The cursor has expired; its place is left.
+        // The cursor has expired; a marker is left in its place.
         return Ok(Tip {
             sequence,
             ..Tip::default()

@@ -126,7 +126,7 @@ impl Recovery<'_> {
         Ok(ack.seq)
     }
 
-    /// Sends a message, and waits for the answer that ends its batch, if it is of one.
+    /// Sends a message, and waits for its answer, or, if it is in a batch, for the one that ends the batch.
     async fn ask(
         &mut self,
         message: Message,
@@ -148,7 +148,7 @@ impl Recovery<'_> {
         }
     }
 
-    /// The account after the newest entry of these runs between two messages, and these entries as leaves.
+    /// Reads from `open` to `end`: the account after the newest entry of these runs, and these entries as leaves.
     async fn read(
         &mut self,
         account: Account,
@@ -192,7 +192,7 @@ impl Recovery<'_> {
     }
 }
 
-/// The account after an entry, if that continues from it.
+/// The account after an entry, if the entry continues from this account.
 fn extended(account: Account, entry: &Leaf<'_>, runs: &[RunId]) -> Option<Account> {
     let place = |run: RunId| runs.iter().position(|of| *of == run);
     let (now, before) = (place(entry.id.run)?, account.position());

@@ -34,14 +34,14 @@ pub(super) struct Sending<'a> {
 /// Records of one batch, as messages.
 pub(super) struct LaidOut {
     pub(super) messages: Vec<Message>,
-    /// After the last of them; `None` if there are none.
+    /// The account after the last of them; `None` if there are none.
     pub(super) account: Option<Account>,
     /// Why the next one is left out, if one is.
     pub(super) refused: Result<(), NotStored>,
 }
 
 impl Sending<'_> {
-    /// The messages of the records, up to one that the stream will not take with this many more bytes of headers.
+    /// The messages of the records, up to the first that the stream does not take with `more` bytes of added headers.
     pub(super) fn lay_out(&self, records: &[Record], more: usize) -> LaidOut {
         let mut reached = self.tip.account();
         let mut messages = Vec::with_capacity(records.len());
@@ -80,8 +80,8 @@ impl Sending<'_> {
         })
     }
 
-    /// Seals the cursor as far as there is room for that, and makes its message, which continues from `expected`, or is
-    /// inside a batch that does.
+    /// Seals the cursor if there is room, and makes its message, which continues from `expected`. With `None`, an
+    /// earlier message of the same batch does.
     pub(super) fn seal(
         &self,
         cursor: Cursor,

@@ -4,9 +4,9 @@
 //! last with `Nats-Batch-Commit`. Its first message is the cursor. An id is never reused: a transaction that was left
 //! half-way lives on in the server for ten seconds, whatever happens to the connection.
 //!
-//! A refusal of the whole does not name the message at fault. The same transaction is tried once more, in case
-//! another, half-sent one was in the way. Then halves of it are tried, until a single entry is left, whose refusal the
-//! server explains. By then everything before that entry is stored, and nothing after it.
+//! A refusal of a whole transaction does not name the message at fault. The same transaction is tried once more, in
+//! case another, half-sent one was in the way. Then halves of it are tried, until a single entry is left, whose
+//! refusal the server explains. By then everything before that entry is stored, and nothing after it.
 //!
 //! If the server has denied something, nothing more is tried: permissions are not a matter of one entry, and the rest
 //! is stored once they are granted.
@@ -23,7 +23,7 @@ use super::wire::Ack;
 use crate::error::SinkError;
 use crate::event::{Record, fresh_uuid};
 
-/// How long to wait for the answer to a first message once the commit has failed: it was given before.
+/// How long to wait for the answer to the first message once the commit has failed: the server has sent it already.
 const FIRST_ANSWER_MAX: Duration = Duration::from_millis(250);
 
 /// How many bytes a transaction adds to the headers of a message: its id, the message's number, and the commit.
@@ -93,7 +93,7 @@ impl Transactions<'_, '_> {
         self.pass_losses().await
     }
 
-    /// Moves the cursor past losses that no entry announces any more.
+    /// Moves the cursor past the losses after the last entry.
     async fn pass_losses(&mut self) -> Result<(), NotStored> {
         let (batch, before) = (self.0.batch, self.0.tip.account());
         let through = batch.through();
@@ -125,7 +125,7 @@ impl Transactions<'_, '_> {
         let (cursor, first) = self.0.seal(cursor, &tree, expected, ENVELOPE)?;
         let sent = self.send(id, first, messages).await;
         sent.map_err(|failure| match failure.error {
-            // What the client refuses now fitted before; nothing of it is stored.
+            // The messages fitted before; if the client refuses one now, nothing is stored.
             SinkError::Rejected(_) => failure.unavailable(),
             _ => failure,
         })?;
@@ -137,7 +137,7 @@ impl Transactions<'_, '_> {
         };
         if !whole {
             return Err(failure::broken(&format!(
-                "of a batch {} messages were acknowledged",
+                "only {} messages of a batch were acknowledged",
                 ack.count
             )));
         }

@@ -1,5 +1,5 @@
-//! Stores a batch message by message, ahead of their acknowledgements, and takes these in order: for streams without
-//! batches that carry a cursor.
+//! Stores a batch message by message, for streams that take no batches with a cursor. Sends ahead of the
+//! acknowledgements, and takes them in order.
 
 use std::collections::VecDeque;
 

@@ -150,7 +150,9 @@ impl Wire {
         serde_json::from_slice(&answer.payload)
             .map(Ok)
             .map_err(|error| {
-                SinkError::Unavailable(format!("JetStream said what is not understood: {error}"))
+                SinkError::Unavailable(format!(
+                    "JetStream sent an answer that cannot be parsed: {error}"
+                ))
             })
     }
 

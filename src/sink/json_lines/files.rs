@@ -18,8 +18,8 @@ pub(super) struct Held {
 }
 
 impl Drop for Held {
-    /// Closing would not do: the lock goes with the last copy of the handle, and a child that another thread is just
-    /// starting has one until it executes its program.
+    /// Closing is not enough: the lock lasts until the last copy of the handle is closed, and a child process that
+    /// another thread is just starting has a copy until it calls `exec`.
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
             log::debug!(%error, file = %self.path.display(), "the file could not be unlocked");

@@ -131,7 +131,7 @@ impl Account {
         self.renewed.insert(of, seal);
     }
 
-    /// Returns the cursor so far.
+    /// Moves to this cursor, and returns the one before.
     fn reach(
         &mut self,
         of: PublisherId,

@@ -11,7 +11,7 @@ use crate::config::SpillDurability;
 use crate::error::SinkError;
 use crate::host::log;
 
-/// By how many bytes a ledger must grow before it is rewritten; a larger one may double.
+/// A ledger is rewritten once it has doubled, and has grown by more than this many bytes.
 const GROWN_BYTES_MIN: u64 = 256 << 10;
 /// How often another process may replace the ledger while it is being opened before opening fails.
 const LOCK_ATTEMPTS_MAX: u32 = 8;

@@ -52,8 +52,8 @@ pub(super) fn birth(output: &Held) -> Result<Option<Birth>, SinkError> {
 
 /// Cuts the output back to what the account covers, if it is the right file.
 ///
-/// It is the right file if the last range matches; before the first range, if that was being written into this very
-/// file. A file that cannot be checked is never cut. Returns whether it is the right file.
+/// It is the right file if the last range matches, or, without a range yet, if the first one was being written to this
+/// very file. A file that cannot be checked is never cut. Returns whether it is the right file.
 pub(super) fn settle(output: &Held, account: &Account) -> Result<bool, SinkError> {
     let (length, covered) = (output.metadata()?.len(), account.end());
     let is_ours = match account.last_bytes() {

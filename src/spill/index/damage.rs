@@ -44,7 +44,7 @@ impl Index {
         if now < since + PATIENCE || !lost {
             return Err(error);
         }
-        log::error!(%error, "the index of the spill is damaged: another is made of what can be read");
+        log::error!(%error, "the index of the spill is damaged: rebuilding it from what can be read");
         self.replace(now)
     }
 
@@ -78,7 +78,7 @@ impl Index {
     }
 }
 
-/// Damage, or a file that is none of ours: what a fresh handle may see differently, or never will.
+/// Damage, or a file that is not ours. With a fresh handle the error may go away, or stay.
 pub(super) fn is_damage(error: &SpillError) -> bool {
     match error {
         SpillError::Database { source, .. } => source

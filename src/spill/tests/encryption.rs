@@ -1,5 +1,6 @@
-//! An encrypted spill keeps its promises, and shows nothing of an entry to a reader of its files. A key that is wrong or
-//! missing is an error that changes no byte; an entry that was changed, or put in another's place, is damage that is counted.
+//! An encrypted spill keeps its promises, and shows nothing of an entry to a reader of its files. A key that is wrong
+//! or missing is an error that changes no byte; an entry that was changed, or put in another's place, is damage that is
+//! counted.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ fn open_with(dir: &Path, key: Option<&SpillKey>) -> Result<Spill, SpillError> {
     Ok(spill)
 }
 
-/// A directory, killed with these entries in the backlog, in several segments, of which number 3 is a dead letter instead.
+/// A directory, killed with these entries in the backlog, in several segments, of which number 3 is a dead letter
+/// instead.
 fn encrypted(numbers: std::ops::RangeInclusive<u64>) -> Result<tempfile::TempDir, Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let mut spill = open_with(dir.path(), Some(&key()))?;

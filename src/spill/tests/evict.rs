@@ -1,5 +1,5 @@
-//! What goes at the cap goes oldest first and in whole segments, leaves losses that the next entry announces, and is never
-//! what the sink or memory may have: across repeats, runs, damage, failure and kills.
+//! At the cap, whole segments are evicted, oldest first. They leave losses that the next entry announces, and hold
+//! nothing that the sink or memory may have: across repeats, runs, damage, failure and kills.
 
 use super::*;
 use crate::spill::{DeadLetterReason, Evictable, Keep, NewDeadLetter, SinkMayHave};

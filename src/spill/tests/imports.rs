@@ -1,5 +1,5 @@
-//! Rows that come from elsewhere are taken over once, whichever segment or index remembers them; what is no entry becomes
-//! a dead letter.
+//! Rows that come from elsewhere are taken over once, whichever segment or index remembers them; what is no entry
+//! becomes a dead letter.
 
 use super::*;
 use crate::spill::{Foreign, damaged};

@@ -95,7 +95,7 @@ fn a_spill_that_was_killed_at_its_first_append_is_whole() -> Outcome {
 }
 
 #[test]
-fn a_killed_publisher_is_never_taken_for_live_however_many_look() -> Outcome {
+fn inspectors_never_take_a_killed_publisher_for_a_live_one() -> Outcome {
     let dir = killed_spill()?;
     let together = Barrier::new(3);
     thread::scope(|scope| {
@@ -182,9 +182,9 @@ fn an_inspector_that_reads_for_long_gives_way_to_a_publisher() -> Outcome {
     Ok(())
 }
 
-/// One who never leaves is no publisher: the process that was the last one is not named as the one that holds it.
+/// An inspector that never leaves is no publisher: the last publisher's process is not named as the lock's holder.
 #[test]
-fn those_who_look_are_not_waited_for_for_ever() -> Outcome {
+fn a_publisher_does_not_wait_for_ever_for_inspectors() -> Outcome {
     let dir = tempfile::tempdir()?;
     open(dir.path())?;
     let looker = Directory::take_existing(dir.path())?;

@@ -209,8 +209,8 @@ fn what_became_a_dead_letter_in_memory_is_not_taken_over() -> Outcome {
     Ok(())
 }
 
-/// The backlog of a killed run comes out in the next one, which is killed in its turn: the stream has heard of the first
-/// of them, though the spill holds it no more.
+/// The backlog of a killed run comes out in the next one, which is killed in its turn: the stream has heard of the
+/// first of them, though the spill holds it no more.
 #[test]
 fn a_run_that_another_has_delivered_is_a_link() -> Outcome {
     let dir = tempfile::tempdir()?;

@@ -117,7 +117,7 @@ fn a_jwt_and_its_seed_are_given_by_creds_file_by_setting_or_in_files_and_a_stran
 }
 
 #[test]
-fn a_context_lets_in_and_a_setting_goes_before_it() {
+fn a_context_authenticates_and_a_setting_overrides_it() {
     let server = NatsServer::start_with(USER);
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("context.json");

@@ -74,14 +74,14 @@ fn fails_over(mut rig: Rig, mut cluster: Cluster, ca: Option<&Path>) {
 }
 
 #[test]
-fn servers_that_the_cluster_names_let_in_the_user_of_the_url() {
+fn discovered_servers_are_reached_as_the_user_of_the_url() {
     let cluster = Cluster::start_with(|_| USER.to_owned());
     let rig = rig("nats", &cluster, None);
     fails_over(rig, cluster, None);
 }
 
 #[test]
-fn servers_that_the_cluster_names_are_reached_over_tls_as_the_same_user() {
+fn discovered_servers_are_reached_over_tls_as_the_same_user() {
     let authority = Authority::new();
     let pair = authority.sign("server", ExtendedKeyUsagePurpose::ServerAuth);
     let ca = authority.path("ca.pem");
@@ -92,7 +92,7 @@ fn servers_that_the_cluster_names_are_reached_over_tls_as_the_same_user() {
 
 /// One has the certificate of another host, the other has no TLS.
 #[test]
-fn a_server_that_the_cluster_names_lowers_nothing() {
+fn a_discovered_server_cannot_weaken_tls() {
     let authority = Authority::new();
     let server = ExtendedKeyUsagePurpose::ServerAuth;
     let pair = authority.sign("server", server.clone());

@@ -21,7 +21,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<NatsServer>,
-    /// The ports on which the nodes tell how they are.
+    /// The nodes' monitoring ports.
     monitors: Vec<u16>,
 }
 

@@ -1,4 +1,4 @@
-//! The frames of NATS's protocol: a line, and for a message as many bytes behind it as its last word says.
+//! The frames of NATS's protocol: a line, and for a message as many bytes after it as its last word says.
 
 use std::io::{self, BufRead, Read};
 

@@ -8,8 +8,8 @@ use super::state::State;
 pub enum Tamper {
     /// No transaction says which cursor it goes on from: the header gets a name that the server doesn't know.
     Unfenced,
-    /// What the cursor says is not heeded: each answer to the question where it stands tells of the first cursor that
-    /// was ever read, under the true sequence, so that the fence lets pass what is sent again.
+    /// The cursor is ignored: each answer to a read of it has the first cursor that was ever read, under the true
+    /// sequence, so that the fence accepts what is sent again.
     DeafToCursor,
     /// While a transaction is held, those that follow have its id.
     ReusedId,

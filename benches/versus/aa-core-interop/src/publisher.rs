@@ -1,4 +1,5 @@
-//! What the tests of Agent Assembly's publisher assert of it, with its own entries: each arrives as what it was, and holds.
+//! What the tests of Agent Assembly's publisher assert of it, with its own entries: each arrives as what it was, and
+//! holds.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,5 +1,5 @@
-//! Makes the buffer file that spillring's tests import, with Agent Assembly's own crate, of entries without the keys that
-//! came later (`PROTOC` as in `benches/versus/run`):
+//! Makes the buffer file that spillring's tests import, with Agent Assembly's own crate, of entries without the keys
+//! that came later (`PROTOC` as in `benches/versus/run`):
 //!
 //!     grep -v 'policy_doc_id\|decision_id' tests/data/sessions.jsonl | head -n 40 |
 //!         cargo run --manifest-path benches/versus/original/Cargo.toml --example buffer -- tests/data/buffer_alpha8.db

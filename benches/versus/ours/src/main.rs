@@ -13,7 +13,7 @@ mod common;
 #[path = "../../../spill/door.rs"]
 mod door;
 
-/// What `door` asks of the room that it stands in.
+/// What `door` needs from the module around it.
 mod measure {
     use crate::common::LIMIT;
     use test_support::eventually::eventually_within;

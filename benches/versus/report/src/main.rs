@@ -1,5 +1,5 @@
-//! Collects the lines of all rounds into tables in Markdown, a JSON file and a plot: `versus-report FOLDER`, which holds
-//! `rounds.jsonl` and gets `versus.json` and `publish.svg`.
+//! Collects the lines of all rounds into tables in Markdown, a JSON file and a plot: `versus-report FOLDER`, which
+//! holds `rounds.jsonl` and gets `versus.json` and `publish.svg`.
 
 #![allow(
     clippy::expect_used,
@@ -67,7 +67,8 @@ fn main() {
     table::print(&rows);
 }
 
-/// Equal lines of all rounds in one row; conditions in the order in which they were told first, the original before ours.
+/// Equal lines of all rounds in one row; conditions in the order in which they were told first, the original before
+/// ours.
 fn rows(lines: impl Iterator<Item = Line>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut conditions: Vec<String> = Vec::new();

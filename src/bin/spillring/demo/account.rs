@@ -72,9 +72,9 @@ impl PromiseChecks {
     pub(super) fn describe(&self, took: Duration) -> String {
         let lines: String = self.checks.iter().map(Check::describe).collect();
         let verdict = if self.holds() {
-            "All holds"
+            "All checks hold"
         } else {
-            "NOT all holds"
+            "NOT all checks hold"
         };
         format!(
             "\nThe account:\n\n{lines}\n{verdict}, after {:.1} s.\n",

@@ -14,7 +14,7 @@ pub(super) type Block = Vec<u8>;
 /// The blocks that are read back, in order.
 pub(super) type Blocks = Box<dyn Iterator<Item = io::Result<Block>> + Send>;
 
-/// Blocks queued for a thread, and results queued after it.
+/// Blocks queued for a thread, and results queued by it.
 const QUEUE_MAX: usize = 2;
 
 /// The chain data of an entry whose own hash is right.
@@ -85,7 +85,7 @@ fn parse(block: io::Result<Block>) -> Parsed {
 fn link(line: &[u8]) -> Result<ChainLink, String> {
     let line = line.strip_suffix(b"\n").ok_or("the last line has no end")?;
     let entry: AuditEntry =
-        serde_json::from_slice(line).map_err(|error| format!("a line is no entry: {error}"))?;
+        serde_json::from_slice(line).map_err(|error| format!("a line is not an entry: {error}"))?;
     if !entry.verify_integrity() {
         return Err(format!("its hash does not match: {entry}"));
     }

@@ -78,7 +78,7 @@ impl Thread {
         let expected = Coordinates::of(self.number, self.found);
         if link.coordinates != expected {
             return Err(format!(
-                "thread {} goes on with seq {} of session {}, but seq {} of session {} is there",
+                "thread {} should go on with seq {} of session {}, but went on with seq {} of session {}",
                 self.number,
                 expected.seq,
                 expected.session,

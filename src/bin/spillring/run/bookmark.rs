@@ -1,7 +1,7 @@
 //! Remembers in the spill directory how far a followed file was read, so that the same command resumes there.
 //!
-//! A bookmark is written once all entries before it are safe. After SIGKILL, entries after it may be published as well:
-//! the ring file has all of them, so the last number of the killed run gives their count. The next run skips as many.
+//! A bookmark is written once all entries before it are safe. After SIGKILL, later entries may have been published too:
+//! the ring file has all of them, so the last number of the killed run gives their count. The next run skips that many.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -33,7 +33,7 @@ struct Saved {
     position: FilePosition,
     /// The current run; none after a clean end.
     run: Option<RunId>,
-    /// How many entries after the position earlier runs have published.
+    /// How many entries after the position were published by earlier runs.
     already: u64,
     /// How many entries of the run are before the position.
     entries: u64,
@@ -92,7 +92,7 @@ impl Resume {
         let unknown = previous.id > id || (previous.id == id && previous.last.is_none());
         if unknown {
             errln!(
-                "how many lines were published after the last bookmark is not known: they are published again"
+                "it is not known how many lines were published after the last bookmark: they are published again"
             );
         }
         let last = previous.last.filter(|_| previous.id == id);
@@ -102,8 +102,8 @@ impl Resume {
 }
 
 impl Bookmark {
-    /// Writes the first bookmark of a run, before anything is published. `already` entries after the position are
-    /// published.
+    /// Writes the first bookmark of a run, before it publishes anything. Earlier runs have published `already` entries
+    /// after the position.
     pub(super) fn begin(
         spill_dir: &Path,
         input: &Path,

@@ -158,7 +158,7 @@ impl Feed {
                 Err(reason) => {
                     self.counts.read += 1;
                     self.counts.rejected += 1;
-                    errln!("line {} is no entry: {reason}", lines.number());
+                    errln!("line {} is not an entry: {reason}", lines.number());
                 }
             }
             self.through = lines.number();

@@ -86,7 +86,7 @@ enum Cut {
 }
 
 impl InputLines {
-    /// Opens the file, or standard input. Lines may be at least `line_max` bytes long.
+    /// Opens the file, or standard input. Lines longer than both `line_max` and [`LINE_BYTES_MAX`] are rejected.
     pub(super) fn open(path: Option<&Path>, line_max: usize) -> Result<Self, Problem> {
         let (opened, name) = match path {
             Some(path) => (open(path), path.display().to_string()),

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// After a longer delay, the rest of it is not caught up.
+/// The longest delay that is caught up: of a longer one, only this much is.
 const CATCH_UP_MAX: Duration = Duration::from_millis(50);
 
 /// The time of the next entry.

@@ -114,11 +114,11 @@ impl InputReport {
         }
         if self.rejected > 0 {
             let (was, entries) = match self.rejected {
-                1 => ("was", "entry"),
+                1 => ("was", "an entry"),
                 _ => ("were", "entries"),
             };
             let lines = counted(self.rejected, "line");
-            left.push(format!("{lines} {was} no {entries}"));
+            left.push(format!("{lines} {was} not {entries}"));
         }
         match &self.trouble {
             _ if !left.is_empty() => format!("Nothing is lost; {}.", left.join(", ")),
@@ -126,7 +126,7 @@ impl InputReport {
                 format!("There was nothing to deliver, and the sink did not work: {trouble}.")
             }
             None if self.delivered == 0 => "There was nothing to deliver.".to_owned(),
-            _ => "All is delivered.".to_owned(),
+            _ => "Everything is delivered.".to_owned(),
         }
     }
 }
@@ -143,7 +143,7 @@ impl fmt::Display for InputReport {
             ("pending", self.pending, "not delivered"),
         ];
         let if_any = [
-            ("rejected", self.rejected, "lines that are no entries"),
+            ("rejected", self.rejected, "lines that are not entries"),
             ("wrong hashes", self.wrong_hashes, "published all the same"),
             ("inherited", self.inherited, "from earlier runs"),
             (
@@ -156,7 +156,7 @@ impl fmt::Display for InputReport {
             (
                 "damaged",
                 self.damaged,
-                "not to be encoded, or not to be read back",
+                "could not be encoded, or not be read back",
             ),
             (
                 "full attempts",

@@ -36,7 +36,7 @@ pub(super) struct Tail {
     path: PathBuf,
     /// The inode of the open file; none while there is no file of that name.
     file: Option<u64>,
-    /// Since when the name belongs to another file and nothing was read.
+    /// When another file was found under the name; reset when this file grows.
     rotated: Option<Instant>,
 }
 

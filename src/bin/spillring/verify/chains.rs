@@ -45,7 +45,7 @@ pub(super) struct Placed<'e> {
     pub(super) requeued: bool,
 }
 
-/// Whose numbers count an entry.
+/// Who numbered an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Counter {
     Publisher(PublisherId),
@@ -55,7 +55,7 @@ pub(super) enum Counter {
     Nobody,
 }
 
-/// Entries known to be absent from the trail of one source so far: they explain gaps in sessions.
+/// Entries of one source that are known so far to be absent from the trail: they explain gaps in sessions.
 #[derive(Debug, Default)]
 pub(super) struct AbsentEntries {
     /// Numbers, lost or missing.

@@ -81,7 +81,7 @@ struct JudgedRun {
     /// How many runs appeared before it.
     appeared: usize,
     numbers: Numbers,
-    /// The highest number that an account must count: of an entry that was not stored alone.
+    /// The highest number of an entry that was not stored alone: an account must include it.
     counted_to: u64,
     ended: RunFate,
     opened: bool,
@@ -99,7 +99,7 @@ struct JudgedRun {
 #[derive(Debug, Clone, Copy)]
 struct RunClaim {
     account: RunAccount,
-    /// Its last number, if known. Numbers after the account were lost before they reached the sink.
+    /// Its last number, or the account's if unknown. Numbers after the account's were lost before reaching the sink.
     last: u64,
 }
 

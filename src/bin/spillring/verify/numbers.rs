@@ -150,8 +150,8 @@ impl Numbers {
         Some(gap)
     }
 
-    /// How many of these numbers are announced as lost, if that is known. Where it is not known which ones are, it is
-    /// that of the whole run.
+    /// How many of these numbers are announced as lost. Once it is unknown which numbers are, only a range from the
+    /// beginning of the run has an answer: the total.
     pub(super) fn lost_within(&self, first: u64, last: u64) -> Option<u64> {
         let within = |(from, to): &(u64, u64)| {
             let (from, to) = (first.max(*from), last.min(*to));

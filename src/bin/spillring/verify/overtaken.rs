@@ -35,7 +35,7 @@ pub(super) struct SessionGap {
     pub(super) source: Counter,
     pub(super) run: Option<RunId>,
     pub(super) place: TrailPlace,
-    /// [`AbsentEntries`](super::chains::Absent)'s numbers and kills at the entry before the gap.
+    /// `numbers` and `kills` of [`AbsentEntries`](super::chains::AbsentEntries), at the entry before the gap.
     pub(super) absent: u64,
     pub(super) kills: u64,
     pub(super) unfilled: Unfilled,

@@ -54,7 +54,7 @@ pub(super) struct Observed<'a> {
     pub(super) opening: Option<Opening>,
     /// Its number as a dead letter.
     pub(super) requeued: Option<Position>,
-    /// How far its publisher had come before this run, on the first entry stored.
+    /// On the first entry of a run: how far its publisher had come before.
     pub(super) after: Option<RunAccount>,
     /// If the ledger names it.
     pub(super) publisher: Option<PublisherId>,

@@ -72,7 +72,7 @@ fn a_context_says_what_is_left_open_and_what_it_says_beside_is_passed_over() {
 }
 
 #[test]
-fn every_setting_goes_before_the_context() {
+fn every_setting_overrides_the_context() {
     let found = with(WHOLE, |c| {
         c.urls = vec!["nats://mine".into()];
         c.token = Some("t".into());
@@ -96,7 +96,7 @@ fn every_setting_goes_before_the_context() {
 }
 
 #[test]
-fn one_way_to_be_let_in_is_left_and_a_half_of_it_is_completed() {
+fn one_kind_of_credential_is_kept_and_its_missing_half_completed() {
     let named = r#"{"url": "nats://who:what@h", "user": "u", "password": "p"}"#;
     let found = with(named, |c| c.creds = Some("c".into())).unwrap();
     assert_eq!((found.user, found.password), (None, None));
@@ -117,7 +117,7 @@ fn one_way_to_be_let_in_is_left_and_a_half_of_it_is_completed() {
 }
 
 #[test]
-fn the_environment_goes_before_the_settings_and_names_the_context() {
+fn the_environment_overrides_the_settings_and_names_the_context() {
     let home = home(r#"{"url": "nats://context", "token": "context", "inbox_prefix": "_IN"}"#);
     let read = |name| match name {
         "NATS_CONTEXT" => Ok("it".to_owned()),

@@ -48,7 +48,7 @@ fn a_server_that_is_down_is_unavailable_at_once_and_found_when_it_comes_up() {
 }
 
 #[test]
-fn a_kill_in_the_middle_leaves_a_prefix_and_the_rest_sent_again_stands_once_and_in_order() {
+fn a_kill_in_the_middle_leaves_a_prefix_and_the_rest_is_resent_once_and_in_order() {
     let mut server = NatsServer::start();
     let mut rig = Rig::new(&server.url());
     rig.position().unwrap();

@@ -44,7 +44,7 @@ fn a_missing_entry_is_found_wherever_it_is() {
         lines.remove(at);
         assert_problem(
             &lines,
-            &format!("entry {}: thread 0 goes on with seq", at + 2),
+            &format!("entry {}: thread 0 should go on with seq", at + 2),
         );
     }
     let mut lines = delivered();
@@ -56,17 +56,17 @@ fn a_missing_entry_is_found_wherever_it_is() {
 fn a_double_is_found() {
     let mut lines = delivered();
     lines.insert(42, lines[42].clone());
-    assert_problem(&lines, "entry 44: thread 0 goes on with seq 22");
+    assert_problem(&lines, "entry 44: thread 0 should go on with seq 22");
     let mut lines = delivered();
     lines.push(lines[2_199].clone());
-    assert_problem(&lines, "entry 2201: thread 1 goes on with seq 100");
+    assert_problem(&lines, "entry 2201: thread 1 should go on with seq 100");
 }
 
 #[test]
 fn another_order_is_found() {
     let mut lines = delivered();
     lines.swap(100, 102);
-    assert_problem(&lines, "entry 101: thread 0 goes on with seq 50");
+    assert_problem(&lines, "entry 101: thread 0 should go on with seq 50");
 }
 
 #[test]
@@ -95,5 +95,5 @@ fn an_entry_hashed_again_is_found() {
 fn what_is_no_entry_is_found() {
     let mut lines = delivered();
     lines[9] = "{}".to_owned();
-    assert_problem(&lines, "entry 10: a line is no entry");
+    assert_problem(&lines, "entry 10: a line is not an entry");
 }

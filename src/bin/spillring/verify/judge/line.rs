@@ -229,8 +229,8 @@ impl Judge {
 }
 
 /// The publisher's previous run in this trail. The account stored with the entries takes precedence over the
-/// publisher's word, which may name a run that left nothing here. If it says that the run itself had come to 0, a
-/// batch was cut off before its first entry.
+/// publisher's word, which may name a run that left nothing here. An account of this run itself, up to number 0, does
+/// not count: its batch was cut off before the first entry.
 fn named(seen: &Observed<'_>, opening: &Opening) -> Option<RunId> {
     let own = |after: &RunAccount| after.run == seen.id.run && after.last == 0;
     let after = seen.after.filter(|after| !own(after));
@@ -238,8 +238,8 @@ fn named(seen: &Observed<'_>, opening: &Opening) -> Option<RunId> {
     after.or(opening.previous.map(|previous| previous.run))
 }
 
-/// Whether the run before must have left entries in this trail. If entries are stored alone, a run that had numbers is
-/// assumed to.
+/// Whether the previous run must have left entries in this trail. Where entries are stored alone, a run that had
+/// numbers is assumed to have left some.
 fn left_entries(seen: &Observed<'_>, opening: &Opening) -> bool {
     match (seen.after, opening.previous, seen.way) {
         (Some(after), ..) => after.lost.is_none() || after.entries() > 0,

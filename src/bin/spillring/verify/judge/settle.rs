@@ -195,7 +195,7 @@ impl Judge {
         }
     }
 
-    /// A cursor must name its publisher's last run, but for runs whose entries were all stored alone.
+    /// A cursor must name its publisher's last run, not counting runs whose entries were all stored alone.
     fn settle_cursor(&mut self, id: PublisherId) {
         let Some(publisher) = self.publishers.get(&id) else {
             return;

@@ -25,12 +25,12 @@ struct Chain {
     anchors: Vec<Anchor>,
     /// Keys that have signed, in order.
     keys: Vec<String>,
-    /// The size of the tree that the current key went on from.
+    /// The size of the tree when the current key took over.
     size_min: u64,
     trusted: Trusted,
 }
 
-/// A key to start from, and the size of the tree that it went on from; 0 if unknown.
+/// A key to start from, and the size of the tree when it took over; 0 if unknown.
 #[derive(Debug, Clone)]
 struct Anchor {
     key: String,
@@ -62,8 +62,8 @@ pub(super) struct OpenedSeal {
 }
 
 impl SealKeys {
-    /// Takes a key of this publisher, which the auditor trusts or has only seen, and the keys that the certificates
-    /// lead to.
+    /// Adds a key of this publisher, which the auditor either trusts or has only seen, and the keys that its
+    /// certificates lead to.
     pub(super) fn anchor(
         &mut self,
         publisher: PublisherId,
@@ -133,7 +133,7 @@ impl SealKeys {
         };
         if proven == Proven::Yes && checkpoint.size < chain.size_min {
             let text = format!(
-                "a key that goes on from {} entries has signed only {}",
+                "a key that took over at {} entries has signed only {}",
                 chain.size_min, checkpoint.size
             );
             return Err((Kind::CheckpointBack, text));
@@ -174,7 +174,7 @@ impl Chain {
                 .chain([start.size_min])
                 .any(|size| size < self.size_min)
             {
-                let text = "a key goes on from fewer entries than the one before".to_owned();
+                let text = "a key took over at fewer entries than the previous one".to_owned();
                 return Err((Kind::CheckpointBack, text));
             }
             self.size_min = sizes.fold(start.size_min, u64::max);

@@ -89,8 +89,8 @@ enum TreeSoFar {
     /// No seal yet.
     #[default]
     No,
-    /// After the first seal. Entries of its batch may follow; if they are all that it counts, the tree begins with
-    /// them.
+    /// The first seal was read, and entries of its batch may follow. If the seal counts no others, the tree begins
+    /// with them.
     Soon {
         sealed: Tree,
         through: Option<Position>,
@@ -121,7 +121,7 @@ impl Log {
         }
     }
 
-    /// Goes on with this tree, whatever the entries so far.
+    /// Continues from this tree, whatever entries came before.
     fn go_on(&mut self, tree: Tree) {
         self.kept.begin(&tree);
         self.tree = TreeSoFar::Yes(tree);

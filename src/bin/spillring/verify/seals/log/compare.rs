@@ -67,7 +67,7 @@ impl Log {
         }
     }
 
-    /// Ends the batch of the first seal. The tree begins with it, if it is all that the seal counts.
+    /// Ends the batch of the first seal. If the seal counts no other entries, the tree begins with this batch.
     pub(super) fn begin_with_batch(&mut self) -> Option<Complaint> {
         if !matches!(self.tree, TreeSoFar::Soon { .. }) {
             return None;
