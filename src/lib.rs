@@ -64,7 +64,7 @@
 //!
 //! | to deliver to | use |
 //! | --- | --- |
-//! | NATS JetStream | `JetStreamSink`: once and in order |
+//! | NATS JetStream | `JetStreamSink`: once and in order, on streams with batches |
 //! | NATS without JetStream | `AtMostOnceNatsSink` |
 //! | a file | [`JsonLinesSink`] |
 //! | an asynchronous function | [`EmitSink`](sink::EmitSink) |
@@ -110,9 +110,9 @@
 //!
 //! - Starting works with and without a Tokio runtime; three threads of spillring's own are started. Tickets can be
 //!   awaited under any runtime.
-//! - In a service, stop the server first, then the publisher. With axum: `axum::serve(listener,
-//!   app).with_graceful_shutdown(sigterm).await?; drainer.shutdown(Duration::from_secs(5)).await?;` Give the service
-//!   manager longer than that limit: spilling comes after it.
+//! - In a service, stop the server first, then the publisher. With axum, await
+//!   `axum::serve(listener, app).with_graceful_shutdown(sigterm)`, then `drainer.shutdown(Duration::from_secs(5))`. Give
+//!   the service manager longer than that limit: spilling comes after it.
 //! - Before `process::exit`, and where handles are in a `static` or forgotten, nothing is dropped: call
 //!   [`shutdown`](Drainer::shutdown) and wait for it.
 //! - A publisher cannot be used across a fork: the child has no drainer.
@@ -164,7 +164,7 @@
 //!    or when one is as heavy as the whole ring.
 //! 6. **Nothing leaves without a receipt**: the ring into a batch, the spill, or the count of `encode_error`; a batch
 //!    by acknowledgement, into the spill or the dead letters; the spill by acknowledgement, into the dead letters, or
-//!    by eviction at the cap, which leaves a loss in the same transaction and never takes what the sink may have; the
+//!    by eviction at the cap, which notes the losses before rows go and never takes what the sink may have; the
 //!    dead letters by an operator, who removes them or puts them back ([`DeadLetters`](operate::DeadLetters)). What can
 //!    be put nowhere at the end is reported as `in_ring` and `in_memory`.
 //! 7. **Conservation**, per run, whenever [`Stats`] are read:
