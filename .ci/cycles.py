@@ -1,4 +1,4 @@
-"""Fails if modules of src that lie side by side import each other in a circle. Tests, the binary and the simulation do not count."""
+"""Fails if modules of src that lie side by side import each other in a cycle. Tests, the binary and the simulation do not count."""
 
 import collections
 import graphlib
@@ -81,12 +81,12 @@ for here, text in texts.items():
         if shared is not None:
             graphs[here[:shared]][here[shared]].add(there[shared])
 
-circles = []
+cycles = []
 for parent, graph in graphs.items():
     try:
         graphlib.TopologicalSorter(graph).prepare()
-    except graphlib.CycleError as circle:
-        circles.append(f"{'::'.join(parent) or 'the crate'}: {' → '.join(circle.args[1])}")
+    except graphlib.CycleError as cycle:
+        cycles.append(f"{'::'.join(parent) or 'the crate'}: {' → '.join(cycle.args[1])}")
 
-print("\n".join(circles) or "no circles")
-sys.exit(bool(circles))
+print("\n".join(cycles) or "no cycles")
+sys.exit(bool(cycles))
