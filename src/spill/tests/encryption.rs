@@ -1,6 +1,5 @@
-//! An encrypted spill keeps its promises, and shows nothing of an entry to a reader of its files. A key that is wrong
-//! or missing is an error that changes no byte; an entry that was changed, or put in another's place, is damage that is
-//! counted.
+//! An encrypted spill keeps its promises, and its files show nothing of an entry. A wrong or missing key is an error
+//! that changes no byte; an entry that was changed, or put in another's place, is damage that is counted.
 
 use std::collections::BTreeMap;
 
