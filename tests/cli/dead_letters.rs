@@ -243,7 +243,7 @@ fn what_cannot_be_done_is_reported_and_changes_nothing() {
         &["requeue", "--all"],
     ] {
         let said = letters(&bench, arguments);
-        let expected = format!("/spill is in use by process {pid}: end it first");
+        let expected = format!("/spill is in use by process {pid}: stop the publisher first");
         assert!(said.assert_code(2).err.contains(&expected), "{said:?}");
     }
     child.kill().unwrap();

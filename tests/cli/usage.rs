@@ -175,7 +175,7 @@ fn input_that_ends_in_an_error_is_reported_and_what_was_read_is_delivered() {
     let said = bench.run(&["run", "--spill", "spill", "--input", "/proc/self/mem"]);
     said.assert_code(6);
     assert!(
-        said.err.contains("cannot be read on from line 1"),
+        said.err.contains("cannot read the input from line 1 on"),
         "{}",
         said.err
     );
