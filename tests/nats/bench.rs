@@ -14,7 +14,7 @@ use test_support::eventually::eventually;
 use test_support::law::assert_law;
 
 /// More than any shutdown here needs.
-pub(crate) const AMPLE: Duration = Duration::from_secs(20);
+pub(crate) const AMPLE: Duration = Duration::from_secs(60);
 /// All lines.
 pub(crate) const ALL: usize = 2_000;
 

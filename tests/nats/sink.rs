@@ -24,7 +24,7 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 /// More than any delivery below needs.
-const AMPLE: Duration = Duration::from_secs(30);
+const AMPLE: Duration = Duration::from_secs(60);
 
 /// The sink, and the runtime that its thread would have. Like the drainer it asks for the position after a doubt, and
 /// does not resend what is stored.
