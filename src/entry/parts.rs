@@ -80,6 +80,7 @@ pub struct Redaction {
 }
 
 /// One credential found in a payload: where and of what kind, never the secret.
+/// [`Redaction`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialFinding {
     /// Its kind.
