@@ -12,7 +12,7 @@
 //! - What was written to a file before its last sync is there. Of what was written, or cut off, since then, any subset
 //!   may be there, in the order of the calls; the last one that is, perhaps half of it.
 //! - A file that was made or deleted has its name, or has lost it, for sure once its folder is synced. `os_unix.c` does
-//!   that with the first sync of a new journal or WAL (`UNIXFILE_DIRSYNC`, in `unixSync`) and where `xDelete` is told
+//!   that with the first sync of a new journal or WAL (`UNIXFILE_DIRSYNC`, in `unixSync`) and where `xDelete` is asked
 //!   to (`unixDelete`), which closing a WAL does not. Until then it may have happened or not. A file without its name
 //!   is lost with its content. That spillring itself syncs the folder of a new segment cannot be seen here, and is not
 //!   supposed.

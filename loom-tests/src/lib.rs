@@ -6,7 +6,7 @@
 //! `src/ring.rs` and `src/file_ring.rs` themselves, not copies: they name shared memory only through `super::sync`, and
 //! are compiled here by `#[path]` beside a `sync` made of loom's atomics. The orderings are the shipping ones too, read
 //! from `src/sync.rs`. Only the lock of the cells is left out: the model fails where two threads would meet in a cell,
-//! or where a push finds one that is full. Beside each unit of the ring in a file stands a cell that loom watches,
+//! or where a push finds one that is full. Each unit of the ring in a file has a cell next to it that loom watches,
 //! since it sees no race between atomic words.
 //!
 //! [`shipping::races`] and [`shipping::file_races`] hold one scenario for each race; `tests/holds.rs` runs them. The

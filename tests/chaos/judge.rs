@@ -1,8 +1,8 @@
 //! Reads the stream as anyone could, and compares it with the publishers' journals.
 //!
 //! Per publisher: runs follow each other and name each other, the numbers of a run have no gap, none comes twice, and
-//! the cursor stands at the last. Per thread: entries are those that it made, in its order, from the first; all that it
-//! had flushed, and, unless it was killed, all that was accepted.
+//! the cursor is at the last. Per thread: the stream has the entries that it made, in its order, from the first one on:
+//! at least those that it flushed, and, unless it was killed, all that were accepted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;

@@ -42,8 +42,8 @@ fn the_sink_defaults_to_a_file_and_the_input_to_standard_input() {
     let bench = Bench::new();
     let entries = fs::read_to_string(SESSIONS).unwrap();
     let said = bench.run_with(&["run", "--spill", "spill"], &entries);
-    let told = "entries go to audit.jsonl in the current directory, because no sink is named";
-    assert_eq!(said.assert_code(0).err, format!("{told}\n"));
+    let reported = "entries go to audit.jsonl in the current directory, because no sink is named";
+    assert_eq!(said.assert_code(0).err, format!("{reported}\n"));
     assert_same(&bench.path("audit.jsonl"), entries.as_bytes());
 }
 
@@ -56,9 +56,9 @@ fn settings_of_nats_that_are_not_used_are_reported() {
     with_environment.env("NATS_URL", "nats://127.0.0.1:1");
     for mut command in [with_file, with_environment] {
         let said = Said::of(command.spawn().unwrap());
-        let told = &said.assert_code(0).err;
+        let reported = &said.assert_code(0).err;
         for piece in ["entries go to audit.jsonl", "`--sink nats`", "to NATS"] {
-            assert!(told.contains(piece), "no `{piece}` in {told}");
+            assert!(reported.contains(piece), "no `{piece}` in {reported}");
         }
     }
 }
@@ -132,17 +132,20 @@ fn lines_that_are_no_entries_are_reported_with_their_numbers_and_passed_over() {
     ];
     let said = bench.run_with(&arguments, &input);
 
-    let told: Vec<_> = said.assert_code(4).err.lines().skip(1).collect();
-    assert_eq!(told.len(), 3, "{told:#?}");
-    assert_eq!(told[0], "line 3 is not an entry: expected ident (column 2)");
+    let reported: Vec<_> = said.assert_code(4).err.lines().skip(1).collect();
+    assert_eq!(reported.len(), 3, "{reported:#?}");
     assert_eq!(
-        told[1],
+        reported[0],
+        "line 3 is not an entry: expected ident (column 2)"
+    );
+    assert_eq!(
+        reported[1],
         "line 4 is not an entry: missing field `timestamp_ns` (column 9)"
     );
     assert!(
-        told[2].starts_with("line 7 is not an entry: EOF while parsing"),
+        reported[2].starts_with("line 7 is not an entry: EOF while parsing"),
         "{}",
-        told[2]
+        reported[2]
     );
     assert_eq!(bench.read("out"), format!("{a}\n{b}\n{c}\n"));
     let report = said.report();

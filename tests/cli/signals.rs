@@ -133,8 +133,12 @@ fn a_signal_at_the_cap_leaves_the_rest_unread_for_the_next_run() {
         [read, read, 0],
         "{report}"
     );
-    let told = format!("not reading line {} and later", read + 1);
-    assert!(said.err.contains(&told), "no `{told}` in {}", said.err);
+    let reported = format!("not reading line {} and later", read + 1);
+    assert!(
+        said.err.contains(&reported),
+        "no `{reported}` in {}",
+        said.err
+    );
 
     fs::create_dir(bench.path("later")).unwrap();
     let rest: String = entries.split_inclusive('\n').skip(read).collect();
@@ -155,8 +159,12 @@ fn after_a_signal_no_line_is_hurried_past_the_rate() {
     let said = Said::of(child);
     let read = said.assert_code(0).report()["read"].as_u64().unwrap();
     assert!(read < 40, "{read} lines read, after {accepted}");
-    let told = format!("not reading line {} and later", read + 1);
-    assert!(said.err.contains(&told), "no `{told}` in {}", said.err);
+    let reported = format!("not reading line {} and later", read + 1);
+    assert!(
+        said.err.contains(&reported),
+        "no `{reported}` in {}",
+        said.err
+    );
 }
 
 #[test]

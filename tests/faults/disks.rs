@@ -1,7 +1,6 @@
 //! Real small disks: file systems of their own, mounted where only the child sees them.
 
 use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -69,23 +68,6 @@ pub(crate) fn with_disk<T: Fn()>(test: T, kind: Kind, story: impl FnOnce(&Path))
         command
     };
     in_child(test, Loaded::Nothing, wrap, || story(&own.unwrap()));
-}
-
-/// Somebody else's file takes all that is free.
-pub(crate) fn fill(disk: &Path) {
-    let mut file = File::options()
-        .create(true)
-        .append(true)
-        .open(disk.join("filler"))
-        .unwrap();
-    for size in [1 << 20, 4_096, 1] {
-        let block = vec![0; size];
-        while file.write_all(&block).is_ok() {}
-    }
-}
-
-pub(crate) fn empty(disk: &Path) {
-    std::fs::remove_file(disk.join("filler")).unwrap();
 }
 
 /// Somebody else's files take all inodes.

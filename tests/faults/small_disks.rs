@@ -9,13 +9,14 @@ use std::time::Duration;
 use spillring::{Drainer, State};
 
 use crate::child::{name_of, test_binary};
-use crate::disks::{Kind, empty, empty_inodes, fill, fill_inodes, with_disk};
+use crate::disks::{Kind, empty_inodes, fill_inodes, with_disk};
 use crate::stock::{assert_same, end_whole, publish, segments, text, texts};
 use test_support::bench::{
     Bench, LIMIT, Note, assert_announced, end, end_within, eventually, quick, until_delivered,
     until_spilled,
 };
 use test_support::child::Process;
+use test_support::filler::{empty, fill};
 use test_support::sinks::{Mode, Remote};
 
 const SPILLED: usize = 5_000;

@@ -1,5 +1,5 @@
-//! Buffers that are damaged, or that Agent Assembly would not make: nothing is removed from them that was not taken
-//! over, and what is wrong is told.
+//! Buffers that are damaged, or that Agent Assembly would not make: only imported rows are removed from them, and the
+//! error says what is wrong.
 
 use std::fs;
 use std::path::Path;

@@ -66,8 +66,8 @@ fn evicted(remote: &Remote) -> u64 {
 /// What two segments hold at the most, each with an append over: of this many entries eviction takes all or none.
 const GRAIN: usize = 130;
 
-/// The newest survive; the batch that was about to go stays with its segments, and what lies between is told at its
-/// place.
+/// The newest survive. The batch that was about to be sent stays, with its segments. Entries between are evicted, and
+/// announced at their place.
 #[test]
 fn an_outage_beyond_the_cap_costs_the_oldest() {
     let bench = evicting(Mode::Down);

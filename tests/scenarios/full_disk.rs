@@ -5,7 +5,6 @@
 //! had, the tests are skipped.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -26,6 +25,7 @@ use test_support::bench::{
     until_delivered, until_spilled,
 };
 use test_support::child::assert_one_passed;
+use test_support::filler::{FILLER, empty, fill};
 use test_support::sinks::Mode;
 use test_support::skipped::skipped;
 
@@ -89,27 +89,10 @@ fn publish_until_refused(drainer: &Drainer<Note>, mut next: usize) -> usize {
     next
 }
 
-/// Somebody else's file, which takes all that is free.
-fn fill(disk: &Path) {
-    let mut file = File::options()
-        .create(true)
-        .append(true)
-        .open(disk.join("filler"))
-        .unwrap();
-    for size in [1 << 20, 4_096, 1] {
-        let block = vec![0; size];
-        while file.write_all(&block).is_ok() {}
-    }
-}
-
 fn until_full(disk: &Path) {
     eventually("the disk is full", || {
         rustix::fs::statvfs(disk).unwrap().f_bavail == 0
     });
-}
-
-fn empty(disk: &Path) {
-    fs::remove_file(disk.join("filler")).unwrap();
 }
 
 /// The backlog is gone.
@@ -158,7 +141,7 @@ fn full_and_empty_again(test: &str, meanwhile: fn(&Path, &Bench, Drainer<Note>) 
     let accepted = accepted - abandoned;
     assert_eq!(drainer.stats().spilled, 0);
     assert_eq!(bench.remote.texts()[..accepted], texts(0..accepted));
-    if disk.join("filler").exists() {
+    if disk.join(FILLER).exists() {
         empty(&disk);
     }
     bench.remote.set(Mode::Down);
@@ -401,10 +384,7 @@ fn an_import_that_finds_no_room_keeps_nobody_from_starting() {
     drainer.publisher().flush().wait(LIMIT).unwrap();
     drainer.shutdown(Duration::ZERO).wait(LIMIT).unwrap();
     fill(&disk);
-    let filler = File::options()
-        .write(true)
-        .open(disk.join("filler"))
-        .unwrap();
+    let filler = File::options().write(true).open(disk.join(FILLER)).unwrap();
     filler
         .set_len(filler.metadata().unwrap().len() - (6 << 20))
         .unwrap();
@@ -521,8 +501,8 @@ fn a_disk_that_stays_full_is_reported_as_full() {
     end(drainer, accepted as u64 + returned + 100);
 }
 
-/// A row is damaged, and what would tell so on disk finds no room: the others come out all the same, and it is
-/// announced and counted once.
+/// A row is damaged, and the disk has no room to note it: the other rows are delivered all the same, and the damaged
+/// one is announced and counted once.
 #[test]
 fn a_damaged_row_on_a_full_disk_holds_nothing_up() {
     let test = "a_damaged_row_on_a_full_disk_holds_nothing_up";

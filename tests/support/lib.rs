@@ -19,6 +19,7 @@
 
 pub mod child;
 pub mod eventually;
+pub mod filler;
 #[cfg(feature = "servers")]
 pub mod nats;
 #[cfg(feature = "servers")]

@@ -2,7 +2,7 @@
 //!
 //! It reads the protocol frame by frame, so it knows when a transaction is under way: from its last message, which has
 //! `Nats-Batch-Commit`, to the answer to that. A message with a `Nats-Msg-Id` is a transaction by itself. At such a
-//! moment it can be told to hold what it has in hand, until something else has happened, and then to pass it on,
+//! moment a test can make it hold the frame, until something else has happened, and then pass it on,
 //! swallow it, or cut the connection, in the middle of a frame too.
 
 mod frame;

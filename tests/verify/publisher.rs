@@ -251,8 +251,8 @@ fn a_sink_that_is_killed_and_a_publisher_that_comes_back_stay_authentic() {
     assert_eq!(verdict.assert_holds().authentic(), "yes", "{verdict:#?}");
 }
 
-/// Silence can be told from a cut tail: while nothing is delivered, the newest checkpoint is signed again, after a
-/// start as well.
+/// A silent publisher does not look like a cut tail: while nothing is delivered, it signs the newest checkpoint again,
+/// after a start as well.
 #[test]
 fn an_idle_publisher_signs_again_into_a_stream_and_into_a_file() {
     let server = NatsServer::start();

@@ -32,8 +32,8 @@ fn open_with(dir: &Path, key: Option<&SpillKey>) -> Result<Spill, SpillError> {
     Ok(spill)
 }
 
-/// A directory, killed with these entries in the backlog, in several segments, of which number 3 is a dead letter
-/// instead.
+/// The directory of a killed publisher, with these entries in several segments of the backlog. Number 3 is a dead
+/// letter.
 fn encrypted(numbers: std::ops::RangeInclusive<u64>) -> Result<tempfile::TempDir, Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let mut spill = open_with(dir.path(), Some(&key()))?;

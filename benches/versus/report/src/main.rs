@@ -67,8 +67,7 @@ fn main() {
     table::print(&rows);
 }
 
-/// Equal lines of all rounds in one row; conditions in the order in which they were told first, the original before
-/// ours.
+/// One row for equal lines of all rounds. Conditions keep the order of their first lines; the original comes first.
 fn rows(lines: impl Iterator<Item = Line>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut conditions: Vec<String> = Vec::new();
