@@ -200,15 +200,32 @@ impl Remote {
         drop(mode.wait_for(|&mode| mode != Mode::Stalled).await);
     }
 
-    fn store(&self, batch: &Batch, count: usize) -> Delivery {
-        let mut shared = self.shared.lock();
+    async fn carry_out(&self, batch: &Batch) -> Delivery {
+        self.until_released().await;
+        let mode = *self.mode.borrow();
+        let store = |count| self.shared.lock().store(batch, count);
+        match mode {
+            Mode::Up | Mode::Stalled => store(usize::MAX),
+            Mode::Prefixes(count) => store(count),
+            Mode::Down => Delivery::stopped(0, away()),
+            Mode::Misconfigured => Delivery::stopped(0, wrong()),
+            Mode::Slow(pace) => {
+                tokio::time::sleep(pace).await;
+                store(usize::MAX)
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn store(&mut self, batch: &Batch, count: usize) -> Delivery {
         let records = &batch.records()[..count.min(batch.records().len())];
         let taken = records
             .iter()
-            .position(|record| shared.refused.contains(&text(record)))
+            .position(|record| self.refused.contains(&text(record)))
             .unwrap_or(records.len());
         let rows: Vec<_> = records[..taken].iter().map(Stored::of).collect();
-        shared.storage.append(&rows);
+        self.storage.append(&rows);
         if taken < records.len() {
             let why = SinkError::Rejected("not to its taste".to_owned());
             return Delivery::stopped(taken, why);
@@ -216,42 +233,36 @@ impl Remote {
         if count < batch.records().len() {
             return Delivery::stopped(taken, away());
         }
-        shared.through = Some(batch.through());
+        self.through = Some(batch.through());
         Delivery::all(batch)
     }
 
-    async fn carry_out(&self, batch: &Batch, fault: Option<Fault>) -> Delivery {
-        let lost = |stored: Delivery| {
-            drop(stored);
-            Delivery::stopped(0, SinkError::Unknown("the answer got lost".to_owned()))
+    /// The next fault, and how many records it stores. Once it is no longer left, they are stored.
+    fn strike(&mut self, batch: &Batch) -> Option<(Fault, usize)> {
+        let fault = self.faults.pop_front()?;
+        let count = match fault {
+            Fault::AnswerLost => usize::MAX,
+            Fault::AnswerLostAfter(count)
+            | Fault::NoReasonAfter(count)
+            | Fault::PanicAfter(count) => count,
+            Fault::PanicAtOnce => panic!("as the test wants it"),
         };
-        match fault {
-            Some(Fault::AnswerLost) => return lost(self.store(batch, usize::MAX)),
-            Some(Fault::AnswerLostAfter(count)) => return lost(self.store(batch, count)),
-            Some(Fault::NoReasonAfter(count)) => {
-                let Delivery { stored, .. } = self.store(batch, count);
-                return Delivery {
-                    stored,
-                    stopped: None,
-                };
+        Some((fault, self.store(batch, count).stored))
+    }
+}
+
+impl Fault {
+    /// The answer to the publisher.
+    fn answer(self, stored: usize) -> Delivery {
+        match self {
+            Self::AnswerLost | Self::AnswerLostAfter(_) => {
+                Delivery::stopped(0, SinkError::Unknown("the answer got lost".to_owned()))
             }
-            Some(Fault::PanicAfter(count)) => {
-                drop(self.store(batch, count));
-                panic!("as the test wants it");
-            }
-            Some(Fault::PanicAtOnce) | None => {}
-        }
-        self.until_released().await;
-        let mode = *self.mode.borrow();
-        match mode {
-            Mode::Up | Mode::Stalled => self.store(batch, usize::MAX),
-            Mode::Prefixes(count) => self.store(batch, count),
-            Mode::Down => Delivery::stopped(0, away()),
-            Mode::Misconfigured => Delivery::stopped(0, wrong()),
-            Mode::Slow(pace) => {
-                tokio::time::sleep(pace).await;
-                self.store(batch, usize::MAX)
-            }
+            Self::NoReasonAfter(_) => Delivery {
+                stored,
+                stopped: None,
+            },
+            Self::PanicAfter(_) | Self::PanicAtOnce => panic!("as the test wants it"),
         }
     }
 }
@@ -282,13 +293,16 @@ impl Sink for Double {
     }
 
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
-        let fault = {
-            let mut shared = self.remote.shared.lock();
-            shared.deliveries += 1;
-            shared.faults.pop_front()
-        };
-        assert!(fault != Some(Fault::PanicAtOnce), "as the test wants it");
-        Box::pin(async move { self.remote.carry_out(batch, fault).await })
+        let mut shared = self.remote.shared.lock();
+        shared.deliveries += 1;
+        let struck = shared.strike(batch);
+        drop(shared);
+        Box::pin(async move {
+            match struck {
+                Some((fault, stored)) => fault.answer(stored),
+                None => self.remote.carry_out(batch).await,
+            }
+        })
     }
 }
 
