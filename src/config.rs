@@ -69,8 +69,9 @@ pub struct Config {
     #[serde(deserialize_with = "size::deserialize")]
     pub ring_bytes_max: u64,
     /// The directory for a ring in a file, so that published entries survive SIGKILL; for
-    /// [`start_durable`](crate::start_durable). Use a tmpfs, such as `/dev/shm`: a disk makes `publish` slower and
-    /// adds nothing, as the file is never synced. Default: none; the ring is in memory and dies with the process.
+    /// [`start_durable`](crate::start_durable). Use a tmpfs, such as `/dev/shm`: a disk makes `publish` slower, and
+    /// saves entries from a reboot only as far as the kernel wrote them back, since the file is never synced. Default:
+    /// none; the ring is in memory and dies with the process.
     pub ring_dir: Option<PathBuf>,
     /// What happens if the ring cannot be kept in `ring_dir`. Default [`WhenRingUnusable::FailStart`].
     pub when_ring_unusable: WhenRingUnusable,

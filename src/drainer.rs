@@ -121,6 +121,7 @@ struct Counts {
     appended: u64,
     oversize: u64,
     rejected: u64,
+    dead_letters_full: u64,
     delivery_errors: u64,
 }
 

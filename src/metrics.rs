@@ -23,7 +23,7 @@ const GROWTH_OVER: Duration = Duration::from_secs(30);
 /// A spill that grows by fewer bytes a second does not count as growing.
 const GROWTH_MIN: f64 = 1.0;
 
-const COUNTERS: [Counter; 18] = [
+const COUNTERS: [Counter; 19] = [
     ("aa_audit_accepted_total", None, |stats| stats.accepted),
     ("aa_audit_delivered_total", None, |stats| stats.delivered),
     ("aa_audit_published_total", None, |stats| {
@@ -45,6 +45,9 @@ const COUNTERS: [Counter; 18] = [
     dropped("spill_evicted", |stats| stats.discarded.spill_evicted),
     dropped("encode_error", |stats| stats.discarded.encode_error),
     dropped("corrupt", |stats| stats.discarded.corrupt),
+    dropped("dead_letters_full", |stats| {
+        stats.discarded.dead_letters_full
+    }),
     dead_lettered("oversize", |stats| stats.oversize),
     dead_lettered("rejected", |stats| stats.rejected),
     ("aa_audit_returned_total", None, |stats| stats.returned),

@@ -115,6 +115,9 @@ pub struct Discarded {
     pub encode_error: u64,
     /// Damaged in the spill.
     pub corrupt: u64,
+    /// Too large, or rejected by the sink, and the spill had no room for a dead letter.
+    #[serde(default)]
+    pub dead_letters_full: u64,
 }
 
 /// The state of the drainer.
@@ -223,7 +226,7 @@ impl Discarded {
     /// The sum.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.spill_evicted + self.encode_error + self.corrupt
+        self.spill_evicted + self.encode_error + self.corrupt + self.dead_letters_full
     }
 }
 
@@ -245,7 +248,8 @@ impl Stats {
             + self.discarded.total()
     }
 
-    /// The count of one reason; dead letters are `dead_lettered`.
+    /// The count of one reason, as the sink announces it: those for which the dead letters had no room count as
+    /// `DeadLettered`, too.
     #[must_use]
     pub fn count(&self, reason: LossReason) -> u64 {
         match reason {
@@ -255,7 +259,7 @@ impl Stats {
             LossReason::SpillEvicted => self.discarded.spill_evicted,
             LossReason::EncodeError => self.discarded.encode_error,
             LossReason::Corrupt => self.discarded.corrupt,
-            LossReason::DeadLettered => self.dead_lettered,
+            LossReason::DeadLettered => self.dead_lettered + self.discarded.dead_letters_full,
         }
     }
 }

@@ -114,17 +114,19 @@ impl DrainLoop {
     }
 
     fn count_dead_letter(&mut self, letter: &NewDeadLetter) {
-        match letter.reason {
-            DeadLetterReason::Oversize => self.counts.oversize += 1,
-            DeadLetterReason::Rejected => self.counts.rejected += 1,
-        }
         let id = letter.record.id();
         let (reason, detail) = (letter.reason.as_str(), &letter.detail);
         if self.disk.view.room == Room::Absent {
+            self.counts.dead_letters_full += 1;
             log::error!(%id, reason, detail, "entry dropped: without a spill there are no dead letters");
         } else if letter.keep == Keep::NoRoom {
+            self.counts.dead_letters_full += 1;
             log::error!(%id, reason, detail, "entry dropped: the spill is at its cap and cannot keep it as a dead letter");
         } else {
+            match letter.reason {
+                DeadLetterReason::Oversize => self.counts.oversize += 1,
+                DeadLetterReason::Rejected => self.counts.rejected += 1,
+            }
             log::warning!(%id, reason, detail, "an entry is now a dead letter");
         }
     }

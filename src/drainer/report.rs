@@ -110,6 +110,7 @@ impl DrainLoop {
                 encode_error: self.sequencer.encode_errors(),
                 corrupt: view.corrupt,
                 spill_evicted: view.evicted,
+                dead_letters_full: self.counts.dead_letters_full,
             },
             spill_bytes: backlog.bytes,
             spill_bytes_max: view.bytes_max,

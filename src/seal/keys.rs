@@ -17,7 +17,7 @@ use crate::replace::{Persist, replace};
 /// The name of the file.
 pub(crate) const KEYS: &str = "signing-keys.json";
 /// How many certificates are kept: the newest.
-const CERTIFICATES_MAX: usize = 1_000;
+const KEPT_MAX: usize = 1_000;
 
 /// The public keys of a publisher.
 ///
@@ -167,7 +167,7 @@ impl Keys {
             ..Checkpoint::of(self.publisher, tree, through)
         };
         next.certificates.push(certificate.sign(&self.signer()?)?);
-        let surplus = next.certificates.len().saturating_sub(CERTIFICATES_MAX);
+        let surplus = next.certificates.len().saturating_sub(KEPT_MAX);
         next.certificates.drain(..surplus);
         next.write()?;
         *self = next;

@@ -251,3 +251,46 @@ fn what_cannot_be_done_is_reported_and_changes_nothing() {
     let status = bench.status_when(|_| true);
     assert_eq!(status["dead_letters"], refused.len());
 }
+
+#[test]
+fn entries_for_which_the_dead_letters_have_no_room_are_reported_as_lost() {
+    let bench = Bench::new();
+    bench.write(
+        "config.toml",
+        "[spillring]\nentry_bytes_max = 2000\nspill_bytes_max = \"1 MiB\"\n",
+    );
+    let large = "x".repeat(100_000);
+    let run = [
+        "run",
+        "--config",
+        "config.toml",
+        "--sink",
+        "jsonl:out",
+        "--spill",
+        "spill",
+        "--raw",
+        "--subject",
+        "acme.agent-7",
+        "--report",
+        "json",
+    ];
+    let said = bench.run_with(&run, &format!("{large}\n").repeat(20));
+    let report = said.assert_code(3).report();
+    let [kept, lost] = ["dead_lettered", "dead_letters_full"].map(|key| report[key].as_u64());
+    assert_eq!(
+        (kept, lost),
+        (Some(kept_by(&bench)), Some(20 - kept_by(&bench)))
+    );
+    let said = bench.run_with(&run[..run.len() - 2], &format!("{large}\n"));
+    assert!(
+        said.assert_code(3).out.contains("1 entry is lost."),
+        "{}",
+        said.out
+    );
+}
+
+fn kept_by(bench: &Bench) -> u64 {
+    let kept = listed(bench).len() as u64;
+    assert!((1..20).contains(&kept), "{kept}");
+    kept
+}

@@ -345,6 +345,7 @@ fn the_report_has_the_keys_that_are_documented() {
         "refused",
         "full_attempts",
         "evicted",
+        "dead_letters_full",
         "publish_ns",
         "waited_s",
         "elapsed_s",

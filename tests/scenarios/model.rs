@@ -167,7 +167,7 @@ impl World {
         assert_eq!((account.in_ring, account.in_memory), (0, 0));
         assert_eq!(account.state, State::Stopped);
         self.lost += account.lost.total();
-        self.given_up += account.discarded.encode_error + account.dead_lettered;
+        self.given_up += account.discarded.encode_error + account.count(LossReason::DeadLettered);
         self.evicted += account.discarded.spill_evicted;
         assert_eq!(account.discarded.corrupt, 0);
         self.spilled = account.spilled;

@@ -59,7 +59,8 @@ fn a_publisher_runs_without_a_spill_if_allowed() {
     publish(&drainer.publisher(), [next]);
     let returned = drainer.stats().returned;
     let stats = end(drainer, next as u64 + 2 + returned);
-    assert_eq!((stats.lost.queue_full, stats.rejected), (1, 1));
+    assert_eq!((stats.lost.queue_full, stats.rejected), (1, 0));
+    assert_eq!(stats.discarded.dead_letters_full, 1);
     let stored = bench.remote.stored();
     assert_eq!(
         bench.remote.texts(),

@@ -108,8 +108,14 @@ fn settle(drainer: &Drainer<RawEntry>, signals: &Signals, shutdown_max: Duration
 }
 
 /// Counters that change with progress.
-fn progress(stats: &Stats) -> [u64; 3] {
-    [stats.delivered, stats.appended, stats.dead_lettered]
+fn progress(stats: &Stats) -> [u64; 4] {
+    let discarded = stats.discarded.total();
+    [
+        stats.delivered,
+        stats.appended,
+        stats.dead_lettered,
+        discarded,
+    ]
 }
 
 impl RunOutcome {

@@ -33,6 +33,8 @@ pub(super) struct InputReport {
     refused: u64,
     full_attempts: u64,
     evicted: u64,
+    /// Entries refused for good that found no room as dead letters.
+    dead_letters_full: u64,
     /// Per attempt to publish.
     publish_ns: Percentiles,
     waited_s: f64,
@@ -73,6 +75,7 @@ impl InputReport {
             refused: stats.lost.total(),
             full_attempts: counts.full_attempts,
             evicted: stats.discarded.spill_evicted,
+            dead_letters_full: stats.discarded.dead_letters_full,
             publish_ns: counts.attempts.percentiles(),
             waited_s: counts.waited.as_secs_f64(),
             elapsed_s: elapsed.as_secs_f64(),
@@ -92,7 +95,7 @@ impl InputReport {
 
     fn verdict(&self) -> String {
         let count = |n| HumanCount(n);
-        let lost = self.refused + self.evicted + self.damaged;
+        let lost = self.refused + self.evicted + self.dead_letters_full + self.damaged;
         if lost > 0 {
             let are = verb(lost, "is", "are");
             return format!("{} {are} lost.", counted(lost, "entry"));
@@ -153,6 +156,11 @@ impl fmt::Display for InputReport {
             ),
             ("refused", self.refused, "dropped"),
             ("evicted", self.evicted, "from the spill at its cap"),
+            (
+                "not kept",
+                self.dead_letters_full,
+                "refused for good, with no room for a dead letter",
+            ),
             (
                 "damaged",
                 self.damaged,
