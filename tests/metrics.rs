@@ -37,6 +37,8 @@ fn a_recorder_hears_every_name_and_the_sums_of_all_publishers() {
         )
         .unwrap();
     first.config.import = Some(buffer.path().to_owned());
+    // Nothing of the first is spilled, however slow the machine.
+    first.config.pending_max = LIMIT;
     second.config.entry_bytes_max = 100;
     let drainer = first.start();
     publish(&drainer.publisher(), 0..30);

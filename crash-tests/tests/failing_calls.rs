@@ -172,9 +172,9 @@ fn a_commit_that_failed_is_overtaken_by_the_sink() {
         // The first commit of a log syncs its header as well.
         story.publish(drainer, 5);
         drainer.publisher().flush().wait(LIMIT).unwrap();
-        story.publish(drainer, 15);
         story.failing.once(SYNC, 0);
         story.failing.always(OPEN);
+        story.publish(drainer, 15);
         drainer.publisher().flush().wait(STRETCH).unwrap_err();
         eventually("another segment is tried", || story.failing.hits() > 1);
         story.remote.set(Mode::Up);

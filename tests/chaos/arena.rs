@@ -288,7 +288,8 @@ fn make_stream(url: &str, way: Way) {
         "allow_batched": matches!(way, Way::Fast | Way::Both),
     });
     block_on(async {
-        let context = jetstream::new(client(url).await);
+        let mut context = jetstream::new(client(url).await);
+        context.set_timeout(CATCH_MAX);
         let request = format!("STREAM.CREATE.{STREAM}");
         let made: serde_json::Value = context.request(request, &wanted).await.expect("an answer");
         assert!(made.get("error").is_none(), "{made}");

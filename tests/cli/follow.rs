@@ -183,6 +183,13 @@ fn the_writers_of_a_pipe_come_and_go() {
     assert_eq!(bench.read("out"), lines(0..30));
 }
 
+/// Where the next run would go on in the file.
+fn bookmarked(bench: &Bench) -> u64 {
+    let bookmark: serde_json::Value =
+        serde_json::from_str(&bench.read("spill/input.json")).unwrap();
+    bookmark["place"]["offset"].as_u64().unwrap()
+}
+
 /// Kills after the file has begun again, and a name that is a link to the file.
 #[test]
 fn what_was_read_before_is_not_taken_for_what_is_there_now() {
@@ -195,8 +202,9 @@ fn what_was_read_before_is_not_taken_for_what_is_there_now() {
     // As copytruncate does; then with fewer lines than were published since, and with more bytes than there were.
     let mut all = 200;
     for more in [3, 400] {
+        wait_for(|| (bookmarked(&bench) > 0).then_some(())).unwrap();
         fs::write(bench.path("real.log"), "").unwrap();
-        thread::sleep(Duration::from_millis(500));
+        wait_for(|| (bookmarked(&bench) == 0).then_some(())).unwrap();
         append(&bench, "real.log", &lines(all..all + more));
         all += more;
         until_out(&bench, all);

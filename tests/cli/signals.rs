@@ -143,6 +143,7 @@ fn a_signal_at_the_cap_leaves_the_rest_unread_for_the_next_run() {
     fs::create_dir(bench.path("later")).unwrap();
     let rest: String = entries.split_inclusive('\n').skip(read).collect();
     bench.write("input", &rest);
+    bench.write("config.toml", "[spillring]\nspill_bytes_max = 1048576\n");
     bench.run(&arguments).assert_code(0);
     assert_same(&bench.path("later/out"), entries.as_bytes());
 }

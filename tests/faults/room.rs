@@ -7,7 +7,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 use spillring::config::WhenSpillUnusable;
 use spillring::event::LossReason;
-use spillring::{Drainer, State};
 
 use crate::child::{at_once, with_shim};
 use crate::shim::{CREATE, Fault, Rule, Shim, WRITE};
@@ -16,8 +15,8 @@ use crate::stock::{
     text, texts,
 };
 use test_support::bench::{
-    Bench, Note, announced, assert_announced, end, end_within, eventually, until_delivered,
-    until_spilled,
+    Bench, Note, announced, assert_announced, end, end_within, publish_until_refused,
+    until_delivered, until_spilled,
 };
 use test_support::sinks::{Cursor, Mode};
 
@@ -36,18 +35,6 @@ fn without_inodes<'s>(shim: &'s Shim, bench: &Bench) -> Fault<'s> {
     shim.begin(&Rule::fail(CREATE, Errno::NOSPC, path))
 }
 
-/// Publishes until nothing is taken; answers the next number.
-fn publish_until_refused(drainer: &Drainer<Note>, mut next: usize) -> usize {
-    let publisher = drainer.publisher();
-    eventually("the ring refuses", || {
-        while publisher.try_publish(Note::new(text(next))).is_ok() {
-            next += 1;
-        }
-        drainer.stats().state == State::SpillFull
-    });
-    next
-}
-
 /// The disk fills up under a publisher, and the sink comes back before it has room.
 fn fills_up(shim: &Shim, calls: u32, error: Errno) {
     let bench = blind();
@@ -55,7 +42,7 @@ fn fills_up(shim: &Shim, calls: u32, error: Errno) {
     publish(&drainer, 0..SPILLED);
     until_spilled(&drainer);
     let fault = without_room(shim, &bench, calls, error);
-    let accepted = publish_until_refused(&drainer, SPILLED);
+    let accepted = publish_until_refused(&drainer, SPILLED, text);
     for _ in 0..7 {
         drainer.publisher().publish(Note::new("lost"));
     }

@@ -6,14 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use spillring::{Drainer, State};
-
 use crate::child::{name_of, test_binary};
 use crate::disks::{Kind, empty_inodes, fill_inodes, with_disk};
 use crate::stock::{assert_same, end_whole, publish, segments, text, texts};
 use test_support::bench::{
-    Bench, LIMIT, Note, assert_announced, end, end_within, eventually, quick, until_delivered,
-    until_spilled,
+    Bench, LIMIT, Note, assert_announced, end, end_within, eventually, publish_until_refused,
+    quick, until_delivered, until_spilled,
 };
 use test_support::child::Process;
 use test_support::filler::{empty, fill};
@@ -28,25 +26,13 @@ fn bench(disk: &Path) -> Bench {
     bench
 }
 
-/// Publishes until nothing is taken; answers the next number.
-fn publish_until_refused(drainer: &Drainer<Note>, mut next: usize) -> usize {
-    let publisher = drainer.publisher();
-    eventually("the ring refuses", || {
-        while publisher.try_publish(Note::new(text(next))).is_ok() {
-            next += 1;
-        }
-        drainer.stats().state == State::SpillFull
-    });
-    next
-}
-
 fn fills_up_while_running(disk: &Path) {
     let bench = bench(disk);
     let drainer = bench.start();
     publish(&drainer, 0..SPILLED);
     until_spilled(&drainer);
     fill(disk);
-    let next = publish_until_refused(&drainer, SPILLED);
+    let next = publish_until_refused(&drainer, SPILLED, text);
     for _ in 0..7 {
         drainer.publisher().publish(Note::new("lost"));
     }
@@ -136,7 +122,7 @@ fn inodes_run_out_while_running(disk: &Path) {
     publish(&drainer, 0..1_000);
     until_spilled(&drainer);
     fill_inodes(disk);
-    let next = publish_until_refused(&drainer, 1_000);
+    let next = publish_until_refused(&drainer, 1_000, text);
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
     empty_inodes(disk);
@@ -240,7 +226,7 @@ fn killed() {
     publish(&drainer, 0..SPILLED);
     drainer.publisher().flush().wait(LIMIT).unwrap();
     fs::write(journal, "flushed\n").unwrap();
-    publish_until_refused(&drainer, SPILLED);
+    publish_until_refused(&drainer, SPILLED, text);
     fs::write(journal, "flushed\nrefused\n").unwrap();
     std::thread::park();
 }

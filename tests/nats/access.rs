@@ -2,7 +2,7 @@
 
 use spillring::State;
 
-use crate::bench::{ALL, Bench};
+use crate::bench::{ALL, AMPLE, Bench};
 use crate::reading::Reading;
 use test_support::nats::{NatsServer, read_stream};
 
@@ -18,6 +18,7 @@ fn a_wrong_token_costs_no_entry_and_the_right_one_delivers() {
     wrong.shutdown(std::time::Duration::ZERO);
 
     bench.nats.token = Some("swordfish".to_owned().into());
+    bench.config.ack_timeout = AMPLE;
     let mut right = bench.start();
     right.publish(1_000..ALL);
     let stats = right.deliver_all();

@@ -6,6 +6,7 @@ use spillring::State;
 
 use crate::bench::{ALL, Bench};
 use crate::reading::Reading;
+use test_support::eventually::eventually;
 use test_support::nats::NatsServer;
 
 #[test]
@@ -72,6 +73,11 @@ fn a_publisher_that_is_dropped_instead_of_shut_down_spills_as_well() {
     let mut first = bench.start();
     first.publish(0..700);
     drop(first);
+    // A drop waits for a second at most.
+    eventually("the directory is free", || {
+        let running = spillring::operate::running_status(&bench.config.spill_dir);
+        running.unwrap().is_none().then_some(())
+    });
     server.cont_signal();
     let mut second = bench.start();
     second.publish(700..ALL);

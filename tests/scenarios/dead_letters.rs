@@ -2,10 +2,10 @@
 //! the cap goes on once there is room.
 
 use spillring::operate::{DeadLetters, Selection};
-use spillring::{State, Stats};
+use spillring::{Drainer, State, Stats};
 
 use test_support::bench::{
-    Bench, LIMIT, Note, assert_announced, end, eventually, publish, until_delivered,
+    Bench, LIMIT, Note, assert_announced, end, eventually, name, until_delivered,
 };
 
 const CAP: u64 = 1 << 20;
@@ -22,6 +22,14 @@ fn bytes_and_letters(bench: &Bench) -> (u64, u64) {
     (bytes, status.dead_letters)
 }
 
+/// Each, however full the ring is.
+fn publish_all(drainer: &Drainer<Note>, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let note = Note::new(name(number));
+        drainer.publisher().publish_timeout(note, LIMIT).unwrap();
+    }
+}
+
 /// More is refused than the cap leaves room for.
 fn fill(bench: &Bench) -> Stats {
     let drainer = bench.start();
@@ -33,9 +41,10 @@ fn fill(bench: &Bench) -> Stats {
             .unwrap();
     }
     // Those behind them go on.
-    publish(&drainer.publisher(), 0..10);
+    publish_all(&drainer, 0..10);
     until_delivered(&drainer);
     let stats = end(drainer, REFUSED + 10);
+    assert_eq!(stats.delivered, 10);
     let refused = stats.dead_lettered + stats.discarded.dead_letters_full;
     assert_eq!((refused, stats.spilled), (REFUSED, 0));
     stats
@@ -57,9 +66,12 @@ fn a_sink_that_refuses_everything_neither_fills_the_disk_nor_stops_what_it_takes
 
     // What the sink takes goes to it, past the spill.
     let drainer = bench.start();
-    publish(&drainer.publisher(), 10..100);
+    publish_all(&drainer, 10..100);
     until_delivered(&drainer);
-    assert_eq!(drainer.stats().state, State::Live);
+    assert_eq!(
+        (drainer.stats().state, drainer.stats().delivered),
+        (State::Live, 90)
+    );
     end(drainer, 90);
     assert_eq!(bytes_and_letters(&bench), (bytes, kept));
 

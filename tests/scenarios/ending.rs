@@ -2,12 +2,13 @@
 //! next start delivers what was left.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use spillring::error::{SinkError, SpillError, StartError};
 use spillring::event::{Batch, Position, PublisherId};
 use spillring::sink::{BoxFuture, Delivery};
-use spillring::{Drainer, Sink, State, Stats};
+use spillring::{Sink, State, Stats};
 
 use test_support::bench::{
     Bench, Flaw, LIMIT, Note, assert_announced, end, end_within, eventually, names, publish,
@@ -38,7 +39,7 @@ fn an_end_without_time_spills_what_is_left() {
                 "{mode:?}"
             );
             another_sink(&mut bench);
-            let stats = end(start_again(&bench), 0);
+            let stats = end(bench.start(), 0);
             assert_eq!(stats.inherited, entries as u64);
             assert_eq!(bench.remote.texts(), names(0..=entries));
             assert_announced(&bench.remote.stored());
@@ -58,21 +59,6 @@ fn not_held_up<T>(mut end: impl FnMut() -> (T, Stats)) -> (T, Stats) {
     let mut ends = (0..20).map(|_| end());
     let found = ends.find(|(_, stats)| !gave_up(stats));
     found.expect("an end that gives nothing up")
-}
-
-/// On a busy machine an end may leave the spill's thread to its last order: the directory is free once that is done.
-fn start_again(bench: &Bench) -> Drainer<Note> {
-    let mut started = None;
-    eventually("the directory is free", || {
-        match spillring::start(bench.config.clone(), bench.remote.sink()) {
-            Err(StartError::Spill(SpillError::InUse { .. })) => false,
-            other => {
-                started = Some(other.unwrap());
-                true
-            }
-        }
-    });
-    started.unwrap()
 }
 
 /// It goes on delivering until its limit, not only what is at the sink already.
@@ -142,18 +128,19 @@ fn a_sleeping_drainer_wakes_in_time_to_spill_at_the_end() {
 fn an_end_does_not_wait_for_a_sink_that_blocks_a_thread() {
     let (_, stats) = not_held_up(|| {
         let bench = Bench::new();
-        let (release, blocked) = std::sync::mpsc::channel::<()>();
-        let sink = Blocking(Some(blocked));
+        let (release, released) = mpsc::channel();
+        let (blocked, is_blocked) = mpsc::channel();
+        let sink = Blocking(Some((blocked, released)));
         let drainer = spillring::start::<Note>(bench.config.clone(), sink).unwrap();
         publish(&drainer.publisher(), 0..5);
-        eventually("a batch at the sink", || drainer.stats().in_memory > 0);
+        is_blocked.recv_timeout(LIMIT).unwrap();
         let stats = end_within(drainer, Duration::ZERO, 5);
         (release, stats)
     });
     assert_eq!(stats.spilled, 5);
 }
 
-struct Blocking(Option<std::sync::mpsc::Receiver<()>>);
+struct Blocking(Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>);
 
 impl Sink for Blocking {
     fn position<'a>(
@@ -164,10 +151,10 @@ impl Sink for Blocking {
     }
 
     fn deliver<'a>(&'a mut self, batch: &'a Batch) -> BoxFuture<'a, Delivery> {
-        let blocked = self.0.take();
+        let once = self.0.take();
         Box::pin(async move {
             // Until the test ends.
-            let wait = move || blocked.is_some_and(|blocked| blocked.recv().is_ok());
+            let wait = || once.map(|(blocked, released)| (blocked.send(()), released.recv()));
             drop(tokio::task::spawn_blocking(wait).await);
             Delivery::all(batch)
         })
@@ -180,10 +167,10 @@ fn an_end_comes_while_publishers_go_on() {
     for mode in [Mode::Up, Mode::Down, Mode::Stalled] {
         let (mut bench, stats) = not_held_up(|| end_while_publishing(mode));
         another_sink(&mut bench);
-        let stored = bench.remote.stored().len() as u64;
-        let after = end(start_again(&bench), 0);
+        let after = end(bench.start(), 0);
         assert_eq!(after.inherited, stats.spilled);
-        assert_eq!(stored + after.delivered, stats.accepted, "{mode:?}");
+        let stored = bench.remote.stored().len() as u64;
+        assert_eq!(stored, stats.accepted, "{mode:?}");
         assert_announced(&bench.remote.stored());
     }
 }
@@ -234,7 +221,7 @@ fn the_last_handle_that_is_dropped_spills() {
             (bench, stats)
         });
         another_sink(&mut bench);
-        let stats = end(start_again(&bench), 0);
+        let stats = end(bench.start(), 0);
         assert_eq!((stats.inherited, stats.delivered), (700, 700));
         assert_eq!(bench.remote.texts(), names(0..700));
         assert_announced(&bench.remote.stored());
@@ -256,7 +243,7 @@ fn a_publisher_goes_on_without_its_drainer() {
     publish(&another, 100..150);
     drop(another);
     bench.remote.set(Mode::Up);
-    let stats = end(start_again(&bench), 0);
+    let stats = end(bench.start(), 0);
     assert_eq!((stats.inherited, stats.delivered), (50, 50));
     assert_announced(&bench.remote.stored());
 }

@@ -22,7 +22,7 @@ use spillring::{AuditEntry, Config, Drainer, Sink, State};
 
 use test_support::bench::{
     Bench, LIMIT, Note, announced, assert_announced, end, end_within, eventually, name,
-    until_delivered, until_spilled,
+    publish_until_refused, until_delivered, until_spilled,
 };
 use test_support::child::assert_one_passed;
 use test_support::filler::{FILLER, empty, fill};
@@ -72,23 +72,6 @@ fn texts(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
     numbers.into_iter().map(text).collect()
 }
 
-/// Publishes until it is refused and will be: once the spill is full, nothing leaves the ring any more. Answers how
-/// many were taken.
-fn publish_until_refused(drainer: &Drainer<Note>, mut next: usize) -> usize {
-    eventually("the ring refuses", || {
-        let full = drainer.stats().state == State::SpillFull;
-        while drainer
-            .publisher()
-            .try_publish(Note::new(text(next)))
-            .is_ok()
-        {
-            next += 1;
-        }
-        full
-    });
-    next
-}
-
 fn until_full(disk: &Path) {
     eventually("the disk is full", || {
         rustix::fs::statvfs(disk).unwrap().f_bavail == 0
@@ -127,7 +110,7 @@ fn full_and_empty_again(test: &str, meanwhile: fn(&Path, &Bench, Drainer<Note>) 
     }
     until_spilled(&drainer);
     fill(&disk);
-    let accepted = publish_until_refused(&drainer, 10_000);
+    let accepted = publish_until_refused(&drainer, 10_000, text);
     for _ in 0..7 {
         drainer.publisher().publish(Note::new("lost"));
     }
@@ -286,7 +269,7 @@ fn a_backlog_beyond_a_lowered_cap_is_drained() {
     bench.config.spill_bytes_max = 1 << 20;
     let drainer = bench.start();
     assert!(drainer.stats().spill_bytes > 4 << 20);
-    let accepted = publish_until_refused(&drainer, 5_000);
+    let accepted = publish_until_refused(&drainer, 5_000, text);
     bench.remote.set(Mode::Up);
     until_delivered(&drainer);
     let returned = drainer.stats().returned;
@@ -484,7 +467,7 @@ fn a_disk_that_stays_full_is_reported_as_full() {
     drainer.publisher().publish(Note::new(text(0)));
     until_spilled(&drainer);
     let greedy = Greedy::on(&disk);
-    let accepted = publish_until_refused(&drainer, 1);
+    let accepted = publish_until_refused(&drainer, 1, text);
     let returned = drainer.stats().returned;
     for _ in 0..100 {
         drainer.publisher().publish(Note::new("lost"));

@@ -92,6 +92,8 @@ fn after_a_kill_everything_is_there_and_the_run_is_known_to_be_complete() {
     };
     publish(&publisher, 0..20);
     panics();
+    let numbered = || drainer.stats().discarded.encode_error == 1;
+    eventually("what is no entry has its number", numbered);
     publish_until_still(&drainer, 20..300);
     assert!(drainer.stats().in_ring > 0, "{:#?}", drainer.stats());
     panics();

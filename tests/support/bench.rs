@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use spillring::config::SpillDurability;
 use spillring::durable::{Pack, Packer, Unpacker};
-use spillring::event::EncodeError;
-use spillring::event::{LossReason, RunEnd};
-use spillring::{Config, Drainer, Durable, Event, Publisher, Stats};
+use spillring::error::{SpillError, StartError};
+use spillring::event::{EncodeError, LossReason, RunEnd};
+use spillring::{Config, Drainer, Durable, Event, Publisher, State, Stats};
 use tempfile::TempDir;
 
 use super::law::assert_law;
 use super::sinks::{Cursor, Mode, Remote, Stored};
 
 /// How long anything may take before a test gives up on it. Never how long something takes.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits for a condition, with a limit.
 #[track_caller]
@@ -177,8 +177,19 @@ impl Bench {
         bench
     }
 
+    /// Starts once the directory is free: on a busy machine, an end leaves the spill's thread to its last order.
     pub fn start(&self) -> Drainer<Note> {
-        spillring::start(self.config.clone(), self.remote.sink()).unwrap()
+        let mut started = None;
+        eventually("the directory is free", || {
+            match spillring::start(self.config.clone(), self.remote.sink()) {
+                Err(StartError::Spill(SpillError::InUse { .. })) => false,
+                other => {
+                    started = Some(other.unwrap());
+                    true
+                }
+            }
+        });
+        started.unwrap()
     }
 
     pub fn spill(&self) -> PathBuf {
@@ -218,6 +229,24 @@ pub fn publish(publisher: &Publisher<Note>, numbers: impl IntoIterator<Item = us
     for number in numbers {
         publisher.publish(Note::new(name(number)));
     }
+}
+
+/// Publishes from this number on, until entries are refused and will be: once the spill is full, nothing leaves the
+/// ring any more. Answers the next number.
+pub fn publish_until_refused(
+    drainer: &Drainer<Note>,
+    mut next: usize,
+    text: fn(usize) -> String,
+) -> usize {
+    let publisher = drainer.publisher();
+    eventually("the ring refuses", || {
+        let full = drainer.stats().state == State::SpillFull;
+        while publisher.try_publish(Note::new(text(next))).is_ok() {
+            next += 1;
+        }
+        full
+    });
+    next
 }
 
 /// The text of the entry with this number.

@@ -8,7 +8,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Looks again and again until there is something, and fails after twenty seconds.
+/// Looks again and again until there is something, and fails after a minute.
 #[track_caller]
 pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     eventually_within(LIMIT, what, look)

@@ -24,7 +24,7 @@ use self::state::State;
 pub use self::tamper::Tamper;
 
 /// How long the answer to something held is waited for once it has passed.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Forwards to one port or several until it is dropped.
 #[derive(Debug)]

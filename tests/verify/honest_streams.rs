@@ -193,23 +193,16 @@ fn a_stream_that_is_being_written_to_can_be_verified() {
     let server = NatsServer::start();
     let publisher = Publisher::new();
     let mut run = publisher.start_on(&server);
+    let all = entries(0..2_000);
+    let mut parts = all.chunks(20).cycle();
+    run.publish(parts.next().unwrap().to_vec());
+    run.settle();
     std::thread::scope(|scope| {
         let verified = scope.spawn(|| {
-            eventually("there is a stream", || {
-                let url = server.url();
-                let found = block_on(async {
-                    let context = jetstream::new(client(&url).await);
-                    context.get_stream("AUDIT").await.is_ok()
-                });
-                found.then_some(())
-            });
             for _ in 0..5 {
                 verify(&server.url(), &[]).assert_holds();
             }
         });
-        let all = entries(0..2_000);
-        let mut parts = all.chunks(20).cycle();
-        run.publish(parts.next().unwrap().to_vec());
         for part in parts.take(99) {
             run.publish(part.to_vec());
             run.settle();

@@ -36,11 +36,7 @@ fn a_server_that_is_down_is_unavailable_at_once_and_found_when_it_comes_up() {
     );
     assert_eq!(delivery.stored, 0);
     assert!(matches!(rig.position(), Err(SinkError::Disconnected(_))));
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < AMPLE / 2, "{:?}", started.elapsed());
 
     server.restart();
     assert_all(&rig.deliver(&batch(&records, AMPLE)), 10);
@@ -76,10 +72,7 @@ fn a_kill_in_the_middle_leaves_a_prefix_and_the_rest_is_resent_once_and_in_order
         "{}",
         delivery.stored
     );
-    assert!(
-        answered_after < Duration::from_secs(3),
-        "{answered_after:?}"
-    );
+    assert!(answered_after < AMPLE / 2, "{answered_after:?}");
 
     server.restart();
     let kept = read_stream(&server.url(), "AUDIT");
@@ -106,11 +99,7 @@ fn a_connection_that_is_cut_is_never_taken_up_again_by_the_client() {
         matches!(delivery.stopped, Some(SinkError::Unknown(_))),
         "{delivery:?}"
     );
-    assert!(
-        started.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < AMPLE / 2, "{:?}", started.elapsed());
     assert_eq!(proxy.accepted(), 1);
     rig.deliver_all(&records[delivery.stored..]);
     assert_eq!(proxy.accepted(), 2);
