@@ -6,6 +6,16 @@ use serde_json::Value;
 
 use super::bench::{Bench, SESSIONS, Said};
 
+const RUN: [&str; 7] = [
+    "run",
+    "--config",
+    "config.toml",
+    "--sink",
+    "jsonl:out",
+    "--spill",
+    "spill",
+];
+
 /// Lines longer than this are refused at first.
 const BYTES_MAX: usize = 900;
 
@@ -26,17 +36,8 @@ fn bench() -> (Bench, Vec<String>) {
         "config.toml",
         &format!("[spillring]\nentry_bytes_max = {BYTES_MAX}\n"),
     );
-    let arguments = [
-        "run",
-        "--config",
-        "config.toml",
-        "--sink",
-        "jsonl:out",
-        "--spill",
-        "spill",
-    ];
     let all = lines();
-    let said = bench.run_with(&arguments, &(all.join("\n") + "\n"));
+    let said = bench.run_with(&RUN, &(all.join("\n") + "\n"));
     said.assert_code(4);
     let refused: Vec<_> = all.iter().filter(|line| too_large(line)).cloned().collect();
     assert!((5..all.len()).contains(&refused.len()), "{}", refused.len());
@@ -260,28 +261,16 @@ fn entries_for_which_the_dead_letters_have_no_room_are_reported_as_lost() {
         "[spillring]\nentry_bytes_max = 2000\nspill_bytes_max = \"1 MiB\"\n",
     );
     let large = "x".repeat(100_000);
-    let run = [
-        "run",
-        "--config",
-        "config.toml",
-        "--sink",
-        "jsonl:out",
-        "--spill",
-        "spill",
-        "--raw",
-        "--subject",
-        "acme.agent-7",
-        "--report",
-        "json",
-    ];
-    let said = bench.run_with(&run, &format!("{large}\n").repeat(20));
+    let run = [&RUN[..], &["--raw", "--subject", "acme.agent-7"]].concat();
+    let with_json = [&run[..], &["--report", "json"]].concat();
+    let said = bench.run_with(&with_json, &format!("{large}\n").repeat(20));
     let report = said.assert_code(3).report();
     let [kept, lost] = ["dead_lettered", "dead_letters_full"].map(|key| report[key].as_u64());
     assert_eq!(
         (kept, lost),
         (Some(kept_by(&bench)), Some(20 - kept_by(&bench)))
     );
-    let said = bench.run_with(&run[..run.len() - 2], &format!("{large}\n"));
+    let said = bench.run_with(&run, &format!("{large}\n"));
     assert!(
         said.assert_code(3).out.contains("1 entry is lost."),
         "{}",
